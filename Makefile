@@ -1,0 +1,35 @@
+# Every target works by itself in a fresh clone: it makes .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RECIPE := recipes/cyclegan_openmoji.yaml
+RUN := runs/cyclegan_openmoji
+DATA := datasets/openmoji
+
+.PHONY: demo test lint setup clean
+.DEFAULT_GOAL := demo
+
+setup: $(VENV)/.installed
+
+# One pip call for torch and torchvision, so that they fit each other.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "progcycle needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+# Train the translator between drawings and coloured pictures, translate the held-out ones, measure against the truth.
+demo: setup
+	$(BIN)/python -m progcycle.train $(RECIPE) --run-dir $(RUN)
+	$(BIN)/python -m progcycle.translate $(RUN) $(DATA)/testA $(RUN)/translated/coloured --direction ab --grid --overwrite
+	$(BIN)/python -m progcycle.translate $(RUN) $(DATA)/testB $(RUN)/translated/drawn --direction ba --grid --overwrite
+	$(BIN)/python -m progcycle.evaluate $(RUN)
+
+test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build *.egg-info

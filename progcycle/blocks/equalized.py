@@ -1,0 +1,64 @@
+"""Equalized learning rate (Karras et al. 2018, section 4.1): weights drawn from N(0, 1), scaled when used."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class EqualizedConv2d(nn.Module):
+    """Convolution with stride 1 and 'same' zero padding (or none) whose weights are scaled at run time.
+
+    The weights are w ~ N(0, 1) and are used as w * gain / sqrt(fan_in), fan_in = kernel^2 * in_channels (He et al.
+    2015), so that Adam's step has the same relative size in every layer.
+
+    Args:
+        in_channels: C of the input.
+        out_channels: C of the output.
+        kernel: side of the square kernel, odd when padded.
+        gain: factor of He's constant; sqrt(2) before a leaky ReLU, 1 for a linear layer.
+        padding: zeros on each side; default kernel // 2, which keeps the size.
+        zero: start from zero weights, for layers that must begin as "no contribution".
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        gain: float = math.sqrt(2),
+        padding: int | None = None,
+        zero: bool = False,
+    ) -> None:
+        super().__init__()
+        shape = (out_channels, in_channels, kernel, kernel)
+        self.weight = nn.Parameter(torch.zeros(shape) if zero else torch.randn(shape))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.scale = gain / math.sqrt(kernel * kernel * in_channels)
+        self.padding = kernel // 2 if padding is None else padding
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, C_in, H, W] -> [N, C_out, H, W]
+        """Convolve; the size is kept with the default padding."""
+        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
+
+
+class EqualizedLinear(nn.Module):
+    """Dense layer whose weights are scaled at run time, as in :class:`EqualizedConv2d`; fan_in = in_features.
+
+    Args:
+        in_features: size of the input rows.
+        out_features: size of the output rows.
+        gain: factor of He's constant; sqrt(2) before a leaky ReLU, 1 for a linear layer.
+        bias: whether a bias is added.
+    """
+
+    def __init__(self, in_features: int, out_features: int, gain: float = math.sqrt(2), bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+        self.scale = gain / math.sqrt(in_features)
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, in_features] -> [N, out_features]
+        """Multiply, and add the bias if there is one."""
+        return F.linear(x, self.weight * self.scale, self.bias)

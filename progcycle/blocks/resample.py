@@ -1,0 +1,18 @@
+"""The two changes of size that growth is made of."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def upsample2x(x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, 2H, 2W]
+    """Double the size by repeating every pixel (nearest neighbour), as in Karras et al. 2018, figure 2."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def downsample2x(x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, H/2, W/2]
+    """Halve the size by averaging 2x2 pixels (box).
+
+    One direction after the other, since the mean of two equal numbers is exact in floating point and that of four
+    added in turn is not: downsample2x(upsample2x(x)) is x to the bit.
+    """
+    return F.avg_pool2d(F.avg_pool2d(x, (1, 2)), (2, 1))

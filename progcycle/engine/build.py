@@ -1,0 +1,70 @@
+"""From a recipe to the parts of a run. Names and combinations are checked here, with one-line errors."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from progcycle.errors import UserError
+from progcycle.recipe import Recipe, by_resolution
+from progcycle.rng import address
+from progcycle.schedule import GrowthSchedule
+from progcycle.tasks import TASKS, Task
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Schedule and task of a recipe, on the CPU."""
+
+    schedule: GrowthSchedule
+    task: Task
+
+
+def build(recipe: Recipe) -> Parts:
+    """Make the schedule and the task, weights initialised from the recipe's seed.
+
+    Raises:
+        UserError: an impossible plan, an unknown name, or a combination without meaning.
+    """
+    schedule = GrowthSchedule(recipe.schedule, recipe.network.base_resolution, recipe.resolution)
+    # Only the weights' initial values come from torch's own stream; the caller's stream is left as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(address(recipe.seed, "init") % 2**63)
+        task = TASKS[recipe.task](recipe)  # type: ignore[arg-type]
+    return Parts(schedule, task)
+
+
+def check_batches(recipe: Recipe, schedule: GrowthSchedule, processes: int) -> None:
+    """Check that every batch of the plan can be divided over the processes and into parts that fit a device.
+
+    Raises:
+        UserError: a batch cannot be divided; the sentence names the nearest that can.
+    """
+    for phase in schedule.phases:
+        if phase.batch_size % processes:
+            nearest = max(round(phase.batch_size / processes), 1) * processes
+            raise UserError(
+                f"schedule.batch_size: {phase.batch_size} pictures at {phase.resolution} px cannot be divided over "
+                f"{processes} processes; the nearest that can is {nearest}."
+            )
+        parts(recipe, phase.resolution, phase.batch_size // processes)
+
+
+def parts(recipe: Recipe, resolution: int, local_batch: int) -> int:
+    """Number of equal parts that a device's batch is computed in, so that none exceeds ``max_batch_per_device``.
+
+    Args:
+        recipe: the recipe.
+        resolution: pixels of a side at the moment.
+        local_batch: pictures of one domain on this device.
+    """
+    table = recipe.training.max_batch_per_device
+    if table is None or (resolution not in table and "default" not in table):
+        return 1
+    limit = by_resolution(table, resolution)
+    return next(n for n in range(1, local_batch + 1) if local_batch % n == 0 and local_batch // n <= limit)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of trainable numbers in a network."""
+    return sum(p.numel() for p in network.parameters())

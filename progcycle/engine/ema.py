@@ -1,0 +1,50 @@
+"""Running averages of generators, which are what is sampled, exported and used."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from progcycle.recipe import Ema
+
+
+def ema_factor(options: Ema, nimg: int, batch_size: int) -> float:
+    """Weight of the old average in one update.
+
+    ``per_step`` as it is, or 0.5 ^ (batch_size / half-life), the half-life being at most ``rampup`` of the pictures
+    shown so far (Karras et al. 2020, training loop), so that short runs catch up.
+
+    Args:
+        options: the ``training.ema`` section.
+        nimg: pictures shown before the step.
+        batch_size: pictures of the step.
+
+    Returns:
+        A factor in [0, 1]; 0 copies the weights.
+    """
+    if options.per_step is not None:
+        return options.per_step
+    half_life = min(1000 * (options.half_life_kimg or float("inf")), options.rampup * nimg)
+    return 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
+
+
+class EmaNetworks:
+    """Averages of some networks.
+
+    Args:
+        networks: those to average, on their device.
+        options: the ``training.ema`` section.
+    """
+
+    def __init__(self, networks: Mapping[str, nn.Module], options: Ema) -> None:
+        self.options = options
+        self.sources = dict(networks)
+        self.networks = {name: copy.deepcopy(net).requires_grad_(False).eval() for name, net in networks.items()}
+
+    @torch.no_grad()
+    def update(self, nimg: int, batch_size: int) -> None:
+        """Move the averages towards the networks, after a step that began at ``nimg`` pictures."""
+        weight = 1 - ema_factor(self.options, nimg, batch_size)
+        for name, average in self.networks.items():
+            torch._foreach_lerp_(list(average.parameters()), list(self.sources[name].parameters()), weight)

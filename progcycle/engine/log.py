@@ -1,0 +1,138 @@
+"""What a run tells: status lines, stats.jsonl, sample grids, trackers."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torchvision.utils import make_grid, save_image
+from tqdm import tqdm
+
+from progcycle.files import atomic_file
+from progcycle.schedule import Growth, GrowthSchedule
+
+# Figures that differ between two equal runs.
+TIMES = ("seconds", "images_per_s")
+
+
+class RunLog:
+    """Everything that the first process writes for people; on the others every call does nothing.
+
+    Args:
+        accelerator: the processes and their trackers.
+        run_dir: the run folder.
+        schedule: the growth plan, for the progress bar and the time left.
+    """
+
+    def __init__(self, accelerator: Accelerator, run_dir: Path, schedule: GrowthSchedule) -> None:
+        self.accelerator, self.run_dir, self.schedule = accelerator, run_dir, schedule
+        self.main = accelerator.is_main_process
+        self.stats_path = run_dir / "stats.jsonl"
+        self.bar: Any = None
+
+    def say(self, text: str) -> None:
+        """Print a line, above the progress bar if there is one."""
+        if self.main:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+    def start(self, nimg: int) -> None:
+        """Show a progress bar on a terminal, standing at ``nimg`` pictures."""
+        if self.main:
+            self.bar = tqdm(
+                total=self.schedule.total,
+                initial=nimg,
+                unit="img",
+                unit_scale=True,
+                dynamic_ncols=True,
+                disable=not sys.stderr.isatty(),
+            )
+
+    def progress(self, pictures: int) -> None:
+        """Move the progress bar."""
+        if self.bar is not None:
+            self.bar.update(pictures)
+
+    def close(self) -> None:
+        """Take the progress bar away."""
+        if self.bar is not None:
+            self.bar.close()
+
+    def length(self) -> int:
+        """Bytes of stats.jsonl so far, kept in checkpoints."""
+        return self.stats_path.stat().st_size if self.stats_path.exists() else 0
+
+    def cut(self, length: int) -> None:
+        """Cut stats.jsonl back to what a checkpoint knows of."""
+        if self.main and self.stats_path.exists():
+            with self.stats_path.open("r+b") as file:
+                file.truncate(min(length, self.length()))
+
+    def status(self, nimg: int, growth: Growth, figures: Mapping[str, float], extra: Mapping[str, float]) -> None:
+        """Append a line to stats.jsonl, print the status line and feed the trackers.
+
+        Args:
+            nimg: pictures shown.
+            growth: growth of the step just done.
+            figures: means since the last status line.
+            extra: values of the moment, the times of ``TIMES`` among them.
+        """
+        if not self.main:
+            return
+        place = {"nimg": nimg, "stage": growth.stage, "resolution": growth.resolution, "alpha": growth.alpha}
+        record = {**place, "lr_scale": growth.lr_scale, **figures, **extra}
+        with self.stats_path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        losses = "  ".join(
+            f"{name.removeprefix('loss/')} {value:.3f}"
+            for name, value in figures.items()
+            if name.startswith(("loss/", "cycle/"))
+        )
+        left = self._time_left(nimg, growth, extra["images_per_s"])
+        self.say(
+            f"kimg {nimg / 1000:8.1f}/{self.schedule.total / 1000:.1f}  stage {growth.stage} "
+            f"({growth.resolution} px) alpha {growth.alpha:.2f}  {losses}  "
+            f"{extra['images_per_s']:.1f} img/s  about {left} left"
+        )
+        self.accelerator.log(record, step=nimg)
+
+    def _time_left(self, nimg: int, growth: Growth, rate: float) -> str:
+        # A doubling about doubles the cost of a picture: four times the pixels, half the feature maps.
+        seconds = sum(
+            (p.end - max(p.start, nimg)) / rate * (p.resolution / growth.resolution)
+            for p in self.schedule.phases
+            if p.end > nimg
+        )
+        hours, rest = divmod(int(seconds), 3600)
+        return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
+
+    def samples(self, nimg: int, rows: Sequence[Tensor]) -> None:
+        """Write a grid of samples; row tensors are [n, C, H, W] in about [-1, 1]."""
+        if not self.main:
+            return
+        rows = [row.detach().cpu().float() for row in rows]
+        rows = [row.expand(-1, 3, -1, -1) if row.shape[1] == 1 else row for row in rows]
+        columns = rows[0].shape[0]
+        if len(rows) == 1:  # one kind of picture: about square
+            columns = max(1, round(columns**0.5))
+        zoom = max(1, 64 // rows[0].shape[-1])
+        grid = make_grid(torch.cat(rows).clamp(-1, 1), nrow=columns, padding=0, normalize=True, value_range=(-1, 1))
+        grid = grid.repeat_interleave(zoom, dim=1).repeat_interleave(zoom, dim=2)
+        with atomic_file(self.run_dir / "samples" / f"nimg-{nimg:012d}.png") as path:
+            save_image(grid, path)
+
+
+def flat_config(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, int | float | str | bool]:
+    """A recipe as flat scalars, which is what trackers take."""
+    flat: dict[str, int | float | str | bool] = {}
+    for key, value in recipe.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat.update(flat_config(value, f"{name}."))
+        else:
+            flat[name] = value if isinstance(value, int | float | str | bool) else str(value)
+    return flat

@@ -1,0 +1,169 @@
+"""What a checkpoint of a run holds, and how a run comes back from one bit for bit."""
+
+import json
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from progcycle.engine import checkpoint
+from progcycle.errors import UserError
+from progcycle.files import atomic_file
+from progcycle.recipe import Recipe, RecipeError, difference, dump, load_recipe
+
+if TYPE_CHECKING:
+    from progcycle.engine.loop import Trainer
+
+
+def claim(run_dir: Path, recipe: Recipe, accelerator: Accelerator) -> None:
+    """Write the resolved recipe into the run folder, or check that it is the one that is there.
+
+    Raises:
+        UserError: the folder belongs to another recipe, or cannot be written.
+    """
+    path = run_dir / "recipe.yaml"
+    if path.exists():
+        try:
+            old = load_recipe(path)
+        except RecipeError as error:
+            raise UserError(
+                f"{run_dir} holds a run whose recipe cannot be read ({error}); use another --run-dir."
+            ) from None
+        if changes := difference(old, recipe):
+            raise UserError(
+                f"{run_dir} holds a run of another recipe; use another --run-dir, or undo: " + "; ".join(changes) + "."
+            )
+    elif accelerator.is_main_process:
+        try:
+            with atomic_file(path) as temporary:
+                temporary.write_text(dump(recipe), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"The run folder {run_dir} cannot be written ({error.strerror}).") from None
+    accelerator.wait_for_everyone()
+
+
+def save(trainer: "Trainer") -> Path:
+    """Write a checkpoint of the run; every process must call this."""
+    networks = {f"{name}.{key}": value for name, net in trainer.task.networks.items() for key, value in _weights(net)}
+    ema = {f"{name}.{key}": value for name, net in trainer.ema.networks.items() for key, value in _weights(net)}
+    rng: dict[str, Any] = {"python": random.getstate(), "numpy": _numpy_state()}
+    own = {f"task.{key}": value for key, value in trainer.task.state_dict().items()}
+    own |= {f"meter.{key}": value for key, value in trainer.meter.state_dict().items()}
+    own |= {"rng.torch": torch.get_rng_state()}
+    if trainer.accelerator.device.type == "cuda":
+        own |= {"rng.cuda": torch.cuda.get_rng_state(trainer.accelerator.device)}
+    path = checkpoint.write(
+        trainer.accelerator,
+        trainer.run_dir / "checkpoints",
+        trainer.nimg,
+        shared={"networks": networks, "ema": ema, "optimizers": _optimizer_tensors(trainer)},
+        own=own,
+        state={
+            "step": trainer.step,
+            "stage": trainer.stage,
+            "fading": trainer.fading,
+            "stats_bytes": trainer.log.length(),
+            "scalers": {player: scaler.state_dict() for player, scaler in trainer.scalers.items()},
+            "rng": rng,
+        },
+    )
+    if trainer.accelerator.is_main_process:
+        checkpoint.prune(trainer.run_dir / "checkpoints", trainer.recipe.training.keep_checkpoints)
+    return path
+
+
+def resume(trainer: "Trainer") -> None:
+    """Bring the run to its newest whole checkpoint; a run without one starts afresh.
+
+    Raises:
+        UserError: the checkpoints are damaged, or do not fit the recipe's networks.
+    """
+    found = checkpoint.newest_whole(trainer.run_dir / "checkpoints", trainer.log.say)
+    if found is None:
+        trainer.log.cut(0)
+        return
+    path, state = found
+    try:
+        _load(trainer, path, state)
+    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise UserError(f"The checkpoint {path} does not fit this run ({' '.join(str(error).split())}).") from None
+    trainer.last_good = path
+    trainer.log.cut(state["stats_bytes"])
+    trainer.log.say(f"resumed from {path} at {trainer.nimg / 1000:g} kimg, stage {trainer.stage}")
+
+
+def _load(trainer: "Trainer", path: Path, state: dict[str, Any]) -> None:
+    for file, networks in (("networks", trainer.task.networks), ("ema", trainer.ema.networks)):
+        tensors = checkpoint.read(path, file)
+        for name, network in networks.items():
+            prefix = f"{name}."
+            network.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    _load_optimizers(trainer, checkpoint.read(path, "optimizers"))
+    for player, scaler in trainer.scalers.items():
+        scaler.load_state_dict(state["scalers"][player])
+    trainer.nimg, trainer.step = state["nimg"], state["step"]
+    trainer.stage, trainer.fading = state["stage"], state["fading"]
+    if state["processes"] != trainer.accelerator.num_processes:
+        trainer.log.say(
+            f"the checkpoint was written by {state['processes']} processes, this run has "
+            f"{trainer.accelerator.num_processes}: image pools and running figures start empty"
+        )
+        return
+    own = checkpoint.read(path, f"rank-{trainer.accelerator.process_index}")
+    device = trainer.accelerator.device
+    trainer.task.load_state_dict(
+        {k.removeprefix("task."): v.to(device) for k, v in own.items() if k.startswith("task.")}
+    )
+    trainer.meter.load_state_dict({k.removeprefix("meter."): v for k, v in own.items() if k.startswith("meter.")})
+    torch.set_rng_state(own["rng.torch"])
+    if "rng.cuda" in own and device.type == "cuda":
+        torch.cuda.set_rng_state(own["rng.cuda"], device)
+    version, internal, gauss = state["rng"]["python"]
+    random.setstate((version, tuple(internal), gauss))
+    np.random.set_state({**state["rng"]["numpy"], "state": _numpy_inner(state["rng"]["numpy"]["state"])})
+
+
+def _numpy_state() -> dict[str, Any]:
+    legacy: Any = np.random.get_state(legacy=False)
+    return json.loads(json.dumps(legacy, default=lambda array: array.tolist()))  # type: ignore[no-any-return]
+
+
+def _numpy_inner(state: dict[str, Any]) -> dict[str, Any]:
+    return {"key": np.asarray(state["key"], dtype=np.uint32), "pos": state["pos"]}
+
+
+def _weights(network: torch.nn.Module) -> list[tuple[str, Tensor]]:
+    return list(network.state_dict().items())
+
+
+def _named(trainer: "Trainer", player: str) -> list[tuple[str, torch.nn.Parameter]]:
+    """Parameters of a player with names that do not depend on any order."""
+    networks = ((name, trainer.task.networks[name]) for name in trainer.task.players[player])
+    return [(f"{player}|{name}.{key}", p) for name, network in networks for key, p in network.named_parameters()]
+
+
+def _optimizer_tensors(trainer: "Trainer") -> dict[str, Tensor]:
+    tensors = {}
+    for player, optimizer in trainer.optimizers.items():
+        for name, parameter in _named(trainer, player):
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"{name}|{key}"] = value
+    return tensors
+
+
+def _load_optimizers(trainer: "Trainer", tensors: dict[str, Tensor]) -> None:
+    for player, optimizer in trainer.optimizers.items():
+        optimizer.state.clear()
+        for name, parameter in _named(trainer, player):
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                value = tensors.pop(f"{name}|{key}", None)
+                if value is not None:
+                    # Adam's moments share the memory format of their parameter, which the sums' order depends on.
+                    moment = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+                    optimizer.state[parameter][key] = moment.to(trainer.accelerator.device).copy_(value)
+    if tensors:
+        raise ValueError(f"unknown optimizer state {sorted(tensors)[0]}")

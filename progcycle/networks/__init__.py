@@ -1,0 +1,28 @@
+"""Growing networks. Every one is ``forward(x, stage, alpha)`` and is found by name in one of these dicts.
+
+A new network is one class and one line here; the continuity test picks it up by itself.
+"""
+
+from torch import nn
+
+from progcycle.networks.cyclegan import ProgressiveDiscriminator, ProgressiveTranslator
+from progcycle.networks.pggan import PgganDiscriminator, PgganGenerator
+from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, feature_maps, stage_channels
+
+GENERATORS: dict[str, type[nn.Module]] = {"pggan": PgganGenerator}
+TRANSLATORS: dict[str, type[nn.Module]] = {"progressive": ProgressiveTranslator}
+DISCRIMINATORS: dict[str, type[nn.Module]] = {"pggan": PgganDiscriminator, "progressive": ProgressiveDiscriminator}
+
+__all__ = [
+    "DISCRIMINATORS",
+    "GENERATORS",
+    "TRANSLATORS",
+    "GrowingDecoder",
+    "GrowingEncoder",
+    "PgganDiscriminator",
+    "PgganGenerator",
+    "ProgressiveDiscriminator",
+    "ProgressiveTranslator",
+    "feature_maps",
+    "stage_channels",
+]

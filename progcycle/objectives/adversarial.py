@@ -1,0 +1,90 @@
+"""The adversarial games, as pairs of functions of logits. Logits are [N] or patch maps [N, 1, h, w]; all are averaged.
+
+A new game is one pair of functions and one line in ``ADVERSARIAL``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import relu, softplus
+
+
+def wgan_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """E D(fake) - E D(real) (Gulrajani et al. 2017, equation 3, without its penalty)."""
+    return fake.mean() - real.mean()
+
+
+def wgan_generator(real: Tensor | None, fake: Tensor) -> Tensor:
+    """-E D(fake)."""
+    return -fake.mean()
+
+
+def lsgan_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """E (D(real) - 1)^2 + E D(fake)^2 (Mao et al. 2017, equation 2 with b = 1, a = 0, without its factor 1/2)."""
+    return (real - 1).square().mean() + fake.square().mean()
+
+
+def lsgan_generator(real: Tensor | None, fake: Tensor) -> Tensor:
+    """E (D(fake) - 1)^2 (c = 1)."""
+    return (fake - 1).square().mean()
+
+
+def non_saturating_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """-E log sigmoid(D(real)) - E log(1 - sigmoid(D(fake))) (Goodfellow et al. 2014, equation 1)."""
+    return softplus(-real).mean() + softplus(fake).mean()
+
+
+def non_saturating_generator(real: Tensor | None, fake: Tensor) -> Tensor:
+    """-E log sigmoid(D(fake)) (Goodfellow et al. 2014, section 3)."""
+    return softplus(-fake).mean()
+
+
+def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """E max(0, 1 - D(real)) + E max(0, 1 + D(fake)) (Lim and Ye 2017; Miyato et al. 2018, equation 16)."""
+    return relu(1 - real).mean() + relu(1 + fake).mean()
+
+
+def hinge_generator(real: Tensor | None, fake: Tensor) -> Tensor:
+    """-E D(fake) (Miyato et al. 2018, equation 17)."""
+    return -fake.mean()
+
+
+def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """E softplus(-(D(real) - D(fake))), rows paired (Jolicoeur-Martineau 2019; R3GAN, Huang et al. 2024, eq. 2)."""
+    return softplus(fake - real).mean()
+
+
+def relativistic_generator(real: Tensor | None, fake: Tensor) -> Tensor:
+    """E softplus(-(D(fake) - D(real))), rows paired.
+
+    Raises:
+        ValueError: the logits of the real pictures are missing.
+    """
+    if real is None:
+        raise ValueError("the relativistic generator loss needs the logits of real pictures")
+    return softplus(real - fake).mean()
+
+
+@dataclass(frozen=True)
+class Game:
+    """One adversarial objective.
+
+    Attributes:
+        discriminator: (real logits, fake logits) -> loss.
+        generator: (real logits or None, fake logits) -> loss.
+        paired: the generator's loss needs the real logits too.
+    """
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor | None, Tensor], Tensor]
+    paired: bool = False
+
+
+ADVERSARIAL: dict[str, Game] = {
+    "wgan": Game(wgan_discriminator, wgan_generator),
+    "lsgan": Game(lsgan_discriminator, lsgan_generator),
+    "non_saturating": Game(non_saturating_discriminator, non_saturating_generator),
+    "hinge": Game(hinge_discriminator, hinge_generator),
+    "relativistic": Game(relativistic_discriminator, relativistic_generator, paired=True),
+}

@@ -1,0 +1,26 @@
+"""Losses that tie a translation to its source (Zhu et al. 2017). All are mean absolute differences."""
+
+from torch import Tensor
+from torch.nn.functional import l1_loss
+
+from progcycle.blocks import full_precision
+
+
+def cycle_loss(real: Tensor, rec: Tensor) -> Tensor:
+    """E |rec - real|, rec being there and back again (equation 2).
+
+    Args:
+        real: real pictures.  # [N, C, H, W]
+        rec: the same after both translators.  # [N, C, H, W]
+    """
+    return l1_loss(full_precision(rec), full_precision(real))
+
+
+def identity_loss(real: Tensor, idt: Tensor) -> Tensor:
+    """E |idt - real|, idt being a picture of the target domain after the translator (section 5.2).
+
+    Args:
+        real: pictures that are in the target domain already.  # [N, C, H, W]
+        idt: the same, translated.  # [N, C, H, W]
+    """
+    return l1_loss(full_precision(idt), full_precision(real))

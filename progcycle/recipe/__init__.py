@@ -1,0 +1,50 @@
+"""A recipe is the whole experiment: YAML in, a validated and frozen object out. Imports nothing else of progcycle.
+
+This room checks the *shape* of a recipe (keys, types, ranges); ``engine.build`` checks names and combinations.
+"""
+
+from progcycle.recipe.reading import difference, dump, json_schema, load_recipe, merge, override, validate
+from progcycle.recipe.schema import (
+    Adam,
+    Adversarial,
+    Augmentation,
+    BaseRecipe,
+    CycleganData,
+    CycleganRecipe,
+    DataOptions,
+    Ema,
+    PgganData,
+    PgganRecipe,
+    Pictures,
+    Recipe,
+    RecipeError,
+    Schedule,
+    by_resolution,
+    on_curve,
+)
+
+__all__ = [
+    "Adam",
+    "Adversarial",
+    "Augmentation",
+    "BaseRecipe",
+    "CycleganData",
+    "CycleganRecipe",
+    "DataOptions",
+    "Ema",
+    "PgganData",
+    "PgganRecipe",
+    "Pictures",
+    "Recipe",
+    "RecipeError",
+    "Schedule",
+    "by_resolution",
+    "difference",
+    "dump",
+    "json_schema",
+    "load_recipe",
+    "merge",
+    "on_curve",
+    "override",
+    "validate",
+]

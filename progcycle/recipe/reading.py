@@ -1,0 +1,198 @@
+"""From YAML to a validated recipe and back; every error is one sentence."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from progcycle.recipe.schema import DEFAULT, RECIPES, Recipe, RecipeError
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses duplicate keys, and reads 1e-3 as the number it is."""
+
+
+def _no_duplicates(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _no_duplicates)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise RecipeError(f"{where}{line}: this is not valid YAML ({problem}).") from None
+
+
+def _by_resolution(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(k == DEFAULT or isinstance(k, int) for k in value)
+
+
+def merge(base: Mapping[Any, Any], change: Mapping[Any, Any]) -> dict[Any, Any]:
+    """``base`` with ``change`` laid over it, section by section.
+
+    Mappings by resolution (``{default: 16, 256: 14}``) are values, not sections: they are replaced whole.
+    """
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        deep = isinstance(old, Mapping) and isinstance(value, Mapping) and not _by_resolution(old)
+        merged[key] = merge(old, value) if deep and not _by_resolution(value) else value  # type: ignore[arg-type]
+    return merged
+
+
+def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[Any, Any]:
+    if path.resolve() in seen:
+        raise RecipeError(f"{path}: extends leads back to itself.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError(
+            f"There is no recipe {path}; give the path of a YAML file such as those in recipes/."
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise RecipeError(f"{path}: this recipe cannot be read as UTF-8 text ({reason}).") from None
+    content = _parse(text, str(path))
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: a recipe is a YAML mapping of keys to values, this is {_kind(content)}.")
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content
+    if not isinstance(parent, str):
+        raise RecipeError(f"{path}: extends takes the file name of another recipe, got {parent!r}.")
+    return merge(_read(path.parent / parent, (*seen, path.resolve())), content)
+
+
+def _kind(value: Any) -> str:
+    names = {type(None): "empty", str: "text", list: "a list", bool: "true or false"}
+    return names.get(type(value), "a number")
+
+
+def override(content: Mapping[Any, Any], assignments: Sequence[str]) -> dict[Any, Any]:
+    """Apply dotted overrides such as ``schedule.batch_size=8``; values are read as YAML.
+
+    Raises:
+        RecipeError: an assignment without ``=`` or without a key, or a value that is not YAML.
+    """
+    result = dict(content)
+    for assignment in assignments:
+        dotted, equals, text = assignment.partition("=")
+        names = dotted.strip().split(".")
+        if not equals or not all(names):
+            raise RecipeError(f"{assignment!r} is not an override; write key=value, for example schedule.batch_size=8.")
+        value = _parse(text, f"override {dotted}")
+        keys: list[Any] = [int(name) if name.isdecimal() else name for name in names]
+        result = _set(result, keys, value)
+    return result
+
+
+def _set(content: Any, keys: list[Any], value: Any) -> dict[Any, Any]:
+    if isinstance(keys[0], int) and not isinstance(content, Mapping):
+        content = {DEFAULT: content} if content is not None else {}  # batch_size: 8, then batch_size.256=4
+    inner = dict(content) if isinstance(content, Mapping) else {}
+    inner[keys[0]] = value if len(keys) == 1 else _set(inner.get(keys[0]), keys[1:], value)
+    return inner
+
+
+def _unknown(error: Any, model: type[BaseModel]) -> str:
+    """The sentence for an unknown key, with the nearest known one."""
+    known: set[str] = set(model.model_fields)
+    for part in error["loc"][:-1]:
+        field = model.model_fields.get(str(part))
+        candidates = [] if field is None else _models(field.annotation)
+        if not candidates:
+            break
+        model = candidates[0]
+        known = set(model.model_fields)
+    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known keys here are {', '.join(sorted(known))}."
+    return f"unknown key, {hint}"
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for arg in getattr(annotation, "__args__", ()) for model in _models(arg)]
+
+
+def _sentence(error: Any, model: type[BaseModel]) -> str:
+    where = ".".join(str(part) for part in error["loc"] if part != "[key]") or "recipe"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: {_unknown(error, model)}"
+    if error["type"] == "missing":
+        return f"{where}: this key is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    got = error["input"]
+    shown = "" if error["type"] == "value_error" or isinstance(got, dict) else f" (got {str(got)[:60]!r})"
+    return f"{where}: {message}{shown}"
+
+
+def validate(content: Mapping[Any, Any], where: str = "recipe") -> Recipe:
+    """Check a mapping and return the frozen recipe.
+
+    Raises:
+        RecipeError: one sentence naming every wrong key.
+    """
+    task = content.get("task")
+    if not isinstance(task, str) or task not in RECIPES:
+        raise RecipeError(f"{where}: task: must be one of {', '.join(RECIPES)}, got {task!r}.")
+    model = RECIPES[task]
+    try:
+        return model.model_validate(dict(content))
+    except ValidationError as error:
+        sentences = dict.fromkeys(_sentence(item, model) for item in error.errors(include_url=False))
+        raise RecipeError(f"{where}: " + "; ".join(sentences).rstrip(".?") + ".") from None
+
+
+def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file, apply ``extends`` and dotted overrides, and validate it.
+
+    Args:
+        path: a YAML file. Its key ``extends`` may name another recipe, relative to this file, to start from.
+        assignments: overrides such as ``["seed=1", "schedule.batch_size=8"]``.
+
+    Raises:
+        RecipeError: the file cannot be read, or something in it is wrong.
+    """
+    return validate(override(_read(Path(path)), assignments), str(path))
+
+
+def dump(recipe: Recipe) -> str:
+    """The whole recipe as YAML, defaults included; ``load_recipe`` of it gives an equal recipe."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def difference(old: Recipe, new: Recipe) -> list[str]:
+    """Lines ``key: old -> new`` for every value that differs."""
+
+    def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+        if not isinstance(value, dict):
+            return {prefix: value}
+        return {k: v for name, item in value.items() for k, v in flat(item, f"{prefix}.{name}".lstrip(".")).items()}
+
+    before, after = flat(old.model_dump(mode="json")), flat(new.model_dump(mode="json"))
+    keys = [*before, *(key for key in after if key not in before)]
+    return [f"{k}: {before.get(k)} -> {after.get(k)}" for k in keys if before.get(k) != after.get(k)]
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of recipes, for editors."""
+    return TypeAdapter(Annotated[Recipe, Field(discriminator="task")]).json_schema()

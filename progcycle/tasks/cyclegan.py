@@ -1,0 +1,170 @@
+"""Progressive CycleGAN: two translators and two discriminators that grow together (Zhu et al. 2017)."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from progcycle.data import Batch
+from progcycle.errors import UserError
+from progcycle.networks import DISCRIMINATORS, TRANSLATORS, feature_maps, stage_channels
+from progcycle.objectives import ADVERSARIAL, cycle_loss, identity_loss
+from progcycle.recipe import CycleganRecipe, on_curve
+from progcycle.schedule import Growth
+from progcycle.tasks.base import Stats, Task, check_adversarial, discriminator_loss, pick
+from progcycle.tasks.image_pool import ImagePool
+
+Fakes = tuple[Tensor, Tensor]
+
+
+class CycleganTask(Task):
+    """Both translators, then both discriminators, on the same pictures.
+
+    The suffix is the domain that a picture lives in: ``fake_b`` is a translated ``real_a``, ``disc_b`` judges B.
+
+    Args:
+        recipe: a validated recipe.
+
+    Raises:
+        UserError: a network or loss of an unknown name, or a combination without meaning.
+    """
+
+    def __init__(self, recipe: CycleganRecipe) -> None:
+        net, objective = recipe.network, recipe.objective
+        check_adversarial(objective)
+        in_a, in_b = recipe.data.a.channels, recipe.data.b.channels
+        identity = any(value for curve in (objective.identity.a, objective.identity.b) for _, value in curve)
+        if in_a != in_b and net.predict == "change":
+            raise UserError(
+                "network.predict: change adds to the input, which needs domains of equal channels "
+                f"(data.a.channels is {in_a}, data.b.channels is {in_b}); use picture."
+            )
+        if in_a != in_b and identity:
+            raise UserError(
+                "objective.identity: it compares a translator's input and output, which needs domains of equal "
+                f"channels (data.a.channels is {in_a}, data.b.channels is {in_b}); set its weights to 0."
+            )
+        width = net.channels
+        channels = stage_channels(net.base_resolution, recipe.resolution, width.base, width.decay, width.max)
+        hidden = feature_maps(net.base_resolution // 2, width.base, width.decay, width.max)
+        translator = {
+            "channels": channels,
+            "residual_blocks": net.residual_blocks,
+            "skips": net.skips,
+            "predict": net.predict,
+            "rgb": net.rgb,
+        }
+        discriminator = {
+            "channels": channels,
+            "head": net.head,
+            "hidden": hidden,
+            "base_resolution": net.base_resolution,
+            "rgb": net.rgb,
+            "stddev_group": net.minibatch_stddev,
+        }
+        self.specs = {
+            "gen_ab": {"name": net.generator, "arguments": {**translator, "in_channels": in_a, "out_channels": in_b}},
+            "gen_ba": {"name": net.generator, "arguments": {**translator, "in_channels": in_b, "out_channels": in_a}},
+            "disc_a": {"name": net.discriminator, "arguments": {**discriminator, "image_channels": in_a}},
+            "disc_b": {"name": net.discriminator, "arguments": {**discriminator, "image_channels": in_b}},
+        }
+        make_translator = pick(TRANSLATORS, net.generator, "network.generator")
+        make_discriminator = pick(DISCRIMINATORS, net.discriminator, "network.discriminator")
+        self.gen_ab: nn.Module = make_translator(**self.specs["gen_ab"]["arguments"])
+        self.gen_ba: nn.Module = make_translator(**self.specs["gen_ba"]["arguments"])
+        self.disc_a: nn.Module = make_discriminator(**self.specs["disc_a"]["arguments"])
+        self.disc_b: nn.Module = make_discriminator(**self.specs["disc_b"]["arguments"])
+        self.networks = {name: getattr(self, name) for name in self.specs}
+        self.players = {"generator": ("gen_ab", "gen_ba"), "discriminator": ("disc_a", "disc_b")}
+        self.update_order = ((("generator",), ("discriminator",)),)
+        self.ema_of = ("gen_ab", "gen_ba")
+        self.pools = {domain: ImagePool(objective.pool_size, recipe.seed, domain) for domain in ("a", "b")}
+        self.objective, self.seed = objective, recipe.seed
+        self._fakes: dict[tuple[int, ...], Fakes] = {}
+
+    def loss(self, player: str, reals: Mapping[str, Batch], growth: Growth, step: int) -> tuple[Tensor, Stats]:
+        """See :meth:`Task.loss`; the domains are ``a`` and ``b``."""
+        if player == "generator":
+            return self._generator_loss(reals["a"], reals["b"], growth)
+        return self._discriminator_loss(reals["a"], reals["b"], growth, step)
+
+    def _generator_loss(self, a: Batch, b: Batch, growth: Growth) -> tuple[Tensor, Stats]:
+        stage, alpha, kimg = growth.stage, growth.alpha, growth.nimg / 1000
+        real_a, real_b = a.images, b.images
+        fake_b, fake_a = self.gen_ab(real_a, stage, alpha), self.gen_ba(real_b, stage, alpha)
+        rec_a, rec_b = self.gen_ba(fake_b, stage, alpha), self.gen_ab(fake_a, stage, alpha)
+        # The discriminators judge these very fakes in their update of the same round.
+        self._fakes[a.positions] = (fake_a.detach(), fake_b.detach())
+
+        stats = {
+            "adversarial/gen_ab": self._fool(self.disc_b, real_b, fake_b, growth),
+            "adversarial/gen_ba": self._fool(self.disc_a, real_a, fake_a, growth),
+            "cycle/aba": cycle_loss(real_a, rec_a),
+            "cycle/bab": cycle_loss(real_b, rec_b),
+        }
+        weight_a, weight_b = on_curve(self.objective.cycle.aba, kimg), on_curve(self.objective.cycle.bab, kimg)
+        loss = stats["adversarial/gen_ab"] + stats["adversarial/gen_ba"]
+        loss = loss + weight_a * stats["cycle/aba"] + weight_b * stats["cycle/bab"]
+        for domain, real, translate, cycle, curve in (
+            ("a", real_a, self.gen_ba, weight_a, self.objective.identity.a),
+            ("b", real_b, self.gen_ab, weight_b, self.objective.identity.b),
+        ):
+            if weight := cycle * on_curve(curve, kimg):
+                stats[f"identity/{domain}"] = identity_loss(real, translate(real, stage, alpha))
+                loss = loss + weight * stats[f"identity/{domain}"]
+        return loss, stats
+
+    def _fool(self, disc: nn.Module, real: Tensor, fake: Tensor, growth: Growth) -> Tensor:
+        game = ADVERSARIAL[self.objective.loss]
+        with torch.no_grad():
+            real_logits = disc(real, growth.stage, growth.alpha) if game.paired else None
+        return game.generator(real_logits, disc(fake, growth.stage, growth.alpha))
+
+    def _discriminator_loss(self, a: Batch, b: Batch, growth: Growth, step: int) -> tuple[Tensor, Stats]:
+        fakes = self._fakes.pop(a.positions, None)
+        if fakes is None:
+            with torch.no_grad():
+                fake_a = self.gen_ba(b.images, growth.stage, growth.alpha)
+                fake_b = self.gen_ab(a.images, growth.stage, growth.alpha)
+        else:
+            fake_a, fake_b = fakes
+        loss_a, stats_a = discriminator_loss(
+            self.disc_a, a, self.pools["a"].query(fake_a, a.positions), growth, self.objective,
+            seed=self.seed, step=step, suffix="_a",
+        )  # fmt: skip
+        loss_b, stats_b = discriminator_loss(
+            self.disc_b, b, self.pools["b"].query(fake_b, b.positions), growth, self.objective,
+            seed=self.seed, step=step, suffix="_b",
+        )  # fmt: skip
+        return loss_a + loss_b, stats_a | stats_b
+
+    def on_new_stage(self, growth: Growth) -> None:
+        """Empty the pools: their pictures have another resolution."""
+        self._fakes.clear()
+        for pool in self.pools.values():
+            pool.clear()
+
+    def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:
+        """The same pictures of both domains for the whole run."""
+        return {domain: pictures(domain) for domain in ("a", "b")}
+
+    def sample(self, networks: Mapping[str, nn.Module], panel: Mapping[str, Tensor], growth: Growth) -> list[Tensor]:
+        """Rows: A, A in B, and back; B, B in A, and back."""
+        rows = []
+        for there, back, domain in (("gen_ab", "gen_ba", "a"), ("gen_ba", "gen_ab", "b")):
+            fake = networks[there](panel[domain], growth.stage, growth.alpha)
+            rows += [panel[domain], fake, networks[back](fake, growth.stage, growth.alpha)]
+        return rows
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The two pools' pictures."""
+        pools = self.pools.items()
+        return {f"pool_{domain}.{key}": value for domain, pool in pools for key, value in pool.state_dict().items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore the two pools."""
+        rest = dict(state)
+        for domain, pool in self.pools.items():
+            prefix = f"pool_{domain}."
+            pool.load_state_dict({k.removeprefix(prefix): rest.pop(k) for k in list(rest) if k.startswith(prefix)})
+        super().load_state_dict(rest)

@@ -1,0 +1,181 @@
+"""The bundled data sets are whole and leak nothing; the checks of the others say what is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+DATASETS = Path(__file__).resolve().parents[2] / "datasets"
+
+COUNTS = {
+    "openmoji": {"trainA": 858, "trainB": 859, "testA": 200, "testB": 200},
+    "emoji": {"trainA": 753, "trainB": 753, "trainB_rest": 753, "testA": 400, "testB": 400},
+}
+
+# Written by hand, so as not to test the grouping with itself.
+VARIANTS = [
+    ["1f468-200d-1f692", "1f469-200d-1f692", "1f9d1-200d-1f692"],  # firefighters
+    ["1f468-200d-1f4bb", "1f469-200d-1f4bb", "1f9d1-200d-1f4bb"],  # technologists
+    ["1f468-200d-2695-fe0f", "1f469-200d-2695-fe0f", "1f9d1-200d-2695-fe0f"],  # health workers
+    ["1f575", "1f575-fe0f", "1f575-fe0f-200d-2640-fe0f", "1f575-fe0f-200d-2642-fe0f"],
+    ["1f46e", "1f46e-200d-2640-fe0f", "1f46e-200d-2642-fe0f"],  # police officers
+    ["1f9dc", "1f9dc-200d-2640-fe0f", "1f9dc-200d-2642-fe0f"],  # merpeople
+    ["1f6b6", "1f6b6-200d-2640-fe0f", "1f6b6-200d-27a1-fe0f",
+     "1f6b6-200d-2640-fe0f-200d-27a1-fe0f", "1f6b6-200d-2642-fe0f-200d-27a1-fe0f"],  # walking
+    ["1f9d1-200d-1f9bd", "1f468-200d-1f9bd-200d-27a1-fe0f", "1f469-200d-1f9bd"],  # wheelchairs
+    ["1f468", "1f469", "1f9d1", "1f468-200d-1f9b0", "1f469-200d-1f9b3", "1f9d1-200d-1f9b2",
+     "1f471", "1f471-200d-2640-fe0f"],  # adults and their hair
+    ["1f466", "1f467", "1f9d2"],  # children
+    ["1f474", "1f475", "1f9d3"],  # older people
+    ["1f46a", "1f468-200d-1f469-200d-1f466", "1f469-200d-1f467", "1f9d1-200d-1f9d2",
+     "1f468-200d-1f468-200d-1f467-200d-1f467"],  # families
+    ["1f48f", "1f469-200d-2764-fe0f-200d-1f48b-200d-1f468",
+     "1f468-200d-2764-fe0f-200d-1f48b-200d-1f468"],  # kisses
+    ["1f491", "1f469-200d-2764-fe0f-200d-1f469", "1f468-200d-2764-fe0f-200d-1f468"],  # couples
+    ["1f46b", "1f46c", "1f46d", "1f9d1-200d-1f91d-200d-1f9d1"],  # holding hands
+    ["1f934", "1f478", "1fac5"],  # prince, princess, person with crown
+    ["1f385", "1f936", "1f9d1-200d-1f384"],  # Santa, Mrs. and Mx Claus
+    ["1f930", "1fac3", "1fac4"],  # pregnant people
+    ["1f1eb-1f1f7", "1f1f2-1f1eb", "1f1e8-1f1f5"],  # France, Saint Martin, Clipperton: one flag
+    ["1f1f3-1f1f4", "1f1f8-1f1ef", "1f1e7-1f1fb"],  # Norway, Svalbard, Bouvet Island: one flag
+]
+
+
+def names(data_set: str, folder: str) -> set[str]:
+    return {path.stem for path in (DATASETS / data_set / folder).iterdir()}
+
+
+@pytest.mark.parametrize(("data_set", "folder"), [(s, f) for s in COUNTS for f in COUNTS[s]])
+def test_folder_is_whole(data_set: str, folder: str) -> None:
+    paths = sorted((DATASETS / data_set / folder).iterdir())
+    assert len(paths) == COUNTS[data_set][folder]
+    for path in paths:
+        assert path.suffix == ".png"
+        assert path.stem == path.stem.lower()
+        with Image.open(path) as picture:
+            assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (64, 64)), path
+            assert not picture.info, path
+            pixels = np.asarray(picture)
+        assert (pixels < 250).any(2).mean() > 0.03, f"{path} is as good as empty"
+
+
+@pytest.mark.parametrize("data_set", COUNTS)
+def test_splits_share_no_name(data_set: str) -> None:
+    train_a, train_b = names(data_set, "trainA"), names(data_set, "trainB")
+    test = names(data_set, "testA")
+    assert names(data_set, "testB") == test
+    assert not train_a & train_b
+    assert not test & (train_a | train_b)
+
+
+def test_rest_is_every_other_twemoji() -> None:
+    assert names("emoji", "trainB_rest") == names("emoji", "trainA")
+
+
+@pytest.mark.parametrize("data_set", COUNTS)
+def test_test_pictures_are_not_in_training(data_set: str) -> None:
+    def contents(folder: str) -> set[bytes]:
+        return {path.read_bytes() for path in (DATASETS / data_set / folder).iterdir()}
+
+    assert not contents("testA") & contents("trainA")
+    for folder in COUNTS[data_set]:
+        if folder.startswith("trainB"):
+            assert not contents("testB") & contents(folder)
+
+
+@pytest.mark.parametrize("data_set", COUNTS)
+@pytest.mark.parametrize("variants", VARIANTS, ids=lambda variants: variants[0])
+def test_variants_stay_together(data_set: str, variants: list[str]) -> None:
+    splits = {folder: names(data_set, folder) for folder in ("trainA", "trainB", "testA")}
+    places = {name: folder for name in variants for folder in splits if name in splits[folder]}
+    assert len(places) >= 2, "the example names no emoji of this set"
+    assert len(set(places.values())) == 1, places
+
+
+def test_size_and_no_package() -> None:
+    bundled = [path for name in COUNTS for path in (DATASETS / name).rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in bundled) < 20_000_000
+    for name in COUNTS:
+        assert (DATASETS / name / "preview.png").stat().st_size < 150_000
+    assert not list(DATASETS.rglob("__init__.py"))
+
+
+# ---------------------------------------------------------------- the scripts
+
+def script(path: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-B", DATASETS / path, *map(str, arguments)],
+                          capture_output=True, text=True, check=False)
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 2, done
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("error: "), done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+def fill(folder: Path, count: int, side: int) -> None:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        Image.new("RGB", (side, side), (number, 0, 0)).save(folder / f"{number}.jpg")
+
+
+@pytest.mark.parametrize("path", ["celebahq/check.py", "horse2zebra/check.py"])
+def test_check_refuses_a_missing_folder(path: str, tmp_path: Path) -> None:
+    assert_refused(script(path, tmp_path / "none"), "no folder")
+    assert_refused(script(path, tmp_path, "--size", "big"), "--size")
+
+
+def test_celebahq_check(tmp_path: Path) -> None:
+    fill(tmp_path / "images" / "train" / "female", 2, 32)
+    fill(tmp_path / "images" / "val", 1, 32)
+    done = script("celebahq/check.py", tmp_path, "--count", 3, "--size", 32)
+    assert done.returncode == 0, done
+    assert "complete" in done.stdout
+    assert_refused(script("celebahq/check.py", tmp_path), "3 pictures instead of 30000")
+    assert_refused(script("celebahq/check.py", tmp_path, "--count", 3), "1024 x 1024")
+
+    archive = tmp_path / "images.zip"
+    with zipfile.ZipFile(archive, "w") as out:
+        for path in sorted((tmp_path / "images").rglob("*.jpg")):
+            out.write(path, str(path.relative_to(tmp_path)))
+    done = script("celebahq/check.py", archive, "--count", 3, "--size", 32)
+    assert done.returncode == 0, done
+
+    (tmp_path / "images" / "val" / "0.jpg").write_bytes(b"not a picture")
+    assert_refused(script("celebahq/check.py", tmp_path, "--count", 3), "not a readable picture")
+    archive.write_bytes(b"not an archive")
+    assert_refused(script("celebahq/check.py", archive), "zip")
+
+
+def test_horse2zebra_check(tmp_path: Path) -> None:
+    for count, folder in enumerate(("trainA", "trainB", "testA"), 1):
+        fill(tmp_path / folder, count, 16)
+    assert_refused(script("horse2zebra/check.py", tmp_path), "has no testB")
+    fill(tmp_path / "testB", 4, 16)
+    options = ("--counts", 1, 2, 3, 4)
+    done = script("horse2zebra/check.py", tmp_path, *options, "--size", 16)
+    assert done.returncode == 0, done
+    assert "complete" in done.stdout
+    assert_refused(script("horse2zebra/check.py", tmp_path), "trainA holds 1 pictures")
+    assert_refused(script("horse2zebra/check.py", tmp_path, *options), "256 x 256")
+
+
+def test_prepare_refuses_bad_input(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    emoji = ("emoji/prepare.py", "--out", out, "--package-dir")
+    assert_refused(script(*emoji, tmp_path / "none"), "no folder")
+    assert_refused(script(*emoji, tmp_path), "holds no unpacked npm package")
+    package = tmp_path / "emoji-datasource-google"
+    package.mkdir()
+    (package / "package.json").write_text(
+        '{"name": "emoji-datasource-google", "version": "15.0.0"}', encoding="utf-8")
+    assert_refused(script(*emoji, tmp_path), "15.0.0", "16.0.0 is needed")
+    assert not list(out.iterdir())
