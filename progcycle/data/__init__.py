@@ -1,0 +1,28 @@
+"""Pictures in, batches out: order and augmentation are pure functions of (seed, domain, global position).
+
+Shapes trail as ``# [N, C, H, W]``: N pictures of the batch, C channels, H and W pixels, S and r pixels of a side.
+"""
+
+from progcycle.data.batch import Batch, Sample, collate
+from progcycle.data.decode import BrokenPicture, UnsupportedPicture, decode_picture
+from progcycle.data.fit import box_reduce, fit_square
+from progcycle.data.loader import build_loader
+from progcycle.data.pictures import PictureSet
+from progcycle.data.reals import as_reals
+from progcycle.data.sets import resolve_sets, resolve_test_sets
+
+__all__ = [
+    "Batch",
+    "BrokenPicture",
+    "PictureSet",
+    "Sample",
+    "UnsupportedPicture",
+    "as_reals",
+    "box_reduce",
+    "build_loader",
+    "collate",
+    "decode_picture",
+    "fit_square",
+    "resolve_sets",
+    "resolve_test_sets",
+]

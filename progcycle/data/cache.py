@@ -1,0 +1,155 @@
+"""Pictures as uint8 arrays, one .npy file a resolution, built once and read by memory mapping."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from progcycle.data.fit import box_reduce
+from progcycle.data.source import Entry
+from progcycle.errors import UserError
+from progcycle.recipe import Pictures
+from progcycle.rng import address
+
+MANIFEST = "manifest.json"
+VERSION = 1  # raise it when the pixels of the same pictures change
+ABANDONED = 3600.0  # seconds without a write after which a half-written file has lost its writer
+
+
+def folder_name(paths: Sequence[str], entries: Sequence[Entry], side: int, options: Pictures) -> str:
+    """A readable name with a hash of everything the pixels depend on."""
+    stamps = [[entry.name, entry.file, entry.member, entry.stamp] for entry in entries]
+    content = [VERSION, side, options.fit, options.background, options.channels, stamps]
+    return f"{Path(paths[0]).name or 'pictures'}-{address(json.dumps(content)):016x}"
+
+
+class ArrayCache:
+    """The arrays of one set of pictures.
+
+    The folder's name carries a hash of everything the pixels depend on, so its content is never out of date. A file
+    is written beside its place and renamed when complete; an array counts only together with the manifest.
+
+    Args:
+        folder: folder of this set's arrays.
+        shape: of the array at full size.  # (N, S, S, C)
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, int, int, int]) -> None:
+        self.folder = folder
+        self.shape = shape
+        self._open: dict[int, np.ndarray] = {}
+        self._broken: dict[str, str] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}}  # a memory map pickles as a full copy
+
+    def path(self, resolution: int) -> Path:
+        """File of one resolution's array."""
+        return self.folder / f"{resolution}.npy"
+
+    def has(self, resolution: int) -> bool:
+        """Whether the array of a resolution is there, complete."""
+        return self.path(resolution).is_file() and (self.folder / MANIFEST).is_file()
+
+    def row(self, resolution: int, index: int) -> np.ndarray | None:
+        """A copy of one picture, or None when this resolution is not built.  # [r, r, C] uint8
+
+        Raises:
+            UserError: the file on disk is damaged.
+        """
+        if resolution not in self._open:
+            if not self.has(resolution):
+                return None
+            self._open[resolution] = self._load(resolution)
+        return np.array(self._open[resolution][index])
+
+    def _load(self, resolution: int) -> np.ndarray:
+        count, _, _, channels = self.shape
+        try:
+            array: np.ndarray = np.load(self.path(resolution), mmap_mode="r")
+            if array.shape == (count, resolution, resolution, channels) and array.dtype == np.uint8:
+                return array
+        except (OSError, ValueError):
+            pass
+        raise UserError(f"{self.path(resolution)} is damaged; delete the folder {self.folder} to have it built again.")
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """The sentence about each picture that could not be read when the arrays were built, by its name.
+
+        Raises:
+            UserError: the manifest is damaged.
+        """
+        if self._broken is None:
+            file = self.folder / MANIFEST
+            try:
+                self._broken = dict(json.loads(file.read_text(encoding="utf-8"))["broken"])
+            except (OSError, ValueError, KeyError, TypeError):
+                raise UserError(f"{file} is damaged; delete the folder {self.folder} to have it built again.") from None
+        return self._broken
+
+    def build(
+        self,
+        resolutions: Sequence[int],
+        pictures: Iterable[np.ndarray],
+        broken: Mapping[str, str],
+        about: Mapping[str, Any],
+    ) -> None:
+        """Write the arrays of several resolutions in one pass over the pictures; all of them, or none.
+
+        Args:
+            resolutions: divisors of the full size.
+            pictures: the pictures in order, at full size.  # [S, S, C] uint8
+            broken: sentences about broken pictures; read when the pass is over.
+            about: written to the manifest for people to read.
+
+        Raises:
+            UserError: the disk refuses (full, read-only).
+        """
+        count, side, _, channels = self.shape
+        partial = {r: self.path(r).with_name(f"{r}.npy.{os.getpid()}.partial") for r in resolutions}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            with contextlib.ExitStack() as stack:
+                # Plain writes: on a full disk they raise, where a write to a memory map would kill the process.
+                streams = {r: stack.enter_context(open(file, "wb")) for r, file in partial.items()}
+                for r, stream in streams.items():
+                    header = {"descr": "|u1", "fortran_order": False, "shape": (count, r, r, channels)}
+                    np.lib.format.write_array_header_1_0(stream, header)
+                for picture in pictures:
+                    for r, stream in streams.items():
+                        stream.write(np.ascontiguousarray(box_reduce(picture, r)).data)
+                for stream in streams.values():
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            self._write_manifest({**about, "count": count, "side": side, "channels": channels, "broken": dict(broken)})
+            for r, written in partial.items():
+                os.replace(written, self.path(r))
+        except OSError as error:
+            raise UserError(
+                f"The picture cache {self.folder} cannot be written ({error.strerror or error}); set data.cache_dir to "
+                "another place, or lower data.cache_resolution."
+            ) from None
+        finally:
+            for file in partial.values():
+                with contextlib.suppress(OSError):  # there is none, after success
+                    file.unlink()
+        self._broken = None
+
+    def _write_manifest(self, content: Mapping[str, Any]) -> None:
+        partial = self.folder / f"{MANIFEST}.{os.getpid()}.partial"
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        os.replace(partial, self.folder / MANIFEST)
+
+    def _sweep(self) -> None:
+        """Delete what a killed build left behind."""
+        for file in self.folder.glob("*.partial"):
+            with contextlib.suppress(OSError):
+                if time.time() - file.stat().st_mtime > ABANDONED:
+                    file.unlink()

@@ -1,0 +1,69 @@
+"""From a picture of any size to a square, and from the final resolution down to a stage."""
+
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from progcycle.data.decode import parse_colour
+
+
+def _image(picture: np.ndarray) -> Image.Image:
+    return Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
+
+
+def _array(image: Image.Image) -> np.ndarray:
+    pixels = np.array(image)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
+    if image.size == (width, height):
+        return image
+    shrinks = width < image.width or height < image.height
+    return image.resize((width, height), Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC)
+
+
+def fit_square(
+    picture: np.ndarray, side: int, how: Literal["crop", "pad", "stretch"], background: str = "white"
+) -> np.ndarray:
+    """Make a picture a square of ``side`` pixels.
+
+    Args:
+        picture: uint8.  # [H, W, C] -> [side, side, C]
+        side: pixels of a side.
+        how: "crop" keeps the central square, "pad" the whole picture with bars of the background colour, "stretch"
+            the whole picture without its proportions.
+        background: colour of the bars.
+    """
+    image = _image(picture)
+    width, height = image.size
+    if how == "crop":
+        square = min(width, height)
+        left, top = (width - square) // 2, (height - square) // 2
+        image = image.crop((left, top, left + square, top + square))
+    if how == "pad" and width != height:
+        longer = max(width, height)
+        image = _resize(image, max(round(width * side / longer), 1), max(round(height * side / longer), 1))
+        canvas = Image.new("RGB", (side, side), parse_colour(background)).convert(image.mode)
+        canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        return _array(canvas)
+    return _array(_resize(image, side, side))
+
+
+def box_reduce(picture: np.ndarray, resolution: int) -> np.ndarray:
+    """Average blocks of pixels, rounded to the nearest grey level.
+
+    Args:
+        picture: uint8 square.  # [S, S, C] -> [resolution, resolution, C]
+        resolution: a divisor of S.
+
+    Raises:
+        ValueError: ``resolution`` does not divide the side.
+    """
+    side = picture.shape[0]
+    if side == resolution:
+        return picture
+    if resolution < 1 or side % resolution:
+        raise ValueError(f"a picture of {side} px cannot be box-reduced to {resolution} px")
+    return _array(_image(picture).reduce(side // resolution))

@@ -1,0 +1,248 @@
+"""The pictures of one domain: their order, their augmentation, and what happens when one is broken."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from progcycle.data.augment import Transforms
+from progcycle.data.batch import Sample
+from progcycle.data.cache import ArrayCache, folder_name
+from progcycle.data.decode import BrokenPicture, decode_picture, parse_colour
+from progcycle.data.fit import box_reduce, fit_square
+from progcycle.data.source import Opener, list_pictures
+from progcycle.errors import UserError
+from progcycle.recipe import Pictures
+from progcycle.rng import generator_at
+
+CHUNK = 64  # pictures decoded ahead while a cache is built
+
+
+class PictureSet:
+    """Pictures of one domain; picklable, and the same in every process.
+
+    A picture is first made a square of ``side`` pixels (the final resolution, or ``load_resolution``), everything
+    random happens there, and the result is box-reduced to the stage. The pixels of two stages therefore always
+    belong to one and the same picture.
+
+    Args:
+        domain: name of the domain; part of all random addresses.
+        options: what is done to the pictures.
+        paths: folders or zip files.
+        resolution: final resolution.
+        seed: the run's seed.
+        cache_dir: folder that holds caches, or None for no cache.
+        cache_resolution: arrays up to this resolution are cached; 0 for no cache.
+        max_broken: share of pictures that may be broken.
+
+    Raises:
+        UserError: a path is missing or has no pictures, or an option cannot be used.
+    """
+
+    def __init__(
+        self,
+        domain: str,
+        options: Pictures,
+        paths: Sequence[str],
+        *,
+        resolution: int,
+        seed: int,
+        cache_dir: Path | None = None,
+        cache_resolution: int = 0,
+        max_broken: float = 0.05,
+    ) -> None:
+        parse_colour(options.background)
+        self.domain, self.options, self.paths = domain, options, tuple(paths)
+        self.resolution, self.seed = resolution, seed
+        self.cache_resolution, self.max_broken = cache_resolution, max_broken
+        self.side = options.load_resolution or resolution
+        if self.side < resolution:
+            raise UserError(
+                f"Domain {domain}: load_resolution {self.side} is below the resolution {resolution}; raise it, or "
+                "leave it out."
+            )
+        self.transforms: Transforms | None = None
+        if options.augment:
+            self.transforms = Transforms(options.augment, resolution, options.channels, domain)
+        self.entries = list_pictures(self.paths)
+        self.names = tuple(entry.name for entry in self.entries)
+        self.cache: ArrayCache | None = None
+        if cache_dir is not None and cache_resolution > 0:
+            shape = (len(self), self.side, self.side, options.channels)
+            name = folder_name(self.paths, self.entries, self.side, options)
+            self.cache = ArrayCache(Path(cache_dir).absolute() / name, shape)
+        self._opener = Opener()
+        self._broken: dict[int, str] = {}  # by index: the sentence about it
+        self._orders: dict[int, np.ndarray] = {}
+        self._knows_cache = False
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    # --- order ----------------------------------------------------------------------------------------------------
+
+    def index_at(self, position: int) -> int:
+        """Index of the picture at a global position: epoch by epoch, every picture once in a new order."""
+        epoch, place = divmod(position, len(self))
+        if epoch not in self._orders:
+            order = generator_at(self.seed, "order", self.domain, epoch).permutation(len(self))
+            latest = list(self._orders.items())[-1:]  # a batch may lie across two epochs
+            self._orders = {**dict(latest), epoch: order}
+        return int(self._orders[epoch][place])
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def training(self, position: int, resolution: int) -> Sample:
+        """The augmented picture at a global position, box-reduced to a stage.  # [resolution, resolution, C] uint8
+
+        Raises:
+            UserError: too many pictures are broken, or one has more than 8 bits.
+            ValueError: ``resolution`` does not divide the final one.
+        """
+        rng = generator_at(self.seed, "augment", self.domain, position)
+        mirror = self.options.mirror and rng.random() < 0.5
+        top, left = rng.integers(0, self.side - self.resolution + 1, size=2)
+        transform_seed = int(rng.integers(2**32))
+        whole = self._needs_full_size
+        picture, index, broken = self._read(self.index_at(position), self.side, self.side if whole else resolution)
+        if whole:
+            picture = picture[top : top + self.resolution, left : left + self.resolution]
+        if mirror:
+            picture = picture[:, ::-1]
+        if self.transforms is not None:
+            picture = self.transforms(np.ascontiguousarray(picture), transform_seed)
+        picture = box_reduce(np.ascontiguousarray(picture), resolution)
+        return Sample(picture, position, self.names[index], broken)
+
+    def plain(self, index: int, resolution: int) -> Sample:
+        """Picture number ``index`` in name order, fitted but not augmented.  # [resolution, resolution, C] uint8
+
+        Raises:
+            UserError, ValueError: as :meth:`training`.
+        """
+        picture, used, broken = self._read(index, self.resolution, resolution)
+        return Sample(picture, index, self.names[used], broken)
+
+    @property
+    def _needs_full_size(self) -> bool:
+        """Mirroring commutes with the box reduction; crops and transforms do not."""
+        return self.side != self.resolution or self.transforms is not None
+
+    def _read(self, index: int, side: int, resolution: int) -> tuple[np.ndarray, int, tuple[str, ...]]:
+        """Pixels, the index they come from, and sentences about the broken pictures passed over on the way there.
+
+        The rule: a broken picture is replaced by the next one in name order that can be read.
+        """
+        cached = self._cached(index, resolution) if side == self.side else None
+        passed: list[str] = []
+        for step in range(len(self)):
+            used = (index + step) % len(self)
+            if used not in self._broken:
+                try:
+                    return (self._decode(used, side, resolution) if cached is None else cached), used, tuple(passed)
+                except BrokenPicture as error:
+                    self._mark_broken(used, str(error))
+            passed.append(self._broken[used])
+        raise self._too_many()
+
+    def _cached(self, index: int, resolution: int) -> np.ndarray | None:
+        if self.cache is None:
+            return None
+        row = self.cache.row(resolution, index)
+        if row is None and (full := self.cache.row(self.side, index)) is not None:
+            row = box_reduce(full, resolution)
+        if row is not None:
+            self._learn_from_cache()
+        return row
+
+    def _decode(self, index: int, side: int, resolution: int) -> np.ndarray:
+        entry, options = self.entries[index], self.options
+        try:
+            file = self._opener.open(entry)
+        except Exception as error:  # a zip member can fail in many ways: checksum, encryption, compression
+            raise BrokenPicture(f"{entry.name}: this picture cannot be read ({error}).") from None
+        # Twice the square is enough for a clean reduction; all stages share it, so that they show the same picture.
+        picture = decode_picture(
+            file, channels=options.channels, background=options.background, min_side=2 * side, name=entry.name
+        )
+        return box_reduce(fit_square(picture, side, options.fit, options.background), resolution)
+
+    # --- broken pictures ------------------------------------------------------------------------------------------
+
+    def _mark_broken(self, index: int, sentence: str) -> None:
+        self._broken[index] = sentence
+        self.check_broken([self._broken[i] for i in sorted(self._broken)])
+
+    def check_broken(self, sentences: Sequence[str]) -> None:
+        """Stop when too many pictures are broken.
+
+        Raises:
+            UserError: there are more sentences than ``max_broken`` allows.
+        """
+        if len(sentences) > self.max_broken * len(self):
+            raise self._too_many(sentences)
+
+    def _too_many(self, sentences: Sequence[str] = ()) -> UserError:
+        sentences = sentences or list(self._broken.values())
+        first = "; ".join(sentence.rstrip(".") for sentence in sentences[:3])
+        return UserError(
+            f"Domain {self.domain}: at least {len(sentences)} of {len(self)} pictures are broken, above the allowed "
+            f"share data.max_broken = {self.max_broken:g} (first: {first}); repair or remove them."
+        )
+
+    # --- cache ----------------------------------------------------------------------------------------------------
+
+    def prepare(self, resolutions: Iterable[int], progress: bool = False) -> None:
+        """Build the cache arrays that are missing; one process first, then the others, which find them there.
+
+        Args:
+            resolutions: the stages that will be read.
+            progress: show a progress bar when standard error is a terminal.
+
+        Raises:
+            UserError: too many pictures are broken, one has more than 8 bits, or the disk refuses.
+        """
+        if self.cache is None:
+            return
+        wanted = {self.side} if self._needs_full_size else set(resolutions)
+        wanted = {r for r in wanted if r <= self.cache_resolution and self.side % r == 0}
+        missing = sorted(r for r in wanted if not self.cache.has(r))
+        if missing:
+            broken: dict[str, str] = {}
+            about = {"paths": self.paths, "fit": self.options.fit, "background": self.options.background}
+            self.cache.build(missing, self._all(broken, progress), broken, about)
+        if wanted:
+            self._learn_from_cache()
+
+    def _learn_from_cache(self) -> None:
+        if self._knows_cache or self.cache is None:
+            return
+        known = self.cache.broken
+        self._broken.update({i: known[name] for i, name in enumerate(self.names) if name in known})
+        self._knows_cache = True
+        if self._broken:
+            self.check_broken(list(self._broken.values()))
+
+    def _all(self, broken: dict[str, str], progress: bool) -> Iterator[np.ndarray]:
+        """Every picture at full size in name order, broken ones replaced by the rule; fills ``broken``."""
+        from tqdm import tqdm
+
+        def attempt(index: int) -> np.ndarray | BrokenPicture:
+            try:
+                return self._decode(index, self.side, self.side)
+            except BrokenPicture as error:
+                return error
+
+        bar = tqdm(total=len(self), desc=f"caching {self.domain}", unit="img", disable=None if progress else True)
+        with bar, ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+            for start in range(0, len(self), CHUNK):
+                indices = range(start, min(start + CHUNK, len(self)))
+                for index, result in zip(indices, pool.map(attempt, indices), strict=True):
+                    if isinstance(result, BrokenPicture):
+                        self._mark_broken(index, str(result))
+                        broken[self.names[index]] = str(result)
+                        result = self._read(index, self.side, self.side)[0]
+                    yield result
+                bar.update(len(indices))

@@ -1,0 +1,39 @@
+"""Real pictures as the discriminators see them at a moment of growth."""
+
+import torch
+from torch import Tensor
+
+from progcycle.blocks.fade import fade_in
+from progcycle.blocks.resample import downsample2x, upsample2x
+from progcycle.schedule import Growth
+
+
+def as_reals(images: Tensor, growth: Growth) -> Tensor:
+    """Scale pictures to [-1, 1], reduce them to the stage and fade them as the networks fade.
+
+    Real pictures must show the same detail as generated ones (Karras et al. 2018, section 2 and figure 2), so that
+    while a stage fades in they are (1 - alpha) * up(down(x)) + alpha * x.
+
+    Args:
+        images: uint8, or floating point already in [-1, 1]; any device. If the smaller side is larger than the
+            stage's resolution, both sides are box-reduced by the largest power of two that does not go below it.
+        growth: gives the resolution and alpha.  # [N, C, H, W] -> [N, C, h, w] float32
+
+    Raises:
+        ValueError: another dtype or shape, or sides that the reduction does not divide.
+    """
+    if images.ndim != 4:
+        raise ValueError(f"expected pictures [N, C, H, W], got a tensor of shape {tuple(images.shape)}")
+    if images.dtype == torch.uint8:
+        x = images.float() / 127.5 - 1
+    elif images.is_floating_point():
+        x = images.float()
+    else:
+        raise ValueError(f"expected uint8 or floating point pictures, got {images.dtype}")
+    while min(x.shape[-2:]) >= 2 * growth.resolution:
+        if x.shape[-2] % 2 or x.shape[-1] % 2:
+            height, width = images.shape[-2:]
+            raise ValueError(f"pictures of {width}x{height} px cannot be halved down to {growth.resolution} px")
+        x = downsample2x(x)
+    halves = growth.stage > 0 and x.shape[-2] % 2 == 0 and x.shape[-1] % 2 == 0
+    return fade_in(upsample2x(downsample2x(x)), x, growth.alpha) if growth.alpha < 1 and halves else x

@@ -1,0 +1,119 @@
+"""From a recipe's data section to sets of pictures, with the usual folder layouts of translation understood."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from progcycle.data.pictures import PictureSet
+from progcycle.data.source import locate, subfolders
+from progcycle.errors import UserError
+from progcycle.recipe import CycleganData, PgganData, Pictures
+
+DOMAINS = ("a", "b")
+Layout = tuple[tuple[str, str], tuple[str | None, str | None]]  # folders of training and of held-out pictures
+
+
+def resolve_sets(
+    data: PgganData | CycleganData, *, resolution: int, seed: int, cache_dir: Path
+) -> dict[str, PictureSet]:
+    """Training pictures: {"real": ...} for the unconditional task, {"a": ..., "b": ...} for translation.
+
+    Args:
+        data: the recipe's data section.
+        resolution: final resolution.
+        seed: the run's seed.
+        cache_dir: where caches go unless the recipe's ``cache_dir`` says otherwise.
+
+    Raises:
+        UserError: a path is missing or has no pictures in it, or a root has none of the known layouts.
+    """
+    make = _maker(data, resolution, seed, cache_dir)
+    if isinstance(data, PgganData):
+        return {"real": make("real", data, data.path)}
+    options = dict(zip(DOMAINS, (data.a, data.b), strict=True))
+    if data.root is not None:
+        folders = dict(zip(DOMAINS, find_layout(data.root)[0], strict=True))
+        return {domain: make(domain, options[domain], (folders[domain],)) for domain in DOMAINS}
+    return {domain: make(domain, options[domain], options[domain].path or ()) for domain in DOMAINS}
+
+
+def resolve_test_sets(
+    data: PgganData | CycleganData, *, resolution: int, seed: int, cache_dir: Path
+) -> dict[str, PictureSet]:
+    """Held-out pictures by domain, not augmented: ``test_path`` where given, else what the root's layout holds.
+
+    Domains without held-out pictures are left out; arguments and errors are those of :func:`resolve_sets`.
+    """
+    make = _maker(data, resolution, seed, cache_dir)
+    unaltered = {"load_resolution": None, "mirror": False, "augment": ()}
+    if isinstance(data, PgganData):
+        return {"real": make("real", data.model_copy(update=unaltered), data.test_path)} if data.test_path else {}
+    found = find_layout(data.root)[1] if data.root is not None else (None, None)
+    sets = {}
+    for domain, options, folder in zip(DOMAINS, (data.a, data.b), found, strict=True):
+        paths = options.test_path or ((folder,) if folder is not None else None)
+        if paths:
+            sets[domain] = make(domain, options.model_copy(update=unaltered), paths)
+    return sets
+
+
+def _maker(
+    data: PgganData | CycleganData, resolution: int, seed: int, cache_dir: Path
+) -> Callable[[str, Pictures, tuple[str, ...]], PictureSet]:
+    def make(domain: str, options: Pictures, paths: tuple[str, ...]) -> PictureSet:
+        return PictureSet(
+            domain,
+            options,
+            paths,
+            resolution=resolution,
+            seed=seed,
+            cache_dir=Path(data.cache_dir).expanduser() if data.cache_dir is not None else cache_dir,
+            cache_resolution=data.cache_resolution,
+            max_broken=data.max_broken,
+        )
+
+    return make
+
+
+def find_layout(root: str) -> Layout:
+    """The folders of both domains under a root folder or zip file.
+
+    Known layouts, first match wins: trainA trainB (testA testB); train/<x> train/<y> (the same below test or val), the
+    two in sorted order; A B. A zip file may hold them inside one enclosing folder.
+
+    Raises:
+        UserError: the root is missing or has none of these layouts.
+    """
+    is_zip = locate(root)[1] is not None
+    base, here = root, subfolders(root)
+    while is_zip and len(here) == 1 and here != ("train",):
+        base = f"{base}/{here[0]}"
+        here = subfolders(base)
+
+    def pair(first: str, second: str) -> tuple[str, str]:
+        return f"{base}/{first}", f"{base}/{second}"
+
+    if {"trainA", "trainB"} <= set(here):
+        test_a, test_b = pair("testA", "testB")
+        return pair("trainA", "trainB"), (test_a if "testA" in here else None, test_b if "testB" in here else None)
+    if "train" in here:
+        domains = subfolders(f"{base}/train")
+        if len(domains) != 2:
+            raise UserError(
+                f"{locate(base)[0]}: train must hold two folders, one for each domain, but holds "
+                f"{', '.join(domains) or 'none'}; give data.a.path and data.b.path instead of data.root."
+            )
+        held_out = [_within(base, split, domains) for split in ("test", "val") if split in here]
+        complete = [found for found in held_out if None not in found]
+        return pair(*(f"train/{d}" for d in domains)), (complete or held_out or [(None, None)])[0]
+    if {"A", "B"} <= set(here):
+        return pair("A", "B"), (None, None)
+    raise UserError(
+        f"{locate(root)[0]} has none of the known layouts (trainA and trainB, train/<domain>/, or A and B) but "
+        f"{', '.join(here) or 'no folders'}; rename them, or give data.a.path and data.b.path instead of data.root."
+    )
+
+
+def _within(base: str, split: str, domains: tuple[str, ...]) -> tuple[str | None, str | None]:
+    there = subfolders(f"{base}/{split}")
+    first, second = (f"{base}/{split}/{domain}" if domain in there else None for domain in domains)
+    return first, second
