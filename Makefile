@@ -21,8 +21,8 @@ $(VENV)/.installed: pyproject.toml
 # Train the translator between drawings and coloured pictures, translate the held-out ones, measure against the truth.
 demo: setup
 	$(BIN)/python -m progcycle.train $(RECIPE) --run-dir $(RUN)
-	$(BIN)/python -m progcycle.translate $(RUN) $(DATA)/testA $(RUN)/translated/coloured --direction ab --grid --overwrite
-	$(BIN)/python -m progcycle.translate $(RUN) $(DATA)/testB $(RUN)/translated/drawn --direction ba --grid --overwrite
+	$(BIN)/python -m progcycle.translate $(RUN) $(DATA)/testA $(RUN)/translated/coloured --direction ab --grid
+	$(BIN)/python -m progcycle.translate $(RUN) $(DATA)/testB $(RUN)/translated/drawn --direction ba --grid
 	$(BIN)/python -m progcycle.evaluate $(RUN)
 
 test: setup

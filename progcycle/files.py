@@ -23,12 +23,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; on success it becomes ``path``, on an error it is removed.
 
-    A folder that was there before is moved aside, and deleted only when the new one stands in its place.
+    A folder that was there before is moved aside, and deleted only when the new one stands in its place; what an
+    interruption between the two left aside is put back by the next call.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
-    for leftover in (temporary, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    _put_back(old, path)
+    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
@@ -37,4 +38,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         os.rename(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        _put_back(old, path)
+
+
+def _put_back(old: Path, path: Path) -> None:
+    """Give ``path`` the folder moved aside if nothing has taken its place; else that folder is no longer needed."""
+    if old.exists() and not path.exists():
+        os.rename(old, path)
+    shutil.rmtree(old, ignore_errors=True)

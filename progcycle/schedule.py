@@ -23,7 +23,7 @@ class Growth:
         batch_size: real pictures of one domain in this step, all processes together.
         lr_scale: factor on every player's learning rate.
         nimg: real pictures of one domain shown before the step.
-        fading: whether the step lies in a fade (its first step has alpha 0, never 1).
+        fading: whether the step lies in a fade, whose alpha is 0 at its first picture and never 1.
     """
 
     stage: int
@@ -64,43 +64,27 @@ class GrowthSchedule:
     def __init__(self, options: Schedule, base_resolution: int, resolution: int) -> None:
         start = options.start_resolution or base_resolution
         for name, value in (("network.base_resolution", base_resolution), ("schedule.start_resolution", start)):
-            if value & (value - 1) or not base_resolution <= value <= resolution:
-                raise UserError(
-                    f"{name}: {value} must be a power of two between the base resolution {base_resolution} and the "
-                    f"final resolution {resolution}."
-                )
-        doublings = (resolution // start).bit_length()
-        resolutions = [start * 2**i for i in range(doublings)]
-        for name in ("stable_kimg", "fade_kimg", "batch_size", "lr_scale"):
-            table = getattr(options, name)
-            missing = [r for r in resolutions if r not in table and "default" not in table]
-            if name == "fade_kimg":
-                missing = [r for r in missing if r != start]
-            if missing:
-                raise UserError(f"schedule.{name}: there is no value for {missing[0]} px and no default.")
-        first_stage = (start // base_resolution).bit_length() - 1
-        phases: list[Phase] = []
-        clock = 0
-        for i, res in enumerate(resolutions):
-            for kind, table in (("fade", options.fade_kimg), ("stable", options.stable_kimg)):
-                if kind == "fade" and i == 0:
-                    continue
-                length = round(1000 * by_resolution(table, res))
-                if length:
-                    batch, scale = by_resolution(options.batch_size, res), by_resolution(options.lr_scale, res)
-                    phases.append(Phase(kind, first_stage + i, res, clock, clock + length, batch, scale))
-                    clock += length
-        self.total = clock if options.total_kimg is None else round(1000 * options.total_kimg)
-        grown = max((p.end for p in phases if p.kind == "fade"), default=0)
-        if not phases or self.total < 1:
-            raise UserError("schedule: every phase has a length of 0; give stable_kimg or total_kimg.")
-        if self.total <= grown and len(resolutions) > 1:
+            if value & (value - 1) or value > resolution:
+                raise UserError(f"{name}: {value} must be a power of two, and at most the resolution {resolution}.")
+        if start < base_resolution:
             raise UserError(
-                f"schedule.total_kimg: training ends at {self.total / 1000:g} kimg, before {resolution} px has faded "
-                f"in (at {grown / 1000:g} kimg); raise it, or shorten fade_kimg and stable_kimg."
+                f"schedule.start_resolution: {start} is below network.base_resolution, which is {base_resolution}."
             )
-        if phases[-1].resolution != resolution:
+        resolutions = [start << i for i in range((resolution // start).bit_length())]
+        _check_complete(options, resolutions)
+        phases = list(_phases(options, resolutions, first_stage=(start // base_resolution).bit_length() - 1))
+        self.total = round(1000 * options.total_kimg) if options.total_kimg else sum(p.end - p.start for p in phases)
+        if not phases:
+            raise UserError("schedule: every phase has a length of 0; give stable_kimg or fade_kimg a length.")
+        last = phases[-1]
+        if last.resolution != resolution:
             raise UserError(f"schedule: {resolution} px has neither a fade nor a stable phase; give it a length.")
+        grown = last.end if last.kind == "fade" else last.start
+        if self.total <= grown:
+            raise UserError(
+                f"schedule.total_kimg: training ends at {self.total / 1000:g} kimg, but {resolution} px is grown only "
+                f"after {grown / 1000:g} kimg; raise it, or shorten fade_kimg and stable_kimg."
+            )
         self.phases = tuple(_fit_to(phases, self.total))
         self.options = options
 
@@ -134,8 +118,8 @@ class GrowthSchedule:
         if opened > 0:
             factor *= _ramp(nimg - opened, self.options.stage_rampup_kimg)
         decay = 1000 * self.options.decay_kimg
-        left = self.total - nimg
-        return factor * (max(left, 0) / decay if left < decay else 1.0)
+        left = max(self.total - nimg, 0)
+        return factor * (left / decay if left < decay else 1.0)
 
     def steps(self, nimg: int = 0, end: int | None = None) -> Iterator[tuple[int, Growth]]:
         """All steps from ``nimg`` on, as (pictures shown before the step, growth), up to ``end`` or the plan's end."""
@@ -160,15 +144,33 @@ def _ramp(nimg: float, length_kimg: float) -> float:
     return 1.0 if t >= 1 else math.exp(-5 * (1 - t) ** 2)
 
 
+def _check_complete(options: Schedule, resolutions: list[int]) -> None:
+    """Every resolution needs a length, a batch size and a scale; the first one never fades in."""
+    for name in ("stable_kimg", "fade_kimg", "batch_size", "lr_scale"):
+        table, needed = getattr(options, name), resolutions[1:] if name == "fade_kimg" else resolutions
+        missing = [] if "default" in table else [r for r in needed if r not in table]
+        if missing:
+            raise UserError(f"schedule.{name}: there is no value for {missing[0]} px and no default.")
+
+
+def _phases(options: Schedule, resolutions: list[int], first_stage: int) -> Iterator[Phase]:
+    """The plan as the lengths say, before it is fitted to ``total_kimg``; phases without pictures are left out."""
+    clock = 0
+    for i, res in enumerate(resolutions):
+        batch, scale = by_resolution(options.batch_size, res), by_resolution(options.lr_scale, res)
+        for kind, table in (("fade", options.fade_kimg), ("stable", options.stable_kimg)):
+            length = 0 if kind == "fade" and i == 0 else round(1000 * by_resolution(table, res))
+            if length:
+                yield Phase(kind, first_stage + i, res, clock, clock + length, batch, scale)
+                clock += length
+
+
 def _fit_to(phases: list[Phase], total: int) -> Iterator[Phase]:
-    """Cut or stretch the last stable phase so that the plan ends at ``total`` pictures."""
-    for phase in phases[:-1]:
-        if phase.start < total:
-            yield replace(phase, end=min(phase.end, total))
-    last = phases[-1]
+    """Cut or stretch the last stable phase, or append one, so that the plan ends at ``total`` pictures."""
+    *before, last = phases
+    yield from before
     if last.kind == "stable":
         yield replace(last, end=total)
     else:
         yield last
-        if total > last.end:
-            yield replace(last, kind="stable", start=last.end, end=total)
+        yield replace(last, kind="stable", start=last.end, end=total)

@@ -1,0 +1,1 @@
+"""The commands, each short: parse, call, print."""

@@ -1,0 +1,133 @@
+"""The console script ``progcycle NAME ...``, and what all commands share: errors as one sentence, and exit codes.
+
+Exit codes: 0 done, 1 done but for the pictures that are listed, 2 wrong input, 130 interrupted.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from progcycle import __version__
+from progcycle.errors import UserError
+
+COMMANDS = {
+    "train": "train, or resume, what a recipe describes",
+    "plan": "show when a recipe grows, and how large its networks are",
+    "generate": "paint pictures with a trained PG-GAN",
+    "translate": "translate pictures with a trained CycleGAN",
+    "evaluate": "compare translated test pictures with their true pairs",
+}
+EPILOG = """examples:
+  progcycle plan recipes/cyclegan_openmoji.yaml
+  progcycle train recipes/cyclegan_openmoji.yaml
+  progcycle translate runs/cyclegan_openmoji photos/ translated/ --direction ab
+
+progcycle NAME --help tells about one of them. Training on several GPUs: accelerate launch -m progcycle.train ..."""
+
+Command = Callable[[Sequence[str] | None], int]
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that speaks, of those that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(text: str) -> None:
+    """Print a line on standard output, in the main process."""
+    if is_main_process():
+        print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    """Print a line on standard error, in the main process."""
+    if is_main_process():
+        print(text, file=sys.stderr, flush=True)
+
+
+def guarded(command: Command) -> Callable[..., int]:
+    """``command`` with bad input told in one sentence on standard error instead of a traceback.
+
+    Returns:
+        A function of the arguments (default: those of the process) that gives the exit code.
+    """
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        from progcycle.recipe import RecipeError
+
+        try:
+            return command(argv)
+        except (UserError, RecipeError) as error:
+            warn(f"error: {error}")
+            return 2
+        except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except OSError as error:
+            if error.strerror is None:
+                raise
+            warn(f"error: {error.filename or 'a file'}: {error.strerror}.")
+            return 2
+        except KeyboardInterrupt:
+            warn("interrupted")
+            return 130
+
+    return main
+
+
+def parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """An argument parser that shows its examples as they are written."""
+    return argparse.ArgumentParser(
+        prog=f"progcycle {name}",
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_device(p: argparse.ArgumentParser) -> None:
+    """The option ``--device``."""
+    p.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: cuda if there is one, else cpu")
+
+
+def pick_device(name: str | None) -> str:
+    """The device asked for, or the best one."""
+    import torch
+
+    return name or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+def natural(text: str) -> int:
+    """A whole number of at least 0, for argparse."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"cannot be negative, got {number}")
+    return number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the first argument names."""
+    names = "\n".join(f"  {name:10} {words}" for name, words in COMMANDS.items())
+    p = argparse.ArgumentParser(
+        prog="progcycle",
+        usage="progcycle [-h] [--version] NAME ...",
+        description=f"GANs that grow, trained from recipes.\n\ncommands:\n{names}",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("--version", action="version", version=f"progcycle {__version__}")
+    p.add_argument("name", metavar="NAME", choices=tuple(COMMANDS), help="one of the commands above")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = p.parse_args(arguments[:1])
+    # Imported only now: other commands' libraries would make --help slow.
+    command: Callable[[Sequence[str]], int] = importlib.import_module(f"progcycle.commands.{args.name}").main
+    return command(arguments[1:])

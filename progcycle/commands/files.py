@@ -1,0 +1,99 @@
+"""Which pictures a command reads, and where it writes each of them."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from progcycle.data.source import Entry, list_pictures
+from progcycle.errors import UserError
+from progcycle.files import atomic_file
+
+# How Pillow writes a picture of true colour or grey; other formats cannot hold one and become PNG files.
+WRITERS: dict[str, dict[str, object]] = {
+    ".png": {},
+    ".jpg": {"quality": 95, "subsampling": 0},
+    ".jpeg": {"quality": 95, "subsampling": 0},
+    ".webp": {"lossless": True},
+    ".bmp": {},
+    ".tif": {"compression": "tiff_deflate"},
+    ".tiff": {"compression": "tiff_deflate"},
+    ".ppm": {},
+    ".pgm": {},
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to read, and the file to write."""
+
+    source: Entry
+    target: Path
+
+
+def plan_jobs(given: Path, output: Path) -> list[Job]:
+    """Pair every picture with its target: the same name, and the same sub-folder under ``output``.
+
+    Args:
+        given: a picture, a folder (searched recursively; other files are passed over) or a zip file.
+        output: for a picture, the file to write or a folder for it; else a folder. What lies in it is not read, so it
+            may be inside of ``given``.
+
+    Raises:
+        UserError: there is nothing to read, or a target is one of the pictures that are read.
+    """
+    if not given.exists():
+        raise UserError(f"There is no picture, folder or zip file {given}.")
+    if given.is_file() and given.suffix.lower() != ".zip":
+        jobs = [Job(Entry(given.name, str(given), None, ""), _single_target(given, output))]
+    else:
+        if output.exists() and not output.is_dir():
+            raise UserError(f"{output} is a file; give a folder to write the pictures of {given} to.")
+        entries = list(list_pictures([str(given)]))
+        top, written = os.path.realpath(given) + os.sep, os.path.realpath(output) + os.sep
+        if written.startswith(top) and written != top:
+            entries = [entry for entry in entries if not os.path.realpath(entry.file).startswith(written)]
+        if not entries:
+            raise UserError(f"{given} has no pictures in it but those of {output}.")
+        jobs = [Job(entry, output / _kept_name(entry, given)) for entry in entries]
+    _check_targets(jobs)
+    return jobs
+
+
+def _kept_name(entry: Entry, given: Path) -> Path:
+    # Listed names are in composed form (NFC); a file keeps the one that it has on disk.
+    name = Path(entry.name) if entry.member else Path(os.path.relpath(entry.file, given.expanduser().absolute()))
+    return name if name.suffix.lower() in WRITERS else name.with_name(f"{name.name}.png")
+
+
+def _single_target(given: Path, output: Path) -> Path:
+    if output.is_dir() or not output.suffix:
+        return output / (given.name if given.suffix.lower() in WRITERS else f"{given.name}.png")
+    if output.suffix.lower() not in WRITERS:
+        kinds = " ".join(suffix[1:] for suffix in WRITERS)
+        raise UserError(f"{output}: pictures can be written as {kinds}, not as {output.suffix[1:]}.")
+    return output
+
+
+def _check_targets(jobs: Iterable[Job]) -> None:
+    sources = {os.path.realpath(job.source.file) for job in jobs}
+    taken: dict[str, str] = {}
+    for job in jobs:
+        place = os.path.realpath(job.target)
+        if place in sources:
+            raise UserError(f"{job.target} is a picture that is to be read, and would be overwritten; choose another.")
+        if place in taken:
+            raise UserError(f"{taken[place]} and {job.source.name} would both be written to {job.target}.")
+        taken[place] = job.source.name
+
+
+def write_picture(image: Image.Image, target: Path) -> None:
+    """Write a picture in the format of its file name: lossless where the format can be, JPEG at quality 95.
+
+    Raises:
+        OSError, ValueError: Pillow or the disk refuses.
+    """
+    with atomic_file(target) as temporary:
+        image.save(temporary, **WRITERS[target.suffix.lower()])  # type: ignore[arg-type]

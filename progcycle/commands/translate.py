@@ -1,0 +1,185 @@
+"""``progcycle translate RUN INPUT OUTPUT``: translate pictures of any size with a trained CycleGAN."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from progcycle.commands.cli import add_device, guarded, parser, pick_device, positive, say, warn
+from progcycle.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from progcycle.commands.files import Job
+    from progcycle.data.source import Entry
+    from progcycle.export import Translator
+
+DESCRIPTION = """Translate a picture, or all pictures of a folder or zip file, with a trained CycleGAN.
+
+Pictures may have any size and aspect and keep it; names, sub-folders and formats are kept too (what Pillow cannot write
+in true colour, such as GIF, becomes NAME.gif.png). Transparent pictures are put on the colour that training used."""
+EXAMPLES = """examples:
+  progcycle translate runs/openmoji photo.jpg translated.png --direction ab
+  progcycle translate runs/openmoji photos/ translated/ --direction ba --grid
+  progcycle translate runs/openmoji photos/ translated/ --direction ab --scale native --skip-existing"""
+GRID_PAIRS, THUMBNAIL = 16, 160
+MAX_PIXELS = 4_194_304  # 2048 x 2048: about 2 GB of features with 64 maps at the last resolution
+
+
+def _parser() -> argparse.ArgumentParser:
+    p = parser("translate", DESCRIPTION, EXAMPLES)
+    p.add_argument("run", type=Path, metavar="RUN", help="a run folder (its newest snapshot is used), or a snapshot")
+    p.add_argument("input", type=Path, metavar="INPUT", help="a picture, a folder (searched recursively) or a zip file")
+    p.add_argument("output", type=Path, metavar="OUTPUT", help="folder to write to, or a file for a single picture")
+    p.add_argument("--direction", choices=("ab", "ba"), required=True, help="ab turns pictures of A into B, ba back")
+    p.add_argument(
+        "--scale",
+        choices=("train", "native"),
+        default="train",
+        help="train (default): resized to the scale of training, translated, and resized back; native: every pixel as "
+        "it is",
+    )
+    p.add_argument("--resolution", type=positive, metavar="R", help="run an earlier stage, in pixels of a side")
+    p.add_argument(
+        "--max-pixels",
+        type=positive,
+        default=MAX_PIXELS,
+        metavar="N",
+        help="pictures that are larger than this for the network are listed and left out (default %(default)s)",
+    )
+    p.add_argument("--grid", action="store_true", help=f"add a before/after sheet of the first {GRID_PAIRS} pictures")
+    p.add_argument("--skip-existing", action="store_true", help="leave pictures alone whose output is there already")
+    add_device(p)
+    return p
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Translate what can be translated, and list what cannot."""
+    args = _parser().parse_intermixed_args(argv)
+
+    from tqdm import tqdm
+
+    from progcycle.commands.files import plan_jobs
+    from progcycle.export import Translator, load
+
+    model = load(args.run, pick_device(args.device))
+    if not isinstance(model, Translator):
+        raise UserError(f"{args.run} holds a PG-GAN, which paints from nothing; use progcycle generate.")
+    model.config.growth_at(args.resolution)
+    jobs = plan_jobs(args.input, args.output)
+    todo = [job for job in jobs if not (args.skip_existing and job.target.exists())]
+    work = _Work(model, args)
+    for job in tqdm(todo, unit="img", disable=None, leave=False):
+        work.do(job)
+    sheet = work.write_sheet(_sheet_path(args.output, jobs)) if args.grid else None
+    return _report(args, len(jobs) - len(todo), len(todo) - len(work.faults), work.faults, sheet)
+
+
+class _Work:
+    """Translates one picture after the other, and remembers faults and thumbnails."""
+
+    def __init__(self, model: "Translator", args: argparse.Namespace) -> None:
+        from progcycle.data.source import Opener
+
+        self.model, self.args = model, args
+        self.opener, self.warned = Opener(), False
+        self.channels = model.channels(args.direction)[0]
+        self.background = model.config.background(args.direction[0])
+        self.side: int = args.resolution or model.resolution
+        self.faults: list[str] = []
+        self.pairs: list[list[Image.Image]] = []
+
+    def do(self, job: "Job") -> None:
+        """Translate a picture into its target; what goes wrong with the picture is a fault, not an error."""
+        from progcycle.commands.files import write_picture
+        from progcycle.export.pictures import to_pil
+
+        name, args = job.source.name, self.args
+        try:
+            x = self._read(job.source)
+            self._check_size(name, *x.shape[2:])
+            after = to_pil(self.model.translate(x, args.direction, args.scale, args.resolution))[0]
+            write_picture(after, job.target)
+        except UserError as error:
+            self.faults.append(str(error))
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and "memory" not in str(error):
+                raise
+            self.faults.append(f"{name}: there is not enough memory for it; lower --max-pixels, or use --scale train.")
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk refuses, not the picture's format: no other picture could be written either
+            self.faults.append(f"{name}: {' '.join(str(error).split()).rstrip('.')}.")
+        else:
+            if args.grid and len(self.pairs) < GRID_PAIRS:
+                self.pairs.append([_thumbnail(to_pil(x)[0]), _thumbnail(after)])
+
+    def _read(self, source: "Entry") -> "Tensor":  # [1, C, H, W]
+        from progcycle.data import decode_picture
+        from progcycle.export.pictures import from_uint8
+
+        try:
+            file = self.opener.open(source)
+        except Exception as error:  # a zip member can fail in many ways: checksum, encryption, compression
+            raise UserError(f"{source.name}: this picture cannot be read ({error}).") from None
+        return from_uint8(decode_picture(file, channels=self.channels, background=self.background, name=source.name))
+
+    def _check_size(self, name: str, height: int, width: int) -> None:
+        from progcycle.export.pictures import training_size
+
+        short, limit, native = min(height, width), self.args.max_pixels, self.args.scale == "native"
+        h, w = (height, width) if native else training_size(height, width, self.side)
+        if h * w > limit:
+            remedy = "use --scale train, or raise --max-pixels" if native else "cut it up, or raise --max-pixels"
+            raise UserError(f"{name}: {w}x{h} px for the network are more than --max-pixels {limit}; {remedy}.")
+        if native and not self.warned and not self.side / 2 < short < 2 * self.side:
+            self.warned = True
+            warn(
+                f"warning: {name} is {width}x{height} px, training worked at {self.side} px: with --scale native its "
+                "contents have another size than the networks know, and may come out hardly changed."
+            )
+
+    def write_sheet(self, path: Path) -> Path | None:
+        """Write the before/after sheet, if any picture was translated."""
+        from progcycle.commands.files import write_picture
+        from progcycle.export.pictures import sheet
+
+        if not self.pairs:
+            return None
+        before, after = self.args.direction.upper()
+        beside = 1 if len(self.pairs) <= 4 else 2
+        starts = range(0, len(self.pairs), beside)
+        rows = [[image for pair in self.pairs[i : i + beside] for image in pair] for i in starts]
+        write_picture(sheet(rows, [before, f"{before} to {after}"] * beside, THUMBNAIL), path)
+        return path
+
+
+def _thumbnail(image: "Image.Image") -> "Image.Image":
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return image
+
+
+def _sheet_path(output: Path, jobs: Sequence["Job"]) -> Path:
+    if not output.is_dir():
+        return output.with_name(f"{output.stem}_before_after.png")
+    name, taken = "before_after.png", {job.target.name for job in jobs}
+    while name in taken:
+        name = f"_{name}"
+    return output / name
+
+
+def _report(args: argparse.Namespace, skipped: int, done: int, faults: list[str], sheet: Path | None) -> int:
+    if faults:
+        warn(f"{len(faults)} of {done + len(faults)} pictures were not translated:")
+        for fault in faults:
+            warn(f"  {fault}")
+    already = f" ({skipped} were there already)" if skipped else ""
+    say(f"wrote {done} translated picture{'s' * (done != 1)}{already} to {args.output}")
+    if sheet is not None:
+        say(f"wrote {sheet}")
+    return 1 if faults else 0
+
+
+main = guarded(run)

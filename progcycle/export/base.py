@@ -1,0 +1,113 @@
+"""What the models of snapshots share: building from a config, and strict loading and saving, also by Hugging Face."""
+
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from huggingface_hub.errors import HFValidationError
+from torch import nn
+
+from progcycle.errors import UserError
+from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, SnapshotConfig
+from progcycle.export.weights import read_model, write_model
+from progcycle.recipe import Recipe, validate
+
+M = TypeVar("M", bound="SnapshotModel")
+
+
+class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
+    """Networks of one task, at the stage and alpha of a snapshot.
+
+    Args:
+        config: content of the snapshot's ``config.json``.
+
+    Raises:
+        UserError: the config belongs to another task, names an unknown network or gives it wrong arguments.
+    """
+
+    task: ClassVar[str]
+    registry: ClassVar[dict[str, type[nn.Module]]]
+
+    def __init__(self, config: SnapshotConfig) -> None:
+        super().__init__()
+        self.config = config
+        if config.task != self.task:
+            raise UserError(f"A {type(self).__name__} holds networks of the task {self.task}, not {config.task}.")
+        for name, spec in config.networks.items():
+            if spec.name not in self.registry:
+                known = ", ".join(self.registry)
+                raise UserError(f"{name}: there is no network {spec.name!r}; the known ones are {known}.")
+            try:
+                network = self.registry[spec.name](**spec.arguments)
+            except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+                reason = " ".join(str(error).split())
+                raise UserError(f"{name}: {spec.name} cannot be built with these arguments ({reason}).") from None
+            self.add_module(name, network)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that the snapshot was trained with.
+
+        Raises:
+            RecipeError: this version of progcycle does not know some of its keys.
+        """
+        return validate(self.config.recipe, CONFIG_FILE)
+
+    @property
+    def resolution(self) -> int:
+        """Pixels of a side at the snapshot's stage: the scale that it was trained at last."""
+        return self.config.resolution
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        write_model(save_directory, self.config, self.state_dict())
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]  # strict always, so there is no choice to pass on
+        cls: type[M],
+        pretrained_model_name_or_path: str | Path,
+        *,
+        map_location: str | torch.device = "cpu",
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+    ) -> M:
+        """Read a model from a snapshot folder, or from a repository of the Hugging Face Hub.
+
+        Args:
+            pretrained_model_name_or_path: a folder with ``config.json`` and ``model.safetensors``, or ``user/model``.
+            map_location: device of the weights.
+            revision, cache_dir, force_download, local_files_only, token: as in ``huggingface_hub.snapshot_download``.
+
+        Raises:
+            UserError: there is no such model, or it does not fit exactly.
+        """
+        folder = Path(pretrained_model_name_or_path)
+        if not folder.is_dir():
+            try:
+                folder = Path(
+                    snapshot_download(
+                        str(pretrained_model_name_or_path),
+                        revision=revision,
+                        cache_dir=cache_dir,
+                        force_download=force_download,
+                        local_files_only=local_files_only,
+                        token=token,
+                        allow_patterns=[CONFIG_FILE, WEIGHTS_FILE],
+                    )
+                )
+            except HFValidationError:
+                raise UserError(f"There is no snapshot folder {pretrained_model_name_or_path}.") from None
+            except (OSError, ValueError) as error:  # what huggingface_hub raises without network or repository
+                reason = str(error).split("\n")[0].rstrip(".")
+                raise UserError(
+                    f"{pretrained_model_name_or_path} is neither a folder nor a model to download ({reason})."
+                ) from None
+        return read_model(folder, cls, map_location)

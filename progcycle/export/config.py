@@ -1,0 +1,135 @@
+"""``config.json`` of a snapshot: everything that is needed to rebuild its networks, and the recipe they came from."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from progcycle.errors import UserError
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+NETWORKS: dict[str, tuple[str, ...]] = {"pggan": ("generator",), "cyclegan": ("gen_ab", "gen_ba")}
+
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class NetworkSpec(_Strict):
+    """How to build a network: its name in ``progcycle.networks``, and the keywords it takes."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+class SnapshotConfig(_Strict):
+    """Content of ``config.json``.
+
+    Attributes:
+        format: version of this layout.
+        networks: how to build every network, by the first part of its weights' names.
+        stage: growth step at which the weights were saved.
+        alpha: weight of the newest layers at that moment; below 1 in mid-fade.
+        resolution: pixels of a side at that stage.
+        base_resolution: pixels of a side at stage 0.
+        final_resolution: pixels of a side at the end of training.
+        nimg: real pictures of one domain shown so far.
+        recipe: the whole recipe, as JSON.
+    """
+
+    format: Literal[1] = 1
+    library_name: Literal["progcycle"] = "progcycle"
+    progcycle_version: str
+    task: Literal["pggan", "cyclegan"]
+    networks: dict[str, NetworkSpec]
+    stage: Natural
+    alpha: Annotated[float, Field(ge=0, le=1)]
+    resolution: Positive
+    base_resolution: Positive
+    final_resolution: Positive
+    nimg: Natural
+    seed: Natural
+    recipe: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SnapshotConfig":
+        if set(self.networks) != set(NETWORKS[self.task]):
+            expected, got = " and ".join(NETWORKS[self.task]), " and ".join(sorted(self.networks)) or "none"
+            raise ValueError(f"networks of the task {self.task} are {expected}, got {got}")
+        if self.stage > 16 or self.resolution != self.base_resolution << self.stage:
+            raise ValueError(
+                f"resolution {self.resolution} is not base_resolution {self.base_resolution} doubled {self.stage} times"
+            )
+        if self.resolution > self.final_resolution:
+            raise ValueError(f"resolution {self.resolution} is above final_resolution {self.final_resolution}")
+        return self
+
+    @property
+    def start_resolution(self) -> int:
+        """The lowest resolution that was trained, in pixels of a side."""
+        schedule = self.recipe.get("schedule")
+        start = schedule.get("start_resolution") if isinstance(schedule, dict) else None
+        return start if isinstance(start, int) else self.base_resolution
+
+    def background(self, domain: str) -> str:
+        """The colour that training put behind transparent pictures of a domain."""
+        data = self.recipe.get("data")
+        pictures = data.get(domain) if isinstance(data, dict) else None
+        colour = pictures.get("background") if isinstance(pictures, dict) else None
+        return colour if isinstance(colour, str) else "white"
+
+    def growth_at(self, resolution: int | None) -> tuple[int, float]:
+        """Stage and alpha to run at: the snapshot's own by default, or an earlier stage in full (alpha 1).
+
+        Raises:
+            UserError: the networks have no such stage yet, or it was never trained.
+        """
+        if resolution is None or resolution == self.resolution:
+            return self.stage, self.alpha
+        possible = [r for s in range(self.stage + 1) if (r := self.base_resolution << s) >= self.start_resolution]
+        if resolution not in possible:
+            names = ", ".join(map(str, possible))
+            raise UserError(f"This snapshot has no resolution {resolution}; it can run at {names} px.")
+        return (resolution // self.base_resolution).bit_length() - 1, 1.0
+
+    def to_json(self) -> str:
+        """The text of ``config.json``."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+
+def read_config(folder: Path) -> SnapshotConfig:
+    """Read and check ``config.json`` of a snapshot folder.
+
+    Raises:
+        UserError: it is missing, is not JSON, belongs to another library or format, or something in it is wrong.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: this is not a snapshot, it has no {CONFIG_FILE}.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: this file cannot be read as JSON ({reason}).") from None
+    if not isinstance(content, dict) or content.get("library_name") != "progcycle":
+        owner = content.get("library_name") if isinstance(content, dict) else None
+        raise UserError(f"{path}: this is not a snapshot of progcycle (library_name is {owner!r}).")
+    if content.get("format") != 1:
+        written = content.get("progcycle_version")
+        raise UserError(
+            f"{path}: format {content.get('format')!r}, written by progcycle {written}, is not known to this version."
+        )
+    try:
+        return SnapshotConfig.model_validate(content)
+    except ValidationError as error:
+        wrong = [
+            f"{'.'.join(map(str, item['loc'])) or 'networks and resolutions'}: "
+            + item["msg"].removeprefix("Value error, ").rstrip(".")
+            for item in error.errors(include_url=False)
+        ]
+        raise UserError(f"{path}: {'; '.join(wrong)}.") from None

@@ -1,0 +1,161 @@
+"""The models of a snapshot: ``Generator`` paints pictures from nothing, ``Translator`` turns pictures of A into B.
+
+Both behave the same in training and evaluation mode: their networks have no dropout and no batch statistics.
+"""
+
+from typing import ClassVar, Literal, overload
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from progcycle import networks
+from progcycle.blocks import downsample2x, fade_in, upsample2x
+from progcycle.export.base import SnapshotModel
+from progcycle.export.pictures import as_channels, from_pil, pad_to_multiple, resize, to_pil, training_size
+from progcycle.rng import normal
+
+Direction = Literal["ab", "ba"]
+Scale = Literal["train", "native"]
+
+
+class Generator(SnapshotModel):
+    """A trained PG-GAN generator, at the stage and alpha of its snapshot."""
+
+    task: ClassVar[str] = "pggan"
+    registry: ClassVar[dict[str, type[nn.Module]]] = networks.GENERATORS
+    generator: nn.Module
+
+    def forward(self, latents: Tensor, resolution: int | None = None) -> Tensor:
+        """Paint pictures from latents.  # [N, latent_size] -> [N, C, R, R] in about [-1, 1]"""
+        stage, alpha = self.config.growth_at(resolution)
+        pictures: Tensor = self.generator(latents.to(self.device), stage, alpha)
+        return pictures
+
+    @torch.no_grad()
+    def generate(
+        self, n: int, seed: int = 0, *, start: int = 0, resolution: int | None = None, batch_size: int = 16
+    ) -> Tensor:
+        """Paint the pictures ``start`` to ``start + n - 1`` of a seed; :func:`to_pil` makes images of them.
+
+        Latents are looked up by (seed, number of the picture), so picture i of a seed is the same whatever n, start
+        and the batch size (to floating-point rounding).
+
+        Args:
+            n: how many pictures.
+            seed: which series of pictures.
+            start: number of the first picture.
+            resolution: an earlier stage to paint at, in pixels of a side; default: the snapshot's own. Only the
+                snapshot's own is what training last worked on: with ``rgb: replace``, the earlier stages' last layers
+                stood still since they were faded out.
+            batch_size: pictures painted at a time.
+
+        Returns:
+            Pictures in [-1, 1], clamped, on the CPU.  # [n, C, R, R] float32
+
+        Raises:
+            UserError: there is no such resolution.
+            ValueError: n or batch_size is below 1, or start is negative.
+        """
+        if n < 1 or batch_size < 1 or start < 0:
+            raise ValueError(f"n and batch_size start at 1 and start at 0, got {n}, {batch_size} and {start}")
+        size = int(self.generator.latent_size)  # type: ignore[arg-type]
+        parts = []
+        for first in range(start, start + n, batch_size):
+            latents = normal(seed, "latent", range(first, min(first + batch_size, start + n)), size)
+            parts.append(self(latents, resolution).float().clamp(-1, 1).cpu())
+        return torch.cat(parts)
+
+
+class Translator(SnapshotModel):
+    """A trained pair of CycleGAN translators, at the stage and alpha of their snapshot."""
+
+    task: ClassVar[str] = "cyclegan"
+    registry: ClassVar[dict[str, type[nn.Module]]] = networks.TRANSLATORS
+    gen_ab: nn.Module
+    gen_ba: nn.Module
+
+    def channels(self, direction: Direction) -> tuple[int, int]:
+        """Channels of the pictures that go in and come out.
+
+        Raises:
+            ValueError: the direction is neither ``ab`` nor ``ba``.
+        """
+        if direction not in ("ab", "ba"):
+            raise ValueError(f"direction is 'ab' or 'ba', got {direction!r}")
+        arguments = self.config.networks[f"gen_{direction}"].arguments
+        return arguments.get("in_channels", 3), arguments.get("out_channels", 3)
+
+    def forward(self, x: Tensor, direction: Direction = "ab", resolution: int | None = None) -> Tensor:
+        """Run a network as in training: the input is padded to whole places of the base grid and faded, nothing else.
+
+        Args:
+            x: pictures in [-1, 1] of any size.  # [N, C_in, H, W]
+            direction: ``ab`` or ``ba``.
+            resolution: an earlier stage to run at; default: the snapshot's own.
+
+        Returns:
+            Pictures in about [-1, 1].  # [N, C_out, H, W]
+        """
+        stage, alpha = self.config.growth_at(resolution)
+        height, width = x.shape[2:]
+        x = pad_to_multiple(x.to(self.device), 2**stage)
+        if alpha < 1:  # as the real pictures of a fading stage
+            x = fade_in(upsample2x(downsample2x(x)), x, alpha)
+        network = self.gen_ab if direction == "ab" else self.gen_ba
+        y: Tensor = network(x, stage, alpha)
+        return y[:, :, :height, :width]
+
+    @overload
+    def translate(
+        self, picture: Image.Image, direction: Direction = ..., scale: Scale = ..., resolution: int | None = ...
+    ) -> Image.Image: ...
+
+    @overload
+    def translate(
+        self, picture: Tensor, direction: Direction = ..., scale: Scale = ..., resolution: int | None = ...
+    ) -> Tensor: ...
+
+    @torch.no_grad()
+    def translate(
+        self,
+        picture: Image.Image | Tensor,
+        direction: Direction = "ab",
+        scale: Scale = "train",
+        resolution: int | None = None,
+    ) -> Image.Image | Tensor:
+        """Translate a picture of any size and aspect; what comes back has its size.
+
+        Args:
+            picture: a Pillow image (turned upright by its EXIF orientation, made grey or colour as the domain needs,
+                transparency put on the colour that training put there, usually white), or pictures in [-1, 1] with 1
+                or 3 channels.  # [N, C, H, W]
+            direction: ``ab`` turns pictures of A into B, ``ba`` the other way.
+            scale: ``train`` brings the short side to the resolution of training, translates and resizes back;
+                ``native`` translates every pixel as it is, for pictures whose contents have the scale of training.
+            resolution: an earlier stage to run at, in pixels of a side; default: the snapshot's own.
+
+        Returns:
+            A Pillow image of mode L or RGB, or pictures in [-1, 1], clamped, on the CPU.  # [N, C_out, H, W] float32
+
+        Raises:
+            UserError: there is no such resolution, or the image has more than 8 bits a channel.
+            ValueError: an unknown direction or scale, or pictures of another shape.
+        """
+        channels, _ = self.channels(direction)
+        if scale not in ("train", "native"):
+            raise ValueError(f"scale is 'train' or 'native', got {scale!r}")
+        if isinstance(picture, Image.Image):
+            pixels = from_pil(picture, channels, self.config.background(direction[0]))
+            return to_pil(self.translate(pixels, direction, scale, resolution))[0]
+        if picture.ndim != 4 or picture.shape[1] not in (1, 3) or 0 in picture.shape:
+            raise ValueError(f"expected pictures of shape [N, 1 or 3, H, W], got {list(picture.shape)}")
+        height, width = picture.shape[2:]
+        x = as_channels(picture.to(self.device, torch.float32), channels)
+        if scale == "train":
+            x = resize(x, *training_size(height, width, resolution or self.resolution)).clamp(-1, 1)
+        y = self(x, direction, resolution).float().clamp(-1, 1)
+        return resize(y, height, width).clamp(-1, 1).cpu()
+
+
+MODELS: dict[str, type[Generator] | type[Translator]] = {"pggan": Generator, "cyclegan": Translator}

@@ -1,0 +1,135 @@
+"""Between Pillow images and tensors in [-1, 1], and the resizing and padding that translation needs."""
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from torch import Tensor
+from torch.nn import functional as F
+
+from progcycle.errors import UserError
+
+_EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV")
+
+
+def from_pil(image: Image.Image, channels: int, background: str = "white") -> Tensor:
+    """A Pillow image as a tensor in [-1, 1], upright by its EXIF orientation.
+
+    Args:
+        image: a picture of 8 bits a channel, any mode.
+        channels: 1 reads it as grey, 3 as RGB.
+        background: colour put behind transparent pixels.
+
+    Returns:
+        The picture.  # [1, channels, H, W] float32
+
+    Raises:
+        UserError: the picture has more than 8 bits a channel, which would be clipped without a word.
+    """
+    if image.mode not in _EIGHT_BIT_MODES:
+        raise UserError(f"Pictures of mode {image.mode} (over 8 bits a channel) are not supported; convert it first.")
+    image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
+    return from_uint8(np.asarray(image.convert("L" if channels == 1 else "RGB")))
+
+
+def from_uint8(array: np.ndarray) -> Tensor:  # [H, W] or [H, W, C] uint8 -> [1, C, H, W] in [-1, 1]
+    """Grey levels 0 to 255 as numbers in [-1, 1]."""
+    x = torch.from_numpy(np.array(array)).reshape(*array.shape[:2], -1)
+    return x.permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def to_pil(pictures: Tensor) -> list[Image.Image]:
+    """Tensors in [-1, 1] as Pillow images of mode L or RGB; values outside are clamped.
+
+    Args:
+        pictures: [N, C, H, W] with C 1 or 3.
+
+    Raises:
+        ValueError: another shape.
+    """
+    if pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
+        raise ValueError(f"expected pictures of shape [N, 1 or 3, H, W], got {list(pictures.shape)}")
+    levels = (pictures.detach().float().clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8).cpu()
+    arrays = levels.permute(0, 2, 3, 1).numpy()
+    return [Image.fromarray(a[:, :, 0] if a.shape[2] == 1 else a) for a in arrays]
+
+
+def as_channels(pictures: Tensor, channels: int) -> Tensor:  # [N, 1 or 3, H, W] -> [N, channels, H, W]
+    """Grey repeated to RGB, or RGB weighted to grey (ITU-R 601, as Pillow does); equal channels are left alone."""
+    if pictures.shape[1] == channels:
+        return pictures
+    if channels == 3:
+        return pictures.expand(-1, 3, -1, -1)
+    weights = pictures.new_tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)
+    return (pictures * weights).sum(dim=1, keepdim=True)
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:  # [N, C, H, W] -> [N, C, H + h, W + w]
+    """Pad right and below until both sides divide by ``multiple``: mirrored, or repeated where too small for that."""
+    h, w = -x.shape[2] % multiple, -x.shape[3] % multiple
+    if w:
+        x = F.pad(x, (0, w, 0, 0), mode="reflect" if w < x.shape[3] else "replicate")
+    if h:
+        x = F.pad(x, (0, 0, 0, h), mode="reflect" if h < x.shape[2] else "replicate")
+    return x
+
+
+def resize(x: Tensor, height: int, width: int) -> Tensor:  # [N, C, H, W] -> [N, C, height, width]
+    """Resize each side on its own: averaged by box where it shrinks, like training pictures; bicubic where it grows.
+
+    Bicubic values may leave the range of the picture a little.
+    """
+    small_h, small_w = min(height, x.shape[2]), min(width, x.shape[3])
+    if small_h < x.shape[2]:
+        x = _box(x.shape[2], small_h, x) @ x
+    if small_w < x.shape[3]:
+        x = x @ _box(x.shape[3], small_w, x).T
+    if (height, width) != (small_h, small_w):
+        x = F.interpolate(x, (height, width), mode="bicubic", align_corners=False)
+    return x
+
+
+def _box(old: int, new: int, like: Tensor) -> Tensor:  # [new, old]
+    """Row i averages the old pixels that new pixel i covers, each by its covered share."""
+    edges = torch.arange(new + 1, dtype=torch.float64, device=like.device) * (old / new)
+    pixels = torch.arange(old, dtype=torch.float64, device=like.device)
+    covered = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)
+    return (covered.clamp(min=0) * (new / old)).to(like.dtype)
+
+
+def training_size(height: int, width: int, resolution: int) -> tuple[int, int]:
+    """Height and width with the short side brought to ``resolution`` and the aspect kept."""
+    short = min(height, width)
+    return max(resolution, round(height * resolution / short)), max(resolution, round(width * resolution / short))
+
+
+def sheet(rows: list[list[Image.Image]], header: list[str] | None = None, tile: int = 128, gap: int = 4) -> Image.Image:
+    """A contact sheet on white; every picture fits a square tile, thinly framed, small ones enlarged by whole pixels.
+
+    Args:
+        rows: pictures, row by row.
+        header: words above the columns.
+        tile: side of a tile in pixels.
+        gap: pixels between tiles.
+    """
+    columns, top = max(map(len, rows)), 24 if header else 0
+    page = Image.new("RGB", (columns * (tile + gap) + gap, len(rows) * (tile + gap) + gap + top), "white")
+    draw = ImageDraw.Draw(page)
+    for column, words in enumerate(header or []):
+        middle = gap + column * (tile + gap) + tile / 2
+        draw.text((middle, top / 2 + 1), words, fill="#333333", font=ImageFont.load_default(13), anchor="mm")
+    for r, row in enumerate(rows):
+        for c, picture in enumerate(row):
+            factor = tile / max(picture.size)
+            if factor > 1:
+                factor = int(factor)
+            size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+            kind = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.BOX
+            small = picture.convert("RGB").resize(size, kind)
+            left, upper = gap + c * (tile + gap), top + gap + r * (tile + gap)
+            x, y = left + (tile - size[0]) // 2, upper + (tile - size[1]) // 2
+            draw.rectangle((x - 1, y - 1, x + size[0], y + size[1]), outline="#cccccc")  # shows where white ones end
+            page.paste(small, (x, y))
+    return page

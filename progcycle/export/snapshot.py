@@ -1,0 +1,114 @@
+"""Snapshots: what is needed to use a trained model, without the state of its training.
+
+A folder ``snapshots/nimg-000000012000`` holds ``model.safetensors`` (running averages of the weights, float32, named
+"<network>.<parameter>") and ``config.json`` (:class:`progcycle.export.config.SnapshotConfig`).
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from progcycle import __version__
+from progcycle.errors import UserError
+from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, NetworkSpec, SnapshotConfig, read_config
+from progcycle.export.models import MODELS, Generator, Translator
+from progcycle.export.weights import read_model, write_model
+from progcycle.files import atomic_folder
+from progcycle.recipe import Recipe
+from progcycle.schedule import Growth
+
+_NAME = re.compile(r"nimg-(\d+)")
+
+
+def save_snapshot(
+    folder: Path,
+    *,
+    task: str,
+    networks: Mapping[str, nn.Module],
+    specs: Mapping[str, Mapping[str, Any]],
+    growth: Growth,
+    base_resolution: int,
+    nimg: int,
+    recipe: Recipe,
+) -> Path:
+    """Write a snapshot folder; it appears complete or not at all.
+
+    Args:
+        folder: where to, usually ``<run>/snapshots/nimg-<twelve digits>``.
+        task: ``pggan`` or ``cyclegan``.
+        networks: ``generator``, or ``gen_ab`` and ``gen_ba``, with the weights to keep (the running averages).
+        specs: how to build each of them: {"name": name in progcycle.networks, "arguments": keywords}.
+        growth: where growth stands.
+        base_resolution: pixels of a side at the networks' stage 0.
+        nimg: real pictures of one domain shown so far.
+        recipe: the run's recipe.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: a weight is not a finite number.
+        ValueError: the values do not belong together.
+    """
+    config = SnapshotConfig(
+        progcycle_version=__version__,
+        task=task,  # type: ignore[arg-type]  # checked by the model
+        networks={name: NetworkSpec.model_validate(_plain(specs[name])) for name in networks},
+        stage=growth.stage,
+        alpha=growth.alpha,
+        resolution=growth.resolution,
+        base_resolution=base_resolution,
+        final_resolution=recipe.resolution,
+        nimg=nimg,
+        seed=recipe.seed,
+        recipe=recipe.model_dump(mode="json"),
+    )
+    weights = {f"{name}.{key}": w for name, network in networks.items() for key, w in network.state_dict().items()}
+    with atomic_folder(folder) as temporary:
+        write_model(temporary, config, weights)
+    return folder
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as the lists that JSON would make of them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def find_snapshot(path: str | Path) -> Path:
+    """The snapshot folder that ``path`` means: itself, or the newest one of a run folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise UserError(f"{path} {what}; give a run folder, or one of its snapshots.")
+    if (path / CONFIG_FILE).exists() or (path / WEIGHTS_FILE).exists():
+        return path
+    places = [p for folder in (path / "snapshots", path) if folder.is_dir() for p in folder.iterdir() if p.is_dir()]
+    found = [(int(match[1]), p) for p in places if (match := _NAME.fullmatch(p.name))]
+    if not found:
+        raise UserError(f"{path} has no snapshot yet; training writes one every training.snapshot_kimg and at its end.")
+    return max(found)[1]
+
+
+def load(path: str | Path, device: str = "cpu") -> Generator | Translator:
+    """Read a trained model.
+
+    Args:
+        path: a run folder (its newest snapshot is taken), or a snapshot folder.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ...
+
+    Raises:
+        UserError: there is no snapshot, or its files do not fit exactly.
+    """
+    folder = find_snapshot(path)
+    kind: type[Any] = MODELS[read_config(folder).task]
+    model: Generator | Translator = read_model(folder, kind, device)
+    return model

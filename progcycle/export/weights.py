@@ -1,0 +1,97 @@
+"""Strict reading and writing of the two files of a snapshot: nothing missing, nothing over, nothing misshapen."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from progcycle.errors import UserError
+from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, SnapshotConfig, read_config
+from progcycle.files import atomic_file
+
+if TYPE_CHECKING:
+    from progcycle.export.base import SnapshotModel
+
+M = TypeVar("M", bound="SnapshotModel")
+
+
+def write_model(folder: Path, config: SnapshotConfig, weights: Mapping[str, Tensor]) -> None:
+    """Write ``model.safetensors`` (float32, CPU) and ``config.json`` into a folder.
+
+    Raises:
+        UserError: a weight is not a finite number.
+    """
+    tensors = {name: w.detach().to("cpu", torch.float32).contiguous().clone() for name, w in weights.items()}
+    _check_finite(tensors, folder)
+    with atomic_file(folder / WEIGHTS_FILE) as path:
+        save_file(tensors, path, metadata={"format": "pt"})
+    with atomic_file(folder / CONFIG_FILE) as path:
+        path.write_text(config.to_json(), encoding="utf-8")
+
+
+def read_model(folder: Path, kind: type[M], device: str | torch.device = "cpu") -> M:
+    """Build the model of a folder and give it its weights.
+
+    Raises:
+        UserError: a file is missing or unreadable, or config and weights do not fit each other exactly.
+    """
+    config = read_config(folder)
+    # On the meta device nothing is allocated or drawn: loading leaves the random state alone.
+    with torch.device("meta"):
+        model = _built(kind, config, folder)
+    tensors = _read_weights(folder / WEIGHTS_FILE)
+    _check_fit({name: tuple(w.shape) for name, w in model.state_dict().items()}, tensors, folder)
+    _check_finite(tensors, folder)
+    model.load_state_dict(tensors, strict=True, assign=True)
+    try:
+        return model.to(device).eval()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise UserError(f"The model cannot be moved to the device {str(device)!r} ({reason}).") from None
+
+
+def _built(kind: type[M], config: SnapshotConfig, folder: Path) -> M:
+    try:
+        return kind(config)
+    except UserError as error:
+        raise UserError(f"{folder / CONFIG_FILE}: {error}") from None
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path.parent}: this snapshot has no {path.name}.") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: this file cannot be read as safetensors ({reason}).") from None
+
+
+def _check_fit(expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], folder: Path) -> None:
+    faults = {
+        "has no weight": [name for name in expected if name not in tensors],
+        "has an unknown weight": [name for name in tensors if name not in expected],
+    }
+    for words, names in faults.items():
+        if names:
+            more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+            raise UserError(f"{folder / WEIGHTS_FILE} {words} {names[0]}{more}.")
+    for name, shape in expected.items():
+        got = tensors[name]
+        if tuple(got.shape) != shape:
+            raise UserError(
+                f"{folder / WEIGHTS_FILE}: {name} has the shape {list(got.shape)}, "
+                f"{CONFIG_FILE} asks for {list(shape)}."
+            )
+        if got.dtype != torch.float32:
+            raise UserError(f"{folder / WEIGHTS_FILE}: {name} is {got.dtype}, a snapshot holds torch.float32.")
+
+
+def _check_finite(tensors: Mapping[str, Tensor], folder: Path) -> None:
+    for name, w in tensors.items():
+        if not w.isfinite().all():
+            raise UserError(f"{folder / WEIGHTS_FILE}: {name} holds numbers that are not finite.")

@@ -1,0 +1,311 @@
+"""``translate`` on folders as people have them, and ``evaluate`` against numpy."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from progcycle.commands.cli import main
+from progcycle.commands.evaluate import pair_up
+from progcycle.commands.files import WRITERS
+from progcycle.errors import UserError
+from progcycle.export import Translator, load
+
+Make = Callable[..., Path]
+Read = pytest.CaptureFixture[str]
+
+
+def paint(path: Path, width: int = 20, height: int = 16, mode: str = "RGB", seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    channels = {"L": 1, "RGB": 3, "RGBA": 4}[mode]
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels).save(path)
+    return path
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+@pytest.fixture
+def run(make_snapshot: Make) -> Path:
+    return make_snapshot(stage=1).parent.parent
+
+
+def translate(run: Path, given: Path, output: Path, *options: str) -> int:
+    return main(["translate", str(run), str(given), str(output), "--direction", "ab", *options])
+
+
+def test_a_messy_folder(run: Path, tmp_path: Path, capsys: Read) -> None:
+    given, out = tmp_path / "in", tmp_path / "out"
+    paint(given / "a.png", 37, 53)
+    paint(given / "sub" / "déjà vu ✈.jpg", 64, 20)
+    paint(given / "sub" / "deeper" / "UPPER.PNG", mode="L")
+    paint(given / "clear.webp", mode="RGBA")
+    paint(given / "moving.gif")
+    paint(given / ".hidden.png")
+    (given / "notes.txt").write_text("not a picture")
+    (given / "broken.png").write_bytes((given / "a.png").read_bytes()[:60])
+    (given / "empty.jpg").write_bytes(b"")
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(given / "deep.tif")
+    assert translate(run, given, out) == 1
+    assert files(out) == [
+        "a.png",
+        "clear.webp",
+        "moving.gif.png",
+        "sub/deeper/UPPER.PNG",
+        "sub/déjà vu ✈.jpg",
+    ]
+    for name in ("a.png", "clear.webp", "sub/deeper/UPPER.PNG", "sub/déjà vu ✈.jpg"):
+        with Image.open(given / name) as before, Image.open(out / name) as after:
+            assert (after.size, after.format, after.mode) == (before.size, before.format, "RGB")
+    text, errors = capsys.readouterr()
+    assert text == f"wrote 5 translated pictures to {out}\n"
+    lines = errors.splitlines()
+    assert lines[0] == "3 of 8 pictures were not translated:"
+    assert [line.split(":")[0].strip() for line in lines[1:]] == ["broken.png", "deep.tif", "empty.jpg"]
+
+
+def test_pixels_are_those_of_the_model(run: Path, tmp_path: Path) -> None:
+    source = paint(tmp_path / "in" / "a.png", 30, 20)
+    model = load(run)
+    assert isinstance(model, Translator)
+    for suffix in (".png", ".webp", ".tif", ".bmp", ".ppm"):
+        out = tmp_path / f"b{suffix}"
+        assert translate(run, source, out, "--scale", "native") == 0
+        with Image.open(source) as before, Image.open(out) as after:
+            assert after.tobytes() == model.translate(before, "ab", "native").tobytes(), suffix
+    assert main(["translate", str(run), str(source), str(tmp_path / "c.png"), "--direction", "ba"]) == 0
+    with Image.open(source) as before, Image.open(tmp_path / "c.png") as after:
+        assert after.tobytes() == model.translate(before, "ba").tobytes()
+
+
+def test_a_single_picture_goes_to_a_file_or_into_a_folder(run: Path, tmp_path: Path, capsys: Read) -> None:
+    source = paint(tmp_path / "a.png")
+    (tmp_path / "there.d").mkdir()
+    for output, written in (("b.jpg", "b.jpg"), ("new", "new/a.png"), ("there.d", "there.d/a.png")):
+        assert translate(run, source, tmp_path / output) == 0
+        assert (tmp_path / written).is_file()
+    assert "wrote 1 translated picture to" in capsys.readouterr().out
+    assert translate(run, source, tmp_path / "b.xcf") == 2
+    assert "not as xcf" in capsys.readouterr().err
+
+
+def test_grey_domains_come_out_grey_or_in_colour(make_snapshot: Make, tmp_path: Path) -> None:
+    run = make_snapshot(channels=(1, 3))
+    source = paint(tmp_path / "a.png")
+    for direction, mode in (("ab", "RGB"), ("ba", "L")):
+        for suffix in WRITERS:
+            out = tmp_path / f"{direction}{suffix}"
+            assert main(["translate", str(run), str(source), str(out), "--direction", direction]) == 0
+            with Image.open(out) as image:
+                assert image.mode == ("RGB" if suffix == ".webp" else mode)
+
+
+def test_originals_are_never_overwritten(run: Path, tmp_path: Path, capsys: Read) -> None:
+    given = tmp_path / "in"
+    source = paint(given / "in" / "a.png")
+    before = source.read_bytes()
+    paint(given / "a.png")
+    (tmp_path / "link").symlink_to(given)
+    for output in (given, tmp_path / "link", given / "in" / ".."):
+        assert translate(run, given, output) == 2
+        assert "would be overwritten" in capsys.readouterr().err
+    assert translate(run, source, source) == 2
+    assert translate(run, source, source.parent) == 2
+    assert translate(run, given, tmp_path) == 2  # in/in/a.png would become in/a.png, which is read too
+    assert source.read_bytes() == before
+    assert translate(run, given, paint(tmp_path / "file.png")) == 2
+    assert "is a file" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_two_pictures_for_one_target(run: Path, tmp_path: Path, capsys: Read) -> None:
+    paint(tmp_path / "in" / "a.gif")
+    paint(tmp_path / "in" / "a.gif.png")
+    assert translate(run, tmp_path / "in", tmp_path / "out") == 2
+    assert "would both be written" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_around_input(run: Path, tmp_path: Path) -> None:
+    paint(tmp_path / "photos" / "a.png")
+    assert translate(run, tmp_path / "photos", tmp_path) == 0
+    assert (tmp_path / "a.png").is_file()
+
+
+def test_output_inside_of_input_is_not_read_again(run: Path, tmp_path: Path, capsys: Read) -> None:
+    paint(tmp_path / "a.png")
+    for _ in range(2):
+        assert translate(run, tmp_path, tmp_path / "translated") == 0
+        assert files(tmp_path / "translated") == ["a.png"]
+    (tmp_path / "a.png").unlink()
+    assert translate(run, tmp_path, tmp_path / "translated") == 2
+    assert "no pictures in it but those of" in capsys.readouterr().err
+
+
+def test_skip_existing(run: Path, tmp_path: Path, capsys: Read) -> None:
+    for name in ("a.png", "b.png"):
+        paint(tmp_path / "in" / name)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.png").write_bytes(b"kept")
+    assert translate(run, tmp_path / "in", out, "--skip-existing") == 0
+    assert (out / "a.png").read_bytes() == b"kept"
+    assert "wrote 1 translated picture (1 were there already)" in capsys.readouterr().out
+    assert translate(run, tmp_path / "in", out) == 0
+    assert (out / "a.png").read_bytes() != b"kept"
+
+
+def test_pictures_that_are_too_large_are_listed_with_the_remedy(run: Path, tmp_path: Path, capsys: Read) -> None:
+    paint(tmp_path / "in" / "large.png", 80, 40)
+    paint(tmp_path / "in" / "small.png", 20, 20)
+    out = tmp_path / "out"
+    assert translate(run, tmp_path / "in", out, "--scale", "native", "--max-pixels", "1000") == 1
+    errors = capsys.readouterr().err
+    assert "large.png: 80x40 px for the network are more than --max-pixels 1000; use --scale train" in errors
+    assert files(out) == ["small.png"]
+    # At the scale of training (16 px) both are small.
+    assert translate(run, tmp_path / "in", out, "--max-pixels", "1000") == 0
+    assert files(out) == ["large.png", "small.png"]
+
+
+@pytest.mark.parametrize(("side", "warns"), [(8, True), (9, False), (31, False), (32, True)])
+def test_one_warning_about_another_scale(run: Path, tmp_path: Path, side: int, warns: bool, capsys: Read) -> None:
+    for name in ("a.png", "b.png"):
+        paint(tmp_path / "in" / name, side + 40, side)
+    assert translate(run, tmp_path / "in", tmp_path / "out", "--scale", "native") == 0
+    assert capsys.readouterr().err.count("warning: ") == warns
+    assert translate(run, tmp_path / "in", tmp_path / "out") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_grid(run: Path, tmp_path: Path, capsys: Read) -> None:
+    for i in range(6):
+        paint(tmp_path / "in" / f"{i}.png", seed=i)
+    assert translate(run, tmp_path / "in", tmp_path / "out", "--grid") == 0
+    sheet = tmp_path / "out" / "before_after.png"
+    assert capsys.readouterr().out.splitlines()[-1] == f"wrote {sheet}"
+    with Image.open(sheet) as image:
+        assert image.width == 4 * 164 + 4
+        assert image.height > 3 * 160
+    assert translate(run, tmp_path / "in" / "1.png", tmp_path / "one.png", "--grid") == 0
+    assert (tmp_path / "one_before_after.png").is_file()
+    paint(tmp_path / "in" / "before_after.png")
+    assert translate(run, tmp_path / "in", tmp_path / "out", "--grid") == 0
+    assert (tmp_path / "out" / "_before_after.png").is_file()
+
+
+def test_zip_files(run: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        archive.write(paint(tmp_path / "a.png"), "sub/a.png")
+    assert translate(run, tmp_path / "in.zip", tmp_path / "out") == 0
+    assert files(tmp_path / "out") == ["sub/a.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [(["--resolution", "32"], "it can run at 8, 16 px"), (["--device", "toaster"], "toaster")]
+)
+def test_wrong_options_write_nothing(run: Path, tmp_path: Path, options: list[str], words: str, capsys: Read) -> None:
+    source = paint(tmp_path / "a.png")
+    assert translate(run, source, tmp_path / "out", *options) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_read(run: Path, tmp_path: Path, capsys: Read) -> None:
+    assert translate(run, tmp_path / "nowhere", tmp_path / "out") == 2
+    assert "There is no picture, folder or zip file" in capsys.readouterr().err
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").write_text("text")
+    assert translate(run, tmp_path / "in", tmp_path / "out") == 2
+    assert "no pictures" in capsys.readouterr().err
+
+
+# --- evaluate ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def paired(tmp_path: Path) -> Path:
+    for i in range(5):
+        paint(tmp_path / "data" / "testA" / f"{i}.png", 64, 64, seed=i)
+        paint(tmp_path / "data" / "testB" / f"{i + 1}.jpg", 64, 64, seed=10 + i)
+    for domain in "AB":
+        paint(tmp_path / "data" / f"train{domain}" / "x.png")
+    return tmp_path / "data"
+
+
+def test_evaluate_against_numpy(make_snapshot: Make, paired: Path, capsys: Read) -> None:
+    run = make_snapshot(stage=1, data={"root": str(paired)}).parent.parent
+    assert main(["evaluate", str(run), "--batch-size", "3"]) == 0
+    record = json.loads((run / "evaluation" / "paired.json").read_text())
+    assert (record["pairs"], record["pictures"], record["resolution"], record["nimg"]) == (
+        4,
+        {"a": 5, "b": 5},
+        16,
+        12000,
+    )
+    assert record["versions"].keys() == {"progcycle", "torch", "kornia", "python"}
+
+    def box(path: Path) -> np.ndarray:  # at the final 32 px first, as in training, then to 16
+        with Image.open(path) as image:
+            small = image.convert("RGB").resize((32, 32), Image.Resampling.LANCZOS).reduce(2)
+        return np.asarray(small).astype(np.float64) / 127.5 - 1
+
+    model = load(run)
+    assert isinstance(model, Translator)
+    unchanged, translated = [], []
+    for i in range(1, 5):
+        a, b = box(paired / "testA" / f"{i}.png"), box(paired / "testB" / f"{i}.jpg")
+        image = Image.fromarray(((a + 1) * 127.5).round().astype(np.uint8))
+        out = np.asarray(model.translate(image, "ab")).astype(np.float64) / 127.5 - 1
+        unchanged.append(np.abs(a - b).mean())
+        translated.append(np.abs(out - b).mean())
+    assert record["results"]["ab"]["unchanged"]["l1"] == pytest.approx(np.mean(unchanged), rel=1e-5)
+    assert record["results"]["ba"]["unchanged"] == pytest.approx(record["results"]["ab"]["unchanged"])
+    assert record["results"]["ab"]["translated"]["l1"] == pytest.approx(np.mean(translated), abs=0.005)
+    text = capsys.readouterr().out
+    assert f"{np.mean(unchanged):.4f}" in text
+    assert text.splitlines()[-1] == f"wrote {run / 'evaluation' / 'paired.json'}"
+
+
+def test_evaluate_folders_given_by_hand(make_snapshot: Make, paired: Path, tmp_path: Path, capsys: Read) -> None:
+    folder = make_snapshot(channels=(1, 3), data={"root": "nowhere", "a": {"channels": 1}})
+    out = tmp_path / "scores.json"
+    arguments = ["evaluate", str(folder), "--a", str(paired / "testA"), "--b", str(paired / "testA")]
+    assert main([*arguments, "--out", str(out)]) == 0
+    record = json.loads(out.read_text())
+    assert record["pairs"] == 5
+    assert main(arguments[:2]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_equal_domains_need_no_translation(make_snapshot: Make, paired: Path, tmp_path: Path) -> None:
+    folder = make_snapshot()
+    both = ["--a", str(paired / "testA"), "--b", str(paired / "testA")]
+    assert main(["evaluate", str(folder), *both]) == 0
+    results = json.loads((folder.parent.parent / "evaluation" / "paired.json").read_text())["results"]
+    assert results["ab"]["unchanged"] == {"l1": 0, "psnr": 100, "ssim": pytest.approx(1, abs=1e-4)}
+    assert results["ab"]["translated"]["l1"] > 0
+
+
+def test_evaluate_refuses_what_has_no_meaning(make_snapshot: Make, paired: Path, tmp_path: Path, capsys: Read) -> None:
+    data = {"a": {"path": str(paired / "trainA")}, "b": {"path": str(paired / "trainB")}}
+    assert main(["evaluate", str(make_snapshot(data=data))]) == 2
+    assert "no test pictures of A; give a folder with --a" in capsys.readouterr().err
+    paint(tmp_path / "other" / "z.png")
+    arguments = ["evaluate", str(make_snapshot()), "--a", str(paired / "testA"), "--b", str(tmp_path / "other")]
+    assert main(arguments) == 2
+    assert "do not pair up" in capsys.readouterr().err
+    (tmp_path / "other" / "1.png").write_bytes(b"broken")
+    assert main(arguments) == 2
+    assert "1.png" in capsys.readouterr().err
+
+
+def test_names_pair_up_without_their_endings() -> None:
+    assert pair_up(["b/1.png", "b/2.png", "x.png"], ["a.jpg", "b/2.jpg", "x.webp"]) == [(1, 1), (2, 2)]
+    with pytest.raises(UserError, match="have one name"):
+        pair_up(["1.png", "1.jpg"], ["1.png"])

@@ -1,0 +1,75 @@
+"""Tiny snapshots with random weights, made by the library's own writer; shared by the rooms export and commands."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from progcycle.export import save_snapshot
+from progcycle.networks import GENERATORS, TRANSLATORS
+from progcycle.recipe import validate
+from progcycle.schedule import Growth
+
+
+def _specs(task: str, in_a: int, in_b: int, **options: Any) -> dict[str, dict[str, Any]]:
+    if task == "pggan":
+        arguments = {"channels": [8, 6, 4], "latent_size": 5, "base_resolution": 4, "image_channels": in_a, **options}
+        return {"generator": {"name": "pggan", "arguments": arguments}}
+    shared = {"channels": [8, 6, 4], "residual_blocks": 1, **options}
+    return {
+        "gen_ab": {"name": "progressive", "arguments": {**shared, "in_channels": in_a, "out_channels": in_b}},
+        "gen_ba": {"name": "progressive", "arguments": {**shared, "in_channels": in_b, "out_channels": in_a}},
+    }
+
+
+def write_snapshot(
+    folder: Path,
+    task: str = "cyclegan",
+    stage: int = 2,
+    alpha: float = 1.0,
+    channels: tuple[int, int] = (3, 3),
+    nimg: int = 12000,
+    data: dict[str, Any] | None = None,
+    schedule: dict[str, Any] | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Path:
+    """A snapshot at ``folder``: base 4 px (PG-GAN) or 8 px (CycleGAN), three stages."""
+    base = 4 if task == "pggan" else 8
+    recipe = validate(
+        {
+            "task": task,
+            "resolution": 4 * base,
+            "seed": 7,
+            "data": data or ({"path": "nowhere"} if task == "pggan" else {"root": "nowhere"}),
+            "network": {"base_resolution": base},
+            "schedule": {"batch_size": {"default": 4, 16: 2}, **(schedule or {})},
+        }
+    )
+    torch.manual_seed(seed)
+    specs = _specs(task, *channels, **options)
+    registry = GENERATORS if task == "pggan" else TRANSLATORS
+    networks = {name: registry[spec["name"]](**spec["arguments"]) for name, spec in specs.items()}
+    growth = Growth(stage, base << stage, alpha)
+    return save_snapshot(
+        folder,
+        task=task,
+        networks=networks,
+        specs=specs,
+        growth=growth,
+        base_resolution=base,
+        nimg=nimg,
+        recipe=recipe,
+    )
+
+
+@pytest.fixture
+def make_snapshot(tmp_path: Path) -> Callable[..., Path]:
+    """``make_snapshot(task=..., stage=..., ...)`` writes a snapshot into a run folder and returns its folder."""
+
+    def make(nimg: int = 12000, run: str = "run", **kwargs: Any) -> Path:
+        return write_snapshot(tmp_path / run / "snapshots" / f"nimg-{nimg:09d}", nimg=nimg, **kwargs)
+
+    return make

@@ -1,0 +1,267 @@
+"""Generating and translating, against the raw networks and against Pillow and numpy."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch.nn import functional as F
+
+from progcycle.errors import UserError
+from progcycle.export import Generator, Translator, from_pil, load, to_pil
+from progcycle.export.pictures import as_channels, pad_to_multiple, resize, sheet, training_size
+from progcycle.rng import normal
+
+Make = Callable[..., Path]
+
+
+def picture(height: int, width: int, mode: str = "RGB") -> Image.Image:
+    channels = {"L": 1, "RGB": 3, "RGBA": 4}[mode]
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    return Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+
+
+@pytest.fixture
+def generator(make_snapshot: Make) -> Generator:
+    return Generator.from_pretrained(make_snapshot(task="pggan", alpha=0.3))
+
+
+@pytest.fixture
+def translator(make_snapshot: Make) -> Translator:
+    return Translator.from_pretrained(make_snapshot())
+
+
+def test_pictures_do_not_depend_on_count_start_or_batch(generator: Generator) -> None:
+    many = generator.generate(7, seed=5, batch_size=3)
+    assert many.shape == (7, 3, 16, 16)
+    assert many.dtype == torch.float32
+    assert many.abs().max() <= 1
+    torch.testing.assert_close(generator.generate(4, seed=5, batch_size=4), many[:4])
+    torch.testing.assert_close(generator.generate(2, seed=5, start=4, batch_size=1), many[4:6])
+    assert not torch.allclose(generator.generate(1, seed=6), many[:1], atol=0.01)
+
+
+def test_generate_is_the_network_at_the_snapshots_stage_and_alpha(generator: Generator) -> None:
+    with torch.no_grad():
+        expected = generator.generator(normal(1, "latent", range(2), 5), 2, 0.3)
+        early = generator.generator(normal(1, "latent", range(2), 5), 1, 1.0)
+    torch.testing.assert_close(generator.generate(2, seed=1), expected.clamp(-1, 1))
+    torch.testing.assert_close(generator.generate(2, seed=1, resolution=8), early.clamp(-1, 1))
+    torch.testing.assert_close(generator.generate(2, seed=1, resolution=16), expected.clamp(-1, 1))
+
+
+@pytest.mark.parametrize("resolution", [1, 7, 32, 64])
+def test_impossible_resolutions_name_the_possible(generator: Generator, resolution: int) -> None:
+    with pytest.raises(UserError, match=f"no resolution {resolution}; it can run at 4, 8, 16 px"):
+        generator.generate(1, resolution=resolution)
+
+
+def test_resolutions_that_were_never_trained_are_not_offered(make_snapshot: Make) -> None:
+    model = load(make_snapshot(task="pggan", schedule={"start_resolution": 8}))
+    with pytest.raises(UserError, match="it can run at 8, 16 px"):
+        model.config.growth_at(4)
+
+
+@pytest.mark.parametrize("arguments", [{"n": 0}, {"n": 1, "batch_size": 0}, {"n": 1, "start": -1}])
+def test_generate_refuses_nonsense(generator: Generator, arguments: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="start at"):
+        generator.generate(**arguments)
+
+
+# --- translation ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", ["train", "native"])
+@pytest.mark.parametrize("size", [(37, 53), (1, 1), (3, 200), (64, 32)])
+def test_every_size_comes_back(translator: Translator, scale: str, size: tuple[int, int]) -> None:
+    image = picture(*size)
+    out = translator.translate(image, "ba", scale)  # type: ignore[call-overload]
+    assert out.size == image.size
+    assert out.mode == "RGB"
+    x = torch.rand(2, 3, *size) * 2 - 1
+    y = translator.translate(x, "ab", scale)  # type: ignore[call-overload]
+    assert y.shape == x.shape
+    assert y.abs().max() <= 1
+    assert not y.requires_grad
+
+
+@pytest.mark.parametrize("direction", ["ab", "ba"])
+def test_whole_places_need_no_padding(translator: Translator, direction: str) -> None:
+    x = torch.rand(2, 3, 48, 32) * 2 - 1
+    network = translator.gen_ab if direction == "ab" else translator.gen_ba
+    with torch.no_grad():
+        expected = network(x, 2, 1.0).clamp(-1, 1)
+    assert torch.equal(translator.translate(x, direction, "native"), expected)  # type: ignore[call-overload]
+    assert torch.equal(translator.translate(x, direction, "train"), expected)  # type: ignore[call-overload]
+
+
+def test_padding_mirrors_and_is_cut_off(translator: Translator) -> None:
+    x = torch.rand(1, 3, 37, 53) * 2 - 1
+    padded = torch.from_numpy(np.pad(x.numpy(), ((0, 0), (0, 0), (0, 3), (0, 3)), mode="reflect"))
+    with torch.no_grad():
+        expected = translator.gen_ab(padded, 2, 1.0)[:, :, :37, :53].clamp(-1, 1)
+    torch.testing.assert_close(translator.translate(x, "ab", "native"), expected)
+
+
+def test_mid_fade_fades_input_and_network(make_snapshot: Make) -> None:
+    model = Translator.from_pretrained(make_snapshot(stage=1, alpha=0.25))
+    x = torch.rand(1, 3, 16, 24) * 2 - 1
+    blocks = x.reshape(1, 3, 8, 2, 12, 2).mean(dim=(3, 5))
+    faded = 0.75 * blocks.repeat_interleave(2, 2).repeat_interleave(2, 3) + 0.25 * x
+    with torch.no_grad():
+        expected = model.gen_ab(faded, 1, 0.25).clamp(-1, 1)
+        full = model.gen_ab(x, 1, 1.0).clamp(-1, 1)
+        base = model.gen_ab(x, 0, 1.0).clamp(-1, 1)
+    torch.testing.assert_close(model.translate(x, "ab", "native"), expected)
+    assert not torch.allclose(expected, full, atol=1e-3)
+    torch.testing.assert_close(model.translate(x, "ab", "native", resolution=8), base)
+
+
+def test_train_scale_brings_the_short_side_to_the_resolution(translator: Translator) -> None:
+    x = torch.rand(1, 3, 64, 96) * 2 - 1  # exactly twice the training scale
+    small = x.reshape(1, 3, 32, 2, 48, 2).mean(dim=(3, 5))
+    with torch.no_grad():
+        middle = translator.gen_ab(small, 2, 1.0).clamp(-1, 1)
+    expected = F.interpolate(middle, (64, 96), mode="bicubic").clamp(-1, 1)
+    torch.testing.assert_close(translator.translate(x, "ab"), expected)
+    assert training_size(64, 96, 32) == (32, 48)
+    assert training_size(500, 3, 32) == (5333, 32)
+
+
+def test_grey_domains(make_snapshot: Make) -> None:
+    model = Translator.from_pretrained(make_snapshot(channels=(1, 3)))
+    colour = picture(20, 30)
+    there, back = model.translate(colour, "ab"), model.translate(colour, "ba")
+    assert (there.mode, back.mode) == ("RGB", "L")
+    assert there.tobytes() == model.translate(colour.convert("L"), "ab").tobytes()
+    assert model.translate(torch.zeros(2, 1, 32, 32), "ab").shape == (2, 3, 32, 32)
+    assert model.translate(torch.zeros(2, 3, 32, 32), "ab").shape == (2, 3, 32, 32)
+    assert model.translate(torch.zeros(2, 3, 32, 32), "ba").shape == (2, 1, 32, 32)
+    assert model.channels("ab") == (1, 3)
+
+
+def test_nonsense_is_refused(translator: Translator) -> None:
+    x = torch.zeros(1, 3, 32, 32)
+    with pytest.raises(ValueError, match="direction"):
+        translator.translate(x, "a2b")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="scale"):
+        translator.translate(x, "ab", "big")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="shape"):
+        translator.translate(x[0])
+    with pytest.raises(ValueError, match="shape"):
+        translator.translate(torch.zeros(1, 2, 32, 32))
+    with pytest.raises(UserError, match="8, 16, 32 px"):
+        translator.translate(x, resolution=64)
+
+
+def test_training_mode_changes_nothing(translator: Translator) -> None:
+    x = torch.rand(1, 3, 32, 32)
+    before = translator.translate(x)
+    assert torch.equal(translator.train().translate(x), before)
+
+
+def test_gradients_flow_through_forward(translator: Translator) -> None:
+    x = torch.rand(1, 3, 30, 33, requires_grad=True)
+    translator(x, "ba").sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def test_transparency_goes_on_the_background() -> None:
+    image = picture(5, 6, "RGBA")
+    array = np.asarray(image).astype(float)
+    share = array[:, :, 3:] / 255
+    x = (from_pil(image, 3)[0].permute(1, 2, 0).numpy() + 1) * 127.5
+    assert np.abs(x - (array[:, :, :3] * share + 255 * (1 - share))).max() <= 1
+    dark = (from_pil(image, 3, "black")[0].permute(1, 2, 0).numpy() + 1) * 127.5
+    assert np.abs(dark - array[:, :, :3] * share).max() <= 1
+
+
+def test_translate_uses_the_background_of_training(make_snapshot: Make) -> None:
+    data = {"root": "nowhere", "a": {"background": "black"}}
+    model = Translator.from_pretrained(make_snapshot(data=data))
+    clear = Image.new("RGBA", (32, 32), (255, 0, 0, 0))
+    black, white = Image.new("RGB", (32, 32), "black"), Image.new("RGB", (32, 32), "white")
+    assert model.translate(clear, "ab").tobytes() == model.translate(black, "ab").tobytes()
+    assert model.translate(clear, "ba").tobytes() == model.translate(white, "ba").tobytes()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_eight_bit_modes_are_read(mode: str, channels: int) -> None:
+    x = from_pil(picture(4, 5).convert("P" if mode == "PA" else mode).convert(mode), channels)
+    assert x.shape == (1, channels, 4, 5)
+    assert x.min() >= -1
+    assert x.max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_deep_pictures_are_refused(mode: str) -> None:
+    with pytest.raises(UserError, match=f"mode {mode}"):
+        from_pil(Image.new(mode, (4, 4)), 3)
+
+
+def test_pictures_are_turned_upright() -> None:
+    image = picture(4, 6)
+    image.getexif()[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    upright = from_pil(image, 3)
+    assert upright.shape == (1, 3, 6, 4)
+    assert torch.equal(upright[0].permute(1, 2, 0), torch.rot90(from_pil(picture(4, 6), 3)[0].permute(1, 2, 0), -1))
+
+
+def test_all_grey_levels_survive_the_way_there_and_back() -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert np.array_equal(np.asarray(to_pil(from_pil(Image.fromarray(levels), 1))[0]), levels)
+    outside = to_pil(torch.tensor([-7.0, 7.0]).reshape(1, 1, 1, 2))[0]
+    assert np.asarray(outside).tolist() == [[0, 255]]
+    with pytest.raises(ValueError, match="shape"):
+        to_pil(torch.zeros(1, 2, 4, 4))
+
+
+def test_grey_is_weighted_as_pillow_does() -> None:
+    image = picture(9, 9)
+    ours = as_channels(from_pil(image, 3), 1)
+    assert (ours - from_pil(image.convert("L"), 1)).abs().max() < 1.1 / 127.5
+
+
+@settings(max_examples=60, deadline=None)
+@given(h=st.integers(1, 40), w=st.integers(1, 40), new_h=st.integers(1, 40), new_w=st.integers(1, 40))
+def test_shrinking_is_pillows_box(h: int, w: int, new_h: int, new_w: int) -> None:
+    x = torch.rand(1, 1, h, w)
+    ours = resize(x, new_h, new_w)
+    assert ours.shape == (1, 1, new_h, new_w)
+    if new_h <= h and new_w <= w:
+        assert ours.min() >= x.min() - 1e-6
+        assert ours.max() <= x.max() + 1e-6
+        # The mean is kept: every old pixel counts alike.
+        assert abs(float(ours.mean() - x.mean())) < 1e-5
+        if h % new_h == 0 and w % new_w == 0:
+            theirs = Image.fromarray(x[0, 0].numpy()).resize((new_w, new_h), Image.Resampling.BOX)
+            assert np.abs(ours[0, 0].numpy() - np.asarray(theirs)).max() < 1e-5
+
+
+@settings(max_examples=60, deadline=None)
+@given(h=st.integers(1, 40), w=st.integers(1, 40), power=st.integers(0, 5))
+def test_padding_reaches_the_multiple_and_keeps_the_picture(h: int, w: int, power: int) -> None:
+    x = torch.rand(1, 1, h, w)
+    padded = pad_to_multiple(x, 2**power)
+    assert padded.shape[2] % 2**power == padded.shape[3] % 2**power == 0
+    assert 0 <= padded.shape[2] - h < 2**power
+    assert 0 <= padded.shape[3] - w < 2**power
+    assert torch.equal(padded[:, :, :h, :w], x)
+
+
+def test_sheet_keeps_rows_and_columns() -> None:
+    red, blue = Image.new("RGB", (4, 2), "red"), Image.new("L", (300, 300), 0)
+    page = sheet([[red, blue], [blue, red]], ["one", "two"], tile=64, gap=4)
+    assert page.size == (2 * 68 + 4, 2 * 68 + 4 + 24)
+    assert page.getpixel((4 + 32, 24 + 4 + 32)) == (255, 0, 0)
+    assert page.getpixel((4 + 68 + 32, 24 + 4 + 32)) == (0, 0, 0)
+    assert page.getpixel((4 + 32, 24 + 4 + 2)) == (255, 255, 255)  # wide pictures are not stretched

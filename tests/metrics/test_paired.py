@@ -1,0 +1,71 @@
+"""Paired scores against numpy by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from progcycle.metrics import join, paired_scores
+
+
+def ssim_by_hand(x: np.ndarray, y: np.ndarray, side: int) -> float:
+    """Wang et al. 2004 for one channel in [0, 1]: Gaussian window of sigma 1.5, no padding."""
+    t = np.arange(side) - side // 2
+    g = np.exp(-(t**2) / (2 * 1.5**2))
+    window = np.outer(g, g) / np.outer(g, g).sum()
+    c1, c2 = 0.01**2, 0.03**2
+    values = []
+    for i in range(x.shape[0] - side + 1):
+        for j in range(x.shape[1] - side + 1):
+            a, b = x[i : i + side, j : j + side], y[i : i + side, j : j + side]
+            ma, mb = (window * a).sum(), (window * b).sum()
+            va, vb = (window * a * a).sum() - ma**2, (window * b * b).sum() - mb**2
+            cov = (window * a * b).sum() - ma * mb
+            values.append((2 * ma * mb + c1) * (2 * cov + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2)))
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize(("size", "side"), [((16, 20), 11), ((8, 8), 7), ((4, 4), 3), ((1, 1), 1)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_against_numpy(size: tuple[int, int], side: int, channels: int) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(-1, 1, (2, 3, channels, *size))
+    scores = paired_scores(torch.from_numpy(x), torch.from_numpy(y))
+    for i in range(3):
+        assert float(scores.l1[i]) == pytest.approx(np.abs(x[i] - y[i]).mean(), rel=1e-5)
+        mse = (((x[i] - y[i]) / 2) ** 2).mean()
+        assert float(scores.psnr[i]) == pytest.approx(-10 * math.log10(mse), rel=1e-5)
+        by_hand = np.mean([ssim_by_hand((x[i, c] + 1) / 2, (y[i, c] + 1) / 2, side) for c in range(channels)])
+        assert float(scores.ssim[i]) == pytest.approx(by_hand, abs=2e-4)
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1.0, None])
+def test_equal_pictures_have_the_best_scores(value: float | None) -> None:
+    x = torch.rand(2, 3, 16, 16) * 2 - 1 if value is None else torch.full((2, 3, 16, 16), value)
+    means = paired_scores(x, x.clone()).means()
+    assert means["l1"] == 0
+    assert means["psnr"] == 100  # finite, so that it can stand in JSON
+    assert means["ssim"] == pytest.approx(1, abs=2e-5)
+
+
+def test_black_against_white() -> None:
+    means = paired_scores(torch.full((1, 1, 12, 12), -1.0), torch.ones(1, 1, 12, 12)).means()
+    assert means["l1"] == 2
+    assert means["psnr"] == pytest.approx(0)
+    assert means["ssim"] < 1e-3
+
+
+def test_batches_do_not_matter() -> None:
+    x, y = torch.rand(2, 5, 1, 16, 16)
+    whole = paired_scores(x, y)
+    parts = join([paired_scores(x[:2], y[:2]), paired_scores(x[2:], y[2:])])
+    for name in ("l1", "psnr", "ssim"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
+    assert parts.means() == pytest.approx(whole.means())
+
+
+@pytest.mark.parametrize("shapes", [((1, 1, 4, 4), (1, 1, 4, 5)), ((1, 4, 4), (1, 4, 4)), ((0, 1, 4, 4), (0, 1, 4, 4))])
+def test_shapes_must_agree(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    with pytest.raises(ValueError, match="shapes"):
+        paired_scores(torch.zeros(shapes[0]), torch.zeros(shapes[1]))
