@@ -7,8 +7,7 @@ from progcycle.blocks.precision import full_precision
 
 
 def fade_in(old: Tensor, new: Tensor, alpha: float) -> Tensor:
-    """(1 - alpha) * old + alpha * new (Karras et al. 2018, figure 2), in float32
-    at least.
+    """(1 - alpha) * old + alpha * new (Karras et al. 2018, figure 2), in float32 at least.
 
     ``torch.lerp`` gives exactly ``old`` at 0 and exactly ``new`` at 1.
 

@@ -9,7 +9,7 @@ from progcycle.blocks.precision import full_precision
 def pixel_norm(x: Tensor, epsilon: float = 1e-8) -> Tensor:
     """Scale the feature vector of every pixel to a mean square of 1 (Karras et al. 2018, section 4.2).
 
-    The mean is taken in float32 at least, where neither the square overflows nor epsilon vanishes; the type of x is kept.
+    The mean is taken in float32 at least, where neither the square overflows nor epsilon vanishes; x keeps its type.
 
     Args:
         x: features of shape [N, C, ...]; latents [N, C] too.

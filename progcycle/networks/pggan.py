@@ -49,7 +49,7 @@ class PgganGenerator(nn.Module):
             alpha: weight of the newest stage, in [0, 1].
 
         Returns:
-            Pictures in about [-1, 1].  # [N, image_channels, R, R], R = base_resolution * 2^stage
+            Pictures in about [-1, 1], float32 at least.  # [N, image_channels, R, R], R = base_resolution * 2^stage
         """
         x = self.dense(pixel_norm(latents))
         x = x.reshape(-1, self.bias.shape[0], self.base_resolution, self.base_resolution)
@@ -106,13 +106,9 @@ class PgganDiscriminator(nn.Module):
         stddev_group: int = 4,
     ) -> None:
         super().__init__()
+        self.stddev_group = stddev_group
         self.encoder = GrowingEncoder(channels, image_channels, rgb)
         self.head = DenseHead(channels[0], hidden, base_resolution, stddev_group)
-
-    @property
-    def stddev_group(self) -> int:
-        """Group size of the minibatch statistic, 0 for none."""
-        return self.head.stddev_group
 
     def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor:
         """Judge pictures.

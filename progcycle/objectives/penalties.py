@@ -50,8 +50,8 @@ def gradient_penalty(
         target: the norm aimed at.
         epsilon: added under the root, whose slope at 0 is infinite.
     """
-    weight = mix.to(real.device).reshape(-1, 1, 1, 1)
-    x = torch.lerp(full_precision(real.detach()), full_precision(fake.detach()), weight)
+    real, fake = full_precision(real.detach()), full_precision(fake.detach())
+    x = torch.lerp(real, fake, mix.to(real).reshape(-1, 1, 1, 1))
     norm = (squared_gradient(critic, x) + epsilon).sqrt()
     return (norm - target).square().mean() / target**2
 

@@ -13,15 +13,14 @@ from progcycle.recipe.schema import (
     CycleganRecipe,
     DataOptions,
     Ema,
+    NetworkOptions,
     PgganData,
     PgganRecipe,
     Pictures,
     Recipe,
-    RecipeError,
     Schedule,
-    by_resolution,
-    on_curve,
 )
+from progcycle.recipe.values import RecipeError, by_resolution, on_curve
 
 __all__ = [
     "Adam",
@@ -32,6 +31,7 @@ __all__ = [
     "CycleganRecipe",
     "DataOptions",
     "Ema",
+    "NetworkOptions",
     "PgganData",
     "PgganRecipe",
     "Pictures",

@@ -9,31 +9,41 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from progcycle.recipe.schema import DEFAULT, RECIPES, Recipe, RecipeError
+from progcycle.recipe.schema import RECIPES, Recipe
+from progcycle.recipe.values import DEFAULT, RecipeError, is_resolution_key
 
 
 class _Loader(yaml.SafeLoader):
     """Safe YAML that refuses duplicate keys, and reads 1e-3 as the number it is."""
 
 
+class _Dumper(yaml.SafeDumper):
+    """Safe YAML that quotes what the loader above would read as a number, such as a folder called 1e3."""
+
+
 def _no_duplicates(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+    keys: list[Any] = []
+    for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
+        key = loader.construct_object(key_node, deep=True)
+        if key in keys:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+        keys.append(key)
     return yaml.SafeLoader.construct_mapping(loader, node, deep)
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _no_duplicates)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
 
 
 def _parse(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
@@ -41,7 +51,7 @@ def _parse(text: str, where: str) -> Any:
 
 
 def _by_resolution(value: Any) -> bool:
-    return isinstance(value, Mapping) and bool(value) and all(k == DEFAULT or isinstance(k, int) for k in value)
+    return isinstance(value, Mapping) and bool(value) and all(map(is_resolution_key, value))
 
 
 def merge(base: Mapping[Any, Any], change: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -58,17 +68,18 @@ def merge(base: Mapping[Any, Any], change: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[Any, Any]:
-    if path.resolve() in seen:
-        raise RecipeError(f"{path}: extends leads back to itself.")
     try:
+        here = path.resolve()
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecipeError(
             f"There is no recipe {path}; give the path of a YAML file such as those in recipes/."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise RecipeError(f"{path}: this recipe cannot be read as UTF-8 text ({reason}).") from None
+    if here in seen:
+        raise RecipeError(f"{path}: extends leads back to itself.")
     content = _parse(text, str(path))
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: a recipe is a YAML mapping of keys to values, this is {_kind(content)}.")
@@ -77,12 +88,19 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[Any, Any]:
         return content
     if not isinstance(parent, str):
         raise RecipeError(f"{path}: extends takes the file name of another recipe, got {parent!r}.")
-    return merge(_read(path.parent / parent, (*seen, path.resolve())), content)
+    return merge(_read(path.parent / parent, (*seen, here)), content)
 
 
 def _kind(value: Any) -> str:
-    names = {type(None): "empty", str: "text", list: "a list", bool: "true or false"}
-    return names.get(type(value), "a number")
+    names = {
+        type(None): "empty",
+        str: "text",
+        list: "a list",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+    }
+    return names.get(type(value), f"a {type(value).__name__}")
 
 
 def override(content: Mapping[Any, Any], assignments: Sequence[str]) -> dict[Any, Any]:
@@ -138,8 +156,10 @@ def _sentence(error: Any, model: type[BaseModel]) -> str:
         return f"{where}: {_unknown(error, model)}"
     if error["type"] == "missing":
         return f"{where}: this key is missing"
+    if error["type"] == "model_type":
+        return f"{where}: this is a section of keys and values, got {_kind(error['input'])}"
     message = error["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
+    message = (message[0].lower() + message[1:]).replace("tuple", "list")  # as YAML calls it
     got = error["input"]
     shown = "" if error["type"] == "value_error" or isinstance(got, dict) else f" (got {str(got)[:60]!r})"
     return f"{where}: {message}{shown}"
@@ -177,7 +197,7 @@ def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
 
 def dump(recipe: Recipe) -> str:
     """The whole recipe as YAML, defaults included; ``load_recipe`` of it gives an equal recipe."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.dump(recipe.model_dump(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def difference(old: Recipe, new: Recipe) -> list[str]:
@@ -194,5 +214,13 @@ def difference(old: Recipe, new: Recipe) -> list[str]:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of recipes, for editors."""
-    return TypeAdapter(Annotated[Recipe, Field(discriminator="task")]).json_schema()
+    """JSON Schema of recipe files, for editors.
+
+    A file may leave out any key but ``task``, since the recipe that it ``extends`` may hold it.
+    """
+    schema = TypeAdapter(Annotated[Recipe, Field(discriminator="task")]).json_schema()
+    for model in RECIPES.values():
+        definition = schema["$defs"][model.__name__]
+        definition["properties"]["extends"] = {"type": "string", "description": "another recipe to start from"}
+        definition["required"] = ["task"]
+    return schema

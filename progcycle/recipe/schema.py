@@ -1,51 +1,27 @@
 """The keys of a recipe, their types, ranges and defaults."""
 
-import itertools
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-DEFAULT = "default"
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be used; the message is one sentence that names the file and the key."""
-
-
-# --- values that may differ by resolution, or change with pictures shown ------------------------------------------
-
-
-def _as_mapping(value: Any) -> Any:
-    return value if isinstance(value, Mapping) else {DEFAULT: value}
-
-
-def _as_curve(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else [(0, value)]
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-Resolution = Annotated[int, Field(ge=4, le=1024)]
-Key = Literal["default"] | Resolution
-BatchSizes = Annotated[dict[Key, Annotated[int, Field(ge=1)]], BeforeValidator(_as_mapping)]
-Lengths = Annotated[dict[Key, Annotated[float, Field(ge=0)]], BeforeValidator(_as_mapping)]
-Scales = Annotated[dict[Key, Annotated[float, Field(gt=0)]], BeforeValidator(_as_mapping)]
-# A number, or points [kimg, value] joined by straight lines and held flat outside them.
-Curve = Annotated[
-    tuple[tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]], ...],
-    BeforeValidator(_as_curve),
-    Field(min_length=1),
-]
-Paths = Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]
+from progcycle.recipe.values import (
+    DEFAULT,
+    AsTuple,
+    BatchSizes,
+    Curve,
+    Lengths,
+    Paths,
+    Resolution,
+    Scales,
+    Side,
+    Texts,
+)
 
 
 class Section(BaseModel):
-    """Base of every section: unknown keys are errors, values cannot be changed, infinities are refused."""
+    """Base of every section: unknown keys, other types and infinities are errors, values cannot be changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 # --- data ---------------------------------------------------------------------------------------------------------
@@ -65,9 +41,9 @@ class Pictures(Section):
     test_path: Paths | None = Field(None, description="held-out pictures, never trained on")
     fit: Literal["crop", "pad", "stretch"] = Field("crop", description="how a picture becomes a square")
     background: str = Field("white", description="colour put behind transparent pictures and padding")
-    load_resolution: Resolution | None = Field(None, description="resize to this, then crop the resolution at random")
+    load_resolution: Side | None = Field(None, description="resize to this, then crop the resolution at random")
     mirror: bool = Field(False, description="flip half of the pictures left to right")
-    augment: tuple[Augmentation, ...] = Field((), description="albumentations transforms, in order")
+    augment: Annotated[tuple[Augmentation, ...], AsTuple] = Field((), description="albumentations transforms, in order")
     channels: Literal[1, 3] = Field(3, description="1 reads pictures as grey, 3 as RGB")
 
 
@@ -118,6 +94,7 @@ class NetworkOptions(Section):
     """What the networks of both tasks share."""
 
     channels: Channels = Channels()
+    discriminator_channels: Channels | None = Field(None, description="default: those of the generators")
     rgb: Literal["replace", "sum"] = Field("replace", description="the new to_rgb replaces the old, or is added to it")
     minibatch_stddev: int = Field(4, ge=0, description="group size of the statistic in discriminators; 0 = off")
 
@@ -218,11 +195,14 @@ class CycleganObjective(Adversarial):
 # --- optimizer and engine -----------------------------------------------------------------------------------------
 
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
 class Adam(Section):
     """Adam settings of one player."""
 
     lr: float = Field(1e-3, gt=0)
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.0, 0.99)
+    betas: Annotated[tuple[Beta, Beta], AsTuple] = (0.0, 0.99)
     eps: float = Field(1e-8, gt=0)
 
 
@@ -260,7 +240,7 @@ class Training(Section):
     snapshot_kimg: float = Field(200.0, gt=0)
     keep_checkpoints: int = Field(2, ge=1)
     sample_count: int = Field(16, ge=1, le=64, description="pictures in a sample grid")
-    trackers: tuple[str, ...] = Field((), description="names for Accelerate's log_with: tensorboard, wandb, ...")
+    trackers: Texts = Field((), description="names for Accelerate's log_with: tensorboard, wandb, ...")
 
 
 class BaseRecipe(Section):
@@ -271,13 +251,6 @@ class BaseRecipe(Section):
     schedule: Schedule = Schedule()
     optimizer: Optimizer = Optimizer()
     training: Training = Training()
-
-    @field_validator("resolution")
-    @classmethod
-    def _power_of_two(cls, value: int) -> int:
-        if value & (value - 1):
-            raise ValueError(f"must be a power of two, got {value}")
-        return value
 
 
 class PgganRecipe(BaseRecipe):
@@ -300,26 +273,3 @@ class CycleganRecipe(BaseRecipe):
 
 Recipe = PgganRecipe | CycleganRecipe
 RECIPES: dict[str, type[PgganRecipe] | type[CycleganRecipe]] = {"pggan": PgganRecipe, "cyclegan": CycleganRecipe}
-
-
-def by_resolution(table: Mapping[Any, Any], resolution: int) -> Any:
-    """The entry of a mapping by resolution: its own, or the default.
-
-    Raises:
-        RecipeError: neither is there.
-    """
-    if resolution in table:
-        return table[resolution]
-    if DEFAULT in table:
-        return table[DEFAULT]
-    raise RecipeError(f"there is no value for {resolution} px and no default in {dict(table)}.")
-
-
-def on_curve(curve: Sequence[tuple[float, float]], kimg: float) -> float:
-    """Value of a piecewise linear curve of (kimg, value) points, flat outside them."""
-    if kimg <= curve[0][0]:
-        return curve[0][1]
-    for (x0, y0), (x1, y1) in itertools.pairwise(curve):
-        if kimg < x1:
-            return y0 + (y1 - y0) * (kimg - x0) / (x1 - x0)
-    return curve[-1][1]

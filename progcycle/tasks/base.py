@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from progcycle.blocks import stddev_group
 from progcycle.data import Batch
 from progcycle.errors import UserError
+from progcycle.networks import feature_maps, stage_channels
 from progcycle.objectives import ADVERSARIAL, drift, gradient_penalty, zero_centred
-from progcycle.recipe import Adversarial
+from progcycle.recipe import Adversarial, NetworkOptions
 from progcycle.rng import uniform
 from progcycle.schedule import Growth
 
@@ -139,16 +140,26 @@ def discriminator_loss(
 
     if options.gradient_penalty:
         mix = uniform(seed, f"mix{suffix}", real.positions)
-        penalty = gradient_penalty(critic, real.images, fake, mix.to(real.images), options.gradient_penalty.target)
+        penalty = gradient_penalty(critic, real.images, fake, mix, options.gradient_penalty.target)
         stats[f"penalty/gradient{suffix}"] = penalty
         loss = loss + options.gradient_penalty.weight * penalty
     if options.drift:
-        loss = loss + options.drift * drift(real_logits)
+        stats[f"penalty/drift{suffix}"] = penalty = drift(real_logits)
+        loss = loss + options.drift * penalty
     for name, pictures, lazy in (("r1", real.images, options.r1), ("r2", fake, options.r2)):
         if lazy and step % lazy.every == 0:
             stats[f"penalty/{name}{suffix}"] = penalty = zero_centred(critic, pictures, lazy.gamma)
             loss = loss + lazy.every * penalty
     return loss, stats
+
+
+def widths(options: NetworkOptions, base_resolution: int, resolution: int) -> tuple[list[int], list[int], int]:
+    """Feature maps by stage of the generators and of the discriminators, and those of a dense head."""
+    own = options.channels
+    judge = options.discriminator_channels or own
+    generator = stage_channels(base_resolution, resolution, own.base, own.decay, own.max)
+    discriminator = stage_channels(base_resolution, resolution, judge.base, judge.decay, judge.max)
+    return generator, discriminator, feature_maps(base_resolution // 2, judge.base, judge.decay, judge.max)
 
 
 def pick(registry: Mapping[str, Any], name: str, key: str) -> Any:

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from progcycle.data import Batch
 from progcycle.errors import UserError
-from progcycle.networks import DISCRIMINATORS, TRANSLATORS, feature_maps, stage_channels
+from progcycle.networks import DISCRIMINATORS, TRANSLATORS
 from progcycle.objectives import ADVERSARIAL, cycle_loss, identity_loss
 from progcycle.recipe import CycleganRecipe, on_curve
 from progcycle.schedule import Growth
-from progcycle.tasks.base import Stats, Task, check_adversarial, discriminator_loss, pick
+from progcycle.tasks.base import Stats, Task, check_adversarial, discriminator_loss, pick, widths
 from progcycle.tasks.image_pool import ImagePool
 
 Fakes = tuple[Tensor, Tensor]
@@ -44,18 +44,16 @@ class CycleganTask(Task):
                 "objective.identity: it compares a translator's input and output, which needs domains of equal "
                 f"channels (data.a.channels is {in_a}, data.b.channels is {in_b}); set its weights to 0."
             )
-        width = net.channels
-        channels = stage_channels(net.base_resolution, recipe.resolution, width.base, width.decay, width.max)
-        hidden = feature_maps(net.base_resolution // 2, width.base, width.decay, width.max)
+        gen_channels, disc_channels, hidden = widths(net, net.base_resolution, recipe.resolution)
         translator = {
-            "channels": channels,
+            "channels": gen_channels,
             "residual_blocks": net.residual_blocks,
             "skips": net.skips,
             "predict": net.predict,
             "rgb": net.rgb,
         }
         discriminator = {
-            "channels": channels,
+            "channels": disc_channels,
             "head": net.head,
             "hidden": hidden,
             "base_resolution": net.base_resolution,

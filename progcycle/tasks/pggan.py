@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from progcycle.data import Batch
-from progcycle.networks import DISCRIMINATORS, GENERATORS, feature_maps, stage_channels
+from progcycle.networks import DISCRIMINATORS, GENERATORS
 from progcycle.objectives import ADVERSARIAL
 from progcycle.recipe import PgganRecipe
 from progcycle.rng import normal
 from progcycle.schedule import Growth
-from progcycle.tasks.base import Stats, Task, check_adversarial, discriminator_loss, pick
+from progcycle.tasks.base import Stats, Task, check_adversarial, discriminator_loss, pick, widths
 
 
 class PgganTask(Task):
@@ -25,21 +25,27 @@ class PgganTask(Task):
     """
 
     def __init__(self, recipe: PgganRecipe) -> None:
-        net, channels = recipe.network, recipe.network.channels
+        net = recipe.network
         check_adversarial(recipe.objective)
-        widths = stage_channels(net.base_resolution, recipe.resolution, channels.base, channels.decay, channels.max)
-        hidden = feature_maps(net.base_resolution // 2, channels.base, channels.decay, channels.max)
+        generator, discriminator, hidden = widths(net, net.base_resolution, recipe.resolution)
         shared = {
-            "channels": widths,
             "base_resolution": net.base_resolution,
             "image_channels": recipe.data.channels,
             "rgb": net.rgb,
         }
         self.specs = {
-            "generator": {"name": net.generator, "arguments": {**shared, "latent_size": net.latent_size}},
+            "generator": {
+                "name": net.generator,
+                "arguments": {**shared, "channels": generator, "latent_size": net.latent_size},
+            },
             "discriminator": {
                 "name": net.discriminator,
-                "arguments": {**shared, "hidden": hidden, "stddev_group": net.minibatch_stddev},
+                "arguments": {
+                    **shared,
+                    "channels": discriminator,
+                    "hidden": hidden,
+                    "stddev_group": net.minibatch_stddev,
+                },
             },
         }
         self.generator: nn.Module = pick(GENERATORS, net.generator, "network.generator")(

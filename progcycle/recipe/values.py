@@ -1,0 +1,112 @@
+"""Kinds of values that recipes are made of: by resolution, along a curve, one or several."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+DEFAULT: Final = "default"
+SMALLEST, LARGEST = 4, 1024
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message is one line that names the file and the key."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))
+
+
+def _power_of_two(value: int) -> int:
+    if value & (value - 1):
+        raise ValueError(f"must be a power of two, got {value}")
+    return value
+
+
+def is_resolution_key(key: Any) -> bool:
+    """Whether a key of a mapping is ``default`` or a whole number (as text too, as JSON writes it)."""
+    number = isinstance(key, int) and not isinstance(key, bool)
+    return number or (isinstance(key, str) and (key == DEFAULT or key.isdecimal()))
+
+
+def _as_key(value: Any) -> Any:
+    if value == DEFAULT:
+        return value
+    number = int(value) if is_resolution_key(value) else 0
+    if not SMALLEST <= number <= LARGEST or number & (number - 1):
+        raise ValueError(f"keys here are resolutions (powers of two, {SMALLEST} to {LARGEST}) or default")
+    return number
+
+
+def _as_mapping(value: Any) -> Any:
+    return value if isinstance(value, Mapping) else {DEFAULT: value}
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _as_texts(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else _as_tuple(value)
+
+
+def _as_curve(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list | tuple) else ((0, value),)
+
+
+def _in_order(curve: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    if any(x1 < x0 for (x0, _), (x1, _) in itertools.pairwise(curve)):
+        raise ValueError("the points [kimg, value] of a curve must be in the order of their kimg")
+    return curve
+
+
+Natural = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0)]
+Factor = Annotated[float, Field(gt=0)]
+Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
+Resolution = Annotated[Side, AfterValidator(_power_of_two)]
+
+# One value for all resolutions, or a mapping such as {default: 16, 256: 14}.
+Key = Annotated[Literal["default"] | int, BeforeValidator(_as_key)]
+Point = tuple[Weight, Weight]
+BatchSizes = Annotated[
+    dict[Key, Natural], BeforeValidator(_as_mapping, json_schema_input_type=Natural | dict[Key, Natural])
+]
+Lengths = Annotated[dict[Key, Weight], BeforeValidator(_as_mapping, json_schema_input_type=Weight | dict[Key, Weight])]
+Scales = Annotated[dict[Key, Factor], BeforeValidator(_as_mapping, json_schema_input_type=Factor | dict[Key, Factor])]
+
+# A number, or points [kimg, value] joined by straight lines and held flat outside them.
+Curve = Annotated[
+    tuple[Point, ...],
+    Field(min_length=1),
+    AfterValidator(_in_order),
+    BeforeValidator(_as_curve, json_schema_input_type=Weight | tuple[Point, ...]),
+]
+
+# One text or several.
+Texts = Annotated[tuple[str, ...], BeforeValidator(_as_texts, json_schema_input_type=str | tuple[str, ...])]
+Paths = Annotated[Texts, Field(min_length=1)]
+AsTuple = BeforeValidator(_as_tuple)
+
+
+def by_resolution(table: Mapping[Any, Any], resolution: int) -> Any:
+    """The entry of a mapping by resolution: its own, or the default.
+
+    Raises:
+        RecipeError: neither is there.
+    """
+    if resolution in table:
+        return table[resolution]
+    if DEFAULT in table:
+        return table[DEFAULT]
+    raise RecipeError(f"there is no value for {resolution} px and no default in {dict(table)}.")
+
+
+def on_curve(curve: Sequence[tuple[float, float]], kimg: float) -> float:
+    """Value of a piecewise linear curve of (kimg, value) points, flat outside them."""
+    if kimg <= curve[0][0]:
+        return curve[0][1]
+    for (x0, y0), (x1, y1) in itertools.pairwise(curve):
+        if kimg < x1:
+            return y0 + (y1 - y0) * (kimg - x0) / (x1 - x0)
+    return curve[-1][1]

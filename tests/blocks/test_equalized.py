@@ -1,0 +1,82 @@
+"""Equalized layers against loops in float64, and the variance they promise."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from progcycle.blocks import EqualizedConv2d, EqualizedLinear
+
+
+def convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, padding: int) -> np.ndarray:
+    """Cross-correlation with zero padding, one output pixel after the other."""
+    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    k = weight.shape[-1]
+    height, width = x.shape[2] - k + 1, x.shape[3] - k + 1
+    out = np.empty((x.shape[0], weight.shape[0], height, width))
+    for i in range(height):
+        for j in range(width):
+            out[:, :, i, j] = np.einsum("nchw,ochw->no", x[:, :, i : i + k, j : j + k], weight) + bias
+    return out
+
+
+@pytest.mark.parametrize(
+    ("kernel", "padding", "used"), [(1, None, 0), (3, None, 1), (5, None, 2), (4, 0, 0), (3, 0, 0)]
+)
+@pytest.mark.parametrize("gain", [math.sqrt(2), 1.0])
+def test_conv_is_a_convolution_with_scaled_weights(kernel: int, padding: int | None, used: int, gain: float) -> None:
+    torch.manual_seed(kernel)
+    layer = EqualizedConv2d(3, 5, kernel, gain, padding)
+    torch.nn.init.normal_(layer.bias)
+    x = torch.randn(2, 3, 6, 7)
+    weight = layer.weight.detach().double().numpy() * gain / math.sqrt(kernel * kernel * 3)
+    expected = convolve(x.double().numpy(), weight, layer.bias.detach().double().numpy(), used)
+    np.testing.assert_allclose(layer(x).detach().numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("gain", [math.sqrt(2), 1.0, math.sqrt(2) / 4])
+def test_linear_is_a_product_with_scaled_weights(gain: float) -> None:
+    torch.manual_seed(0)
+    layer = EqualizedLinear(7, 4, gain)
+    torch.nn.init.normal_(layer.bias)
+    x = torch.randn(5, 7)
+    weight = layer.weight.detach().double().numpy() * gain / math.sqrt(7)
+    expected = x.double().numpy() @ weight.T + layer.bias.detach().double().numpy()
+    np.testing.assert_allclose(layer(x).detach().numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_linear_without_bias_has_one_parameter() -> None:
+    assert [name for name, _ in EqualizedLinear(3, 2, bias=False).named_parameters()] == ["weight"]
+
+
+@pytest.mark.parametrize("gain", [math.sqrt(2), 1.0, math.sqrt(2) / 4])
+def test_linear_gives_variance_gain_squared(gain: float) -> None:
+    torch.manual_seed(1)
+    out = EqualizedLinear(256, 256, gain)(torch.randn(256, 256))
+    assert out.var().item() == pytest.approx(gain**2, rel=0.05)
+
+
+@pytest.mark.parametrize(("kernel", "channels"), [(1, 128), (3, 64)])
+@pytest.mark.parametrize("gain", [math.sqrt(2), 1.0])
+def test_conv_gives_variance_gain_squared(kernel: int, channels: int, gain: float) -> None:
+    torch.manual_seed(2)
+    layer = EqualizedConv2d(channels, 96, kernel, gain, padding=0)  # padding would lower the variance at the border
+    assert layer(torch.randn(8, channels, 12, 12)).var().item() == pytest.approx(gain**2, rel=0.05)
+
+
+def test_weights_start_as_unit_normals_and_biases_at_zero() -> None:
+    torch.manual_seed(3)
+    for layer in (EqualizedConv2d(64, 64, 3), EqualizedLinear(200, 200)):
+        assert layer.weight.mean().item() == pytest.approx(0, abs=0.02)
+        assert layer.weight.std().item() == pytest.approx(1, abs=0.02)
+        assert not layer.bias.any()
+
+
+def test_zero_layer_gives_zero_but_learns() -> None:
+    layer = EqualizedConv2d(2, 3, 1, zero=True)
+    out = layer(torch.randn(1, 2, 4, 4))
+    assert not out.any()
+    out.sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.abs().min() > 0

@@ -1,0 +1,88 @@
+"""A stage at alpha 0 is the stage before, to the bit: for every network in the registries and all of its options."""
+
+import pytest
+import torch
+from growing_networks import CASES, REGISTRIES, STAGES, Case, of_kind
+
+from progcycle.blocks import downsample2x, upsample2x
+
+pytestmark = pytest.mark.filterwarnings("error")
+grown = pytest.mark.parametrize("stage", range(1, STAGES))
+
+
+def test_every_entry_of_the_registries_is_tested() -> None:
+    entries = {(kind, name) for kind, registry in REGISTRIES.items() for name in registry}
+    assert {(case.kind, case.name) for case in CASES} == entries
+
+
+@grown
+@pytest.mark.parametrize("case", of_kind("generator"))
+@torch.no_grad()
+def test_generator_opens_a_stage_with_the_enlarged_picture(case: Case, stage: int) -> None:
+    network, z = case.build(), case.inputs(stage)
+    before = network(z, stage - 1, 1.0)
+    assert torch.equal(network(z, stage, 0.0), upsample2x(before))
+    assert not torch.allclose(network(z, stage, 0.5), upsample2x(before))
+
+
+@grown
+@pytest.mark.parametrize("case", of_kind("discriminator"))
+@torch.no_grad()
+def test_discriminator_opens_a_stage_judging_the_reduced_picture(case: Case, stage: int) -> None:
+    network, x = case.build(), case.inputs(stage)
+    before = network(downsample2x(x), stage - 1, 1.0)
+    assert torch.equal(network(x, stage, 0.0), before)
+    assert not torch.allclose(network(x, stage, 0.5), before)
+
+
+@grown
+@pytest.mark.parametrize("case", of_kind("translator"))
+@torch.no_grad()
+def test_translator_opens_a_stage_with_the_enlarged_translation(case: Case, stage: int) -> None:
+    network = case.build()
+    x = upsample2x(downsample2x(case.inputs(stage)))
+    before = network(downsample2x(x), stage - 1, 1.0)
+    assert torch.equal(network(x, stage, 0.0), upsample2x(before))
+    assert not torch.allclose(network(x, stage, 0.5), upsample2x(before))
+
+
+@grown
+@pytest.mark.parametrize("case", of_kind("translator", predict="picture"))
+@pytest.mark.parametrize(("in_channels", "out_channels"), [(1, 3), (3, 1)])
+@torch.no_grad()
+def test_translator_between_grey_and_colour_is_continuous(
+    case: Case, stage: int, in_channels: int, out_channels: int
+) -> None:
+    network = case.build(in_channels=in_channels, out_channels=out_channels)
+    x = upsample2x(downsample2x(case.inputs(stage, in_channels)))
+    picture = network(x, stage, 0.0)
+    assert picture.shape == (x.shape[0], out_channels, *x.shape[2:])
+    assert torch.equal(picture, upsample2x(network(downsample2x(x), stage - 1, 1.0)))
+
+
+@grown
+@pytest.mark.parametrize("case", of_kind("generator", "translator", "discriminator", rgb="replace"))
+@torch.no_grad()
+def test_replace_ignores_every_older_layer_at_alpha_one(case: Case, stage: int) -> None:
+    network, x = case.build(), case.inputs(stage)
+    full, fading = network(x, stage, 1.0), network(x, stage, 0.5)
+    poisoned = 0
+    for name, parameter in network.named_parameters():
+        if any(f"{layer}.{old}." in name for layer in ("to_rgb", "from_rgb") for old in range(stage)):
+            parameter.fill_(float("nan"))
+            poisoned += 1
+    assert poisoned
+    assert torch.equal(network(x, stage, 1.0), full)
+    assert fading.isfinite().all()
+    assert network(x, stage, 0.5).isnan().any()
+
+
+@grown
+@pytest.mark.parametrize("case", of_kind("generator"))
+@torch.no_grad()
+def test_generator_is_linear_in_alpha(case: Case, stage: int) -> None:
+    network, z = case.build(), case.inputs(stage)
+    old, new = (network(z, stage, alpha).double() for alpha in (0.0, 1.0))
+    for alpha in (0.25, 0.7):
+        expected = (1 - alpha) * old + alpha * new
+        torch.testing.assert_close(network(z, stage, alpha).double(), expected, rtol=1e-5, atol=1e-4)

@@ -1,0 +1,80 @@
+"""Networks hold no growth: no buffers, nothing changed by forward; and which layers learn at a stage."""
+
+import re
+
+import pytest
+import torch
+from growing_networks import STAGES, Case, of_kind
+
+ALL = of_kind("generator", "translator", "discriminator")
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_networks_have_no_buffers_and_no_growth_in_their_state(case: Case) -> None:
+    network = case.build()
+    assert not list(network.buffers())
+    assert set(network.state_dict()) == {name for name, _ in network.named_parameters()}
+    assert not [name for name in network.state_dict() if re.search("alpha|stage", name)]
+
+
+@pytest.mark.parametrize("case", ALL)
+@torch.no_grad()
+def test_forward_changes_nothing(case: Case) -> None:
+    network = case.build()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    first = network(case.inputs(1), 1, 0.5)
+    for stage in range(STAGES):
+        network(case.inputs(stage), stage, 0.3)
+    assert torch.equal(network(case.inputs(1), 1, 0.5), first)
+    assert torch.equal(network.eval()(case.inputs(1), 1, 0.5), first)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def learns(name: str, stage: int, alpha: float, rgb: str) -> bool:
+    """Whether a parameter takes part at a moment of growth, told from its name."""
+    if block := re.search(r"(?:encoder|decoder)\.blocks\.(\d+)\.", name):
+        return int(block[1]) < stage
+    if layer := re.search(r"(?:to_rgb|from_rgb)\.(\d+)\.", name):
+        oldest = 0 if rgb == "sum" else stage - (alpha < 1)
+        return oldest <= int(layer[1]) <= stage
+    return True
+
+
+@pytest.mark.parametrize("case", ALL)
+@pytest.mark.parametrize(("stage", "alpha"), [(0, 1.0), (1, 0.5), (2, 1.0), (2, 0.5), (STAGES - 1, 1.0)])
+def test_only_grown_and_unreplaced_layers_get_gradients(case: Case, stage: int, alpha: float) -> None:
+    network = case.build()
+    network(case.inputs(stage), stage, alpha).square().sum().backward()
+    for name, parameter in network.named_parameters():
+        expected = learns(name, stage, alpha, case.options["rgb"])
+        assert (parameter.grad is not None) == expected, name
+        if expected:
+            assert parameter.grad.any(), name
+
+
+@pytest.mark.parametrize("case", ALL)
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+@torch.no_grad()
+def test_pictures_and_logits_stay_float32_under_autocast(case: Case, alpha: float) -> None:
+    network, x = case.build(), case.inputs(2)
+    types: dict[str, torch.dtype] = {}
+    for name, module in network.named_modules():
+        module.register_forward_hook(
+            lambda _, inputs, output, name=name: types.update({name: output.dtype} if hasattr(output, "dtype") else {})
+        )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = network(x, 2, alpha)
+    assert out.dtype == torch.float32
+    last = {name: kind for name, kind in types.items() if re.search(r"to_rgb\.\d+$|logit$", name)}
+    assert last
+    assert set(last.values()) == {torch.float32}
+    assert torch.bfloat16 in types.values(), "the rest is in half precision"
+
+
+@pytest.mark.parametrize("case", of_kind("generator"))
+@torch.no_grad()
+def test_blends_are_float32_under_autocast(case: Case) -> None:
+    network, x = case.build(), case.inputs(1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        old, half, new = (network(x, 1, alpha) for alpha in (0.0, 0.5, 1.0))
+    torch.testing.assert_close(half, (old + new) / 2, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,104 @@
+"""What is particular to translators and their discriminators."""
+
+import pytest
+import torch
+
+from progcycle.blocks import downsample2x, pixel_norm
+from progcycle.networks import GrowingEncoder, ProgressiveDiscriminator, ProgressiveTranslator
+from progcycle.networks.cyclegan import ResidualBlock
+
+CHANNELS = [8, 6, 4]
+
+
+@torch.no_grad()
+def test_change_starts_as_the_identity() -> None:
+    x = torch.rand(2, 3, 16, 24) * 2 - 1
+    for rgb in ("replace", "sum"):
+        network = ProgressiveTranslator(CHANNELS, predict="change", rgb=rgb)
+        for alpha in (0.0, 0.4, 1.0):
+            assert torch.equal(network(x, 2, alpha), x)
+
+
+@torch.no_grad()
+def test_picture_does_not_start_as_the_identity() -> None:
+    x = torch.rand(2, 3, 16, 24) * 2 - 1
+    assert not torch.allclose(ProgressiveTranslator(CHANNELS, predict="picture")(x, 2, 1.0), x)
+
+
+def test_change_with_other_channels_is_refused() -> None:
+    with pytest.raises(ValueError, match="equal channels, got 1 and 3"):
+        ProgressiveTranslator(CHANNELS, in_channels=1, out_channels=3, predict="change")
+
+
+@torch.no_grad()
+def test_change_is_added_to_the_input() -> None:
+    torch.manual_seed(0)
+    change, picture = (ProgressiveTranslator(CHANNELS, predict=kind) for kind in ("change", "picture"))
+    change.load_state_dict(picture.state_dict())
+    x = torch.rand(2, 3, 16, 24) * 2 - 1
+    assert torch.equal(change(x, 2, 0.4), x + picture(x, 2, 0.4))
+
+
+@torch.no_grad()
+def test_skips_reach_the_decoder_at_every_stage_but_the_base() -> None:
+    torch.manual_seed(0)
+    with_skips = ProgressiveTranslator(CHANNELS, predict="picture", skips=True)
+    without = ProgressiveTranslator(CHANNELS, predict="picture", skips=False)
+    features = with_skips.encoder(torch.rand(1, 3, 16, 16), 2, 1.0)
+    h = with_skips.bottleneck(features[0])
+    other = [features[0], features[1], torch.zeros_like(features[2])]
+    assert not torch.allclose(with_skips.decoder(h, 2, 1.0, features), with_skips.decoder(h, 2, 1.0, other))
+    other = [features[0], torch.zeros_like(features[1]), features[2]]
+    assert not torch.allclose(with_skips.decoder(h, 2, 1.0, features), with_skips.decoder(h, 2, 1.0, other))
+    counts = [sum(p.numel() for p in network.decoder.parameters()) for network in (with_skips, without)]
+    assert counts[0] - counts[1] == 9 * (6 * 6 + 4 * 4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rgb", ["replace", "sum"])
+def test_encoder_hands_out_features_of_every_stage(rgb: str) -> None:
+    encoder = GrowingEncoder(CHANNELS, rgb=rgb, normalize=True)
+    features = encoder(torch.rand(2, 3, 16, 24), 2, 0.5)
+    assert [tuple(f.shape) for f in features] == [(2, 8, 4, 6), (2, 6, 8, 12), (2, 4, 16, 24)]
+
+
+@torch.no_grad()
+def test_encoder_blends_the_block_with_the_reduced_picture() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(2, 3, 8, 8)
+    for rgb in ("replace", "sum"):
+        encoder = GrowingEncoder(CHANNELS[:2], rgb=rgb)
+        new = downsample2x(encoder.blocks[0](encoder.from_rgb[1](x)))
+        old = encoder.from_rgb[0](downsample2x(x))
+        expected = 0.7 * old + 0.3 * new if rgb == "replace" else old + 0.3 * new
+        torch.testing.assert_close(encoder(x, 1, 0.3)[0], expected)
+
+
+@torch.no_grad()
+def test_residual_block_adds_two_normalised_layers() -> None:
+    torch.manual_seed(0)
+    block, x = ResidualBlock(6), torch.randn(2, 6, 5, 5)
+    h = x
+    for layer in block.layers:
+        h = pixel_norm(torch.nn.functional.leaky_relu(layer.conv(h), 0.2))
+    torch.testing.assert_close(block(x), x + h)
+
+
+@torch.no_grad()
+def test_patch_head_gives_a_logit_for_every_place_of_the_base_grid() -> None:
+    discriminator = ProgressiveDiscriminator(CHANNELS)
+    assert discriminator(torch.rand(2, 3, 16, 24), 2, 1.0).shape == (2, 1, 4, 6)
+    assert ProgressiveDiscriminator(CHANNELS, head="dense", base_resolution=4)(
+        torch.rand(2, 3, 16, 16), 2, 1.0
+    ).shape == (2,)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("head", ["patch", "dense"])
+def test_stddev_group_zero_makes_logits_independent_of_the_batch(head: str) -> None:
+    torch.manual_seed(0)
+    x = torch.rand(4, 3, 16, 16)
+    for group, independent in ((0, True), (4, False)):
+        discriminator = ProgressiveDiscriminator(CHANNELS, head=head, base_resolution=4, stddev_group=group)
+        alone = discriminator(x[:1], 2, 1.0)
+        assert torch.allclose(discriminator(x, 2, 1.0)[:1], alone, atol=1e-5) is independent

@@ -1,0 +1,138 @@
+"""The keys of a recipe: what is refused and how, what never raises anything else."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from progcycle.recipe import PgganRecipe, RecipeError, by_resolution, merge, on_curve, validate
+
+PGGAN: dict[str, Any] = {"task": "pggan", "resolution": 32, "data": {"path": "pictures"}}
+CYCLEGAN: dict[str, Any] = {"task": "cyclegan", "resolution": 32, "data": {"root": "pictures"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        # unknown keys
+        ({"sead": 3}, "recipe: sead: unknown key, did you mean seed."),
+        ({"objective": {"r1": {"gama": 3}}}, "objective.r1.gama: unknown key, did you mean gamma."),
+        ({"schedule": {"fade": 1}}, "schedule.fade: unknown key, "),
+        (
+            {"network": {"residual_blocks": 2}},
+            "network.residual_blocks: unknown key, known keys here are base_resolution",
+        ),
+        ({1: 2}, "1: keys should be strings"),
+        ({"bad\nkey": 2}, "bad key: unknown key"),
+        # wrong types
+        ({"seed": "7"}, "seed: input should be a valid integer (got '7')"),
+        ({"seed": True}, "seed: input should be a valid integer (got 'True')"),
+        ({"seed": 1.5}, "seed: input should be a valid integer (got '1.5')"),
+        ({"schedule": {"batch_size": "many"}}, "schedule.batch_size.default: input should be a valid integer"),
+        ({"schedule": {"batch_size": True}}, "schedule.batch_size.default: input should be a valid integer"),
+        ({"data": {"mirror": "perhaps"}}, "data.mirror: input should be a valid boolean (got 'perhaps')"),
+        ({"data": {"mirror": 1}}, "data.mirror: input should be a valid boolean"),
+        ({"network": 5}, "network: this is a section of keys and values, got a number"),
+        ({"network": None}, "network: this is a section of keys and values, got empty"),
+        ({"data": {"augment": [{"p": 1}]}}, "data.augment.0.name: this key is missing"),
+        ({"optimizer": {"generator": {"betas": [0]}}}, "optimizer.generator.betas.1: this key is missing"),
+        # wrong values
+        ({"seed": -1}, "seed: input should be greater than or equal to 0 (got '-1')"),
+        ({"resolution": 48}, "resolution: must be a power of two, got 48"),
+        ({"resolution": 2048}, "resolution: input should be less than or equal to 1024"),
+        ({"resolution": 2}, "resolution: input should be greater than or equal to 4"),
+        ({"network": {"base_resolution": 6}}, "network.base_resolution: must be a power of two, got 6"),
+        ({"schedule": {"start_resolution": 12}}, "schedule.start_resolution: must be a power of two, got 12"),
+        ({"schedule": {"batch_size": {100: 3}}}, "schedule.batch_size.100: keys here are resolutions"),
+        ({"schedule": {"batch_size": {"defualt": 3}}}, "schedule.batch_size.defualt: keys here are resolutions"),
+        ({"schedule": {"batch_size": {"default": 0}}}, "schedule.batch_size.default: input should be greater than"),
+        ({"schedule": {"fade_kimg": -1}}, "schedule.fade_kimg.default: input should be greater than or equal to 0"),
+        ({"schedule": {"stable_kimg": float("inf")}}, "schedule.stable_kimg.default: input should be a finite number"),
+        ({"optimizer": {"generator": {"lr": float("nan")}}}, "optimizer.generator.lr: input should be a finite number"),
+        ({"optimizer": {"generator": {"betas": [0, 1]}}}, "optimizer.generator.betas.1: input should be less than 1"),
+        ({"data": {"path": []}}, "data.path: value should have at least 1 item"),
+        ({"data": {"channels": 4}}, "data.channels: input should be 1 or 3"),
+        ({"training": {"ema": {"per_step": 0.9, "half_life_kimg": 1}}}, "give half_life_kimg or per_step, not both"),
+        # the task
+        ({"task": "stylegan"}, "task: must be one of pggan, cyclegan, got 'stylegan'"),
+        ({"task": None}, "task: must be one of pggan, cyclegan, got None"),
+        ({"task": ["pggan"]}, "task: must be one of"),
+    ],
+)
+def test_bad_recipes_are_refused_in_one_line(change: dict[Any, Any], sentence: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        validate(merge(PGGAN, change))
+    message = str(caught.value)
+    assert sentence in message
+    assert "\n" not in message
+    assert message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"data": {"a": {"path": "x"}}}, "data: give either root or a.path and b.path, not both"),
+        ({"data": {"root": None}}, "data: give root (a folder with trainA and trainB), or both a.path and b.path"),
+        ({"data": {"root": None, "a": {"path": "x"}}}, "data: give root"),
+        (
+            {"objective": {"cycle": {"aba": [[5, 1], [2, 3]]}}},
+            "objective.cycle.aba: the points [kimg, value] of a curve",
+        ),
+        ({"objective": {"cycle": {"aba": [1, 2]}}}, "objective.cycle.aba.0: input should be a valid list"),
+        ({"objective": {"cycle": {"aba": []}}}, "objective.cycle.aba: list should have at least 1 item"),
+        ({"objective": {"cycle": {"aba": -1}}}, "objective.cycle.aba.0.1: input should be greater than or equal to 0"),
+        ({"objective": {"cycle": 3}}, "objective.cycle: this is a section of keys and values"),
+    ],
+)
+def test_bad_cyclegan_recipes(change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        validate(merge(CYCLEGAN, change))
+    assert sentence in str(caught.value)
+
+
+def test_every_wrong_key_is_named_at_once() -> None:
+    with pytest.raises(RecipeError) as caught:
+        validate({**PGGAN, "seed": -1, "resolution": 5})
+    assert "seed: " in str(caught.value)
+    assert "resolution: " in str(caught.value)
+
+
+def test_recipes_are_frozen() -> None:
+    recipe = validate(PGGAN)
+    with pytest.raises(ValidationError):
+        recipe.seed = 3  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        recipe.schedule.total_kimg = 3  # type: ignore[misc]
+
+
+def test_defaults_are_the_papers() -> None:
+    recipe = validate(PGGAN)
+    assert isinstance(recipe, PgganRecipe)
+    assert recipe.objective.loss == "wgan"
+    assert recipe.objective.gradient_penalty is not None
+    assert (recipe.objective.gradient_penalty.weight, recipe.objective.gradient_penalty.target) == (10, 1)
+    assert recipe.objective.drift == 1e-3
+    assert (recipe.optimizer.generator.lr, recipe.optimizer.generator.betas) == (1e-3, (0, 0.99))
+
+
+def test_short_forms() -> None:
+    recipe = validate(merge(PGGAN, {"schedule": {"batch_size": 8}, "training": {"trackers": "tensorboard"}}))
+    assert recipe.schedule.batch_size == {"default": 8}
+    assert recipe.training.trackers == ("tensorboard",)
+    assert recipe.data.path == ("pictures",)
+    assert validate(merge(PGGAN, {"data": {"load_resolution": 286}})).data.load_resolution == 286
+    cycle = validate(merge(CYCLEGAN, {"objective": {"cycle": {"aba": 3}}})).objective.cycle
+    assert (cycle.aba, cycle.bab) == (((0, 3),), ((0, 10),))
+
+
+def test_by_resolution() -> None:
+    assert [by_resolution({"default": 16, 256: 14}, r) for r in (4, 256)] == [16, 14]
+    with pytest.raises(RecipeError, match="no value for 8 px and no default"):
+        by_resolution({4: 1}, 8)
+
+
+@pytest.mark.parametrize(
+    ("kimg", "value"), [(0, 10), (5, 10), (10, 10), (15, 6), (20, 2), (25, 2), (29.999, 2), (30, 8), (35, 7), (99, 6)]
+)
+def test_curves_are_straight_between_points_flat_outside_and_may_jump(kimg: float, value: float) -> None:
+    assert on_curve([(10, 10), (20, 2), (30, 2), (30, 8), (40, 6)], kimg) == pytest.approx(value)

@@ -1,0 +1,243 @@
+"""Which network sees what, told by grey levels: A is 1, B is 2; gen_ab adds 100, gen_ba adds 1000."""
+
+from typing import Any
+
+import pytest
+import torch
+from fake_networks import GROWTH, batch, recipe
+from torch import nn
+
+from progcycle.engine.build import build
+from progcycle.errors import UserError
+from progcycle.networks import DISCRIMINATORS, TRANSLATORS
+from progcycle.schedule import Growth
+from progcycle.tasks import CycleganTask
+
+REALS = {"a": batch(1.0), "b": batch(2.0)}
+LSGAN = {"fake_a": (1002 - 1) ** 2, "fake_b": (101 - 1) ** 2}
+
+
+def make(pool_size: int = 0, **objective: Any) -> Any:
+    change = {
+        "network": {"generator": "fake", "discriminator": "fake"},
+        "objective": {"pool_size": pool_size, **objective},
+    }
+    task: Any = build(recipe("cyclegan", change)).task
+    task.gen_ab.shift, task.gen_ba.shift = 100.0, 1000.0
+    return task
+
+
+def values(stats: dict[str, torch.Tensor]) -> dict[str, float]:
+    return {name: value.item() for name, value in stats.items()}
+
+
+pytestmark = pytest.mark.usefixtures("fakes")
+
+
+def test_generators_losses_by_hand() -> None:
+    loss, stats = make(cycle={"aba": 3, "bab": 5}, identity={"a": 0.5, "b": 0.25}).loss("generator", REALS, GROWTH, 0)
+    assert values(stats) == {
+        "adversarial/gen_ab": LSGAN["fake_b"],
+        "adversarial/gen_ba": LSGAN["fake_a"],
+        "cycle/aba": 1100.0,
+        "cycle/bab": 1100.0,
+        "identity/a": 1000.0,  # gen_ba(real_a)
+        "identity/b": 100.0,  # gen_ab(real_b)
+    }
+    expected = LSGAN["fake_a"] + LSGAN["fake_b"] + 3 * 1100 + 5 * 1100 + 3 * 0.5 * 1000 + 5 * 0.25 * 100
+    assert loss.item() == pytest.approx(expected)
+
+
+def test_disc_a_judges_a_and_disc_b_judges_b() -> None:
+    task = make()
+    task.loss("generator", REALS, GROWTH, 0)
+    assert (task.disc_a.seen(), task.disc_b.seen()) == ({1002}, {101})
+    task.loss("discriminator", REALS, GROWTH, 0)
+    assert (task.disc_a.seen(), task.disc_b.seen()) == ({1, 1002}, {2, 101})
+
+
+def test_discriminators_losses_by_hand() -> None:
+    loss, stats = make(lsgan_factor=0.5).loss("discriminator", REALS, GROWTH, 0)
+    expected_a, expected_b = 0.5 * (0 + 1002**2), 0.5 * (1 + 101**2)
+    assert values(stats) == pytest.approx(
+        {
+            "adversarial/disc_a": expected_a,
+            "score/real_a": 1,
+            "score/fake_a": 1002,
+            "adversarial/disc_b": expected_b,
+            "score/real_b": 2,
+            "score/fake_b": 101,
+        }
+    )
+    assert loss.item() == pytest.approx(expected_a + expected_b)
+
+
+def test_growth_reaches_every_network() -> None:
+    task = make(identity={"a": 1, "b": 1})
+    task.loss("generator", REALS, GROWTH, 0)
+    task.loss("discriminator", REALS, GROWTH, 0)
+    assert {growth for network in task.networks.values() for growth in network.growths} == {(1, 0.25)}
+
+
+def test_no_identity_weight_no_identity_pass() -> None:
+    task = make(identity={"a": 0, "b": 0.5})
+    _, stats = task.loss("generator", REALS, GROWTH, 0)
+    assert "identity/a" not in stats
+    assert "identity/b" in stats
+    assert [x.mean().item() for x in task.gen_ba.calls] == [2, 101], "fake_a and rec_a only"
+
+
+@pytest.mark.parametrize(("kimg", "cycle", "identity"), [(0, 10, 0.5), (5, 6, 0.25), (10, 2, 0)])
+def test_weights_follow_their_curves(kimg: float, cycle: float, identity: float) -> None:
+    task = make(cycle={"aba": [[0, 10], [10, 2]], "bab": 0}, identity={"a": [[0, 0.5], [10, 0]], "b": 1})
+    growth = Growth(stage=1, resolution=8, alpha=0.25, nimg=round(1000 * kimg))
+    loss, stats = task.loss("generator", REALS, growth, 0)
+    # identity is relative to the cycle weight of its own domain, at that moment: none for b, whose cycle weight is 0
+    expected = LSGAN["fake_a"] + LSGAN["fake_b"] + cycle * 1100 + cycle * identity * 1000
+    assert loss.item() == pytest.approx(expected)
+    assert ("identity/a" in stats) == (identity > 0)
+    assert "identity/b" not in stats
+
+
+def test_discriminators_judge_the_fakes_of_the_generators_update() -> None:
+    task = make()
+    task.loss("generator", REALS, GROWTH, 0)
+    calls = len(task.gen_ab.calls), len(task.gen_ba.calls)
+    task.gen_ab.shift = 7.0  # the generators' step comes between
+    loss, _ = task.loss("discriminator", REALS, GROWTH, 0)
+    assert (len(task.gen_ab.calls), len(task.gen_ba.calls)) == calls
+    assert task.disc_b.seen() == {101, 2}
+    loss.backward()
+    assert task.gen_ab.weight.grad is None
+    assert task.disc_b.weight.grad is not None
+
+
+def test_fakes_are_used_once_and_belong_to_their_pictures() -> None:
+    task = make()
+    task.loss("generator", REALS, GROWTH, 0)
+    task.loss("discriminator", {"a": batch(1.0, 50), "b": batch(2.0, 50)}, GROWTH, 0)
+    assert len(task.gen_ab.calls) == 3, "other positions: made anew"
+    assert not any(task.gen_ab.grads[2:]), "without history"
+    task.loss("discriminator", REALS, GROWTH, 0)
+    assert len(task.gen_ab.calls) == 3
+    task.loss("discriminator", REALS, GROWTH, 0)
+    assert len(task.gen_ab.calls) == 4
+
+
+def test_batch_in_parts_gives_the_same_losses() -> None:
+    torch.manual_seed(0)
+    reals = {"a": batch(torch.rand(4, 3, 8, 8)), "b": batch(torch.rand(4, 3, 8, 8))}
+    parts = [{domain: whole.chunk(2)[i] for domain, whole in reals.items()} for i in range(2)]
+    for objective in ({"loss": "hinge"}, {"loss": "relativistic", "r1": {"gamma": 1}}):
+        one, two = make(pool_size=2, **objective), make(pool_size=2, **objective)
+        for step in range(3):
+            for player in ("generator", "discriminator"):
+                whole = one.loss(player, reals, GROWTH, step)[0]
+                halves = [two.loss(player, part, GROWTH, step)[0] for part in parts]
+                torch.testing.assert_close(sum(halves) / 2, whole)
+
+
+def test_pools_hold_the_fakes_of_their_domain_and_are_emptied_by_a_new_stage() -> None:
+    task = make(pool_size=3)
+    task.loss("generator", REALS, GROWTH, 0)
+    task.loss("discriminator", REALS, GROWTH, 0)
+    assert {p.mean().item() for p in task.pools["a"].pictures} == {1002}
+    assert {p.mean().item() for p in task.pools["b"].pictures} == {101}
+    task.loss("generator", REALS, GROWTH, 1)
+    task.on_new_stage(GROWTH)
+    assert task.state_dict() == {}
+    calls = len(task.gen_ab.calls)
+    task.loss("discriminator", REALS, GROWTH, 1)
+    assert len(task.gen_ab.calls) == calls + 1, "fakes of the stage before are gone too"
+
+
+def test_state_holds_both_pools() -> None:
+    one, two = make(pool_size=3), make(pool_size=3)
+    one.loss("discriminator", REALS, GROWTH, 0)
+    state = one.state_dict()
+    assert sorted(state) == ["pool_a.pictures", "pool_b.pictures"]
+    two.load_state_dict(state)
+    assert torch.equal(two.state_dict()["pool_b.pictures"], state["pool_b.pictures"])
+    two.load_state_dict({})
+    assert two.state_dict() == {}
+    with pytest.raises(ValueError, match="pool_c"):
+        two.load_state_dict({**state, "pool_c.pictures": state["pool_a.pictures"]})
+
+
+def test_relativistic_generators_compare_with_the_real_pictures_of_the_domain() -> None:
+    task = make(loss="relativistic")
+    _, stats = task.loss("generator", REALS, GROWTH, 0)
+    assert (task.disc_a.seen(), task.disc_b.seen()) == ({1, 1002}, {2, 101})
+    assert stats["adversarial/gen_ab"].item() == pytest.approx(0, abs=1e-6)  # softplus(2 - 101)
+    assert make(loss="hinge").loss("generator", REALS, GROWTH, 0)[1]["adversarial/gen_ab"].item() == -101
+
+
+def test_generators_learn_through_everything() -> None:
+    task: Any = make(identity={"a": 0.5, "b": 0.5})
+    task.loss("generator", REALS, GROWTH, 0)[0].backward()
+    assert task.gen_ab.weight.grad != 0
+    assert task.gen_ba.weight.grad != 0
+
+
+def test_roles() -> None:
+    task = make()
+    assert task.players == {"generator": ("gen_ab", "gen_ba"), "discriminator": ("disc_a", "disc_b")}
+    assert task.update_order == ((("generator",), ("discriminator",)),)
+    assert task.ema_of == ("gen_ab", "gen_ba")
+
+
+def test_sample_rows_are_there_and_back() -> None:
+    task = make()
+    panel = task.panel(4, lambda domain: REALS[domain].images)
+    rows = task.sample(task.networks, panel, GROWTH)
+    assert [row.mean().item() for row in rows] == [1, 101, 1101, 2, 1002, 1102]
+
+
+def test_channels_go_the_right_way() -> None:
+    change = {
+        "data": {"a": {"channels": 1}},
+        "network": {"generator": "fake", "discriminator": "fake", "predict": "picture"},
+    }
+    task: Any = build(recipe("cyclegan", change)).task
+    ways = [(net.made_with["in_channels"], net.made_with["out_channels"]) for net in (task.gen_ab, task.gen_ba)]
+    assert ways == [(1, 3), (3, 1)]
+    assert [net.made_with["image_channels"] for net in (task.disc_a, task.disc_b)] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"data": {"a": {"channels": 1}}}, "network.predict: change adds to the input, which needs domains of equal"),
+        (
+            {
+                "data": {"a": {"channels": 1}},
+                "network": {"predict": "picture"},
+                "objective": {"identity": {"b": [[0, 0], [5, 1]]}},
+            },
+            "objective.identity: it compares a translator's input and output",
+        ),
+        (
+            {"network": {"generator": "resnet"}},
+            "network.generator: there is no 'resnet'; choose one of fake, progressive.",
+        ),
+        (
+            {"network": {"discriminator": "x"}},
+            "network.discriminator: there is no 'x'; choose one of fake, pggan, progr",
+        ),
+        ({"objective": {"loss": "bce"}}, "objective.loss: there is no 'bce'; choose one of hinge, lsgan"),
+        ({"objective": {"loss": "wgan"}}, "wgan needs its gradient penalty"),
+    ],
+)
+def test_combinations_without_meaning_are_refused(change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        build(recipe("cyclegan", change))
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_specs_build_the_networks_again() -> None:
+    task = CycleganTask(recipe("cyclegan"))  # type: ignore[arg-type]
+    for name, network in task.networks.items():
+        registry: dict[str, type[nn.Module]] = TRANSLATORS if name.startswith("gen") else DISCRIMINATORS
+        again = registry[task.specs[name]["name"]](**task.specs[name]["arguments"])
+        assert {n: p.shape for n, p in again.named_parameters()} == {n: p.shape for n, p in network.named_parameters()}

@@ -1,0 +1,101 @@
+"""Atomic writing: the old content or the new one, never a half."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from progcycle.files import atomic_file, atomic_folder
+
+
+class StopError(Exception):
+    pass
+
+
+def stop(path: Path) -> None:
+    path.write_text("half")
+    raise StopError
+
+
+def test_file_appears_whole_and_alone(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.png"
+    with atomic_file(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+        assert temporary.suffix == ".png", "writers choose a format by it"
+        assert temporary.parent == path.parent, "a rename works within one file system"
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    for text in ("one", "two"):
+        with atomic_file(path) as temporary:
+            temporary.write_text(text)
+    assert path.read_text() == "two"
+
+
+def test_failed_file_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("old")
+    with pytest.raises(StopError), atomic_file(path) as temporary:
+        stop(temporary)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def write(path: Path, text: str) -> None:
+    with atomic_folder(path) as temporary:
+        (temporary / "f").write_text(text)
+
+
+def test_folder_appears_whole_and_replaces_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "run"
+    write(path, "one")
+    (path / "extra").write_text("of the old folder")
+    write(path, "two")
+    assert {p.name: p.read_text() for p in path.iterdir()} == {"f": "two"}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    write(path, "old")
+    with pytest.raises(StopError), atomic_folder(path) as temporary:
+        stop(temporary / "f")
+    assert (path / "f").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_leftovers_of_a_killed_writer_are_cleared(tmp_path: Path) -> None:
+    (tmp_path / ".run.tmp").mkdir()
+    (tmp_path / ".run.tmp" / "half").write_text("written")
+    write(tmp_path / "run", "new")
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"f"}
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_old_folder_comes_back_when_the_rename_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, rename = tmp_path / "run", os.rename
+    write(path, "old")
+
+    def failing(source: Any, target: Any) -> None:
+        if Path(source).name == ".run.tmp":
+            raise OSError("disk trouble")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(OSError, match="disk trouble"):
+        write(path, "new")
+    assert (path / "f").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folder_set_aside_by_a_killed_writer_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    write(tmp_path / ".run.old", "old")  # killed between the two renames
+    with pytest.raises(StopError), atomic_folder(path) as temporary:
+        stop(temporary / "f")
+    assert (path / "f").read_text() == "old"

@@ -1,0 +1,125 @@
+"""House rules: imports go down the stairs, files stay short, the package lists are complete."""
+
+import ast
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "progcycle"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+LEAVES = {"errors", "rng", "files", "recipe", "schedule"}
+# What each room may know of the others; rooms on one floor do not know each other.
+STAIRS = {
+    "errors": set(),
+    "rng": set(),
+    "files": set(),
+    "recipe": set(),
+    "schedule": {"errors", "recipe"},
+    "blocks": set(),
+    "networks": {"blocks"},
+    "objectives": {"blocks"},
+    "data": {"blocks", *LEAVES},
+    "tasks": {"blocks", "networks", "objectives", "data", *LEAVES} - {"files"},
+    "metrics": {"blocks", "data", *LEAVES},
+    "export": {"blocks", "networks", "data", "version", *LEAVES},
+    "engine": {"blocks", "networks", "objectives", "data", "tasks", "version", *LEAVES},
+}
+# What the lower rooms may use of the world outside.
+OUTSIDE = {
+    "errors": set(),
+    "rng": {"numpy", "torch"},
+    "files": set(),
+    "recipe": {"pydantic", "yaml"},
+    "schedule": set(),
+    "blocks": {"torch"},
+    "networks": {"torch"},
+    "objectives": {"torch"},
+    "tasks": {"torch"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of all modules that a file imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def room_of(path: Path) -> str:
+    """The folder under progcycle, or the name of a single file there."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def rooms_in(path: Path) -> set[str]:
+    """Other rooms that a file imports; the package itself counts as its version."""
+    found = {name.split(".")[1] for name in imports(path) if name.startswith("progcycle.")} - {room_of(path)}
+    return {"version" if room == "__version__" else room for room in found}
+
+
+def files_of(room: str) -> list[Path]:
+    files = [path for path in FILES if room_of(path) == room]
+    assert files, f"there is no room {room}"
+    return files
+
+
+@pytest.mark.parametrize("room", STAIRS)
+def test_imports_go_down_the_stairs(room: str) -> None:
+    for path in files_of(room):
+        assert rooms_in(path) <= STAIRS[room], f"{path.relative_to(ROOT)} knows a room that it must not"
+
+
+@pytest.mark.parametrize("room", OUTSIDE)
+def test_lower_rooms_need_little_of_the_world(room: str) -> None:
+    for path in files_of(room):
+        outside = {name.partition(".")[0] for name in imports(path)} - {"progcycle", *sys.stdlib_module_names}
+        assert outside <= OUTSIDE[room], path.relative_to(ROOT)
+
+
+def test_every_room_has_its_place_on_the_stairs() -> None:
+    entrances = {path.stem for path in PACKAGE.glob("*.py")} - LEAVES
+    rooms = {room_of(path) for path in FILES} - entrances
+    assert rooms == {*STAIRS, "commands"}
+    for entrance in entrances - {"__init__"}:
+        assert rooms_in(PACKAGE / f"{entrance}.py") <= {"commands"}, "what can be run is in commands"
+
+
+def test_tasks_do_not_know_each_other() -> None:
+    names = {path.stem for path in files_of("tasks")} - {"__init__", "base", "image_pool"}
+    assert names >= {"pggan", "cyclegan"}
+    for name in names:
+        others = {f"progcycle.tasks.{other}" for other in names - {name}}
+        assert not {".".join(module.split(".")[:3]) for module in imports(PACKAGE / "tasks" / f"{name}.py")} & others
+
+
+def test_accelerate_stays_in_the_engine() -> None:
+    users = {room_of(path) for path in FILES if any(name.split(".")[0] == "accelerate" for name in imports(path))}
+    assert users == {"engine"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_are_short_and_finished(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300
+    assert "TODO" not in text
+    assert "FIXME" not in text
+
+
+def test_datasets_hold_no_package() -> None:
+    """It would shadow the installed package of that name when Python starts in the repository root."""
+    assert not list((ROOT / "datasets").rglob("__init__.py"))
+
+
+def test_every_package_is_listed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {path.parent for path in PACKAGE.rglob("__init__.py")}
+    assert {path.parent for path in FILES} == folders, "every folder of code is a package"
+    assert sorted(listed) == sorted(".".join(folder.relative_to(ROOT).parts) for folder in folders)

@@ -1,0 +1,259 @@
+"""The growth plan: hand-computed plans, properties of any plan, and plans that are refused."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from progcycle.errors import UserError
+from progcycle.recipe import Schedule, by_resolution
+from progcycle.schedule import GrowthSchedule
+
+
+def make(base: int = 4, resolution: int = 16, **options: Any) -> GrowthSchedule:
+    return GrowthSchedule(Schedule(**options), base, resolution)
+
+
+def phases(schedule: GrowthSchedule) -> list[tuple[str, int, int, int, int]]:
+    return [(p.kind, p.stage, p.resolution, p.start, p.end) for p in schedule.phases]
+
+
+# --- plans by hand ------------------------------------------------------------------------------------------------
+
+
+def test_plan_is_stable_first_then_fade_and_stable_for_every_doubling() -> None:
+    schedule = make(stable_kimg={"default": 2, 8: 1}, fade_kimg={8: 0.5, 16: 3})
+    assert phases(schedule) == [
+        ("stable", 0, 4, 0, 2000),
+        ("fade", 1, 8, 2000, 2500),
+        ("stable", 1, 8, 2500, 3500),
+        ("fade", 2, 16, 3500, 6500),
+        ("stable", 2, 16, 6500, 8500),
+    ]
+    assert schedule.total == 8500
+    assert len(schedule.table().splitlines()) == 6
+
+
+def test_alpha_by_hand() -> None:
+    schedule = make(stable_kimg=2, fade_kimg=4)
+    expected = {0: 1.0, 1999: 1.0, 2000: 0.0, 3000: 0.25, 5000: 0.75, 5999: 3999 / 4000, 6000: 1.0, 8000: 0.0}
+    assert {n: schedule.at(n).alpha for n in expected} == expected
+    assert [schedule.at(n).stage for n in (0, 1999, 2000, 7999, 8000)] == [0, 0, 1, 1, 2]
+    assert [schedule.at(n).fading for n in (0, 2000, 6000, 8000)] == [False, True, False, True]
+
+
+# Karras et al.'s presets (600 or 800 kimg each way); official totals stretch the last phase.
+PRESETS = {
+    "paper": (800, 19000, {"default": 16, 256: 14, 512: 6, 1024: 3}, 1.0),
+    "v2-8gpus": (
+        600,
+        12000,
+        {"default": 32, 4: 512, 8: 256, 16: 128, 32: 64, 64: 32},
+        {"default": 1.0, 128: 1.5, 256: 2.0, 512: 3.0, 1024: 3.0},
+    ),
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_official_presets(preset: str) -> None:
+    length, total, batches, scales = PRESETS[preset]
+    schedule = make(
+        4, 1024, stable_kimg=length, fade_kimg=length, total_kimg=total, batch_size=batches, lr_scale=scales
+    )
+    sides = [4 << i for i in range(9)]
+    assert [(p.kind, p.resolution) for p in schedule.phases] == [
+        ("stable", 4),
+        *((kind, side) for side in sides[1:] for kind in ("fade", "stable")),
+    ]
+    assert [p.start for p in schedule.phases] == [1000 * length * i for i in range(17)]
+    assert schedule.phases[-1].end == 1000 * total
+    for phase in schedule.phases:
+        growth = schedule.at(phase.start)
+        assert growth.batch_size == by_resolution(batches, phase.resolution)
+        assert growth.lr_scale == (scales if scales == 1.0 else by_resolution(scales, phase.resolution))
+
+
+def test_last_fade_may_be_followed_by_a_stable_phase_that_only_total_asks_for() -> None:
+    schedule = make(4, 8, stable_kimg={4: 1, 8: 0}, fade_kimg=1, total_kimg=5, batch_size={4: 8, 8: 2})
+    assert phases(schedule)[1:] == [("fade", 1, 8, 1000, 2000), ("stable", 1, 8, 2000, 5000)]
+    assert schedule.final.alpha == 1
+    assert schedule.final.batch_size == 2
+
+
+def test_phases_without_pictures_are_left_out() -> None:
+    schedule = make(4, 16, stable_kimg={4: 0, 8: 0, 16: 1}, fade_kimg={8: 0, 16: 2})
+    assert phases(schedule) == [("fade", 2, 16, 0, 2000), ("stable", 2, 16, 2000, 3000)]
+
+
+def test_no_growth() -> None:
+    schedule = make(4, 64, start_resolution=64, stable_kimg=3, fade_kimg=5)
+    assert phases(schedule) == [("stable", 4, 64, 0, 3000)]
+    assert {schedule.at(n).alpha for n in range(3000)} == {1.0}
+
+
+def test_start_resolution_between_base_and_end_keeps_the_stage_numbers_of_the_networks() -> None:
+    schedule = make(4, 64, start_resolution=16, stable_kimg={16: 1, 32: 1, 64: 1}, fade_kimg={32: 1, 64: 1})
+    assert [(p.kind, p.stage, p.resolution) for p in schedule.phases] == [
+        ("stable", 2, 16),
+        ("fade", 3, 32),
+        ("stable", 3, 32),
+        ("fade", 4, 64),
+        ("stable", 4, 64),
+    ]
+
+
+# --- learning rate ------------------------------------------------------------------------------------------------
+
+
+def test_ramp_up_is_that_of_the_original_code() -> None:
+    schedule = make(stable_kimg=100, fade_kimg=100, rampup_kimg=40, lr_scale={"default": 1, 4: 2})
+    for kimg in (0, 10, 20, 39):
+        expected = 2 * math.exp(-5 * (1 - kimg / 40) ** 2)
+        assert schedule.at(1000 * kimg).lr_scale == pytest.approx(expected)
+    assert schedule.at(40_000).lr_scale == 2
+    assert schedule.at(100_000).lr_scale == 1, "once, at the start"
+
+
+def test_stage_ramp_up_begins_anew_whenever_a_stage_opens() -> None:
+    schedule = make(stable_kimg=1, fade_kimg=1, stage_rampup_kimg=1.5)
+    assert schedule.at(0).lr_scale == 1, "the first stage has rampup_kimg"
+    for opened in (1000, 3000):
+        for n in (0, 500, 1200):
+            assert schedule.at(opened + n).lr_scale == pytest.approx(math.exp(-5 * (1 - n / 1500) ** 2))
+        assert schedule.at(opened + 1500).lr_scale == 1
+
+
+def test_linear_decay_falls_to_zero_at_the_end() -> None:
+    schedule = make(stable_kimg=2, fade_kimg=1, decay_kimg=2)
+    end = schedule.total
+    assert schedule.at(end - 2001).lr_scale == 1
+    assert schedule.at(end - 1000).lr_scale == pytest.approx(0.5)
+    assert schedule.at(end - 1).lr_scale == pytest.approx(0.0005)
+    assert schedule.at(end).lr_scale == 0
+
+
+@pytest.mark.parametrize("decay", [0, 1])
+def test_after_the_end_growth_stays_as_it_is(decay: float) -> None:
+    schedule = make(stable_kimg=2, fade_kimg=1, decay_kimg=decay)
+    late = schedule.at(schedule.total + 7)
+    assert (late.stage, late.alpha, late.lr_scale) == (2, 1.0, 0.0 if decay else 1.0)
+
+
+# --- properties ---------------------------------------------------------------------------------------------------
+
+kimg = st.floats(0.001, 3).map(lambda value: round(value, 3))
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> GrowthSchedule:
+    first, start, last = sorted(draw(st.integers(2, 6)) for _ in range(3))
+    sides = [2**i for i in range(start, last + 1)]
+    options: dict[str, Any] = {
+        "start_resolution": 2**start,
+        "stable_kimg": {side: draw(kimg) for side in sides},
+        "fade_kimg": {side: draw(kimg) for side in sides},
+        "batch_size": {side: draw(st.integers(1, 300)) for side in sides},
+        "rampup_kimg": draw(st.floats(0, 2)),
+        "stage_rampup_kimg": draw(st.floats(0, 2)),
+        "decay_kimg": draw(st.floats(0, 2)),
+    }
+    grown = sum(options["stable_kimg"].values()) + sum(options["fade_kimg"].values())
+    if draw(st.booleans()):
+        options["total_kimg"] = grown + draw(kimg)
+    return make(2**first, 2**last, **options)
+
+
+@given(plans())
+@settings(max_examples=60, deadline=None)
+def test_phases_tile_the_plan(schedule: GrowthSchedule) -> None:
+    ends = [0, *(p.end for p in schedule.phases)]
+    assert [p.start for p in schedule.phases] == ends[:-1]
+    assert ends[-1] == schedule.total
+    assert all(p.start < p.end for p in schedule.phases)
+    assert schedule.final.alpha == 1
+
+
+@given(plans())
+@settings(max_examples=60, deadline=None)
+def test_alpha_is_continuous_and_starts_every_fade_at_zero(schedule: GrowthSchedule) -> None:
+    for phase in schedule.phases:
+        first, last = schedule.at(phase.start), schedule.at(phase.end - 1)
+        if phase.kind == "stable":
+            assert first.alpha == last.alpha == 1
+            continue
+        length = phase.end - phase.start
+        assert first.alpha == 0
+        assert last.alpha == pytest.approx(1 - 1 / length), "one picture before the stable phase, whose alpha is 1"
+        middle = phase.start + length // 2
+        assert schedule.at(middle).alpha == pytest.approx((length // 2) / length)
+
+
+@given(plans())
+@settings(max_examples=40, deadline=None)
+def test_steps_cover_the_plan_and_the_stage_never_falls(schedule: GrowthSchedule) -> None:
+    expected, growths = 0, []
+    for nimg, growth in schedule.steps():
+        assert nimg == expected == growth.nimg
+        assert 0 < growth.lr_scale <= 1
+        assert growth == schedule.at(nimg)
+        growths.append(growth)
+        expected += growth.batch_size
+    assert schedule.total <= expected < schedule.total + growths[-1].batch_size
+    stages = [growth.stage for growth in growths]
+    assert stages == sorted(stages)
+    assert all(g.resolution == schedule.phases[-1].resolution >> (schedule.phases[-1].stage - g.stage) for g in growths)
+
+
+def test_steps_can_begin_and_end_anywhere() -> None:
+    schedule = make(batch_size=4, stable_kimg=1, fade_kimg=1)
+    assert [nimg for nimg, _ in schedule.steps(8, 20)] == [8, 12, 16]
+    assert list(schedule.steps(schedule.total)) == []
+
+
+def test_negative_pictures_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be negative, got -1"):
+        make().at(-1)
+
+
+# --- plans that cannot be -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            {"stable_kimg": 1, "fade_kimg": 1, "total_kimg": 4},
+            "schedule.total_kimg: training ends at 4 kimg, but 16 px",
+        ),
+        ({"stable_kimg": 1, "fade_kimg": 1, "total_kimg": 0.5}, "is grown only after 4 kimg"),
+        ({"stable_kimg": 1, "fade_kimg": 0, "total_kimg": 0.5}, "training ends at 0.5 kimg, but 16 px is grown only"),
+        ({"stable_kimg": {"default": 1, 16: 0}, "fade_kimg": 1}, "training ends at 4 kimg"),
+        ({"stable_kimg": 0, "fade_kimg": 0}, "every phase has a length of 0"),
+        ({"stable_kimg": {"default": 1, 16: 0}, "fade_kimg": 0}, "16 px has neither a fade nor a stable phase"),
+        (
+            {"start_resolution": 32},
+            "schedule.start_resolution: 32 must be a power of two, and at most the resolution 16",
+        ),
+        ({"base": 8, "start_resolution": 4}, "schedule.start_resolution: 4 is below network.base_resolution"),
+        ({"base": 32}, "network.base_resolution: 32 must be a power of two, and at most"),
+        ({"base": 6, "resolution": 24}, "network.base_resolution: 6 must be a power of two"),
+        ({"stable_kimg": {4: 1, 8: 1}}, "schedule.stable_kimg: there is no value for 16 px and no default"),
+        ({"fade_kimg": {16: 1}}, "schedule.fade_kimg: there is no value for 8 px and no default"),
+        ({"batch_size": {8: 1, 16: 1}}, "schedule.batch_size: there is no value for 4 px and no default"),
+        ({"lr_scale": {4: 1}}, "schedule.lr_scale: there is no value for 8 px and no default"),
+    ],
+)
+def test_impossible_plans_are_refused_in_one_sentence(arguments: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make(**arguments)
+    message = str(caught.value)
+    assert sentence in message
+    assert "\n" not in message
+    assert message.endswith(".")
+
+
+def test_first_resolution_needs_no_fade_and_unused_ones_no_values() -> None:
+    make(4, 8, stable_kimg={4: 1, 8: 1}, fade_kimg={8: 1}, batch_size={4: 1, 8: 1})
+    make(4, 8, start_resolution=8, stable_kimg={8: 1}, fade_kimg={16: 1}, batch_size={8: 1})
