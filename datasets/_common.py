@@ -69,6 +69,7 @@ def run(main: Callable[[], None]) -> NoReturn:
 
 # ---------------------------------------------------------------- the package
 
+
 def _is_package(folder: Path, name: str) -> bool:
     try:
         return bool(json.loads((folder / "package.json").read_text("utf-8"))["name"] == name)
@@ -76,8 +77,7 @@ def _is_package(folder: Path, name: str) -> bool:
         return False
 
 
-def find_package(name: str, version: str, wanted: Sequence[str], given: Path | None,
-                 scratch: Path) -> Path:
+def find_package(name: str, version: str, wanted: Sequence[str], given: Path | None, scratch: Path) -> Path:
     """Folder of the unpacked npm package ``name`` in exactly this version.
 
     ``given`` is the package itself or a folder that holds it, such as ``node_modules``; without
@@ -103,13 +103,15 @@ def find_package(name: str, version: str, wanted: Sequence[str], given: Path | N
 def _fetch(name: str, version: str, wanted: Sequence[str], scratch: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
-        raise UsageError("npm is not installed: install Node.js, or give an unpacked "
-                         f"{name} {version} with --package-dir")
+        raise UsageError(
+            f"npm is not installed: install Node.js, or give an unpacked {name} {version} with --package-dir"
+        )
     target = scratch / name
     target.mkdir()
     print(f"fetching {name} {version} ...", flush=True)
-    done = subprocess.run([npm, "pack", f"{name}@{version}", "--loglevel=error"], cwd=target,
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [npm, "pack", f"{name}@{version}", "--loglevel=error"], cwd=target, capture_output=True, text=True, check=False
+    )
     archives = sorted(target.glob("*.tgz"))
     if done.returncode != 0 or len(archives) != 1:
         said = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[0]
@@ -141,6 +143,7 @@ def expect(what: str, found: int, wanted: int) -> None:
 
 # ---------------------------------------------------------------- pictures
 
+
 def on_white(picture: Image.Image) -> Image.Image:
     """The picture on a white ground, as RGB and without metadata."""
     ground = Image.new("RGBA", picture.size, "white")
@@ -164,8 +167,7 @@ def same_pictures(pictures: Mapping[str, Image.Image]) -> list[tuple[str, str]]:
 def preview(rows: Sequence[Mapping[str, Image.Image]], names: Sequence[str]) -> Image.Image:
     """A contact sheet: one column a name, one row a style, everything doubled."""
     side, gap = 2 * SIZE, 8
-    sheet = Image.new("RGB", (gap + len(names) * (side + gap), gap + len(rows) * (side + gap)),
-                      "#dddddd")
+    sheet = Image.new("RGB", (gap + len(names) * (side + gap), gap + len(rows) * (side + gap)), "#dddddd")
     for y, row in enumerate(rows):
         for x, name in enumerate(names):
             big = row[name].resize((side, side), Image.Resampling.NEAREST)
@@ -206,8 +208,7 @@ def group_key(name: str) -> str:
     Gender, hair and direction do not count, and families, couples and kisses are all one group:
     a network that trained on one of them has as good as seen the others.
     """
-    parts = [[p for p in part.split("-") if p != "fe0f"]
-             for part in name.lower().split("-200d-")]
+    parts = [[p for p in part.split("-") if p != "fe0f"] for part in name.lower().split("-200d-")]
     joined = ["-".join(part) for part in parts]
     head, tail = joined[0], [p for p in joined[1:] if p not in _QUALIFIERS and p not in _HAIR]
     if head in _PEOPLE and any(part in _PEOPLE for part in tail):
@@ -218,8 +219,9 @@ def group_key(name: str) -> str:
     return _ALIASES.get(key, key)
 
 
-def split(names: Iterable[str], test_size: int, alike: Iterable[tuple[str, str]] = (),
-          never_test: Iterable[str] = ()) -> dict[str, str]:
+def split(
+    names: Iterable[str], test_size: int, alike: Iterable[tuple[str, str]] = (), never_test: Iterable[str] = ()
+) -> dict[str, str]:
     """Give each name its place: ``test``, ``A`` or ``B``.
 
     Names of one group, and names of ``alike`` pairs, stay together. Groups are taken in the order
@@ -266,6 +268,7 @@ def split(names: Iterable[str], test_size: int, alike: Iterable[tuple[str, str]]
 
 # ---------------------------------------------------------------- writing
 
+
 def refuse_foreign(target: Path, folders: Iterable[str], names: Iterable[str]) -> None:
     """Refuse to replace folders that hold anything this recipe does not make."""
     known = {f"{name}.png" for name in names}
@@ -273,8 +276,9 @@ def refuse_foreign(target: Path, folders: Iterable[str], names: Iterable[str]) -
         if (target / folder).is_dir():
             foreign = sorted(set(os.listdir(target / folder)) - known)
             if foreign:
-                raise UsageError(f"{target / folder} holds {foreign[0]}, which this script does "
-                                 "not make: move it away first")
+                raise UsageError(
+                    f"{target / folder} holds {foreign[0]}, which this script does not make: move it away first"
+                )
 
 
 @contextmanager
@@ -288,8 +292,7 @@ def scratch_beside(target: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def publish(target: Path, scratch: Path, content: Mapping[str, Mapping[str, Image.Image]],
-            sheet: Image.Image) -> None:
+def publish(target: Path, scratch: Path, content: Mapping[str, Mapping[str, Image.Image]], sheet: Image.Image) -> None:
     """Write the folders and the preview completely, then swap them in; undo it all on trouble."""
     new, old = scratch / "new", scratch / "old"
     new.mkdir()
@@ -320,17 +323,19 @@ def publish(target: Path, scratch: Path, content: Mapping[str, Mapping[str, Imag
 
 # ---------------------------------------------------------------- checking
 
+
 def pictures_in(place: Path) -> list[Path | str]:
     """All pictures under a folder, or the names of all pictures in a zip archive."""
     if place.is_dir():
-        return sorted(p for p in place.rglob("*")
-                      if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
+        return sorted(p for p in place.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
     if place.is_file():
         try:
             with zipfile.ZipFile(place) as archive:
-                return sorted(name for name in archive.namelist()
-                              if Path(name).suffix.lower() in PICTURE_SUFFIXES
-                              and not name.startswith("__MACOSX/"))
+                return sorted(
+                    name
+                    for name in archive.namelist()
+                    if Path(name).suffix.lower() in PICTURE_SUFFIXES and not name.startswith("__MACOSX/")
+                )
         except zipfile.BadZipFile:
             raise UsageError(f"{place} is not a whole zip archive") from None
     raise UsageError(f"there is no folder or archive {place}")
@@ -344,8 +349,16 @@ def measure(place: Path) -> Counter[tuple[int, int]]:
         try:
             with Image.open(source) as picture:  # reads the header only
                 sizes[picture.size] += 1
-        except (OSError, SyntaxError, ValueError, RuntimeError, EOFError, zlib.error,
-                zipfile.BadZipFile, Image.DecompressionBombError):
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            RuntimeError,
+            EOFError,
+            zlib.error,
+            zipfile.BadZipFile,
+            Image.DecompressionBombError,
+        ):
             raise UsageError(f"{place}: {name} is not a readable picture") from None
 
     found = pictures_in(place)

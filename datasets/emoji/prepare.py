@@ -37,38 +37,51 @@ def load(path: Path) -> Image.Image:
 def main() -> None:
     """Fetch, split and write the set."""
     parser = common.Parser(description="Rebuild the emoji data set (Noto and Twemoji).")
-    parser.add_argument("--package-dir", type=Path, metavar="DIR",
-                        help=f"a folder with both unpacked npm packages {VERSION}")
-    parser.add_argument("--out", type=Path, default=HERE, metavar="DIR",
-                        help="where to write (default: beside this script)")
+    parser.add_argument(
+        "--package-dir", type=Path, metavar="DIR", help=f"a folder with both unpacked npm packages {VERSION}"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=HERE, metavar="DIR", help="where to write (default: beside this script)"
+    )
     options = parser.parse_args()
 
     with common.scratch_beside(options.out) as scratch:
         google, twitter = (
-            common.find_package(f"emoji-datasource-{vendor}", VERSION,
-                                ("emoji.json", f"img/{vendor}/64/"), options.package_dir, scratch)
-            / "img" / vendor / "64" for vendor in ("google", "twitter"))
+            common.find_package(
+                f"emoji-datasource-{vendor}", VERSION, ("emoji.json", f"img/{vendor}/64/"), options.package_dir, scratch
+            )
+            / "img"
+            / vendor
+            / "64"
+            for vendor in ("google", "twitter")
+        )
         # The list names skin tones only inside the emoji they vary, except for the five swatches,
         # which make up the category "Component".
-        names = [Path(e["image"]).stem
-                 for e in common.read_list(google.parents[2] / "emoji.json")
-                 if e["has_img_google"] and e["has_img_twitter"] and e["category"] != "Component"]
+        names = [
+            Path(e["image"]).stem
+            for e in common.read_list(google.parents[2] / "emoji.json")
+            if e["has_img_google"] and e["has_img_twitter"] and e["category"] != "Component"
+        ]
         common.expect("emoji in both packages", len(names), KEPT)
         folders = ("trainA", "trainB", "trainB_rest", "testA", "testB")
         common.refuse_foreign(options.out, folders, names)
 
         noto = {name: load(google / f"{name}.png") for name in names}
         twemoji = {name: load(twitter / f"{name}.png") for name in names}
-        place = common.split(
-            names, TEST, common.same_pictures(noto) + common.same_pictures(twemoji))
+        place = common.split(names, TEST, common.same_pictures(noto) + common.same_pictures(twemoji))
         test = sorted(n for n in names if place[n] == "test")
-        common.publish(options.out, scratch, {
-            "trainA": {n: noto[n] for n in names if place[n] == "A"},
-            "trainB": {n: twemoji[n] for n in names if place[n] == "B"},
-            "trainB_rest": {n: twemoji[n] for n in names if place[n] == "A"},
-            "testA": {n: noto[n] for n in test},
-            "testB": {n: twemoji[n] for n in test},
-        }, common.preview((noto, twemoji), test[TEST // 16::TEST // 8]))
+        common.publish(
+            options.out,
+            scratch,
+            {
+                "trainA": {n: noto[n] for n in names if place[n] == "A"},
+                "trainB": {n: twemoji[n] for n in names if place[n] == "B"},
+                "trainB_rest": {n: twemoji[n] for n in names if place[n] == "A"},
+                "testA": {n: noto[n] for n in test},
+                "testB": {n: twemoji[n] for n in test},
+            },
+            common.preview((noto, twemoji), test[TEST // 16 :: TEST // 8]),
+        )
 
 
 if __name__ == "__main__":

@@ -17,10 +17,17 @@ COUNTS = (1067, 1334, 120, 140)
 def main() -> None:
     """Count and measure; report what is missing or wrong."""
     parser = common.Parser(description="Count and measure the horse2zebra pictures.")
-    parser.add_argument("folder", type=Path, nargs="?", default=HERE,
-                        help=f"holds {', '.join(FOLDERS)} (default: beside this script)")
-    parser.add_argument("--counts", type=int, nargs=4, default=COUNTS, metavar="N",
-                        help=f"pictures expected in each ({' '.join(map(str, COUNTS))})")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=HERE, help=f"holds {', '.join(FOLDERS)} (default: beside this script)"
+    )
+    parser.add_argument(
+        "--counts",
+        type=int,
+        nargs=4,
+        default=COUNTS,
+        metavar="N",
+        help=f"pictures expected in each ({' '.join(map(str, COUNTS))})",
+    )
     parser.add_argument("--size", type=int, default=256, help="side expected, px (256)")
     options = parser.parse_args()
 
@@ -28,8 +35,9 @@ def main() -> None:
         raise common.UsageError(f"there is no folder {options.folder}")
     missing = [name for name in FOLDERS if not (options.folder / name).is_dir()]
     if missing:
-        raise common.UsageError(f"{options.folder} has no {', '.join(missing)}: "
-                                "README.md says where the pictures come from")
+        raise common.UsageError(
+            f"{options.folder} has no {', '.join(missing)}: README.md says where the pictures come from"
+        )
     wrong = []
     for name, count in zip(FOLDERS, options.counts, strict=True):
         sizes = common.measure(options.folder / name)

@@ -32,11 +32,11 @@ def load_renderer() -> Callable[..., bytes]:
     try:
         module: Any = importlib.import_module("resvg_py")
     except ImportError:
-        raise common.UsageError("the SVG renderer is missing: "
-                                f"pip install resvg-py=={RENDERER}") from None
+        raise common.UsageError(f"the SVG renderer is missing: pip install resvg-py=={RENDERER}") from None
     if module.__version__ != RENDERER:
-        raise common.UsageError(f"resvg-py {module.__version__} may draw other pictures: "
-                                f"pip install resvg-py=={RENDERER}")
+        raise common.UsageError(
+            f"resvg-py {module.__version__} may draw other pictures: pip install resvg-py=={RENDERER}"
+        )
     render: Callable[..., bytes] = module.svg_to_bytes
     return render
 
@@ -56,18 +56,27 @@ def draw(render: Callable[..., bytes], svg: Path) -> Image.Image:
 def main() -> None:
     """Fetch, draw, split and write the set."""
     parser = common.Parser(description="Rebuild the OpenMoji data set.")
-    parser.add_argument("--package-dir", type=Path, metavar="DIR",
-                        help=f"an unpacked npm package {PACKAGE} {VERSION}, or a folder with it")
-    parser.add_argument("--out", type=Path, default=HERE, metavar="DIR",
-                        help="where to write (default: beside this script)")
+    parser.add_argument(
+        "--package-dir",
+        type=Path,
+        metavar="DIR",
+        help=f"an unpacked npm package {PACKAGE} {VERSION}, or a folder with it",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=HERE, metavar="DIR", help="where to write (default: beside this script)"
+    )
     options = parser.parse_args()
     render = load_renderer()
 
     with common.scratch_beside(options.out) as scratch:
-        package = common.find_package(PACKAGE, VERSION, ("data/openmoji.json", "black/", "color/"),
-                                      options.package_dir, scratch)
-        listed = [e for e in common.read_list(package / "data" / "openmoji.json")
-                  if not e["skintone"] and not e["group"].startswith("extras-")]
+        package = common.find_package(
+            PACKAGE, VERSION, ("data/openmoji.json", "black/", "color/"), options.package_dir, scratch
+        )
+        listed = [
+            e
+            for e in common.read_list(package / "data" / "openmoji.json")
+            if not e["skintone"] and not e["group"].startswith("extras-")
+        ]
         common.expect("emoji in the package", len(listed), LISTED)
         # The five colour swatches are skin tones too, though not marked as such.
         codes = [e["hexcode"] for e in listed if e["subgroups"] != "skin-tone"]
@@ -75,8 +84,10 @@ def main() -> None:
         common.refuse_foreign(options.out, folders, (code.lower() for code in codes))
 
         print(f"drawing {2 * len(codes)} pictures ...", flush=True)
-        black, color = ({code.lower(): draw(render, package / style / "svg" / f"{code}.svg")
-                         for code in codes} for style in ("black", "color"))
+        black, color = (
+            {code.lower(): draw(render, package / style / "svg" / f"{code}.svg") for code in codes}
+            for style in ("black", "color")
+        )
         # One drawing of the package has no line at all (the NEW button).
         for name in [n for n, p in black.items() if p.getextrema() == ((255, 255),) * 3]:
             del black[name], color[name]
@@ -93,12 +104,17 @@ def main() -> None:
 
         place = common.split(black, TEST, alike, frames)
         test = sorted(n for n in place if place[n] == "test")
-        common.publish(options.out, scratch, {
-            "trainA": {n: black[n] for n in black if place[n] == "A"},
-            "trainB": {n: color[n] for n in color if place[n] == "B"},
-            "testA": {n: black[n] for n in test},
-            "testB": {n: color[n] for n in test},
-        }, common.preview((black, color), test[TEST // 16::TEST // 8]))
+        common.publish(
+            options.out,
+            scratch,
+            {
+                "trainA": {n: black[n] for n in black if place[n] == "A"},
+                "trainB": {n: color[n] for n in color if place[n] == "B"},
+                "testA": {n: black[n] for n in test},
+                "testB": {n: color[n] for n in test},
+            },
+            common.preview((black, color), test[TEST // 16 :: TEST // 8]),
+        )
 
 
 if __name__ == "__main__":

@@ -7,12 +7,11 @@ states, figures since the last status line) into ``rank-R.safetensors``.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -28,8 +27,8 @@ def folder_name(nimg: int) -> str:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Finished checkpoints in a folder, oldest first."""
-    return sorted(p for p in folder.glob("nimg-*") if (p / "state.json").is_file())
+    """Checkpoints in a folder, oldest first; one that was being written when its run was killed has another name."""
+    return sorted(folder.glob("nimg-*"))
 
 
 def write(
@@ -64,6 +63,7 @@ def write(
     if accelerator.is_main_process:
         files = {path.name: _digest(path) for path in sorted(temporary.glob("*.safetensors"))}
         content = {"format": FORMAT, "nimg": nimg, "processes": accelerator.num_processes, "files": files, **state}
+        content["digest"] = _text_digest(content)
         (temporary / "state.json").write_text(json.dumps(content, indent=1))
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)
@@ -104,11 +104,15 @@ def _inspect(path: Path) -> tuple[str | None, dict[str, Any]]:
         state = json.loads((path / "state.json").read_text())
         if state["format"] != FORMAT:
             return f"its format is {state['format']}, this version reads {FORMAT}", {}
+        if state.pop("digest") != _text_digest(state):
+            return "state.json is not as it was written", {}
         for name, digest in state["files"].items():
             if _digest(path / name) != digest:
                 return f"{name} is not as it was written", {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        return " ".join(str(error).split()) or type(error).__name__, {}
+    except OSError as error:
+        return f"{Path(error.filename or path).name}: {error.strerror}", {}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "state.json is not as it was written", {}
     return None, state
 
 
@@ -117,10 +121,9 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _text_digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _plain(tensors: Mapping[str, Tensor]) -> Tensors:
-    return dict(_contiguous(tensors))
-
-
-def _contiguous(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    for name, tensor in tensors.items():
-        yield name, tensor.detach().cpu().contiguous()
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

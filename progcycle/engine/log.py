@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class RunLog:
         self.main = accelerator.is_main_process
         self.stats_path = run_dir / "stats.jsonl"
         self.bar: Any = None
+        self.broken: dict[str, None] = {}
 
     def say(self, text: str) -> None:
         """Print a line, above the progress bar if there is one."""
@@ -62,15 +63,22 @@ class RunLog:
         if self.bar is not None:
             self.bar.close()
 
+    def name_broken(self, sentences: Iterable[str]) -> None:
+        """Name broken pictures, each once, and count them."""
+        for sentence in sentences:
+            if sentence not in self.broken:
+                self.broken[sentence] = None
+                self.say(f"warning: {sentence.rstrip('.')} (replaced by the next one; {len(self.broken)} so far)")
+
     def length(self) -> int:
         """Bytes of stats.jsonl so far, kept in checkpoints."""
         return self.stats_path.stat().st_size if self.stats_path.exists() else 0
 
     def cut(self, length: int) -> None:
         """Cut stats.jsonl back to what a checkpoint knows of."""
-        if self.main and self.stats_path.exists():
+        if self.main and self.length() > length:
             with self.stats_path.open("r+b") as file:
-                file.truncate(min(length, self.length()))
+                file.truncate(length)
 
     def status(self, nimg: int, growth: Growth, figures: Mapping[str, float], extra: Mapping[str, float]) -> None:
         """Append a line to stats.jsonl, print the status line and feed the trackers.
@@ -92,11 +100,16 @@ class RunLog:
             for name, value in figures.items()
             if name.startswith(("loss/", "cycle/"))
         )
+        skipped = "".join(
+            f"skipped by {name.removeprefix('skipped/')} {value:.0f}  "
+            for name, value in extra.items()
+            if name.startswith("skipped/") and value
+        )
         left = self._time_left(nimg, growth, extra["images_per_s"])
         self.say(
             f"kimg {nimg / 1000:8.1f}/{self.schedule.total / 1000:.1f}  stage {growth.stage} "
-            f"({growth.resolution} px) alpha {growth.alpha:.2f}  {losses}  "
-            f"{extra['images_per_s']:.1f} img/s  about {left} left"
+            f"({growth.resolution} px) alpha {growth.alpha:.2f}  {losses}  {skipped}"
+            f"{extra['images_per_s']:.4g} img/s  about {left} left"
         )
         self.accelerator.log(record, step=nimg)
 

@@ -1,25 +1,26 @@
 """The one training loop. It knows Accelerate, optimizers, files and the clock, but not which task it trains."""
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from progcycle.data import Batch, as_reals, build_loader, collate, resolve_sets, resolve_test_sets
+from progcycle.data import Batch, as_reals, build_loader
 from progcycle.engine import checkpoint, state
-from progcycle.engine.build import build, check_batches, parts
+from progcycle.engine.build import build, parts
 from progcycle.engine.ema import EmaNetworks
-from progcycle.engine.log import RunLog, flat_config
+from progcycle.engine.log import RunLog
 from progcycle.engine.meter import Meter
-from progcycle.engine.parallel import average_gradients, broadcast_weights, check_processes
+from progcycle.engine.parallel import average_gradients, broadcast_weights, speaking
 from progcycle.engine.plots import plot_curves, plot_plan
-from progcycle.engine.precision import Precision
+from progcycle.engine.samples import sample_rows
+from progcycle.engine.setup import loader_workers, prepare_data, set_up, start_trackers
 from progcycle.errors import UserError
 from progcycle.recipe import Adam, Recipe
 from progcycle.schedule import Growth
@@ -43,17 +44,12 @@ class Trainer:
         self.recipe, self.run_dir, self.save_snapshot = recipe, run_dir, save_snapshot
         built = build(recipe)
         self.schedule, self.task = built.schedule, built.task
-        self.accelerator = make_accelerator(recipe, run_dir)
-        check_batches(recipe, self.schedule, self.accelerator.num_processes)
-        device = self.accelerator.device
-        self.precision = Precision(recipe.training.precision, device)
-        self.sets = open_sets(recipe, run_dir)
-        self.tests = resolve_test_sets(
-            recipe.data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=cache_dir(recipe, run_dir)
-        )
+        self.ground = set_up(recipe, run_dir, self.schedule)
+        self.accelerator, self.precision = self.ground.accelerator, self.ground.precision
         state.claim(run_dir, recipe, self.accelerator)
+        device = self.accelerator.device
         for network in self.task.networks.values():
-            network.to(device, memory_format=torch.channels_last)
+            network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         broadcast_weights(self.accelerator, self.task.networks.values())
         self.ema = EmaNetworks({name: self.task.networks[name] for name in self.task.ema_of}, recipe.training.ema)
         self.scalers = {player: self.precision.scaler() for player in self.task.players}
@@ -63,15 +59,14 @@ class Trainer:
         self.nimg = self.step = 0
         self.stage, self.fading = self.schedule.at(0).stage, False
         self.last_good: Path | None = None
-        self.broken: dict[str, None] = {}
+        self.broken: list[str] = []  # sentences about pictures, not said yet
 
-    def _optimizer(self, player: str) -> torch.optim.Optimizer:
+    def _optimizer(self, player: str) -> Any:
         options: Adam = getattr(self.recipe.optimizer, player)
         adam = torch.optim.Adam(
             self._parameters(player), lr=options.lr, betas=options.betas, eps=options.eps, fused=True
         )
-        prepared: torch.optim.Optimizer = self.accelerator.prepare(adam)
-        return prepared
+        return self.accelerator.prepare(adam)
 
     def _parameters(self, player: str) -> list[nn.Parameter]:
         return [p for name in self.task.players[player] for p in self.task.networks[name].parameters()]
@@ -79,7 +74,7 @@ class Trainer:
     # --- one step ------------------------------------------------------------------------------------------------
 
     def train_step(self, batches: Mapping[str, Batch], growth: Growth) -> None:
-        """One round of updates on one batch, and the average of the generators."""
+        """One round of updates on one batch, and the average of the generators. Nothing in it waits for the device."""
         self._enter(growth)
         device = self.accelerator.device
         reals = {
@@ -100,6 +95,7 @@ class Trainer:
         """Tell the task of a new stage, and clear Adam's moments where the recipe says so."""
         new_stage, edge = growth.stage != self.stage, (growth.stage, growth.fading) != (self.stage, self.fading)
         if new_stage:
+            self._stop_if_trouble()  # while the stage to blame is known
             self.task.on_new_stage(growth)
             self.log.say(f"stage {growth.stage}: {growth.resolution} px opens at {growth.nimg / 1000:g} kimg")
         reset = self.recipe.optimizer.reset
@@ -118,26 +114,26 @@ class Trainer:
         """
         for name, network in self.task.networks.items():
             network.requires_grad_(name in self.task.players[player])
-        self.optimizers[player].zero_grad()
+        self.optimizers[player].zero_grad(set_to_none=True)
         count = parts(self.recipe, growth.resolution, len(next(iter(reals.values()))))
         chunks = {domain: batch.chunk(count) for domain, batch in reals.items()}
         for i in range(count):
             with self.precision.autocast():
                 loss, stats = self.task.loss(player, {d: chunk[i] for d, chunk in chunks.items()}, growth, self.step)
-            self.scalers[player].scale(loss / count).backward()  # type: ignore[no-untyped-call]
+            self.scalers[player].backward(loss / count)
             self.meter.add({f"loss/{player}": loss, **stats}, self.step)
         average_gradients(self.accelerator, self._parameters(player))
 
     def _apply(self, player: str, growth: Growth) -> None:
-        optimizer, scaler = self.optimizers[player], self.scalers[player]
-        for group in optimizer.param_groups:
+        # Not through Accelerate's wrapper: its step would make the scaler wait for the device.
+        adam, scaler = self.optimizers[player].optimizer, self.scalers[player]
+        for group in adam.param_groups:
             group["lr"] = getattr(self.recipe.optimizer, player).lr * growth.lr_scale
-        scaler.unscale_(optimizer)
+        scaler.unscale(adam)
         norms = {f"gradient/{name}": _norm(self.task.networks[name]) for name in self.task.players[player]}
         # With fp16 an overflow is no trouble: the scaler skips the step and halves its scale.
-        self.meter.add(norms, self.step, check=not scaler.is_enabled())
-        scaler.step(optimizer)
-        scaler.update()
+        self.meter.add(norms, self.step, check=not scaler.enabled)
+        scaler.step(adam, norms.values())
 
     # --- the run -------------------------------------------------------------------------------------------------
 
@@ -148,31 +144,39 @@ class Trainer:
             UserError: a figure was not finite, or too many pictures are broken.
         """
         state.resume(self)
-        self._prepare_data()
+        if self.nimg >= self.schedule.total:
+            self.log.say(f"this run is finished, at {self.nimg / 1000:g} kimg; there is nothing to do")
+            self.accelerator.end_training()
+            return
+        start_trackers(self.recipe, self.accelerator)
+        prepare_data(self.ground, self.schedule)
         if self.accelerator.is_main_process:
             plot_plan(self.schedule, self.run_dir / "plan.png")
+        processes, device = self.accelerator.num_processes, self.accelerator.device
         loader = build_loader(
-            self.sets,
+            self.ground.sets,
             self.schedule,
             rank=self.accelerator.process_index,
-            processes=self.accelerator.num_processes,
+            processes=processes,
             start_nimg=self.nimg,
-            workers=self._workers(),
-            pin_memory=self.accelerator.device.type == "cuda",
+            workers=loader_workers(self.recipe, self.accelerator),
+            pin_memory=device.type == "cuda",
         )
+        loader = speaking(self.accelerator, loader)
+        self.log.say(f"training on {device.type}, processes: {processes}, precision: {self.precision.name}")
         self.log.start(self.nimg)
-        if self.nimg == 0:
-            self._samples(self.schedule.at(0))
-        clock = time.perf_counter()
-        shown = self.nimg
         try:
-            for nimg, growth, batches in loader:
-                self._name_broken(batches)
+            if self.nimg == 0:
+                self._samples(self.schedule.at(0))
+            clock, shown = time.perf_counter(), self.nimg
+            with torch.random.fork_rng(devices=[]):  # a DataLoader takes a seed from torch's stream when it starts
+                first = next(loader)
+            for nimg, growth, batches in chain([first], loader):
+                self.broken += [f"domain {d}: {sentence}" for d, batch in batches.items() for sentence in batch.broken]
                 self.train_step(batches, growth)
                 self.log.progress(growth.batch_size)
                 if self._due(nimg, self.recipe.training.status_kimg):
-                    seconds = time.perf_counter() - clock
-                    self._status(growth, seconds, (self.nimg - shown) / seconds)
+                    self._status(growth, self.nimg - shown, time.perf_counter() - clock)
                     clock, shown = time.perf_counter(), self.nimg
                 before = time.perf_counter()
                 self._save(nimg, growth)
@@ -187,11 +191,13 @@ class Trainer:
         every = max(round(1000 * every_kimg), 1)
         return before // every != self.nimg // every or self.nimg >= self.schedule.total
 
-    def _status(self, growth: Growth, seconds: float, rate: float) -> None:
+    def _status(self, growth: Growth, pictures: int, seconds: float) -> None:
         self._stop_if_trouble()
-        extra: dict[str, float] = {"step": self.step, "seconds": round(seconds, 3), "images_per_s": round(rate, 2)}
-        if self.precision.name == "fp16":
-            extra |= {f"scale/{player}": scaler.get_scale() for player, scaler in self.scalers.items()}
+        self.log.name_broken(gather_object(self.broken))
+        self.broken = []
+        extra = {"step": self.step, "seconds": round(seconds, 3), "images_per_s": float(f"{pictures / seconds:.4g}")}
+        for player, scaler in self.scalers.items():
+            extra |= {f"{name}/{player}": value for name, value in scaler.figures().items()}
         self.log.status(self.nimg, growth, self.meter.means(self.accelerator), extra)
 
     def _save(self, before: int, growth: Growth) -> None:
@@ -199,12 +205,12 @@ class Trainer:
         samples, snapshot, full = (
             self._due(before, every) for every in (options.sample_kimg, options.snapshot_kimg, options.checkpoint_kimg)
         )
+        if samples or snapshot or full:
+            self._stop_if_trouble()
         if samples:
             self._samples(growth)
             if self.accelerator.is_main_process and self.log.stats_path.exists():
                 plot_curves(self.log.stats_path, self.run_dir / "curves.png")
-        if snapshot or full:
-            self._stop_if_trouble()
         if snapshot and self.accelerator.is_main_process:
             self.save_snapshot(
                 self.run_dir / "snapshots" / checkpoint.folder_name(self.nimg),
@@ -229,82 +235,15 @@ class Trainer:
                 "Lower the learning rate, or use precision bf16 or no."
             )
 
-    @torch.no_grad()
     def _samples(self, growth: Growth) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        device, count = self.accelerator.device, self.recipe.training.sample_count
-
-        def pictures(domain: str) -> Tensor:
-            chosen = self.tests.get(domain, self.sets[domain])
-            # Spread over the set: neighbours in name order are often alike.
-            indices = [i * len(chosen) // count for i in range(min(count, len(chosen)))]
-            images = collate([chosen.plain(i, growth.resolution) for i in indices]).images
-            return as_reals(images.to(device), growth)
-
-        panel = {name: tensor.to(device) for name, tensor in self.task.panel(count, pictures).items()}
-        with self.precision.autocast():
-            self.log.samples(self.nimg, self.task.sample(self.ema.networks, panel, growth))
-
-    def _prepare_data(self) -> None:
-        resolutions = sorted({phase.resolution for phase in self.schedule.phases})
-        with self.accelerator.main_process_first():
-            for pictures in self.sets.values():
-                pictures.prepare(resolutions, progress=self.accelerator.is_main_process)
-
-    def _workers(self) -> int:
-        if self.recipe.data.workers is not None:
-            return self.recipe.data.workers
-        if self.accelerator.device.type == "cpu":
-            return 0
-        return min(8, max(1, (os.cpu_count() or 1) // self.accelerator.num_processes - 1))
-
-    def _name_broken(self, batches: Mapping[str, Batch]) -> None:
-        for batch in batches.values():
-            for sentence in batch.broken:
-                if sentence not in self.broken:
-                    self.broken[sentence] = None
-                    self.log.say(f"warning: broken picture replaced: {sentence} ({len(self.broken)} so far)")
+        if self.accelerator.is_main_process:
+            sets, count = {**self.ground.sets, **self.ground.tests}, self.recipe.training.sample_count
+            with self.precision.autocast():
+                rows = sample_rows(self.task, self.ema.networks, sets, count, growth, self.accelerator.device)
+            self.log.samples(self.nimg, rows)
 
 
 def _norm(network: nn.Module) -> Tensor:
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-
-
-def make_accelerator(recipe: Recipe, run_dir: Path) -> Accelerator:
-    """The Accelerator of a run, trackers started.
-
-    Raises:
-        UserError: a tracker that is unknown or not installed, or a launch whose processes do not know each other.
-    """
-    trackers: list[Any] = list(recipe.training.trackers)
-    try:
-        accelerator = Accelerator(mixed_precision="no", log_with=trackers or None, project_dir=run_dir)
-    except (ValueError, ImportError) as error:
-        raise UserError(f"training.trackers: {' '.join(str(error).split())}") from None
-    check_processes(accelerator)
-    if trackers:
-        known = {tracker.value if hasattr(tracker, "value") else str(tracker) for tracker in accelerator.log_with}
-        if missing := sorted(set(trackers) - known):
-            raise UserError(
-                f"training.trackers: {', '.join(missing)} is not installed; pip install it or leave it out."
-            )
-        accelerator.init_trackers("progcycle", config=flat_config(recipe.model_dump(mode="json")))
-    return accelerator
-
-
-def cache_dir(recipe: Recipe, run_dir: Path) -> Path:
-    """Folder of the arrays of small pictures, shared by the runs beside each other."""
-    return Path(recipe.data.cache_dir) if recipe.data.cache_dir else run_dir.parent / ".cache"
-
-
-def open_sets(recipe: Recipe, run_dir: Path) -> dict[str, Any]:
-    """The training pictures of a recipe by domain.
-
-    Raises:
-        UserError: pictures are missing; the sentence names the folder and the README that says how to get them.
-    """
-    return resolve_sets(
-        recipe.data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=cache_dir(recipe, run_dir)
-    )
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm

@@ -7,6 +7,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 Key = tuple[str, ...]
+NEVER = torch.iinfo(torch.int64).max
+UPDATES = 1_000_000  # more than the updates of one step, all parts of a batch counted
 
 
 class Meter:
@@ -18,13 +20,15 @@ class Meter:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        # One entry for each set of figures that comes together, so that an update costs a few small kernels only.
         self.sums: dict[Key, Tensor] = {}
-        self.counts: dict[Key, int] = {}
+        self.counts: dict[Key, Tensor] = {}
         self.first_bad: dict[Key, Tensor] = {}
+        self._moment = 0
 
     @torch.no_grad()
     def add(self, figures: Mapping[str, Tensor], step: int, check: bool = True) -> None:
-        """Add the figures of one update.
+        """Add the figures of one update; those that are not finite are left out of the means.
 
         Args:
             figures: scalars by name.
@@ -33,53 +37,53 @@ class Meter:
         """
         key = tuple(figures)
         values = torch.stack([value.detach().float() for value in figures.values()])
+        finite = values.isfinite()
         if key not in self.sums:
-            self.sums[key], self.counts[key] = torch.zeros_like(values), 0
-        self.sums[key] += values
-        self.counts[key] += 1
+            self.sums[key], self.counts[key] = torch.zeros_like(values), torch.zeros_like(values)
+        self.sums[key] += torch.where(finite, values, 0)
+        self.counts[key] += finite
         if check:
-            bad = self.first_bad.get(key)
-            if bad is None:
-                bad = self.first_bad[key] = torch.full(values.shape, -1, dtype=torch.int64, device=values.device)
-            bad.copy_(torch.where((bad < 0) & ~values.isfinite(), step, bad))
+            self._moment = max(self._moment + 1, step * UPDATES)
+            if key not in self.first_bad:
+                self.first_bad[key] = torch.full(values.shape, NEVER, dtype=torch.int64, device=values.device)
+            bad = self.first_bad[key]
+            bad.copy_(torch.where((bad == NEVER) & ~finite, self._moment, bad))
 
     def trouble(self, accelerator: Accelerator) -> tuple[int, list[str]] | None:
-        """The first step with a figure that is not finite, and the names of those figures; None if all is well.
+        """Step and names of the first figures that were not finite, all of one update; None if all is well.
 
         Every process must call this at the same moment.
         """
-        worst: tuple[int, list[str]] | None = None
+        first, names = NEVER, list[str]()
         for key in sorted(self.first_bad):
-            steps = self.first_bad[key]
-            if accelerator.num_processes > 1:
-                steps = accelerator.gather(steps[None]).max(dim=0).values
-            for name, step in zip(key, steps.tolist(), strict=True):
-                if step >= 0 and (worst is None or step < worst[0]):
-                    worst = (step, [])
-                if worst is not None and step == worst[0]:
-                    worst[1].append(name)
-        return worst
+            moments = accelerator.gather(self.first_bad[key][None]).min(dim=0).values
+            for name, moment in zip(key, moments.tolist(), strict=True):
+                if moment < first:
+                    first, names = moment, []
+                if moment == first < NEVER:
+                    names.append(name)
+        return (first // UPDATES, names) if names else None
 
     def means(self, accelerator: Accelerator) -> dict[str, float]:
         """Means over the steps and processes since the last call, which every process must make at the same moment."""
-        result: dict[str, float] = {}
+        totals: dict[str, list[float]] = {}
         for key in sorted(self.sums):
-            mean = accelerator.reduce(self.sums[key] / self.counts[key], "mean")
-            result.update(zip(key, mean.tolist(), strict=True))
+            both = accelerator.reduce(torch.stack([self.sums[key], self.counts[key]]), "sum").tolist()
+            for name, total, count in zip(key, *both, strict=True):
+                # A figure may come in several sets: a lazy penalty changes its neighbours' set, not their mean.
+                old = totals.setdefault(name, [0.0, 0.0])
+                totals[name] = [old[0] + total, old[1] + count]
         self.sums, self.counts = {}, {}
-        return dict(sorted(result.items()))
+        return {name: total / count for name, (total, count) in sorted(totals.items()) if count}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Sums and counts, as tensors."""
-        state = {"sum|" + "|".join(key): value for key, value in self.sums.items()}
-        return state | {"count|" + "|".join(key): torch.tensor(n) for key, n in self.counts.items()}
+        kinds = {"sum": self.sums, "count": self.counts}
+        return {f"{kind}|{'|'.join(key)}": value for kind, values in kinds.items() for key, value in values.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what :meth:`state_dict` gave."""
         self.sums, self.counts, self.first_bad = {}, {}, {}
         for name, value in state.items():
             kind, *key = name.split("|")
-            if kind == "sum":
-                self.sums[tuple(key)] = value.to(self.device)
-            else:
-                self.counts[tuple(key)] = int(value)
+            (self.sums if kind == "sum" else self.counts)[tuple(key)] = value.to(self.device, copy=True)

@@ -5,7 +5,9 @@ grown yet, several passes.
 """
 
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Generator, Iterable
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -14,12 +16,16 @@ from torch import nn
 
 from progcycle.errors import UserError
 
+T = TypeVar("T")
+SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM")
+
 
 def check_processes(accelerator: Accelerator) -> None:
-    """Refuse a launch in which the processes do not know each other.
+    """Refuse a launch in which the processes do not know each other, or share out the weights.
 
     Raises:
-        UserError: the launcher started several processes, but Accelerate runs them one by one.
+        UserError: the launcher started several processes, but Accelerate runs them one by one; or it was configured
+            for DeepSpeed, FSDP and the like.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world != accelerator.num_processes:
@@ -27,6 +33,9 @@ def check_processes(accelerator: Accelerator) -> None:
             f"The launcher started {world} processes, but each of them trains by itself; "
             "to use several CPU processes set ACCELERATE_USE_CPU=true and launch with torchrun."
         )
+    kind = str(accelerator.distributed_type).removeprefix("DistributedType.")
+    if kind in SHARDED:
+        raise UserError(f"Accelerate is configured for {kind}, which does not suit GANs; configure plain multi-GPU.")
 
 
 @torch.no_grad()
@@ -47,3 +56,13 @@ def average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Paramete
     flat = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
     for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view(gradient.shape))
+
+
+def speaking(accelerator: Accelerator, items: Generator[T, None, None]) -> Generator[T, None, None]:
+    """``items``; an error that they raise in another process than the first, which alone speaks, is told at once."""
+    try:
+        yield from items
+    except UserError as error:
+        if not accelerator.is_main_process:
+            print(f"error in process {accelerator.process_index}: {error}", file=sys.stderr, flush=True)
+        raise

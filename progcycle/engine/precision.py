@@ -4,9 +4,12 @@ Accelerate would share one gradient scaler between all optimizers, so that an ov
 the other. The engine therefore opens autocast itself and owns one scaler per player.
 """
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from progcycle.errors import UserError
 
@@ -16,8 +19,8 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def has_bf16(device: torch.device) -> bool:
     """Whether the device computes bfloat16 in hardware; emulation, which is slower than float32, does not count."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):  # older torch cannot tell
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
     return False
@@ -26,6 +29,53 @@ def has_bf16(device: torch.device) -> bool:
 def has_fp16(device: torch.device) -> bool:
     """Whether mixed float16 training makes sense on the device."""
     return device.type == "cuda"
+
+
+class Scaler:
+    """Loss scaling of one player in fp16, and how many steps it skipped; in other precisions it changes nothing.
+
+    Args:
+        device: where the run computes.
+        enabled: whether the precision is fp16.
+    """
+
+    def __init__(self, device: torch.device, enabled: bool) -> None:
+        self.enabled = enabled
+        self.scaler = torch.amp.GradScaler(device.type, enabled=enabled)
+        self.skipped = torch.zeros((), dtype=torch.int64, device=device)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of the scaled loss to those that are there."""
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def unscale(self, optimizer: torch.optim.Optimizer) -> None:
+        """Bring the gradients back to their true size."""
+        self.scaler.unscale_(optimizer)
+
+    def step(self, optimizer: torch.optim.Optimizer, norms: Iterable[Tensor]) -> None:
+        """Update the weights, unless a gradient is not finite in fp16: then only the scale is halved.
+
+        Args:
+            optimizer: a fused Adam, which skips on the device itself, so that nothing waits for it.
+            norms: norms of all its gradients, on the device.
+        """
+        if self.enabled:
+            self.skipped += ~torch.stack(list(norms)).isfinite().all()
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+    def figures(self) -> dict[str, float]:
+        """Scale and skipped steps so far; empty unless the precision is fp16."""
+        return {"scale": self.scaler.get_scale(), "skipped": int(self.skipped)} if self.enabled else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a later step depends on, and the count."""
+        return {"scaler": self.scaler.state_dict(), "skipped": int(self.skipped)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.scaler.load_state_dict(state["scaler"])
+        self.skipped.fill_(state["skipped"])
 
 
 class Precision:
@@ -53,6 +103,6 @@ class Precision:
         )
         return context
 
-    def scaler(self) -> torch.amp.GradScaler:
-        """A gradient scaler for one player; it does nothing unless the precision is fp16."""
-        return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
+    def scaler(self) -> Scaler:
+        """The scaler of one player."""
+        return Scaler(self.device, enabled=self.name == "fp16")

@@ -19,25 +19,35 @@ if TYPE_CHECKING:
     from progcycle.engine.loop import Trainer
 
 
-def claim(run_dir: Path, recipe: Recipe, accelerator: Accelerator) -> None:
-    """Write the resolved recipe into the run folder, or check that it is the one that is there.
+def check_folder(run_dir: Path, recipe: Recipe) -> None:
+    """Check that a run folder is new, or holds a run of this very recipe.
 
     Raises:
-        UserError: the folder belongs to another recipe, or cannot be written.
+        UserError: the folder belongs to another recipe.
     """
     path = run_dir / "recipe.yaml"
-    if path.exists():
-        try:
-            old = load_recipe(path)
-        except RecipeError as error:
-            raise UserError(
-                f"{run_dir} holds a run whose recipe cannot be read ({error}); use another --run-dir."
-            ) from None
-        if changes := difference(old, recipe):
-            raise UserError(
-                f"{run_dir} holds a run of another recipe; use another --run-dir, or undo: " + "; ".join(changes) + "."
-            )
-    elif accelerator.is_main_process:
+    if not path.exists():
+        return
+    try:
+        old = load_recipe(path)
+    except RecipeError as error:
+        raise UserError(
+            f"{run_dir} holds a run whose recipe cannot be read ({error}); use another --run-dir."
+        ) from None
+    if changes := difference(old, recipe):
+        raise UserError(
+            f"{run_dir} holds a run of another recipe; use another --run-dir, or undo: " + "; ".join(changes) + "."
+        )
+
+
+def claim(run_dir: Path, recipe: Recipe, accelerator: Accelerator) -> None:
+    """Write the resolved recipe into a new run folder.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    path = run_dir / "recipe.yaml"
+    if accelerator.is_main_process and not path.exists():
         try:
             with atomic_file(path) as temporary:
                 temporary.write_text(dump(recipe), encoding="utf-8")
@@ -50,12 +60,9 @@ def save(trainer: "Trainer") -> Path:
     """Write a checkpoint of the run; every process must call this."""
     networks = {f"{name}.{key}": value for name, net in trainer.task.networks.items() for key, value in _weights(net)}
     ema = {f"{name}.{key}": value for name, net in trainer.ema.networks.items() for key, value in _weights(net)}
-    rng: dict[str, Any] = {"python": random.getstate(), "numpy": _numpy_state()}
     own = {f"task.{key}": value for key, value in trainer.task.state_dict().items()}
     own |= {f"meter.{key}": value for key, value in trainer.meter.state_dict().items()}
-    own |= {"rng.torch": torch.get_rng_state()}
-    if trainer.accelerator.device.type == "cuda":
-        own |= {"rng.cuda": torch.cuda.get_rng_state(trainer.accelerator.device)}
+    own |= {f"rng.{key}": value for key, value in _random_state(trainer.accelerator.device).items()}
     path = checkpoint.write(
         trainer.accelerator,
         trainer.run_dir / "checkpoints",
@@ -68,7 +75,6 @@ def save(trainer: "Trainer") -> Path:
             "fading": trainer.fading,
             "stats_bytes": trainer.log.length(),
             "scalers": {player: scaler.state_dict() for player, scaler in trainer.scalers.items()},
-            "rng": rng,
         },
     )
     if trainer.accelerator.is_main_process:
@@ -119,21 +125,32 @@ def _load(trainer: "Trainer", path: Path, state: dict[str, Any]) -> None:
         {k.removeprefix("task."): v.to(device) for k, v in own.items() if k.startswith("task.")}
     )
     trainer.meter.load_state_dict({k.removeprefix("meter."): v for k, v in own.items() if k.startswith("meter.")})
-    torch.set_rng_state(own["rng.torch"])
-    if "rng.cuda" in own and device.type == "cuda":
-        torch.cuda.set_rng_state(own["rng.cuda"], device)
-    version, internal, gauss = state["rng"]["python"]
+    _set_random_state({k.removeprefix("rng."): v for k, v in own.items() if k.startswith("rng.")}, device)
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    """States of this process's random streams. Training draws from none of them; what is added to it may."""
+    numpy_state: Any = np.random.get_state(legacy=False)
+    texts = {
+        "python": json.dumps(random.getstate()),
+        "numpy": json.dumps(numpy_state, default=lambda array: array.tolist()),
+    }
+    state = {name: torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8) for name, text in texts.items()}
+    state["torch"] = torch.get_rng_state()
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    version, internal, gauss = json.loads(state["python"].numpy().tobytes())
     random.setstate((version, tuple(internal), gauss))
-    np.random.set_state({**state["rng"]["numpy"], "state": _numpy_inner(state["rng"]["numpy"]["state"])})
-
-
-def _numpy_state() -> dict[str, Any]:
-    legacy: Any = np.random.get_state(legacy=False)
-    return json.loads(json.dumps(legacy, default=lambda array: array.tolist()))  # type: ignore[no-any-return]
-
-
-def _numpy_inner(state: dict[str, Any]) -> dict[str, Any]:
-    return {"key": np.asarray(state["key"], dtype=np.uint32), "pos": state["pos"]}
+    numpy_state = json.loads(state["numpy"].numpy().tobytes())
+    numpy_state["state"]["key"] = np.asarray(numpy_state["state"]["key"], dtype=np.uint32)
+    np.random.set_state(numpy_state)
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def _weights(network: torch.nn.Module) -> list[tuple[str, Tensor]]:

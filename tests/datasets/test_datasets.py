@@ -26,17 +26,34 @@ VARIANTS = [
     ["1f575", "1f575-fe0f", "1f575-fe0f-200d-2640-fe0f", "1f575-fe0f-200d-2642-fe0f"],
     ["1f46e", "1f46e-200d-2640-fe0f", "1f46e-200d-2642-fe0f"],  # police officers
     ["1f9dc", "1f9dc-200d-2640-fe0f", "1f9dc-200d-2642-fe0f"],  # merpeople
-    ["1f6b6", "1f6b6-200d-2640-fe0f", "1f6b6-200d-27a1-fe0f",
-     "1f6b6-200d-2640-fe0f-200d-27a1-fe0f", "1f6b6-200d-2642-fe0f-200d-27a1-fe0f"],  # walking
+    [
+        "1f6b6",
+        "1f6b6-200d-2640-fe0f",
+        "1f6b6-200d-27a1-fe0f",
+        "1f6b6-200d-2640-fe0f-200d-27a1-fe0f",
+        "1f6b6-200d-2642-fe0f-200d-27a1-fe0f",
+    ],  # walking
     ["1f9d1-200d-1f9bd", "1f468-200d-1f9bd-200d-27a1-fe0f", "1f469-200d-1f9bd"],  # wheelchairs
-    ["1f468", "1f469", "1f9d1", "1f468-200d-1f9b0", "1f469-200d-1f9b3", "1f9d1-200d-1f9b2",
-     "1f471", "1f471-200d-2640-fe0f"],  # adults and their hair
+    [
+        "1f468",
+        "1f469",
+        "1f9d1",
+        "1f468-200d-1f9b0",
+        "1f469-200d-1f9b3",
+        "1f9d1-200d-1f9b2",
+        "1f471",
+        "1f471-200d-2640-fe0f",
+    ],  # adults and their hair
     ["1f466", "1f467", "1f9d2"],  # children
     ["1f474", "1f475", "1f9d3"],  # older people
-    ["1f46a", "1f468-200d-1f469-200d-1f466", "1f469-200d-1f467", "1f9d1-200d-1f9d2",
-     "1f468-200d-1f468-200d-1f467-200d-1f467"],  # families
-    ["1f48f", "1f469-200d-2764-fe0f-200d-1f48b-200d-1f468",
-     "1f468-200d-2764-fe0f-200d-1f48b-200d-1f468"],  # kisses
+    [
+        "1f46a",
+        "1f468-200d-1f469-200d-1f466",
+        "1f469-200d-1f467",
+        "1f9d1-200d-1f9d2",
+        "1f468-200d-1f468-200d-1f467-200d-1f467",
+    ],  # families
+    ["1f48f", "1f469-200d-2764-fe0f-200d-1f48b-200d-1f468", "1f468-200d-2764-fe0f-200d-1f48b-200d-1f468"],  # kisses
     ["1f491", "1f469-200d-2764-fe0f-200d-1f469", "1f468-200d-2764-fe0f-200d-1f468"],  # couples
     ["1f46b", "1f46c", "1f46d", "1f9d1-200d-1f91d-200d-1f9d1"],  # holding hands
     ["1f934", "1f478", "1fac5"],  # prince, princess, person with crown
@@ -108,9 +125,11 @@ def test_size_and_no_package() -> None:
 
 # ---------------------------------------------------------------- the scripts
 
+
 def script(path: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-B", DATASETS / path, *map(str, arguments)],
-                          capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-B", DATASETS / path, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -175,7 +194,6 @@ def test_prepare_refuses_bad_input(tmp_path: Path) -> None:
     assert_refused(script(*emoji, tmp_path), "holds no unpacked npm package")
     package = tmp_path / "emoji-datasource-google"
     package.mkdir()
-    (package / "package.json").write_text(
-        '{"name": "emoji-datasource-google", "version": "15.0.0"}', encoding="utf-8")
+    (package / "package.json").write_text('{"name": "emoji-datasource-google", "version": "15.0.0"}', encoding="utf-8")
     assert_refused(script(*emoji, tmp_path), "15.0.0", "16.0.0 is needed")
     assert not list(out.iterdir())

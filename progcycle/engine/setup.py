@@ -1,0 +1,99 @@
+"""What a run stands on, found and checked before anything is written: processes, precision, trackers, pictures."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType
+
+from progcycle.data import PictureSet, resolve_sets, resolve_test_sets
+from progcycle.engine.build import check_batches
+from progcycle.engine.log import flat_config
+from progcycle.engine.parallel import check_processes
+from progcycle.engine.precision import Precision
+from progcycle.engine.state import check_folder
+from progcycle.errors import UserError
+from progcycle.recipe import Recipe
+from progcycle.schedule import GrowthSchedule
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a run stands on.
+
+    Attributes:
+        accelerator: the processes; trackers are not started yet.
+        precision: the number format.
+        sets: training pictures by domain.
+        tests: held-out pictures by domain, where there are some.
+    """
+
+    accelerator: Accelerator
+    precision: Precision
+    sets: dict[str, PictureSet]
+    tests: dict[str, PictureSet]
+
+
+def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule) -> Ground:
+    """Check all that can be checked before the first step; nothing is written.
+
+    Raises:
+        UserError: the launch, the trackers, the batch sizes, the precision, the pictures or the run folder do not fit.
+    """
+    _check_trackers(recipe)
+    accelerator = Accelerator(
+        mixed_precision="no", log_with=list(recipe.training.trackers) or None, project_dir=run_dir
+    )
+    check_processes(accelerator)
+    check_batches(recipe, schedule, accelerator.num_processes)
+    precision = Precision(recipe.training.precision, accelerator.device)
+    check_folder(run_dir, recipe)
+    sets, tests = (
+        resolve(recipe.data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=run_dir.parent / ".cache")
+        for resolve in (resolve_sets, resolve_test_sets)
+    )
+    return Ground(accelerator, precision, sets, tests)
+
+
+def _check_trackers(recipe: Recipe) -> None:
+    known = sorted(str(tracker.value) for tracker in LoggerType if tracker != LoggerType.ALL)
+    installed = {str(tracker) for tracker in get_available_trackers()}
+    for name in recipe.training.trackers:
+        if name not in known:
+            raise UserError(f"training.trackers: there is no {name!r}; choose from {', '.join(known)}.")
+        if name not in installed:
+            raise UserError(f"training.trackers: {name} is not installed; pip install it, or leave it out.")
+
+
+def start_trackers(recipe: Recipe, accelerator: Accelerator) -> None:
+    """Open the recipe's trackers.
+
+    Raises:
+        UserError: one of them does not start.
+    """
+    if not recipe.training.trackers:
+        return
+    try:
+        accelerator.init_trackers("progcycle", config=flat_config(recipe.model_dump(mode="json")))
+    except Exception as error:  # each tracker has its own kinds: no account, no network, ...
+        raise UserError(f"training.trackers: {' '.join(str(error).split()) or type(error).__name__}") from None
+
+
+def prepare_data(ground: Ground, schedule: GrowthSchedule) -> None:
+    """Build the caches that are missing, in the first process, while the others wait and then find them."""
+    resolutions = sorted({phase.resolution for phase in schedule.phases})
+    with ground.accelerator.main_process_first():
+        for pictures in ground.sets.values():
+            pictures.prepare(resolutions, progress=ground.accelerator.is_main_process)
+
+
+def loader_workers(recipe: Recipe, accelerator: Accelerator) -> int:
+    """Loader processes of this process."""
+    if recipe.data.workers is not None:
+        return recipe.data.workers
+    if accelerator.device.type == "cpu":
+        return 0
+    share: int = (os.cpu_count() or 1) // accelerator.num_processes
+    return min(8, max(1, share - 1))

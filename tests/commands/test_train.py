@@ -1,0 +1,238 @@
+"""``progcycle train``: from a recipe file to a run folder, and every mistake as one sentence."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tiny_runs import checkpoint_content, stats, tiny_content, write_domains
+
+import progcycle
+from progcycle.commands.train import main
+from progcycle.recipe import load_recipe
+
+ROOT = Path(progcycle.__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_domains(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Commands run in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")
+    return tmp_path
+
+
+@pytest.fixture
+def write(pictures: Path, tmp_path: Path) -> Callable[..., str]:
+    """``write(task, changes)`` writes tiny.yaml and returns its name."""
+
+    def recipe(task: str = "pggan", changes: dict[Any, Any] | None = None, text: str | None = None) -> str:
+        content = tiny_content(task, pictures, changes)
+        (tmp_path / "tiny.yaml").write_text(text or yaml.safe_dump(content))
+        return "tiny.yaml"
+
+    return recipe
+
+
+def environment(**change: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **change}
+
+
+def python(*arguments: str, **change: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(**change), timeout=300)
+
+
+# --- ten ways to be wrong -----------------------------------------------------------------------------------------
+
+BROKEN: dict[str, tuple[dict[Any, Any], str]] = {
+    "unknown key": ({"schedule": {"stabel_kimg": 1}}, "schedule.stabel_kimg: unknown key, did you mean stable_kimg"),
+    "wrong type": ({"seed": "many"}, "seed: input should be a valid integer"),
+    "negative value": ({"schedule": {"fade_kimg": {8: -1, 16: 1}}}, "schedule.fade_kimg.8: "),
+    "not a power of two": ({"resolution": 24}, "resolution: must be a power of two, got 24"),
+    "impossible schedule": ({"schedule": {"total_kimg": 0.05}}, "schedule.total_kimg: training ends at 0.05 kimg"),
+    "start above the end": ({"schedule": {"start_resolution": 32}}, "schedule.start_resolution: 32 must be a power"),
+    "missing data": ({"data": {"path": "not/here"}}, "There is no folder or zip file"),
+    "unknown loss": ({"objective": {"loss": "wgann"}}, "objective.loss: there is no 'wgann'; choose one of "),
+    "wgan without penalty": ({"objective": {"gradient_penalty": None}}, "objective: wgan needs its gradient penalty"),
+    "fp16 on a CPU": ({"training": {"precision": "fp16"}}, "training.precision: fp16 needs a CUDA GPU"),
+    "unknown tracker": ({"training": {"trackers": ["x"]}}, "training.trackers: there is no 'x'; choose from "),
+    "unknown network": ({"network": {"generator": "vae"}}, "network.generator: there is no 'vae'; choose one of "),
+    "unknown transform": ({"data": {"augment": [{"name": "Nope"}]}}, "Transform Nope of domain real is not known"),
+}
+IN_A_PROCESS = ("unknown key", "wrong type", "missing data")
+
+
+def _one_line(errors: str, words: str) -> None:
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert errors.endswith("\n")
+    assert words in errors
+
+
+@pytest.mark.parametrize("name", [n for n in BROKEN if n not in IN_A_PROCESS])
+def test_a_broken_recipe_is_one_line(
+    name: str, write: Callable[..., str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes, words = BROKEN[name]
+    assert main([write("pggan", changes), "--run-dir", "run"]) == 2
+    _one_line(capsys.readouterr().err, words)
+    assert not (here / "run").exists()
+
+
+@pytest.mark.parametrize("name", IN_A_PROCESS)
+def test_a_broken_recipe_is_one_line_of_the_real_command(name: str, write: Callable[..., str], here: Path) -> None:
+    changes, words = BROKEN[name]
+    done = python("-m", "progcycle.train", write("pggan", changes), "--run-dir", "run")
+    assert done.returncode == 2
+    _one_line(done.stderr, words)
+    assert done.stdout == ""
+    assert not (here / "run").exists()
+
+
+@pytest.mark.parametrize("text", ["task: [pggan", "- a\n- b\n", "task: pggan\ntask: cyclegan\n", "\0", "task: maybe\n"])
+def test_a_file_that_is_no_recipe_is_one_line(
+    text: str, write: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([write(text=text)]) == 2
+    _one_line(capsys.readouterr().err, "tiny.yaml")
+
+
+def test_a_recipe_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gone.yaml"]) == 2
+    _one_line(capsys.readouterr().err, "There is no recipe gone.yaml")
+
+
+def test_another_recipe_in_the_run_folder_is_one_line(
+    write: Callable[..., str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "run").mkdir()
+    recipe = load_recipe(write(), ["seed=1"])
+    (here / "run/recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    assert main([write(), "--run-dir", "run"]) == 2
+    _one_line(capsys.readouterr().err, "use another --run-dir, or undo: seed: 1 -> 3.")
+    assert [p.name for p in (here / "run").iterdir()] == ["recipe.yaml"]
+
+
+# --- launchers ----------------------------------------------------------------------------------------------------
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "progcycle.train")
+
+
+@pytest.mark.parametrize(
+    ("change", "batch", "words"),
+    [
+        ({"ACCELERATE_USE_CPU": "true"}, 5, "schedule.batch_size: 5 pictures at 4 px cannot be divided over 2 proc"),
+        ({}, 4, "The launcher started 2 processes, but each of them trains by itself; to use several CPU processes"),
+    ],
+    ids=["indivisible batch", "processes by themselves"],
+)
+def test_torchrun_errors_are_told_first_and_once(
+    change: dict[str, str], batch: int, words: str, write: Callable[..., str], here: Path
+) -> None:
+    if not change and torch.cuda.is_available():
+        pytest.skip("with GPUs the processes know each other")
+    name = write("pggan", {"schedule": {"batch_size": batch}})
+    done = python(*TORCHRUN, name, "--run-dir", "run", **change)
+    assert done.returncode != 0
+    first = done.stderr.splitlines()[0]
+    assert first.startswith("error: ")
+    assert words in first
+    assert done.stderr.count("error: " + words) == 1
+    assert "progcycle/" not in done.stderr  # no traceback of ours
+    assert not (here / "run").exists()
+
+
+def test_accelerate_launch_trains(write: Callable[..., str], here: Path) -> None:
+    recipe = write("cyclegan", {"schedule": {"stable_kimg": 0.004, "fade_kimg": 0.004}})
+    launch = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1")
+    done = python(
+        *launch, "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "progcycle.train", recipe, "seed=7"
+    )
+    assert done.returncode == 0, done.stderr
+    run = here / "runs/tiny"
+    assert done.stdout.splitlines()[-1].startswith("done: runs/tiny holds recipe.yaml, stats.jsonl")
+    assert load_recipe(run / "recipe.yaml").seed == 7
+    assert stats(run)[-1]["nimg"] == 20
+    again = main([recipe, "seed=7"])
+    assert again == 0
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    write: Callable[..., str], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("progcycle.engine.loop.plot_curves", lambda *_: None)
+    lengths = {"stable_kimg": {4: 0.016, 8: 0.016, 16: 0.2}}  # long enough that the signal comes in time
+    recipe = write("cyclegan", {"schedule": lengths, "training": {"checkpoint_kimg": 0.028}})
+    command = [sys.executable, "-m", "progcycle.train", recipe, "--run-dir", "killed"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("stage 2"):
+                process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert main([recipe, "--run-dir", "killed"]) == 0
+    assert main([recipe, "--run-dir", "whole"]) == 0
+    assert stats(here / "killed") == stats(here / "whole")
+    last = "checkpoints/nimg-000000000264"
+    assert checkpoint_content(here / "killed" / last) == checkpoint_content(here / "whole" / last)
+
+
+# --- looking before leaping ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["pggan", "cyclegan"])
+def test_dry_run_tells_everything_and_writes_nothing(
+    task: str, write: Callable[..., str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write(task)
+    before = sorted(here.rglob("*"))
+    assert main([recipe, "seed=12", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    text, _, rest = out.partition("\nphase ")
+    (here / "printed.yaml").write_text(text)
+    assert load_recipe(here / "printed.yaml") == load_recipe(recipe, ["seed=12"])
+    (here / "printed.yaml").unlink()
+    table, sizes, data = rest.split("\n\n")
+    assert [line.split()[:3] for line in table.splitlines()[1:]] == [
+        ["stable", "0", "4"], ["fade", "1", "8"], ["stable", "1", "8"], ["fade", "2", "16"], ["stable", "2", "16"],
+    ]  # fmt: skip
+    networks = {"pggan": ["generator", "discriminator"], "cyclegan": ["gen_ab", "gen_ba", "disc_a", "disc_b"]}[task]
+    assert [line.split()[0] for line in sizes.splitlines()] == networks
+    assert all(int(line.split()[1].replace(",", "")) > 1000 for line in sizes.splitlines())
+    assert "11 pictures" in data
+    assert ("3 held out" in data) is (task == "cyclegan")
+    assert data.rstrip().endswith("run folder runs/tiny, processes: 1, device: cpu, precision: no")
+    assert sorted(here.rglob("*")) == before
+
+
+def test_dry_run_without_data_tells_the_plan_and_then_what_is_missing(
+    write: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([write("pggan", {"data": {"path": "gone"}}), "--dry-run"]) == 2
+    told = capsys.readouterr()
+    assert "phase " in told.out
+    assert "generator " in told.out
+    _one_line(told.err, "There is no folder or zip file")
+
+
+def test_dry_run_finds_what_training_would_refuse(
+    write: Callable[..., str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([write(), "--dry-run", "training.precision=fp16"]) == 2
+    _one_line(capsys.readouterr().err, "training.precision: fp16 needs a CUDA GPU")
+    (here / "runs/tiny").mkdir(parents=True)
+    (here / "runs/tiny/recipe.yaml").write_text(Path(write()).read_text())
+    assert main(["tiny.yaml", "--dry-run", "seed=8"]) == 2
+    _one_line(capsys.readouterr().err, "seed: 3 -> 8")

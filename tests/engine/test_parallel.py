@@ -1,0 +1,52 @@
+from collections.abc import Generator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from progcycle.engine.parallel import check_processes, speaking
+from progcycle.errors import UserError
+
+
+def _accelerator(**values: Any) -> Any:
+    return SimpleNamespace(**values)
+
+
+def _items() -> Generator[int, None, None]:
+    yield 1
+    raise UserError("Domain a: too many pictures are broken.")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_error_of_another_process_than_the_first_is_told_there(
+    rank: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = speaking(_accelerator(is_main_process=rank == 0, process_index=rank), _items())
+    assert next(items) == 1
+    with pytest.raises(UserError, match="too many"):
+        next(items)
+    told = "error in process 1: Domain a: too many pictures are broken.\n"
+    assert capsys.readouterr().err == (told if rank else "")
+
+
+def test_closing_reaches_the_items() -> None:
+    closed = []
+
+    def items() -> Generator[int, None, None]:
+        try:
+            yield from range(9)
+        finally:
+            closed.append(True)
+
+    spoken = speaking(_accelerator(is_main_process=True), items())
+    next(spoken)
+    spoken.close()
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("kind", ["DEEPSPEED", "FSDP", "MEGATRON_LM"])
+def test_configurations_that_share_out_weights_are_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=rf"^Accelerate is configured for {kind}, .*; configure plain multi-GPU\.$"):
+        check_processes(_accelerator(num_processes=2, distributed_type=f"DistributedType.{kind}"))
+    check_processes(_accelerator(num_processes=2, distributed_type="DistributedType.MULTI_GPU"))

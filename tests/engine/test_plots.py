@@ -1,0 +1,79 @@
+"""Plots are written for every kind of plan and for statistics in any state."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from progcycle.engine.plots import plot_curves, plot_plan
+from progcycle.recipe import Schedule
+from progcycle.schedule import GrowthSchedule
+
+
+def painted(path: Path) -> np.ndarray:
+    """The pixels of a plot, which must not be blank."""
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        pixels = np.asarray(image.convert("RGB"))
+    assert (pixels < 200).any()
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("options", "base", "resolution"),
+    [
+        ({}, 4, 1024),
+        ({"start_resolution": 32, "total_kimg": 10, "decay_kimg": 5}, 8, 32),
+        ({"stable_kimg": 0, "fade_kimg": {"default": 3, 16: 0}, "total_kimg": 20}, 4, 32),
+        ({"batch_size": {"default": 8, 32: 2}, "rampup_kimg": 1, "stage_rampup_kimg": 1}, 8, 32),
+    ],
+)
+def test_plans(tmp_path: Path, options: dict[str, object], base: int, resolution: int) -> None:
+    plot_plan(GrowthSchedule(Schedule.model_validate(options), base, resolution), tmp_path / "sub" / "plan.png")
+    painted(tmp_path / "sub" / "plan.png")
+    assert [p.name for p in (tmp_path / "sub").iterdir()] == ["plan.png"]
+
+
+def test_curves(tmp_path: Path) -> None:
+    stats = tmp_path / "stats.jsonl"
+    lines = [
+        {"nimg": n, "stage": n // 2000, "resolution": 8 << n // 2000, "loss/generator": 1.0, "loss/disc": 2, "speed": 9}
+        for n in range(0, 6000, 50)
+    ]
+    stats.write_text("\n".join(map(json.dumps, lines)) + "\n")
+    plot_curves(stats, tmp_path / "curves.png")
+    two_panels = painted(tmp_path / "curves.png").shape
+    stats.write_text("\n".join(json.dumps({**line, **{f"g{i}/x": 1 for i in range(4)}}) for line in lines))
+    plot_curves(stats, tmp_path / "curves.png")
+    assert painted(tmp_path / "curves.png").shape[0] > 2 * two_panels[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        '{"nimg": 0}\n',
+        '{"loss/x": 1}\n[1]\n"a"\n{"nimg": null, "loss/x": 1}\n',
+        '{"nimg": 0, "loss/x": 1}\n',
+        '{"nimg": 0, "loss/x": NaN}\n{"nimg": 5, "loss/x": Infinity, "y": "text", "z": true, "w": null}\n',
+        '{"nimg": 0, "loss/x": 1}\n{"nimg": 9, "other": 2}\n{"nimg": 12, "loss/x": 3, "stage": 1}\n{"nimg": 13, "los',
+        '{"nimg": 9, "x": 1, "stage": 2}\n{"nimg": 3, "x": 1, "stage": 0}\n',
+    ],
+)
+def test_curves_of_damaged_or_empty_statistics(tmp_path: Path, text: str) -> None:
+    (tmp_path / "stats.jsonl").write_text(text)
+    plot_curves(tmp_path / "stats.jsonl", tmp_path / "curves.png")
+    painted(tmp_path / "curves.png")
+
+
+def test_curves_without_a_file(tmp_path: Path) -> None:
+    plot_curves(tmp_path / "none.jsonl", tmp_path / "curves.png")
+    painted(tmp_path / "curves.png")
+
+
+def test_no_global_state() -> None:
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()

@@ -1,0 +1,144 @@
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import WatchedTrainer, checkpoint_content, hook, stats, tiny, train
+
+from progcycle.engine import precision
+from progcycle.engine.precision import Precision
+from progcycle.errors import UserError
+from progcycle.schedule import Growth
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("hardware", [False, True])
+def test_auto_is_bf16_where_the_hardware_has_it_and_never_fp16(
+    hardware: bool, monkeypatch: pytest.MonkeyPatch, pictures: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda _: hardware)
+    monkeypatch.setattr(precision, "has_fp16", lambda _: True)
+    assert Precision("auto", CPU).name == ("bf16" if hardware else "no")
+    trainer = train(tiny("pggan", pictures, {"training": {"precision": "auto"}}), tmp_path / "run", stop_before=1)
+    assert trainer.precision.name == ("bf16" if hardware else "no")
+    assert "precision: auto" in (tmp_path / "run/recipe.yaml").read_text()
+
+
+@pytest.mark.parametrize("capability", ["avx512_bf16", "amx_bf16"])
+def test_bf16_of_a_cpu_is_what_its_instructions_say(capability: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, capability: False}, raising=False)
+    assert not precision.has_bf16(CPU)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, capability: True}, raising=False)
+    assert precision.has_bf16(CPU)
+    assert not precision.has_bf16(torch.device("mps"))
+
+
+@pytest.mark.parametrize(("choice", "dtype"), [("no", torch.float32), ("bf16", torch.bfloat16)])
+def test_autocast(choice: str, dtype: torch.dtype) -> None:
+    x = torch.ones(2, 2)
+    with Precision(choice, CPU).autocast():
+        assert (x @ x).dtype == dtype
+
+
+def test_bf16_trains_and_keeps_float32_weights(pictures: Path, tmp_path: Path) -> None:
+    trainer = train(tiny("cyclegan", pictures, {"training": {"precision": "bf16"}}), tmp_path / "run", stop_before=6)
+    for network in trainer.task.networks.values():
+        assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert len(stats(tmp_path / "run")) == 2
+
+
+def test_fp16_is_refused_where_the_device_lacks_it() -> None:
+    with pytest.raises(UserError, match=r"^training.precision: fp16 needs a CUDA GPU, this run is on cpu"):
+        Precision("fp16", CPU)
+
+
+@pytest.fixture
+def fp16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_fp16", lambda _: True)
+
+
+def _weights(trainer: WatchedTrainer, player: str) -> Any:
+    names = trainer.task.players[player]
+    return copy.deepcopy({name: dict(trainer.task.networks[name].state_dict()) for name in names})
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return all(torch.equal(value, other[name][key]) for name in one for key, value in one[name].items())
+
+
+def _steps(trainer: WatchedTrainer, player: str) -> set[float]:
+    return {float(s["step"]) for s in trainer.optimizers[player].state.values()}
+
+
+@pytest.mark.parametrize("task", ["pggan", "cyclegan"])
+@pytest.mark.usefixtures("fp16")
+def test_an_overflow_of_one_player_skips_its_step_and_halves_its_scale_only(
+    task: str, pictures: Path, tmp_path: Path
+) -> None:
+    recipe = tiny(task, pictures, {"training": {"precision": "fp16"}, "optimizer": {"reset": "never"}})
+    seen: dict[int, Any] = {}
+
+    removes: list[Any] = []
+
+    def on_step(trainer: WatchedTrainer, growth: Growth) -> None:
+        if trainer.step == 0:  # so small that nothing overflows by itself
+            for scaler in trainer.scalers.values():
+                scaler.load_state_dict({"scaler": {**scaler.scaler.state_dict(), "scale": 16.0}, "skipped": 0})
+        players = {p: (_weights(trainer, p), _steps(trainer, p), trainer.scalers[p].figures()) for p in trainer.scalers}
+        seen[trainer.step] = players
+        name = trainer.task.players["generator"][0]
+        if trainer.step == 2:
+            removes.append(hook(trainer, name, lambda gradient: gradient * math.inf))
+        elif trainer.step == 3:
+            removes[0]()
+
+    train(recipe, tmp_path / "run", on_step=on_step)
+    for player, overflowed in (("generator", True), ("discriminator", False)):
+        (before, steps, figures), (after, steps_after, figures_after) = seen[2][player], seen[3][player]
+        assert figures == {"scale": 16.0, "skipped": 0}
+        assert _equal(before, after) is overflowed
+        assert figures_after == ({"scale": 8.0, "skipped": 1} if overflowed else figures)
+        assert steps == {2.0}
+        assert steps_after == {2.0 if overflowed else 3.0}
+        later = seen[4][player]
+        assert not _equal(after, later[0])
+        assert later[2] == figures_after
+    lines = stats(tmp_path / "run")  # which refuses NaN and Infinity: norms of the skipped step are left out
+    assert [line["skipped/generator"] for line in lines] == [1] * 8
+    assert {line["skipped/discriminator"] for line in lines} == {0}
+    assert {line["scale/generator"] for line in lines} == {8.0}
+
+
+@pytest.mark.usefixtures("fp16")
+def test_scales_and_counts_of_skipped_steps_resume(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tiny("pggan", pictures, {"training": {"precision": "fp16"}})
+
+    def overflow(trainer: WatchedTrainer, growth: Growth) -> None:
+        if trainer.step in (0, 3):
+            hook(trainer, "discriminator", lambda gradient: gradient * (math.inf if trainer.step in (0, 3) else 1))
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(recipe, whole, on_step=overflow)
+    train(recipe, parts, stop_before=8, on_step=overflow)
+    train(recipe, parts, on_step=overflow)
+    assert stats(parts) == stats(whole)
+    assert stats(whole)[-1]["skipped/discriminator"] >= 2
+    last = "checkpoints/nimg-000000000088"
+    assert checkpoint_content(parts / last) == checkpoint_content(whole / last)
+    assert "skipped by discriminator" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("fp16")
+def test_a_loss_that_is_not_finite_stops_fp16_too(pictures: Path, tmp_path: Path) -> None:
+    recipe = tiny("pggan", pictures, {"training": {"precision": "fp16"}})
+
+    def spoil(trainer: WatchedTrainer, growth: Growth) -> None:
+        next(trainer.task.networks["generator"].parameters()).data.fill_(math.nan)
+
+    with pytest.raises(UserError, match=r"not finite at step 0 "):
+        train(recipe, tmp_path / "run", on_step=spoil)

@@ -1,0 +1,119 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import STEPS, TASKS, checkpoint_content, gradients_at, stats, tiny
+from two_processes import MOMENTS, exact
+
+from progcycle.engine.loop import Trainer
+from progcycle.export import save_snapshot
+
+HERE = Path(__file__).parent
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def together(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that two processes have written into, see two_processes.py."""
+    folder = tmp_path_factory.mktemp("together")
+    shared = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(HERE.parent.parent), str(HERE.parent)]),
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+    }
+    command = [sys.executable, str(HERE / "two_processes.py"), str(pictures), str(folder)]
+    runs = [
+        subprocess.Popen(
+            command,
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        outputs = [run.communicate(timeout=300)[0] for run in runs]
+    finally:
+        for run in runs:
+            run.kill()
+    for rank, (run, output) in enumerate(zip(runs, outputs, strict=True)):
+        assert run.returncode == 0, output
+        (folder / f"output-{rank}.txt").write_text(output)
+    return folder
+
+
+def _load(together: Path, name: str) -> list[Any]:
+    return [torch.load(together / f"{name}-{rank}.pt", weights_only=False) for rank in range(2)]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_gradients_are_those_of_one_process_with_the_joined_batch(
+    task: str, together: Path, pictures: Path, tmp_path: Path
+) -> None:
+    alone = gradients_at(Trainer(tiny(task, pictures, exact(task)), tmp_path / "alone", save_snapshot), MOMENTS)
+    first, second = _load(together, f"{task}-gradients")
+    assert first.keys() == second.keys() == alone.keys()
+    assert len(alone) > 50
+    for name, expected in alone.items():
+        assert expected.dtype == torch.float64
+        assert torch.equal(first[name], second[name]), name
+        error = (first[name] - expected).norm() / expected.norm().clamp(min=1e-9)
+        assert error < 1e-6, f"{name}: {error:.2e}"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_weights_and_averages_are_equal_on_both_after_two_stage_changes(task: str, together: Path) -> None:
+    first, second = _load(together, f"{task}-whole")
+    assert first["state"].keys() == second["state"].keys()
+    for name, weights in first["state"].items():
+        for key, value in weights.items():
+            assert torch.equal(value, second["state"][name][key]), f"{name}.{key}"
+            assert value.isfinite().all()
+    assert first["seen"].keys() == second["seen"].keys() == set(range(STEPS))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_takes_its_half_of_every_batch(task: str, together: Path) -> None:
+    first, second = (each["seen"] for each in _load(together, f"{task}-whole"))
+    for step in range(STEPS):
+        for (domain, ours, *_), (same, theirs, *_) in zip(first[step], second[step], strict=True):
+            assert domain == same
+            assert sorted(ours + theirs) == list(range(4 * step, 4 * step + 4))
+            assert len(ours) == len(theirs) == 2
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_two_processes_resume_bit_for_bit(task: str, together: Path) -> None:
+    whole, parts = together / f"{task}-whole", together / f"{task}-parts"
+    assert stats(parts) == stats(whole)
+    names = sorted(p.name for p in (whole / "checkpoints").iterdir())
+    assert names == ["nimg-000000000080", "nimg-000000000088"]
+    for name in names:
+        ours, theirs = (checkpoint_content(run / "checkpoints" / name) for run in (parts, whole))
+        assert {"rank-0.safetensors", "rank-1.safetensors"} <= theirs.keys()
+        assert ours == theirs
+
+
+def test_the_first_process_alone_speaks(together: Path) -> None:
+    first, second = ((together / f"output-{rank}.txt").read_text() for rank in range(2))
+    assert "training on cpu, processes: 2" in first
+    assert "kimg" in first
+    assert "kimg" not in second
+    assert "training" not in second

@@ -1,0 +1,190 @@
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import FADE_EDGES, OPENINGS, STEPS, TASKS, WatchedTrainer, checkpoint_content, stats, tiny, train
+
+from progcycle.engine import state
+from progcycle.engine.checkpoint import checkpoints
+from progcycle.export import save_snapshot
+from progcycle.schedule import Growth
+
+# A checkpoint every 20 pictures: the third of them, at 60, lies in a fade, and no status line is due there. Every 16
+# pictures: all of them lie on the edges of fades, where the next step opens a stage.
+PLACES = {"mid-fade": (0.02, (7, 18)), "boundary": (0.016, (5, 13))}
+
+
+def _draw(log: list[Any]) -> Any:
+    """Use the process's random streams, as an extension might."""
+
+    def on_step(trainer: WatchedTrainer, growth: Growth) -> None:
+        log.append((growth.nimg, random.random(), float(np.random.standard_normal()), float(torch.rand(()))))
+
+    return on_step
+
+
+def _scramble() -> None:
+    random.seed(99)
+    np.random.seed(99)
+    np.random.standard_normal()  # leaves half of a pair behind
+    torch.manual_seed(99)
+
+
+def _seed() -> None:
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("task", TASKS)
+def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(
+    task: str, place: str, pictures: Path, tmp_path: Path
+) -> None:
+    checkpoint_kimg, stops = PLACES[place]
+    recipe = tiny(task, pictures, {"training": {"checkpoint_kimg": checkpoint_kimg, "keep_checkpoints": 99}})
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    drawn: list[Any] = []
+    _seed()
+    whole = train(recipe, straight, on_step=_draw(drawn))
+    assert whole.step == STEPS
+
+    redrawn: list[Any] = []
+    _seed()
+    first = train(recipe, broken, stop_before=stops[0], on_step=_draw(redrawn))
+    _scramble()
+    second = train(recipe, broken, stop_before=stops[1], on_step=_draw(redrawn))
+    _scramble()
+    third = train(recipe, broken, on_step=_draw(redrawn))
+
+    places = [min(seen.seen) * 4 for seen in (second, third)]
+    assert places == ([20, 60] if place == "mid-fade" else [16, 48])
+    for seen in (first, second, third):
+        assert seen.seen == {step: batch for step, batch in whole.seen.items() if step in seen.seen}
+    assert sorted(set(redrawn)) == drawn
+    names = [p.name for p in checkpoints(straight / "checkpoints")]
+    assert len(names) >= 5
+    assert names == [p.name for p in checkpoints(broken / "checkpoints")]
+    for name in names:
+        ours, theirs = (checkpoint_content(run / "checkpoints" / name) for run in (broken, straight))
+        assert ours.keys() == theirs.keys() >= {"networks.safetensors", "ema.safetensors", "optimizers.safetensors"}
+        for file, content in theirs.items():
+            assert ours[file] == content, f"{name}/{file}"
+    assert stats(broken) == stats(straight)
+    assert [line["nimg"] for line in stats(broken)] == [12, 24, 36, 48, 60, 72, 84, 88]
+    for file in ("samples/nimg-000000000044.png", "snapshots/nimg-000000000044/model.safetensors"):
+        assert (broken / file).read_bytes() == (straight / file).read_bytes()
+
+
+def test_stats_after_the_last_checkpoint_are_cut_off(pictures: Path, tmp_path: Path) -> None:
+    recipe, run = tiny("pggan", pictures), tmp_path / "run"
+    train(recipe, run, stop_before=9)
+    lines = (run / "stats.jsonl").read_text()
+    (run / "stats.jsonl").write_text(lines + '{"nimg": 40, "torn')
+    at_start: list[str] = []
+    trainer = train(
+        recipe, run, stop_before=6, on_step=lambda _, __: at_start.append((run / "stats.jsonl").read_text())
+    )
+    assert trainer.nimg == 24
+    assert at_start[0] == lines.splitlines(keepends=True)[0]  # the checkpoint at 20 knows of the line at 12 only
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_afresh(pictures: Path, tmp_path: Path) -> None:
+    recipe, run = tiny("pggan", pictures), tmp_path / "run"
+    train(recipe, run, stop_before=4)
+    assert len(stats(run)) == 1
+    assert not (run / "checkpoints").exists()
+    assert train(recipe, run, stop_before=4).step == 4
+    assert len(stats(run)) == 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_adams_moments_come_back_with_their_values_and_their_memory_format(
+    task: str, pictures: Path, tmp_path: Path
+) -> None:
+    recipe = tiny(task, pictures, {"optimizer": {"reset": "fade_edges"}})
+    killed = train(recipe, tmp_path / "run", stop_before=15)  # the checkpoint at 60 is the state before this step
+    resumed = WatchedTrainer(recipe, tmp_path / "run", save_snapshot)
+    state.resume(resumed)
+    assert (resumed.nimg, resumed.step, resumed.stage, resumed.fading) == (60, 15, 2, True)
+    resumed._enter(resumed.schedule.at(60))  # clears nothing: this fade has begun before
+    saw_channels_last = False
+    for player, optimizer in killed.optimizers.items():
+        assert len(optimizer.state) > 0
+        before = {name: optimizer.state.get(p) for name, p in state._named(killed, player)}
+        for name, parameter in state._named(resumed, player):
+            now = resumed.optimizers[player].state.get(parameter)
+            if before[name] is None:
+                assert now is None
+                continue
+            assert now.keys() == before[name].keys()
+            for key, value in before[name].items():
+                assert torch.equal(now[key], value)
+                assert now[key].stride() == value.stride()
+                assert now[key].dtype == value.dtype
+            assert now["exp_avg"].stride() == parameter.stride()
+            saw_channels_last |= not parameter.is_contiguous()
+    assert saw_channels_last
+
+
+@pytest.mark.parametrize(
+    ("reset", "cleared"), [("never", []), ("stage", OPENINGS), ("fade_edges", FADE_EDGES)], ids=lambda v: str(v)
+)
+def test_moments_are_cleared_where_the_recipe_says_and_pools_at_new_stages(
+    reset: str, cleared: list[int], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    told: list[int] = []
+    enter = WatchedTrainer._enter
+
+    def watched(trainer: WatchedTrainer, growth: Growth) -> None:
+        trainer.task.on_new_stage = lambda growth: told.append(growth.nimg)  # type: ignore[method-assign]
+        before = [len(o.state) for o in trainer.optimizers.values()]
+        enter(trainer, growth)
+        after = [len(o.state) for o in trainer.optimizers.values()]
+        assert after in (before, [0, 0])
+        if before != after:
+            seen.append(growth.nimg)
+
+    monkeypatch.setattr(WatchedTrainer, "_enter", watched)
+    recipe = tiny("pggan", pictures, {"optimizer": {"reset": reset}})
+    for stop in (8, 18, None):  # resumed from 20 and 60, both in the middle of a fade
+        train(recipe, tmp_path / "run", stop_before=stop)
+    assert sorted(set(seen)) == cleared
+    assert sorted(set(told)) == OPENINGS
+    # Nothing was cleared twice but what was done twice, between a checkpoint and the kill after it.
+    assert [n for n in seen if seen.count(n) > 1 and not (20 <= n < 32 or 60 <= n < 72)] == []
+
+
+def test_a_finished_run_says_so_and_changes_nothing(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, run = tiny("pggan", pictures, {"training": {"trackers": ["tensorboard"]}}), tmp_path / "run"
+    train(recipe, run)
+
+    def content() -> dict[Path, tuple[int, bytes]]:
+        return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in tmp_path.rglob("*") if p.is_file()}
+
+    before = content()
+    capsys.readouterr()
+    assert train(recipe, run).nimg == 88
+    assert "this run is finished, at 0.088 kimg" in capsys.readouterr().out
+    assert content() == before
+
+
+def test_a_run_of_another_number_of_processes_keeps_all_but_each_ones_own_memory(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, run = tiny("cyclegan", pictures), tmp_path / "run"
+    killed = train(recipe, run, stop_before=10)
+    monkeypatch.setattr(type(killed.accelerator), "num_processes", 3)
+    resumed = WatchedTrainer.__new__(WatchedTrainer)
+    resumed.__dict__.update(killed.__dict__)
+    resumed.task.on_new_stage(killed.schedule.at(40))
+    state.resume(resumed)
+    assert resumed.nimg == 40
+    assert resumed.task.state_dict() == {}
+    assert "written by 1 processes, this run has 3" in capsys.readouterr().out

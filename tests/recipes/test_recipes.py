@@ -1,0 +1,98 @@
+"""Every recipe that the library ships is loaded, built and trained for a few steps at reduced size."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tiny_runs import STEPS, stats, train, write_pictures
+
+import progcycle
+from progcycle.engine import loop
+from progcycle.engine.build import build
+from progcycle.export import load
+from progcycle.recipe import Pictures, Recipe, load_recipe
+
+FOLDER = Path(progcycle.__file__).parents[1] / "recipes"
+RECIPES = sorted(FOLDER.glob("*.yaml"))
+
+
+def reduced(path: Path, data: Path) -> Recipe:
+    """A recipe with its own networks, losses and options, but tiny: 16 px, few channels, 22 steps.
+
+    A recipe that does not grow stays one that does not grow; other keys that are sizes or lengths are replaced.
+    """
+    recipe = load_recipe(path)
+    grows = (recipe.schedule.start_resolution or recipe.network.base_resolution) < recipe.resolution
+    base = min(recipe.network.base_resolution, 8)
+    start = base if grows else 16
+    doublings = (16 // start).bit_length() - 1
+    schedule = {
+        "start_resolution": start,
+        "stable_kimg": 0.088 - 0.032 * doublings if doublings < 2 else 0.016,
+        "fade_kimg": 0.02 if doublings else 0,
+        "total_kimg": 0.088,
+        "batch_size": 4,
+        "rampup_kimg": min(recipe.schedule.rampup_kimg, 0.02),
+        "stage_rampup_kimg": min(recipe.schedule.stage_rampup_kimg, 0.008),
+        "decay_kimg": min(recipe.schedule.decay_kimg, 0.02),
+    }
+    changes: dict[str, Any] = {
+        "resolution": 16,
+        "network.base_resolution": base,
+        "network.channels.base": 32,
+        "network.channels.max": 8,
+        "data.workers": 0,
+        "training.max_batch_per_device": 2 if recipe.training.max_batch_per_device else None,
+        "training.precision": "no",
+        "training.trackers": [],
+        "training.sample_count": 2,
+    }
+    changes |= {f"schedule.{key}": value for key, value in schedule.items()}
+    changes |= {f"training.{key}_kimg": 0.044 for key in ("status", "sample", "checkpoint", "snapshot")}
+    if recipe.task == "pggan":
+        changes |= {"data.path": str(data / "trainA"), "data.test_path": None, "network.latent_size": 8}
+        loads: dict[str, Pictures] = {"data": recipe.data}
+    else:
+        paths = {f"data.{d}.{k}": None for d in "ab" for k in ("path", "test_path")}
+        changes |= {"data.root": str(data), **paths, "network.residual_blocks": min(recipe.network.residual_blocks, 1)}
+        loads = {"data.a": recipe.data.a, "data.b": recipe.data.b}
+    for where, options in loads.items():
+        changes[f"{where}.load_resolution"] = 20 if options.load_resolution else None
+    return load_recipe(
+        path, [f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in changes.items()]
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    for seed, name in enumerate(("trainA", "trainB", "testA", "testB")):
+        write_pictures(root / name, 6, seed, side=24)
+    return root
+
+
+def test_there_are_recipes() -> None:
+    assert RECIPES
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_builds_at_full_size(path: Path) -> None:
+    recipe = load_recipe(path)
+    with torch.device("meta"):
+        built = build(recipe)
+    assert built.schedule.final.resolution == recipe.resolution
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# "), "the first line says what the recipe is for"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_trains_at_reduced_size(path: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("plot_plan", "plot_curves"):
+        monkeypatch.setattr(loop, name, lambda _, path: path.touch())
+    monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")
+    trainer = train(reduced(path, data), tmp_path / "run")
+    assert trainer.step == STEPS
+    assert [line["nimg"] for line in stats(tmp_path / "run")] == [44, 88]
+    assert load(tmp_path / "run").config.resolution == 16

@@ -1,0 +1,181 @@
+"""Recipes, pictures and runs that are small enough to train in a test."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from progcycle.data import Batch, as_reals, build_loader
+from progcycle.engine.log import TIMES
+from progcycle.engine.loop import Trainer
+from progcycle.export import save_snapshot
+from progcycle.recipe import Recipe, merge, validate
+from progcycle.schedule import Growth
+
+TASKS = ("pggan", "cyclegan")
+# Batches of 4. Pictures shown when a phase begins: 0 stable 4 px, 16 fade 8, 32 stable 8, 48 fade 16, 64 stable 16.
+TOTAL, STEPS = 88, 22
+OPENINGS, FADE_EDGES = [16, 48], [16, 32, 48, 64]
+
+
+def write_pictures(folder: Path, count: int, seed: int, side: int = 20) -> Path:
+    """Noise with a grey level of its own for each picture, as PNG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        pixels = rng.integers(0, 100, (side, side, 3)) + rng.integers(0, 155)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i:02}.png")
+    return folder
+
+
+def write_domains(root: Path) -> Path:
+    """Two domains of different size, and held-out pictures of one of them."""
+    for seed, (name, count) in enumerate({"trainA": 11, "trainB": 7, "testA": 3}.items()):
+        write_pictures(root / name, count, seed)
+    return root
+
+
+def tiny_content(task: str, data: Path, changes: Mapping[Any, Any] | None = None) -> dict[Any, Any]:
+    """A recipe of 22 steps from 4 to 16 px with most terms switched on, before validation."""
+    augment = [{"name": "RandomBrightnessContrast", "p": 0.5}]
+    domains = {"path": str(data / "trainA"), "mirror": True, "augment": augment}
+    adam = {"lr": 0.003, "betas": [0.0, 0.9]}
+    content: dict[Any, Any] = {
+        "task": task,
+        "seed": 3,
+        "resolution": 16,
+        "data": {"workers": 0},
+        "network": {"base_resolution": 4, "channels": {"base": 32, "max": 8}, "minibatch_stddev": 2},
+        "schedule": {
+            "stable_kimg": {4: 0.016, 8: 0.016, 16: 0.024},
+            "fade_kimg": 0.016,
+            "batch_size": 4,
+            "decay_kimg": 0.02,
+        },
+        "optimizer": {"generator": adam, "discriminator": adam},
+        "training": {
+            "precision": "no",
+            "ema": {"half_life_kimg": 0.02},
+            "status_kimg": 0.012,
+            "sample_kimg": 0.044,
+            "checkpoint_kimg": 0.02,
+            "snapshot_kimg": 0.044,
+            "sample_count": 4,
+        },
+    }
+    if task == "pggan":
+        own: dict[Any, Any] = {
+            "data": domains,
+            "network": {"latent_size": 8},
+            "objective": {"loss": "wgan", "gradient_penalty": {"weight": 10, "target": 1}, "drift": 0.001},
+        }
+    else:
+        own = {
+            "data": {"root": str(data), "a": {"mirror": True, "augment": augment}},
+            "network": {"residual_blocks": 1},
+            "objective": {
+                "loss": "non_saturating",
+                "r1": {"gamma": 1, "every": 3},
+                "pool_size": 6,
+                "identity": {"a": 0.5, "b": 0.5},
+            },
+        }
+    return merge(merge(content, own), changes or {})
+
+
+def tiny(task: str, data: Path, changes: Mapping[Any, Any] | None = None) -> Recipe:
+    """:func:`tiny_content`, validated."""
+    return validate(tiny_content(task, data, changes))
+
+
+class KilledError(Exception):
+    """Stands for a run that is killed."""
+
+
+class WatchedTrainer(Trainer):
+    """A trainer that can be interrupted before a step, and that remembers what went in."""
+
+    stop_before: int | None = None
+    on_step: Callable[["WatchedTrainer", Growth], None] | None = None
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.seen: dict[int, list[tuple[str, tuple[int, ...], tuple[str, ...], int]]] = {}
+
+    def train_step(self, batches: Mapping[str, Batch], growth: Growth) -> None:
+        if self.step == self.stop_before:
+            raise KilledError
+        self.seen[self.step] = [(d, b.positions, b.names, int(b.images.sum())) for d, b in batches.items()]
+        if self.on_step is not None:
+            self.on_step(self, growth)
+        super().train_step(batches, growth)
+
+
+def train(
+    recipe: Recipe,
+    run_dir: Path,
+    stop_before: int | None = None,
+    on_step: Callable[[WatchedTrainer, Growth], None] | None = None,
+) -> WatchedTrainer:
+    """Train (or go on) until a step or to the end."""
+    trainer = WatchedTrainer(recipe, run_dir, save_snapshot)
+    trainer.stop_before, trainer.on_step = stop_before, on_step
+    try:
+        trainer.run()
+    except KilledError:
+        assert stop_before is not None
+    return trainer
+
+
+def hook(trainer: Trainer, network: str, change: Callable[[Tensor], Tensor]) -> Callable[[], None]:
+    """Let every gradient of a network's first parameter pass through ``change``; the result takes it off again."""
+    parameter = next(trainer.task.networks[network].parameters())
+    handle = parameter.requires_grad_(True).register_hook(change)  # type: ignore[no-untyped-call]
+    remove: Callable[[], None] = handle.remove
+    return remove
+
+
+def stats(run_dir: Path, times: bool = False) -> list[dict[str, Any]]:
+    """The lines of stats.jsonl, without the figures that differ between two equal runs."""
+    lines = [json.loads(line, parse_constant=_refuse) for line in (run_dir / "stats.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if times or k not in TIMES} for line in lines]
+
+
+def _refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is not JSON")
+
+
+def checkpoint_content(folder: Path) -> dict[str, Any]:
+    """Every file of a checkpoint as bytes; of state.json what does not depend on the clock."""
+    content: dict[str, Any] = {p.name: p.read_bytes() for p in folder.iterdir()}
+    state = json.loads(content.pop("state.json"))
+    for key in ("stats_bytes", "digest"):  # figures of time have more digits or fewer
+        state.pop(key)
+    return {**content, "state.json": state}
+
+
+def gradients_at(trainer: Trainer, nimgs: Sequence[int]) -> dict[str, Tensor]:
+    """Gradients of every player at some moments, in float64, before any update; by moment and parameter."""
+    found = {}
+    for network in trainer.task.networks.values():
+        network.double()
+    accelerator = trainer.accelerator
+    for nimg in nimgs:
+        rank, processes = accelerator.process_index, accelerator.num_processes
+        where: dict[str, Any] = {"rank": rank, "processes": processes, "start_nimg": nimg}
+        loader = build_loader(trainer.ground.sets, trainer.schedule, **where, workers=0, pin_memory=False)
+        _, growth, batches = next(loader)
+        reals = {d: replace(b, images=as_reals(b.images, growth).double()) for d, b in batches.items()}
+        players = [player for update in trainer.task.update_order[0] for player in update]
+        for player in players:
+            trainer.compute_gradients(player, reals, growth)
+            for name in trainer.task.players[player]:
+                for key, parameter in trainer.task.networks[name].named_parameters():
+                    if parameter.grad is not None:
+                        found[f"{nimg}|{name}.{key}"] = parameter.grad.clone()
+    return found
