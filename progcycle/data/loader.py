@@ -93,6 +93,7 @@ def build_loader(
         prefetch_factor=PREFETCH if workers else None,
         worker_init_fn=_start_worker,
         pin_memory=pin_memory,
+        generator=torch.Generator(),  # its workers' seed would be drawn from torch's stream, which a resume must find
     )
     named: dict[str, dict[str, None]] = {domain: {} for domain in sets}
     batches = iter(loader)

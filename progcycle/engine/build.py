@@ -47,7 +47,13 @@ def check_batches(recipe: Recipe, schedule: GrowthSchedule, processes: int) -> N
                 f"schedule.batch_size: {phase.batch_size} pictures at {phase.resolution} px cannot be divided over "
                 f"{processes} processes; the nearest that can is {nearest}."
             )
-        parts(recipe, phase.resolution, phase.batch_size // processes)
+        local = phase.batch_size // processes
+        if 1 == local // parts(recipe, phase.resolution, local) < local and recipe.network.minibatch_stddev:
+            raise UserError(
+                f"training.max_batch_per_device: at {phase.resolution} px a device's {local} pictures could only be "
+                "computed one by one, which leaves nothing for network.minibatch_stddev to see; allow more, or choose "
+                "a batch size with a divisor that fits."
+            )
 
 
 def parts(recipe: Recipe, resolution: int, local_batch: int) -> int:

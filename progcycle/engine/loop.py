@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -169,9 +168,7 @@ class Trainer:
             if self.nimg == 0:
                 self._samples(self.schedule.at(0))
             clock, shown = time.perf_counter(), self.nimg
-            with torch.random.fork_rng(devices=[]):  # a DataLoader takes a seed from torch's stream when it starts
-                first = next(loader)
-            for nimg, growth, batches in chain([first], loader):
+            for nimg, growth, batches in loader:
                 self.broken += [f"domain {d}: {sentence}" for d, batch in batches.items() for sentence in batch.broken]
                 self.train_step(batches, growth)
                 self.log.progress(growth.batch_size)

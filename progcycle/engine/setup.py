@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import LoggerType
@@ -47,6 +48,8 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule) -> Ground:
         mixed_precision="no", log_with=list(recipe.training.trackers) or None, project_dir=run_dir
     )
     check_processes(accelerator)
+    if accelerator.device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # sizes change with the stage only
     check_batches(recipe, schedule, accelerator.num_processes)
     precision = Precision(recipe.training.precision, accelerator.device)
     check_folder(run_dir, recipe)

@@ -139,7 +139,7 @@ def discriminator_loss(
         return logits
 
     if options.gradient_penalty:
-        mix = uniform(seed, f"mix{suffix}", real.positions)
+        mix = beside(uniform(seed, f"mix{suffix}", real.positions), real.images)
         penalty = gradient_penalty(critic, real.images, fake, mix, options.gradient_penalty.target)
         stats[f"penalty/gradient{suffix}"] = penalty
         loss = loss + options.gradient_penalty.weight * penalty
@@ -160,6 +160,11 @@ def widths(options: NetworkOptions, base_resolution: int, resolution: int) -> tu
     generator = stage_channels(base_resolution, resolution, own.base, own.decay, own.max)
     discriminator = stage_channels(base_resolution, resolution, judge.base, judge.decay, judge.max)
     return generator, discriminator, feature_maps(base_resolution // 2, judge.base, judge.decay, judge.max)
+
+
+def beside(values: Tensor, like: Tensor) -> Tensor:
+    """``values`` made on the CPU, with the type and on the device of ``like``, without waiting for a GPU."""
+    return (values.pin_memory() if like.is_cuda else values).to(like.device, like.dtype, non_blocking=True)
 
 
 def pick(registry: Mapping[str, Any], name: str, key: str) -> Any:

@@ -11,7 +11,7 @@ from progcycle.objectives import ADVERSARIAL
 from progcycle.recipe import PgganRecipe
 from progcycle.rng import normal
 from progcycle.schedule import Growth
-from progcycle.tasks.base import Stats, Task, check_adversarial, discriminator_loss, pick, widths
+from progcycle.tasks.base import Stats, Task, beside, check_adversarial, discriminator_loss, pick, widths
 
 
 class PgganTask(Task):
@@ -62,7 +62,7 @@ class PgganTask(Task):
 
     def _fake(self, player: str, real: Batch, growth: Growth) -> Tensor:
         latents = normal(self.seed, f"latent/{player}", real.positions, self.latent_size)
-        fake: Tensor = self.generator(latents.to(real.images), growth.stage, growth.alpha)
+        fake: Tensor = self.generator(beside(latents, real.images), growth.stage, growth.alpha)
         return fake
 
     def loss(self, player: str, reals: Mapping[str, Batch], growth: Growth, step: int) -> tuple[Tensor, Stats]:

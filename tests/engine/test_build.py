@@ -62,6 +62,15 @@ def test_parts_of_a_batch(table: object, resolution: int, batch: int, expected: 
     assert parts(recipe, resolution, batch) == expected
 
 
+def test_parts_of_one_picture_are_refused_where_the_stddev_would_see_nothing() -> None:
+    change = {"schedule": {"batch_size": 7}, "training": {"max_batch_per_device": 4}}
+    recipe = tiny("pggan", NOWHERE, change)
+    with pytest.raises(UserError, match=r"max_batch_per_device: at 4 px a device's 7 pictures .* one by one"):
+        check_batches(recipe, build(recipe).schedule, 1)
+    without = tiny("pggan", NOWHERE, {**change, "network": {"minibatch_stddev": 0}})
+    check_batches(without, build(without).schedule, 1)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_parts_give_the_gradients_of_the_whole_batch(task: str, pictures: Path, tmp_path: Path) -> None:
     change = {"network": {"minibatch_stddev": 0}, "objective": {"pool_size": 0} if task == "cyclegan" else {}}
