@@ -6,7 +6,7 @@ RECIPE := recipes/cyclegan_openmoji.yaml
 RUN := runs/cyclegan_openmoji
 DATA := datasets/openmoji
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test lint schema setup clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -30,6 +30,10 @@ test: setup
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+# The JSON Schema that editors check recipes against.
+schema: setup
+	$(BIN)/python -c 'import json; from progcycle.recipe import json_schema; print(json.dumps(json_schema(), indent=1))' > recipes/schema.json
 
 clean:
 	rm -rf $(VENV) build *.egg-info
