@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="pictures that are larger than this for the network are listed and left out (default %(default)s)",
     )
-    p.add_argument("--grid", action="store_true", help=f"add a before/after sheet of the first {GRID_PAIRS} pictures")
+    p.add_argument("--grid", action="store_true", help=f"add a before/after sheet of {GRID_PAIRS} pictures")
     p.add_argument("--skip-existing", action="store_true", help="leave pictures alone whose output is there already")
     add_device(p)
     return p
@@ -71,8 +71,10 @@ def run(argv: Sequence[str] | None = None) -> int:
     jobs = plan_jobs(args.input, args.output)
     todo = [job for job in jobs if not (args.skip_existing and job.target.exists())]
     work = _Work(model, args)
-    for job in tqdm(todo, unit="img", disable=None, leave=False):
-        work.do(job)
+    # Spread over all: neighbours in name order are often alike.
+    shown = {i * len(todo) // GRID_PAIRS for i in range(GRID_PAIRS)} if args.grid else set()
+    for i, job in enumerate(tqdm(todo, unit="img", disable=None, leave=False)):
+        work.do(job, i in shown)
     sheet = work.write_sheet(_sheet_path(args.output, jobs)) if args.grid else None
     return _report(args, len(jobs) - len(todo), len(todo) - len(work.faults), work.faults, sheet)
 
@@ -91,8 +93,13 @@ class _Work:
         self.faults: list[str] = []
         self.pairs: list[list[Image.Image]] = []
 
-    def do(self, job: "Job") -> None:
-        """Translate a picture into its target; what goes wrong with the picture is a fault, not an error."""
+    def do(self, job: "Job", show: bool) -> None:
+        """Translate a picture into its target; what goes wrong with the picture is a fault, not an error.
+
+        Args:
+            job: the picture and its target.
+            show: whether it goes onto the before/after sheet.
+        """
         from progcycle.commands.files import write_picture
         from progcycle.export.pictures import to_pil
 
@@ -113,7 +120,7 @@ class _Work:
                 raise  # the disk refuses, not the picture's format: no other picture could be written either
             self.faults.append(f"{name}: {' '.join(str(error).split()).rstrip('.')}.")
         else:
-            if args.grid and len(self.pairs) < GRID_PAIRS:
+            if show:
                 self.pairs.append([_thumbnail(to_pil(x)[0]), _thumbnail(after)])
 
     def _read(self, source: "Entry") -> "Tensor":  # [1, C, H, W]
