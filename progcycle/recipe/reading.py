@@ -179,7 +179,8 @@ def validate(content: Mapping[Any, Any], where: str = "recipe") -> Recipe:
         return model.model_validate(dict(content))
     except ValidationError as error:
         sentences = dict.fromkeys(_sentence(item, model) for item in error.errors(include_url=False))
-        raise RecipeError(f"{where}: " + "; ".join(sentences).rstrip(".?") + ".") from None
+        text = "; ".join(sentences).rstrip(".")
+        raise RecipeError(f"{where}: {text}" + ("" if text.endswith("?") else ".")) from None
 
 
 def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:

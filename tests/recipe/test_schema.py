@@ -15,8 +15,8 @@ CYCLEGAN: dict[str, Any] = {"task": "cyclegan", "resolution": 32, "data": {"root
     ("change", "sentence"),
     [
         # unknown keys
-        ({"sead": 3}, "recipe: sead: unknown key, did you mean seed."),
-        ({"objective": {"r1": {"gama": 3}}}, "objective.r1.gama: unknown key, did you mean gamma."),
+        ({"sead": 3}, "recipe: sead: unknown key, did you mean seed?"),
+        ({"objective": {"r1": {"gama": 3}}}, "objective.r1.gama: unknown key, did you mean gamma?"),
         ({"schedule": {"fade": 1}}, "schedule.fade: unknown key, "),
         (
             {"network": {"residual_blocks": 2}},
