@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,11 +59,14 @@ def claim(run_dir: Path, recipe: Recipe, accelerator: Accelerator) -> None:
 
 def save(trainer: "Trainer") -> Path:
     """Write a checkpoint of the run; every process must call this."""
-    networks = {f"{name}.{key}": value for name, net in trainer.task.networks.items() for key, value in _weights(net)}
-    ema = {f"{name}.{key}": value for name, net in trainer.ema.networks.items() for key, value in _weights(net)}
-    own = {f"task.{key}": value for key, value in trainer.task.state_dict().items()}
-    own |= {f"meter.{key}": value for key, value in trainer.meter.state_dict().items()}
-    own |= {f"rng.{key}": value for key, value in _random_state(trainer.accelerator.device).items()}
+    networks, ema = (
+        _joined({name: network.state_dict() for name, network in networks.items()})
+        for networks in (trainer.task.networks, trainer.ema.networks)
+    )
+    device = trainer.accelerator.device
+    own = _joined(
+        {"task": trainer.task.state_dict(), "meter": trainer.meter.state_dict(), "rng": _random_state(device)}
+    )
     path = checkpoint.write(
         trainer.accelerator,
         trainer.run_dir / "checkpoints",
@@ -106,8 +110,7 @@ def _load(trainer: "Trainer", path: Path, state: dict[str, Any]) -> None:
     for file, networks in (("networks", trainer.task.networks), ("ema", trainer.ema.networks)):
         tensors = checkpoint.read(path, file)
         for name, network in networks.items():
-            prefix = f"{name}."
-            network.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+            network.load_state_dict(_part(tensors, name))
     _load_optimizers(trainer, checkpoint.read(path, "optimizers"))
     for player, scaler in trainer.scalers.items():
         scaler.load_state_dict(state["scalers"][player])
@@ -121,11 +124,9 @@ def _load(trainer: "Trainer", path: Path, state: dict[str, Any]) -> None:
         return
     own = checkpoint.read(path, f"rank-{trainer.accelerator.process_index}")
     device = trainer.accelerator.device
-    trainer.task.load_state_dict(
-        {k.removeprefix("task."): v.to(device) for k, v in own.items() if k.startswith("task.")}
-    )
-    trainer.meter.load_state_dict({k.removeprefix("meter."): v for k, v in own.items() if k.startswith("meter.")})
-    _set_random_state({k.removeprefix("rng."): v for k, v in own.items() if k.startswith("rng.")}, device)
+    trainer.task.load_state_dict({key: value.to(device) for key, value in _part(own, "task").items()})
+    trainer.meter.load_state_dict(_part(own, "meter"))
+    _set_random_state(_part(own, "rng"), device)
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:
@@ -153,8 +154,14 @@ def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
-def _weights(network: torch.nn.Module) -> list[tuple[str, Tensor]]:
-    return list(network.state_dict().items())
+def _joined(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors of several parts in one dict, under ``part.key``."""
+    return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
+
+
+def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors of one part out of :func:`_joined`."""
+    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
 
 
 def _named(trainer: "Trainer", player: str) -> list[tuple[str, torch.nn.Parameter]]:

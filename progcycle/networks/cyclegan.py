@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from progcycle.blocks import EqualizedConv2d, full_precision, in_full_precision, minibatch_stddev
-from progcycle.networks.pggan import DenseHead
+from progcycle.networks.pggan import DenseHead, GrowingDiscriminator
 from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Layer, Rgb
 
 
@@ -102,7 +102,7 @@ class PatchHead(nn.Module):
         return in_full_precision(self.logit, self.conv(x))
 
 
-class ProgressiveDiscriminator(nn.Module):
+class ProgressiveDiscriminator(GrowingDiscriminator):
     """Encoder trunk without normalisation, with a patch head or the dense head of PG-GAN.
 
     Args:
@@ -125,25 +125,10 @@ class ProgressiveDiscriminator(nn.Module):
         rgb: Rgb = "replace",
         stddev_group: int = 4,
     ) -> None:
-        super().__init__()
-        self.stddev_group = stddev_group
-        self.encoder = GrowingEncoder(channels, image_channels, rgb)
-        self.head: nn.Module = (
+        encoder = GrowingEncoder(channels, image_channels, rgb)
+        ending: nn.Module = (
             PatchHead(channels[0], stddev_group)
             if head == "patch"
             else DenseHead(channels[0], hidden, base_resolution, stddev_group)
         )
-
-    def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor:
-        """Judge pictures.
-
-        Args:
-            x: pictures in [-1, 1]; H and W are multiples of 2^stage.  # [N, image_channels, H, W]
-            stage: growth step.
-            alpha: weight of the newest stage, in [0, 1].
-
-        Returns:
-            Logits, float32: [N, 1, H / 2^stage, W / 2^stage] with a patch head, [N] with a dense one.
-        """
-        logits: Tensor = self.head(self.encoder(x, stage, alpha)[0])
-        return logits
+        super().__init__(encoder, ending, stddev_group)

@@ -84,7 +84,36 @@ class DenseHead(nn.Module):
         return in_full_precision(self.logit, x).squeeze(1)
 
 
-class PgganDiscriminator(nn.Module):
+class GrowingDiscriminator(nn.Module):
+    """Encoder trunk without normalisation, and a head on its features of the base resolution.
+
+    Args:
+        encoder: the trunk.
+        head: features of the base grid to logits.
+        stddev_group: group size of the head's minibatch statistic, 0 for none.
+    """
+
+    def __init__(self, encoder: GrowingEncoder, head: nn.Module, stddev_group: int) -> None:
+        super().__init__()
+        self.stddev_group = stddev_group
+        self.encoder, self.head = encoder, head
+
+    def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor:
+        """Judge pictures.
+
+        Args:
+            x: pictures in [-1, 1]; H and W are multiples of 2^stage.  # [N, image_channels, H, W]
+            stage: growth step.
+            alpha: weight of the newest stage, in [0, 1].
+
+        Returns:
+            Logits, float32 at least: [N] with a dense head, [N, 1, H / 2^stage, W / 2^stage] with a patch head.
+        """
+        logits: Tensor = self.head(self.encoder(x, stage, alpha)[0])
+        return logits
+
+
+class PgganDiscriminator(GrowingDiscriminator):
     """Encoder trunk without normalisation, and the dense head.
 
     Args:
@@ -105,21 +134,5 @@ class PgganDiscriminator(nn.Module):
         rgb: Rgb = "replace",
         stddev_group: int = 4,
     ) -> None:
-        super().__init__()
-        self.stddev_group = stddev_group
-        self.encoder = GrowingEncoder(channels, image_channels, rgb)
-        self.head = DenseHead(channels[0], hidden, base_resolution, stddev_group)
-
-    def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor:
-        """Judge pictures.
-
-        Args:
-            x: pictures in [-1, 1].  # [N, image_channels, R, R]
-            stage: growth step.
-            alpha: weight of the newest stage, in [0, 1].
-
-        Returns:
-            One logit a picture, float32.  # [N]
-        """
-        logits: Tensor = self.head(self.encoder(x, stage, alpha)[0])
-        return logits
+        encoder = GrowingEncoder(channels, image_channels, rgb)
+        super().__init__(encoder, DenseHead(channels[0], hidden, base_resolution, stddev_group), stddev_group)
