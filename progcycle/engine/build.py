@@ -48,7 +48,7 @@ def check_batches(recipe: Recipe, schedule: GrowthSchedule, processes: int) -> N
                 f"{processes} processes; the nearest that can is {nearest}."
             )
         local = phase.batch_size // processes
-        if 1 == local // parts(recipe, phase.resolution, local) < local and recipe.network.minibatch_stddev:
+        if 1 == local // parts(recipe, phase.resolution, local) < local and recipe.network.minibatch_stddev.group:
             raise UserError(
                 f"training.max_batch_per_device: at {phase.resolution} px a device's {local} pictures could only be "
                 "computed one by one, which leaves nothing for network.minibatch_stddev to see; allow more, or choose "

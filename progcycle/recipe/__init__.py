@@ -3,17 +3,25 @@
 This room checks the *shape* of a recipe (keys, types, ranges); ``engine.build`` checks names and combinations.
 """
 
+from progcycle.recipe.networks import (
+    CycleganNetwork,
+    MinibatchDiscrimination,
+    MinibatchStddev,
+    NetworkOptions,
+    Normalization,
+    PgganNetwork,
+)
+from progcycle.recipe.objectives import Adversarial, ClassWeights, DiscriminatorNoise
 from progcycle.recipe.reading import difference, dump, json_schema, load_recipe, merge, override, validate
 from progcycle.recipe.schema import (
     Adam,
-    Adversarial,
     Augmentation,
     BaseRecipe,
     CycleganData,
     CycleganRecipe,
     DataOptions,
     Ema,
-    NetworkOptions,
+    Evaluation,
     PgganData,
     PgganRecipe,
     Pictures,
@@ -27,12 +35,20 @@ __all__ = [
     "Adversarial",
     "Augmentation",
     "BaseRecipe",
+    "ClassWeights",
     "CycleganData",
+    "CycleganNetwork",
     "CycleganRecipe",
     "DataOptions",
+    "DiscriminatorNoise",
     "Ema",
+    "Evaluation",
+    "MinibatchDiscrimination",
+    "MinibatchStddev",
     "NetworkOptions",
+    "Normalization",
     "PgganData",
+    "PgganNetwork",
     "PgganRecipe",
     "Pictures",
     "Recipe",

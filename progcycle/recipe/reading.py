@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from progcycle.recipe.schema import RECIPES, Recipe
-from progcycle.recipe.values import DEFAULT, RecipeError, is_resolution_key
+from progcycle.recipe.values import DEFAULT, SHORT_FORMS, RecipeError, is_resolution_key
 
 
 class _Loader(yaml.SafeLoader):
@@ -61,10 +61,15 @@ def merge(base: Mapping[Any, Any], change: Mapping[Any, Any]) -> dict[Any, Any]:
     """
     merged = dict(base)
     for key, value in change.items():
-        old = merged.get(key)
+        old = _long_form(key, merged.get(key)) if isinstance(value, Mapping) else merged.get(key)
         deep = isinstance(old, Mapping) and isinstance(value, Mapping) and not _by_resolution(old)
         merged[key] = merge(old, value) if deep and not _by_resolution(value) else value  # type: ignore[arg-type]
     return merged
+
+
+def _long_form(key: Any, value: Any) -> Any:
+    """The section that a lone value is short for, so that a change to another key of it keeps that value."""
+    return {SHORT_FORMS[key]: value} if key in SHORT_FORMS and isinstance(value, int | str) else value
 
 
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[Any, Any]:
@@ -125,7 +130,7 @@ def _set(content: Any, keys: list[Any], value: Any) -> dict[Any, Any]:
     if isinstance(keys[0], int) and not isinstance(content, Mapping):
         content = {DEFAULT: content} if content is not None else {}  # batch_size: 8, then batch_size.256=4
     inner = dict(content) if isinstance(content, Mapping) else {}
-    inner[keys[0]] = value if len(keys) == 1 else _set(inner.get(keys[0]), keys[1:], value)
+    inner[keys[0]] = value if len(keys) == 1 else _set(_long_form(keys[0], inner.get(keys[0])), keys[1:], value)
     return inner
 
 

@@ -1,14 +1,16 @@
-"""The keys of a recipe, their types, ranges and defaults."""
+"""The keys of a recipe, their types, ranges and defaults; ``network`` and ``objective`` have files of their own."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from progcycle.recipe.networks import CycleganNetwork, PgganNetwork
+from progcycle.recipe.objectives import CycleganObjective, GradientPenalty, PgganObjective
+from progcycle.recipe.section import Section
 from progcycle.recipe.values import (
     DEFAULT,
     AsTuple,
     BatchSizes,
-    Curve,
     Lengths,
     Paths,
     Resolution,
@@ -16,13 +18,6 @@ from progcycle.recipe.values import (
     Side,
     Texts,
 )
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys, other types and infinities are errors, values cannot be changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
 
 # --- data ---------------------------------------------------------------------------------------------------------
 
@@ -60,6 +55,9 @@ class PgganData(Pictures, DataOptions):
     """Pictures of the unconditional task."""
 
     path: Paths = Field(description="folder(s) or zip file(s) of training pictures, searched recursively")
+    labels: str | None = Field(
+        None, description="folders (the first folder below path is the class), or a JSON file of labels by picture"
+    )
 
 
 class CycleganData(DataOptions):
@@ -79,47 +77,6 @@ class CycleganData(DataOptions):
         return self
 
 
-# --- networks -----------------------------------------------------------------------------------------------------
-
-
-class Channels(Section):
-    """Feature maps at a resolution R: min(base / (R / 2) ** decay, max), as in the official code."""
-
-    base: int = Field(8192, ge=1)
-    decay: float = Field(1.0, ge=0)
-    max: int = Field(512, ge=1)
-
-
-class NetworkOptions(Section):
-    """What the networks of both tasks share."""
-
-    channels: Channels = Channels()
-    discriminator_channels: Channels | None = Field(None, description="default: those of the generators")
-    rgb: Literal["replace", "sum"] = Field("replace", description="the new to_rgb replaces the old, or is added to it")
-    minibatch_stddev: int = Field(4, ge=0, description="group size of the statistic in discriminators; 0 = off")
-
-
-class PgganNetwork(NetworkOptions):
-    """Networks of the unconditional task (Karras et al. 2018, appendix A.1)."""
-
-    generator: str = "pggan"
-    discriminator: str = "pggan"
-    base_resolution: Resolution = 4
-    latent_size: int = Field(512, ge=1)
-
-
-class CycleganNetwork(NetworkOptions):
-    """Networks of the translation task: both translators alike, both discriminators alike."""
-
-    generator: str = "progressive"
-    discriminator: str = "progressive"
-    base_resolution: Resolution = 8
-    residual_blocks: int = Field(4, ge=0)
-    skips: bool = Field(True, description="hand the encoder's features to the decoder at every resolution")
-    predict: Literal["picture", "change"] = Field("change", description="paint the picture, or the change to the input")
-    head: Literal["patch", "dense"] = Field("patch", description="one logit a place, or one a picture as in PG-GAN")
-
-
 # --- schedule -----------------------------------------------------------------------------------------------------
 
 
@@ -127,69 +84,16 @@ class Schedule(Section):
     """The growth plan, in thousands of real pictures (of one domain) shown to the discriminators."""
 
     start_resolution: Resolution | None = Field(None, description="default: the network's base_resolution")
-    stable_kimg: Lengths = {DEFAULT: 600.0}
-    fade_kimg: Lengths = {DEFAULT: 600.0}
+    stable_kimg: Lengths = Field({DEFAULT: 600.0})
+    fade_kimg: Lengths = Field({DEFAULT: 600.0})
     total_kimg: float | None = Field(None, gt=0, description="default: the sum of all phases")
     batch_size: BatchSizes = Field({DEFAULT: 16}, description="pictures a step, all processes together")
     lr_scale: Scales = Field({DEFAULT: 1.0}, description="factor on every player's learning rate")
     rampup_kimg: float = Field(0.0, ge=0, description="learning rate rises from 0 at the start")
     stage_rampup_kimg: float = Field(0.0, ge=0, description="learning rate rises again when a stage opens")
     decay_kimg: float = Field(0.0, ge=0, description="learning rate falls to 0 over the last part")
-
-
-# --- objectives ---------------------------------------------------------------------------------------------------
-
-
-class GradientPenalty(Section):
-    """weight * E (|grad D(mix)| - target)^2 / target^2 (Gulrajani et al. 2017; target: Karras et al. 2018)."""
-
-    weight: float = Field(10.0, gt=0)
-    target: float = Field(1.0, gt=0)
-
-
-class ZeroCentred(Section):
-    """gamma / 2 * E |grad D|^2, computed every k-th step and scaled by k (Mescheder et al. 2018)."""
-
-    gamma: float = Field(10.0, gt=0)
-    every: int = Field(1, ge=1)
-
-
-class Adversarial(Section):
-    """The game between generators and discriminators."""
-
-    loss: str = "wgan"
-    gradient_penalty: GradientPenalty | None = None
-    r1: ZeroCentred | None = None
-    r2: ZeroCentred | None = None
-    drift: float = Field(0.0, ge=0, description="weight of E D(real)^2; wgan only")
-    lsgan_factor: float = Field(1.0, gt=0, description="factor on the discriminator's lsgan loss; 0.5 in CycleGAN")
-
-
-class PgganObjective(Adversarial):
-    """Objective of the unconditional task."""
-
-
-class CycleWeights(Section):
-    """Weights of the cycle loss, one for each way round."""
-
-    aba: Curve = ((0.0, 10.0),)
-    bab: Curve = ((0.0, 10.0),)
-
-
-class IdentityWeights(Section):
-    """Weights of the identity loss, relative to the cycle weight of the same domain at that moment."""
-
-    a: Curve = ((0.0, 0.0),)
-    b: Curve = ((0.0, 0.0),)
-
-
-class CycleganObjective(Adversarial):
-    """Objective of the translation task."""
-
-    loss: str = "lsgan"
-    cycle: CycleWeights = CycleWeights()
-    identity: IdentityWeights = IdentityWeights()
-    pool_size: int = Field(50, ge=0, description="earlier fakes that discriminators see again; 0 = off")
+    hold_resolution: Resolution | None = Field(None, description="growth stops here, though the networks could go on")
+    fade_reals: bool = Field(True, description="fade the real pictures as the networks fade")
 
 
 # --- optimizer and engine -----------------------------------------------------------------------------------------
@@ -228,6 +132,14 @@ class Ema(Section):
         return self
 
 
+class Evaluation(Section):
+    """Figures of quality that are computed while a run trains, and logged with the others."""
+
+    every_kimg: float = Field(100.0, gt=0)
+    metrics: Annotated[Texts, Field(min_length=1)] = ("swd",)
+    count: int = Field(2048, ge=2, description="pictures, or half as many as there are real ones if these are fewer")
+
+
 class Training(Section):
     """How the engine runs: precision, memory, and how often it reports and saves."""
 
@@ -240,6 +152,7 @@ class Training(Section):
     snapshot_kimg: float = Field(200.0, gt=0)
     keep_checkpoints: int = Field(2, ge=1)
     sample_count: int = Field(16, ge=1, le=64, description="pictures in a sample grid")
+    evaluation: Evaluation | None = None
     trackers: Texts = Field((), description="names for Accelerate's log_with: tensorboard, wandb, ...")
 
 

@@ -1,12 +1,15 @@
 """Kinds of values that recipes are made of: by resolution, along a curve, one or several."""
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 DEFAULT: Final = "default"
+# Sections that a lone value may stand for, and the key of theirs that it is.
+SHORT_FORMS: Final = {"minibatch_stddev": "group"}
 SMALLEST, LARGEST = 4, 1024
 
 
@@ -60,6 +63,13 @@ def _in_order(curve: tuple[tuple[float, float], ...]) -> tuple[tuple[float, floa
     return curve
 
 
+def _is_averaging(value: str) -> str:
+    if not re.fullmatch(r"all|flat|spatial|none|gpool|group[1-9][0-9]*", value):
+        raise ValueError("must be all, flat, spatial, none, gpool, or groupK with a number K such as group4")
+    return value
+
+
+Averaging = Annotated[str, AfterValidator(_is_averaging)]
 Natural = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 Factor = Annotated[float, Field(gt=0)]

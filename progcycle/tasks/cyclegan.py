@@ -58,7 +58,7 @@ class CycleganTask(Task):
             "hidden": hidden,
             "base_resolution": net.base_resolution,
             "rgb": net.rgb,
-            "stddev_group": net.minibatch_stddev,
+            "stddev_group": net.minibatch_stddev.group,
         }
         self.specs = {
             "gen_ab": {"name": net.generator, "arguments": {**translator, "in_channels": in_a, "out_channels": in_b}},

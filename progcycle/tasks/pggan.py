@@ -44,7 +44,7 @@ class PgganTask(Task):
                     **shared,
                     "channels": discriminator,
                     "hidden": hidden,
-                    "stddev_group": net.minibatch_stddev,
+                    "stddev_group": net.minibatch_stddev.group,
                 },
             },
         }

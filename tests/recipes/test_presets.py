@@ -75,7 +75,7 @@ def test_what_all_official_settings_share(name: str) -> None:
     assert isinstance(recipe, PgganRecipe)
     network, objective = recipe.network, recipe.objective
     assert (network.channels.base, network.channels.decay, network.channels.max) == (8192, 1.0, 512)
-    assert (network.latent_size, network.rgb, network.minibatch_stddev) == (512, "replace", PRESETS[name][5])
+    assert (network.latent_size, network.rgb, network.minibatch_stddev.group) == (512, "replace", PRESETS[name][5])
     assert (recipe.resolution, network.base_resolution, recipe.data.mirror) == (1024, 4, True)
     assert (objective.loss, objective.drift) == ("wgan", 1e-3)
     assert objective.gradient_penalty is not None

@@ -1,0 +1,94 @@
+"""The ``objective`` section of a recipe."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from progcycle.recipe.section import Section
+from progcycle.recipe.values import Curve
+
+
+class GradientPenalty(Section):
+    """weight * E (|grad D(mix)| - target)^2 / target^2 (Gulrajani et al. 2017; target: Karras et al. 2018)."""
+
+    weight: float = Field(10.0, gt=0)
+    target: float = Field(1.0, gt=0)
+
+
+class ZeroCentred(Section):
+    """gamma / 2 * E |grad D|^2, computed every k-th step and scaled by k (Mescheder et al. 2018)."""
+
+    gamma: float = Field(10.0, gt=0)
+    every: int = Field(1, ge=1)
+
+
+class DiscriminatorNoise(Section):
+    """Noise that multiplies the inputs of the discriminator's convolutions, stronger as it wins; lsgan only.
+
+    strength = gain * max(0, d' - limit)^exponent, d' = momentum * d' + (1 - momentum) * d (Karras et al. 2018,
+    appendix B).
+    """
+
+    mode: Literal["prop", "mul", "drop"] = "prop"
+    signal: Literal["real", "fake", "d_loss"] = Field("real", description="d: D(real), 1 - D(fake), or D's loss")
+    gain: float = Field(0.2, gt=0)
+    limit: float = Field(0.5, ge=0, lt=1)
+    exponent: float = Field(2.0, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+
+
+class Adversarial(Section):
+    """The game between generators and discriminators."""
+
+    loss: str = "wgan"
+    gradient_penalty: GradientPenalty | None = None
+    r1: ZeroCentred | None = None
+    r2: ZeroCentred | None = None
+    drift: float = Field(0.0, ge=0, description="weight of E D(real)^2; wgan only")
+    lsgan_factor: float = Field(1.0, gt=0, description="factor on the discriminator's lsgan loss; 0.5 in CycleGAN")
+    lsgan_fake_factor: float = Field(1.0, gt=0, description="factor on its fake half; 0.1 in PG-GAN's experiments")
+    noise: DiscriminatorNoise | None = None
+    n_critic: int = Field(1, ge=1, description="discriminator updates for each generator update, a batch for each")
+    simultaneous: bool = Field(False, description="update both players from the same state, not one after the other")
+
+    @model_validator(mode="after")
+    def _one_order(self) -> "Adversarial":
+        if self.simultaneous and self.n_critic > 1:
+            raise ValueError("simultaneous updates go with n_critic: 1")
+        return self
+
+
+class ClassWeights(Section):
+    """Weights of the cross entropy of the discriminator's class logits, where data.labels is given (AC-GAN)."""
+
+    real: float = Field(1.0, ge=0)
+    fake: float = Field(1.0, ge=0)
+
+
+class PgganObjective(Adversarial):
+    """Objective of the unconditional task."""
+
+    classes: ClassWeights = ClassWeights()
+
+
+class CycleWeights(Section):
+    """Weights of the cycle loss, one for each way round."""
+
+    aba: Curve = ((0.0, 10.0),)
+    bab: Curve = ((0.0, 10.0),)
+
+
+class IdentityWeights(Section):
+    """Weights of the identity loss, relative to the cycle weight of the same domain at that moment."""
+
+    a: Curve = ((0.0, 0.0),)
+    b: Curve = ((0.0, 0.0),)
+
+
+class CycleganObjective(Adversarial):
+    """Objective of the translation task."""
+
+    loss: str = "lsgan"
+    cycle: CycleWeights = CycleWeights()
+    identity: IdentityWeights = IdentityWeights()
+    pool_size: int = Field(50, ge=0, description="earlier fakes that discriminators see again; 0 = off")
