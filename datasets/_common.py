@@ -29,6 +29,17 @@ from PIL import Image
 
 SIZE = 64
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+# What opening a damaged picture may raise.
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    RuntimeError,
+    EOFError,
+    zlib.error,
+    zipfile.BadZipFile,
+    Image.DecompressionBombError,
+)
 
 # Two pictures count as the same below this root mean square difference (of 255). In all four
 # styles copies lie under 6 (many are exact), near copies such as the flags of Monaco and Indonesia
@@ -349,16 +360,7 @@ def measure(place: Path) -> Counter[tuple[int, int]]:
         try:
             with Image.open(source) as picture:  # reads the header only
                 sizes[picture.size] += 1
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            RuntimeError,
-            EOFError,
-            zlib.error,
-            zipfile.BadZipFile,
-            Image.DecompressionBombError,
-        ):
+        except UNREADABLE:
             raise UsageError(f"{place}: {name} is not a readable picture") from None
 
     found = pictures_in(place)

@@ -1,7 +1,8 @@
 """Where growth stands after n pictures: a pure function, so there is nothing of it to save.
 
 The order is that of the official code (Karras et al. 2018, appendix A.1): train the first resolution (stable), then
-for each doubling fade the new layers in and train on (fade, then stable), and stay at the last one to the end.
+for each doubling fade the new layers in and train on (fade, then stable), and stay at the last one to the end. The last
+one is the final resolution, or the one where the schedule holds: then the networks keep stages that are never used.
 """
 
 import math
@@ -24,6 +25,7 @@ class Growth:
         lr_scale: factor on every player's learning rate.
         nimg: real pictures of one domain shown before the step.
         fading: whether the step lies in a fade, whose alpha is 0 at its first picture and never 1.
+        fade_reals: whether real pictures are faded as the networks are.
     """
 
     stage: int
@@ -33,6 +35,7 @@ class Growth:
     lr_scale: float = 1.0
     nimg: int = 0
     fading: bool = False
+    fade_reals: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,11 @@ class GrowthSchedule:
     Args:
         options: the ``schedule`` section of a recipe.
         base_resolution: resolution of the networks' stage 0.
-        resolution: final resolution.
+        resolution: final resolution of the networks; growth ends there, or at ``hold_resolution``.
 
     Raises:
-        UserError: the plan is impossible (it starts above its end or below the networks' base, has no pictures, or
-            ends before the last resolution is faded in).
+        UserError: the plan is impossible (it starts above its end or below the networks' base, holds where there is no
+            stage, has no pictures, or ends before the last resolution is faded in).
     """
 
     def __init__(self, options: Schedule, base_resolution: int, resolution: int) -> None:
@@ -70,20 +73,21 @@ class GrowthSchedule:
             raise UserError(
                 f"schedule.start_resolution: {start} is below network.base_resolution, which is {base_resolution}."
             )
-        resolutions = [start << i for i in range((resolution // start).bit_length())]
+        last_resolution = _end_of_growth(options, start, resolution)
+        resolutions = [start << i for i in range((last_resolution // start).bit_length())]
         _check_complete(options, resolutions)
         phases = list(_phases(options, resolutions, first_stage=(start // base_resolution).bit_length() - 1))
         self.total = round(1000 * options.total_kimg) if options.total_kimg else sum(p.end - p.start for p in phases)
         if not phases:
             raise UserError("schedule: every phase has a length of 0; give stable_kimg or fade_kimg a length.")
         last = phases[-1]
-        if last.resolution != resolution:
-            raise UserError(f"schedule: {resolution} px has neither a fade nor a stable phase; give it a length.")
+        if last.resolution != last_resolution:
+            raise UserError(f"schedule: {last_resolution} px has neither a fade nor a stable phase; give it a length.")
         grown = last.end if last.kind == "fade" else last.start
         if self.total <= grown:
             raise UserError(
-                f"schedule.total_kimg: training ends at {self.total / 1000:g} kimg, but {resolution} px is grown only "
-                f"after {grown / 1000:g} kimg; raise it, or shorten fade_kimg and stable_kimg."
+                f"schedule.total_kimg: training ends at {self.total / 1000:g} kimg, but {last_resolution} px is grown "
+                f"only after {grown / 1000:g} kimg; raise it, or shorten fade_kimg and stable_kimg."
             )
         self.phases = tuple(_fit_to(phases, self.total))
         self.options = options
@@ -109,7 +113,9 @@ class GrowthSchedule:
         fading = phase.kind == "fade"
         alpha = min((nimg - phase.start) / (phase.end - phase.start), 1.0) if fading else 1.0
         lr_scale = phase.lr_scale * self._lr_factor(nimg, phase)
-        return Growth(phase.stage, phase.resolution, alpha, phase.batch_size, lr_scale, nimg, fading)
+        return Growth(
+            phase.stage, phase.resolution, alpha, phase.batch_size, lr_scale, nimg, fading, self.options.fade_reals
+        )
 
     def _lr_factor(self, nimg: int, phase: Phase) -> float:
         """Ramp-ups exp(-5 (1 - t)^2), as in the original Theano code, and the linear decay at the end."""
@@ -142,6 +148,18 @@ class GrowthSchedule:
 def _ramp(nimg: float, length_kimg: float) -> float:
     t = nimg / (1000 * length_kimg) if length_kimg > 0 else 1.0
     return 1.0 if t >= 1 else math.exp(-5 * (1 - t) ** 2)
+
+
+def _end_of_growth(options: Schedule, start: int, resolution: int) -> int:
+    """The resolution at which growth ends: ``hold_resolution``, or the networks' final one."""
+    hold = options.hold_resolution
+    if hold is None:
+        return resolution
+    if hold > resolution:
+        raise UserError(f"schedule.hold_resolution: {hold} is above the resolution, which is {resolution}.")
+    if hold < start:
+        raise UserError(f"schedule.hold_resolution: {hold} is below the resolution where training starts, {start}.")
+    return hold
 
 
 def _check_complete(options: Schedule, resolutions: list[int]) -> None:

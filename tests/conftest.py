@@ -34,6 +34,7 @@ def write_snapshot(
     data: dict[str, Any] | None = None,
     schedule: dict[str, Any] | None = None,
     seed: int = 0,
+    classes: tuple[str, ...] = (),
     **options: Any,
 ) -> Path:
     """A snapshot at ``folder``: base 4 px (PG-GAN) or 8 px (CycleGAN), three stages."""
@@ -49,7 +50,7 @@ def write_snapshot(
         }
     )
     torch.manual_seed(seed)
-    specs = _specs(task, *channels, **options)
+    specs = _specs(task, *channels, **options, **({"classes": len(classes)} if classes else {}))
     registry = GENERATORS if task == "pggan" else TRANSLATORS
     networks = {name: registry[spec["name"]](**spec["arguments"]) for name, spec in specs.items()}
     growth = Growth(stage, base << stage, alpha)
@@ -62,6 +63,7 @@ def write_snapshot(
         base_resolution=base,
         nimg=nimg,
         recipe=recipe,
+        classes=classes,
     )
 
 

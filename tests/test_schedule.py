@@ -104,6 +104,58 @@ def test_start_resolution_between_base_and_end_keeps_the_stage_numbers_of_the_ne
     ]
 
 
+@pytest.mark.parametrize("hold", [4, 8, 16, 32])
+def test_a_schedule_that_holds_is_that_of_networks_that_end_there(hold: int) -> None:
+    options: dict[str, Any] = {
+        "stable_kimg": {"default": 2, 8: 1},
+        "fade_kimg": {"default": 3, 16: 0.5},
+        "batch_size": {"default": 4, 16: 2},
+        "rampup_kimg": 1,
+        "decay_kimg": 2,
+    }
+    for more in ({}, {"total_kimg": 30}, {"start_resolution": 4}):
+        held = make(4, 32, **options, **more, hold_resolution=hold)
+        short = make(4, hold, **options, **more)
+        assert held.phases == short.phases
+        assert held.total == short.total
+        assert held.final == short.final
+        assert held.final.resolution == hold
+        assert [held.at(n) for n in range(0, held.total, 97)] == [short.at(n) for n in range(0, held.total, 97)]
+
+
+def test_a_schedule_that_holds_by_hand() -> None:
+    schedule = make(4, 64, stable_kimg=2, fade_kimg=1, start_resolution=8, hold_resolution=16, total_kimg=9)
+    assert phases(schedule) == [("stable", 1, 8, 0, 2000), ("fade", 2, 16, 2000, 3000), ("stable", 2, 16, 3000, 9000)]
+    assert make(4, 64, stable_kimg=2, fade_kimg=1, start_resolution=8, hold_resolution=16).total == 5000
+    same = make(4, 64, stable_kimg=2, start_resolution=16, hold_resolution=16)
+    assert phases(same) == [("stable", 2, 16, 0, 2000)]
+
+
+def test_a_schedule_that_holds_needs_no_values_for_what_comes_after() -> None:
+    make(4, 64, stable_kimg={4: 1, 8: 1}, fade_kimg={8: 1}, batch_size={4: 1, 8: 1}, hold_resolution=8)
+
+
+def test_fades_without_stable_phases_follow_each_other() -> None:
+    schedule = make(4, 32, stable_kimg={4: 1, 8: 0, 16: 0, 32: 2}, fade_kimg=1)
+    assert phases(schedule) == [
+        ("stable", 0, 4, 0, 1000),
+        ("fade", 1, 8, 1000, 2000),
+        ("fade", 2, 16, 2000, 3000),
+        ("fade", 3, 32, 3000, 4000),
+        ("stable", 3, 32, 4000, 6000),
+    ]
+    alphas = [schedule.at(n).alpha for n in (1000, 1999, 2000, 2500, 2999, 3000)]
+    assert alphas == [0.0, 0.999, 0.0, 0.5, 0.999, 0.0]
+    assert all(schedule.at(n).fading for n in (1000, 1999, 2000, 3999))
+
+
+def test_real_pictures_fade_unless_the_schedule_says_otherwise() -> None:
+    for fade_reals in (True, False):
+        schedule = make(stable_kimg=1, fade_kimg=1, fade_reals=fade_reals)
+        assert {schedule.at(n).fade_reals for n in (0, 1500, 2500, 99999)} == {fade_reals}
+    assert make(stable_kimg=1, fade_kimg=1).at(0).fade_reals
+
+
 # --- learning rate ------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +289,20 @@ def test_negative_pictures_are_refused() -> None:
             "schedule.start_resolution: 32 must be a power of two, and at most the resolution 16",
         ),
         ({"base": 8, "start_resolution": 4}, "schedule.start_resolution: 4 is below network.base_resolution"),
+        ({"hold_resolution": 32}, "schedule.hold_resolution: 32 is above the resolution, which is 16."),
+        (
+            {"start_resolution": 16, "hold_resolution": 8},
+            "schedule.hold_resolution: 8 is below the resolution where training starts, 16.",
+        ),
+        ({"base": 8, "hold_resolution": 4}, "schedule.hold_resolution: 4 is below the resolution where training star"),
+        (
+            {"stable_kimg": 1, "fade_kimg": 1, "hold_resolution": 8, "total_kimg": 2},
+            "schedule.total_kimg: training ends at 2 kimg, but 8 px is grown only after 2 kimg",
+        ),
+        (
+            {"stable_kimg": {"default": 1, 8: 0}, "fade_kimg": 0, "hold_resolution": 8},
+            "8 px has neither a fade nor a stable phase",
+        ),
         ({"base": 32}, "network.base_resolution: 32 must be a power of two, and at most"),
         ({"base": 6, "resolution": 24}, "network.base_resolution: 6 must be a power of two"),
         ({"stable_kimg": {4: 1, 8: 1}}, "schedule.stable_kimg: there is no value for 16 px and no default"),

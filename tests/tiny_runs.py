@@ -13,6 +13,7 @@ from torch import Tensor
 from progcycle.data import Batch, as_reals, build_loader
 from progcycle.engine.log import TIMES
 from progcycle.engine.loop import Trainer
+from progcycle.engine.samples import Evaluate
 from progcycle.export import save_snapshot
 from progcycle.recipe import Recipe, merge, validate
 from progcycle.schedule import Growth
@@ -20,6 +21,7 @@ from progcycle.schedule import Growth
 TASKS = ("pggan", "cyclegan")
 # Batches of 4. Pictures shown when a phase begins: 0 stable 4 px, 16 fade 8, 32 stable 8, 48 fade 16, 64 stable 16.
 TOTAL, STEPS = 88, 22
+CLASSES = ("cat", "dog", "fox")
 OPENINGS, FADE_EDGES = [16, 48], [16, 32, 48, 64]
 
 
@@ -34,9 +36,12 @@ def write_pictures(folder: Path, count: int, seed: int, side: int = 20) -> Path:
 
 
 def write_domains(root: Path) -> Path:
-    """Two domains of different size, and held-out pictures of one of them."""
-    for seed, (name, count) in enumerate({"trainA": 11, "trainB": 7, "testA": 3}.items()):
+    """Two domains of different size, and held-out pictures of one of them; its labels in a file beside them."""
+    counts = {"trainA": 11, "trainB": 7, "testA": 3}
+    for seed, (name, count) in enumerate(counts.items()):
         write_pictures(root / name, count, seed)
+    labels = [[f"{name}/{i:02}.png", CLASSES[i % 3]] for name in ("trainA", "testA") for i in range(counts[name])]
+    (root / "labels.json").write_text(json.dumps({"labels": labels}))
     return root
 
 
@@ -88,6 +93,27 @@ def tiny_content(task: str, data: Path, changes: Mapping[Any, Any] | None = None
     return merge(merge(content, own), changes or {})
 
 
+def full(task: str, data: Path) -> dict[Any, Any]:
+    """Changes to :func:`tiny_content` that bring in what has a memory or an order of its own."""
+    noise = {"limit": 0.0, "gain": 0.5, "momentum": 0.5, "signal": "fake"}
+    objective = {"loss": "lsgan", "lsgan_fake_factor": 0.5, "n_critic": 2, "noise": noise, "drift": 0}
+    normalization = {"generator": "batch", "discriminator": "layer"}
+    if task == "pggan":
+        return {
+            "data": {"labels": str(data / "labels.json")},
+            "network": {"normalization": normalization},
+            "objective": {**objective, "gradient_penalty": None},
+        }
+    instead = {"kernels": 4, "dimensions": 2, "init_pictures": 6}
+    return {
+        "network": {
+            "normalization": normalization, "head": "dense",
+            "minibatch_stddev": 0, "minibatch_discrimination": instead,
+        },
+        "objective": objective,
+    }  # fmt: skip
+
+
 def tiny(task: str, data: Path, changes: Mapping[Any, Any] | None = None) -> Recipe:
     """:func:`tiny_content`, validated."""
     return validate(tiny_content(task, data, changes))
@@ -103,8 +129,8 @@ class WatchedTrainer(Trainer):
     stop_before: int | None = None
     on_step: Callable[["WatchedTrainer", Growth], None] | None = None
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.seen: dict[int, list[tuple[str, tuple[int, ...], tuple[str, ...], int]]] = {}
 
     def train_step(self, batches: Mapping[str, Batch], growth: Growth) -> None:
@@ -121,9 +147,10 @@ def train(
     run_dir: Path,
     stop_before: int | None = None,
     on_step: Callable[[WatchedTrainer, Growth], None] | None = None,
+    evaluate: Evaluate | None = None,
 ) -> WatchedTrainer:
     """Train (or go on) until a step or to the end."""
-    trainer = WatchedTrainer(recipe, run_dir, save_snapshot)
+    trainer = WatchedTrainer(recipe, run_dir, save_snapshot, evaluate)
     trainer.stop_before, trainer.on_step = stop_before, on_step
     try:
         trainer.run()
@@ -160,7 +187,10 @@ def checkpoint_content(folder: Path) -> dict[str, Any]:
 
 
 def gradients_at(trainer: Trainer, nimgs: Sequence[int]) -> dict[str, Tensor]:
-    """Gradients of every player at some moments, in float64, before any update; by moment and parameter."""
+    """Gradients of every player at some moments, in float64, before any update; by moment and parameter.
+
+    The means that the noise follows are there too.
+    """
     found = {}
     for network in trainer.task.networks.values():
         network.double()
@@ -171,11 +201,14 @@ def gradients_at(trainer: Trainer, nimgs: Sequence[int]) -> dict[str, Tensor]:
         loader = build_loader(trainer.ground.sets, trainer.schedule, **where, workers=0, pin_memory=False)
         _, growth, batches = next(loader)
         reals = {d: replace(b, images=as_reals(b.images, growth).double()) for d, b in batches.items()}
-        players = [player for update in trainer.task.update_order[0] for player in update]
+        trainer.step = nimg // growth.batch_size
+        players = [player for update in trainer.task.update_order[-1] for player in update]
         for player in players:
             trainer.compute_gradients(player, reals, growth)
             for name in trainer.task.players[player]:
                 for key, parameter in trainer.task.networks[name].named_parameters():
                     if parameter.grad is not None:
                         found[f"{nimg}|{name}.{key}"] = parameter.grad.clone()
+        memory = trainer.task.common_state(trainer.task.state_dict())
+        found |= {f"{nimg}|{key}": value.double() for key, value in memory.items() if key.endswith(".mean")}
     return found

@@ -1,24 +1,49 @@
 """Pure maths of growing networks; imports torch only.
 
 Shapes trail as ``# [N, C, H, W]``: N pictures of the batch, C channels, H and W pixels, G pictures of a group,
-M groups.
+M groups, P processes.
 """
 
 from progcycle.blocks.equalized import EqualizedConv2d, EqualizedLinear
 from progcycle.blocks.fade import fade_in
-from progcycle.blocks.normalize import minibatch_stddev, pixel_norm, stddev_group
+from progcycle.blocks.fused import conv2d_downsample, upsample_conv2d
+from progcycle.blocks.noise import Noise, NoiseMode, gdrop
+from progcycle.blocks.normalize import Norm, PixelNorm, make_norm, pixel_norm
 from progcycle.blocks.precision import full_precision, in_full_precision
+from progcycle.blocks.processes import gather_rows, own_rows, sum_over_processes, world_size
 from progcycle.blocks.resample import downsample2x, upsample2x
+from progcycle.blocks.variation import (
+    GroupSize,
+    MinibatchDiscrimination,
+    minibatch_stddev,
+    stddev_channels,
+    stddev_group,
+)
 
 __all__ = [
     "EqualizedConv2d",
     "EqualizedLinear",
+    "GroupSize",
+    "MinibatchDiscrimination",
+    "Noise",
+    "NoiseMode",
+    "Norm",
+    "PixelNorm",
+    "conv2d_downsample",
     "downsample2x",
     "fade_in",
     "full_precision",
+    "gather_rows",
+    "gdrop",
     "in_full_precision",
+    "make_norm",
     "minibatch_stddev",
+    "own_rows",
     "pixel_norm",
+    "stddev_channels",
     "stddev_group",
+    "sum_over_processes",
     "upsample2x",
+    "upsample_conv2d",
+    "world_size",
 ]

@@ -1,4 +1,7 @@
-"""Equalized learning rate (Karras et al. 2018, section 4.1): weights drawn from N(0, 1), scaled when used."""
+"""Equalized learning rate (Karras et al. 2018, section 4.1): weights drawn from N(0, 1), scaled when used.
+
+With ``equalized=False`` the same weights are scaled once, when drawn (He et al. 2015), and then used as they are.
+"""
 
 import math
 
@@ -20,6 +23,7 @@ class EqualizedConv2d(nn.Module):
         gain: factor of He's constant; sqrt(2) before a leaky ReLU, 1 for a linear layer.
         padding: zeros on each side; default kernel // 2, which keeps the size.
         zero: start from zero weights, for layers that must begin as "no contribution".
+        equalized: False draws w ~ N(0, gain^2 / fan_in) and uses it unscaled.
     """
 
     def __init__(
@@ -30,12 +34,14 @@ class EqualizedConv2d(nn.Module):
         gain: float = math.sqrt(2),
         padding: int | None = None,
         zero: bool = False,
+        equalized: bool = True,
     ) -> None:
         super().__init__()
         shape = (out_channels, in_channels, kernel, kernel)
-        self.weight = nn.Parameter(torch.zeros(shape) if zero else torch.randn(shape))
+        he = gain / math.sqrt(kernel * kernel * in_channels)
+        drawn, self.scale = (1.0, he) if equalized else (he, 1.0)
+        self.weight = nn.Parameter(torch.zeros(shape) if zero else torch.randn(shape) * drawn)
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.scale = gain / math.sqrt(kernel * kernel * in_channels)
         self.padding = kernel // 2 if padding is None else padding
 
     def forward(self, x: Tensor) -> Tensor:  # [N, C_in, H, W] -> [N, C_out, H, W]
@@ -51,13 +57,22 @@ class EqualizedLinear(nn.Module):
         out_features: size of the output rows.
         gain: factor of He's constant; sqrt(2) before a leaky ReLU, 1 for a linear layer.
         bias: whether a bias is added.
+        equalized: False draws w ~ N(0, gain^2 / fan_in) and uses it unscaled.
     """
 
-    def __init__(self, in_features: int, out_features: int, gain: float = math.sqrt(2), bias: bool = True) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        gain: float = math.sqrt(2),
+        bias: bool = True,
+        equalized: bool = True,
+    ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features))
+        he = gain / math.sqrt(in_features)
+        drawn, self.scale = (1.0, he) if equalized else (he, 1.0)
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) * drawn)
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
-        self.scale = gain / math.sqrt(in_features)
 
     def forward(self, x: Tensor) -> Tensor:  # [N, in_features] -> [N, out_features]
         """Multiply, and add the bias if there is one."""

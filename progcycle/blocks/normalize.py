@@ -1,9 +1,13 @@
-"""Normalisation and the statistic that shows a discriminator how varied a batch is."""
+"""Normalisation of features: the paper's pixel norm, and the usual ones that it is compared with."""
+
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from progcycle.blocks.precision import full_precision
+from progcycle.blocks.precision import full_precision, in_full_precision
+
+Norm = Literal["pixel", "batch", "instance", "layer", "none"]
 
 
 def pixel_norm(x: Tensor, epsilon: float = 1e-8) -> Tensor:
@@ -19,29 +23,74 @@ def pixel_norm(x: Tensor, epsilon: float = 1e-8) -> Tensor:
     return x * torch.rsqrt(mean_square + epsilon).to(x.dtype)
 
 
-def stddev_group(batch: int, group_size: int) -> int:
-    """Smallest divisor of ``batch`` that is at least min(group_size, batch): 14 -> 7, 6 -> 6, 7 -> 7 for size 4."""
-    return next(g for g in range(max(min(group_size, batch), 1), batch + 1) if batch % g == 0)
+def make_norm(kind: Norm, channels: int, epsilon: float = 1e-8) -> nn.Module | None:
+    """The normalisation of that name, for features of shape [N, C, H, W]; all are computed in float32 at least.
 
+    * ``pixel``: :func:`pixel_norm`, without parameters.
+    * ``batch``: each channel over the pictures of this process's batch and their pixels (Ioffe and Szegedy 2015). It
+      keeps running statistics, the only buffers of the networks; they are used in eval mode only.
+    * ``instance``: each channel of each picture by itself.
+    * ``layer``: all channels of each picture together, as in the critic of Gulrajani et al. 2017.
+    * ``none``: nothing, which is None.
 
-def minibatch_stddev(x: Tensor, group_size: int = 4, epsilon: float = 1e-8) -> Tensor:
-    """Append one channel: the standard deviation over a group of pictures, averaged over channels and pixels.
-
-    Karras et al. 2018, section 3. The groups are strided as in the official code: with M groups, picture i is grouped
-    with i + M, i + 2M, ... The variance is biased and computed in float32 at least. A group of one gives sqrt(epsilon).
+    All but the first end with a weight and a bias for each channel, 1 and 0 at the start.
 
     Args:
-        x: features of shape [N, C, H, W].
-        group_size: pictures in a group, see :func:`stddev_group`.
-        epsilon: added to the variance, which keeps all derivatives finite.
+        kind: one of the above.
+        channels: C of the features.
+        epsilon: of pixel norm; the others have their usual 1e-5.
 
-    Returns:
-        Features of shape [N, C + 1, H, W], of the type of ``x``.
+    Raises:
+        ValueError: the kind is unknown.
     """
-    n, c, h, w = x.shape
-    group = stddev_group(n, group_size)
-    y = full_precision(x).reshape(group, n // group, c, h, w)  # [G, M, C, H, W]
-    variance = (y - y.mean(dim=0, keepdim=True)).square().mean(dim=0)  # [M, C, H, W]
-    statistic = (variance + epsilon).sqrt().mean(dim=(1, 2, 3))  # [M]
-    channel = statistic.repeat(group).reshape(n, 1, 1, 1).expand(n, 1, h, w)
-    return torch.cat([x, channel.to(x.dtype)], dim=1)
+    if kind == "none":
+        return None
+    if kind == "pixel":
+        return PixelNorm(epsilon)
+    if kind == "batch":
+        return BatchNorm(channels)
+    if kind not in ("instance", "layer"):
+        raise ValueError(f"normalization must be pixel, batch, instance, layer or none, not {kind!r}")
+    return PictureNorm(channels, groups=channels if kind == "instance" else 1)
+
+
+class PixelNorm(nn.Module):
+    """:func:`pixel_norm` as a module."""
+
+    def __init__(self, epsilon: float = 1e-8) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, C, ...] -> [N, C, ...]
+        """Scale every pixel's features to a mean square of 1."""
+        return pixel_norm(x, self.epsilon)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation in float32 at least; the result has the type of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, H, W]
+        """Normalise each channel by the batch, in eval mode by the running statistics."""
+        return in_full_precision(super().forward, x).to(x.dtype)
+
+
+class PictureNorm(nn.Module):
+    """Normalise groups of successive channels in each picture by itself, then scale and shift each channel.
+
+    As many groups as channels is instance norm, one group is layer norm. Computed in float32 at least.
+    """
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, H, W]
+        """Normalise; the result has the type of ``x``."""
+        return in_full_precision(self._normalize, x).to(x.dtype)
+
+    def _normalize(self, x: Tensor) -> Tensor:
+        if x[0].numel() == self.groups:  # a number alone is its own mean: group_norm would enlarge rounding errors
+            return (x - x) * self.weight[:, None, None] + self.bias[:, None, None]
+        return torch.group_norm(x, self.groups, self.weight, self.bias, eps=1e-5)

@@ -16,8 +16,11 @@ COMMANDS = {
     "train": "train, or resume, what a recipe describes",
     "plan": "show when a recipe grows, and how large its networks are",
     "generate": "paint pictures with a trained PG-GAN",
+    "interpolate": "walk through the pictures of a trained PG-GAN, as a video",
+    "progression": "show what a PG-GAN painted through its training",
     "translate": "translate pictures with a trained CycleGAN",
-    "evaluate": "compare translated test pictures with their true pairs",
+    "evaluate": "measure a trained model: generated pictures, or translations against true pairs",
+    "study": "train variants of a recipe with several seeds, and compare them",
 }
 EPILOG = """examples:
   progcycle plan recipes/cyclegan_openmoji.yaml
@@ -116,7 +119,7 @@ def natural(text: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names."""
-    names = "\n".join(f"  {name:10} {words}" for name, words in COMMANDS.items())
+    names = "\n".join(f"  {name:12} {words}" for name, words in COMMANDS.items())
     p = argparse.ArgumentParser(
         prog="progcycle",
         usage="progcycle [-h] [--version] NAME ...",

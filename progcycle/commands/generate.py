@@ -4,17 +4,24 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from progcycle.commands.cli import add_device, guarded, natural, parser, pick_device, positive, say
+from progcycle.commands.painting import add_class, choose_labels, load_generator
 from progcycle.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 DESCRIPTION = """Paint pictures with a trained PG-GAN, as PNG files 000000.png, 000001.png, ...
 
-Picture number i of a seed is the same picture whatever the count and the batch size."""
+Picture number i of a seed is the same picture whatever the count and the batch size. A model with classes paints them
+in turn: picture i shows class i modulo the number of classes."""
 EXAMPLES = """examples:
   progcycle generate runs/pggan_celebahq --count 64 --seed 1 --out faces --grid
-  progcycle generate runs/pggan_celebahq/snapshots/nimg-000000600000 --count 16 --out early --resolution 64"""
-GRID_LIMIT = 64
+  progcycle generate runs/pggan_celebahq/snapshots/nimg-000000600000 --count 16 --out early --resolution 64
+  progcycle generate runs/pggan_cifar10 --count 16 --class horse --out horses"""
+GRID_LIMIT, WIDEST = 64, 16
 OURS = re.compile(r"\d{6,}\.png|grid\.png")
 
 
@@ -29,6 +36,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--batch-size", type=positive, default=16, help="pictures painted at a time (default 16)")
     p.add_argument("--grid", action="store_true", help=f"add grid.png, one sheet of the first {GRID_LIMIT} pictures")
     p.add_argument("--overwrite", action="store_true", help="replace pictures that an earlier generate wrote there")
+    add_class(p)
     add_device(p)
     args = p.parse_intermixed_args(argv)
     out: Path = args.out.absolute()
@@ -36,20 +44,19 @@ def run(argv: Sequence[str] | None = None) -> int:
 
     from tqdm import tqdm
 
-    from progcycle.export import Generator, load, to_pil
-    from progcycle.export.pictures import sheet
+    from progcycle.export import to_pil
     from progcycle.files import atomic_folder
 
-    model = load(args.run, pick_device(args.device))
-    if not isinstance(model, Generator):
-        raise UserError(f"{args.run} holds translators, which need a picture to start from; use progcycle translate.")
+    model = load_generator(args.run, pick_device(args.device))
     model.config.growth_at(args.resolution)
+    labels = choose_labels(model, args.class_name, args.count)
     shown = []
     with atomic_folder(out) as folder, tqdm(total=args.count, unit="img", disable=None, leave=False) as bar:
         for start in range(0, args.count, args.batch_size):
             count = min(args.batch_size, args.count - start)
+            some = None if labels is None else labels[start : start + count]
             pictures = model.generate(
-                count, args.seed, start=start, resolution=args.resolution, batch_size=args.batch_size
+                count, args.seed, start=start, resolution=args.resolution, batch_size=args.batch_size, labels=some
             )
             for i, image in enumerate(to_pil(pictures), start):
                 image.save(folder / f"{i:06d}.png")
@@ -57,12 +64,26 @@ def run(argv: Sequence[str] | None = None) -> int:
                     shown.append(image)
             bar.update(count)
         if args.grid:
-            columns = math.ceil(math.sqrt(len(shown)))
-            rows = [shown[i : i + columns] for i in range(0, len(shown), columns)]
-            sheet(rows, tile=max(shown[0].width, 64)).save(folder / "grid.png")
+            grid(shown, model.classes if args.class_name is None else ()).save(folder / "grid.png")
     side = args.resolution or model.resolution
     say(f"wrote {args.count} pictures of {side} px (seed {args.seed}){' and grid.png' * args.grid} to {args.out}")
     return 0
+
+
+def grid(pictures: Sequence["Image.Image"], classes: Sequence[str] = ()) -> "Image.Image":
+    """One sheet of pictures, near to a square; of a few classes in turn, each has a column of its own.
+
+    Args:
+        pictures: picture i is of class i modulo their number.
+        classes: names of the classes, or none.
+    """
+    from progcycle.export.pictures import sheet
+
+    columns, header = math.ceil(math.sqrt(len(pictures))), None
+    if 0 < len(classes) <= min(WIDEST, len(pictures)):
+        columns, header = len(classes), list(classes)
+    rows = [list(pictures[i : i + columns]) for i in range(0, len(pictures), columns)]
+    return sheet(rows, header, tile=max(pictures[0].width, 96 if header else 64))
 
 
 def check_target(out: Path, overwrite: bool) -> None:

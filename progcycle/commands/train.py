@@ -38,10 +38,11 @@ def run(argv: Sequence[str] | None = None) -> int:
         _dry_run(recipe, run_dir)
         return 0
 
+    from progcycle.commands.metrics import evaluator
     from progcycle.engine.loop import Trainer
     from progcycle.export import save_snapshot
 
-    Trainer(recipe, run_dir, save_snapshot).run()
+    Trainer(recipe, run_dir, save_snapshot, evaluator(recipe)).run()
     say(f"done: {run_dir} holds {RESULTS}")
     return 0
 
@@ -49,10 +50,12 @@ def run(argv: Sequence[str] | None = None) -> int:
 def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     import torch
 
+    from progcycle.commands.metrics import evaluator
     from progcycle.engine.build import build, count_parameters
     from progcycle.engine.setup import set_up
     from progcycle.recipe import dump
 
+    evaluator(recipe)  # its names
     with torch.device("meta"):  # sizes only: no memory, no time
         built = build(recipe)
     say(dump(recipe))

@@ -18,12 +18,14 @@ class Sample:
         position: global sample index (or the index in name order, for pictures read plainly).
         name: name of the picture the pixels come from.
         broken: one sentence for each picture that could not be read and was passed over.
+        label: number of its class, or None.
     """
 
     image: np.ndarray
     position: int
     name: str
     broken: tuple[str, ...] = ()
+    label: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,7 @@ class Batch:
         positions: global sample index of each row.
         names: name of each row's picture.
         value_range: darkest and lightest value that ``images`` can hold.
-        labels: class of each row, or None.  # [N, ...]
+        labels: number of each row's class, or None.  # [N] int64
         broken: one sentence for each picture that could not be read and was replaced.
     """
 
@@ -87,12 +89,16 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples of one size into a batch; a broken picture is named once.
 
     Raises:
-        ValueError: there are no samples, or their sizes differ.
+        ValueError: there are no samples, their sizes differ, or only some of them have labels.
     """
     pixels = torch.from_numpy(np.stack([sample.image for sample in samples]))  # [N, H, W, C]
+    labels = [sample.label for sample in samples if sample.label is not None]
+    if labels and len(labels) != len(samples):
+        raise ValueError(f"{len(labels)} of {len(samples)} samples have labels")
     return Batch(
         images=pixels.permute(0, 3, 1, 2).contiguous(),  # [N, C, H, W]
         positions=tuple(sample.position for sample in samples),
         names=tuple(sample.name for sample in samples),
+        labels=torch.tensor(labels, dtype=torch.int64) if labels else None,
         broken=tuple(dict.fromkeys(sentence for sample in samples for sentence in sample.broken)),
     )

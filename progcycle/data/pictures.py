@@ -12,6 +12,7 @@ from progcycle.data.batch import Sample
 from progcycle.data.cache import ArrayCache, folder_name
 from progcycle.data.decode import BrokenPicture, decode_picture, parse_colour
 from progcycle.data.fit import box_reduce, fit_square
+from progcycle.data.labels import read_labels
 from progcycle.data.source import Opener, list_pictures
 from progcycle.errors import UserError
 from progcycle.recipe import Pictures
@@ -36,9 +37,14 @@ class PictureSet:
         cache_dir: folder that holds caches, or None for no cache.
         cache_resolution: arrays up to this resolution are cached; 0 for no cache.
         max_broken: share of pictures that may be broken.
+        labels: where classes come from (see :func:`progcycle.data.labels.read_labels`), or None.
+        classes: names of the classes that there are; default: those that the pictures have.
+
+    Attributes:
+        classes: names of the classes in the order of their numbers; () without labels.
 
     Raises:
-        UserError: a path is missing or has no pictures, or an option cannot be used.
+        UserError: a path is missing or has no pictures, a picture has no label, or an option cannot be used.
     """
 
     def __init__(
@@ -52,6 +58,8 @@ class PictureSet:
         cache_dir: Path | None = None,
         cache_resolution: int = 0,
         max_broken: float = 0.05,
+        labels: str | None = None,
+        classes: Sequence[str] | None = None,
     ) -> None:
         parse_colour(options.background)
         self.domain, self.options, self.paths = domain, options, tuple(paths)
@@ -68,6 +76,10 @@ class PictureSet:
             self.transforms = Transforms(options.augment, resolution, options.channels, domain)
         self.entries = list_pictures(self.paths)
         self.names = tuple(entry.name for entry in self.entries)
+        self.classes: tuple[str, ...] = ()
+        self._labels: np.ndarray | None = None  # [N] int64
+        if labels is not None:
+            self.classes, self._labels = read_labels(labels, self.entries, self.paths, classes)
         self.cache: ArrayCache | None = None
         if cache_dir is not None and cache_resolution > 0:
             shape = (len(self), self.side, self.side, options.channels)
@@ -92,6 +104,22 @@ class PictureSet:
             self._orders = {**dict(latest), epoch: order}
         return int(self._orders[epoch][place])
 
+    # --- labels ---------------------------------------------------------------------------------------------------
+
+    def label_at(self, index: int) -> int:
+        """Number of the class of picture ``index`` in name order.
+
+        Raises:
+            ValueError: the pictures have no labels.
+        """
+        if self._labels is None:
+            raise ValueError(f"the pictures of domain {self.domain} have no labels")
+        return int(self._labels[index])
+
+    def _sample(self, image: np.ndarray, position: int, used: int, broken: tuple[str, ...]) -> Sample:
+        """With name and label of the picture that the pixels come from."""
+        return Sample(image, position, self.names[used], broken, self.label_at(used) if self.classes else None)
+
     # --- reading --------------------------------------------------------------------------------------------------
 
     def training(self, position: int, resolution: int) -> Sample:
@@ -114,7 +142,7 @@ class PictureSet:
         if self.transforms is not None:
             picture = self.transforms(np.ascontiguousarray(picture), transform_seed)
         picture = box_reduce(np.ascontiguousarray(picture), resolution)
-        return Sample(picture, position, self.names[index], broken)
+        return self._sample(picture, position, index, broken)
 
     def plain(self, index: int, resolution: int) -> Sample:
         """Picture number ``index`` in name order, fitted but not augmented.  # [resolution, resolution, C] uint8
@@ -123,7 +151,7 @@ class PictureSet:
             UserError, ValueError: as :meth:`training`.
         """
         picture, used, broken = self._read(index, self.resolution, resolution)
-        return Sample(picture, index, self.names[used], broken)
+        return self._sample(picture, index, used, broken)
 
     @property
     def _needs_full_size(self) -> bool:

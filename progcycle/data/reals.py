@@ -12,12 +12,12 @@ def as_reals(images: Tensor, growth: Growth) -> Tensor:
     """Scale pictures to [-1, 1], reduce them to the stage and fade them as the networks fade.
 
     Real pictures must show the same detail as generated ones (Karras et al. 2018, section 2 and figure 2), so that
-    while a stage fades in they are (1 - alpha) * up(down(x)) + alpha * x.
+    while a stage fades in they are (1 - alpha) * up(down(x)) + alpha * x; with ``growth.fade_reals`` off they are x.
 
     Args:
         images: uint8, or floating point already in [-1, 1]; any device. If the smaller side is larger than the
             stage's resolution, both sides are box-reduced by the largest power of two that does not go below it.
-        growth: gives the resolution and alpha.  # [N, C, H, W] -> [N, C, h, w] float32
+        growth: gives the resolution, alpha, and whether to fade.  # [N, C, H, W] -> [N, C, h, w] float32
 
     Raises:
         ValueError: another dtype or shape, or sides that the reduction does not divide.
@@ -35,5 +35,6 @@ def as_reals(images: Tensor, growth: Growth) -> Tensor:
             height, width = images.shape[-2:]
             raise ValueError(f"pictures of {width}x{height} px cannot be halved down to {growth.resolution} px")
         x = downsample2x(x)
-    halves = growth.stage > 0 and x.shape[-2] % 2 == 0 and x.shape[-1] % 2 == 0
-    return fade_in(upsample2x(downsample2x(x)), x, growth.alpha) if growth.alpha < 1 and halves else x
+    fades = growth.fade_reals and growth.alpha < 1 and growth.stage > 0
+    halves = x.shape[-2] % 2 == 0 and x.shape[-1] % 2 == 0
+    return fade_in(upsample2x(downsample2x(x)), x, growth.alpha) if fades and halves else x

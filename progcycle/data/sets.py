@@ -1,8 +1,9 @@
 """From a recipe's data section to sets of pictures, with the usual folder layouts of translation understood."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from progcycle.data.labels import find_classes
 from progcycle.data.pictures import PictureSet
 from progcycle.data.source import locate, subfolders
 from progcycle.errors import UserError
@@ -24,7 +25,8 @@ def resolve_sets(
         cache_dir: where caches go unless the recipe's ``cache_dir`` says otherwise.
 
     Raises:
-        UserError: a path is missing or has no pictures in it, or a root has none of the known layouts.
+        UserError: a path is missing or has no pictures in it, a root has none of the known layouts, or a picture has
+            no label.
     """
     make = _maker(data, resolution, seed, cache_dir)
     if isinstance(data, PgganData):
@@ -37,16 +39,30 @@ def resolve_sets(
 
 
 def resolve_test_sets(
-    data: PgganData | CycleganData, *, resolution: int, seed: int, cache_dir: Path
+    data: PgganData | CycleganData,
+    *,
+    resolution: int,
+    seed: int,
+    cache_dir: Path,
+    classes: Sequence[str] | None = None,
 ) -> dict[str, PictureSet]:
     """Held-out pictures by domain, not augmented: ``test_path`` where given, else what the root's layout holds.
 
     Domains without held-out pictures are left out; arguments and errors are those of :func:`resolve_sets`.
+
+    Args:
+        data, resolution, seed, cache_dir: as there.
+        classes: names of the classes, where pictures have labels; default: those of the training pictures.
     """
-    make = _maker(data, resolution, seed, cache_dir)
     unaltered = {"load_resolution": None, "mirror": False, "augment": ()}
     if isinstance(data, PgganData):
-        return {"real": make("real", data.model_copy(update=unaltered), data.test_path)} if data.test_path else {}
+        if data.test_path is None:
+            return {}
+        if data.labels is not None and classes is None:
+            classes = find_classes(data)
+        make = _maker(data, resolution, seed, cache_dir, classes)
+        return {"real": make("real", data.model_copy(update=unaltered), data.test_path)}
+    make = _maker(data, resolution, seed, cache_dir)
     found = find_layout(data.root)[1] if data.root is not None else (None, None)
     sets = {}
     for domain, options, folder in zip(DOMAINS, (data.a, data.b), found, strict=True):
@@ -57,7 +73,11 @@ def resolve_test_sets(
 
 
 def _maker(
-    data: PgganData | CycleganData, resolution: int, seed: int, cache_dir: Path
+    data: PgganData | CycleganData,
+    resolution: int,
+    seed: int,
+    cache_dir: Path,
+    classes: Sequence[str] | None = None,
 ) -> Callable[[str, Pictures, tuple[str, ...]], PictureSet]:
     def make(domain: str, options: Pictures, paths: tuple[str, ...]) -> PictureSet:
         return PictureSet(
@@ -69,6 +89,8 @@ def _maker(
             cache_dir=Path(data.cache_dir).expanduser() if data.cache_dir is not None else cache_dir,
             cache_resolution=data.cache_resolution,
             max_broken=data.max_broken,
+            labels=data.labels if isinstance(data, PgganData) else None,
+            classes=classes,
         )
 
     return make

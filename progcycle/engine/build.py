@@ -40,6 +40,9 @@ def check_batches(recipe: Recipe, schedule: GrowthSchedule, processes: int) -> N
     Raises:
         UserError: a batch cannot be divided; the sentence names the nearest that can.
     """
+    stddev, instead = recipe.network.minibatch_stddev, recipe.network.minibatch_discrimination
+    compared = "minibatch_discrimination" if instead else "minibatch_stddev" if stddev.group else None
+    together = processes if (instead or stddev).gather else 1  # processes whose pictures are compared
     for phase in schedule.phases:
         if phase.batch_size % processes:
             nearest = max(round(phase.batch_size / processes), 1) * processes
@@ -48,11 +51,11 @@ def check_batches(recipe: Recipe, schedule: GrowthSchedule, processes: int) -> N
                 f"{processes} processes; the nearest that can is {nearest}."
             )
         local = phase.batch_size // processes
-        if 1 == local // parts(recipe, phase.resolution, local) < local and recipe.network.minibatch_stddev.group:
+        if compared and 1 == together * (local // parts(recipe, phase.resolution, local)) < local:
             raise UserError(
                 f"training.max_batch_per_device: at {phase.resolution} px a device's {local} pictures could only be "
-                "computed one by one, which leaves nothing for network.minibatch_stddev to see; allow more, or choose "
-                "a batch size with a divisor that fits."
+                f"computed one by one, which leaves nothing for network.{compared} to see; allow more, or choose a "
+                "batch size with a divisor that fits."
             )
 
 

@@ -30,7 +30,7 @@ def ema_factor(options: Ema, nimg: int, batch_size: int) -> float:
 
 
 class EmaNetworks:
-    """Averages of some networks.
+    """Averages of some networks; running statistics (of batch norm) are copied as they are.
 
     Args:
         networks: those to average, on their device.
@@ -47,4 +47,7 @@ class EmaNetworks:
         """Move the averages towards the networks, after a step that began at ``nimg`` pictures."""
         weight = 1 - ema_factor(self.options, nimg, batch_size)
         for name, average in self.networks.items():
-            torch._foreach_lerp_(list(average.parameters()), list(self.sources[name].parameters()), weight)
+            source = self.sources[name]
+            torch._foreach_lerp_(list(average.parameters()), list(source.parameters()), weight)
+            for buffer, newest in zip(average.buffers(), source.buffers(), strict=True):
+                buffer.copy_(newest)

@@ -1,6 +1,7 @@
 """What a run tells: status lines, stats.jsonl, sample grids, trackers."""
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -91,10 +92,7 @@ class RunLog:
         """
         if not self.main:
             return
-        place = {"nimg": nimg, "stage": growth.stage, "resolution": growth.resolution, "alpha": growth.alpha}
-        record = {**place, "lr_scale": growth.lr_scale, **figures, **extra}
-        with self.stats_path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        self._record(nimg, growth, {"lr_scale": growth.lr_scale, **figures, **extra})
         losses = "  ".join(
             f"{name.removeprefix('loss/')} {value:.3f}"
             for name, value in figures.items()
@@ -111,7 +109,27 @@ class RunLog:
             f"({growth.resolution} px) alpha {growth.alpha:.2f}  {losses}  {skipped}"
             f"{extra['images_per_s']:.4g} img/s  about {left} left"
         )
-        self.accelerator.log(record, step=nimg)
+
+    def evaluation(self, nimg: int, growth: Growth, figures: Mapping[str, float]) -> None:
+        """Append a line ``metric/<name>`` to stats.jsonl, print it and feed the trackers.
+
+        Args:
+            nimg: pictures shown.
+            growth: growth of the step just done.
+            figures: of quality, by name; those that are not finite are printed only.
+        """
+        if not self.main:
+            return
+        finite = {f"metric/{name}": value for name, value in figures.items() if math.isfinite(value)}
+        self._record(nimg, growth, finite)
+        words = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        self.say(f"kimg {nimg / 1000:8.1f}/{self.schedule.total / 1000:.1f}  {words}")
+
+    def _record(self, nimg: int, growth: Growth, figures: Mapping[str, float]) -> None:
+        place = {"nimg": nimg, "stage": growth.stage, "resolution": growth.resolution, "alpha": growth.alpha}
+        with self.stats_path.open("a") as file:
+            file.write(json.dumps({**place, **figures}) + "\n")
+        self.accelerator.log({**place, **figures}, step=nimg)
 
     def _time_left(self, nimg: int, growth: Growth, rate: float) -> str:
         # A doubling about doubles the cost of a picture: four times the pixels, half the feature maps.

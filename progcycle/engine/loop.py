@@ -18,7 +18,7 @@ from progcycle.engine.log import RunLog
 from progcycle.engine.meter import Meter
 from progcycle.engine.parallel import average_gradients, broadcast_weights, speaking
 from progcycle.engine.plots import plot_curves, plot_plan
-from progcycle.engine.samples import sample_rows
+from progcycle.engine.samples import Evaluate, Sampler, panel_of, spread
 from progcycle.engine.setup import loader_workers, prepare_data, set_up, start_trackers
 from progcycle.errors import UserError
 from progcycle.recipe import Adam, Recipe
@@ -34,13 +34,20 @@ class Trainer:
         recipe: a validated recipe.
         run_dir: the run folder.
         save_snapshot: writes inference weights, see ``export.save_snapshot``.
+        evaluate: figures of quality for ``training.evaluation``, from a sampler and the number of pictures shown.
 
     Raises:
         UserError: anything in the recipe, the data or the run folder that cannot work.
     """
 
-    def __init__(self, recipe: Recipe, run_dir: Path, save_snapshot: SaveSnapshot) -> None:
-        self.recipe, self.run_dir, self.save_snapshot = recipe, run_dir, save_snapshot
+    def __init__(
+        self, recipe: Recipe, run_dir: Path, save_snapshot: SaveSnapshot, evaluate: Evaluate | None = None
+    ) -> None:
+        if recipe.training.evaluation and evaluate is None:
+            raise UserError(
+                "training.evaluation: nothing is there to evaluate with; use progcycle train, or leave it out."
+            )
+        self.recipe, self.run_dir, self.save_snapshot, self.evaluate = recipe, run_dir, save_snapshot, evaluate
         built = build(recipe)
         self.schedule, self.task = built.schedule, built.task
         self.ground = set_up(recipe, run_dir, self.schedule)
@@ -149,6 +156,8 @@ class Trainer:
             return
         start_trackers(self.recipe, self.accelerator)
         prepare_data(self.ground, self.schedule)
+        if self.nimg == 0:
+            self._initialize()
         if self.accelerator.is_main_process:
             plot_plan(self.schedule, self.run_dir / "plan.png")
         processes, device = self.accelerator.num_processes, self.accelerator.device
@@ -183,6 +192,14 @@ class Trainer:
             self.log.close()
             self.accelerator.end_training()
 
+    def _initialize(self) -> None:
+        """Let the task set weights by real pictures; a resumed run has them in its checkpoint."""
+        growth, sets = self.schedule.at(0), self.ground.sets
+        device = self.accelerator.device
+        with torch.no_grad():
+            self.task.initialize(lambda domain, count: spread(sets[domain], count, growth, device), growth)
+        broadcast_weights(self.accelerator, self.task.networks.values())  # equal but for rounding until now
+
     def _due(self, before: int, every_kimg: float) -> bool:
         """Whether a multiple of ``every_kimg``, or the end, lies in the step that began at ``before``."""
         every = max(round(1000 * every_kimg), 1)
@@ -202,8 +219,11 @@ class Trainer:
         samples, snapshot, full = (
             self._due(before, every) for every in (options.sample_kimg, options.snapshot_kimg, options.checkpoint_kimg)
         )
-        if samples or snapshot or full:
+        evaluation = options.evaluation is not None and self._due(before, options.evaluation.every_kimg)
+        if samples or snapshot or full or evaluation:
             self._stop_if_trouble()
+        if evaluation and self.evaluate is not None and self.accelerator.is_main_process:
+            self.log.evaluation(self.nimg, growth, self.evaluate(self._sampler(growth), self.nimg))
         if samples:
             self._samples(growth)
             if self.accelerator.is_main_process and self.log.stats_path.exists():
@@ -218,6 +238,7 @@ class Trainer:
                 base_resolution=self.recipe.network.base_resolution,
                 nimg=self.nimg,
                 recipe=self.recipe,
+                classes=self.task.classes,
             )
         if full:
             self.last_good = state.save(self)
@@ -235,12 +256,16 @@ class Trainer:
     def _samples(self, growth: Growth) -> None:
         if self.accelerator.is_main_process:
             sets, count = {**self.ground.sets, **self.ground.tests}, self.recipe.training.sample_count
-            with self.precision.autocast():
-                rows = sample_rows(self.task, self.ema.networks, sets, count, growth, self.accelerator.device)
-            self.log.samples(self.nimg, rows)
+            panel = panel_of(self.task, sets, count, growth, self.accelerator.device)
+            self.log.samples(self.nimg, self._sampler(growth)(panel))
+
+    def _sampler(self, growth: Growth) -> Sampler:
+        return Sampler(self.task, self.ema.networks, growth, self.nimg, self.precision, self.accelerator.device)
 
 
 def _norm(network: nn.Module) -> Tensor:
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    if not gradients:  # the loss does not depend on this network now
+        return torch.zeros((), device=next(network.parameters()).device)
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     return norm

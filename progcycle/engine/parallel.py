@@ -53,6 +53,8 @@ def average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Paramete
     if accelerator.num_processes == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return
     flat = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
     for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view(gradient.shape))

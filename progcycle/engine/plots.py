@@ -81,6 +81,8 @@ def plot_plan(schedule: GrowthSchedule, path: Path) -> None:
 def plot_curves(stats: Path, path: Path) -> None:
     """Draw the statistics of a run, one panel for every prefix of their names; dashed lines are openings of stages.
 
+    Figures of quality have a panel for every metric, since each has a scale of its own.
+
     Args:
         stats: JSON lines, each with ``nimg`` and numbers by name. Lines and values that are not readable are passed
             over, as are values that are not finite.
@@ -90,7 +92,7 @@ def plot_curves(stats: Path, path: Path) -> None:
     panels: dict[str, list[str]] = {}
     for name in dict.fromkeys(key for line in lines for key in line if key not in CLOCK):
         if any(_number(line.get(name)) for line in lines):
-            panels.setdefault(name.partition("/")[0], []).append(name)
+            panels.setdefault(_panel(name), []).append(name)
     # Losses first, single figures such as the speed last.
     panels = dict(sorted(panels.items(), key=lambda item: (item[0] != "loss", item[1] == [item[0]])))
     columns = 1 if len(panels) < 2 else 2
@@ -108,7 +110,7 @@ def plot_curves(stats: Path, path: Path) -> None:
                 va="top", fontsize=7, color=QUIET,
             )  # fmt: skip
         _dress(axes, "")
-        axes.set_title(group.replace("_", " "), loc="left", color=INK, fontsize=11)
+        axes.set_title(group.replace("_", " ").replace("/", " "), loc="left", color=INK, fontsize=11)
         if names != [group]:
             axes.legend(
                 fontsize=8, frameon=False, ncols=min(len(names), 4), labelcolor=INK, handlelength=1.2,
@@ -133,6 +135,11 @@ def _read(stats: Path) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(content, dict) and _number(content.get("nimg")):
             yield content
+
+
+def _panel(name: str) -> str:
+    parts = name.split("/")
+    return "/".join(parts[: 2 if parts[0] == "metric" else 1])
 
 
 def _number(value: Any) -> bool:

@@ -1,41 +1,83 @@
-"""The panel of a run: the same pictures or latents in every sample grid, from the first stage to the last."""
+"""Pictures to look at and to measure: what the averaged networks make of fixed inputs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from progcycle.data import PictureSet, as_reals, collate
+from progcycle.engine.precision import Precision
 from progcycle.schedule import Growth
 from progcycle.tasks import Task
 
 
-@torch.no_grad()
-def sample_rows(
-    task: Task,
-    networks: Mapping[str, nn.Module],
-    sets: Mapping[str, PictureSet],
-    count: int,
-    growth: Growth,
-    device: torch.device,
-) -> list[Tensor]:
-    """Rows of a sample grid.
+class Sampler:
+    """What a task samples from its averaged networks at one moment of training.
 
     Args:
         task: knows what goes in and what comes out.
         networks: the averaged networks.
+        growth: of the step just done.
+        nimg: pictures shown.
+        precision: the number format.
+        device: where the networks are.
+
+    Attributes:
+        growth: where growth stands, ``nimg`` being the pictures shown.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        networks: Mapping[str, nn.Module],
+        growth: Growth,
+        nimg: int,
+        precision: Precision,
+        device: torch.device,
+    ) -> None:
+        self.task, self.networks, self.growth = task, networks, replace(growth, nimg=nimg)
+        self.precision, self.device = precision, device
+
+    @torch.no_grad()
+    def __call__(self, panel: Mapping[str, Tensor]) -> list[Tensor]:
+        """Rows of pictures, row j of all belonging together, see :meth:`Task.sample`.
+
+        Args:
+            panel: what goes in, on any device, see :meth:`Task.panel`.
+
+        Returns:
+            Pictures in about [-1, 1] on the networks' device.  # each [n, C, H, W] float32
+        """
+        there = {name: tensor.to(self.device) for name, tensor in panel.items()}
+        with self.precision.autocast():
+            rows = self.task.sample(self.networks, there, self.growth)
+        return [row.float() for row in rows]
+
+
+# From a sampler and the number of pictures shown to figures by name.
+Evaluate = Callable[[Sampler, int], Mapping[str, float]]
+
+
+def spread(pictures: PictureSet, count: int, growth: Growth, device: torch.device) -> Tensor:
+    """Up to ``count`` pictures from all over a set, as the networks see them.  # [n, C, H, W]"""
+    count = min(count, len(pictures))
+    # Spread over the set: neighbours in name order are often alike.
+    samples = [pictures.plain(i * len(pictures) // count, growth.resolution) for i in range(count)]
+    return as_reals(collate(samples).images.to(device), growth)
+
+
+def panel_of(
+    task: Task, sets: Mapping[str, PictureSet], count: int, growth: Growth, device: torch.device
+) -> dict[str, Tensor]:
+    """The panel of a run: the same pictures or latents in every sample grid, from the first stage to the last.
+
+    Args:
+        task: knows what goes in.
         sets: pictures to choose from, by domain.
         count: columns, or fewer where a domain has fewer pictures.
         growth: where growth stands.
-        device: where the networks are.
+        device: where pictures are made ready.
     """
     columns = min(count, *(len(pictures) for pictures in sets.values()))
-
-    def chosen(domain: str) -> Tensor:
-        pictures = sets[domain]
-        # Spread over the set: neighbours in name order are often alike.
-        samples = [pictures.plain(i * len(pictures) // columns, growth.resolution) for i in range(columns)]
-        return as_reals(collate(samples).images.to(device), growth)
-
-    panel = {name: tensor.to(device) for name, tensor in task.panel(count, chosen).items()}
-    return task.sample(networks, panel, growth)
+    return task.panel(count, lambda domain: spread(sets[domain], columns, growth, device))

@@ -59,6 +59,8 @@ def claim(run_dir: Path, recipe: Recipe, accelerator: Accelerator) -> None:
 
 def save(trainer: "Trainer") -> Path:
     """Write a checkpoint of the run; every process must call this."""
+    # Running statistics of batch norm differ between processes, and those of the first are kept. Training never uses
+    # them, so that the others go on the same.
     networks, ema = (
         _joined({name: network.state_dict() for name, network in networks.items()})
         for networks in (trainer.task.networks, trainer.ema.networks)
@@ -116,14 +118,16 @@ def _load(trainer: "Trainer", path: Path, state: dict[str, Any]) -> None:
         scaler.load_state_dict(state["scalers"][player])
     trainer.nimg, trainer.step = state["nimg"], state["step"]
     trainer.stage, trainer.fading = state["stage"], state["fading"]
-    if state["processes"] != trainer.accelerator.num_processes:
+    device, processes = trainer.accelerator.device, trainer.accelerator.num_processes
+    if state["processes"] != processes:
         trainer.log.say(
-            f"the checkpoint was written by {state['processes']} processes, this run has "
-            f"{trainer.accelerator.num_processes}: image pools and running figures start empty"
+            f"the checkpoint was written by {state['processes']} processes, this run has {processes}: image pools and "
+            "running figures start empty"
         )
+        task = {key: value.to(device) for key, value in _part(checkpoint.read(path, "rank-0"), "task").items()}
+        trainer.task.load_state_dict(trainer.task.common_state(task))
         return
     own = checkpoint.read(path, f"rank-{trainer.accelerator.process_index}")
-    device = trainer.accelerator.device
     trainer.task.load_state_dict({key: value.to(device) for key, value in _part(own, "task").items()})
     trainer.meter.load_state_dict(_part(own, "meter"))
     _set_random_state(_part(own, "rng"), device)

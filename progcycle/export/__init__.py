@@ -3,7 +3,7 @@
 from progcycle.export.config import SnapshotConfig
 from progcycle.export.models import Generator, Translator
 from progcycle.export.pictures import from_pil, to_pil
-from progcycle.export.snapshot import find_snapshot, load, save_snapshot
+from progcycle.export.snapshot import find_snapshot, list_snapshots, load, save_snapshot
 
 __all__ = [
     "Generator",
@@ -11,6 +11,7 @@ __all__ = [
     "Translator",
     "find_snapshot",
     "from_pil",
+    "list_snapshots",
     "load",
     "save_snapshot",
     "to_pil",

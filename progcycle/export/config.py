@@ -39,6 +39,7 @@ class SnapshotConfig(_Strict):
         base_resolution: pixels of a side at stage 0.
         final_resolution: pixels of a side at the end of training.
         nimg: real pictures of one domain shown so far.
+        classes: names of a generator's classes in the order of their numbers; empty if it has none.
         recipe: the whole recipe, as JSON.
     """
 
@@ -54,6 +55,7 @@ class SnapshotConfig(_Strict):
     final_resolution: Positive
     nimg: Natural
     seed: Natural
+    classes: list[str] = []
     recipe: dict[str, Any]
 
     @model_validator(mode="after")
@@ -67,6 +69,9 @@ class SnapshotConfig(_Strict):
             )
         if self.resolution > self.final_resolution:
             raise ValueError(f"resolution {self.resolution} is above final_resolution {self.final_resolution}")
+        takes = self.networks["generator"].arguments.get("classes", 0) if self.task == "pggan" else 0
+        if takes != len(self.classes) or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"classes must be the different names of {takes} classes, got {self.classes}")
         return self
 
     @property

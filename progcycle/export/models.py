@@ -1,16 +1,21 @@
 """The models of a snapshot: ``Generator`` paints pictures from nothing, ``Translator`` turns pictures of A into B.
 
-Both behave the same in training and evaluation mode: their networks have no dropout and no batch statistics.
+They are read in evaluation mode, where batch norm, if a recipe asks for it, uses the statistics of training; without it
+both modes are the same.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, overload
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from progcycle import networks
 from progcycle.blocks import downsample2x, fade_in, upsample2x
+from progcycle.data.labels import list_names
+from progcycle.errors import UserError
 from progcycle.export.base import SnapshotModel
 from progcycle.export.pictures import as_channels, from_pil, pad_to_multiple, resize, to_pil, training_size
 from progcycle.rng import normal
@@ -26,15 +31,66 @@ class Generator(SnapshotModel):
     registry: ClassVar[dict[str, type[nn.Module]]] = networks.GENERATORS
     generator: nn.Module
 
-    def forward(self, latents: Tensor, resolution: int | None = None) -> Tensor:
-        """Paint pictures from latents.  # [N, latent_size] -> [N, C, R, R] in about [-1, 1]"""
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that it can paint, in the order of their numbers; () if it was trained without."""
+        return tuple(self.config.classes)
+
+    def class_number(self, name: str) -> int:
+        """Number of a class, by its name or else by its number as text.
+
+        Raises:
+            UserError: there is no such class, or there are none.
+        """
+        if not self.classes:
+            raise UserError("This model was trained without classes, so there is none to choose.")
+        if name in self.classes:
+            return self.classes.index(name)
+        if name.isdecimal() and int(name) < len(self.classes):
+            return int(name)
+        raise UserError(f"This model has no class {name}; it has {list_names(self.classes)}.")
+
+    def forward(
+        self, latents: Tensor, resolution: int | None = None, labels: Sequence[int] | Tensor | None = None
+    ) -> Tensor:
+        """Paint pictures from latents.
+
+        Args:
+            latents: drawn from N(0, I).  # [N, latent_size]
+            resolution: an earlier stage to paint at; default: the snapshot's own.
+            labels: numbers of the pictures' classes, if the model has any.  # [N]
+
+        Returns:
+            Pictures in about [-1, 1].  # [N, C, R, R]
+
+        Raises:
+            UserError: there is no such resolution.
+            ValueError: labels are missing, there are too many or too few, or there is no such class.
+        """
         stage, alpha = self.config.growth_at(resolution)
-        pictures: Tensor = self.generator(latents.to(self.device), stage, alpha)
+        latents = latents.to(self.device)
+        one_hot = self._one_hot(len(latents), labels)
+        options = {} if one_hot is None else {"labels": one_hot}
+        pictures: Tensor = self.generator(latents, stage, alpha, **options)
         return pictures
+
+    def _one_hot(self, count: int, labels: Sequence[int] | Tensor | None) -> Tensor | None:  # [N] -> [N, K]
+        numbers = [] if labels is None else [int(label) for label in labels]
+        known = len(self.classes)
+        if len(numbers) != count * bool(known) or not all(0 <= number < known for number in numbers):
+            raise ValueError(f"a model of {known} classes got {count} latents and the labels {numbers}")
+        return F.one_hot(torch.tensor(numbers, device=self.device), known).float() if known else None
 
     @torch.no_grad()
     def generate(
-        self, n: int, seed: int = 0, *, start: int = 0, resolution: int | None = None, batch_size: int = 16
+        self,
+        n: int,
+        seed: int = 0,
+        *,
+        start: int = 0,
+        resolution: int | None = None,
+        batch_size: int = 16,
+        labels: Sequence[int] | None = None,
     ) -> Tensor:
         """Paint the pictures ``start`` to ``start + n - 1`` of a seed; :func:`to_pil` makes images of them.
 
@@ -49,22 +105,33 @@ class Generator(SnapshotModel):
                 snapshot's own is what training last worked on: with ``rgb: replace``, the earlier stages' last layers
                 stood still since they were faded out.
             batch_size: pictures painted at a time.
+            labels: numbers of the n pictures' classes; default: the classes in turn, class i % K for picture i.
 
         Returns:
             Pictures in [-1, 1], clamped, on the CPU.  # [n, C, R, R] float32
 
         Raises:
             UserError: there is no such resolution.
-            ValueError: n or batch_size is below 1, or start is negative.
+            ValueError: n or batch_size is below 1, start is negative, or labels are wrong.
         """
         if n < 1 or batch_size < 1 or start < 0:
             raise ValueError(f"n and batch_size start at 1 and start at 0, got {n}, {batch_size} and {start}")
-        size = int(self.generator.latent_size)  # type: ignore[arg-type]
+        if labels is not None and len(labels) != n:
+            raise ValueError(f"{n} pictures need as many labels, got {len(labels)}")
+        if labels is None and self.classes:
+            labels = [i % len(self.classes) for i in range(start, start + n)]
         parts = []
-        for first in range(start, start + n, batch_size):
-            latents = normal(seed, "latent", range(first, min(first + batch_size, start + n)), size)
-            parts.append(self(latents, resolution).float().clamp(-1, 1).cpu())
+        for i in range(0, n, batch_size):
+            count = min(batch_size, n - i)
+            some = None if labels is None else labels[i : i + count]
+            pictures = self(self.latents(count, seed, start=start + i), resolution, some)
+            parts.append(pictures.float().clamp(-1, 1).cpu())
         return torch.cat(parts)
+
+    def latents(self, n: int, seed: int = 0, *, start: int = 0) -> Tensor:
+        """The latents of the pictures ``start`` to ``start + n - 1`` of a seed.  # [n, latent_size] float32"""
+        size = int(self.generator.latent_size)  # type: ignore[arg-type]
+        return normal(seed, "latent", range(start, start + n), size)
 
 
 class Translator(SnapshotModel):

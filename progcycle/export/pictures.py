@@ -1,5 +1,8 @@
 """Between Pillow images and tensors in [-1, 1], and the resizing and padding that translation needs."""
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -8,6 +11,8 @@ from torch.nn import functional as F
 
 from progcycle.errors import UserError
 
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+LINE, MARGIN = 24, 8  # of the words on a sheet, in pixels
 _EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV")
 
 
@@ -105,7 +110,20 @@ def training_size(height: int, width: int, resolution: int) -> tuple[int, int]:
     return max(resolution, round(height * resolution / short)), max(resolution, round(width * resolution / short))
 
 
-def sheet(rows: list[list[Image.Image]], header: list[str] | None = None, tile: int = 128, gap: int = 4) -> Image.Image:
+def enlarge(image: Image.Image, side: int) -> Image.Image:
+    """A small picture enlarged by whole pixels, so that its longer side comes as near to ``side`` as it can."""
+    factor = max(1, side // max(image.size))
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+
+
+def sheet(
+    rows: list[list[Image.Image]],
+    header: list[str] | None = None,
+    tile: int = 128,
+    gap: int = 4,
+    side: list[str] | None = None,
+    title: str | None = None,
+) -> Image.Image:
     """A contact sheet on white; every picture fits a square tile, thinly framed, small ones enlarged by whole pixels.
 
     Args:
@@ -113,23 +131,61 @@ def sheet(rows: list[list[Image.Image]], header: list[str] | None = None, tile: 
         header: words above the columns.
         tile: side of a tile in pixels.
         gap: pixels between tiles.
+        side: words left of the rows, of one line or more.
+        title: words above everything. Words that are too long for their place are cut.
     """
-    columns, top = max(map(len, rows)), 24 if header else 0
-    page = Image.new("RGB", (columns * (tile + gap) + gap, len(rows) * (tile + gap) + gap + top), "white")
+    font = _font([*(header or ()), *(side or ()), title or ""])
+    measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    left = 2 * MARGIN + max(round(measure.multiline_textbbox((0, 0), words, font)[2]) for words in side) if side else 0
+    top = LINE * (title is not None) + LINE * bool(header)
+    columns = max(map(len, rows))
+    width, height = left + columns * (tile + gap) + gap, top + len(rows) * (tile + gap) + gap
+    page = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(page)
+
+    def write(x: float, y: float, words: str, anchor: str, room: float) -> None:
+        draw.text((x, y), _cut(words, room, font), fill="#333333", font=font, anchor=anchor)
+
+    if title is not None:
+        write(gap + MARGIN / 2, LINE / 2 + 1, title, "lm", width - 2 * gap - MARGIN)
     for column, words in enumerate(header or []):
-        middle = gap + column * (tile + gap) + tile / 2
-        draw.text((middle, top / 2 + 1), words, fill="#333333", font=ImageFont.load_default(13), anchor="mm")
+        write(left + gap + column * (tile + gap) + tile / 2, top - LINE / 2 + 1, words, "mm", tile)
     for r, row in enumerate(rows):
+        upper = top + gap + r * (tile + gap)
+        if side:
+            place = (left - MARGIN, upper + tile / 2)
+            draw.multiline_text(place, side[r], fill="#333333", font=font, anchor="rm", align="right")
         for c, picture in enumerate(row):
-            factor = tile / max(picture.size)
-            if factor > 1:
-                factor = int(factor)
-            size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
-            kind = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.BOX
-            small = picture.convert("RGB").resize(size, kind)
-            left, upper = gap + c * (tile + gap), top + gap + r * (tile + gap)
-            x, y = left + (tile - size[0]) // 2, upper + (tile - size[1]) // 2
-            draw.rectangle((x - 1, y - 1, x + size[0], y + size[1]), outline="#cccccc")  # shows where white ones end
+            small = _fit_tile(picture, tile)
+            x = left + gap + c * (tile + gap) + (tile - small.width) // 2
+            y = upper + (tile - small.height) // 2
+            draw.rectangle((x - 1, y - 1, x + small.width, y + small.height), outline="#cccccc")  # ends of white ones
             page.paste(small, (x, y))
     return page
+
+
+def _font(words: Iterable[str]) -> Font:
+    """Pillow's own font, or where that has not all the letters, the one of matplotlib."""
+    if all(text.isascii() for text in words):
+        return ImageFont.load_default(13)
+    import matplotlib
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), 12)
+
+
+def _fit_tile(picture: Image.Image, tile: int) -> Image.Image:
+    picture = picture.convert("RGB")
+    if max(picture.size) <= tile:
+        return enlarge(picture, tile)
+    factor = tile / max(picture.size)
+    size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
+    return picture.resize(size, Image.Resampling.BOX)
+
+
+def _cut(words: str, room: float, font: Font) -> str:
+    """Words, or as many letters of them as fit into ``room`` pixels."""
+    if font.getlength(words) <= room:
+        return words
+    while words and font.getlength(f"{words}...") > room:
+        words = words[:-1]
+    return f"{words.rstrip()}..."

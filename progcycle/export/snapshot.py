@@ -5,7 +5,7 @@ A folder ``snapshots/nimg-000000012000`` holds ``model.safetensors`` (running av
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def save_snapshot(
     base_resolution: int,
     nimg: int,
     recipe: Recipe,
+    classes: Sequence[str] = (),
 ) -> Path:
     """Write a snapshot folder; it appears complete or not at all.
 
@@ -45,6 +46,7 @@ def save_snapshot(
         base_resolution: pixels of a side at the networks' stage 0.
         nimg: real pictures of one domain shown so far.
         recipe: the run's recipe.
+        classes: names of the generator's classes, in the order of their numbers.
 
     Returns:
         The folder.
@@ -64,6 +66,7 @@ def save_snapshot(
         final_resolution=recipe.resolution,
         nimg=nimg,
         seed=recipe.seed,
+        classes=list(classes),
         recipe=recipe.model_dump(mode="json"),
     )
     weights = {f"{name}.{key}": w for name, network in networks.items() for key, w in network.state_dict().items()}
@@ -91,11 +94,26 @@ def find_snapshot(path: str | Path) -> Path:
         raise UserError(f"{path} {what}; give a run folder, or one of its snapshots.")
     if (path / CONFIG_FILE).exists() or (path / WEIGHTS_FILE).exists():
         return path
-    places = [p for folder in (path / "snapshots", path) if folder.is_dir() for p in folder.iterdir() if p.is_dir()]
+    return list_snapshots(path)[-1]
+
+
+def list_snapshots(run: str | Path) -> list[Path]:
+    """All snapshot folders of a run folder, oldest first.
+
+    Raises:
+        UserError: there is none, or ``run`` is a snapshot itself.
+    """
+    run = Path(run)
+    if not run.is_dir():
+        what = "is a file" if run.exists() else "does not exist"
+        raise UserError(f"{run} {what}; give a run folder.")
+    if (run / CONFIG_FILE).exists():
+        raise UserError(f"{run} is a single snapshot; give the run folder that it lies in.")
+    places = [p for folder in (run / "snapshots", run) if folder.is_dir() for p in folder.iterdir() if p.is_dir()]
     found = [(int(match[1]), p) for p in places if (match := _NAME.fullmatch(p.name))]
     if not found:
-        raise UserError(f"{path} has no snapshot yet; training writes one every training.snapshot_kimg and at its end.")
-    return max(found)[1]
+        raise UserError(f"{run} has no snapshot yet; training writes one every training.snapshot_kimg and at its end.")
+    return [p for _, p in sorted(found)]
 
 
 def load(path: str | Path, device: str = "cpu") -> Generator | Translator:

@@ -6,6 +6,8 @@ A new network is one class and one line here; the continuity test picks it up by
 from torch import nn
 
 from progcycle.networks.cyclegan import ProgressiveDiscriminator, ProgressiveTranslator
+from progcycle.networks.discriminator import GrowingDiscriminator
+from progcycle.networks.layers import Style
 from progcycle.networks.pggan import PgganDiscriminator, PgganGenerator
 from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, feature_maps, stage_channels
 
@@ -18,11 +20,13 @@ __all__ = [
     "GENERATORS",
     "TRANSLATORS",
     "GrowingDecoder",
+    "GrowingDiscriminator",
     "GrowingEncoder",
     "PgganDiscriminator",
     "PgganGenerator",
     "ProgressiveDiscriminator",
     "ProgressiveTranslator",
+    "Style",
     "feature_maps",
     "stage_channels",
 ]

@@ -5,20 +5,23 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from progcycle.blocks import EqualizedConv2d, full_precision, in_full_precision, minibatch_stddev
-from progcycle.networks.pggan import DenseHead, GrowingDiscriminator
-from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Layer, Rgb
+from progcycle.blocks import GroupSize, Norm, full_precision
+from progcycle.networks.discriminator import DenseHead, GrowingDiscriminator, PatchHead, Variation
+from progcycle.networks.layers import PIXEL_NORM, Layer, Style
+from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Rgb
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x), f being two 3x3 layers with pixel norm."""
+    """x + f(x), f being two 3x3 layers.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: C of the input and of the output.
+        style: of the layers.
+    """
+
+    def __init__(self, channels: int, style: Style = PIXEL_NORM) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            Layer(channels, channels, normalize=True),
-            Layer(channels, channels, normalize=True),
-        )
+        self.layers = nn.Sequential(*(Layer(channels, channels, style=style) for _ in range(2)))
 
     def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, H, W]
         """Apply the block."""
@@ -40,6 +43,10 @@ class ProgressiveTranslator(nn.Module):
         predict: ``picture``, or ``change``: the decoder paints what is added to the input, starting from nothing
             (its to_rgb layers begin at zero weights).
         rgb: how the stages' pictures join, ``replace`` or ``sum``.
+        normalize: kind of normalisation.
+        epsilon: added to the mean square in pixel norm.
+        equalized: whether weights are scaled at run time.
+        slope: of the leaky ReLU.
 
     Raises:
         ValueError: ``predict`` is ``change`` and the channels differ.
@@ -54,15 +61,20 @@ class ProgressiveTranslator(nn.Module):
         skips: bool = True,
         predict: Literal["picture", "change"] = "picture",
         rgb: Rgb = "replace",
+        normalize: Norm = "pixel",
+        epsilon: float = 1e-8,
+        equalized: bool = True,
+        slope: float = 0.2,
     ) -> None:
         super().__init__()
         self.change = predict == "change"
         if self.change and in_channels != out_channels:
             raise ValueError(f"predict 'change' needs equal channels, got {in_channels} and {out_channels}")
         self.skips = skips
-        self.encoder = GrowingEncoder(channels, in_channels, rgb, normalize=True)
-        self.bottleneck = nn.Sequential(*(ResidualBlock(channels[0]) for _ in range(residual_blocks)))
-        self.decoder = GrowingDecoder(channels, out_channels, rgb, skips, zero=self.change)
+        style = Style(normalize, epsilon, equalized, slope)
+        self.encoder = GrowingEncoder(channels, in_channels, rgb, style)
+        self.bottleneck = nn.Sequential(*(ResidualBlock(channels[0], style) for _ in range(residual_blocks)))
+        self.decoder = GrowingDecoder(channels, out_channels, rgb, skips, zero=self.change, style=style)
 
     def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor:
         """Translate pictures.
@@ -81,29 +93,8 @@ class ProgressiveTranslator(nn.Module):
         return full_precision(x) + painted if self.change else painted
 
 
-class PatchHead(nn.Module):
-    """A logit for every place of the base grid, as PatchGAN (Isola et al. 2017), with the stddev channel as an option.
-
-    Args:
-        channels: features of the base stage.
-        stddev_group: group size of the minibatch statistic, 0 for none.
-    """
-
-    def __init__(self, channels: int, stddev_group: int = 0) -> None:
-        super().__init__()
-        self.stddev_group = stddev_group
-        self.conv = Layer(channels + (stddev_group > 0), channels)
-        self.logit = EqualizedConv2d(channels, 1, 1, gain=1.0)
-
-    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, 1, H, W] float32
-        """Judge features of the base grid."""
-        if self.stddev_group:
-            x = minibatch_stddev(x, self.stddev_group)
-        return in_full_precision(self.logit, self.conv(x))
-
-
 class ProgressiveDiscriminator(GrowingDiscriminator):
-    """Encoder trunk without normalisation, with a patch head or the dense head of PG-GAN.
+    """Encoder trunk, with a patch head or the dense head of PG-GAN.
 
     Args:
         channels: features of every stage, base first.
@@ -113,6 +104,18 @@ class ProgressiveDiscriminator(GrowingDiscriminator):
         base_resolution: side of stage 0, for the dense head.
         rgb: how the stages' from_rgb join, ``replace`` or ``sum``.
         stddev_group: group size of the minibatch statistic, 0 for none.
+        averaging: what the statistic is averaged over.
+        gather: whether the batches of all processes are compared together.
+        kernels: kernels of minibatch discrimination, 0 for none; for the dense head.
+        dimensions: numbers in which a kernel compares two pictures.
+        normalize: kind of normalisation.
+        epsilon: added to the mean square in pixel norm.
+        equalized: whether weights are scaled at run time.
+        slope: of the leaky ReLU.
+
+    Raises:
+        ValueError: ``kernels`` with the patch head, an unknown ``averaging``, or groups of features that do not divide
+            the channels.
     """
 
     def __init__(
@@ -123,12 +126,22 @@ class ProgressiveDiscriminator(GrowingDiscriminator):
         hidden: int = 512,
         base_resolution: int = 8,
         rgb: Rgb = "replace",
-        stddev_group: int = 4,
+        stddev_group: GroupSize = 4,
+        averaging: str = "all",
+        gather: bool = False,
+        kernels: int = 0,
+        dimensions: int = 5,
+        normalize: Norm = "none",
+        epsilon: float = 1e-8,
+        equalized: bool = True,
+        slope: float = 0.2,
     ) -> None:
-        encoder = GrowingEncoder(channels, image_channels, rgb)
-        ending: nn.Module = (
-            PatchHead(channels[0], stddev_group)
+        style = Style(normalize, epsilon, equalized, slope)
+        variation = Variation(stddev_group, averaging, gather, kernels, dimensions)
+        encoder = GrowingEncoder(channels, image_channels, rgb, style)
+        ending = (
+            PatchHead(channels[0], variation, style)
             if head == "patch"
-            else DenseHead(channels[0], hidden, base_resolution, stddev_group)
+            else DenseHead(channels[0], hidden, base_resolution, variation, style)
         )
-        super().__init__(encoder, ending, stddev_group)
+        super().__init__(encoder, ending, style)

@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from progcycle.blocks import EqualizedConv2d, EqualizedLinear, in_full_precision, minibatch_stddev, pixel_norm
-from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Layer, Rgb
+from progcycle.blocks import EqualizedLinear, GroupSize, Norm, pixel_norm
+from progcycle.networks.discriminator import DenseHead, GrowingDiscriminator, Variation
+from progcycle.networks.layers import Activation, Layer, Style
+from progcycle.networks.trunks import Convs, GrowingDecoder, GrowingEncoder, Rgb
 
 
 class PgganGenerator(nn.Module):
-    """Latent stem and decoder trunk; the output is linear (no tanh).
+    """Latent stem and decoder trunk; the output is linear, unless ``tanh``.
 
     Args:
         channels: features of every stage, base first.
@@ -20,6 +22,18 @@ class PgganGenerator(nn.Module):
         base_resolution: side of stage 0.
         image_channels: channels of the pictures.
         rgb: how the stages' pictures join, ``replace`` (the paper) or ``sum``.
+        normalize: kind of normalisation; latents always have pixel norm.
+        epsilon: added to the mean square in pixel norm.
+        equalized: whether weights are scaled at run time.
+        slope: of the leaky ReLU.
+        convs: 3x3 convolutions of a stage; with 1, the base stage has none, as in the MNIST networks of appendix D.
+        rgb_kernel: side of the to_rgb kernels.
+        tanh: whether each to_rgb is bounded by tanh.
+        fused: whether enlargements are fused with the convolutions behind them; the same function.
+        classes: number of classes whose one-hot labels join the latents, 0 for none.
+
+    Raises:
+        ValueError: ``tanh`` with ``rgb`` = ``sum``.
     """
 
     def __init__(
@@ -29,92 +43,71 @@ class PgganGenerator(nn.Module):
         base_resolution: int = 4,
         image_channels: int = 3,
         rgb: Rgb = "replace",
+        normalize: Norm = "pixel",
+        epsilon: float = 1e-8,
+        equalized: bool = True,
+        slope: float = 0.2,
+        convs: Convs = 2,
+        rgb_kernel: Literal[1, 3] = 1,
+        tanh: bool = False,
+        fused: bool = False,
+        classes: int = 0,
     ) -> None:
         super().__init__()
-        self.latent_size, self.base_resolution = latent_size, base_resolution
+        style = Style(normalize, epsilon, equalized, slope)
+        self.latent_size, self.classes = latent_size, classes
+        self.base_resolution, self.epsilon = base_resolution, epsilon
         # sqrt(2) / 4 at 4x4: the paper's layer is a 4x4 convolution of a 1x1 map, with that fan-in.
+        gain = math.sqrt(2) / base_resolution
         self.dense = EqualizedLinear(
-            latent_size, channels[0] * base_resolution**2, math.sqrt(2) / base_resolution, bias=False
+            latent_size + classes, channels[0] * base_resolution**2, gain, bias=False, equalized=equalized
         )
         self.bias = nn.Parameter(torch.zeros(channels[0], 1, 1))
-        self.conv = Layer(channels[0], channels[0], normalize=True)
-        self.decoder = GrowingDecoder(channels, image_channels, rgb)
+        self.activation = Activation(channels[0], style)
+        self.conv = Layer(channels[0], channels[0], style=style) if convs == 2 else None
+        self.decoder = GrowingDecoder(
+            channels,
+            image_channels,
+            rgb,
+            style=style,
+            convs=convs,
+            fused=fused,
+            rgb_kernel=rgb_kernel,
+            tanh=tanh,
+        )
 
-    def forward(self, latents: Tensor, stage: int, alpha: float) -> Tensor:
+    def forward(self, latents: Tensor, stage: int, alpha: float, labels: Tensor | None = None) -> Tensor:
         """Paint pictures from latents.
 
         Args:
             latents: drawn from N(0, I); normalised here to a mean square of 1.  # [N, latent_size]
             stage: growth step.
             alpha: weight of the newest stage, in [0, 1].
+            labels: one-hot rows, if there are classes; normalised together with the latents, as in the official
+                TensorFlow code.  # [N, classes]
 
         Returns:
             Pictures in about [-1, 1], float32 at least.  # [N, image_channels, R, R], R = base_resolution * 2^stage
+
+        Raises:
+            ValueError: labels are missing, of another shape, or given to a generator without classes.
         """
-        x = self.dense(pixel_norm(latents))
-        x = x.reshape(-1, self.bias.shape[0], self.base_resolution, self.base_resolution)
+        x = pixel_norm(self._with_labels(latents, labels), self.epsilon)
+        x = self.dense(x).reshape(-1, self.bias.shape[0], self.base_resolution, self.base_resolution)
         x = x.contiguous(memory_format=torch.channels_last)
-        x = pixel_norm(F.leaky_relu(x + self.bias, 0.2))
-        picture: Tensor = self.decoder(self.conv(x), stage, alpha)
+        x = self.activation(x + self.bias)
+        picture: Tensor = self.decoder(x if self.conv is None else self.conv(x), stage, alpha)
         return picture
 
-
-class DenseHead(nn.Module):
-    """The end of PG-GAN's discriminator: stddev channel, 3x3, all of the base grid at once, one logit.
-
-    Args:
-        channels: features of the base stage.
-        hidden: features of the dense layer.
-        base_resolution: side of the base grid.
-        stddev_group: group size of the minibatch statistic, 0 for none.
-    """
-
-    def __init__(self, channels: int, hidden: int, base_resolution: int = 4, stddev_group: int = 4) -> None:
-        super().__init__()
-        self.stddev_group = stddev_group
-        self.conv = Layer(channels + (stddev_group > 0), channels)
-        self.dense = EqualizedConv2d(channels, hidden, base_resolution, padding=0)
-        self.logit = EqualizedLinear(hidden, 1, gain=1.0)
-
-    def forward(self, x: Tensor) -> Tensor:  # [N, C, R, R] -> [N] float32
-        """Judge features of the base grid."""
-        if self.stddev_group:
-            x = minibatch_stddev(x, self.stddev_group)
-        x = F.leaky_relu(self.dense(self.conv(x)), 0.2).flatten(1)
-        return in_full_precision(self.logit, x).squeeze(1)
-
-
-class GrowingDiscriminator(nn.Module):
-    """Encoder trunk without normalisation, and a head on its features of the base resolution.
-
-    Args:
-        encoder: the trunk.
-        head: features of the base grid to logits.
-        stddev_group: group size of the head's minibatch statistic, 0 for none.
-    """
-
-    def __init__(self, encoder: GrowingEncoder, head: nn.Module, stddev_group: int) -> None:
-        super().__init__()
-        self.stddev_group = stddev_group
-        self.encoder, self.head = encoder, head
-
-    def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor:
-        """Judge pictures.
-
-        Args:
-            x: pictures in [-1, 1]; H and W are multiples of 2^stage.  # [N, image_channels, H, W]
-            stage: growth step.
-            alpha: weight of the newest stage, in [0, 1].
-
-        Returns:
-            Logits, float32 at least: [N] with a dense head, [N, 1, H / 2^stage, W / 2^stage] with a patch head.
-        """
-        logits: Tensor = self.head(self.encoder(x, stage, alpha)[0])
-        return logits
+    def _with_labels(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        given = None if labels is None else list(labels.shape)
+        if given != ([latents.shape[0], self.classes] if self.classes else None):
+            raise ValueError(f"a generator of {self.classes} classes got {latents.shape[0]} latents and labels {given}")
+        return latents if labels is None else torch.cat([latents, labels.to(latents.dtype)], dim=1)
 
 
 class PgganDiscriminator(GrowingDiscriminator):
-    """Encoder trunk without normalisation, and the dense head.
+    """Encoder trunk, and the dense head; by default without normalisation.
 
     Args:
         channels: features of every stage, base first.
@@ -123,6 +116,20 @@ class PgganDiscriminator(GrowingDiscriminator):
         image_channels: channels of the pictures.
         rgb: how the stages' from_rgb join, ``replace`` (the paper) or ``sum``.
         stddev_group: group size of the minibatch statistic, 0 for none.
+        averaging: what the statistic is averaged over.
+        gather: whether the batches of all processes are compared together.
+        kernels: kernels of minibatch discrimination, 0 for none.
+        dimensions: numbers in which a kernel compares two pictures.
+        normalize: kind of normalisation; the paper has none.
+        epsilon: added to the mean square in pixel norm.
+        equalized: whether weights are scaled at run time.
+        slope: of the leaky ReLU.
+        convs: 3x3 convolutions of a stage; with 1, the head has none.
+        fused: whether convolutions are fused with the pooling behind them, see :class:`GrowingEncoder`.
+        classes: number of classes to tell apart besides (Odena et al. 2017), 0 for none.
+
+    Raises:
+        ValueError: an unknown ``averaging``, or groups of features that do not divide the channels.
     """
 
     def __init__(
@@ -132,7 +139,21 @@ class PgganDiscriminator(GrowingDiscriminator):
         base_resolution: int = 4,
         image_channels: int = 3,
         rgb: Rgb = "replace",
-        stddev_group: int = 4,
+        stddev_group: GroupSize = 4,
+        averaging: str = "all",
+        gather: bool = False,
+        kernels: int = 0,
+        dimensions: int = 5,
+        normalize: Norm = "none",
+        epsilon: float = 1e-8,
+        equalized: bool = True,
+        slope: float = 0.2,
+        convs: Convs = 2,
+        fused: bool = False,
+        classes: int = 0,
     ) -> None:
-        encoder = GrowingEncoder(channels, image_channels, rgb)
-        super().__init__(encoder, DenseHead(channels[0], hidden, base_resolution, stddev_group), stddev_group)
+        style = Style(normalize, epsilon, equalized, slope)
+        variation = Variation(stddev_group, averaging, gather, kernels, dimensions)
+        encoder = GrowingEncoder(channels, image_channels, rgb, style, convs, fused)
+        head = DenseHead(channels[0], hidden, base_resolution, variation, style, convs, classes)
+        super().__init__(encoder, head, style)

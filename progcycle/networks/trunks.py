@@ -18,19 +18,20 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from progcycle.blocks import (
     EqualizedConv2d,
+    Noise,
     downsample2x,
     fade_in,
     full_precision,
     in_full_precision,
-    pixel_norm,
     upsample2x,
 )
+from progcycle.networks.layers import PIXEL_NORM, PLAIN, Layer, Layers, Style, without
 
 Rgb = Literal["replace", "sum"]
+Convs = Literal[1, 2]
 
 
 def feature_maps(resolution: int, base: int = 8192, decay: float = 1.0, maximum: int = 512) -> int:
@@ -44,20 +45,6 @@ def stage_channels(base_resolution: int, resolution: int, base: int, decay: floa
     return [feature_maps(base_resolution << stage, base, decay, maximum) for stage in range(doublings)]
 
 
-class Layer(nn.Module):
-    """Equalized convolution, bias, leaky ReLU (slope 0.2), then pixel norm if ``normalize``; in this order."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, normalize: bool = False) -> None:
-        super().__init__()
-        self.conv = EqualizedConv2d(in_channels, out_channels, kernel)
-        self.normalize = normalize
-
-    def forward(self, x: Tensor) -> Tensor:  # [N, C_in, H, W] -> [N, C_out, H, W]
-        """Apply the layer; the size is kept."""
-        x = F.leaky_relu(self.conv(x), 0.2)
-        return pixel_norm(x) if self.normalize else x
-
-
 class GrowingEncoder(nn.Module):
     """From a picture at any stage down to features at the base resolution.
 
@@ -65,27 +52,47 @@ class GrowingEncoder(nn.Module):
         channels: features of every stage, base first.
         image_channels: channels of the pictures.
         rgb: how the stages' from_rgb join, see the module.
-        normalize: pixel norm after every convolution (translators) or none (discriminators).
+        style: of all layers; of its normalisations, only pixel norm follows from_rgb too.
+        convs: 3x3 convolutions of a stage.
+        fused: whether the last convolution of a stage and the pooling behind it are one strided convolution, in front
+            of bias and activation (the official TensorFlow code); that is another function than the paper's.
     """
 
     def __init__(
-        self, channels: Sequence[int], image_channels: int = 3, rgb: Rgb = "replace", normalize: bool = False
+        self,
+        channels: Sequence[int],
+        image_channels: int = 3,
+        rgb: Rgb = "replace",
+        style: Style = PLAIN,
+        convs: Convs = 2,
+        fused: bool = False,
     ) -> None:
         super().__init__()
-        self.rgb = rgb
-        self.from_rgb = nn.ModuleList(Layer(image_channels, c, 1, normalize) for c in channels)
+        self.rgb, self.fused = rgb, fused
+        # As layer norm in the official Theano code: what takes the mean out would hide a picture's colour.
+        first = without(style, "batch", "instance", "layer")
+        self.from_rgb = nn.ModuleList(Layer(image_channels, c, 1, first) for c in channels)
         self.blocks = nn.ModuleList(
-            nn.Sequential(Layer(wide, wide, normalize=normalize), Layer(wide, narrow, normalize=normalize))
+            Layers(
+                *(Layer(wide, wide, style=style) for _ in range(convs - 1)),
+                Layer(wide, narrow, style=style, scale="down" if fused else None),
+            )
             for narrow, wide in itertools.pairwise(channels)
         )
 
-    def forward(self, x: Tensor, stage: int, alpha: float) -> list[Tensor]:
+    def noise_size(self, stage: int) -> int:
+        """Columns of noise that :meth:`forward` takes at a stage: the input channels of all its 3x3 convolutions."""
+        layers = (layer for block in self.blocks[:stage] for layer in block.modules() if isinstance(layer, Layer))
+        return sum(layer.conv.weight.shape[1] for layer in layers)
+
+    def forward(self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None) -> list[Tensor]:
         """Encode pictures.
 
         Args:
             x: pictures of the stage's resolution.  # [N, image_channels, H, W]
             stage: growth step; H and W are 2^stage times the base size.
             alpha: weight of the newest stage, in [0, 1].
+            noise: multiplies the input of every 3x3 convolution, the newest stage first.
 
         Returns:
             Features of the stages 0 to ``stage``, after the blend; entry s has the shape
@@ -94,7 +101,8 @@ class GrowingEncoder(nn.Module):
         features = [self.from_rgb[stage](x)]
         for s in range(stage, 0, -1):
             weight = alpha if s == stage else 1.0
-            h = downsample2x(self.blocks[s - 1](features[0]))
+            h = self.blocks[s - 1](features[0], noise)
+            h = h if self.fused else downsample2x(h)
             x = downsample2x(x)
             if self.rgb == "sum":
                 h = full_precision(self.from_rgb[s - 1](x)) + weight * full_precision(h)
@@ -113,6 +121,15 @@ class GrowingDecoder(nn.Module):
         rgb: how the stages' pictures join, see the module.
         skips: whether an encoder's features of the same stage are appended before each stage's first convolution.
         zero: whether the to_rgb layers start from zero weights.
+        style: of all layers but the to_rgb, which are linear.
+        convs: 3x3 convolutions of a stage.
+        fused: whether the enlargement and the convolution behind it are one transposed convolution; the same function.
+        rgb_kernel: side of the to_rgb kernels.
+        tanh: whether each to_rgb is bounded by tanh, before the blend.
+
+    Raises:
+        ValueError: ``fused`` with ``skips``, which come in between; or ``tanh`` with ``rgb`` = ``sum``, whose pictures
+            are details of either sign.
     """
 
     def __init__(
@@ -122,17 +139,29 @@ class GrowingDecoder(nn.Module):
         rgb: Rgb = "replace",
         skips: bool = False,
         zero: bool = False,
+        style: Style = PIXEL_NORM,
+        convs: Convs = 2,
+        fused: bool = False,
+        rgb_kernel: Literal[1, 3] = 1,
+        tanh: bool = False,
     ) -> None:
         super().__init__()
-        self.rgb = rgb
+        if fused and skips:
+            raise ValueError("a fused decoder has no place for skips between the enlargement and the convolution")
+        if tanh and rgb == "sum":
+            raise ValueError("tanh would bound every detail of a sum of pictures; use rgb 'replace'")
+        self.rgb, self.fused, self.tanh = rgb, fused, tanh
         self.blocks = nn.ModuleList(
-            nn.Sequential(
-                Layer(low + (high if skips else 0), high, normalize=True),
-                Layer(high, high, normalize=True),
+            Layers(
+                Layer(low + (high if skips else 0), high, style=style, scale="up" if fused else None),
+                *(Layer(high, high, style=style) for _ in range(convs - 1)),
             )
             for low, high in itertools.pairwise(channels)
         )
-        self.to_rgb = nn.ModuleList(EqualizedConv2d(c, image_channels, 1, gain=1.0, zero=zero) for c in channels)
+        self.to_rgb = nn.ModuleList(
+            EqualizedConv2d(c, image_channels, rgb_kernel, gain=1.0, zero=zero, equalized=style.equalized)
+            for c in channels
+        )
 
     def forward(self, x: Tensor, stage: int, alpha: float, skips: Sequence[Tensor] | None = None) -> Tensor:
         """Paint pictures.
@@ -146,19 +175,24 @@ class GrowingDecoder(nn.Module):
         Returns:
             Pictures, float32 at least.  # [N, image_channels, H * 2^stage, W * 2^stage]
         """
-        picture = in_full_precision(self.to_rgb[0], x) if self.rgb == "sum" or stage == 0 else None
+        picture = self._painted(x, 0) if self.rgb == "sum" or stage == 0 else None
         for s in range(1, stage + 1):
             weight = alpha if s == stage else 1.0
-            before, x = x, upsample2x(x)
+            before = x
+            x = x if self.fused else upsample2x(x)
             if skips is not None:
                 x = torch.cat([x, skips[s].to(x.dtype)], dim=1)
             x = self.blocks[s - 1](x)
             if self.rgb == "sum":
                 assert picture is not None
-                picture = upsample2x(picture) + weight * in_full_precision(self.to_rgb[s], x)
+                picture = upsample2x(picture) + weight * self._painted(x, s)
             elif s == stage:
-                picture = in_full_precision(self.to_rgb[s], x)
+                picture = self._painted(x, s)
                 if weight < 1:
-                    picture = fade_in(upsample2x(in_full_precision(self.to_rgb[s - 1], before)), picture, weight)
+                    picture = fade_in(upsample2x(self._painted(before, s - 1)), picture, weight)
         assert picture is not None
         return picture
+
+    def _painted(self, x: Tensor, stage: int) -> Tensor:
+        picture = in_full_precision(self.to_rgb[stage], x)
+        return picture.tanh() if self.tanh else picture

@@ -1,16 +1,19 @@
 """Objectives: tensors in, tensors out. Each term of a loss is one function here and one visible line in a task."""
 
-from progcycle.objectives.adversarial import ADVERSARIAL, Game
+from progcycle.objectives.adversarial import ADVERSARIAL, Game, lsgan_discriminator
+from progcycle.objectives.classification import class_loss
 from progcycle.objectives.penalties import drift, gradient_penalty, per_picture, zero_centred
 from progcycle.objectives.reconstruction import cycle_loss, identity_loss
 
 __all__ = [
     "ADVERSARIAL",
     "Game",
+    "class_loss",
     "cycle_loss",
     "drift",
     "gradient_penalty",
     "identity_loss",
+    "lsgan_discriminator",
     "per_picture",
     "zero_centred",
 ]

@@ -20,9 +20,13 @@ def wgan_generator(real: Tensor | None, fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
-def lsgan_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """E (D(real) - 1)^2 + E D(fake)^2 (Mao et al. 2017, equation 2 with b = 1, a = 0, without its factor 1/2)."""
-    return (real - 1).square().mean() + fake.square().mean()
+def lsgan_discriminator(real: Tensor, fake: Tensor, fake_factor: float = 1.0) -> Tensor:
+    """E (D(real) - 1)^2 + fake_factor * E D(fake)^2.
+
+    Mao et al. 2017, equation 2 with b = 1, a = 0, without its factor 1/2. A factor of 0.1 is that of the LSGAN
+    experiments of Karras et al. 2018 in the original code, whose targets are the other way round.
+    """
+    return (real - 1).square().mean() + fake_factor * fake.square().mean()
 
 
 def lsgan_generator(real: Tensor | None, fake: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from progcycle.recipe.schema import (
     Recipe,
     Schedule,
 )
+from progcycle.recipe.study import Study, load_study
 from progcycle.recipe.values import RecipeError, by_resolution, on_curve
 
 __all__ = [
@@ -54,11 +55,13 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Schedule",
+    "Study",
     "by_resolution",
     "difference",
     "dump",
     "json_schema",
     "load_recipe",
+    "load_study",
     "merge",
     "on_curve",
     "override",

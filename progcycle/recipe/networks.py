@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from progcycle.recipe.section import Section
-from progcycle.recipe.values import SHORT_FORMS, Averaging, Resolution
+from progcycle.recipe.values import SHORT_FORMS, Averaging, GroupSize, Resolution
 
 Norm = Literal["pixel", "batch", "instance", "layer", "none"]
 
@@ -29,22 +29,18 @@ class Normalization(Section):
 class MinibatchStddev(Section):
     """Statistic of a group of pictures, appended to the features at the discriminator's base resolution (section 3)."""
 
-    group: Annotated[int, Field(ge=0)] | Literal["batch"] = Field(4, description="pictures in a group; 0 = off")
+    group: GroupSize = Field(4, description="pictures in a group; batch = all of them, 0 = off")
     averaging: Averaging = Field("all", description="all, flat, spatial, none, gpool, or groupK with a number K")
     gather: bool = Field(False, description="group the pictures of all processes together, not each by itself")
 
 
 def _as_stddev(value: object) -> object:
-    """A number is short for the group size, and ``off`` for 0."""
-    return {SHORT_FORMS["minibatch_stddev"]: 0 if value is False else value} if isinstance(value, int | str) else value
+    """A lone value is short for the group size."""
+    lone = isinstance(value, int | float | str)
+    return {SHORT_FORMS["minibatch_stddev"]: value} if lone else value
 
 
-Stddev = Annotated[
-    MinibatchStddev,
-    BeforeValidator(
-        _as_stddev, json_schema_input_type=Annotated[int, Field(ge=0)] | Literal["batch"] | MinibatchStddev
-    ),
-]
+Stddev = Annotated[MinibatchStddev, BeforeValidator(_as_stddev, json_schema_input_type=GroupSize | MinibatchStddev)]
 
 
 class MinibatchDiscrimination(Section):

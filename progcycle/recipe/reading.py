@@ -72,7 +72,12 @@ def _long_form(key: Any, value: Any) -> Any:
     return {SHORT_FORMS[key]: value} if key in SHORT_FORMS and isinstance(value, int | str) else value
 
 
-def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[Any, Any]:
+def read_content(path: Path, seen: tuple[Path, ...] = ()) -> dict[Any, Any]:
+    """The mapping in a YAML file, laid over the one that its key ``extends`` names.
+
+    Raises:
+        RecipeError: a file cannot be read, is no YAML mapping, or extends itself.
+    """
     try:
         here = path.resolve()
         text = path.read_text(encoding="utf-8")
@@ -93,7 +98,7 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[Any, Any]:
         return content
     if not isinstance(parent, str):
         raise RecipeError(f"{path}: extends takes the file name of another recipe, got {parent!r}.")
-    return merge(_read(path.parent / parent, (*seen, here)), content)
+    return merge(read_content(path.parent / parent, (*seen, here)), content)
 
 
 def _kind(value: Any) -> str:
@@ -155,7 +160,8 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     return [model for arg in getattr(annotation, "__args__", ()) for model in _models(arg)]
 
 
-def _sentence(error: Any, model: type[BaseModel]) -> str:
+def sentence(error: Any, model: type[BaseModel]) -> str:
+    """One of pydantic's errors in a few words, led by the dotted key."""
     where = ".".join(str(part) for part in error["loc"] if part != "[key]") or "recipe"
     if error["type"] == "extra_forbidden":
         return f"{where}: {_unknown(error, model)}"
@@ -183,7 +189,7 @@ def validate(content: Mapping[Any, Any], where: str = "recipe") -> Recipe:
     try:
         return model.model_validate(dict(content))
     except ValidationError as error:
-        sentences = dict.fromkeys(_sentence(item, model) for item in error.errors(include_url=False))
+        sentences = dict.fromkeys(sentence(item, model) for item in error.errors(include_url=False))
         text = "; ".join(sentences).rstrip(".")
         raise RecipeError(f"{where}: {text}" + ("" if text.endswith("?") else ".")) from None
 
@@ -198,7 +204,7 @@ def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: the file cannot be read, or something in it is wrong.
     """
-    return validate(override(_read(Path(path)), assignments), str(path))
+    return validate(override(read_content(Path(path)), assignments), str(path))
 
 
 def dump(recipe: Recipe) -> str:

@@ -69,8 +69,19 @@ def _is_averaging(value: str) -> str:
     return value
 
 
+def _as_group(value: Any) -> Any:
+    if value is False:  # off, as YAML reads it
+        return 0
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if value != "batch" and not (number and value >= 0):
+        raise ValueError(f"must be a number of pictures, 0 for off, or batch, got {str(value)[:60]!r}")
+    return value
+
+
 Averaging = Annotated[str, AfterValidator(_is_averaging)]
 Natural = Annotated[int, Field(ge=1)]
+Group = Annotated[int, Field(ge=0)] | Literal["batch"]
+GroupSize = Annotated[Group, BeforeValidator(_as_group, json_schema_input_type=Group | Literal[False])]
 Weight = Annotated[float, Field(ge=0)]
 Factor = Annotated[float, Field(gt=0)]
 Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]

@@ -8,11 +8,20 @@ from torch import Tensor, nn
 from progcycle.data import Batch
 from progcycle.errors import UserError
 from progcycle.networks import DISCRIMINATORS, TRANSLATORS
-from progcycle.objectives import ADVERSARIAL, cycle_loss, identity_loss
+from progcycle.objectives import cycle_loss, identity_loss
 from progcycle.recipe import CycleganRecipe, on_curve
 from progcycle.schedule import Growth
-from progcycle.tasks.base import Stats, Task, check_adversarial, discriminator_loss, pick, widths
+from progcycle.tasks.base import Stats, Task, rounds
 from progcycle.tasks.image_pool import ImagePool
+from progcycle.tasks.judge import Judge
+from progcycle.tasks.specs import (
+    check_adversarial,
+    check_variation,
+    discriminator_arguments,
+    generator_arguments,
+    make,
+    widths,
+)
 
 Fakes = tuple[Tensor, Tensor]
 
@@ -44,49 +53,60 @@ class CycleganTask(Task):
                 "objective.identity: it compares a translator's input and output, which needs domains of equal "
                 f"channels (data.a.channels is {in_a}, data.b.channels is {in_b}); set its weights to 0."
             )
+        if net.minibatch_discrimination is not None and net.head == "patch":
+            raise UserError(
+                "network.minibatch_discrimination: it judges whole pictures, not the patches of network.head: patch; "
+                "use dense, or minibatch_stddev."
+            )
         gen_channels, disc_channels, hidden = widths(net, net.base_resolution, recipe.resolution)
+        check_variation(net, disc_channels[0])
         translator = {
+            **generator_arguments(net),
             "channels": gen_channels,
             "residual_blocks": net.residual_blocks,
             "skips": net.skips,
             "predict": net.predict,
-            "rgb": net.rgb,
         }
         discriminator = {
+            **discriminator_arguments(net),
             "channels": disc_channels,
             "head": net.head,
             "hidden": hidden,
             "base_resolution": net.base_resolution,
-            "rgb": net.rgb,
-            "stddev_group": net.minibatch_stddev.group,
         }
-        self.specs = {
-            "gen_ab": {"name": net.generator, "arguments": {**translator, "in_channels": in_a, "out_channels": in_b}},
-            "gen_ba": {"name": net.generator, "arguments": {**translator, "in_channels": in_b, "out_channels": in_a}},
-            "disc_a": {"name": net.discriminator, "arguments": {**discriminator, "image_channels": in_a}},
-            "disc_b": {"name": net.discriminator, "arguments": {**discriminator, "image_channels": in_b}},
+        arguments = {
+            "gen_ab": {**translator, "in_channels": in_a, "out_channels": in_b},
+            "gen_ba": {**translator, "in_channels": in_b, "out_channels": in_a},
+            "disc_a": {**discriminator, "image_channels": in_a},
+            "disc_b": {**discriminator, "image_channels": in_b},
         }
-        make_translator = pick(TRANSLATORS, net.generator, "network.generator")
-        make_discriminator = pick(DISCRIMINATORS, net.discriminator, "network.discriminator")
-        self.gen_ab: nn.Module = make_translator(**self.specs["gen_ab"]["arguments"])
-        self.gen_ba: nn.Module = make_translator(**self.specs["gen_ba"]["arguments"])
-        self.disc_a: nn.Module = make_discriminator(**self.specs["disc_a"]["arguments"])
-        self.disc_b: nn.Module = make_discriminator(**self.specs["disc_b"]["arguments"])
-        self.networks = {name: getattr(self, name) for name in self.specs}
+        self.networks, self.specs = {}, {}
+        for name, told in arguments.items():
+            player, registry = (
+                ("generator", TRANSLATORS) if name.startswith("gen") else ("discriminator", DISCRIMINATORS)
+            )
+            self.networks[name], self.specs[name] = make(registry, getattr(net, player), f"network.{player}", told)
+        self.gen_ab, self.gen_ba = self.networks["gen_ab"], self.networks["gen_ba"]
+        self.disc_a, self.disc_b = self.networks["disc_a"], self.networks["disc_b"]
         self.players = {"generator": ("gen_ab", "gen_ba"), "discriminator": ("disc_a", "disc_b")}
-        self.update_order = ((("generator",), ("discriminator",)),)
+        self.update_order = rounds(objective, (("generator",), ("discriminator",)))
         self.ema_of = ("gen_ab", "gen_ba")
         self.pools = {domain: ImagePool(objective.pool_size, recipe.seed, domain) for domain in ("a", "b")}
-        self.objective, self.seed = objective, recipe.seed
+        self.judges = {
+            domain: Judge(self.networks[f"disc_{domain}"], objective, seed=recipe.seed, suffix=f"_{domain}")
+            for domain in ("a", "b")
+        }
+        self.objective = objective
+        self.init_pictures = net.minibatch_discrimination.init_pictures if net.minibatch_discrimination else 0
         self._fakes: dict[tuple[int, ...], Fakes] = {}
 
     def loss(self, player: str, reals: Mapping[str, Batch], growth: Growth, step: int) -> tuple[Tensor, Stats]:
         """See :meth:`Task.loss`; the domains are ``a`` and ``b``."""
         if player == "generator":
-            return self._generator_loss(reals["a"], reals["b"], growth)
+            return self._generator_loss(reals["a"], reals["b"], growth, step)
         return self._discriminator_loss(reals["a"], reals["b"], growth, step)
 
-    def _generator_loss(self, a: Batch, b: Batch, growth: Growth) -> tuple[Tensor, Stats]:
+    def _generator_loss(self, a: Batch, b: Batch, growth: Growth, step: int) -> tuple[Tensor, Stats]:
         stage, alpha, kimg = growth.stage, growth.alpha, growth.nimg / 1000
         real_a, real_b = a.images, b.images
         fake_b, fake_a = self.gen_ab(real_a, stage, alpha), self.gen_ba(real_b, stage, alpha)
@@ -94,15 +114,11 @@ class CycleganTask(Task):
         # The discriminators judge these very fakes in their update of the same round.
         self._fakes[a.positions] = (fake_a.detach(), fake_b.detach())
 
-        stats = {
-            "adversarial/gen_ab": self._fool(self.disc_b, real_b, fake_b, growth),
-            "adversarial/gen_ba": self._fool(self.disc_a, real_a, fake_a, growth),
-            "cycle/aba": cycle_loss(real_a, rec_a),
-            "cycle/bab": cycle_loss(real_b, rec_b),
-        }
+        loss_ab, stats_ab = self.judges["b"].fool(b, fake_b, growth, step, "gen_ab")
+        loss_ba, stats_ba = self.judges["a"].fool(a, fake_a, growth, step, "gen_ba")
+        stats = {**stats_ab, **stats_ba, "cycle/aba": cycle_loss(real_a, rec_a), "cycle/bab": cycle_loss(real_b, rec_b)}
         weight_a, weight_b = on_curve(self.objective.cycle.aba, kimg), on_curve(self.objective.cycle.bab, kimg)
-        loss = stats["adversarial/gen_ab"] + stats["adversarial/gen_ba"]
-        loss = loss + weight_a * stats["cycle/aba"] + weight_b * stats["cycle/bab"]
+        loss = loss_ab + loss_ba + weight_a * stats["cycle/aba"] + weight_b * stats["cycle/bab"]
         for domain, real, translate, cycle, curve in (
             ("a", real_a, self.gen_ba, weight_a, self.objective.identity.a),
             ("b", real_b, self.gen_ab, weight_b, self.objective.identity.b),
@@ -112,12 +128,6 @@ class CycleganTask(Task):
                 loss = loss + weight * stats[f"identity/{domain}"]
         return loss, stats
 
-    def _fool(self, disc: nn.Module, real: Tensor, fake: Tensor, growth: Growth) -> Tensor:
-        game = ADVERSARIAL[self.objective.loss]
-        with torch.no_grad():
-            real_logits = disc(real, growth.stage, growth.alpha) if game.paired else None
-        return game.generator(real_logits, disc(fake, growth.stage, growth.alpha))
-
     def _discriminator_loss(self, a: Batch, b: Batch, growth: Growth, step: int) -> tuple[Tensor, Stats]:
         fakes = self._fakes.pop(a.positions, None)
         if fakes is None:
@@ -126,15 +136,15 @@ class CycleganTask(Task):
                 fake_b = self.gen_ab(a.images, growth.stage, growth.alpha)
         else:
             fake_a, fake_b = fakes
-        loss_a, stats_a = discriminator_loss(
-            self.disc_a, a, self.pools["a"].query(fake_a, a.positions), growth, self.objective,
-            seed=self.seed, step=step, suffix="_a",
-        )  # fmt: skip
-        loss_b, stats_b = discriminator_loss(
-            self.disc_b, b, self.pools["b"].query(fake_b, b.positions), growth, self.objective,
-            seed=self.seed, step=step, suffix="_b",
-        )  # fmt: skip
+        loss_a, stats_a = self.judges["a"].loss(a, self.pools["a"].query(fake_a, a.positions), growth, step)
+        loss_b, stats_b = self.judges["b"].loss(b, self.pools["b"].query(fake_b, b.positions), growth, step)
         return loss_a + loss_b, stats_a | stats_b
+
+    def initialize(self, pictures: Callable[[str, int], Tensor], growth: Growth) -> None:
+        """Set the scales of minibatch discrimination by real pictures of each domain."""
+        if self.init_pictures:
+            for domain, judge in self.judges.items():
+                judge.initialize(pictures(domain, self.init_pictures), growth)
 
     def on_new_stage(self, growth: Growth) -> None:
         """Empty the pools: their pictures have another resolution."""
@@ -155,14 +165,16 @@ class CycleganTask(Task):
         return rows
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The two pools' pictures."""
+        """The two pools' pictures, and the memory of the noise."""
         pools = self.pools.items()
-        return {f"pool_{domain}.{key}": value for domain, pool in pools for key, value in pool.state_dict().items()}
+        state = {f"pool_{domain}.{key}": value for domain, pool in pools for key, value in pool.state_dict().items()}
+        return {**state, **self.judges["a"].state_dict(), **self.judges["b"].state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore the two pools."""
+        """Restore the two pools, and the memory of the noise."""
         rest = dict(state)
         for domain, pool in self.pools.items():
             prefix = f"pool_{domain}."
             pool.load_state_dict({k.removeprefix(prefix): rest.pop(k) for k in list(rest) if k.startswith(prefix)})
+            self.judges[domain].load_state_dict(rest)
         super().load_state_dict(rest)

@@ -1,69 +1,88 @@
-"""PG-GAN: an unconditional generator and its discriminator (Karras et al. 2018)."""
+"""PG-GAN: a generator from latents, with or without classes, and its discriminator (Karras et al. 2018)."""
 
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from progcycle.data import Batch
+from progcycle.data import Batch, find_classes
+from progcycle.errors import UserError
 from progcycle.networks import DISCRIMINATORS, GENERATORS
-from progcycle.objectives import ADVERSARIAL
 from progcycle.recipe import PgganRecipe
 from progcycle.rng import normal
 from progcycle.schedule import Growth
-from progcycle.tasks.base import Stats, Task, beside, check_adversarial, discriminator_loss, pick, widths
+from progcycle.tasks.base import Stats, Task, beside, rounds
+from progcycle.tasks.judge import Judge
+from progcycle.tasks.specs import (
+    check_adversarial,
+    check_variation,
+    discriminator_arguments,
+    generator_arguments,
+    make,
+    widths,
+)
 
 
 class PgganTask(Task):
     """The discriminator and the generator in turn.
 
+    With ``data.labels`` the generator is told a class beside its latents, and the discriminator names one (AC-GAN,
+    Odena et al. 2017). Fakes take the classes of the real pictures of their batch.
+
     Args:
-        recipe: a validated recipe.
+        recipe: a validated recipe; with labels, the names of its pictures are read.
 
     Raises:
-        UserError: a network or loss of an unknown name, or a combination without meaning.
+        UserError: a network or loss of an unknown name, a combination without meaning, or labels that do not fit.
     """
 
     def __init__(self, recipe: PgganRecipe) -> None:
-        net = recipe.network
-        check_adversarial(recipe.objective)
+        net, objective = recipe.network, recipe.objective
         generator, discriminator, hidden = widths(net, net.base_resolution, recipe.resolution)
+        check_adversarial(objective)
+        check_variation(net, discriminator[0])
+        if net.tanh and net.rgb == "sum":
+            raise UserError("network.tanh: it bounds a whole picture, not the sum of network.rgb: sum; use replace.")
+        self.classes = find_classes(recipe.data)
         shared = {
             "base_resolution": net.base_resolution,
             "image_channels": recipe.data.channels,
-            "rgb": net.rgb,
+            "convs": net.convs,
+            "fused": net.fused_scale,
+            "classes": len(self.classes),
         }
-        self.specs = {
-            "generator": {
-                "name": net.generator,
-                "arguments": {**shared, "channels": generator, "latent_size": net.latent_size},
-            },
-            "discriminator": {
-                "name": net.discriminator,
-                "arguments": {
-                    **shared,
-                    "channels": discriminator,
-                    "hidden": hidden,
-                    "stddev_group": net.minibatch_stddev.group,
-                },
-            },
-        }
-        self.generator: nn.Module = pick(GENERATORS, net.generator, "network.generator")(
-            **self.specs["generator"]["arguments"]
-        )
-        self.discriminator: nn.Module = pick(DISCRIMINATORS, net.discriminator, "network.discriminator")(
-            **self.specs["discriminator"]["arguments"]
-        )
+        painter = {"latent_size": net.latent_size, "rgb_kernel": net.rgb_kernel, "tanh": net.tanh}
+        self.generator, generator_spec = make(
+            GENERATORS, net.generator, "network.generator",
+            {**shared, **generator_arguments(net), "channels": generator, **painter},
+        )  # fmt: skip
+        self.discriminator, discriminator_spec = make(
+            DISCRIMINATORS, net.discriminator, "network.discriminator",
+            {**shared, **discriminator_arguments(net), "channels": discriminator, "hidden": hidden},
+        )  # fmt: skip
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
+        self.specs = {"generator": generator_spec, "discriminator": discriminator_spec}
         self.players = {"generator": ("generator",), "discriminator": ("discriminator",)}
-        self.update_order = ((("discriminator",), ("generator",)),)
+        self.update_order = rounds(objective, (("discriminator",), ("generator",)))
         self.ema_of = ("generator",)
-        self.objective, self.seed, self.latent_size = recipe.objective, recipe.seed, net.latent_size
+        self.seed, self.latent_size = recipe.seed, net.latent_size
+        self.init_pictures = net.minibatch_discrimination.init_pictures if net.minibatch_discrimination else 0
+        self.judge = Judge(
+            self.discriminator, objective, seed=recipe.seed, classes=objective.classes if self.classes else None
+        )
+
+    def _paint(self, network: nn.Module, latents: Tensor, growth: Growth, one_hot: Tensor | None) -> Tensor:
+        classes = {} if one_hot is None else {"labels": one_hot}
+        pictures: Tensor = network(latents, growth.stage, growth.alpha, **classes)
+        return pictures
 
     def _fake(self, player: str, real: Batch, growth: Growth) -> Tensor:
         latents = normal(self.seed, f"latent/{player}", real.positions, self.latent_size)
-        fake: Tensor = self.generator(beside(latents, real.images), growth.stage, growth.alpha)
-        return fake
+        one_hot = self._one_hot(real.labels).to(real.images.dtype) if real.labels is not None else None
+        return self._paint(self.generator, beside(latents, real.images), growth, one_hot)
+
+    def _one_hot(self, labels: Tensor) -> Tensor:  # [N] -> [N, K], without waiting for a GPU
+        return labels[:, None] == torch.arange(len(self.classes), device=labels.device)
 
     def loss(self, player: str, reals: Mapping[str, Batch], growth: Growth, step: int) -> tuple[Tensor, Stats]:
         """See :meth:`Task.loss`; the domain is ``real``, the players are ``discriminator`` and ``generator``."""
@@ -71,18 +90,31 @@ class PgganTask(Task):
         if player == "discriminator":
             with torch.no_grad():
                 fake = self._fake(player, real, growth)
-            return discriminator_loss(self.discriminator, real, fake, growth, self.objective, seed=self.seed, step=step)
-        game = ADVERSARIAL[self.objective.loss]
-        logits = self.discriminator(self._fake(player, real, growth), growth.stage, growth.alpha)
-        with torch.no_grad():
-            real_logits = self.discriminator(real.images, growth.stage, growth.alpha) if game.paired else None
-        loss = game.generator(real_logits, logits)
-        return loss, {"adversarial/gen": loss}
+            return self.judge.loss(real, fake, growth, step)
+        return self.judge.fool(real, self._fake(player, real, growth), growth, step)
+
+    def initialize(self, pictures: Callable[[str, int], Tensor], growth: Growth) -> None:
+        """Set the scales of minibatch discrimination by real pictures."""
+        if self.init_pictures:
+            self.judge.initialize(pictures("real", self.init_pictures), growth)
 
     def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:
-        """The same latents for the whole run."""
-        return {"latents": normal(self.seed, "latent/panel", range(count), self.latent_size)}
+        """The same latents for the whole run, and with classes ``labels``, all classes in turn.  # [N, K] one-hot"""
+        panel = {"latents": normal(self.seed, "latent/panel", range(count), self.latent_size)}
+        if self.classes:
+            panel["labels"] = self._one_hot(torch.arange(count) % len(self.classes)).float()
+        return panel
 
     def sample(self, networks: Mapping[str, nn.Module], panel: Mapping[str, Tensor], growth: Growth) -> list[Tensor]:
         """One row of pictures from the panel's latents."""
-        return [networks["generator"](panel["latents"], growth.stage, growth.alpha)]
+        return [self._paint(networks["generator"], panel["latents"], growth, panel.get("labels"))]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Memory of the noise."""
+        return self.judge.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore the memory of the noise."""
+        rest = dict(state)
+        self.judge.load_state_dict(rest)
+        super().load_state_dict(rest)

@@ -80,3 +80,35 @@ def test_zero_layer_gives_zero_but_learns() -> None:
     out.sum().backward()
     assert layer.weight.grad is not None
     assert layer.weight.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize("gain", [math.sqrt(2), 1.0, math.sqrt(2) / 4])
+def test_without_equalization_the_weights_are_drawn_at_their_size_and_used_as_they_are(gain: float) -> None:
+    torch.manual_seed(4)
+    conv, linear = EqualizedConv2d(64, 96, 3, gain, equalized=False), EqualizedLinear(256, 256, gain, equalized=False)
+    for layer, fan_in in ((conv, 9 * 64), (linear, 256)):
+        assert layer.scale == 1
+        assert layer.weight.mean().item() == pytest.approx(0, abs=0.02 * gain / math.sqrt(fan_in))
+        assert layer.weight.std().item() == pytest.approx(gain / math.sqrt(fan_in), rel=0.02)
+        assert layer.bias is not None
+        assert not layer.bias.any()
+    x, y = torch.randn(2, 64, 5, 5), torch.randn(3, 256)
+    expected = convolve(x.double().numpy(), conv.weight.detach().double().numpy(), np.zeros(96), 1)
+    np.testing.assert_allclose(conv(x).detach().numpy(), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        linear(y).detach().numpy(), y.double().numpy() @ linear.weight.detach().double().numpy().T, rtol=1e-5, atol=1e-5
+    )
+
+
+def test_both_ways_begin_as_the_same_function_under_the_same_names() -> None:
+    x = torch.randn(2, 6, 4, 4)
+    layers = []
+    for equalized in (True, False):
+        torch.manual_seed(5)
+        layers.append(EqualizedConv2d(6, 3, 3, equalized=equalized))
+    assert layers[0].state_dict().keys() == layers[1].state_dict().keys()
+    torch.testing.assert_close(layers[0](x), layers[1](x))
+
+
+def test_a_zero_layer_is_zero_without_equalization_too() -> None:
+    assert not EqualizedConv2d(2, 3, 1, zero=True, equalized=False).weight.any()

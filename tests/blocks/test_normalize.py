@@ -1,10 +1,17 @@
-"""Pixel norm and minibatch stddev against loops in float64."""
+"""Normalisations against loops in float64."""
+
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
 
-from progcycle.blocks import minibatch_stddev, pixel_norm, stddev_group
+from progcycle.blocks import Norm, make_norm, pixel_norm
+
+KINDS: tuple[Norm, ...] = ("pixel", "batch", "instance", "layer")
 
 
 def test_pixel_norm_scales_every_pixel_by_its_own_features() -> None:
@@ -43,81 +50,141 @@ def test_pixel_norm_in_half_precision_neither_overflows_nor_vanishes(
     torch.testing.assert_close(out.double(), pixel_norm(x.double()), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(
-    ("batch", "size", "group"),
-    [
-        (14, 4, 7),
-        (6, 4, 6),
-        (7, 4, 7),
-        (3, 4, 3),
-        (1, 4, 1),
-        (4, 4, 4),
-        (16, 4, 4),
-        (8, 3, 4),
-        (12, 16, 12),
-        (10, 4, 5),
-    ],
+def test_pixel_norm_as_a_module_has_no_parameters_and_takes_its_epsilon() -> None:
+    norm = make_norm("pixel", 3, epsilon=0.25)
+    assert norm is not None
+    assert not list(norm.state_dict())
+    x = torch.randn(2, 3, 4, 4)
+    assert torch.equal(norm(x), pixel_norm(x, 0.25))
+
+
+def test_no_norm_is_no_module() -> None:
+    assert make_norm("none", 3) is None
+
+
+def test_an_unknown_norm_is_refused() -> None:
+    unknown: Any = "group"
+    with pytest.raises(ValueError, match="'group'"):
+        make_norm(unknown, 3)
+
+
+def made(kind: Norm, channels: int, seed: int = 0) -> nn.Module:
+    """A norm with random weights and biases."""
+    norm = make_norm(kind, channels)
+    assert norm is not None
+    torch.manual_seed(seed)
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
+    return norm
+
+
+def normalized(norm: nn.Module, kind: Norm, a: np.ndarray) -> np.ndarray:
+    """By the definition: every set of numbers that share mean and variance, one after the other."""
+    n, c = a.shape[:2]
+    sets = {
+        "batch": [np.s_[:, j] for j in range(c)],
+        "instance": [np.s_[i, j] for i in range(n) for j in range(c)],
+        "layer": [np.s_[i] for i in range(n)],
+    }[kind]
+    out = np.empty_like(a)
+    for s in sets:
+        out[s] = (a[s] - a[s].mean()) / np.sqrt(((a[s] - a[s].mean()) ** 2).mean() + 1e-5)
+    weight, bias = (p.detach().double().numpy().reshape(1, c, 1, 1) for p in norm.parameters())
+    return out * weight + bias
+
+
+@pytest.mark.parametrize("kind", ["batch", "instance", "layer"])
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@settings(deadline=None, max_examples=25)
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 5), st.integers(2, 5)),
+    seed=st.integers(0, 2**31),
 )
-def test_group_is_the_smallest_divisor_that_is_large_enough(batch: int, size: int, group: int) -> None:
-    assert stddev_group(batch, size) == group
+def test_norm_is_its_definition(
+    kind: Norm, memory: torch.memory_format, shape: tuple[int, int, int, int], seed: int
+) -> None:
+    norm = made(kind, shape[1], seed)
+    x = (2 + 3 * torch.randn(shape, dtype=torch.float64)).contiguous(memory_format=memory)
+    expected = normalized(norm, kind, x.numpy())
+    np.testing.assert_allclose(norm.double()(x).detach().numpy(), expected, rtol=1e-9, atol=1e-9)
 
 
-def stddev_channel(x: np.ndarray, group: int) -> np.ndarray:
-    """The statistic of every picture, by the definition: picture i is grouped with i + M, i + 2M, ..."""
-    n = x.shape[0]
-    stride = n // group
-    out = np.empty(n)
-    for i in range(n):
-        members = x[[j for j in range(n) if j % stride == i % stride]]
-        assert len(members) == group
-        variance = ((members - members.mean(0)) ** 2).sum(0) / group
-        out[i] = np.sqrt(variance + 1e-8).mean()
-    return out
+@pytest.mark.parametrize("kind", ["batch", "instance", "layer"])
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_norm_in_float32(kind: Norm, memory: torch.memory_format) -> None:
+    norm = made(kind, 7)
+    x = (2 + 3 * torch.randn(4, 7, 8, 6)).contiguous(memory_format=memory)
+    expected = normalized(norm, kind, x.double().numpy())
+    np.testing.assert_allclose(norm(x).detach().numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("batch", "size", "group"), [(8, 4, 4), (14, 4, 7), (6, 4, 6), (6, 2, 2), (3, 4, 3), (9, 3, 3)]
-)
-def test_stddev_appends_one_map_of_the_groups_statistic(batch: int, size: int, group: int) -> None:
-    torch.manual_seed(batch)
-    x = torch.randn(batch, 3, 2, 5) * torch.arange(1, batch + 1).reshape(-1, 1, 1, 1)
-    out = minibatch_stddev(x, size)
-    assert out.shape == (batch, 4, 2, 5)
-    assert torch.equal(out[:, :3], x)
-    expected = np.broadcast_to(stddev_channel(x.double().numpy(), group).reshape(-1, 1, 1), (batch, 2, 5))
-    np.testing.assert_allclose(out[:, 3].numpy(), expected, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("kind", ["batch", "instance", "layer"])
+def test_norms_start_with_weight_one_and_bias_zero_for_each_channel(kind: Norm) -> None:
+    norm = make_norm(kind, 3)
+    assert norm is not None
+    weights = dict(norm.named_parameters())
+    assert torch.equal(weights["weight"], torch.ones(3))
+    assert torch.equal(weights["bias"], torch.zeros(3))
+    assert len(weights) == 2
 
 
-def test_stddev_of_one_picture_is_root_epsilon_with_finite_derivatives() -> None:
-    torch.manual_seed(0)
-    x = torch.randn(1, 3, 4, 4, requires_grad=True)
-    channel = minibatch_stddev(x)[:, 3]
-    torch.testing.assert_close(channel, torch.full_like(channel, 1e-4))
-    (first,) = torch.autograd.grad(channel.sum() + (x**3).sum(), x, create_graph=True)
-    (second,) = torch.autograd.grad(first.square().sum(), x)
-    assert first.isfinite().all()
-    assert second.isfinite().all()
+@pytest.mark.parametrize("pictures", [1, 3])
+def test_instance_norm_of_one_pixel_is_the_bias_and_passes_no_gradient(pictures: int) -> None:
+    norm = made("instance", 4)
+    x = (1000 * torch.randn(pictures, 4, 1, 1)).requires_grad_(True)
+    out = norm(x)
+    bias = dict(norm.named_parameters())["bias"]
+    assert torch.equal(out, bias.reshape(1, 4, 1, 1).expand(pictures, 4, 1, 1))
+    (gradient,) = torch.autograd.grad(out.sum(), x)
+    assert torch.equal(gradient, torch.zeros_like(x))
 
 
-def test_stddev_of_equal_pictures_has_finite_derivatives() -> None:
-    x = torch.ones(4, 2, 3, 3, requires_grad=True)
-    (first,) = torch.autograd.grad(minibatch_stddev(x)[:, 2].sum() + (x**3).sum(), x, create_graph=True)
-    (second,) = torch.autograd.grad(first.square().sum(), x)
-    assert first.isfinite().all()
-    assert second.isfinite().all()
+def test_batch_norm_uses_running_statistics_in_eval_mode_only() -> None:
+    norm = made("batch", 2)
+    assert {name for name, _ in norm.named_buffers()} == {"running_mean", "running_var", "num_batches_tracked"}
+    x = 5 + torch.randn(8, 2, 3, 3)
+    trained = norm(x)
+    np.testing.assert_allclose(
+        trained.detach().numpy(), normalized(norm, "batch", x.double().numpy()), rtol=1e-5, atol=1e-5
+    )
+    state = dict(norm.named_buffers())
+    a = x.double().numpy()
+    mean, var = 0.1 * a.mean(axis=(0, 2, 3)), 0.9 + 0.1 * a.var(axis=(0, 2, 3), ddof=1)
+    np.testing.assert_allclose(state["running_mean"].numpy(), mean, rtol=1e-5)
+    np.testing.assert_allclose(state["running_var"].numpy(), var, rtol=1e-5)
+    weight, bias = (p.detach().double().numpy().reshape(1, 2, 1, 1) for p in norm.parameters())
+    expected = (a - mean.reshape(1, 2, 1, 1)) / np.sqrt(var.reshape(1, 2, 1, 1) + 1e-5) * weight + bias
+    norm.eval()
+    np.testing.assert_allclose(norm(x).detach().numpy(), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(state["running_mean"].numpy(), mean, rtol=1e-5)  # eval mode leaves them
 
 
-def test_stddev_derivatives_agree_with_finite_differences() -> None:
-    torch.manual_seed(0)
-    x = torch.randn(4, 2, 2, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(minibatch_stddev, (x,))
-    assert torch.autograd.gradgradcheck(minibatch_stddev, (x,))
+@pytest.mark.parametrize("kind", ["instance", "layer"])
+def test_norms_of_single_pictures_have_no_buffers(kind: Norm) -> None:
+    assert not list(made(kind, 2).buffers())
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_stddev_is_computed_in_float32_for_half_precision_features(dtype: torch.dtype) -> None:
-    # The squares of these deviations, 9e4, are beyond float16.
-    x = torch.tensor([-300.0, 300.0], dtype=dtype).reshape(2, 1, 1, 1).expand(2, 1, 2, 2)
-    out = minibatch_stddev(x)
+@pytest.mark.parametrize("kind", KINDS)
+def test_norms_derivatives_agree_with_finite_differences(kind: Norm) -> None:
+    norm = made(kind, 2).double()
+    x = torch.randn(3, 2, 2, 2, dtype=torch.float64, requires_grad=True)
+    weights = {name: p.detach().requires_grad_(True) for name, p in norm.named_parameters()}
+
+    def run(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
+        out = torch.func.functional_call(norm, dict(zip(weights, values, strict=True)), (x,))
+        assert isinstance(out, torch.Tensor)
+        return out
+
+    assert torch.autograd.gradcheck(run, (x, *weights.values()))
+    assert torch.autograd.gradgradcheck(run, (x, *weights.values()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
+def test_norms_of_half_precision_are_computed_in_float32(kind: Norm, dtype: torch.dtype, tolerance: float) -> None:
+    norm = made(kind, 3)
+    x = (6e4 * torch.rand(4, 3, 3, 3)).to(dtype)  # squares and sums are beyond float16
+    with torch.autocast("cpu", dtype=dtype):
+        out = norm(x)
     assert out.dtype == dtype
-    assert torch.equal(out[:, 1], torch.full((2, 2, 2), 300.0, dtype=dtype))
+    torch.testing.assert_close(out.double(), norm.double()(x.double()), rtol=tolerance, atol=tolerance)

@@ -35,6 +35,12 @@ def test_fade_against_numpy(alpha):
     np.testing.assert_allclose(got, (1 - alpha) * low + alpha * x, atol=1e-6)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_pictures_that_are_not_to_fade_are_only_reduced(alpha):
+    for growth in (Growth(2, 16, alpha, fade_reals=False), Growth(1, 8, alpha, fade_reals=False)):
+        assert torch.equal(as_reals(PICTURES, growth), as_reals(PICTURES, replace(growth, alpha=1.0)))
+
+
 def test_larger_pictures_are_box_reduced_and_only_then_faded():
     x = PICTURES.float() / 127.5 - 1
     assert torch.equal(as_reals(PICTURES, Growth(1, 8, 1.0)), downsample2x(x))

@@ -71,6 +71,32 @@ def test_parts_of_one_picture_are_refused_where_the_stddev_would_see_nothing() -
     check_batches(without, build(without).schedule, 1)
 
 
+@pytest.mark.parametrize(
+    ("network", "processes", "key"),
+    [
+        ({}, 2, "minibatch_stddev"),
+        ({"minibatch_stddev": {"group": "batch"}}, 2, "minibatch_stddev"),
+        ({"minibatch_stddev": {"gather": True}}, 2, None),
+        ({"minibatch_stddev": {"gather": True}}, 1, "minibatch_stddev"),
+        ({"minibatch_stddev": 0}, 2, None),
+        ({"minibatch_stddev": {"group": 0, "gather": True}}, 1, None),
+        ({"minibatch_stddev": 0, "minibatch_discrimination": {}}, 2, "minibatch_discrimination"),
+        ({"minibatch_stddev": 0, "minibatch_discrimination": {"gather": True}}, 2, None),
+        ({"minibatch_stddev": 0, "minibatch_discrimination": {"gather": True}}, 1, "minibatch_discrimination"),
+    ],
+)
+def test_what_compares_pictures_needs_two_of_them(network: dict[str, object], processes: int, key: str | None) -> None:
+    """All processes' pictures count where they are gathered."""
+    change = {"schedule": {"batch_size": 14}, "training": {"max_batch_per_device": 1}, "network": network}
+    recipe = tiny("pggan", NOWHERE, change)
+    schedule = build(recipe).schedule
+    if key is None:
+        check_batches(recipe, schedule, processes)
+        return
+    with pytest.raises(UserError, match=rf"one by one, which leaves nothing for network\.{key} to see"):
+        check_batches(recipe, schedule, processes)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_parts_give_the_gradients_of_the_whole_batch(task: str, pictures: Path, tmp_path: Path) -> None:
     change = {"network": {"minibatch_stddev": 0}, "objective": {"pool_size": 0} if task == "cyclegan" else {}}

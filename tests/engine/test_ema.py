@@ -56,6 +56,20 @@ def test_average_against_float64(options: dict[str, float]) -> None:
     assert all(p.requires_grad for p in network.parameters())
 
 
+def test_running_statistics_are_copied() -> None:
+    network = nn.BatchNorm2d(3)
+    ema = EmaNetworks({"net": network}, Ema(per_step=0.9))
+    for step in range(3):
+        network(torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(step)) + 5)
+        ema.update(4 * step, 4)
+        average = ema.networks["net"]
+        assert torch.equal(average.running_mean, network.running_mean)
+        assert torch.equal(average.running_var, network.running_var)
+        assert int(average.num_batches_tracked) == step + 1
+    network(torch.zeros(4, 3, 2, 2))
+    assert not torch.equal(average.running_mean, network.running_mean), "a copy, not the same tensor"
+
+
 def test_a_run_keeps_the_average_of_its_generator(pictures: Path, tmp_path: Path) -> None:
     """Every step of a run against the same sum in float64: w = 0.5^(batch / min(half-life, rampup * shown))."""
     reference: dict[str, Any] = {}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_runs import STEPS, TASKS, TOTAL, KilledError, WatchedTrainer, hook, stats, tiny, train, write_domains
+from tiny_runs import STEPS, TASKS, TOTAL, KilledError, WatchedTrainer, full, hook, stats, tiny, train, write_domains
 from torch import Tensor
 
 from progcycle.engine import setup
@@ -152,11 +152,13 @@ def test_an_update_moves_its_own_player_only(
     assert moved == [(player, set(trainer.task.players[player])) for player in order] * 6
 
 
+@pytest.mark.parametrize("options", ["few", "all"])
 @pytest.mark.parametrize("task", TASKS)
 def test_a_step_never_waits_for_the_device(
-    task: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: str, options: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = Trainer(tiny(task, pictures), tmp_path / "run", save_snapshot)
+    changes = full(task, pictures) if options == "all" else {}
+    trainer = Trainer(tiny(task, pictures, changes), tmp_path / "run", save_snapshot)
     inside = False
     step = trainer.train_step
 

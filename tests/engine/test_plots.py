@@ -51,6 +51,22 @@ def test_curves(tmp_path: Path) -> None:
     assert painted(tmp_path / "curves.png").shape[0] > 2 * two_panels[0]
 
 
+def test_every_metric_has_a_panel_of_its_own(tmp_path: Path) -> None:
+    stats = tmp_path / "stats.jsonl"
+
+    def rows(*names: str) -> int:
+        lines = [{"nimg": n, "loss/x": 1.0} for n in range(0, 900, 100)]
+        lines += [{"nimg": n, **dict.fromkeys(names, n / 7)} for n in (300, 600)]
+        stats.write_text("\n".join(map(json.dumps, lines)))
+        plot_curves(stats, tmp_path / "curves.png")
+        return round(painted(tmp_path / "curves.png").shape[0] / 300)
+
+    swd = [f"metric/swd/{side}" for side in (16, 32, 64)]
+    assert rows(*swd) == rows(*swd, "metric/swd") == 1
+    assert rows(*swd, "metric/ms-ssim") == rows(*swd, "metric/ms-ssim", "metric/modes/missed") == 2
+    assert rows("score/a", "score/b/c") == 1
+
+
 @pytest.mark.parametrize(
     "text",
     [

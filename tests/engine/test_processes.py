@@ -67,10 +67,15 @@ def _load(together: Path, name: str) -> list[Any]:
 def test_gradients_are_those_of_one_process_with_the_joined_batch(
     task: str, together: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    alone = gradients_at(Trainer(tiny(task, pictures, exact(task)), tmp_path / "alone", save_snapshot), MOMENTS)
+    recipe = tiny(task, pictures, exact(task, pictures))
+    alone = gradients_at(Trainer(recipe, tmp_path / "alone", save_snapshot), MOMENTS)
     first, second = _load(together, f"{task}-gradients")
     assert first.keys() == second.keys() == alone.keys()
     assert len(alone) > 50
+    means = [value.item() for name, value in alone.items() if name.endswith(".mean")]
+    assert len(means) >= len(MOMENTS)
+    assert len(set(means)) > 2
+    assert all(0 <= mean < 1 for mean in means)
     for name, expected in alone.items():
         assert expected.dtype == torch.float64
         assert torch.equal(first[name], second[name]), name

@@ -5,11 +5,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_runs import FADE_EDGES, OPENINGS, STEPS, TASKS, WatchedTrainer, checkpoint_content, stats, tiny, train
+from tiny_runs import (
+    FADE_EDGES,
+    OPENINGS,
+    STEPS,
+    TASKS,
+    WatchedTrainer,
+    checkpoint_content,
+    full,
+    stats,
+    tiny,
+    train,
+)
 
 from progcycle.engine import state
 from progcycle.engine.checkpoint import checkpoints
+from progcycle.engine.samples import Sampler
 from progcycle.export import save_snapshot
+from progcycle.recipe import merge
 from progcycle.schedule import Growth
 
 # A checkpoint every 20 pictures: the third of them, at 60, lies in a fade, and no status line is due there. Every 16
@@ -39,26 +52,37 @@ def _seed() -> None:
     torch.manual_seed(1)
 
 
-@pytest.mark.parametrize("place", PLACES)
+def _evaluate(sample: Sampler, nimg: int) -> dict[str, float]:
+    inputs = {"latents": torch.ones(2, 8), "labels": torch.eye(3)[:2], "a": torch.ones(2, 3, 16, 16)}
+    inputs["b"] = inputs["a"] = inputs["a"][..., : sample.growth.resolution, : sample.growth.resolution]
+    return {"first": sample(inputs)[-1].mean().item(), "nimg": float(nimg)}
+
+
+# With all options 20 and 60 pictures also lie between the two rounds of one generator update.
+@pytest.mark.parametrize(("place", "options"), [("mid-fade", "few"), ("boundary", "few"), ("mid-fade", "all")])
 @pytest.mark.parametrize("task", TASKS)
 def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(
-    task: str, place: str, pictures: Path, tmp_path: Path
+    task: str, place: str, options: str, pictures: Path, tmp_path: Path
 ) -> None:
     checkpoint_kimg, stops = PLACES[place]
-    recipe = tiny(task, pictures, {"training": {"checkpoint_kimg": checkpoint_kimg, "keep_checkpoints": 99}})
+    changes: dict[Any, Any] = {"training": {"checkpoint_kimg": checkpoint_kimg, "keep_checkpoints": 99}}
+    if options == "all":
+        changes = merge(merge(changes, full(task, pictures)), {"training": {"evaluation": {"every_kimg": 0.028}}})
+    recipe = tiny(task, pictures, changes)
+    evaluate = _evaluate if options == "all" else None
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     drawn: list[Any] = []
     _seed()
-    whole = train(recipe, straight, on_step=_draw(drawn))
+    whole = train(recipe, straight, on_step=_draw(drawn), evaluate=evaluate)
     assert whole.step == STEPS
 
     redrawn: list[Any] = []
     _seed()
-    first = train(recipe, broken, stop_before=stops[0], on_step=_draw(redrawn))
+    first = train(recipe, broken, stop_before=stops[0], on_step=_draw(redrawn), evaluate=evaluate)
     _scramble()
-    second = train(recipe, broken, stop_before=stops[1], on_step=_draw(redrawn))
+    second = train(recipe, broken, stop_before=stops[1], on_step=_draw(redrawn), evaluate=evaluate)
     _scramble()
-    third = train(recipe, broken, on_step=_draw(redrawn))
+    third = train(recipe, broken, on_step=_draw(redrawn), evaluate=evaluate)
 
     places = [min(seen.seen) * 4 for seen in (second, third)]
     assert places == ([20, 60] if place == "mid-fade" else [16, 48])
@@ -73,8 +97,14 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(
         assert ours.keys() == theirs.keys() >= {"networks.safetensors", "ema.safetensors", "optimizers.safetensors"}
         for file, content in theirs.items():
             assert ours[file] == content, f"{name}/{file}"
-    assert stats(broken) == stats(straight)
-    assert [line["nimg"] for line in stats(broken)] == [12, 24, 36, 48, 60, 72, 84, 88]
+    lines = stats(broken)
+    assert lines == stats(straight)
+    assert [line["nimg"] for line in lines if "step" in line] == [12, 24, 36, 48, 60, 72, 84, 88]
+    if options == "all":
+        assert [line["metric/nimg"] for line in lines if "metric/first" in line] == [28, 56, 84, 88]
+        strengths = [line[key] for line in lines for key in line if key.startswith("noise/strength")]
+        assert len(set(strengths)) > 4
+        assert max(strengths) > 0.01
     for file in ("samples/nimg-000000000044.png", "snapshots/nimg-000000000044/model.safetensors"):
         assert (broken / file).read_bytes() == (straight / file).read_bytes()
 
@@ -178,13 +208,18 @@ def test_a_finished_run_says_so_and_changes_nothing(
 def test_a_run_of_another_number_of_processes_keeps_all_but_each_ones_own_memory(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe, run = tiny("cyclegan", pictures), tmp_path / "run"
+    changes = {"objective": {"loss": "lsgan", "noise": {"limit": 0.0, "momentum": 0.5, "signal": "fake"}}}
+    recipe, run = tiny("cyclegan", pictures, changes), tmp_path / "run"
     killed = train(recipe, run, stop_before=10)
+    noise = killed.task.common_state(killed.task.state_dict())
+    for value in (noise["noise_a.mean"], noise["noise_b.mean"]):
+        assert 0 < value < 1
+    killed.task.load_state_dict(type(killed.task)(recipe).state_dict())  # type: ignore[arg-type]
     monkeypatch.setattr(type(killed.accelerator), "num_processes", 3)
     resumed = WatchedTrainer.__new__(WatchedTrainer)
     resumed.__dict__.update(killed.__dict__)
     resumed.task.on_new_stage(killed.schedule.at(40))
     state.resume(resumed)
     assert resumed.nimg == 40
-    assert resumed.task.state_dict() == {}
+    assert resumed.task.state_dict() == noise, "equal in all processes, unlike the pools"
     assert "written by 1 processes, this run has 3" in capsys.readouterr().out

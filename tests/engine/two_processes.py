@@ -10,19 +10,32 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from tiny_runs import TASKS, WatchedTrainer, gradients_at, tiny, train
+from tiny_runs import TASKS, WatchedTrainer, full, gradients_at, tiny, train
 
 from progcycle.engine import loop
 from progcycle.export import save_snapshot
+from progcycle.recipe import merge
 
 MOMENTS = (0, 24, 36, 56, 72)  # stable and in mid-fade
 
 
-def exact(task: str) -> dict[str, Any]:
-    """What makes two processes' gradients those of one: nothing that looks at the local batch or at earlier ones."""
-    pool = {"pool_size": 0} if task == "cyclegan" else {}
-    penalty = {"gradient_penalty": {"weight": 10, "target": 1}}
-    return {"network": {"minibatch_stddev": 0}, "objective": {**pool, **penalty}}
+def exact(task: str, data: Path) -> dict[Any, Any]:
+    """What makes two processes' gradients those of one: nothing that looks at the local batch or at earlier ones.
+
+    But with labels and noise, and with what compares the joined batch: minibatch stddev, or minibatch discrimination.
+    """
+    variation = "minibatch_stddev" if task == "pggan" else "minibatch_discrimination"
+    group = {"group": 4} if task == "pggan" else {}
+    own = {
+        "network": {"normalization": {"generator": "pixel"}, variation: {"gather": True, **group}},
+        "objective": {"gradient_penalty": {"weight": 10, "target": 1}, **({} if task == "pggan" else {"pool_size": 0})},
+    }
+    return merge(full(task, data), own)
+
+
+def together(task: str, data: Path) -> dict[Any, Any]:
+    """Everything but batch norm, whose running statistics each process has for itself."""
+    return merge(full(task, data), {"network": {"normalization": {"generator": "pixel"}}})
 
 
 def main(pictures: Path, folder: Path) -> None:
@@ -37,11 +50,12 @@ def main(pictures: Path, folder: Path) -> None:
         setattr(loop, name, touch)
     Accelerator.end_training = lambda self: None  # the processes stay together for the next run
     for task in TASKS:
-        trainer = WatchedTrainer(tiny(task, pictures, exact(task)), folder / f"{task}-gradients", save_snapshot)
+        recipe = tiny(task, pictures, exact(task, pictures))
+        trainer = WatchedTrainer(recipe, folder / f"{task}-gradients", save_snapshot)
         gradients = gradients_at(trainer, MOMENTS)
         torch.save(gradients, folder / f"{task}-gradients-{rank}.pt")
 
-        recipe = tiny(task, pictures)
+        recipe = tiny(task, pictures, together(task, pictures))
         whole = train(recipe, folder / f"{task}-whole")
         names = {"weights": whole.task.networks, "ema": whole.ema.networks}
         state = {f"{k}.{n}": net.state_dict() for k, networks in names.items() for n, net in networks.items()}

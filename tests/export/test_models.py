@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from progcycle.errors import UserError
 from progcycle.export import Generator, Translator, from_pil, load, to_pil
-from progcycle.export.pictures import as_channels, pad_to_multiple, resize, sheet, training_size
+from progcycle.export.pictures import as_channels, enlarge, pad_to_multiple, resize, sheet, training_size
 from progcycle.rng import normal
 
 Make = Callable[..., Path]
@@ -256,6 +256,45 @@ def test_padding_reaches_the_multiple_and_keeps_the_picture(h: int, w: int, powe
     assert 0 <= padded.shape[2] - h < 2**power
     assert 0 <= padded.shape[3] - w < 2**power
     assert torch.equal(padded[:, :, :h, :w], x)
+
+
+def dark(page: Image.Image, box: tuple[int, int, int, int]) -> bool:
+    """Whether there is writing in a part of a page."""
+    return bool((np.asarray(page.crop(box).convert("L")) < 120).any())
+
+
+def test_words_stand_around_a_sheet_and_stay_in_their_place() -> None:
+    white = Image.new("RGB", (4, 4), "white")
+    plain = sheet([[white, white], [white, white]], tile=64)
+    assert not dark(plain, (0, 0, *plain.size))
+    page = sheet([[white, white], [white, white]], ["i", "W" * 80], 64, side=["12 kimg\n8 px", ""], title="M" * 80)
+    left = page.width - plain.width
+    assert page.height == plain.height + 2 * 24
+    assert 40 < left < 90
+    tiles = [(left + 4 + 68 * c, 48 + 4 + 68 * r) for r in range(2) for c in range(2)]
+    assert not any(dark(page, (x, y, x + 64, y + 64)) for x, y in tiles)
+    assert dark(page, (0, 52, left, 52 + 64))  # beside the first row
+    assert not dark(page, (0, 120, left, 120 + 64))  # nothing is said of the second
+    assert dark(page, (left + 4, 24, left + 68, 48))
+    assert dark(page, (left + 72, 24, left + 136, 48))
+    for box in ((left + 68, 24, left + 72, 48), (0, 24, left, 48), (page.width - 4, 0, page.width, 48)):
+        assert not dark(page, box)  # long words are cut, and run into nothing
+    assert dark(page, (8, 0, 40, 24))
+
+
+def test_letters_beyond_ascii_can_be_told_apart() -> None:
+    """A font without them would show one and the same box for each."""
+    white = Image.new("RGB", (4, 4), "white")
+    pages = [sheet([[white]], [word], 64).tobytes() for word in ("\u00fc", "\u00df", "\u0436", "\u03c9")]
+    assert len(set(pages)) == 4
+
+
+@pytest.mark.parametrize(("side", "expected"), [(32, 32), (33, 32), (47, 32), (48, 48), (15, 16), (1, 16)])
+def test_enlarging_is_by_whole_pixels(side: int, expected: int) -> None:
+    image = picture(8, 16)
+    big = enlarge(image, side)
+    factor = expected // 16
+    assert np.array_equal(np.asarray(big), np.asarray(image).repeat(factor, 0).repeat(factor, 1))
 
 
 def test_sheet_keeps_rows_and_columns() -> None:

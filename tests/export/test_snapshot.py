@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import progcycle
 from progcycle.errors import UserError
-from progcycle.export import Generator, Translator, find_snapshot, load, save_snapshot
+from progcycle.export import Generator, Translator, find_snapshot, list_snapshots, load, save_snapshot
 from progcycle.networks import GENERATORS, TRANSLATORS
 from progcycle.recipe import validate
 from progcycle.schedule import Growth
@@ -60,6 +60,7 @@ def test_files_are_as_documented(make_snapshot: Make, task: str) -> None:
         "final_resolution": 4 * base,
         "nimg": 12000,
         "seed": 7,
+        "classes": [],
     }
     with safe_open(folder / "model.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt"}
@@ -133,6 +134,36 @@ def test_a_run_folder_means_its_newest_snapshot(make_snapshot: Make) -> None:
     assert find_snapshot(run / "snapshots").name == "nimg-10000000000"
     assert load(run).config.nimg == 10_000_000_000
     assert find_snapshot(folder) == folder
+
+
+def test_snapshots_are_listed_oldest_first(make_snapshot: Make, tmp_path: Path) -> None:
+    for nimg in (2_000, 1_000_000_000_0, 30_000):
+        folder = make_snapshot(nimg=nimg)
+    run = folder.parent.parent
+    names = ["nimg-000002000", "nimg-000030000", "nimg-10000000000"]
+    assert [path.name for path in list_snapshots(run)] == names
+    assert [path.name for path in list_snapshots(run / "snapshots")] == names
+    assert "is a single snapshot" in refused(lambda: list_snapshots(folder))
+    assert "does not exist" in refused(lambda: list_snapshots(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    assert "has no snapshot yet" in refused(lambda: list_snapshots(tmp_path / "empty"))
+
+
+def test_running_statistics_come_back(make_snapshot: Make, tmp_path: Path) -> None:
+    """Batch norm's buffers, a whole number among them, are part of a snapshot; a loaded model uses them."""
+    model = load(make_snapshot(task="pggan", normalize="batch"))
+    assert isinstance(model, Generator)
+    statistics = {name: w for name, w in model.state_dict().items() if "running" in name}
+    assert statistics
+    for name, w in statistics.items():
+        w.uniform_(0.5, 2.0, generator=torch.Generator().manual_seed(len(name)))
+    model.save_pretrained(tmp_path / "copy")
+    again = load(tmp_path / "copy")
+    assert isinstance(again, Generator)
+    assert all(torch.equal(again.state_dict()[name], w) for name, w in statistics.items())
+    torch.testing.assert_close(again.generate(3), model.generate(3))
+    alone = torch.cat([again.generate(1, start=i) for i in range(3)])
+    torch.testing.assert_close(alone, again.generate(3))  # a picture does not depend on its batch
 
 
 def test_no_snapshot_is_told_apart(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +21,29 @@ VALUES: dict[str, Any] = {
     "hidden": 9,
     "residual_blocks": 1,
 }
+# These in all combinations ...
 OPTIONS: dict[str, list[Any]] = {
     "rgb": ["replace", "sum"],
     "predict": ["picture", "change"],
     "skips": [False, True],
     "head": ["patch", "dense"],
-    "stddev_group": [0, 2],
+    "stddev_group": [2, 0],
 }
+# ... and each of these with the first value of the others, but with every head.
+EXTRAS: list[dict[str, Any]] = [
+    *({"normalize": kind} for kind in ("pixel", "batch", "instance", "layer", "none")),
+    {"equalized": False, "slope": 0.3, "epsilon": 1e-2},
+    {"convs": 1},
+    {"rgb_kernel": 3},
+    {"tanh": True},
+    {"fused": True},
+    {"fused": True, "convs": 1, "rgb": "sum"},
+    {"classes": 3},
+    {"averaging": "none"},
+    {"averaging": "group2", "stddev_group": "batch", "gather": True},
+    {"stddev_group": 0, "kernels": 5, "dimensions": 2},
+    {"convs": 1, "stddev_group": 2, "averaging": "spatial", "kernels": 5, "normalize": "layer"},
+]
 REGISTRIES = {"generator": GENERATORS, "translator": TRANSLATORS, "discriminator": DISCRIMINATORS}
 
 
@@ -39,15 +56,28 @@ class Case:
     options: dict[str, Any]
     square: bool
 
-    def build(self, **changes: Any) -> nn.Module:
-        """The network; nothing in it is left at zero, where a test could not fail."""
+    def fresh(self, **changes: Any) -> nn.Module:
+        """The network as training begins with it."""
         network_class = REGISTRIES[self.kind][self.name]
         known = {k: v for k, v in VALUES.items() if k in inspect.signature(network_class).parameters}
         torch.manual_seed(1)
-        network = network_class(**known, **self.options, **changes)
+        return network_class(**(known | self.options | changes))
+
+    def build(self, **changes: Any) -> nn.Module:
+        """The network with nothing left at zero, where a test could not fail."""
+        network = self.fresh(**changes)
         for parameter in network.parameters():
             nn.init.normal_(parameter)
         return network
+
+    def run(self, network: nn.Module, x: Tensor, stage: int, alpha: float) -> Tensor:
+        """The output; with classes, latents get labels in turn, and both kinds of logits come side by side."""
+        classes = self.options.get("classes", 0)
+        if classes and self.kind == "generator":
+            labels = torch.eye(classes)[torch.arange(len(x)) % classes]
+            return network(x, stage, alpha, labels)
+        out = network(x, stage, alpha)
+        return torch.cat([out[0][:, None], out[1]], dim=1) if classes else out
 
     def inputs(self, stage: int, channels: int = 3, batch: int = 4) -> Tensor:
         """Latents, or pictures of the stage; 16x24 at the last one unless the network needs its own square grid."""
@@ -61,14 +91,28 @@ class Case:
         return "-".join([self.kind, self.name, *(f"{k}={v}" for k, v in self.options.items())])
 
 
+def _combinations(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    return (dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values()))
+
+
+def _variants(parameters: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Everything above that a network with these parameters takes."""
+    asked = {option: values for option, values in OPTIONS.items() if option in parameters}
+    yield from _combinations(asked)
+    few = {option: values if option == "head" else values[:1] for option, values in asked.items()}
+    for extra in EXTRAS:
+        if extra.keys() <= set(parameters):
+            yield from (options | extra for options in _combinations(few))
+
+
 def _cases() -> list[Case]:
     cases = []
     for kind, registry in REGISTRIES.items():
         for name, network_class in registry.items():
             parameters = inspect.signature(network_class).parameters
-            asked = [option for option in OPTIONS if option in parameters]
-            for values in itertools.product(*(OPTIONS[option] for option in asked)):
-                options = dict(zip(asked, values, strict=True))
+            for options in _variants(parameters):
+                if options.get("kernels") and options.get("head") == "patch":
+                    continue  # refused
                 # A dense head fits its base grid only; a network with `hidden` but no choice of head has that one.
                 square = "hidden" in parameters and options.get("head", "dense") == "dense"
                 cases.append(Case(kind, name, options, square))

@@ -20,9 +20,9 @@ def test_every_entry_of_the_registries_is_tested() -> None:
 @torch.no_grad()
 def test_generator_opens_a_stage_with_the_enlarged_picture(case: Case, stage: int) -> None:
     network, z = case.build(), case.inputs(stage)
-    before = network(z, stage - 1, 1.0)
-    assert torch.equal(network(z, stage, 0.0), upsample2x(before))
-    assert not torch.allclose(network(z, stage, 0.5), upsample2x(before))
+    before = case.run(network, z, stage - 1, 1.0)
+    assert torch.equal(case.run(network, z, stage, 0.0), upsample2x(before))
+    assert not torch.allclose(case.run(network, z, stage, 0.5), upsample2x(before))
 
 
 @grown
@@ -30,9 +30,9 @@ def test_generator_opens_a_stage_with_the_enlarged_picture(case: Case, stage: in
 @torch.no_grad()
 def test_discriminator_opens_a_stage_judging_the_reduced_picture(case: Case, stage: int) -> None:
     network, x = case.build(), case.inputs(stage)
-    before = network(downsample2x(x), stage - 1, 1.0)
-    assert torch.equal(network(x, stage, 0.0), before)
-    assert not torch.allclose(network(x, stage, 0.5), before)
+    before = case.run(network, downsample2x(x), stage - 1, 1.0)
+    assert torch.equal(case.run(network, x, stage, 0.0), before)
+    assert not torch.allclose(case.run(network, x, stage, 0.5), before)
 
 
 @grown
@@ -41,9 +41,9 @@ def test_discriminator_opens_a_stage_judging_the_reduced_picture(case: Case, sta
 def test_translator_opens_a_stage_with_the_enlarged_translation(case: Case, stage: int) -> None:
     network = case.build()
     x = upsample2x(downsample2x(case.inputs(stage)))
-    before = network(downsample2x(x), stage - 1, 1.0)
-    assert torch.equal(network(x, stage, 0.0), upsample2x(before))
-    assert not torch.allclose(network(x, stage, 0.5), upsample2x(before))
+    before = case.run(network, downsample2x(x), stage - 1, 1.0)
+    assert torch.equal(case.run(network, x, stage, 0.0), upsample2x(before))
+    assert not torch.allclose(case.run(network, x, stage, 0.5), upsample2x(before))
 
 
 @grown
@@ -55,9 +55,9 @@ def test_translator_between_grey_and_colour_is_continuous(
 ) -> None:
     network = case.build(in_channels=in_channels, out_channels=out_channels)
     x = upsample2x(downsample2x(case.inputs(stage, in_channels)))
-    picture = network(x, stage, 0.0)
+    picture = case.run(network, x, stage, 0.0)
     assert picture.shape == (x.shape[0], out_channels, *x.shape[2:])
-    assert torch.equal(picture, upsample2x(network(downsample2x(x), stage - 1, 1.0)))
+    assert torch.equal(picture, upsample2x(case.run(network, downsample2x(x), stage - 1, 1.0)))
 
 
 @grown
@@ -65,16 +65,16 @@ def test_translator_between_grey_and_colour_is_continuous(
 @torch.no_grad()
 def test_replace_ignores_every_older_layer_at_alpha_one(case: Case, stage: int) -> None:
     network, x = case.build(), case.inputs(stage)
-    full, fading = network(x, stage, 1.0), network(x, stage, 0.5)
+    full, fading = case.run(network, x, stage, 1.0), case.run(network, x, stage, 0.5)
     poisoned = 0
     for name, parameter in network.named_parameters():
         if any(f"{layer}.{old}." in name for layer in ("to_rgb", "from_rgb") for old in range(stage)):
             parameter.fill_(float("nan"))
             poisoned += 1
     assert poisoned
-    assert torch.equal(network(x, stage, 1.0), full)
+    assert torch.equal(case.run(network, x, stage, 1.0), full)
     assert fading.isfinite().all()
-    assert network(x, stage, 0.5).isnan().any()
+    assert case.run(network, x, stage, 0.5).isnan().any()
 
 
 @grown
@@ -82,7 +82,7 @@ def test_replace_ignores_every_older_layer_at_alpha_one(case: Case, stage: int) 
 @torch.no_grad()
 def test_generator_is_linear_in_alpha(case: Case, stage: int) -> None:
     network, z = case.build(), case.inputs(stage)
-    old, new = (network(z, stage, alpha).double() for alpha in (0.0, 1.0))
+    old, new = (case.run(network, z, stage, alpha).double() for alpha in (0.0, 1.0))
     for alpha in (0.25, 0.7):
         expected = (1 - alpha) * old + alpha * new
-        torch.testing.assert_close(network(z, stage, alpha).double(), expected, rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(case.run(network, z, stage, alpha).double(), expected, rtol=1e-5, atol=1e-4)

@@ -57,7 +57,7 @@ def test_skips_reach_the_decoder_at_every_stage_but_the_base() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("rgb", ["replace", "sum"])
 def test_encoder_hands_out_features_of_every_stage(rgb: str) -> None:
-    encoder = GrowingEncoder(CHANNELS, rgb=rgb, normalize=True)
+    encoder = GrowingEncoder(CHANNELS, rgb=rgb)
     features = encoder(torch.rand(2, 3, 16, 24), 2, 0.5)
     assert [tuple(f.shape) for f in features] == [(2, 8, 4, 6), (2, 6, 8, 12), (2, 4, 16, 24)]
 

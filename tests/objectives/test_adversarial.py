@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from progcycle.objectives import ADVERSARIAL, drift
+from progcycle.objectives import ADVERSARIAL, drift, lsgan_discriminator
 
 REAL, FAKE = torch.tensor([2.0, 0.5]), torch.tensor([-1.0, 3.0])
 
@@ -37,6 +37,10 @@ def test_losses_equal_the_hand_worked_numbers(name: str) -> None:
     game, (discriminator, generator) = ADVERSARIAL[name], BY_HAND[name]
     assert game.discriminator(REAL, FAKE).item() == pytest.approx(discriminator, rel=1e-6)
     assert game.generator(REAL, FAKE).item() == pytest.approx(generator, rel=1e-6)
+
+
+def test_the_fake_half_of_lsgan_may_count_less() -> None:
+    assert lsgan_discriminator(REAL, FAKE, 0.1).item() == pytest.approx((1 + 0.25) / 2 + 0.1 * (1 + 9) / 2)
 
 
 @pytest.mark.parametrize("name", BY_HAND)

@@ -1,11 +1,13 @@
 """Gradient penalties against critics whose gradient is known, and against finite differences."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from progcycle.objectives import gradient_penalty, per_picture, zero_centred
+from progcycle.objectives import drift, gradient_penalty, per_picture, zero_centred
 
 N, SHAPE = 3, (2, 4, 5)
 
@@ -26,6 +28,40 @@ def test_gradient_penalty_of_a_linear_critic(target: float) -> None:
     weight = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
     penalty = gradient_penalty(linear_critic(weight), pictures(1), pictures(2), torch.rand(N), target)
     assert penalty.item() == pytest.approx((weight.norm().item() - target) ** 2 / target**2, rel=1e-5)
+
+
+@pytest.mark.parametrize("target", [1.0, 750.0])
+def test_gradient_penalty_against_the_formula_in_float64(target: float) -> None:
+    """E (|grad D| - target)^2 / target^2 for D = <w, x> and for D = <x, A x> / 2, whose gradients are w and A x."""
+    rng = np.random.default_rng(0)
+    size = int(np.prod(SHAPE))
+    real, fake = (rng.uniform(-1, 1, (N, size)) for _ in range(2))
+    mix, w = rng.uniform(0, 1, N), rng.standard_normal(size)
+    a = rng.standard_normal((size, size))
+    a = (a + a.T) / 2
+    point = real + mix[:, None] * (fake - real)
+
+    def penalty(critic: Callable[[Tensor], Tensor]) -> float:
+        x, y = (torch.from_numpy(each).reshape(N, *SHAPE) for each in (real, fake))
+        return gradient_penalty(critic, x, y, torch.from_numpy(mix), target).item()
+
+    linear = penalty(lambda x: x.flatten(1) @ torch.from_numpy(w))
+    assert linear == pytest.approx((np.linalg.norm(w) - target) ** 2 / target**2, rel=1e-9)
+    quadratic = penalty(lambda x: (x.flatten(1) @ torch.from_numpy(a) * x.flatten(1)).sum(1) / 2)
+    norms = np.linalg.norm(point @ a, axis=1)
+    assert quadratic == pytest.approx(np.mean((norms - target) ** 2) / target**2, rel=1e-9)
+
+
+def test_slope_of_the_gradient_penalty_against_the_formula_in_float64() -> None:
+    """For D(x) = s |x|^2 / 2, whose gradient is s x: d/ds (s |x| - target)^2 / target^2."""
+    x = pictures(1, torch.float64)
+    norms = x.flatten(1).norm(dim=1)
+    for target in (1.0, 750.0):
+        s = torch.tensor(1.7, dtype=torch.float64, requires_grad=True)
+        gradient_penalty(lambda y, s=s: s * y.square().sum((1, 2, 3)) / 2, x, x, torch.zeros(N), target).backward()
+        expected = (2 * (1.7 * norms - target) * norms).mean() / target**2
+        assert s.grad is not None
+        assert s.grad.item() == pytest.approx(expected.item(), rel=1e-9)
 
 
 @pytest.mark.parametrize("gamma", [1.0, 10.0])
@@ -126,6 +162,11 @@ def test_second_derivative_reaches_the_critics_weights() -> None:
     parameter.grad = None
     gradient_penalty(critic, pictures(1), pictures(2), torch.rand(N)).backward()  # (|w| - 1)^2
     torch.testing.assert_close(parameter.grad, 2 * (weight.norm() - 1) / weight.norm() * weight.reshape(1, -1))
+
+
+def test_drift_is_the_mean_square_of_all_logits() -> None:
+    assert drift(torch.tensor([1.0, -2.0, 3.0])).item() == pytest.approx(14 / 3)
+    assert drift(torch.tensor([[[[1.0, 3.0]]], [[[0.0, 0.0]]]])).item() == pytest.approx(10 / 4)
 
 
 def test_pictures_get_no_gradient() -> None:

@@ -159,6 +159,39 @@ def test_override_of_one_resolution_keeps_the_others(write: Callable[..., Path])
     assert load_recipe(path, ["schedule.batch_size.256=14"]).schedule.batch_size == {"default": 16, 256: 14}
 
 
+@pytest.mark.parametrize(
+    ("written", "assignment", "group", "averaging"),
+    [
+        ("16", "averaging=spatial", 16, "spatial"),
+        ("batch", "averaging=gpool", "batch", "gpool"),
+        ("off", "averaging=flat", 0, "flat"),
+        ("{group: 8, averaging: flat}", "group=2", 2, "flat"),
+        ("{averaging: flat}", "group=batch", "batch", "flat"),
+    ],
+)
+def test_a_change_to_a_part_of_the_stddev_layer_keeps_the_other(
+    write: Callable[..., Path], written: str, assignment: str, group: Any, averaging: str
+) -> None:
+    path = write(PGGAN + f"network: {{minibatch_stddev: {written}}}\n", "parent.yaml")
+    key, value = assignment.split("=")
+    child = write(f"extends: parent.yaml\nnetwork: {{minibatch_stddev: {{{key}: {value}}}}}\n")
+    for recipe in (load_recipe(path, [f"network.minibatch_stddev.{assignment}"]), load_recipe(child)):
+        assert (recipe.network.minibatch_stddev.group, recipe.network.minibatch_stddev.averaging) == (group, averaging)
+
+
+def test_a_lone_value_is_the_whole_stddev_layer(write: Callable[..., Path]) -> None:
+    path = write(PGGAN + "network: {minibatch_stddev: {group: 8, averaging: flat}}\n")
+    stddev = load_recipe(path, ["network.minibatch_stddev=off"]).network.minibatch_stddev
+    assert (stddev.group, stddev.averaging) == (0, "all")
+
+
+def test_a_section_is_switched_off_by_an_empty_value(write: Callable[..., Path]) -> None:
+    write(PGGAN + "network: {minibatch_stddev: off, minibatch_discrimination: {kernels: 7}}\n", "parent.yaml")
+    child = write("extends: parent.yaml\nnetwork: {minibatch_discrimination: , minibatch_stddev: 4}\n")
+    network = load_recipe(child).network
+    assert (network.minibatch_discrimination, network.minibatch_stddev.group) == (None, 4)
+
+
 @pytest.mark.parametrize("assignment", ["seed", "=3", "a..b=3", ""])
 def test_malformed_overrides(write: Callable[..., Path], assignment: str) -> None:
     assert "is not an override; write key=value" in sentence(write(PGGAN), assignment)
@@ -230,6 +263,10 @@ def test_json_schema_knows_every_key_and_accepts_what_recipes_write() -> None:
     assert kinds == {"integer", "object"}
     kinds = {part.get("type") for part in definitions["CycleWeights"]["properties"]["aba"]["anyOf"]}
     assert kinds == {"number", "array"}
+    forms = definitions["PgganNetwork"]["properties"]["minibatch_stddev"]["anyOf"]
+    assert {"const": "batch", "type": "string"} in forms
+    assert {"const": False, "type": "boolean"} in forms
+    assert {"$ref": "#/$defs/MinibatchStddev"} in forms
 
 
 def test_schema_file_for_editors_is_up_to_date() -> None:

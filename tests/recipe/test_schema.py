@@ -9,6 +9,8 @@ from progcycle.recipe import PgganRecipe, RecipeError, by_resolution, merge, on_
 
 PGGAN: dict[str, Any] = {"task": "pggan", "resolution": 32, "data": {"path": "pictures"}}
 CYCLEGAN: dict[str, Any] = {"task": "cyclegan", "resolution": 32, "data": {"root": "pictures"}}
+STDDEV = "network.minibatch_stddev.group: must be a number of pictures, 0 for off, or batch, got '{}'."
+AVERAGING = "network.minibatch_stddev.averaging: must be all, flat, spatial, none, gpool, or groupK with a number K"
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,71 @@ CYCLEGAN: dict[str, Any] = {"task": "cyclegan", "resolution": 32, "data": {"root
         ({"data": {"path": []}}, "data.path: value should have at least 1 item"),
         ({"data": {"channels": 4}}, "data.channels: input should be 1 or 3"),
         ({"training": {"ema": {"per_step": 0.9, "half_life_kimg": 1}}}, "give half_life_kimg or per_step, not both"),
+        # variation and normalization
+        ({"network": {"minibatch_stddev": -1}}, STDDEV.format("-1")),
+        ({"network": {"minibatch_stddev": 2.5}}, STDDEV.format("2.5")),
+        ({"network": {"minibatch_stddev": True}}, STDDEV.format("True")),
+        ({"network": {"minibatch_stddev": "half"}}, STDDEV.format("half")),
+        ({"network": {"minibatch_stddev": {"group": [4]}}}, STDDEV.format("[4]")),
+        ({"network": {"minibatch_stddev": None}}, "network.minibatch_stddev: this is a section of keys and values"),
+        ({"network": {"minibatch_stddev": [4]}}, "network.minibatch_stddev: this is a section of keys and values"),
+        (
+            {"network": {"minibatch_stddev": {"grup": 4}}},
+            "network.minibatch_stddev.grup: unknown key, did you mean group",
+        ),
+        ({"network": {"minibatch_stddev": {"averaging": "group"}}}, AVERAGING),
+        ({"network": {"minibatch_stddev": {"averaging": "group0"}}}, AVERAGING),
+        ({"network": {"minibatch_stddev": {"averaging": "mean"}}}, AVERAGING),
+        (
+            {"network": {"minibatch_discrimination": {}}},
+            "network: minibatch_discrimination takes the place of minibatch_stddev; set minibatch_stddev: 0.",
+        ),
+        ({"network": {"minibatch_discrimination": 100}}, "network.minibatch_discrimination: this is a section of keys"),
+        (
+            {"network": {"minibatch_stddev": 0, "minibatch_discrimination": {"init_pictures": 1}}},
+            "network.minibatch_discrimination.init_pictures: input should be greater than or equal to 2",
+        ),
+        (
+            {"network": {"normalization": {"generator": "spectral"}}},
+            "network.normalization.generator: input should be 'pixel', 'batch', 'instance', 'layer' or 'none'",
+        ),
+        (
+            {"network": {"normalization": {"epsilon": 0}}},
+            "network.normalization.epsilon: input should be greater than 0",
+        ),
+        ({"network": {"slope": 1}}, "network.slope: input should be less than 1"),
+        ({"network": {"convs": 3}}, "network.convs: input should be 1 or 2 (got '3')"),
+        ({"network": {"rgb_kernel": 2}}, "network.rgb_kernel: input should be 1 or 3 (got '2')"),
+        # the game
+        ({"objective": {"n_critic": 0}}, "objective.n_critic: input should be greater than or equal to 1"),
+        (
+            {"objective": {"n_critic": 5, "simultaneous": True}},
+            "objective: simultaneous updates go with n_critic: 1.",
+        ),
+        ({"objective": {"noise": "prop"}}, "objective.noise: this is a section of keys and values, got text"),
+        ({"objective": {"noise": {"mode": "add"}}}, "objective.noise.mode: input should be 'prop', 'mul' or 'drop'"),
+        ({"objective": {"noise": {"signal": "g_loss"}}}, "objective.noise.signal: input should be 'real', 'fake' or"),
+        ({"objective": {"noise": {"momentum": 1}}}, "objective.noise.momentum: input should be less than 1"),
+        ({"objective": {"lsgan_fake_factor": 0}}, "objective.lsgan_fake_factor: input should be greater than 0"),
+        (
+            {"objective": {"classes": {"real": -1}}},
+            "objective.classes.real: input should be greater than or equal to 0",
+        ),
+        # labels, growth, evaluation
+        ({"data": {"labels": ["folders"]}}, "data.labels: input should be a valid string"),
+        ({"schedule": {"hold_resolution": 12}}, "schedule.hold_resolution: must be a power of two, got 12"),
+        (
+            {"training": {"evaluation": {"metrics": []}}},
+            "training.evaluation.metrics: value should have at least 1 item",
+        ),
+        (
+            {"training": {"evaluation": {"every_kimg": 0}}},
+            "training.evaluation.every_kimg: input should be greater than",
+        ),
+        (
+            {"training": {"evaluation": {"count": 1}}},
+            "training.evaluation.count: input should be greater than or equal",
+        ),
         # the task
         ({"task": "stylegan"}, "task: must be one of pggan, cyclegan, got 'stylegan'"),
         ({"task": None}, "task: must be one of pggan, cyclegan, got None"),
@@ -82,6 +149,10 @@ def test_bad_recipes_are_refused_in_one_line(change: dict[Any, Any], sentence: s
         ({"objective": {"cycle": {"aba": []}}}, "objective.cycle.aba: list should have at least 1 item"),
         ({"objective": {"cycle": {"aba": -1}}}, "objective.cycle.aba.0.1: input should be greater than or equal to 0"),
         ({"objective": {"cycle": 3}}, "objective.cycle: this is a section of keys and values"),
+        ({"objective": {"classes": {"real": 1}}}, "objective.classes: unknown key"),
+        ({"network": {"convs": 1}}, "network.convs: unknown key"),
+        ({"network": {"fused_scale": True}}, "network.fused_scale: unknown key"),
+        ({"data": {"labels": "folders"}}, "data.labels: unknown key"),
     ],
 )
 def test_bad_cyclegan_recipes(change: dict[str, Any], sentence: str) -> None:
@@ -123,6 +194,52 @@ def test_short_forms() -> None:
     assert validate(merge(PGGAN, {"data": {"load_resolution": 286}})).data.load_resolution == 286
     cycle = validate(merge(CYCLEGAN, {"objective": {"cycle": {"aba": 3}}})).objective.cycle
     assert (cycle.aba, cycle.bab) == (((0, 3),), ((0, 10),))
+
+
+@pytest.mark.parametrize(
+    ("written", "group", "averaging"),
+    [
+        (16, 16, "all"),
+        (0, 0, "all"),
+        (False, 0, "all"),
+        ("batch", "batch", "all"),
+        ({"averaging": "spatial"}, 4, "spatial"),
+        ({"group": "batch", "averaging": "group32", "gather": True}, "batch", "group32"),
+        ({"group": False}, 0, "all"),
+    ],
+)
+@pytest.mark.parametrize("task", [PGGAN, CYCLEGAN], ids=lambda task: task["task"])
+def test_forms_of_the_stddev_layer(task: dict[str, Any], written: Any, group: Any, averaging: str) -> None:
+    stddev = validate(merge(task, {"network": {"minibatch_stddev": written}})).network.minibatch_stddev
+    assert (stddev.group, stddev.averaging) == (group, averaging)
+    assert stddev.gather is (isinstance(written, dict) and "gather" in written)
+
+
+def test_what_new_keys_are_unless_written() -> None:
+    """A recipe that names none of them is the paper's run: nothing on that the paper has not."""
+    recipe = validate(PGGAN)
+    assert isinstance(recipe, PgganRecipe)
+    network, objective = recipe.network, recipe.objective
+    assert (network.equalized, network.slope, network.convs, network.rgb_kernel) == (True, 0.2, 2, 1)
+    assert (network.tanh, network.fused_scale, network.minibatch_discrimination) == (False, False, None)
+    assert network.normalization.model_dump() == {"generator": "pixel", "discriminator": "none", "epsilon": 1e-8}
+    assert (objective.n_critic, objective.simultaneous, objective.noise) == (1, False, None)
+    assert (objective.lsgan_factor, objective.lsgan_fake_factor) == (1, 1)
+    assert (recipe.schedule.hold_resolution, recipe.schedule.fade_reals) == (None, True)
+    assert (recipe.data.labels, recipe.training.evaluation) == (None, None)
+
+
+def test_noise_as_the_paper_has_it() -> None:
+    recipe = validate(merge(PGGAN, {"objective": {"loss": "lsgan", "noise": {}}}))
+    assert recipe.objective.noise is not None
+    assert recipe.objective.noise.model_dump() == {
+        "mode": "prop",
+        "signal": "real",
+        "gain": 0.2,
+        "limit": 0.5,
+        "exponent": 2,
+        "momentum": 0.9,
+    }
 
 
 def test_by_resolution() -> None:

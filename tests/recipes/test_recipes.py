@@ -10,7 +10,7 @@ from tiny_runs import STEPS, stats, train, write_pictures
 
 import progcycle
 from progcycle.engine import loop
-from progcycle.engine.build import build
+from progcycle.engine.build import build, check_batches
 from progcycle.export import load
 from progcycle.recipe import Pictures, Recipe, load_recipe
 
@@ -49,10 +49,19 @@ def reduced(path: Path, data: Path) -> Recipe:
         "training.trackers": [],
         "training.sample_count": 2,
     }
+    if recipe.schedule.hold_resolution:
+        schedule["hold_resolution"] = max(start, 8)
     changes |= {f"schedule.{key}": value for key, value in schedule.items()}
     changes |= {f"training.{key}_kimg": 0.044 for key in ("status", "sample", "checkpoint", "snapshot")}
+    if recipe.network.discriminator_channels:
+        changes |= {"network.discriminator_channels.base": 16, "network.discriminator_channels.max": 4}
+    if recipe.network.minibatch_discrimination:
+        changes |= {f"network.minibatch_discrimination.{k}": v for k, v in {"kernels": 4, "init_pictures": 6}.items()}
+    if recipe.training.evaluation:
+        changes |= {"training.evaluation.every_kimg": 0.044, "training.evaluation.count": 4}
     if recipe.task == "pggan":
-        changes |= {"data.path": str(data / "trainA"), "data.test_path": None, "network.latent_size": 8}
+        pictures = data / ("classes" if recipe.data.labels else "trainA")
+        changes |= {"data.path": str(pictures), "data.test_path": None, "network.latent_size": 8}
         loads: dict[str, Pictures] = {"data": recipe.data}
     else:
         paths = {f"data.{d}.{k}": None for d in "ab" for k in ("path", "test_path")}
@@ -70,6 +79,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("pictures")
     for seed, name in enumerate(("trainA", "trainB", "testA", "testB")):
         write_pictures(root / name, 6, seed, side=24)
+    for seed, name in enumerate(("cat", "dog", "owl")):
+        write_pictures(root / "classes" / name, 2, seed, side=24)
     return root
 
 
@@ -78,12 +89,16 @@ def test_there_are_recipes() -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
-def test_builds_at_full_size(path: Path) -> None:
+def test_builds_at_full_size(path: Path, data: Path) -> None:
     recipe = load_recipe(path)
+    if recipe.task == "pggan" and recipe.data.labels:  # how many classes there are is read from the pictures' names
+        recipe = load_recipe(path, [f"data.path={data / 'classes'}"])
     with torch.device("meta"):
         built = build(recipe)
-    assert built.schedule.final.resolution == recipe.resolution
-    first = path.read_text(encoding="utf-8").splitlines()[0]
+    check_batches(recipe, built.schedule, processes=1)
+    assert built.schedule.final.resolution == (recipe.schedule.hold_resolution or recipe.resolution)
+    schema, first = path.read_text(encoding="utf-8").splitlines()[:2]
+    assert schema == "# yaml-language-server: $schema=schema.json"
     assert first.startswith("# "), "the first line says what the recipe is for"
 
 

@@ -1,12 +1,13 @@
 """Networks that record what they are given, tiny recipes and batches."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from progcycle.blocks import Noise
 from progcycle.data import Batch
 from progcycle.networks import DISCRIMINATORS, GENERATORS, TRANSLATORS
 from progcycle.recipe import Recipe, merge, validate
@@ -21,7 +22,6 @@ class Fake(nn.Module):
     def __init__(self, **arguments: Any) -> None:
         super().__init__()
         self.made_with = arguments
-        self.stddev_group = 0
         self.calls: list[Tensor] = []
         self.growths: list[tuple[int, float]] = []
         self.grads: list[bool] = []
@@ -46,27 +46,48 @@ class FakeTranslator(Fake):
 
 
 class FakeGenerator(Fake):
-    """Latents -> one number a picture, their first."""
+    """Latents -> one number a picture, their first; the labels are noted."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.weight = nn.Parameter(torch.ones(()))
+        self.labels: list[Tensor | None] = []
 
-    def forward(self, latents: Tensor, stage: int, alpha: float) -> Tensor:
+    def forward(self, latents: Tensor, stage: int, alpha: float, labels: Tensor | None = None) -> Tensor:
         self.note(latents, stage, alpha)
+        self.labels.append(labels)
         return self.weight * latents[:, :1, None, None].expand(-1, 3, 4 << stage, 4 << stage)
 
 
 class FakeDiscriminator(Fake):
-    """The mean of a picture, times a weight that is 1 at first."""
+    """The mean of a picture, times a weight that is 1 at first; its logit k of classes is k times that.
+
+    It takes two numbers of noise a picture at stage 1 and notes them, with the strength; no noise changes a logit.
+    """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.weight = nn.Parameter(torch.ones(()))
+        self.classes: int = arguments.get("classes", 0)
+        self.noises: list[tuple[Tensor, float] | None] = []
+        self.initialized: list[Tensor] = []
 
-    def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor:
+    def noise_size(self, stage: int) -> int:
+        return 2 * stage
+
+    def rows_are_apart(self, n: int) -> bool:
+        return True
+
+    def initialize(self, pictures: Tensor, stage: int, alpha: float) -> None:
+        self.initialized.append(pictures)
+
+    def forward(
+        self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
         self.note(x, stage, alpha)
-        return self.weight * x.mean((1, 2, 3))
+        self.noises.append(None if noise is None else (noise.normals, float(noise.strength)))
+        logits = self.weight * x.mean((1, 2, 3))
+        return (logits, logits[:, None] * torch.arange(self.classes)) if self.classes else logits
 
     def seen(self) -> set[float]:
         """The grey levels of all pictures judged."""
@@ -92,8 +113,11 @@ def recipe(task: str, change: Mapping[str, Any] | None = None) -> Recipe:
     return validate(merge(base, change or {}))
 
 
-def batch(values: Tensor | float, first: int = 0, count: int = 4, channels: int = 3) -> Batch:
+def batch(
+    values: Tensor | float, first: int = 0, count: int = 4, channels: int = 3, labels: Sequence[int] | None = None
+) -> Batch:
     """Pictures of constant grey (or the given ones), at consecutive positions."""
     images = values if isinstance(values, Tensor) else torch.full((count, channels, 8, 8), values)
     positions = tuple(range(first, first + len(images)))
-    return Batch(images, positions, tuple(f"{p}.png" for p in positions), (-1, 1))
+    classes = None if labels is None else torch.tensor(labels)
+    return Batch(images, positions, tuple(f"{p}.png" for p in positions), (-1, 1), classes)

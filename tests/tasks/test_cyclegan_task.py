@@ -179,6 +179,65 @@ def test_generators_learn_through_everything() -> None:
     assert task.gen_ba.weight.grad != 0
 
 
+@pytest.mark.parametrize(
+    ("objective", "order"),
+    [
+        ({}, [["generator", "discriminator"]]),
+        ({"n_critic": 2}, [["discriminator"], ["generator", "discriminator"]]),
+        ({"simultaneous": True}, [["generator discriminator"]]),
+    ],
+)
+def test_order_of_updates_leaves_no_fakes_behind(objective: dict[str, Any], order: list[list[str]]) -> None:
+    task = make(**objective)
+    assert [[" ".join(players) for players in updates] for updates in task.update_order] == order
+    for step in range(4):
+        reals = {"a": batch(1.0, 8 * step, 8), "b": batch(2.0, 8 * step, 8)}
+        parts = [{domain: whole.chunk(2)[i] for domain, whole in reals.items()} for i in range(2)]
+        for players in task.update_order[step % len(task.update_order)]:
+            for player in players:
+                for part in parts:
+                    task.loss(player, part, GROWTH, step)
+        assert task._fakes == {}
+    # By part: there and back with the generators' update, there alone in a round of the discriminators alone.
+    assert len(task.gen_ab.calls) == {1: 4 * 2 * 2, 2: 2 * 2 * 2 + 2 * 2}[len(order)]
+
+
+def test_each_discriminator_has_its_own_noise() -> None:
+    task = make(pool_size=2, noise={"momentum": 0.5, "limit": 0.0, "gain": 1.0, "exponent": 1.0})
+    reals = {"a": batch(0.25), "b": batch(0.75)}
+    for step in range(3):
+        _, of_generators = task.loss("generator", reals, GROWTH, step)
+        _, stats = task.loss("discriminator", reals, GROWTH, step)
+        mean = 1 - 0.5**step
+        assert stats["noise/strength_a"].item() == pytest.approx(0.25 * mean)
+        assert stats["noise/strength_b"].item() == pytest.approx(0.75 * mean)
+        assert not any(name.startswith("noise/") for name in of_generators)
+    drawn = [noise for disc in (task.disc_a, task.disc_b) for noise in disc.noises]
+    assert len({tuple(normals.flatten().tolist()) for normals, _ in drawn}) == 4, "the positions are always the same"
+    state = task.state_dict()
+    common = task.common_state(state)
+    assert sorted(common) == sorted(f"noise_{d}.{k}" for d in "ab" for k in ("count", "mean", "step", "total"))
+    fresh = make(pool_size=2, noise={"momentum": 0.5, "limit": 0.0})
+    fresh.load_state_dict(state)
+    assert fresh.judges["b"].noise.mean.item() == task.judges["b"].noise.mean.item() > 0
+    assert len(fresh.pools["a"].pictures) == 2
+    fresh.load_state_dict(common)
+    assert fresh.state_dict() == common
+
+
+def test_data_dependent_scales_are_set_by_pictures_of_the_own_domain() -> None:
+    change = {
+        "network": {
+            "generator": "fake", "discriminator": "fake", "head": "dense", "minibatch_stddev": 0,
+            "minibatch_discrimination": {"init_pictures": 9},
+        }
+    }  # fmt: skip
+    task: Any = build(recipe("cyclegan", change)).task
+    task.initialize(lambda domain, count: torch.full((count, 3, 8, 8), {"a": 1.0, "b": 2.0}[domain]), GROWTH)
+    for disc, level in ((task.disc_a, 1.0), (task.disc_b, 2.0)):
+        assert [(len(x), x.mean().item()) for x in disc.initialized] == [(9, level)]
+
+
 def test_roles() -> None:
     task = make()
     assert task.players == {"generator": ("gen_ab", "gen_ba"), "discriminator": ("disc_a", "disc_b")}
@@ -224,6 +283,16 @@ def test_channels_go_the_right_way() -> None:
             {"network": {"discriminator": "x"}},
             "network.discriminator: there is no 'x'; choose one of fake, pggan, progr",
         ),
+        (
+            {"network": {"minibatch_stddev": 0, "minibatch_discrimination": {}}},
+            "network.minibatch_discrimination: it judges whole pictures, not the patches of network.head: patch; use",
+        ),
+        (
+            {"network": {"minibatch_stddev": {"averaging": "group5"}, "discriminator_channels": {"max": 12}}},
+            "network.minibatch_stddev.averaging: group5 does not divide the 12 feature maps",
+        ),
+        ({"network": {"discriminator": "pggan"}}, "network.head: the network 'pggan' of network.discriminator has no"),
+        ({"objective": {"loss": "hinge", "noise": {}}}, "objective.noise: it belongs to lsgan, not to hinge"),
         ({"objective": {"loss": "bce"}}, "objective.loss: there is no 'bce'; choose one of hinge, lsgan"),
         ({"objective": {"loss": "wgan"}}, "wgan needs its gradient penalty"),
     ],
@@ -233,6 +302,27 @@ def test_combinations_without_meaning_are_refused(change: dict[str, Any], senten
         build(recipe("cyclegan", change))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_options_reach_the_networks() -> None:
+    network = {
+        "equalized": False, "slope": 0.3, "head": "dense",
+        "normalization": {"generator": "instance", "discriminator": "layer", "epsilon": 1e-4},
+        "minibatch_stddev": {"group": 2, "averaging": "gpool", "gather": True},
+    }  # fmt: skip
+    specs = build(recipe("cyclegan", {"network": network})).task.specs
+    both = {"equalized": False, "slope": 0.3, "epsilon": 1e-4, "rgb": "replace"}
+    disc = {
+        "normalize": "layer",
+        "head": "dense",
+        "stddev_group": 2,
+        "averaging": "gpool",
+        "gather": True,
+        "kernels": 0,
+    }
+    for name, spec in specs.items():
+        expected = {**both, **(disc if name.startswith("disc") else {"normalize": "instance"})}
+        assert expected.items() <= spec["arguments"].items(), name
 
 
 def test_specs_build_the_networks_again() -> None:

@@ -1,4 +1,4 @@
-"""What both tasks' discriminators share: one pass or two, the terms of the loss, lazy penalties, refusals."""
+"""What both tasks' discriminators share: one pass or two, the terms of the loss, lazy penalties, noise, refusals."""
 
 from typing import Any
 
@@ -7,15 +7,24 @@ import torch
 from fake_networks import GROWTH, FakeDiscriminator, batch
 from torch import Tensor, nn
 
+from progcycle.blocks import Noise
 from progcycle.errors import UserError
 from progcycle.networks import DISCRIMINATORS
-from progcycle.recipe import Adversarial
-from progcycle.tasks.base import check_adversarial, discriminator_loss, judge_both, pick
+from progcycle.objectives import class_loss
+from progcycle.recipe import Adversarial, ClassWeights
+from progcycle.rng import normal
+from progcycle.tasks.judge import Judge
+from progcycle.tasks.specs import check_adversarial, make, pick
 
 
-def discriminator(stddev_group: int) -> nn.Module:
+def judge(network: nn.Module | None = None, seed: int = 0, suffix: str = "", **options: Any) -> Judge:
+    """With the fake discriminator, whose logits are grey levels, and a hinge loss."""
+    return Judge(network or FakeDiscriminator(), Adversarial(**{"loss": "hinge", **options}), seed=seed, suffix=suffix)
+
+
+def discriminator(name: str = "progressive", **options: Any) -> Any:
     torch.manual_seed(0)
-    network = DISCRIMINATORS["progressive"]([6, 4], stddev_group=stddev_group)
+    network = DISCRIMINATORS[name]([6, 4], **options)
     for parameter in network.parameters():
         nn.init.normal_(parameter)
     return network
@@ -33,34 +42,80 @@ def count_passes(network: nn.Module) -> list[int]:
     return sizes
 
 
+# --- one pass or two ----------------------------------------------------------------------------------------------
+
+DENSE = {"head": "dense", "hidden": 5, "base_resolution": 4}
+CASES: list[tuple[int, dict[str, Any], list[int]]] = [
+    (8, {}, [16]),
+    (4, {}, [8]),
+    (12, {}, [24]),
+    (5, {"stddev_group": 0}, [10]),
+    (7, {}, [14]),  # one group of 7, and two among 14
+    (14, {}, [14, 14]),  # groups of 7 among 14, but of 4 among 28
+    (2, {}, [2, 2]),
+    (1, {}, [1, 1]),
+    (1, {"stddev_group": 0}, [2]),
+    (8, {"stddev_group": "batch"}, [8, 8]),
+    (8, {"averaging": "spatial"}, [16]),
+    (8, {"averaging": "flat", "normalize": "layer"}, [16]),
+    (8, {"averaging": "group3", "normalize": "instance"}, [16]),
+    (8, {"stddev_group": 0, "normalize": "batch"}, [8, 8]),
+    (8, {**DENSE, "stddev_group": 0, "kernels": 3}, [8, 8]),
+]
+
+
 @torch.no_grad()
-@pytest.mark.parametrize(
-    ("n", "group", "passes"),
-    [
-        (8, 4, [16]),
-        (4, 4, [8]),
-        (12, 4, [24]),
-        (5, 0, [10]),
-        (7, 4, [14]),  # one group of 7, and two among 14
-        (14, 4, [14, 14]),  # groups of 7 among 14, but of 4 among 28
-        (2, 4, [2, 2]),
-        (1, 4, [1, 1]),
-        (1, 0, [2]),
-    ],
-)
-def test_judging_together_equals_judging_apart(n: int, group: int, passes: list[int]) -> None:
-    network, (real, fake) = discriminator(group), pictures(n)
-    apart = network(real, 1, 0.25), network(fake, 1, 0.25)
+@pytest.mark.parametrize("noisy", [False, True])
+@pytest.mark.parametrize(("n", "options", "passes"), CASES)
+def test_judging_together_equals_judging_apart(n: int, options: dict[str, Any], passes: list[int], noisy: bool) -> None:
+    network, (real, fake) = discriminator(**options), pictures(n)
+    both = judge(network, seed=7, suffix="_a", loss="lsgan", noise={} if noisy else None)
+    apart = []
+    for kind, x in (("real", real), ("fake", fake)):
+        extra = {}
+        if noisy:
+            drawn = normal(7, f"noise/discriminator/{kind}_a", range(30, 30 + n), network.noise_size(1))
+            extra["noise"] = Noise(drawn, torch.tensor(0.2 * (0.95 - 0.5) ** 2), "prop")
+        apart.append(network(x, 1, 0.25, **extra))
+    if both.noise:
+        both.noise.mean = torch.tensor(0.95)
+        assert not torch.allclose(apart[0], network(real, 1, 0.25), rtol=1e-3)
     sizes = count_passes(network)
-    together = judge_both(network, real, fake, GROWTH)
+    together = both.judge_both(batch(real, first=30), fake, GROWTH, 0)
     assert sizes == passes
-    for one, two in zip(together, apart, strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
+    for verdict, logits in zip(together, apart, strict=True):
+        torch.testing.assert_close(verdict.logits, logits, rtol=1e-5, atol=1e-5)
+        assert verdict.class_logits is None
+
+
+@torch.no_grad()
+def test_class_logits_are_told_apart_too() -> None:
+    network, (real, fake) = discriminator("pggan", hidden=5, classes=3), pictures(8)
+    sizes = count_passes(network)
+    together = judge(network).judge_both(batch(real), fake, GROWTH, 0)
+    assert sizes == [16]
+    for verdict, x in zip(together, (real, fake), strict=True):
+        logits, class_logits = network(x, 1, 0.25)
+        torch.testing.assert_close(verdict.logits, logits, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(verdict.class_logits, class_logits, rtol=1e-5, atol=1e-5)
+        assert class_logits.shape == (8, 3)
+
+
+@torch.no_grad()
+def test_a_network_that_says_nothing_of_its_rows_judges_them_in_two_passes() -> None:
+    class Plain(nn.Module):
+        def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor:
+            return (x - x.mean(0)).square().mean((1, 2, 3))  # compares all rows
+
+    network, (real, fake) = Plain(), pictures(4)
+    of_real, of_fake = judge(network).judge_both(batch(real), fake, GROWTH, 0)
+    assert torch.equal(of_real.logits, network(real, 1, 0.25))
+    assert torch.equal(of_fake.logits, network(fake, 1, 0.25))
 
 
 @torch.no_grad()
 def test_one_pass_would_be_wrong_where_two_are_taken() -> None:
-    network, (real, fake) = discriminator(4), pictures(14)
+    network, (real, fake) = discriminator(), pictures(14)
     apart = network(real, 1, 0.25)
     mixed = network(torch.stack([real, fake], 1).flatten(0, 1), 1, 0.25)[0::2]
     assert not torch.allclose(mixed, apart, rtol=1e-2, atol=1e-2)
@@ -69,23 +124,19 @@ def test_one_pass_would_be_wrong_where_two_are_taken() -> None:
 @torch.no_grad()
 def test_rows_in_sequence_would_be_wrong() -> None:
     """Why the rows alternate: one after the other, the strided groups hold both kinds."""
-    network, (real, fake) = discriminator(4), pictures(8)
+    network, (real, fake) = discriminator(), pictures(8)
     apart = network(real, 1, 0.25)
     assert not torch.allclose(network(torch.cat([real, fake]), 1, 0.25)[:8], apart, rtol=1e-2, atol=1e-2)
 
 
+# --- terms of the loss --------------------------------------------------------------------------------------------
+
+FAKE = torch.full((4, 3, 8, 8), -0.25)
+
+
 def loss_of(step: int = 0, suffix: str = "", **options: Any) -> tuple[float, dict[str, float]]:
     """Of the fake discriminator, whose logits are grey levels: real 0.5, fake -0.25."""
-    loss, stats = discriminator_loss(
-        FakeDiscriminator(),
-        batch(0.5),
-        torch.full((4, 3, 8, 8), -0.25),
-        GROWTH,
-        Adversarial(**options),
-        seed=0,
-        step=step,
-        suffix=suffix,
-    )
+    loss, stats = judge(suffix=suffix, **options).loss(batch(0.5), FAKE, GROWTH, step)
     return loss.item(), {name: value.item() for name, value in stats.items()}
 
 
@@ -107,9 +158,17 @@ def test_loss_is_the_sum_of_its_terms() -> None:
     assert loss == pytest.approx(-0.75 + 10 * penalty + 0.5 * 0.25)
 
 
-def test_gradient_penalty_target_comes_from_the_recipe() -> None:
-    _, stats = loss_of(loss="wgan", gradient_penalty={"target": 2.0})
-    assert stats["penalty/gradient"] == pytest.approx((SQUARED_GRADIENT**0.5 - 2) ** 2 / 4)
+def test_drift_is_that_of_real_pictures_only() -> None:
+    for fake in (FAKE, 100 * FAKE):
+        _, stats = judge(loss="wgan", gradient_penalty={}, drift=0.001).loss(batch(0.5), fake, GROWTH, 0)
+        assert stats["penalty/drift"].item() == pytest.approx(0.25)
+
+
+def test_gradient_penalty_target_and_weight_come_from_the_recipe() -> None:
+    for weight in (10.0, 3.0):
+        loss, stats = loss_of(loss="wgan", gradient_penalty={"weight": weight, "target": 750.0})
+        assert stats["penalty/gradient"] == pytest.approx((SQUARED_GRADIENT**0.5 - 750) ** 2 / 750**2)
+        assert loss == pytest.approx(-0.75 + weight * stats["penalty/gradient"])
 
 
 @pytest.mark.parametrize("name", ["r1", "r2"])
@@ -128,35 +187,149 @@ def test_lazy_penalty_comes_every_kth_step_and_counts_k_times(name: str) -> None
 
 def test_r1_is_taken_at_real_and_r2_at_fake_pictures() -> None:
     class Square(FakeDiscriminator):
-        def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor:
+        def forward(self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None) -> Tensor:
             return x.square().sum((1, 2, 3)) / 2  # its gradient is x
 
-    options = Adversarial(loss="hinge", r1={"gamma": 2.0}, r2={"gamma": 2.0})  # type: ignore[arg-type]
-    _, stats = discriminator_loss(
-        Square(), batch(0.5), torch.full((4, 3, 8, 8), -0.25), GROWTH, options, seed=0, step=0
-    )
+    _, stats = judge(Square(), r1={"gamma": 2.0}, r2={"gamma": 2.0}).loss(batch(0.5), FAKE, GROWTH, 0)
     assert stats["penalty/r1"].item() == pytest.approx(192 * 0.25)
     assert stats["penalty/r2"].item() == pytest.approx(192 * 0.0625)
 
 
-def test_lsgan_factor_scales_the_discriminators_loss() -> None:
+def test_lsgan_factors_scale_the_discriminators_loss_and_its_fake_half() -> None:
     assert loss_of(loss="lsgan")[0] == pytest.approx(0.25 + 0.0625)
     assert loss_of(loss="lsgan", lsgan_factor=0.5)[0] == pytest.approx(0.5 * (0.25 + 0.0625))
+    assert loss_of(loss="lsgan", lsgan_fake_factor=0.1)[0] == pytest.approx(0.25 + 0.1 * 0.0625)
+    both = loss_of(loss="lsgan", lsgan_factor=0.5, lsgan_fake_factor=0.1)
+    assert both[0] == both[1]["adversarial/disc"] == pytest.approx(0.5 * (0.25 + 0.1 * 0.0625))
+    generator = [
+        judge(loss="lsgan", lsgan_fake_factor=f).fool(batch(0.5), FAKE, GROWTH, 0)[0].item() for f in (1.0, 0.1)
+    ]
+    assert generator == pytest.approx([1.25**2] * 2), "the generator's loss has no such factor"
 
 
 def test_mixing_factors_are_addressed_by_seed_and_position() -> None:
-    torch.manual_seed(0)
-    network, real, fake = discriminator(0), torch.randn(4, 3, 8, 8), torch.randn(4, 3, 8, 8)
+    network, (real, fake) = discriminator(stddev_group=0), pictures(4)
 
     def penalty(seed: int, first: int, suffix: str = "") -> float:
-        options = Adversarial(loss="wgan", gradient_penalty={})  # type: ignore[arg-type]
-        _, stats = discriminator_loss(
-            network, batch(real, first), fake, GROWTH, options, seed=seed, step=0, suffix=suffix
-        )
-        return stats[f"penalty/gradient{suffix}"].item()
+        wgan = judge(network, seed, suffix, loss="wgan", gradient_penalty={})
+        return wgan.loss(batch(real, first), fake, GROWTH, 0)[1][f"penalty/gradient{suffix}"].item()
 
     assert penalty(0, 8) == penalty(0, 8)
     assert len({penalty(0, 8), penalty(1, 8), penalty(0, 12), penalty(0, 8, "_a")}) == 4
+
+
+# --- classes ------------------------------------------------------------------------------------------------------
+
+
+def test_class_terms_by_hand() -> None:
+    """The fake's logit of class k is k times a picture's grey level, so that P(k) is that of exp(level)^k."""
+    network, labels = FakeDiscriminator(classes=3), [0, 2, 1, 2]
+    weighted = Judge(network, Adversarial(loss="hinge"), seed=0, classes=ClassWeights(real=2.0, fake=0.5))
+    real = batch(0.5, labels=labels)
+
+    def expected(level: float) -> float:
+        powers = [torch.tensor(level * k, dtype=torch.float64).exp().item() for k in range(3)]
+        return sum(-torch.tensor(powers[k] / sum(powers)).log().item() for k in labels) / 4
+
+    loss, stats = weighted.loss(real, FAKE, GROWTH, 0)
+    assert stats["class/real"].item() == pytest.approx(expected(0.5), rel=1e-6)
+    assert stats["class/fake"].item() == pytest.approx(expected(-0.25), rel=1e-6)
+    assert loss.item() == pytest.approx(0.5 + 0.75 + 2 * expected(0.5) + 0.5 * expected(-0.25), rel=1e-6)
+    loss, stats = weighted.fool(real, FAKE, GROWTH, 0)
+    assert stats["class/gen"].item() == pytest.approx(expected(-0.25), rel=1e-6)
+    assert loss.item() == pytest.approx(0.25 + 0.5 * expected(-0.25), rel=1e-6)
+
+
+def test_penalties_look_at_the_logit_only() -> None:
+    network = FakeDiscriminator(classes=3)
+    options = Adversarial.model_validate({"loss": "wgan", "gradient_penalty": {}, "r1": {"gamma": 2.0}})
+    _, stats = Judge(network, options, seed=0, classes=ClassWeights()).loss(
+        batch(0.5, labels=[0, 1, 2, 0]), FAKE, GROWTH, 0
+    )
+    assert stats["penalty/gradient"].item() == pytest.approx((SQUARED_GRADIENT**0.5 - 1) ** 2)
+    assert stats["penalty/r1"].item() == pytest.approx(SQUARED_GRADIENT)
+
+
+def test_pictures_without_labels_are_refused_where_there_are_classes() -> None:
+    conditional = Judge(FakeDiscriminator(classes=3), Adversarial(loss="hinge"), seed=0, classes=ClassWeights())
+    with pytest.raises(ValueError, match="labels of the pictures"):
+        conditional.loss(batch(0.5), FAKE, GROWTH, 0)
+
+
+def test_class_loss_is_computed_in_full_precision() -> None:
+    logits, labels = torch.tensor([[300.0, 301.0]], dtype=torch.bfloat16), torch.tensor([0])
+    assert class_loss(logits, labels).item() == pytest.approx(class_loss(logits.double(), labels).item(), rel=1e-6)
+
+
+# --- noise --------------------------------------------------------------------------------------------------------
+
+
+def noisy(**options: Any) -> tuple[Judge, FakeDiscriminator]:
+    network = FakeDiscriminator()
+    one = judge(
+        network, seed=5, suffix="_b", loss="lsgan", noise={"momentum": 0.5, "limit": 0.25, "gain": 2.0, **options}
+    )
+    return one, network
+
+
+def test_noise_is_addressed_and_its_strength_is_logged() -> None:
+    one, network = noisy()
+    real = batch(0.75, first=40)
+    assert one.noise is not None
+    one.noise.mean = torch.tensor(0.5)
+    _, stats = one.loss(real, FAKE, GROWTH, 0)
+    one.fool(real, FAKE, GROWTH, 0)
+    strength = 2.0 * 0.25**2
+    assert stats["noise/strength_b"].item() == pytest.approx(strength)
+    expected = {
+        key: normal(5, f"noise/{key}_b", range(40, 44), 2)
+        for key in ("discriminator/real", "discriminator/fake", "generator/fake")
+    }
+    both = torch.stack([expected["discriminator/real"], expected["discriminator/fake"]], 1).flatten(0, 1)
+    assert len(network.noises) == 2
+    for seen, wanted in zip(network.noises, (both, expected["generator/fake"]), strict=True):
+        assert seen is not None
+        assert torch.equal(seen[0], wanted)
+        assert seen[1] == pytest.approx(strength)
+
+
+def test_a_step_has_one_strength_and_the_next_one_the_new() -> None:
+    one, network = noisy()
+    strengths = []
+    for step in range(3):
+        for _ in range(2):  # two parts of a batch
+            one.loss(batch(0.75), FAKE, GROWTH, step)
+        one.fool(batch(0.75), FAKE, GROWTH, step)
+        strengths.append({round(seen[1], 6) for seen in network.noises if seen is not None})
+        network.noises.clear()
+    # d' is 0, then 0.375, then 0.5625
+    assert strengths == [{0.0}, {round(2 * 0.125**2, 6)}, {round(2 * 0.3125**2, 6)}]
+
+
+@pytest.mark.parametrize(("signal", "d"), [("real", 0.75), ("fake", 1.0), ("d_loss", 0.25**2 + 0.25**2)])
+def test_what_the_noise_follows(signal: str, d: float) -> None:
+    one, _ = noisy(signal=signal)
+    assert one.noise is not None
+    one.loss(batch(0.75), FAKE, GROWTH, 0)  # D(real) is 0.75, 1 - D(fake) is 1.25
+    one.noise.strength(1)
+    assert one.noise.mean.item() == pytest.approx(0.5 * d)
+
+
+def test_penalties_and_a_recipe_without_noise_have_none() -> None:
+    one, network = noisy()
+    one.options = one.options.model_copy(update={"r1": Adversarial.model_validate({"r1": {}}).r1})
+    one.loss(batch(0.5), FAKE, GROWTH, 0)
+    assert [seen is None for seen in network.noises] == [False, True]
+    quiet = FakeDiscriminator()
+    plain = judge(quiet, loss="lsgan")
+    _, stats = plain.loss(batch(0.5), FAKE, GROWTH, 0)
+    plain.fool(batch(0.5), FAKE, GROWTH, 0)
+    assert quiet.noises == [None, None]
+    assert "noise/strength" not in stats
+    assert plain.state_dict() == {}
+
+
+# --- refusals -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -165,6 +338,15 @@ def test_mixing_factors_are_addressed_by_seed_and_position() -> None:
         ({"loss": "wgan"}, "objective: wgan needs its gradient penalty; add objective.gradient_penalty: {weight: 10}."),
         ({"loss": "hinge", "drift": 0.001}, "objective.drift: it belongs to wgan, not to hinge; set it to 0."),
         ({"loss": "hinge", "lsgan_factor": 0.5}, "objective.lsgan_factor: it belongs to lsgan, not to hinge; leave it"),
+        (
+            {"loss": "wgan", "gradient_penalty": {}, "lsgan_fake_factor": 0.1},
+            "objective.lsgan_fake_factor: it belongs to lsgan, not to wgan; leave it at 1.",
+        ),
+        (
+            {"loss": "wgan", "gradient_penalty": {}, "noise": {}},
+            "objective.noise: it belongs to lsgan, not to wgan; leave it out.",
+        ),
+        ({"loss": "relativistic", "noise": {}}, "objective.noise: it belongs to lsgan, not to relativistic; leave it"),
         ({"loss": "wgna"}, "there is no 'wgna'; choose one of hinge, lsgan, non_saturating, relativistic, wgan."),
     ],
 )
@@ -177,7 +359,7 @@ def test_adversarial_keys_without_meaning_are_refused(options: dict[str, Any], s
 def test_meaningful_keys_are_accepted() -> None:
     for options in (
         {"loss": "wgan", "gradient_penalty": {}, "drift": 0.001},
-        {"loss": "lsgan", "lsgan_factor": 0.5},
+        {"loss": "lsgan", "lsgan_factor": 0.5, "lsgan_fake_factor": 0.1, "noise": {}},
         {"loss": "hinge", "gradient_penalty": {}},
         {"loss": "relativistic", "r1": {}, "r2": {}},
     ):
@@ -188,3 +370,22 @@ def test_pick_lists_what_there_is() -> None:
     assert pick({"b": 1, "a": 2}, "a", "network.x") == 2
     with pytest.raises(UserError, match=r"network\.x: there is no 'c'; choose one of a, b\."):
         pick({"b": 1, "a": 2}, "c", "network.x")
+
+
+class Small(nn.Module):
+    """Takes few options."""
+
+    def __init__(self, channels: list[int], convs: int = 2) -> None:
+        super().__init__()
+        self.took = channels, convs
+
+
+def test_a_network_gets_the_options_that_it_has() -> None:
+    registry: dict[str, type[nn.Module]] = {"small": Small}
+    network, spec = make(registry, "small", "network.x", {"channels": [1], "convs": 1, "tanh": False, "classes": 0})
+    assert network.took == ([1], 1)
+    assert spec == {"name": "small", "arguments": {"channels": [1], "convs": 1}}
+    for option, key in (("tanh", "network.tanh"), ("classes", "data.labels")):
+        with pytest.raises(UserError) as caught:
+            make(registry, "small", "network.x", {"channels": [1], option: 3})
+        assert str(caught.value) == f"{key}: the network 'small' of network.x has no such option; leave it out."

@@ -9,7 +9,7 @@ from fake_networks import GROWTH, FakeGenerator, batch, recipe
 from progcycle.engine.build import build
 from progcycle.errors import UserError
 from progcycle.networks import DISCRIMINATORS, GENERATORS
-from progcycle.tasks import TASKS, PgganTask
+from progcycle.tasks import TASKS, PgganTask, pggan
 
 pytestmark = pytest.mark.usefixtures("fakes")
 
@@ -84,6 +84,19 @@ def test_generator_sees_real_pictures_only_in_a_paired_game() -> None:
         torch.testing.assert_close(value, expected)
 
 
+@pytest.mark.parametrize(
+    ("objective", "order"),
+    [
+        ({}, [["discriminator", "generator"]]),
+        ({"n_critic": 3}, [["discriminator"], ["discriminator"], ["discriminator", "generator"]]),
+        ({"simultaneous": True}, [["discriminator generator"]]),
+    ],
+)
+def test_order_of_updates(objective: dict[str, Any], order: list[list[str]]) -> None:
+    rounds = make(loss="hinge", **objective).update_order
+    assert [[" ".join(players) for players in updates] for updates in rounds] == order
+
+
 def test_roles_and_panel() -> None:
     task = make(loss="hinge")
     assert task.update_order == ((("discriminator",), ("generator",)),)
@@ -96,6 +109,142 @@ def test_roles_and_panel() -> None:
     assert torch.equal(row[:, 0, 0, 0], panel["latents"][:, 0])
     with pytest.raises(ValueError, match="unknown task state"):
         task.load_state_dict({"x": torch.zeros(1)})
+
+
+def test_state_is_the_memory_of_the_noise() -> None:
+    one, two = (make(loss="lsgan", noise={"momentum": 0.5, "limit": 0.0}) for _ in range(2))
+    for step in range(2):
+        one.loss("discriminator", {"real": batch(0.75)}, GROWTH, step)
+    state = one.state_dict()
+    assert sorted(state) == ["noise.count", "noise.mean", "noise.step", "noise.total"]
+    assert one.common_state({**state, "pool_a.pictures": torch.zeros(1)}) == state
+    two.load_state_dict(state)
+    assert two.judge.noise.strength(2).item() == one.judge.noise.strength(2).item() > 0
+    with pytest.raises(ValueError, match="unknown task state"):
+        two.load_state_dict({**state, "x": torch.zeros(1)})
+
+
+# --- classes ------------------------------------------------------------------------------------------------------
+
+
+def conditional(monkeypatch: pytest.MonkeyPatch, **network: Any) -> Any:
+    """Three classes; the fake networks unless others are asked for."""
+    monkeypatch.setattr(pggan, "find_classes", lambda data: ("cat", "dog", "fox") if data.labels else ())
+    change = {
+        "data": {"labels": "folders"},
+        "network": {"generator": "fake", "discriminator": "fake", "latent_size": 5, **network},
+        "objective": {"loss": "hinge"},
+    }
+    return build(recipe("pggan", change)).task
+
+
+def test_fakes_take_the_classes_of_the_real_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = conditional(monkeypatch)
+    assert task.classes == ("cat", "dog", "fox")
+    real = batch(0.5, labels=[2, 0, 0, 1])
+    _, of_discriminator = task.loss("discriminator", {"real": real}, GROWTH, 0)
+    _, of_generator = task.loss("generator", {"real": real}, GROWTH, 0)
+    one_hot = torch.tensor([[0.0, 0, 1], [1, 0, 0], [1, 0, 0], [0, 1, 0]])
+    assert [torch.equal(labels, one_hot) for labels in task.generator.labels] == [True, True]
+    assert task.generator.labels[0].dtype == real.images.dtype
+    assert {"class/real", "class/fake"} <= of_discriminator.keys()
+    assert "class/gen" in of_generator
+
+
+def test_the_panel_has_all_classes_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = conditional(monkeypatch)
+    panel = task.panel(5, lambda domain: pytest.fail("no pictures are needed"))
+    assert panel["labels"].argmax(1).tolist() == [0, 1, 2, 0, 1]
+    assert panel["labels"].sum(1).tolist() == [1] * 5
+    task.sample({"generator": task.generator}, panel, GROWTH)
+    assert torch.equal(task.generator.labels[-1], panel["labels"])
+    assert torch.equal(panel["latents"], make(loss="hinge").panel(5, lambda domain: torch.empty(0))["latents"])
+
+
+def test_without_labels_there_are_no_classes() -> None:
+    task = make(loss="hinge")
+    _, stats = task.loss("discriminator", {"real": batch(0.5)}, GROWTH, 0)
+    assert task.classes == ()
+    assert task.generator.made_with["classes"] == task.discriminator.made_with["classes"] == 0
+    assert task.generator.labels == [None]
+    assert not any(name.startswith("class/") for name in stats)
+
+
+def test_conditional_networks_learn_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = conditional(monkeypatch, generator="pggan", discriminator="pggan")
+    assert task.specs["generator"]["arguments"]["classes"] == 3
+    real = batch(torch.randn(4, 3, 8, 8), labels=[2, 0, 0, 1])
+    for player in ("discriminator", "generator"):
+        loss, stats = task.loss(player, {"real": real}, GROWTH, 0)
+        loss.backward()
+        assert all(value.isfinite() for value in stats.values())
+    for network in task.networks.values():
+        assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+
+
+# --- networks -----------------------------------------------------------------------------------------------------
+
+
+def test_data_dependent_scales_are_set_by_so_many_real_pictures() -> None:
+    asked = []
+
+    def pictures(domain: str, count: int) -> torch.Tensor:
+        asked.append((domain, count))
+        return torch.full((3, 3, 8, 8), 0.5)
+
+    plain = make(loss="hinge")
+    plain.initialize(pictures, GROWTH)
+    assert asked == plain.discriminator.initialized == []
+    change = {
+        "network": {
+            "generator": "fake", "discriminator": "fake", "minibatch_stddev": 0,
+            "minibatch_discrimination": {"init_pictures": 70},
+        }
+    }  # fmt: skip
+    task: Any = build(recipe("pggan", change)).task
+    task.initialize(pictures, GROWTH)
+    assert asked == [("real", 70)]
+    assert len(task.discriminator.initialized) == 1
+    assert task.generator.calls == []
+
+
+def test_pictures_that_are_all_alike_are_one_sentence() -> None:
+    change = {"network": {"minibatch_stddev": 0, "minibatch_discrimination": {"kernels": 3}}}
+    task = build(recipe("pggan", change)).task
+    for count in (1, 4):
+        with pytest.raises(UserError, match=r"^network\.minibatch_discrimination: .*\.$"):
+            task.initialize(lambda domain, wanted, n=count: torch.zeros(n, 3, 8, 8), GROWTH)
+
+
+BOTH = {"equalized": False, "slope": 0.3, "normalization": {"epsilon": 1e-4}}
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        (BOTH, {"equalized": (False, False), "slope": (0.3, 0.3), "epsilon": (1e-4, 1e-4)}),
+        ({"normalization": {"generator": "batch", "discriminator": "layer"}}, {"normalize": ("batch", "layer")}),
+        ({"convs": 1, "rgb_kernel": 3, "tanh": True}, {"convs": (1, 1), "rgb_kernel": (3, None), "tanh": (True, None)}),
+        ({"fused_scale": True, "rgb": "sum"}, {"fused": (True, True), "rgb": ("sum", "sum")}),
+        (
+            {"minibatch_stddev": {"group": "batch", "averaging": "group3", "gather": True}},
+            {"stddev_group": (None, "batch"), "averaging": (None, "group3"), "gather": (None, True)},
+        ),
+        (
+            {"minibatch_stddev": 0, "minibatch_discrimination": {"kernels": 7, "dimensions": 2, "gather": True}},
+            {"stddev_group": (None, 0), "kernels": (None, 7), "dimensions": (None, 2), "gather": (None, True)},
+        ),
+        ({}, {"normalize": ("pixel", "none"), "slope": (0.2, 0.2), "kernels": (None, 0), "fused": (False, False)}),
+    ],
+)
+def test_options_reach_the_networks_that_have_them(network: dict[str, Any], expected: dict[str, Any]) -> None:
+    task = build(recipe("pggan", {"network": {"latent_size": 5, **network}})).task
+    for name, (of_generator, of_discriminator) in expected.items():
+        for kind, value in (("generator", of_generator), ("discriminator", of_discriminator)):
+            assert task.specs[kind]["arguments"].get(name) == value, f"{kind}.{name}"
+    real = batch(torch.randn(4, 3, 8, 8))
+    for player in ("discriminator", "generator"):
+        assert task.loss(player, {"real": real}, GROWTH, 0)[0].isfinite()
 
 
 @pytest.mark.parametrize(
@@ -111,6 +260,16 @@ def test_roles_and_panel() -> None:
         ),
         ({"objective": {"loss": "hinge", "drift": 0.1}}, "objective.drift: it belongs to wgan"),
         ({"objective": {"loss": "wgan"}}, "add objective.gradient_penalty: {weight: 10}"),
+        ({"objective": {"loss": "hinge", "noise": {}}}, "objective.noise: it belongs to lsgan, not to hinge"),
+        ({"network": {"tanh": True, "rgb": "sum"}}, "network.tanh: it bounds a whole picture, not the sum of network."),
+        (
+            {"network": {"minibatch_stddev": {"averaging": "group4"}}},
+            "network.minibatch_stddev.averaging: group4 does not divide the 6 feature maps",
+        ),
+        (
+            {"network": {"discriminator": "progressive", "convs": 1}},
+            "network.convs: the network 'progressive' of network.discriminator has no such option; leave it out.",
+        ),
     ],
 )
 def test_combinations_without_meaning_are_refused(change: dict[str, Any], sentence: str) -> None:

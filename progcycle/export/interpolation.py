@@ -1,0 +1,70 @@
+"""Walks through the space of latents: along great circles of the sphere that the generators work on."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+_TINY = 1e-7  # below this share, what is left of a vector after a projection is mostly rounding
+
+
+def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """Spherical interpolation (Shoemake 1985): from ``a`` (t = 0) to ``b`` (t = 1) along the shorter great circle.
+
+    Both ends are brought to the sphere of mean square 1 first, as the generator does with its latents; the way lies on
+    it, and the angle from ``a`` grows in proportion to t. Between opposite ends there is no shorter way: the one taken
+    is always the same.
+
+    Args:
+        a: latents.  # [..., D]
+        b: latents.  # [..., D]
+        t: how far to go.
+
+    Returns:
+        Latents of the dtype of ``a``, computed in float64.  # [..., D]
+
+    Raises:
+        ValueError: the shapes differ, a latent has fewer than 2 numbers, or it is zero and so has no direction.
+    """
+    if a.shape != b.shape or a.shape[-1] < 2:
+        raise ValueError(f"expected two tensors of one shape [..., 2 or more], got {[*a.shape]} and {[*b.shape]}")
+    u, v = _unit(a.double()), _unit(b.double())
+    # Kahan's angle: unlike acos(u . v) it is exact to rounding for close and for opposite vectors too.
+    angle = 2 * torch.atan2((u - v).norm(dim=-1, keepdim=True), (u + v).norm(dim=-1, keepdim=True))
+    across = _beside(v, u)
+    across = torch.where(across.norm(dim=-1, keepdim=True) > _TINY, across, _beside(_furthest_axis(u), u))
+    across = _unit(_beside(_unit(across), u))  # once more: of close vectors the first time leaves rounding behind
+    point = torch.cos(t * angle) * u + torch.sin(t * angle) * across
+    return (point * math.sqrt(a.shape[-1])).to(a.dtype)
+
+
+def _unit(x: Tensor) -> Tensor:  # [..., D] -> [..., D]
+    length: Tensor = x.norm(dim=-1, keepdim=True)
+    if not (length > 0).all():
+        raise ValueError("a latent of zeros has no direction")
+    return x / length
+
+
+def _beside(x: Tensor, u: Tensor) -> Tensor:  # [..., D] -> [..., D]
+    """The part of ``x`` at right angles to the unit vector ``u``."""
+    return x - (u * x).sum(-1, keepdim=True) * u
+
+
+def _furthest_axis(u: Tensor) -> Tensor:  # [..., D] -> [..., D]
+    return torch.zeros_like(u).scatter_(-1, u.abs().argmin(-1, keepdim=True), 1.0)
+
+
+def walk(keys: Tensor, steps: int) -> Iterator[Tensor]:
+    """A closed walk from key to key and back to the first, which is not repeated at the end.
+
+    Args:
+        keys: latents to come by, for each of N walks.  # [K, N, D]
+        steps: frames from one key to the next; the first of them is the key.
+
+    Yields:
+        The latents of K * steps frames, on the sphere of mean square 1.  # [N, D]
+    """
+    for i, key in enumerate(keys):
+        for step in range(steps):
+            yield slerp(key, keys[(i + 1) % len(keys)], step / steps)

@@ -1,0 +1,59 @@
+"""Sets of pictures that are read batch by batch, as often as a metric needs to."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+Source = Callable[[], Iterable[Tensor]]
+"""Each call gives the same pictures in the same order, in batches of any size.
+
+Pictures are grey levels from 0 to 255, uint8 or floating point.  # [N, 1 or 3, R, R]
+"""
+
+PIECE = 1 << 22  # numbers worked on at a time: enough to keep a processor busy, little beside what is kept
+
+
+def source_of(pictures: Tensor, batch_size: int = 64) -> Source:
+    """A source of pictures that are in memory.
+
+    Args:
+        pictures: grey levels from 0 to 255.  # [N, 1 or 3, R, R]
+        batch_size: pictures of a batch.
+    """
+    return lambda: torch.split(pictures, batch_size)
+
+
+def pieces(source: Source, count: int, resolution: int, device: torch.device) -> Iterator[Tensor]:
+    """The first ``count`` pictures of a source, in pieces of an even size (but for the last) that suits the work.
+
+    The pieces do not depend on the source's batches, and so no metric does.
+
+    Args:
+        source: gives at least ``count`` pictures; no more batches than needed are asked for.
+        count: how many are wanted.
+        resolution: pixels of a side that they must have.
+        device: where they go.
+
+    Yields:
+        Pictures.  # [n, 1 or 3, R, R] float32
+
+    Raises:
+        ValueError: pictures of another shape or type, or too few of them.
+    """
+    size = max(PIECE // (6 * resolution**2), 1) * 2
+    seen, rest = 0, None
+    for batch in source():
+        if batch.ndim != 4 or batch.shape[1] not in (1, 3) or batch.shape[2:] != (resolution, resolution):
+            raise ValueError(f"expected pictures [N, 1 or 3, {resolution}, {resolution}], got {list(batch.shape)}")
+        if batch.dtype != torch.uint8 and not batch.is_floating_point():
+            raise ValueError(f"expected grey levels as uint8 or floating point numbers, got {batch.dtype}")
+        batch = batch[: count - seen]
+        seen += len(batch)
+        rest = batch if rest is None else torch.cat([rest, batch])
+        while len(rest) >= size or (seen == count and len(rest)):
+            yield rest[:size].to(device).float()
+            rest = rest[size:]
+        if seen == count:
+            return
+    raise ValueError(f"the source gave {seen} pictures, but {count} are wanted")

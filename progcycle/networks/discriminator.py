@@ -1,0 +1,223 @@
+"""What judges pictures: an encoder trunk, and a head with something that shows how varied the batch is."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from progcycle.blocks import (
+    EqualizedConv2d,
+    EqualizedLinear,
+    GroupSize,
+    MinibatchDiscrimination,
+    Noise,
+    in_full_precision,
+    minibatch_stddev,
+    stddev_channels,
+    stddev_group,
+)
+from progcycle.networks.layers import PLAIN, Activation, Layer, Style, without
+from progcycle.networks.trunks import Convs, GrowingEncoder
+
+INIT_BATCH = 16  # pictures at a time, so that hundreds of large ones need little memory
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How a head compares the pictures of a batch.
+
+    Attributes:
+        group: group size of the minibatch statistic (Karras et al. 2018, section 3), 0 for none.
+        averaging: what the statistic is averaged over, see :func:`minibatch_stddev`.
+        gather: whether the batches of all processes are compared together.
+        kernels: kernels of minibatch discrimination (Salimans et al. 2016, section 3.2), 0 for none.
+        dimensions: numbers in which a kernel compares two pictures.
+    """
+
+    group: GroupSize = 4
+    averaging: str = "all"
+    gather: bool = False
+    kernels: int = 0
+    dimensions: int = 5
+
+    def channels(self, features: int) -> int:
+        """Channels that :meth:`append` adds to so many features."""
+        return stddev_channels(self.averaging, features) if self.group else 0
+
+    def append(self, x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C + channels(C), H, W]
+        """Append the minibatch statistic, if there is one."""
+        return minibatch_stddev(x, self.group, self.averaging, self.gather) if self.group else x
+
+    def apart(self, n: int) -> bool:
+        """Whether 2n rows that alternate between two batches of n are compared as the two batches alone."""
+        if self.kernels:
+            return False
+        if not self.group:
+            return True
+        return not self.gather and stddev_group(n, self.group) == stddev_group(2 * n, self.group)
+
+
+STDDEV: Final = Variation()
+
+
+class DenseHead(nn.Module):
+    """The end of PG-GAN's discriminator: minibatch statistic, 3x3, all of the base grid at once, one logit.
+
+    Args:
+        channels: features of the base stage.
+        hidden: features of the dense layer.
+        base_resolution: side of the base grid.
+        variation: how pictures are compared.
+        style: of the layers; instance norm leaves out the dense layer, whose maps are single pixels.
+        convs: 2, or 1 to leave out the 3x3 convolution.
+        classes: logits of classes besides (Odena et al. 2017).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        hidden: int,
+        base_resolution: int = 4,
+        variation: Variation = STDDEV,
+        style: Style = PLAIN,
+        convs: Convs = 2,
+        classes: int = 0,
+    ) -> None:
+        super().__init__()
+        self.variation, self.classes = variation, classes
+        varied = channels + variation.channels(channels)
+        self.conv = Layer(varied, channels, style=style) if convs == 2 else None
+        features = varied if self.conv is None else channels
+        self.noise_size = features if self.conv is None else varied + features
+        self.dense = EqualizedConv2d(features, hidden, base_resolution, padding=0, equalized=style.equalized)
+        self.activation = Activation(hidden, without(style, "instance"))
+        kernels = variation.kernels
+        self.discrimination = (
+            MinibatchDiscrimination(hidden, kernels, variation.dimensions, variation.gather) if kernels else None
+        )
+        self.logit = EqualizedLinear(hidden + kernels, 1 + classes, gain=1.0, equalized=style.equalized)
+
+    def features(self, x: Tensor, noise: Noise | None = None) -> Tensor:
+        """What pictures are judged by, each by itself but for the minibatch statistic.
+
+        Args:
+            x: features of the base grid.  # [N, C, R, R]
+            noise: multiplies the inputs of the 3x3 and the dense layer.
+
+        Returns:
+            The activated dense layer.  # [N, hidden]
+        """
+        x = self.variation.append(x)
+        x = x if self.conv is None else self.conv(x, noise)
+        x = x if noise is None else noise(x)
+        y: Tensor = self.activation(self.dense(x)).flatten(1)
+        return y
+
+    def forward(self, x: Tensor, noise: Noise | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Judge features of the base grid.
+
+        Args:
+            x: features.  # [N, C, R, R]
+            noise: see :meth:`features`.
+
+        Returns:
+            Logits [N], or those and the logits of classes [N, classes]; float32 at least.
+        """
+        x = self.features(x, noise)
+        x = x if self.discrimination is None else self.discrimination(x)
+        x = in_full_precision(self.logit, x)
+        return (x[:, 0], x[:, 1:]) if self.classes else x.squeeze(1)
+
+
+class PatchHead(nn.Module):
+    """A logit for every place of the base grid, as PatchGAN (Isola et al. 2017), with the statistic as an option.
+
+    Args:
+        channels: features of the base stage.
+        variation: how pictures are compared; minibatch discrimination needs the dense head.
+        style: of the 3x3 layer.
+
+    Raises:
+        ValueError: minibatch discrimination is asked for.
+    """
+
+    def __init__(self, channels: int, variation: Variation = STDDEV, style: Style = PLAIN) -> None:
+        super().__init__()
+        if variation.kernels:
+            raise ValueError("minibatch discrimination compares whole pictures, which a patch head never sees at once")
+        self.variation = variation
+        self.noise_size = channels + variation.channels(channels)
+        self.conv = Layer(self.noise_size, channels, style=style)
+        self.logit = EqualizedConv2d(channels, 1, 1, gain=1.0, equalized=style.equalized)
+
+    def forward(self, x: Tensor, noise: Noise | None = None) -> Tensor:  # [N, C, H, W] -> [N, 1, H, W] float32
+        """Judge features of the base grid; noise multiplies the input of the 3x3 layer."""
+        return in_full_precision(self.logit, self.conv(self.variation.append(x), noise))
+
+
+class GrowingDiscriminator(nn.Module):
+    """Encoder trunk, and a head on its features of the base resolution.
+
+    Attributes:
+        init_wanted: whether :meth:`initialize` has something to do.
+
+    Args:
+        encoder: the trunk.
+        head: features of the base grid to logits.
+        style: of their layers.
+    """
+
+    def __init__(self, encoder: GrowingEncoder, head: DenseHead | PatchHead, style: Style) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+        self.init_wanted = head.variation.kernels > 0
+        self.batch_norm = style.normalize == "batch"
+
+    def forward(
+        self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Judge pictures.
+
+        Args:
+            x: pictures in [-1, 1]; H and W are multiples of 2^stage.  # [N, image_channels, H, W]
+            stage: growth step.
+            alpha: weight of the newest stage, in [0, 1].
+            noise: multiplies the input of every convolution larger than 1x1, the dense layer's included (Karras et al.
+                2018, appendix B); made of N rows of :meth:`noise_size` numbers.
+
+        Returns:
+            Logits, float32 at least: [N] with a dense head, [N, 1, H / 2^stage, W / 2^stage] with a patch head; with
+            classes, those and the logits of the classes [N, classes].
+
+        Raises:
+            ValueError: the noise has too few columns.
+        """
+        logits: Tensor | tuple[Tensor, Tensor] = self.head(self.encoder(x, stage, alpha, noise)[0], noise)
+        return logits
+
+    def noise_size(self, stage: int) -> int:
+        """Random numbers for a picture that :meth:`forward` takes from its noise at a stage."""
+        return self.encoder.noise_size(stage) + self.head.noise_size
+
+    def rows_are_apart(self, n: int) -> bool:
+        """Whether one pass over 2n rows that alternate real, fake gives the logits of two passes over n rows each.
+
+        The strided groups of the minibatch statistic then hold one kind only, provided that the doubled batch is
+        grouped like the single one; batch norm and minibatch discrimination mix all rows, and so does gathering.
+        """
+        return not self.batch_norm and self.head.variation.apart(n)
+
+    @torch.no_grad()
+    def initialize(self, pictures: Tensor, stage: int, alpha: float) -> None:
+        """Scale minibatch discrimination to real pictures, if the head has it (Salimans and Kingma 2016).
+
+        Args:
+            pictures: in [-1, 1], the more the better.  # [N, image_channels, H, W]
+            stage: growth step.
+            alpha: weight of the newest stage, in [0, 1].
+        """
+        head = self.head
+        if isinstance(head, DenseHead) and head.discrimination is not None:
+            parts = [head.features(self.encoder(part, stage, alpha)[0]) for part in torch.split(pictures, INIT_BATCH)]
+            head.discrimination.initialize(torch.cat(parts))

@@ -1,0 +1,224 @@
+"""What the discriminators of both tasks do alike: judge real and fake pictures, in noise if the recipe wants it."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from progcycle.blocks import Noise
+from progcycle.data import Batch
+from progcycle.errors import UserError
+from progcycle.objectives import (
+    ADVERSARIAL,
+    class_loss,
+    drift,
+    gradient_penalty,
+    lsgan_discriminator,
+    zero_centred,
+)
+from progcycle.recipe import Adversarial, ClassWeights
+from progcycle.rng import normal, uniform
+from progcycle.schedule import Growth
+from progcycle.tasks.base import Stats, beside
+from progcycle.tasks.noise import NoiseController
+
+
+class Verdict(NamedTuple):
+    """What a discriminator says of some pictures.
+
+    Attributes:
+        logits: [N], or [N, 1, h, w] of patches.
+        class_logits: [N, K], or None where there are no classes.
+    """
+
+    logits: Tensor
+    class_logits: Tensor | None = None
+
+    def every_second(self, first: int) -> "Verdict":
+        """The verdicts on every second picture, from the given one on."""
+        return Verdict(self.logits[first::2], None if self.class_logits is None else self.class_logits[first::2])
+
+
+class Judge:
+    """One discriminator, and all the terms that a recipe may ask for in its loss.
+
+    Args:
+        network: pictures to logits, or to (logits, class logits).
+        options: the adversarial keys of the recipe.
+        seed: seed of the run, for the mixing factors of the penalty and for noise.
+        suffix: of the names of the figures, such as ``_a``.
+        classes: weights of the class terms; None without classes.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        options: Adversarial,
+        *,
+        seed: int,
+        suffix: str = "",
+        classes: ClassWeights | None = None,
+    ) -> None:
+        self.network, self.options, self.classes = network, options, classes
+        self.seed, self.suffix = seed, suffix
+        self.noise = NoiseController(options.noise) if options.noise else None
+
+    # --- judging --------------------------------------------------------------------------------------------------
+
+    def judge(self, pictures: Tensor, growth: Growth, step: int, normals: Tensor | None = None) -> Verdict:
+        """The verdict on pictures.
+
+        Args:
+            pictures: of the stage's resolution.  # [N, C, H, W]
+            growth: where growth stands.
+            step: number of the round, for the strength of the noise.
+            normals: what the noise is made of; None for no noise.  # [N, total]
+        """
+        extra: dict[str, Any] = {}
+        if normals is not None and self.options.noise is not None:
+            extra["noise"] = Noise(normals, self._strength(step, pictures), self.options.noise.mode)
+        output = self.network(pictures, growth.stage, growth.alpha, **extra)
+        return Verdict(*output) if isinstance(output, tuple) else Verdict(output)
+
+    def judge_both(self, real: Batch, fake: Tensor, growth: Growth, step: int) -> tuple[Verdict, Verdict]:
+        """The verdicts on real and fake pictures in the discriminator's update; in one pass where that is the same.
+
+        Then the rows alternate real, fake, so that the strided groups of the stddev layer hold one kind only.
+        """
+        normals = [self._normals("discriminator", kind, real.positions, growth, fake) for kind in ("real", "fake")]
+        together = getattr(self.network, "rows_are_apart", None)
+        if together is None or not together(len(real)):
+            return (
+                self.judge(real.images, growth, step, normals[0]),
+                self.judge(fake, growth, step, normals[1]),
+            )
+        pictures = _alternating([real.images, fake.to(real.images.dtype)])  # [2N, C, H, W]
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        drawn = [each for each in normals if each is not None]
+        both = self.judge(pictures, growth, step, _alternating(drawn) if drawn else None)
+        return both.every_second(0), both.every_second(1)
+
+    def _strength(self, step: int, like: Tensor) -> Tensor:
+        assert self.noise is not None
+        return self.noise.strength(step).to(like.device)
+
+    def _normals(
+        self, player: str, kind: str, positions: Sequence[int], growth: Growth, like: Tensor
+    ) -> Tensor | None:  # [N, total]
+        if self.noise is None:
+            return None
+        size: int = self.network.noise_size(growth.stage)  # type: ignore[operator]
+        return beside(normal(self.seed, f"noise/{player}/{kind}{self.suffix}", positions, size), like)
+
+    def initialize(self, pictures: Tensor, growth: Growth) -> None:
+        """Set the scales of minibatch discrimination, before training.
+
+        Args:
+            pictures: real ones.  # [N, C, H, W]
+            growth: where growth begins.
+
+        Raises:
+            UserError: the pictures are too few or all alike.
+        """
+        try:
+            self.network.initialize(pictures, growth.stage, growth.alpha)  # type: ignore[operator]
+        except ValueError as error:
+            raise UserError(f"network.minibatch_discrimination: {error}.") from None
+
+    # --- losses ---------------------------------------------------------------------------------------------------
+
+    def loss(self, real: Batch, fake: Tensor, growth: Growth, step: int) -> tuple[Tensor, Stats]:
+        """The discriminator's loss, each term a line.
+
+        Args:
+            real: real pictures.  # images [N, C, H, W]
+            fake: fake pictures, without history, of the same classes.  # [N, C, H, W]
+            growth: where growth stands.
+            step: number of the round, for lazy penalties and noise.
+        """
+        options, suffix = self.options, self.suffix
+        of_real, of_fake = self.judge_both(real, fake, growth, step)
+        adversarial = self._adversarial(of_real.logits, of_fake.logits)
+        stats = {
+            f"adversarial/disc{suffix}": adversarial,
+            f"score/real{suffix}": of_real.logits.mean(),
+            f"score/fake{suffix}": of_fake.logits.mean(),
+        }
+        loss = adversarial
+
+        def critic(x: Tensor) -> Tensor:  # without noise
+            return self.judge(x, growth, step).logits
+
+        if options.gradient_penalty:
+            mix = beside(uniform(self.seed, f"mix{suffix}", real.positions), real.images)
+            penalty = gradient_penalty(critic, real.images, fake, mix, options.gradient_penalty.target)
+            stats[f"penalty/gradient{suffix}"] = penalty
+            loss = loss + options.gradient_penalty.weight * penalty
+        if options.drift:
+            stats[f"penalty/drift{suffix}"] = penalty = drift(of_real.logits)
+            loss = loss + options.drift * penalty
+        for name, pictures, lazy in (("r1", real.images, options.r1), ("r2", fake, options.r2)):
+            if lazy and step % lazy.every == 0:
+                stats[f"penalty/{name}{suffix}"] = penalty = zero_centred(critic, pictures, lazy.gamma)
+                loss = loss + lazy.every * penalty
+        if self.classes:
+            stats[f"class/real{suffix}"] = term = _class_loss(of_real, real)
+            loss = loss + self.classes.real * term
+            stats[f"class/fake{suffix}"] = term = _class_loss(of_fake, real)
+            loss = loss + self.classes.fake * term
+        if self.noise and options.noise:
+            stats[f"noise/strength{suffix}"] = self._strength(step, fake)
+            signals = {"real": stats[f"score/real{suffix}"], "fake": 1 - stats[f"score/fake{suffix}"], "d_loss": loss}
+            self.noise.observe(signals[options.noise.signal], step)
+        return loss, stats
+
+    def _adversarial(self, real: Tensor, fake: Tensor) -> Tensor:
+        options = self.options
+        if options.loss == "lsgan":
+            return options.lsgan_factor * lsgan_discriminator(real, fake, options.lsgan_fake_factor)
+        return ADVERSARIAL[options.loss].discriminator(real, fake)
+
+    def fool(self, real: Batch, fake: Tensor, growth: Growth, step: int, name: str = "gen") -> tuple[Tensor, Stats]:
+        """The loss of the generator that made the fakes.
+
+        Args:
+            real: real pictures of the same domain; looked at by paired games only.  # images [N, C, H, W]
+            fake: what the generator made, with history, of the same classes.  # [N, C, H, W]
+            growth: where growth stands.
+            step: number of the round, for noise.
+            name: of the generator, in the names of the figures.
+        """
+        game = ADVERSARIAL[self.options.loss]
+        with torch.no_grad():
+            real_logits = self.judge(real.images, growth, step).logits if game.paired else None
+        of_fake = self.judge(fake, growth, step, self._normals("generator", "fake", real.positions, growth, fake))
+        stats = {f"adversarial/{name}": game.generator(real_logits, of_fake.logits)}
+        loss = stats[f"adversarial/{name}"]
+        if self.classes:
+            stats[f"class/{name}"] = term = _class_loss(of_fake, real)
+            loss = loss + self.classes.fake * term
+        return loss, stats
+
+    # --- memory ---------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Memory of the noise, if there is some."""
+        memory = self.noise.state_dict() if self.noise else {}
+        return {f"noise{self.suffix}.{key}": value for key, value in memory.items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore what :meth:`state_dict` gave, and take it out of ``state``."""
+        if self.noise:
+            self.noise.load_state_dict({key: state.pop(f"noise{self.suffix}.{key}") for key in self.noise.state_dict()})
+
+
+def _alternating(rows: Sequence[Tensor]) -> Tensor:
+    """The first rows of all, the second rows of all, ...  # n times [N, ...] -> [n N, ...]"""
+    return torch.stack(list(rows), dim=1).flatten(0, 1)
+
+
+def _class_loss(verdict: Verdict, batch: Batch) -> Tensor:
+    if verdict.class_logits is None or batch.labels is None:
+        raise ValueError("class terms need a discriminator with class logits, and labels of the pictures")
+    return class_loss(verdict.class_logits, batch.labels)

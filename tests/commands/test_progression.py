@@ -1,0 +1,193 @@
+"""``progcycle progression``: which snapshots it shows, and that it shows their pictures."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from progcycle.commands.cli import main
+from progcycle.commands.painting import columns_for
+from progcycle.commands.progression import spread
+from progcycle.export import Generator, load, to_pil
+
+Make = Callable[..., Path]
+
+
+# --- which snapshots --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("resolutions", "limit", "expected"),
+    [
+        ([4], 12, [0]),
+        ([4, 8, 8], 12, [0, 1, 2]),
+        ([4, 8, 8], 3, [0, 1, 2]),
+        ([4, 8, 8], 1, [2]),
+        ([4, 8, 8], 2, [0, 2]),
+        ([4] * 11, 6, [0, 2, 4, 6, 8, 10]),
+        ([4] * 11, 5, [0, 3, 5, 8, 10]),
+        ([4] + [8] + [16] * 9, 5, [0, 1, 5, 8, 10]),  # 8 px lie between the even places; the nearest gives way
+        ([4, 8, 16] + [32] * 20, 4, [0, 1, 2, 22]),
+        ([4, 8, 16] + [32] * 20, 3, [0, 1, 22]),  # room for one of the two that would be missing
+        ([4, 8, 16] + [32] * 20, 2, [0, 22]),
+    ],
+)
+def test_spread_by_hand(resolutions: list[int], limit: int, expected: list[int]) -> None:
+    assert spread(resolutions, limit) == expected
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.integers(1, 8), min_size=1, max_size=6), st.integers(2, 14))
+def test_spread_keeps_its_promises(counts: list[int], limit: int) -> None:
+    resolutions = [4 << i for i, count in enumerate(counts) for _ in range(count)]
+    n = len(resolutions)
+    chosen = spread(resolutions, limit)
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == min(limit, n)
+    assert {0, n - 1} <= set(chosen) <= set(range(n))
+    if limit >= len(counts):
+        assert {resolutions[i] for i in chosen} == set(resolutions)
+    if len(counts) == 1 and n > limit:  # nothing but evenness to see to
+        gaps = np.diff(chosen)
+        assert gaps.max() - gaps.min() <= 1
+
+
+@pytest.mark.parametrize(
+    ("count", "columns"), [(1, 1), (2, 2), (3, 3), (4, 2), (5, 5), (7, 3), (8, 4), (9, 3), (12, 4), (16, 4), (23, 5)]
+)
+def test_columns_of_a_frame(count: int, columns: int) -> None:
+    assert columns_for(count) == columns
+
+
+# --- what they show ---------------------------------------------------------------------------------------------------
+
+MOMENTS = {16: (0, 1.0), 44: (1, 0.256), 3000: (1, 1.0), 12345: (2, 1.0)}  # nimg: stage and alpha
+
+
+@pytest.fixture
+def run(make_snapshot: Make) -> Path:
+    """A run of four snapshots with weights of their own."""
+    for i, (nimg, (stage, alpha)) in enumerate(MOMENTS.items()):
+        folder = make_snapshot(task="pggan", nimg=nimg, stage=stage, alpha=alpha, seed=i)
+    return folder.parent.parent
+
+
+def expected_pictures(run: Path, nimg: int, count: int, seed: int = 0, side: int = 128) -> list[np.ndarray]:
+    model = load(run / "snapshots" / f"nimg-{nimg:09d}")
+    assert isinstance(model, Generator)
+    factor = side // model.resolution
+    images = [np.asarray(image) for image in to_pil(model.generate(count, seed))]
+    return [image.repeat(factor, 0).repeat(factor, 1) for image in images]
+
+
+def test_a_contact_sheet(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "sheet.png"
+    assert main(["progression", str(run), "--out", str(out), "--count", "3", "--seed", "2"]) == 0
+    assert capsys.readouterr().out == f"wrote 3 pictures of 4 snapshots (seed 2) to {out}\n"
+    page = np.asarray(Image.open(out).convert("RGB"))
+    left = page.shape[1] - (3 * 132 + 4)
+    assert page.shape[0] == 4 * 132 + 4
+    for row, nimg in enumerate(MOMENTS):
+        y = 4 + 132 * row
+        assert (page[y : y + 128, :left] < 120).any()  # words
+        for column, image in enumerate(expected_pictures(run, nimg, 3, 2)):
+            x = left + 4 + 132 * column
+            assert np.array_equal(page[y : y + 128, x : x + 128], image)
+
+
+def test_rows_say_when_they_were(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from progcycle.export import pictures
+
+    said: dict[str, list[str]] = {"side": [], "title": []}
+    real = pictures.sheet
+
+    def watch(rows: object, header: object = None, tile: int = 128, **words: object) -> Image.Image:
+        for name, some in words.items():
+            said[name] += some if isinstance(some, list) else [some]
+        return real(rows, header, tile, **words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pictures, "sheet", watch)
+    for name in ("x.png", "x.webp"):
+        assert main(["progression", str(run), "--out", str(tmp_path / name), "--count", "1"]) == 0
+    expected = ["0.016 kimg\n4 px", "0.044 kimg\n8 px\nfade 25%", "3 kimg\n8 px", "12.345 kimg\n16 px"]
+    assert said == {"side": expected, "title": [words.replace("\n", ", ") for words in expected]}
+
+
+def test_a_sheet_of_a_few_of_many(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def rows(*options: str) -> int:
+        assert main(["progression", str(run), "--out", str(tmp_path / "x.png"), "--count", "1", *options]) == 0
+        with Image.open(tmp_path / "x.png") as image:
+            return (image.height - 4) // 36
+
+    assert rows("--size", "32") == 4
+    capsys.readouterr()
+    assert rows("--size", "32", "--rows", "3") == 3
+    assert "wrote 1 pictures of 3 of 4 snapshots" in capsys.readouterr().out
+    assert rows("--size", "32", "--every", "3") == 2
+    assert rows("--size", "32", "--every", "2") == 3  # the first, the third, and the last
+    page = np.asarray(Image.open(tmp_path / "x.png"))
+    for row, nimg in enumerate((16, 3000, 12345)):
+        y, x = 4 + 36 * row, page.shape[1] - 36
+        assert np.array_equal(page[y : y + 32, x : x + 32], expected_pictures(run, nimg, 1, side=32)[0])
+
+
+@pytest.mark.parametrize("kind", [".webp", ".gif"])
+def test_a_video_has_a_frame_for_each_snapshot_and_rests_at_the_last(run: Path, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / f"x{kind}"
+    assert main(["progression", str(run), "--out", str(out), "--count", "4", "--fps", "5", "--size", "64"]) == 0
+    with Image.open(out) as image:
+        assert image.size == (2 * 68 + 4, 24 + 2 * 68 + 4)
+        durations = []
+        for i, nimg in enumerate(MOMENTS):
+            image.seek(i)
+            image.load()
+            durations.append(image.info["duration"])
+            page = np.asarray(image.convert("RGB")).astype(float)
+            for j, expected in enumerate(expected_pictures(run, nimg, 4, side=64)):
+                y, x = 24 + 4 + 68 * (j // 2), 4 + 68 * (j % 2)
+                assert np.abs(page[y : y + 64, x : x + 64] - expected).mean() < 10  # WebP halves the colours
+        rest = sum(durations[3:])
+        for i in range(4, image.n_frames):
+            image.seek(i)
+            image.load()
+            rest += image.info["duration"]
+    assert (durations[:3], rest) == ([200] * 3, 2200)
+
+
+def test_columns_of_a_model_with_classes(make_snapshot: Make, tmp_path: Path) -> None:
+    folder = make_snapshot(task="pggan", classes=("cat", "dog"))
+    model = load(folder)
+    assert isinstance(model, Generator)
+    for options, labels, top in (([], [0, 1, 0], 24), (["--class", "dog"], [1, 1, 1], 0)):
+        out = tmp_path / "x.png"
+        arguments = ["--count", "3", "--size", "16", "--out", str(out), *options]
+        assert main(["progression", str(folder.parent.parent), *arguments]) == 0
+        page = np.asarray(Image.open(out))
+        assert page.shape[0] == top + 24
+        for column, image in enumerate(to_pil(model.generate(3, labels=labels))):
+            x = page.shape[1] - 64 + 4 + 20 * column
+            assert np.array_equal(page[top + 4 : top + 20, x : x + 16], np.asarray(image))
+
+
+def test_other_folders_are_refused(make_snapshot: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(run: Path, out: str = "x.png", *options: str) -> str:
+        assert main(["progression", str(run), "--out", str(tmp_path / out), *options]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        return err
+
+    translators = make_snapshot(run="translators").parent.parent
+    assert "is a run of translators" in refused(translators)
+    folder = make_snapshot(task="pggan")
+    assert "is a single snapshot" in refused(folder)
+    assert "does not exist" in refused(tmp_path / "nowhere")
+    assert "has no snapshot yet" in refused(tmp_path)
+    run = folder.parent.parent
+    assert "ends in .png, .webp, .gif or .mp4" in refused(run, "x.jpg")
+    assert "is a folder" in refused(run, "run")
+    assert "1 to 50" in refused(run, "x.gif", "--fps", "51")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "translators"]

@@ -1,0 +1,356 @@
+"""What recipes may ask of a run beside its losses: orders of updates, growth, labels, first weights, figures."""
+
+import contextlib
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import (
+    CLASSES,
+    STEPS,
+    TASKS,
+    TOTAL,
+    KilledError,
+    WatchedTrainer,
+    checkpoint_content,
+    full,
+    stats,
+    tiny,
+    train,
+)
+from torch import Tensor
+
+from progcycle.data import as_reals, build_loader
+from progcycle.engine.loop import Trainer, _norm
+from progcycle.engine.samples import Sampler
+from progcycle.errors import UserError
+from progcycle.export import load, save_snapshot
+from progcycle.recipe import merge
+from progcycle.schedule import Growth
+
+# --- orders of updates --------------------------------------------------------------------------------------------
+
+
+def _first_updates(task: str, pictures: Path, run: Path, objective: dict[str, Any]) -> tuple[dict[str, float], Any]:
+    """By network: largest distance of the weights after one step from Adam's first step by hand, from the first state.
+
+    Adam's first step moves a weight by lr * g / (|g| + eps), whatever the betas.
+    """
+    trainer = Trainer(tiny(task, pictures, {"objective": objective}), run, save_snapshot)
+    where: dict[str, Any] = {"rank": 0, "processes": 1, "start_nimg": 0}
+    loader = build_loader(trainer.ground.sets, trainer.schedule, **where, workers=0, pin_memory=False)
+    _, growth, batches = next(loader)
+    twin: Any = copy.deepcopy(trainer.task)
+    reals = {domain: replace(b, images=as_reals(b.images, growth)) for domain, b in batches.items()}
+    trainer.train_step(batches, growth)
+    distances = {}
+    for player in [player for update in trainer.task.update_order[0] for player in update]:
+        for name, network in twin.networks.items():
+            network.requires_grad_(name in twin.players[player])
+        loss, _ = twin.loss(player, reals, growth, 0)
+        for name in twin.players[player]:
+            before = dict(twin.networks[name].named_parameters())
+            gradients = torch.autograd.grad(loss, before.values(), retain_graph=True, allow_unused=True)
+            worst = 0.0
+            for (key, old), g in zip(before.items(), gradients, strict=True):
+                new = dict(trainer.task.networks[name].named_parameters())[key]
+                moved = torch.zeros_like(old) if g is None else 0.003 * g / (g.abs() + 1e-8)
+                worst = max(worst, (new - (old - moved)).abs().max().item())
+            distances[name] = worst
+    return distances, trainer.task.update_order
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_simultaneous_updates_are_made_from_the_same_state(task: str, pictures: Path, tmp_path: Path) -> None:
+    both, order = _first_updates(task, pictures, tmp_path / "both", {"simultaneous": True})
+    assert [[len(players) for players in updates] for updates in order] == [[2]]
+    assert all(distance < 1e-5 for distance in both.values()), both
+    in_turn, _ = _first_updates(task, pictures, tmp_path / "turn", {})
+    first, second = ("disc", "gen") if task == "pggan" else ("gen", "disc")
+    assert all(distance < 1e-5 for name, distance in in_turn.items() if name.startswith(first)), in_turn
+    # A translator's fakes of the round are kept, so that its discriminators' update does not see its new weights.
+    later = [distance for name, distance in in_turn.items() if name.startswith(second)]
+    assert all((distance > 1e-4) == (task == "pggan") for distance in later), in_turn
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_critics_are_updated_more_often_each_time_on_new_pictures(
+    task: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = WatchedTrainer(tiny(task, pictures, {"objective": {"n_critic": 3}}), tmp_path / "run", save_snapshot)
+    updates: list[tuple[str, tuple[int, ...]]] = []
+    honest = trainer.task.loss
+
+    def loss(player: str, reals: Any, growth: Growth, step: int) -> Any:
+        updates.append((player, next(iter(reals.values())).positions))
+        return honest(player, reals, growth, step)
+
+    monkeypatch.setattr(trainer.task, "loss", loss)
+    trainer.stop_before = 7
+    with pytest.raises(KilledError):
+        trainer.run()
+    pair = ["discriminator", "generator"] if task == "pggan" else ["generator", "discriminator"]
+    order = ["discriminator", "discriminator", *pair]
+    assert [player for player, _ in updates] == [*order, *order, "discriminator"]
+    judged = [positions for player, positions in updates if player == "discriminator"]
+    assert judged == [tuple(range(4 * i, 4 * i + 4)) for i in range(7)]
+    assert getattr(trainer.task, "_fakes", {}) == {}
+
+
+# --- growth -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_growth_that_holds_ends_below_what_the_networks_could(task: str, pictures: Path, tmp_path: Path) -> None:
+    recipe = tiny(task, pictures, {"schedule": {"hold_resolution": 8}})
+    trainer = train(recipe, tmp_path / "run")
+    assert trainer.nimg == 48
+    assert [line["resolution"] for line in stats(tmp_path / "run")] == [4, 8, 8, 8]
+    model = load(tmp_path / "run")
+    assert (model.config.stage, model.config.resolution, model.config.alpha) == (1, 8, 1.0)
+    name = trainer.task.ema_of[0]
+    assert len(trainer.task.specs[name]["arguments"]["channels"]) == 3, "with the stage of 16 px"
+
+
+@pytest.mark.parametrize("fade_reals", [True, False])
+def test_real_pictures_fade_as_the_schedule_says(
+    fade_reals: bool, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny("pggan", pictures, {"schedule": {"fade_reals": fade_reals}})
+    trainer = WatchedTrainer(recipe, tmp_path / "run", save_snapshot)
+    smooth = []
+    honest = trainer.task.loss
+
+    def loss(player: str, reals: Any, growth: Growth, step: int) -> Any:
+        images = reals["real"].images
+        if growth.fading:
+            blocks = images.unfold(2, 2, 2).unfold(3, 2, 2)  # neighbours are alike at alpha 0
+            smooth.append((growth.alpha, blocks.var(dim=(4, 5)).mean().item()))
+        return honest(player, reals, growth, step)
+
+    monkeypatch.setattr(trainer.task, "loss", loss)
+    trainer.stop_before = 8
+    with pytest.raises(KilledError):
+        trainer.run()
+    assert smooth[0][0] == 0.0
+    assert (smooth[0][1] < 1e-8) == fade_reals
+
+
+# --- labels -------------------------------------------------------------------------------------------------------
+
+
+def test_labels_of_the_pictures_reach_the_networks_and_the_snapshot(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"data": {"labels": str(pictures / "labels.json")}, "training": {"sample_count": 5}}
+    trainer = WatchedTrainer(tiny("pggan", pictures, changes), tmp_path / "run", save_snapshot)
+    honest = trainer.task.loss
+
+    def loss(player: str, reals: Any, growth: Growth, step: int) -> Any:
+        assert reals["real"].labels.tolist() == [int(Path(name).stem) % 3 for name in reals["real"].names]
+        return honest(player, reals, growth, step)
+
+    monkeypatch.setattr(trainer.task, "loss", loss)
+    panels: list[Mapping[str, Tensor]] = []
+    sample = trainer.task.sample
+    monkeypatch.setattr(trainer.task, "sample", lambda n, panel, g: (panels.append(panel), sample(n, panel, g))[1])
+    trainer.run()
+    assert all(panel["labels"].argmax(1).tolist() == [0, 1, 2, 0, 1] for panel in panels)
+    for line in stats(tmp_path / "run"):
+        assert {"class/real", "class/fake", "class/gen"} <= line.keys()
+    assert load(tmp_path / "run").config.classes == list(CLASSES)
+
+
+# --- first weights ------------------------------------------------------------------------------------------------
+
+DISCRIMINATION = {
+    "minibatch_stddev": 0,
+    "minibatch_discrimination": {"kernels": 3, "dimensions": 2, "init_pictures": 7},
+}
+
+
+def test_the_task_is_initialised_once_and_never_on_resuming(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny("pggan", pictures, {"network": DISCRIMINATION})
+    calls: list[tuple[int, int, int]] = []
+
+    class Initialised(WatchedTrainer):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            honest = self.task.initialize
+
+            def initialize(given: Any, growth: Growth) -> None:
+                assert not torch.is_grad_enabled()
+                calls.append((self.nimg, len(given("real", 7)), len(given("real", 99))))
+                assert given("real", 7).shape[1:] == (3, 4, 4)
+                assert torch.equal(given("real", 7), given("real", 7))
+                honest(given, growth)
+
+            self.task.initialize = initialize  # type: ignore[method-assign]
+
+    def run(stop_before: int | None) -> Initialised:
+        trainer = Initialised(recipe, tmp_path / "run", save_snapshot)
+        trainer.stop_before = stop_before
+        with contextlib.suppress(KilledError):
+            trainer.run()
+        return trainer
+
+    run(7)
+    assert calls == [(0, 7, 11)], "as many as were asked for, or all"
+    run(9)
+    run(None)
+    run(None)
+    assert len(calls) == 1
+    resumed = Initialised(recipe, tmp_path / "other", save_snapshot)
+    resumed.stop_before = 0
+    with pytest.raises(KilledError):
+        resumed.run()
+    assert len(calls) == 2
+
+
+def test_real_pictures_set_the_scales_of_minibatch_discrimination(pictures: Path, tmp_path: Path) -> None:
+    """Before the first step a kernel's feature is 0 on average over the pictures that set it."""
+    recipe = tiny("cyclegan", pictures, {"network": {**DISCRIMINATION, "head": "dense"}})
+    trainer = WatchedTrainer(recipe, tmp_path / "run", save_snapshot)
+    before = {key: value.clone() for key, value in trainer.task.networks["disc_a"].state_dict().items()}
+    trainer.stop_before = 0
+    with pytest.raises(KilledError):
+        trainer.run()
+    scales = {}
+    for domain in ("a", "b"):
+        disc: Any = trainer.task.networks[f"disc_{domain}"]
+        pictures_of = trainer.ground.sets[domain]
+        count = min(7, len(pictures_of))
+        chosen = [pictures_of.plain(i * len(pictures_of) // count, 4).image for i in range(count)]
+        x = torch.stack([torch.from_numpy(image.copy()).permute(2, 0, 1) for image in chosen]).float() / 127.5 - 1
+        with torch.no_grad():
+            features = disc.head.features(disc.encoder(x, 0, 1.0)[0])
+            found = disc.head.discrimination(features)[:, -3:]
+        torch.testing.assert_close(found.mean(0), torch.zeros(3), rtol=0, atol=1e-4)
+        scales[domain] = disc.head.discrimination.log_scale
+    assert not torch.equal(scales["a"], scales["b"])
+    changed = {k for k, v in trainer.task.networks["disc_a"].state_dict().items() if not torch.equal(v, before[k])}
+    assert changed == {"head.discrimination.log_scale", "head.discrimination.bias"}
+
+
+# --- figures of quality while a run trains ------------------------------------------------------------------------
+
+EVALUATION = {"training": {"evaluation": {"every_kimg": 0.028}}}
+
+
+def test_evaluation_sees_the_averages_at_its_moments_and_its_figures_are_logged(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[tuple[int, Growth]] = []
+    trainers: list[WatchedTrainer] = []
+
+    def evaluate(sample: Sampler, nimg: int) -> dict[str, float]:
+        trainer = trainers[0]
+        assert nimg == trainer.nimg == sample.growth.nimg
+        seen.append((nimg, sample.growth))
+        latents = torch.randn(6, 8, generator=torch.Generator().manual_seed(nimg))
+        (rows,) = sample({"latents": latents})
+        assert rows.shape == (6, 3, sample.growth.resolution, sample.growth.resolution)
+        assert rows.dtype == torch.float32
+        assert not rows.requires_grad
+        average = trainer.ema.networks["generator"]
+        assert torch.equal(rows, average(latents, sample.growth.stage, sample.growth.alpha))
+        return {"swd": nimg / 10, "odd": math.nan}
+
+    trainer = WatchedTrainer(tiny("pggan", pictures, EVALUATION), tmp_path / "run", save_snapshot, evaluate)
+    trainers.append(trainer)
+    trainer.run()
+    assert [nimg for nimg, _ in seen] == [28, 56, 84, TOTAL]
+    # Growth is that of the step just done, which began 4 pictures earlier.
+    assert [(g.stage, g.alpha) for _, g in seen] == [(1, 0.5), (2, 0.25), (2, 1.0), (2, 1.0)]
+    lines = [line for line in stats(tmp_path / "run") if "metric/swd" in line]
+    assert [line["nimg"] for line in lines] == [28, 56, 84, TOTAL]
+    for line, (_, growth) in zip(lines, seen, strict=True):
+        place = {"stage": growth.stage, "resolution": growth.resolution, "alpha": growth.alpha}
+        assert line == {"nimg": growth.nimg, **place, "metric/swd": growth.nimg / 10}
+    assert "swd 2.8  odd nan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_evaluation_changes_nothing_of_the_training(task: str, pictures: Path, tmp_path: Path) -> None:
+    def evaluate(sample: Sampler, nimg: int) -> dict[str, float]:
+        inputs = {"latents": torch.ones(2, 8), "labels": torch.eye(3)[:2]}
+        side = sample.growth.resolution
+        inputs |= {domain: torch.full((2, 3, side, side), 0.5) for domain in ("a", "b")}
+        return {"mean": sample(inputs)[-1].mean().item()}
+
+    torch.manual_seed(0)
+    options = full(task, pictures)
+    with_figures = train(tiny(task, pictures, merge(options, EVALUATION)), tmp_path / "with", evaluate=evaluate)
+    torch.manual_seed(0)
+    without = train(tiny(task, pictures, options), tmp_path / "without")
+    assert with_figures.step == without.step == STEPS
+    one, other = (checkpoint_content(tmp_path / run / f"checkpoints/nimg-{TOTAL:012d}") for run in ("with", "without"))
+    for file in ("networks.safetensors", "ema.safetensors", "optimizers.safetensors"):
+        assert one[file] == other[file]
+    lines = [line for line in stats(tmp_path / "with") if "step" in line]
+    assert lines == stats(tmp_path / "without")
+
+
+def test_the_rate_leaves_out_the_time_of_evaluation(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("progcycle.engine.loop.time.perf_counter", lambda: clock[0])
+
+    def evaluate(sample: Sampler, nimg: int) -> dict[str, float]:
+        clock[0] += 1000.0
+        return {}
+
+    def tick(trainer: WatchedTrainer, growth: Growth) -> None:
+        clock[0] += 1.0
+
+    train(tiny("pggan", pictures, EVALUATION), tmp_path / "run", on_step=tick, evaluate=evaluate)
+    lines = [line for line in stats(tmp_path / "run", times=True) if "seconds" in line]
+    assert [line["seconds"] for line in lines] == [3.0] * 7 + [1.0]
+    assert {line["images_per_s"] for line in lines} == {4.0}
+
+
+def test_an_evaluation_without_anything_to_evaluate_with_is_refused(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^training\.evaluation: nothing is there to evaluate with; .*\.$"):
+        Trainer(tiny("pggan", pictures, EVALUATION), tmp_path / "run", save_snapshot)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_without_evaluation_never_evaluates(pictures: Path, tmp_path: Path) -> None:
+    train(tiny("pggan", pictures), tmp_path / "run", evaluate=lambda sample, nimg: pytest.fail("not asked for"))
+
+
+# --- batch norm ---------------------------------------------------------------------------------------------------
+
+
+def test_running_statistics_are_learnt_in_training_and_used_in_samples(pictures: Path, tmp_path: Path) -> None:
+    recipe = tiny("pggan", pictures, {"network": {"normalization": {"generator": "batch"}}})
+
+    def watch(trainer: WatchedTrainer, growth: Growth) -> None:
+        assert all(module.training for network in trainer.task.networks.values() for module in network.modules())
+        assert not any(module.training for network in trainer.ema.networks.values() for module in network.modules())
+
+    trainer = train(recipe, tmp_path / "run", on_step=watch)
+    own, average = trainer.task.networks["generator"], trainer.ema.networks["generator"]
+    buffers = dict(own.named_buffers())
+    assert len(buffers) > 3
+    for name, buffer in average.named_buffers():
+        assert torch.equal(buffer, buffers[name]), name
+    assert not torch.equal(buffers[next(n for n in buffers if "running_mean" in n)], torch.zeros(8))
+    latents = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(average(latents[:1], 2, 1.0), average(latents, 2, 1.0)[:1])
+
+
+def test_a_network_without_gradients_has_a_norm_of_0() -> None:
+    layer = torch.nn.Linear(2, 3)
+    assert _norm(layer).item() == 0
+    layer.weight.grad = torch.full((3, 2), 2.0)
+    assert _norm(layer).item() == pytest.approx(24**0.5)

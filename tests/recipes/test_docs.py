@@ -1,0 +1,71 @@
+"""What the documentation writes as recipes is valid, and its tables say what the recipes hold."""
+
+import fnmatch
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from progcycle.recipe import PgganRecipe, load_recipe, merge, validate
+
+ROOT = Path(__file__).parents[2]
+DOCS = (ROOT / "docs" / "pggan.md").read_text(encoding="utf-8")
+INDEX = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
+MINIMAL = {"task": "pggan", "resolution": 128, "data": {"path": "pictures"}}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_examples_are_parts_of_recipes(block: str) -> None:
+    validate(merge(MINIMAL, yaml.safe_load(block)))
+
+
+def test_there_are_examples() -> None:
+    assert len(BLOCKS) > 12
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_in_the_index(path: Path) -> None:
+    named = re.findall(r"`(\w[\w*]*)\.yaml`", INDEX)
+    family = {"pggan_celebahq_4gpus", "pggan_celebahq_8gpus"} | {f"table1_{line}" for line in "bcdefg"}
+    assert path.stem in family or any(fnmatch.fnmatch(path.stem, name) for name in named)
+
+
+def test_links_lead_to_headings() -> None:
+    headings = re.findall(r"^#+ (.+)$", DOCS, re.MULTILINE)
+    anchors = {heading.lower().replace(":", "").replace(",", "").replace(" ", "-") for heading in headings}
+    linked = re.findall(r"\]\((?:\.\./docs/pggan\.md)?#([\w-]+)\)", DOCS + INDEX)
+    assert linked
+    assert set(linked) <= anchors
+
+
+def rows() -> list[list[str]]:
+    lines = re.findall(r"^\| `(table1_\w+)` \|(.+)\|$", DOCS, re.MULTILINE)
+    return [[name, *(cell.strip(" *") for cell in cells.split("|"))] for name, cells in lines]
+
+
+def test_the_table_has_all_lines() -> None:
+    assert len(rows()) == 9
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
+def test_the_table_says_what_the_recipes_hold(row: list[str]) -> None:
+    recipe = load_recipe(ROOT / "recipes" / f"{row[0]}.yaml")
+    assert isinstance(recipe, PgganRecipe)
+    _, _, grows, batch, n_critic, rate, beta2, drift, latent, tanh, norms, varied, equalized = row
+    assert {"yes": 4, "no": 128}[grows] == recipe.schedule.start_resolution
+    assert int(batch) == recipe.schedule.batch_size["default"]
+    assert int(n_critic) == recipe.objective.n_critic
+    adam = recipe.optimizer.discriminator
+    assert (float(rate), float(beta2), float(drift)) == (adam.lr, adam.betas[1], recipe.objective.drift)
+    network = recipe.network
+    assert (int(latent), {"yes": True, "no": False}[tanh]) == (network.latent_size, network.tanh)
+    generator, _, discriminator = norms.replace("*", "").partition(" / ")
+    assert (generator, discriminator or generator) == (
+        network.normalization.generator,
+        network.normalization.discriminator,
+    )
+    assert varied.startswith("stddev") == bool(network.minibatch_stddev.group)
+    assert (varied == "discrimination") == (network.minibatch_discrimination is not None)
+    assert {"yes": True, "no": False}[equalized] == network.equalized
