@@ -1,4 +1,4 @@
-"""``progcycle evaluate RUN``: compare translated test pictures with their true pairs."""
+"""``progcycle evaluate RUN``: measure generated pictures, or compare translations with their true pairs."""
 
 import json
 import platform
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from progcycle.commands.cli import add_device, guarded, parser, pick_device, positive, say
+from progcycle.commands.cli import add_device, guarded, natural, parser, pick_device, positive, say
 from progcycle.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from progcycle.export.models import Direction
     from progcycle.recipe import CycleganRecipe
 
-DESCRIPTION = """Compare the translations of a CycleGAN with the true pictures, where test pictures
-pair up by name.
+DESCRIPTION = """Measure a trained model.
 
-At the resolution that training stands at, and for both directions: L1 (mean absolute difference of pictures in
-[-1, 1]), PSNR and SSIM, beside those of doing nothing. The test folders are those of the run's recipe."""
+PG-GAN: the sliced Wasserstein distance between generated and training pictures, beside that between two halves of the
+training pictures; MS-SSIM of random pairs; on request, the modes of stacked digits that were found.
+
+CycleGAN: translations are compared with the true pictures, where test pictures pair up by name, at the resolution that
+training stands at and in both directions: L1 (mean absolute difference of pictures in [-1, 1]), PSNR and SSIM, beside
+those of doing nothing. The test folders are those of the run's recipe."""
 EXAMPLES = """examples:
   progcycle evaluate runs/openmoji
+  progcycle evaluate runs/pggan_celebahq --metrics swd,ms-ssim --count 16384
   progcycle evaluate runs/openmoji/snapshots/nimg-000000600000 --a data/testA --b data/testB"""
 DIRECTIONS: tuple[tuple["Direction", str, str], ...] = (("ab", "a", "b"), ("ba", "b", "a"))
 
@@ -34,18 +38,42 @@ def run(argv: Sequence[str] | None = None) -> int:
     p.add_argument("run", type=Path, metavar="RUN", help="a run folder (its newest snapshot is used), or a snapshot")
     p.add_argument("--a", metavar="FOLDER", help="test pictures of A, instead of those of the recipe")
     p.add_argument("--b", metavar="FOLDER", help="test pictures of B, instead of those of the recipe")
-    p.add_argument("--out", type=Path, metavar="FILE.json", help="default: evaluation/paired.json in the run folder")
+    p.add_argument("--metrics", metavar="NAMES", help="PG-GAN: of swd, ms-ssim and modes (default swd,ms-ssim)")
+    p.add_argument(
+        "--count", type=positive, help="PG-GAN: pictures of each set (default 16384, or half of the real ones)"
+    )
+    p.add_argument("--pairs", type=positive, help="PG-GAN: pairs of ms-ssim (default 10000, or half of the real ones)")
+    p.add_argument("--data", nargs="+", metavar="PATH", help="PG-GAN: real pictures, instead of those of the recipe")
+    p.add_argument("--seed", type=natural, default=0, help="PG-GAN: of latents and of random choices (default 0)")
+    p.add_argument("--out", type=Path, metavar="FILE.json", help="default: a file below evaluation in the run folder")
     p.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")
     add_device(p)
     args = p.parse_intermixed_args(argv)
 
+    from progcycle.commands.evaluate_generator import evaluate_generator
     from progcycle.export import Translator, find_snapshot, load
     from progcycle.files import atomic_file
 
     snapshot = find_snapshot(args.run)
     model = load(snapshot, pick_device(args.device))
     if not isinstance(model, Translator):
-        raise UserError(f"{args.run} holds a PG-GAN, which translates nothing; evaluate compares translations.")
+        if args.a or args.b:
+            raise UserError(f"{args.run} holds a PG-GAN, which has no domains; --data names other real pictures.")
+        evaluate_generator(
+            model,
+            snapshot,
+            args.out or _run_folder(snapshot) / "evaluation" / f"nimg-{model.config.nimg:012d}.json",
+            metrics=args.metrics.split(",") if args.metrics else None,
+            count=args.count,
+            pairs=args.pairs,
+            seed=args.seed,
+            batch_size=args.batch_size,
+            data=args.data,
+            device=pick_device(args.device),
+        )
+        return 0
+    if args.metrics or args.count or args.pairs or args.data:
+        raise UserError("--metrics, --count, --pairs and --data are for PG-GANs; this run holds translators.")
     sets = _test_sets(model.recipe, args.a, args.b)  # type: ignore[arg-type]  # a Translator's recipe is a CycleGAN's
     pairs = pair_up(sets["a"].names, sets["b"].names)
     results = _score(model, sets, pairs, args.batch_size)

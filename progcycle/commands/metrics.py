@@ -1,4 +1,4 @@
-"""The metrics of the unconditional task by name: what they need, and how they are computed for a run or while it trains."""
+"""The metrics of the unconditional task by name, computed for a run or while it trains."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -105,13 +105,9 @@ def check_metrics(names: Sequence[str], resolution: int, channels: int, where: s
         if name not in METRICS:
             raise UserError(f"{where}: there is no metric {name!r}; choose from {', '.join(METRICS)}.")
         if name in ("swd", "ms-ssim") and (resolution < SMALLEST or resolution & (resolution - 1)):
-            raise UserError(
-                f"{where}: {name} starts at {SMALLEST} px, and the pictures have {resolution}; leave it out."
-            )
+            raise UserError(f"{where}: {name} starts at {SMALLEST} px, the pictures have {resolution}; leave it out.")
         if name == "modes" and (channels != 3 or resolution % 8):
-            raise UserError(
-                f"{where}: modes counts stacked digits, which are RGB pictures of 8 px or a multiple of it."
-            )
+            raise UserError(f"{where}: modes counts stacked digits, which are RGB pictures of 8 px or a multiple.")
 
 
 def grey_levels(pictures: "Tensor") -> "Tensor":
