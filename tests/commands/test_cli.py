@@ -250,7 +250,7 @@ def test_commands_tell_tasks_apart(make_snapshot: Make, tmp_path: Path, capsys: 
     assert "use progcycle translate" in capsys.readouterr().err
     assert main(["translate", str(pggan), str(tmp_path), str(tmp_path / "x"), "--direction", "ab"]) == 2
     assert "use progcycle generate" in capsys.readouterr().err
-    assert main(["evaluate", str(pggan)]) == 2
+    assert main(["evaluate", str(pggan), "--a", str(tmp_path)]) == 2
     assert "holds a PG-GAN" in capsys.readouterr().err
     assert main(["generate", str(tmp_path / "nowhere"), "--out", str(tmp_path / "x")]) == 2
     assert "does not exist" in capsys.readouterr().err
