@@ -58,7 +58,7 @@ def reduced(path: Path, data: Path) -> Recipe:
     if recipe.network.minibatch_discrimination:
         changes |= {f"network.minibatch_discrimination.{k}": v for k, v in {"kernels": 4, "init_pictures": 6}.items()}
     if recipe.training.evaluation:
-        changes |= {"training.evaluation.every_kimg": 0.044, "training.evaluation.count": 4}
+        changes |= {"training.evaluation": None}  # a test of the commands
     if recipe.task == "pggan":
         pictures = data / ("classes" if recipe.data.labels else "trainA")
         changes |= {"data.path": str(pictures), "data.test_path": None, "network.latent_size": 8}
