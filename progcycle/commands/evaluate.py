@@ -1,6 +1,8 @@
 """``progcycle evaluate RUN``: measure generated pictures, or compare translations with their true pairs."""
 
+import argparse
 import json
+import math
 import platform
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """Measure a trained model.
 
 PG-GAN: the sliced Wasserstein distance between generated and training pictures, beside that between two halves of the
-training pictures; MS-SSIM of random pairs; on request, the modes of stacked digits that were found.
+training pictures; MS-SSIM of random pairs; on request, the modes of stacked digits that were found. All at the
+resolution that training stands at. docs/metrics.md tells what they mean.
 
 CycleGAN: translations are compared with the true pictures, where test pictures pair up by name, at the resolution that
 training stands at and in both directions: L1 (mean absolute difference of pictures in [-1, 1]), PSNR and SSIM, beside
@@ -40,40 +43,58 @@ def run(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--b", metavar="FOLDER", help="test pictures of B, instead of those of the recipe")
     p.add_argument("--metrics", metavar="NAMES", help="PG-GAN: of swd, ms-ssim and modes (default swd,ms-ssim)")
     p.add_argument(
-        "--count", type=positive, help="PG-GAN: pictures of each set (default 16384, or half of the real ones)"
+        "--count",
+        type=positive,
+        help="PG-GAN: pictures of each set (default 16384, or half of the real ones if fewer; for modes 25600)",
     )
-    p.add_argument("--pairs", type=positive, help="PG-GAN: pairs of ms-ssim (default 10000, or half of the real ones)")
+    p.add_argument(
+        "--pairs", type=positive, help="PG-GAN: pairs of ms-ssim (default 10000, or half of the real pictures if fewer)"
+    )
     p.add_argument("--data", nargs="+", metavar="PATH", help="PG-GAN: real pictures, instead of those of the recipe")
+    p.add_argument(
+        "--digits", metavar="PATH", help="PG-GAN: single digits in folders 0 to 9, which the judge of modes learns from"
+    )
+    p.add_argument(
+        "--memory",
+        type=gigabytes,
+        default=4.0,
+        metavar="GB",
+        help="PG-GAN: what swd may use; more is faster (default 4)",
+    )
     p.add_argument("--seed", type=natural, default=0, help="PG-GAN: of latents and of random choices (default 0)")
     p.add_argument("--out", type=Path, metavar="FILE.json", help="default: a file below evaluation in the run folder")
     p.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")
     add_device(p)
     args = p.parse_intermixed_args(argv)
 
-    from progcycle.commands.evaluate_generator import evaluate_generator
+    from progcycle.commands.evaluate_generator import Question, evaluate_generator
     from progcycle.export import Translator, find_snapshot, load
     from progcycle.files import atomic_file
 
-    snapshot = find_snapshot(args.run)
-    model = load(snapshot, pick_device(args.device))
+    snapshot, device = find_snapshot(args.run), pick_device(args.device)
+    model, folder = load(snapshot, device), _run_folder(snapshot)
     if not isinstance(model, Translator):
         if args.a or args.b:
             raise UserError(f"{args.run} holds a PG-GAN, which has no domains; --data names other real pictures.")
-        evaluate_generator(
-            model,
-            snapshot,
-            args.out or _run_folder(snapshot) / "evaluation" / f"nimg-{model.config.nimg:012d}.json",
-            metrics=args.metrics.split(",") if args.metrics else None,
+        ask = Question(
+            metrics=[name.strip() for name in args.metrics.split(",")] if args.metrics else None,
             count=args.count,
             pairs=args.pairs,
             seed=args.seed,
             batch_size=args.batch_size,
+            memory_gb=args.memory,
             data=args.data,
-            device=pick_device(args.device),
+            digits=args.digits,
+            device=device,
         )
+        out = args.out or folder / "evaluation" / f"nimg-{model.config.nimg:012d}.json"
+        evaluate_generator(model, snapshot, folder, out, ask)
         return 0
-    if args.metrics or args.count or args.pairs or args.data:
-        raise UserError("--metrics, --count, --pairs and --data are for PG-GANs; this run holds translators.")
+    if args.metrics or args.count or args.pairs or args.data or args.digits:
+        raise UserError(
+            "--metrics, --count, --pairs, --data and --digits are for PG-GANs; this run holds translators, whose test "
+            "pictures --a and --b name."
+        )
     sets = _test_sets(model.recipe, args.a, args.b)  # type: ignore[arg-type]  # a Translator's recipe is a CycleGAN's
     pairs = pair_up(sets["a"].names, sets["b"].names)
     results = _score(model, sets, pairs, args.batch_size)
@@ -85,11 +106,19 @@ def run(argv: Sequence[str] | None = None) -> int:
             row = results[direction][what]
             label = f"{source.upper()} to {target.upper()} {what}"
             say(f"{label:24}{row['l1']:9.4f}{row['psnr']:9.2f}{row['ssim']:9.4f}")
-    out = args.out or _run_folder(snapshot) / "evaluation" / "paired.json"
+    out = args.out or folder / "evaluation" / "paired.json"
     with atomic_file(out) as path:
         path.write_text(json.dumps(_record(model, snapshot, sets, len(pairs), results), indent=2) + "\n")
     say(f"wrote {out}")
     return 0
+
+
+def gigabytes(text: str) -> float:
+    """A positive number, for argparse."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return number
 
 
 def pair_up(names_a: Sequence[str], names_b: Sequence[str]) -> list[tuple[int, int]]:

@@ -3,163 +3,210 @@
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from progcycle.commands.cli import say
+from progcycle.commands.cli import say, warn
+from progcycle.commands.evaluate_modes import pick_judge, report_modes
+from progcycle.commands.metrics import check_judge, check_metrics, swd_figures
+from progcycle.commands.subject import Subject, subject_of
 from progcycle.errors import UserError
 
 if TYPE_CHECKING:
     from progcycle.export import Generator
 
-FULL_COUNT, FULL_PAIRS = 16384, 10000  # of the paper's protocol
-LATENTS_OF_PAIRS = 1_000_003  # added to the seed: pairs show other pictures than those of the distance
+DEFAULTS = ("swd", "ms-ssim")
+FULL_COUNT, FULL_PAIRS, FULL_MODES = 16384, 10000, 25600  # of the paper's protocols
 
 
-def evaluate_generator(
-    model: "Generator",
-    snapshot: Path,
-    out: Path,
-    *,
-    metrics: Sequence[str] | None,
-    count: int | None,
-    pairs: int | None,
-    seed: int,
-    batch_size: int,
-    data: Sequence[str] | None,
-    device: str,
-) -> None:
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a generator.
+
+    Attributes:
+        metrics: names of ``METRICS``; default: swd and ms-ssim.
+        count: pictures of each set; default: 16,384, or half of the real ones if these are fewer; of modes 25,600.
+        pairs: pairs of ms-ssim; default: 10,000, or half as many as there are real pictures if these are fewer.
+        seed: of latents, of the order of real pictures, and of the metrics' own choices.
+        batch_size: pictures painted or read at a time.
+        memory_gb: what the sliced Wasserstein distance may use.
+        data: folders or zip files of real pictures, instead of those of the recipe.
+        digits: folder or zip file of single digits by class that the judge of modes learns from, instead of
+            scikit-learn's.
+        device: where to paint and compute.
+    """
+
+    metrics: Sequence[str] | None = None
+    count: int | None = None
+    pairs: int | None = None
+    seed: int = 0
+    batch_size: int = 16
+    memory_gb: float = 4.0
+    data: Sequence[str] | None = None
+    digits: str | None = None
+    device: str = "cpu"
+
+
+def evaluate_generator(model: "Generator", snapshot: Path, run: Path, out: Path, ask: Question) -> None:
     """Print a table of the metrics asked for, with rows of real pictures to compare with, and write it as JSON.
 
     Args:
         model: a trained generator.
         snapshot: where it comes from.
+        run: its run folder; caches of pictures beside it are read, and none is written.
         out: the JSON file.
-        metrics: names of ``METRICS``; default: swd and ms-ssim.
-        count: pictures of each set; default: 16,384, or half of the real ones if these are fewer.
-        pairs: pairs of ms-ssim; default: 10,000, or half as many as there are real pictures.
-        seed: of latents and of the metrics' own choices.
-        batch_size: pictures painted at a time.
-        data: folders or zip files of real pictures, instead of those of the recipe.
-        device: where to paint and compute.
+        ask: what is asked.
 
     Raises:
         UserError: a metric cannot be computed, or there are too few real pictures.
     """
-    from progcycle.commands.metrics import check_metrics, training_set
+    from progcycle.files import atomic_file
 
-    names = list(dict.fromkeys(metrics or ("swd", "ms-ssim")))
+    names = list(dict.fromkeys(ask.metrics or DEFAULTS))
     check_metrics(names, model.resolution, model.recipe.data.channels, "--metrics")  # type: ignore[union-attr]
-    pictures, growth = training_set(model, data)
-    real = len(pictures)
-    count = count or min(FULL_COUNT, real // 2)
-    pairs = pairs or min(FULL_PAIRS, real // 2)
-    if "swd" in names and (count > real or count < 2):
-        raise UserError(f"--count: {count} pictures of each set are asked for, but there are {real} real ones.")
-    if "ms-ssim" in names and 2 * pairs > real:
-        raise UserError(f"--pairs: {pairs} pairs need {2 * pairs} real pictures, but there are {real}.")
+    cache = run.absolute().parent / ".cache"
+    subject = subject_of(model, ask.seed, ask.device, ask.batch_size, ask.data, cache, progress=True)
+    sizes = {name: _SIZES[name](ask, len(subject.reals)) for name in names}
+    if "modes" in names:
+        judge = pick_judge(ask.digits, subject.resolution)
+        judge.about["accuracy_on_real_pictures"] = check_judge(judge.network, subject.reals, "--metrics")
+    growth = subject.reals.growth
+    fading = f" at alpha {growth.alpha:.2f}" if growth.alpha < 1 else ""
+    say(f"{snapshot}, {model.resolution} px{fading}, against {len(subject.reals)} real pictures, seed {ask.seed}")
     begun, results = time.perf_counter(), dict[str, Any]()
     for name in names:
-        results[name] = _PARTS[name](model, pictures, growth, count, pairs, seed, batch_size, device)
+        say("")
+        if name == "swd":
+            results[name] = _distances(subject, sizes[name], ask.memory_gb)
+        elif name == "ms-ssim":
+            results[name] = _similarities(subject, sizes[name])
+        else:
+            results[name] = {**report_modes(subject, judge.network, sizes[name]), "judge": judge.about}
+    for sentence in subject.reals.broken:
+        warn(f"{sentence.rstrip('.')}; the next picture stands for it.")
     record = {
-        "snapshot": str(snapshot),
-        "nimg": model.config.nimg,
-        "resolution": model.resolution,
-        "alpha": model.config.alpha,
-        "real_pictures": real,
-        "paths": list(pictures.paths),
-        "mirror": pictures.options.mirror,
-        "classes": "in turn" if model.classes else None,
-        "seed": seed,
-        "device": device,
+        **_origin(model, snapshot, subject, ask),
         "seconds": round(time.perf_counter() - begun, 1),
         "results": results,
         "versions": _versions(),
     }
-    from progcycle.files import atomic_file
-
     with atomic_file(out) as path:
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    say(f"wrote {out}")
+    say(f"\nwrote {out}")
 
 
-def _distance(
-    model: "Generator", pictures: Any, growth: Any, count: int, pairs: int, seed: int, batch_size: int, device: str
-) -> dict[str, Any]:
-    from progcycle.commands.metrics import painted_source, real_source, swd_figures
+# --- how many -------------------------------------------------------------------------------------------------------
+
+
+def _count(ask: Question, real: int) -> int:
+    count = ask.count or max(min(FULL_COUNT, real // 2), 1)
+    if count > real:
+        raise UserError(
+            f"--count: {count} pictures of each set are asked for, but there are {real} real ones; {real // 2} is the "
+            f"most that leaves another {real // 2} to compare the real ones with themselves."
+        )
+    return count
+
+
+def _pairs(ask: Question, real: int) -> int:
+    pairs = ask.pairs or max(min(FULL_PAIRS, real // 2), 1)
+    if 2 * pairs > real:
+        raise UserError(f"--pairs: {pairs} pairs need {2 * pairs} real pictures, but there are {real}.")
+    return pairs
+
+
+_SIZES: dict[str, Callable[[Question, int], int]] = {
+    "swd": _count,
+    "ms-ssim": _pairs,
+    "modes": lambda ask, _: ask.count or FULL_MODES,
+}
+
+
+# --- the metrics ----------------------------------------------------------------------------------------------------
+
+
+def _distances(subject: Subject, count: int, memory_gb: float) -> dict[str, Any]:
     from progcycle.metrics import sliced_wasserstein
+    from progcycle.metrics.sliced_wasserstein import DIRECTIONS, PATCH, PATCHES, REPEATS
 
-    others = [painted_source(model, seed, count, batch_size)]
-    if 2 * count <= len(pictures):
-        others.append(real_source(pictures, growth, start=count))
+    others = {"generated": subject.painted(count)}
+    if 2 * count <= len(subject.reals):
+        others["real"] = subject.real(count, start=count)
     found = sliced_wasserstein(
-        real_source(pictures, growth),
-        others,
+        subject.real(count),
+        list(others.values()),
         count=count,
-        resolution=model.resolution,
-        seed=seed,
-        device=device,
-        progress=True,
+        resolution=subject.resolution,
+        seed=subject.seed,
+        memory_gb=memory_gb,
+        device=subject.device,
+        progress=subject.progress,
     )
-    labels = ("generated", "real (floor)")
-    say(f"sliced Wasserstein distance x 1000 from {count} real pictures, by pixels of the pyramid's level")
-    say(f"{'':14}{'average':>9}" + "".join(f"{side:>9}" for side in found[0]))
-    for label, levels in zip(labels, found, strict=False):
-        average = sum(levels.values()) / len(levels)
-        say(f"{label:14}{average:9.2f}" + "".join(f"{value:9.2f}" for value in levels.values()))
-    if len(found) == 1:
-        say(f"no floor: it compares two halves, and {len(pictures)} real pictures have none of {count}")
+    say(f"sliced Wasserstein distance x 1000 between sets of {count}, by pixels of the pyramid's level")
+    say(f"{'':24}" + "".join(f"{side:>9}" for side in found[0]) + f"{'average':>9}")
+    rows = {name: swd_figures(levels) for name, levels in zip(others, found, strict=True)}
+    for name, label in (("generated", "generated to real"), ("real", "real to real (floor)")):
+        if name in rows:
+            say(f"{label:24}" + "".join(f"{value:9.2f}" for value in rows[name].values()))
+        else:
+            most = len(subject.reals) // 2
+            say(f"{label:24}  none: it compares two halves of the real pictures, which takes a --count up to {most}")
     return {
         "count": count,
-        "patches_a_picture": 128,
-        "patch": "7x7x3",
-        "directions": 512,
-        "repeats": 4,
-        "generated": swd_figures(found[0]),
-        "floor": swd_figures(found[1]) if len(found) > 1 else None,
+        "patches_per_picture": PATCHES,
+        "patch": [PATCH, PATCH, 3],
+        "directions": [REPEATS, DIRECTIONS],
+        "scale": 1000,
+        "generated": rows["generated"],
+        "real": rows.get("real"),
     }
 
 
-def _similarity(
-    model: "Generator", pictures: Any, growth: Any, count: int, pairs: int, seed: int, batch_size: int, device: str
-) -> dict[str, Any]:
-    from progcycle.commands.metrics import painted_source, real_source
+def _similarities(subject: Subject, pairs: int) -> dict[str, Any]:
     from progcycle.metrics import pair_similarities
 
-    sources = {
-        "generated": painted_source(model, seed + LATENTS_OF_PAIRS, 2 * pairs, batch_size),
-        "real": real_source(pictures, growth),
+    say(f"MS-SSIM of {pairs} random pairs, from 0 to 1 for equal pictures")
+    say(f"{'':24}{'mean':>9}{'error':>9}")
+    rows: dict[str, Any] = {"pairs": pairs}
+    for name, source in (("generated", subject.painted(2 * pairs)), ("real", subject.real(2 * pairs))):
+        found = pair_similarities(source, pairs, subject.resolution, subject.device)
+        error = float(found.std()) / pairs**0.5 if pairs > 1 else None
+        rows[name] = {"mean": float(found.mean()), "standard_error": error}
+        say(f"{name:24}{rows[name]['mean']:9.4f}" + (f"{error:9.4f}" if error is not None else ""))
+    return rows
+
+
+def _origin(model: "Generator", snapshot: Path, subject: Subject, ask: Question) -> dict[str, Any]:
+    pictures, config = subject.reals.pictures, model.config
+    options = pictures.options
+    return {
+        "snapshot": str(snapshot),
+        "nimg": config.nimg,
+        "resolution": config.resolution,
+        "stage": config.stage,
+        "alpha": config.alpha,
+        "real": {
+            "pictures": len(pictures),
+            "paths": list(pictures.paths),
+            "channels": options.channels,
+            "mirror": options.mirror,
+            "load_resolution": options.load_resolution,
+            "augment": "off",
+            "faded": subject.reals.growth.fade_reals and config.alpha < 1,
+            "broken": list(subject.reals.broken),
+        },
+        "classes": {
+            "names": list(model.classes),
+            "shares": "those of the real pictures" if pictures.classes else "equal",
+        }
+        if model.classes
+        else None,
+        "grey_levels": 256,
+        "seed": ask.seed,
+        "device": ask.device,
     }
-    say(f"MS-SSIM of {pairs} random pairs (higher: more alike)")
-    result: dict[str, Any] = {"pairs": pairs}
-    for label, source in sources.items():
-        result[label] = float(pair_similarities(source, pairs, model.resolution, device).mean())
-        say(f"{label:14}{result[label]:9.4f}")
-    return result
-
-
-def _modes(
-    model: "Generator", pictures: Any, growth: Any, count: int, pairs: int, seed: int, batch_size: int, device: str
-) -> dict[str, Any]:
-    from progcycle.commands.metrics import Ask, modes, painted_source, real_source
-    from progcycle.metrics.digits import digit_judge, digit_split
-
-    shown = 25600
-    accuracy = digit_judge().accuracy(*digit_split("train"))
-    say(f"modes of stacked digits in {shown} pictures; the judge reads {100 * accuracy:.1f} % of digits rightly")
-    say(f"{'':14}{'modes':>9}{'KL':>9}{'KL found':>9}")
-    result: dict[str, Any] = {"judge_accuracy": accuracy}
-    sources = {"generated": (painted_source(model, seed, shown, batch_size), shown)}
-    sources["real"] = (real_source(pictures, growth), min(shown, len(pictures)))
-    for label, (source, of) in sources.items():
-        figures = modes(Ask(source, source, of, model.resolution, seed, device))
-        result[label] = {"pictures": of, **figures}
-        say(f"{label:14}{figures['modes']:9.0f}{figures['kl']:9.3f}{figures['kl_found']:9.3f}")
-    return result
-
-
-_PARTS = {"swd": _distance, "ms-ssim": _similarity, "modes": _modes}
 
 
 def _versions() -> dict[str, str]:

@@ -42,7 +42,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     from progcycle.engine.loop import Trainer
     from progcycle.export import save_snapshot
 
-    Trainer(recipe, run_dir, save_snapshot, evaluator(recipe)).run()
+    Trainer(recipe, run_dir, save_snapshot, evaluator(recipe, run_dir.parent / ".cache")).run()
     say(f"done: {run_dir} holds {RESULTS}")
     return 0
 
@@ -55,7 +55,6 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     from progcycle.engine.setup import set_up
     from progcycle.recipe import dump
 
-    evaluator(recipe)  # its names
     with torch.device("meta"):  # sizes only: no memory, no time
         built = build(recipe)
     say(dump(recipe))
@@ -63,6 +62,7 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     for name, network in built.task.networks.items():
         say(f"{name:14}{count_parameters(network):>14,} parameters")
     ground = set_up(recipe, run_dir, built.schedule)
+    evaluator(recipe, run_dir.parent / ".cache")  # whether it can measure what the recipe asks for
     say("")
     for domain, pictures in ground.sets.items():
         held_out = f", {len(ground.tests[domain])} held out" if domain in ground.tests else ""

@@ -141,10 +141,10 @@ class DigitJudge(nn.Module):
         logits: Tensor = self(stacks.cpu().flatten(0, 1))
         return logits.argmax(dim=1).reshape(-1, 3)
 
+    @torch.no_grad()
     def accuracy(self, digits: np.ndarray, classes: np.ndarray) -> float:
         """Share of digits [N, R, R] that are read as their classes [N]."""
-        stacks = torch.from_numpy(digits)[:, None].expand(-1, 3, -1, -1)
-        read = torch.cat([self.read(piece)[:, 0] for piece in torch.split(stacks, 1024)])
+        read = torch.cat([self(piece).argmax(dim=1) for piece in torch.split(torch.from_numpy(digits), 1024)])
         return float((read.numpy() == classes).mean())
 
 

@@ -23,7 +23,7 @@ NUMBERS = 3 * PATCH**2  # of a patch
 PATCHES = 128  # of a picture and level
 REPEATS, DIRECTIONS = 4, 128  # of which the results are averaged; random directions of each
 SCALE = 1e3  # distances are told in thousandths
-ASIDE = 0.75  # GB left to the process itself and to the pictures at work
+ASIDE = 1.0  # GB left to the process itself and to the pictures at work
 WIDEST, NARROWEST = 128, 16  # directions projected on at a time, where memory allows
 # float32 numbers that a projection takes: those of both sets, and what torch.sort needs besides on a GPU.
 IN_PLACE, WITH_SORT = 2, 12
@@ -187,10 +187,15 @@ def _distance(mine: Tensor, theirs: Tensor, seed: int, level: int, block: int, b
     """Mean difference of the sorted projections of two sets [M, 147], which is the mean over the repeats too."""
     total = 0.0
     for chosen in torch.split(torch.from_numpy(directions(seed, level)).to(mine.device), block):
-        a, b = _sorted(chosen @ mine.T), _sorted(chosen @ theirs.T)
-        total += float(a.sub_(b).abs_().mean(dim=1).double().sum())  # a double sum of all would copy them all
+        total += _gaps(mine, theirs, chosen)
         bar.update(len(chosen))
     return total / (REPEATS * DIRECTIONS)
+
+
+def _gaps(mine: Tensor, theirs: Tensor, chosen: Tensor) -> float:
+    """Sum over directions [D, 147] of the mean difference of sorted projections; what they took is free again after."""
+    a, b = _sorted(chosen @ mine.T), _sorted(chosen @ theirs.T)
+    return float(a.sub_(b).abs_().mean(dim=1).double().sum())  # a double sum of all would copy them all
 
 
 def _sorted(rows: Tensor) -> Tensor:

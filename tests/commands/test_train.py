@@ -70,6 +70,14 @@ BROKEN: dict[str, tuple[dict[Any, Any], str]] = {
     "fp16 on a CPU": ({"training": {"precision": "fp16"}}, "training.precision: fp16 needs a CUDA GPU"),
     "unknown tracker": ({"training": {"trackers": ["x"]}}, "training.trackers: there is no 'x'; choose from "),
     "unknown network": ({"network": {"generator": "vae"}}, "network.generator: there is no 'vae'; choose one of "),
+    "unknown metric": (
+        {"training": {"evaluation": {"metrics": ["swd", "fid"]}}},
+        "training.evaluation.metrics: there is no metric 'fid'; choose from swd, ms-ssim, modes.",
+    ),
+    "metric of larger pictures": (
+        {"resolution": 8, "schedule": {"stable_kimg": 1}, "training": {"evaluation": {"metrics": "ms-ssim"}}},
+        "training.evaluation.metrics: ms-ssim needs pictures of 16 px or more, these have 8 px",
+    ),
     "unknown transform": ({"data": {"augment": [{"name": "Nope"}]}}, "Transform Nope of domain real is not known"),
 }
 IN_A_PROCESS = ("unknown key", "wrong type", "missing data")
@@ -124,6 +132,56 @@ def test_another_recipe_in_the_run_folder_is_one_line(
     assert main([write(), "--run-dir", "run"]) == 2
     _one_line(capsys.readouterr().err, "use another --run-dir, or undo: seed: 1 -> 3.")
     assert [p.name for p in (here / "run").iterdir()] == ["recipe.yaml"]
+
+
+def test_metrics_of_a_translator_are_refused(write: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    for extra in ([], ["--dry-run"]):
+        assert main([write("cyclegan", {"training": {"evaluation": {}}}), *extra]) == 2
+        _one_line(capsys.readouterr().err, "training.evaluation: its metrics are for the task pggan")
+
+
+# --- measuring while it trains --------------------------------------------------------------------------------------
+
+EVALUATION = {"training": {"evaluation": {"every_kimg": 0.028, "metrics": ["swd", "ms-ssim"], "count": 6}}}
+
+
+def test_figures_of_quality_are_logged_from_16_px_on(write: Callable[..., str], here: Path) -> None:
+    assert main([write("pggan", EVALUATION), "--run-dir", "run"]) == 0
+    figures = {
+        line["nimg"]: {key: value for key, value in line.items() if key.startswith("metric/")}
+        for line in stats(here / "run")
+    }
+    figures = {nimg: row for nimg, row in figures.items() if row}
+    assert list(figures) == [56, 84, 88]  # 28 kimg is a stage of 8 px
+    for row in figures.values():
+        assert row.keys() == {"metric/swd", "metric/swd/16", "metric/ms-ssim"}
+        assert row["metric/swd"] == row["metric/swd/16"] > 0
+        assert 0 <= row["metric/ms-ssim"] <= 1
+
+
+def test_figures_while_training_are_those_of_the_snapshot(
+    write: Callable[..., str], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same generator and, but for the latents, the same pictures."""
+    from progcycle.commands.metrics import measure
+
+    monkeypatch.setattr("progcycle.commands.subject.SAMPLED", "latent")
+    assert main([write("pggan", EVALUATION), "--run-dir", "run"]) == 0
+    last = stats(here / "run")[-1]
+    found = measure(here / "run", ["swd", "ms-ssim"], 6, seed=3)
+    for name, value in found.items():
+        assert last[f"metric/{name}"] == pytest.approx(value, rel=1e-2), name
+
+
+def test_classes_are_painted_while_training(write: Callable[..., str], here: Path, pictures: Path) -> None:
+    for i, file in enumerate(sorted((pictures / "trainA").iterdir())):
+        folder = here / "animals" / ("cat" if i % 3 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / file.name).write_bytes(file.read_bytes())
+    classes = {"path": str(here / "animals"), "labels": "folders", "augment": []}
+    change = {**EVALUATION, "data": classes, "objective": {"classes": {"real": 1, "fake": 1}}}
+    assert main([write("pggan", change), "--run-dir", "run"]) == 0
+    assert stats(here / "run")[-1]["metric/swd"] > 0
 
 
 # --- launchers ----------------------------------------------------------------------------------------------------

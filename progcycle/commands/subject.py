@@ -1,0 +1,241 @@
+"""Generated and real pictures of the unconditional task, as metrics read them."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from progcycle.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from progcycle.data import PictureSet
+    from progcycle.engine.samples import Sampler
+    from progcycle.export import Generator
+    from progcycle.metrics import Source
+    from progcycle.recipe import PgganRecipe
+    from progcycle.schedule import Growth
+
+SAMPLED = "metric/latent"  # address of the latents that are painted while training
+Paint = Callable[[Sequence[int]], "Tensor"]  # numbers of pictures to grey levels  # [n] -> [n, C, R, R] uint8
+
+
+class Reals:
+    """Real pictures by position, as training shows them: cropped, mirrored and faded, but without ``augment``.
+
+    Args:
+        pictures: the set; the positions 0 to ``len(pictures) - 1`` are all of it in random order.
+        growth: where growth stands.
+
+    Attributes:
+        broken: sentences about pictures that could not be read, which the next one that can be stands for.
+    """
+
+    def __init__(self, pictures: "PictureSet", growth: "Growth") -> None:
+        self.pictures, self.growth = pictures, growth
+        self.broken: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __call__(self, positions: Sequence[int]) -> "Tensor":
+        """Grey levels of pictures.  # [n] -> [n, C, R, R] uint8"""
+        from progcycle.data import as_reals, collate
+
+        self.pictures.index_at(positions[0])  # the order, once for all threads
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+            samples = pool.map(lambda place: self.pictures.training(place, self.growth.resolution), positions)
+            batch = collate(list(samples))
+        self.broken.update(dict.fromkeys(batch.broken))
+        fading = self.growth.fade_reals and self.growth.alpha < 1
+        return grey_levels(as_reals(batch.images, self.growth)) if fading else batch.images
+
+    def name_at(self, position: int) -> str:
+        """Name of the picture at a position."""
+        return self.pictures.names[self.pictures.index_at(position)]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Generated and real pictures at one moment of growth.
+
+    Attributes:
+        paint: generated pictures by number.
+        reals: real pictures by position.
+        seed: of the metrics' own random choices.
+        device: where to compute.
+        batch_size: pictures painted or read at a time.
+        progress: show progress bars when standard error is a terminal.
+    """
+
+    paint: Paint
+    reals: Reals
+    seed: int
+    device: str
+    batch_size: int = 64
+    progress: bool = False
+
+    @property
+    def resolution(self) -> int:
+        """Pixels of a side."""
+        return self.reals.growth.resolution
+
+    def painted(self, count: int, start: int = 0) -> "Source":
+        """The generated pictures ``start`` to ``start + count - 1``."""
+        return self._source(self.paint, range(start, start + count), "painting")
+
+    def real(self, count: int, start: int = 0) -> "Source":
+        """The real pictures at the positions ``start`` to ``start + count - 1``."""
+        return self._source(self.reals, range(start, start + count), "reading")
+
+    def _source(self, show: Paint, numbers: range, words: str) -> "Source":
+        from tqdm import tqdm
+
+        def batches() -> Iterator["Tensor"]:
+            hidden = None if self.progress else True
+            with tqdm(total=len(numbers), desc=words, unit="img", disable=hidden, leave=False) as bar:
+                for first in range(0, len(numbers), self.batch_size):
+                    some = numbers[first : first + self.batch_size]
+                    yield show(some)
+                    bar.update(len(some))
+
+        return batches
+
+
+def grey_levels(pictures: "Tensor") -> "Tensor":
+    """Pictures in [-1, 1] as the grey levels 0 to 255 that a file would hold.  # uint8"""
+    import torch
+
+    return pictures.clamp(-1, 1).mul_(127.5).add_(127.5).round_().to(torch.uint8)
+
+
+def real_pictures(
+    recipe: "PgganRecipe", seed: int, cache_dir: Path | None = None, paths: Sequence[str] | None = None
+) -> "PictureSet":
+    """The training pictures of a recipe without ``augment``.
+
+    Args:
+        recipe: a validated recipe.
+        seed: of the order, the mirroring and the crops.
+        cache_dir: folder of caches that are read where they are there; none is built.
+        paths: folders or zip files to read instead of the recipe's; then classes are not known.
+
+    Raises:
+        UserError: a path is missing or has no pictures.
+    """
+    from progcycle.data import resolve_sets
+
+    changes: dict[str, object] = {"augment": ()}
+    if cache_dir is None:
+        changes["cache_resolution"] = 0
+    if paths:
+        changes |= {"path": tuple(paths), "labels": None}
+    data = recipe.data.model_copy(update=changes)
+    return resolve_sets(data, resolution=recipe.resolution, seed=seed, cache_dir=cache_dir or Path())["real"]
+
+
+def class_bounds(pictures: "PictureSet", known: int) -> "np.ndarray":
+    """Where the share of each class ends, the shares being those of the real pictures.
+
+    Args:
+        pictures: real pictures; if their classes are not known, all shares are equal.
+        known: how many classes there are.
+
+    Returns:
+        Rising numbers up to 1.  # [known] float64
+    """
+    import numpy as np
+
+    if not pictures.classes:
+        return np.arange(1, known + 1) / known
+    counts = np.bincount([pictures.label_at(i) for i in range(len(pictures))], minlength=known)
+    return np.cumsum(counts) / len(pictures)
+
+
+def draw_classes(bounds: "np.ndarray", seed: int, numbers: Sequence[int]) -> list[int]:
+    """A random class for each generated picture, which follows from seed and number alone.
+
+    Args:
+        bounds: see :func:`class_bounds`.
+        seed: of the series of pictures.
+        numbers: of the pictures.
+    """
+    import numpy as np
+
+    from progcycle.rng import uniform
+
+    found = np.searchsorted(bounds, uniform(seed, "metric/label", numbers).numpy(), side="right")
+    return [int(label) for label in found]
+
+
+def subject_of(
+    model: "Generator",
+    seed: int,
+    device: str,
+    batch_size: int = 64,
+    paths: Sequence[str] | None = None,
+    cache_dir: Path | None = None,
+    progress: bool = False,
+) -> Subject:
+    """A trained generator and its training pictures.
+
+    Args:
+        model: a trained generator.
+        seed: of latents, of the order of real pictures, and of the metrics' own choices.
+        device: where to compute.
+        batch_size: pictures painted or read at a time.
+        paths: folders or zip files of real pictures, instead of those of the recipe.
+        cache_dir: as for :func:`real_pictures`.
+        progress: show progress bars.
+
+    Raises:
+        UserError: a path is missing or has no pictures.
+    """
+    from progcycle.recipe import PgganRecipe
+    from progcycle.schedule import Growth
+
+    recipe, config = model.recipe, model.config
+    if not isinstance(recipe, PgganRecipe):
+        raise UserError("This generator's recipe is not one of the task pggan.")
+    pictures = real_pictures(recipe, seed, cache_dir, paths)
+    fade = recipe.schedule.fade_reals
+    growth = Growth(config.stage, config.resolution, config.alpha, nimg=config.nimg, fade_reals=fade)
+
+    bounds = class_bounds(pictures, len(model.classes))
+
+    def paint(numbers: Sequence[int]) -> "Tensor":
+        labels = draw_classes(bounds, seed, numbers) if model.classes else None
+        size = len(numbers)
+        return grey_levels(model.generate(size, seed, start=numbers[0], batch_size=size, labels=labels))
+
+    return Subject(paint, Reals(pictures, growth), seed, device, batch_size, progress)
+
+
+def sampled(sample: "Sampler", latent_size: int, seed: int, pictures: "PictureSet") -> Paint:
+    """Pictures of networks that are being trained, as they are now, from latents of an address of their own.
+
+    Args:
+        sample: paints.
+        latent_size: numbers of a latent.
+        seed: of latents and classes.
+        pictures: real pictures, which classes are as frequent as in.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    from progcycle.rng import normal
+
+    known = len(pictures.classes)
+    bounds = class_bounds(pictures, known)
+
+    def paint(numbers: Sequence[int]) -> "Tensor":
+        panel = {"latents": normal(seed, SAMPLED, numbers, latent_size)}
+        if known:
+            panel["labels"] = F.one_hot(torch.tensor(draw_classes(bounds, seed, numbers)), known).float()
+        return grey_levels(sample(panel)[0])
+
+    return paint

@@ -1,0 +1,349 @@
+"""``progcycle evaluate`` on generators: what it measures, what it writes, and what it refuses."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_runs import write_pictures
+
+from progcycle.commands.cli import main
+from progcycle.commands.metrics import check_judge, measure
+from progcycle.commands.subject import class_bounds, draw_classes, grey_levels, subject_of
+from progcycle.data import as_reals
+from progcycle.errors import UserError
+from progcycle.export import Generator, load, to_pil
+from progcycle.metrics import digits as digits_module
+from progcycle.metrics import ms_ssim, sliced_wasserstein, source_of
+from progcycle.metrics.digits import digit_split, stack_digits, stack_labels
+
+Make = Callable[..., Path]
+Read = pytest.CaptureFixture[str]
+COUNT = 20
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "data", COUNT, seed=0)
+
+
+@pytest.fixture
+def quick_judge(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A judge after a sixth of its training, which reads well enough for tests."""
+    monkeypatch.setattr(digits_module, "STEPS", 100)
+    digits_module.digit_judge.cache_clear()
+    yield
+    digits_module.digit_judge.cache_clear()
+
+
+def stacks(folder: Path, count: int, named: bool = True) -> Path:
+    folder.mkdir()
+    labels = stack_labels(count, 0)
+    for i, stack in enumerate(stack_digits(count, 0)):
+        name = f"{i:04}_{''.join(map(str, labels[i]))}.png" if named else f"{i:04}.png"
+        Image.fromarray(np.ascontiguousarray(stack.transpose(1, 2, 0))).save(folder / name)
+    return folder
+
+
+def snapshot(make: Make, data: Path, **options: Any) -> Path:
+    return make(task="pggan", data={"path": str(data), "mirror": True}, **options)
+
+
+def generator(folder: Path) -> Generator:
+    model = load(folder)
+    assert isinstance(model, Generator)
+    return model
+
+
+def numbers(text: str, label: str) -> list[float]:
+    (line,) = (line for line in text.splitlines() if line.startswith(label))
+    return [float(number) for number in line[len(label) :].split()]
+
+
+# --- what it measures ---------------------------------------------------------------------------------------------
+
+
+def test_figures_are_those_of_the_metrics_on_these_pictures(make_snapshot: Make, pictures: Path, capsys: Read) -> None:
+    folder = snapshot(make_snapshot, pictures)
+    run = folder.parent.parent
+    assert main(["evaluate", str(run), "--seed", "4", "--batch-size", "3"]) == 0
+    record = json.loads((run / "evaluation" / "nimg-000000012000.json").read_text())
+    results = record["results"]
+    assert list(results) == ["swd", "ms-ssim"]
+
+    model = generator(folder)
+    painted = torch.cat([torch.from_numpy(np.array(image))[None] for image in to_pil(model.generate(20, 4))])
+    painted = painted.permute(0, 3, 1, 2)
+    subject = subject_of(model, 4, "cpu")
+    shown = [subject.reals.pictures.training(i, 16).image for i in range(20)]
+    real = torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2)
+    found = sliced_wasserstein(
+        source_of(real), [source_of(painted), source_of(real[10:])], count=10, resolution=16, seed=4
+    )
+    assert results["swd"]["count"] == 10
+    for name, levels in zip(("generated", "real"), found, strict=True):
+        assert results["swd"][name] == pytest.approx({"swd/16": levels[16], "swd": levels[16]}, rel=1e-5)
+    for name, shown in (("generated", painted), ("real", real)):
+        pairs = ms_ssim(shown[0::2], shown[1::2])
+        assert results["ms-ssim"][name]["mean"] == pytest.approx(float(pairs.mean()), abs=1e-6)
+        assert results["ms-ssim"][name]["standard_error"] == pytest.approx(float(pairs.std()) / 10**0.5, abs=1e-6)
+    assert results["ms-ssim"]["pairs"] == 10
+
+    text = capsys.readouterr().out
+    assert numbers(text, "generated to real") == pytest.approx([found[0][16]] * 2, abs=0.01)
+    assert numbers(text, "real to real (floor)") == pytest.approx([found[1][16]] * 2, abs=0.01)
+    assert text.splitlines()[-1] == f"wrote {run / 'evaluation' / 'nimg-000000012000.json'}"
+
+
+def test_the_record_holds_the_whole_protocol(make_snapshot: Make, pictures: Path, tmp_path: Path) -> None:
+    folder, out = snapshot(make_snapshot, pictures, alpha=0.25), tmp_path / "x.json"
+    assert main(["evaluate", str(folder), "--out", str(out), "--count", "6", "--pairs", "4"]) == 0
+    record = json.loads(out.read_text())
+    assert not (folder.parent.parent / "evaluation").exists()
+    assert (record["snapshot"], record["nimg"], record["resolution"]) == (str(folder), 12000, 16)
+    assert (record["stage"], record["alpha"], record["seed"]) == (2, 0.25, 0)
+    assert record["device"] in ("cpu", "cuda")
+    assert record["real"] == {
+        "pictures": COUNT,
+        "paths": [str(pictures)],
+        "channels": 3,
+        "mirror": True,
+        "load_resolution": None,
+        "augment": "off",
+        "faded": True,
+        "broken": [],
+    }
+    assert record["classes"] is None
+    assert record["seconds"] > 0
+    assert record["versions"].keys() == {"progcycle", "torch", "numpy", "python"}
+    distance = record["results"]["swd"]
+    assert [distance[key] for key in ("count", "patches_per_picture", "patch", "directions", "scale")] == [
+        6, 128, [7, 7, 3], [4, 128], 1000
+    ]  # fmt: skip
+    assert record["results"]["ms-ssim"]["pairs"] == 4
+
+
+def test_real_pictures_are_all_shown_once_mirrored_and_faded_as_in_training(
+    make_snapshot: Make, pictures: Path
+) -> None:
+    known = {}
+    for file in pictures.iterdir():
+        small = np.asarray(Image.open(file).resize((16, 16), Image.Resampling.LANCZOS))
+        for mirrored in (False, True):
+            known[small[:, :: -1 if mirrored else 1].tobytes()] = (file.name, mirrored)
+    sharp = subject_of(generator(snapshot(make_snapshot, pictures)), 0, "cpu")
+    seen = [known[picture.permute(1, 2, 0).numpy().tobytes()] for picture in sharp.reals(range(COUNT))]
+    assert len({name for name, _ in seen}) == COUNT
+    assert {mirrored for _, mirrored in seen} == {False, True}
+    assert [sharp.reals.name_at(i) for i in range(COUNT)] == [name for name, _ in seen]
+    fading = subject_of(generator(snapshot(make_snapshot, pictures, alpha=0.25, run="fading")), 0, "cpu")
+    expected = as_reals(sharp.reals(range(COUNT)), fading.reals.growth)
+    assert (fading.reals(range(COUNT)).float() - (expected * 127.5 + 127.5)).abs().max() <= 0.5 + 1e-4
+    unfaded = {"fade_reals": False}
+    plain = subject_of(generator(snapshot(make_snapshot, pictures, alpha=0.25, run="x", schedule=unfaded)), 0, "cpu")
+    assert torch.equal(plain.reals(range(COUNT)), sharp.reals(range(COUNT)))
+
+
+def test_batches_and_memory_change_nothing_and_the_seed_does(
+    make_snapshot: Make, pictures: Path, tmp_path: Path
+) -> None:
+    folder = str(snapshot(make_snapshot, pictures))
+    found = []
+    for i, options in enumerate([[], ["--batch-size", "1"], ["--memory", "0.001"], ["--seed", "1"]]):
+        assert main(["evaluate", folder, "--metrics", "swd", *options, "--out", str(tmp_path / f"{i}.json")]) == 0
+        found.append(json.loads((tmp_path / f"{i}.json").read_text())["results"]["swd"]["generated"]["swd"])
+    # Batches of another size round otherwise in a network, which may move a grey level.
+    assert found[1:3] == pytest.approx([found[0]] * 2, rel=1e-3)
+    assert found[3] != pytest.approx(found[0], rel=1e-3)
+
+
+def test_more_than_half_of_the_real_pictures_leaves_no_floor(
+    make_snapshot: Make, pictures: Path, tmp_path: Path, capsys: Read
+) -> None:
+    folder, out = str(snapshot(make_snapshot, pictures)), str(tmp_path / "x.json")
+    assert main(["evaluate", folder, "--metrics", "swd", "--count", "11", "--out", out]) == 0
+    assert json.loads(Path(out).read_text())["results"]["swd"]["real"] is None
+    assert "takes a --count up to 10" in capsys.readouterr().out
+
+
+def test_other_real_pictures(make_snapshot: Make, pictures: Path, tmp_path: Path) -> None:
+    folder = str(snapshot(make_snapshot, tmp_path / "gone"))
+    more, out = write_pictures(tmp_path / "more", 6, seed=1), str(tmp_path / "x.json")
+    assert main(["evaluate", folder, "--out", out, "--data", str(pictures), str(more)]) == 0
+    record = json.loads(Path(out).read_text())
+    assert record["real"]["paths"] == [str(pictures), str(more)]
+    assert (record["real"]["pictures"], record["results"]["swd"]["count"]) == (26, 13)
+
+
+def test_grey_pictures(make_snapshot: Make, pictures: Path, tmp_path: Path) -> None:
+    data = {"path": str(pictures), "channels": 1}
+    folder, out = make_snapshot(task="pggan", channels=(1, 1), data=data), str(tmp_path / "x.json")
+    assert main(["evaluate", str(folder), "--out", out]) == 0
+    assert json.loads(Path(out).read_text())["real"]["channels"] == 1
+    assert main(["evaluate", str(folder), "--out", out, "--metrics", "modes"]) == 2
+
+
+def test_broken_pictures_are_named(make_snapshot: Make, tmp_path: Path, capsys: Read) -> None:
+    data = write_pictures(tmp_path / "many", 40, seed=0)
+    (data / "07.png").write_bytes(b"nothing")
+    folder, out = str(snapshot(make_snapshot, data)), tmp_path / "x.json"
+    assert main(["evaluate", folder, "--metrics", "swd", "--out", str(out)]) == 0
+    (sentence,) = json.loads(out.read_text())["real"]["broken"]
+    assert sentence.startswith("07.png")
+    assert capsys.readouterr().err.count("07.png") == 1
+
+
+# --- classes ------------------------------------------------------------------------------------------------------
+
+
+def test_classes_are_drawn_in_the_proportions_of_the_data(make_snapshot: Make, tmp_path: Path) -> None:
+    for name, count in (("cat", 15), ("dog", 5)):
+        write_pictures(tmp_path / "animals" / name, count, seed=count)
+    data = {"path": str(tmp_path / "animals"), "labels": "folders"}
+    folder = make_snapshot(task="pggan", classes=("cat", "dog"), data=data)
+    model = generator(folder)
+    reals = subject_of(model, 0, "cpu").reals.pictures
+    labels = draw_classes(class_bounds(reals, 2), 0, range(2000))
+    assert np.mean(labels) == pytest.approx(0.25, abs=0.03)
+    assert labels[700:703] == draw_classes(class_bounds(reals, 2), 0, range(700, 703))
+    expected = grey_levels(model.generate(4, 0, labels=labels[:4]))
+    assert torch.equal(subject_of(model, 0, "cpu").paint(range(4)), expected)
+    other = subject_of(model, 0, "cpu", paths=[str(tmp_path / "animals")]).reals.pictures
+    assert np.bincount(draw_classes(class_bounds(other, 3), 0, range(3000))) == pytest.approx([1000] * 3, rel=0.1)
+    out = tmp_path / "x.json"
+    assert main(["evaluate", str(folder), "--out", str(out)]) == 0
+    assert json.loads(out.read_text())["classes"] == {"names": ["cat", "dog"], "shares": "those of the real pictures"}
+
+
+# --- modes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("quick_judge")
+def test_modes_beside_those_of_real_stacks(make_snapshot: Make, tmp_path: Path, capsys: Read) -> None:
+    data = stacks(tmp_path / "stacks", 60)
+    folder, out = make_snapshot(task="pggan", stage=1, data={"path": str(data)}), tmp_path / "x.json"
+    assert main(["evaluate", str(folder), "--metrics", "modes", "--count", "50", "--out", str(out)]) == 0
+    modes = json.loads(out.read_text())["results"]["modes"]
+    assert (modes["count"], modes["repeats"], modes["real"]["count"]) == (50, 10, 50)
+    assert modes["real"]["modes"] > 40
+    assert modes["generated"]["mean"]["modes"] < modes["real"]["modes"]  # of an untrained generator
+    assert modes["judge"]["digits"] == "scikit-learn"
+    assert min(modes["judge"][key] for key in ("accuracy", "accuracy_on_real_pictures")) > 0.9
+    assert numbers(capsys.readouterr().out, "real ")[0] == modes["real"]["modes"]
+    assert measure(folder, ["modes"], 50).keys() == {"modes", "kl", "kl_found"}
+
+
+@pytest.mark.usefixtures("quick_judge")
+def test_a_judge_of_given_digits(make_snapshot: Make, tmp_path: Path) -> None:
+    for number, (picture, digit) in enumerate(zip(*digit_split("judge"), strict=True)):
+        (tmp_path / "digits" / str(digit)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / "digits" / str(digit) / f"{number}.png")
+    data = stacks(tmp_path / "stacks", 30)
+    folder, out = make_snapshot(task="pggan", stage=1, data={"path": str(data)}), tmp_path / "x.json"
+    command = ["evaluate", str(folder), "--metrics", "modes", "--count", "20", "--out", str(out), "--digits"]
+    assert main([*command, str(tmp_path / "digits")]) == 0
+    judge = json.loads(out.read_text())["results"]["modes"]["judge"]
+    assert judge["digits"] == str(tmp_path / "digits")
+    assert judge["accuracy_on_real_pictures"] > 0.9
+
+
+@pytest.mark.usefixtures("quick_judge")
+def test_a_judge_that_cannot_read_the_real_stacks_is_refused(make_snapshot: Make, tmp_path: Path, capsys: Read) -> None:
+    data = stacks(tmp_path / "stacks", 30)
+    for file in data.iterdir():
+        with Image.open(file) as image:
+            image.transpose(Image.Transpose.ROTATE_90).save(file)
+    folder = make_snapshot(task="pggan", stage=1, data={"path": str(data)})
+    assert main(["evaluate", str(folder), "--metrics", "modes"]) == 2
+    assert re.search(r"reads only \d+ % of the digits on the real pictures rightly", capsys.readouterr().err)
+    with pytest.raises(UserError, match="reads only"):
+        measure(folder, ["modes"], 10)
+    unnamed = make_snapshot(task="pggan", stage=1, run="x", data={"path": str(stacks(tmp_path / "y", 5, named=False))})
+    subject = subject_of(generator(unnamed), 0, "cpu")
+    assert check_judge(digits_module.digit_judge(), subject.reals, "here") is None
+
+
+def test_digits_in_other_folders_are_refused(make_snapshot: Make, pictures: Path, tmp_path: Path, capsys: Read) -> None:
+    folder = snapshot(make_snapshot, pictures, stage=1)
+    for name in ("0", "1", "three"):
+        write_pictures(tmp_path / "digits" / name, 2, seed=1)
+    assert main(["evaluate", str(folder), "--metrics", "modes", "--digits", str(tmp_path / "digits")]) == 2
+    assert "must hold folders 0 to 9 of digits, but has 0, 1, three." in capsys.readouterr().err
+
+
+# --- what it refuses ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--metrics", "swd,fid"], "--metrics: there is no metric 'fid'; choose from swd, ms-ssim, modes."),
+        (
+            ["--count", "21"],
+            "--count: 21 pictures of each set are asked for, but there are 20 real ones; 10 is the most",
+        ),
+        (["--pairs", "11"], "--pairs: 11 pairs need 22 real pictures, but there are 20."),
+        (["--a", "x"], "holds a PG-GAN, which has no domains; --data names other real pictures."),
+        (["--data", "gone"], "There is no folder or zip file"),
+    ],
+)
+def test_wrong_input_is_one_sentence(
+    make_snapshot: Make, pictures: Path, capsys: Read, options: list[str], words: str
+) -> None:
+    folder = snapshot(make_snapshot, pictures)
+    assert main(["evaluate", str(folder), *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (folder.parent.parent / "evaluation").exists()
+
+
+@pytest.mark.parametrize("memory", ["0", "-1", "nan", "inf", "much"])
+def test_memory_is_a_positive_number(memory: str, capsys: Read) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "run", "--memory", memory])
+    assert "--memory" in capsys.readouterr().err
+
+
+def test_small_pictures_have_no_distance_and_translators_no_metrics(
+    make_snapshot: Make, pictures: Path, capsys: Read
+) -> None:
+    assert main(["evaluate", str(snapshot(make_snapshot, pictures, stage=1))]) == 2
+    assert "swd needs pictures of 16 px or more, these have 8 px" in capsys.readouterr().err
+    translators = make_snapshot(run="t")
+    for options in (["--metrics", "swd"], ["--count", "3"], ["--pairs", "3"], ["--data", "x"], ["--digits", "x"]):
+        assert main(["evaluate", str(translators), *options]) == 2
+        assert "are for PG-GANs; this run holds translators" in capsys.readouterr().err
+    with pytest.raises(UserError, match="holds translators"):
+        measure(translators, ["swd"], 4)
+
+
+def test_nothing_is_written_when_a_later_metric_fails(
+    make_snapshot: Make, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise UserError("No.")
+
+    folder = snapshot(make_snapshot, pictures)
+    monkeypatch.setattr("progcycle.commands.evaluate_generator._similarities", fail)
+    assert main(["evaluate", str(folder)]) == 2
+    assert not (folder.parent.parent / "evaluation").exists()
+
+
+# --- the short form -----------------------------------------------------------------------------------------------
+
+
+def test_measure_gives_what_evaluate_writes(make_snapshot: Make, pictures: Path, tmp_path: Path) -> None:
+    folder, out = snapshot(make_snapshot, pictures), tmp_path / "x.json"
+    assert main(["evaluate", str(folder), "--out", str(out)]) == 0
+    results = json.loads(out.read_text())["results"]
+    figures = measure(folder, ["swd", "ms-ssim"], 20)
+    assert figures == pytest.approx(
+        {**results["swd"]["generated"], "ms-ssim": results["ms-ssim"]["generated"]["mean"]}, rel=1e-3
+    )
