@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 done but for the pictures that are listed, 2 wrong input, 
 import argparse
 import importlib
 import os
+import platform
 import sys
 from collections.abc import Callable, Sequence
 
@@ -115,6 +116,12 @@ def natural(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"cannot be negative, got {number}")
     return number
+
+
+def versions(*libraries: str) -> dict[str, str]:
+    """Versions of progcycle, torch, the libraries named and Python, for records of figures."""
+    numbers = {name: str(importlib.import_module(name).__version__) for name in ("torch", *libraries)}
+    return {"progcycle": __version__, **numbers, "python": platform.python_version()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

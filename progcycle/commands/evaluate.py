@@ -3,12 +3,11 @@
 import argparse
 import json
 import math
-import platform
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from progcycle.commands.cli import add_device, guarded, natural, parser, pick_device, positive, say
+from progcycle.commands.cli import add_device, guarded, natural, parser, pick_device, positive, say, versions
 from progcycle.errors import UserError
 
 if TYPE_CHECKING:
@@ -204,11 +203,6 @@ def _run_folder(snapshot: Path) -> Path:
 def _record(
     model: "Translator", snapshot: Path, sets: dict[str, "PictureSet"], pairs: int, results: dict[str, Any]
 ) -> dict[str, Any]:
-    import kornia
-    import torch
-
-    from progcycle import __version__
-
     config = model.config
     return {
         "snapshot": str(snapshot),
@@ -220,12 +214,7 @@ def _record(
         "pictures": {domain: len(pictures) for domain, pictures in sets.items()},
         "paths": {domain: list(pictures.paths) for domain, pictures in sets.items()},
         "results": results,
-        "versions": {
-            "progcycle": __version__,
-            "torch": torch.__version__,
-            "kornia": kornia.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions("kornia"),
     }
 
 

@@ -1,14 +1,13 @@
 """The part of ``progcycle evaluate`` that measures generated pictures against real ones."""
 
 import json
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from progcycle.commands.cli import say, warn
+from progcycle.commands.cli import say, versions, warn
 from progcycle.commands.evaluate_modes import pick_judge, report_modes
 from progcycle.commands.metrics import check_judge, check_metrics, swd_figures
 from progcycle.commands.subject import Subject, subject_of
@@ -90,7 +89,7 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, out: Path,
         **_origin(model, snapshot, subject, ask),
         "seconds": round(time.perf_counter() - begun, 1),
         "results": results,
-        "versions": _versions(),
+        "versions": versions("numpy"),
     }
     with atomic_file(out) as path:
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -206,18 +205,4 @@ def _origin(model: "Generator", snapshot: Path, subject: Subject, ask: Question)
         "grey_levels": 256,
         "seed": ask.seed,
         "device": ask.device,
-    }
-
-
-def _versions() -> dict[str, str]:
-    import numpy
-    import torch
-
-    from progcycle import __version__
-
-    return {
-        "progcycle": __version__,
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "python": platform.python_version(),
     }

@@ -20,7 +20,7 @@ in turn: picture i shows class i modulo the number of classes."""
 EXAMPLES = """examples:
   progcycle generate runs/pggan_celebahq --count 64 --seed 1 --out faces --grid
   progcycle generate runs/pggan_celebahq/snapshots/nimg-000000600000 --count 16 --out early --resolution 64
-  progcycle generate runs/pggan_cifar10 --count 16 --class horse --out horses"""
+  progcycle generate runs/pggan_digits_classes --count 16 --class 7 --out sevens"""
 GRID_LIMIT, WIDEST = 64, 16
 OURS = re.compile(r"\d{6,}\.png|grid\.png")
 

@@ -22,7 +22,7 @@ The video is an animated WebP or GIF, or an MP4 with the extra 'video' (pip inst
 EXAMPLES = """examples:
   progcycle interpolate runs/pggan_emoji --out walk.webp
   progcycle interpolate runs/pggan_emoji --out walk.mp4 --keyframes 12 --seconds 1.5 --rows 3 --columns 4
-  progcycle interpolate runs/pggan_cifar10 --out horses.gif --class horse --seed 1"""
+  progcycle interpolate runs/pggan_digits_classes --out sevens.gif --class 7 --seed 1"""
 
 
 def run(argv: Sequence[str] | None = None) -> int:

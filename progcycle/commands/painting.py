@@ -47,15 +47,15 @@ def load_generator(run: Path, device: str) -> "Generator":
     return model
 
 
-def choose_labels(model: "Generator", class_name: str | None, count: int, start: int = 0) -> list[int] | None:
-    """Class numbers of the pictures ``start`` to ``start + count - 1``: one class, or the classes in turn.
+def choose_labels(model: "Generator", class_name: str | None, count: int) -> list[int] | None:
+    """Class numbers of so many pictures: one class, or the classes in turn.
 
     Raises:
         UserError: there is no such class.
     """
     if class_name is not None:
         return [model.class_number(class_name)] * count
-    return [i % len(model.classes) for i in range(start, start + count)] if model.classes else None
+    return [i % len(model.classes) for i in range(count)] if model.classes else None
 
 
 def paint(

@@ -12,10 +12,11 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from progcycle.commands.cli import guarded, parser, positive, say
+from progcycle.commands.cli import guarded, parser, positive, say, versions
+from progcycle.commands.metrics import check_metrics
 from progcycle.commands.study_report import write_report
 from progcycle.errors import UserError
-from progcycle.recipe import Recipe, Study, dump, load_study
+from progcycle.recipe import PgganRecipe, Recipe, Study, dump, load_study
 
 DESCRIPTION = """Train every variant of a study with every seed, measure it, and write a table and plots.
 
@@ -27,7 +28,7 @@ EXAMPLES = """examples:
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run what has not run yet, and write the report."""
+    """Run what has not run yet, and write the report; the exit code is 1 if a run failed."""
     p = parser("study", DESCRIPTION, EXAMPLES)
     p.add_argument("study", type=Path, metavar="FILE", help="a study, such as those in recipes/studies/")
     p.add_argument("--out", type=Path, metavar="FOLDER", help="rows, table and plots; default: docs/studies/<name>")
@@ -41,6 +42,15 @@ def run(argv: Sequence[str] | None = None) -> int:
     runs = args.runs or Path("runs/studies") / args.study.stem
     rows_path = out / "rows.jsonl"
     rows = read_rows(rows_path, study, recipes)
+    for (variant, _), recipe in recipes.items():  # now, and not when the first run has been trained
+        if not isinstance(recipe, PgganRecipe):
+            raise UserError(f"{args.study}: variant {variant} is of the task {recipe.task}; a study measures pggan.")
+        check_metrics(
+            study.metrics,
+            recipe.schedule.hold_resolution or recipe.resolution,
+            recipe.data.channels,
+            f"{args.study}: metrics",
+        )
     missing = [key for key in recipes if key not in {(row["variant"], row["seed"]) for row in rows}]
     if missing and not args.report:
         say(f"{len(missing)} of {len(recipes)} runs to go, {args.jobs} at a time")
@@ -48,10 +58,10 @@ def run(argv: Sequence[str] | None = None) -> int:
         jobs = [(study, *key, recipes[key], runs / f"{key[0]}-{key[1]}") for key in missing]
         rows += _run_all(jobs, args.jobs, rows_path)
     if not rows:
-        raise UserError(f"{out} has no finished row yet; run the study without --report.")
+        raise UserError(f"{out} has no finished row; the table needs one.")
     for file in write_report(study, rows, out):
         say(f"wrote {file}")
-    return 0
+    return 0 if args.report or len(rows) == len(recipes) else 1
 
 
 def digest(study: Study, recipe: Recipe) -> str:
@@ -114,8 +124,10 @@ def _run_all(jobs: list[Job], parallel: int, rows_path: Path) -> list[dict[str, 
             rows.append(row)
             figures = ", ".join(f"{name} {value:.4g}" for name, value in row["figures"].items())
             say(f"{variant:16} seed {seed:3}  {row['cpu_seconds']:7.1f} CPU s  {figures}")
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)  # an interruption does not wait for runs on their way
+        raise
+    pool.shutdown()
     if failed:
         say(f"{len(failed)} runs failed; the report holds the others")
     return rows
@@ -128,7 +140,6 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
     """
     import torch
 
-    from progcycle import __version__
     from progcycle.commands.metrics import evaluator, measure
     from progcycle.engine.loop import Trainer
     from progcycle.export import save_snapshot
@@ -152,7 +163,7 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
         "cpu_seconds": round(cpu, 1),
         "wall_seconds": round(wall, 1),
         "resumed": resumed,
-        "versions": {"progcycle": __version__, "torch": torch.__version__},
+        "versions": versions(),
     }
 
 

@@ -37,7 +37,7 @@ class SnapshotConfig(_Strict):
         alpha: weight of the newest layers at that moment; below 1 in mid-fade.
         resolution: pixels of a side at that stage.
         base_resolution: pixels of a side at stage 0.
-        final_resolution: pixels of a side at the end of training.
+        final_resolution: pixels of a side at the networks' last stage; training may hold below it.
         nimg: real pictures of one domain shown so far.
         classes: names of a generator's classes in the order of their numbers; empty if it has none.
         recipe: the whole recipe, as JSON.
@@ -80,6 +80,12 @@ class SnapshotConfig(_Strict):
         schedule = self.recipe.get("schedule")
         start = schedule.get("start_resolution") if isinstance(schedule, dict) else None
         return start if isinstance(start, int) else self.base_resolution
+
+    @property
+    def fade_reals(self) -> bool:
+        """Whether training faded real pictures as the networks fade."""
+        schedule = self.recipe.get("schedule")
+        return not (isinstance(schedule, dict) and schedule.get("fade_reals") is False)
 
     def background(self, domain: str) -> str:
         """The colour that training put behind transparent pictures of a domain."""

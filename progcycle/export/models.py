@@ -154,7 +154,7 @@ class Translator(SnapshotModel):
         return arguments.get("in_channels", 3), arguments.get("out_channels", 3)
 
     def forward(self, x: Tensor, direction: Direction = "ab", resolution: int | None = None) -> Tensor:
-        """Run a network as in training: the input is padded to whole places of the base grid and faded, nothing else.
+        """Run a network as in training: the input is padded to whole places of the base grid, and faded if reals were.
 
         Args:
             x: pictures in [-1, 1] of any size.  # [N, C_in, H, W]
@@ -167,7 +167,7 @@ class Translator(SnapshotModel):
         stage, alpha = self.config.growth_at(resolution)
         height, width = x.shape[2:]
         x = pad_to_multiple(x.to(self.device), 2**stage)
-        if alpha < 1:  # as the real pictures of a fading stage
+        if alpha < 1 and self.config.fade_reals:  # as the real pictures of a fading stage
             x = fade_in(upsample2x(downsample2x(x)), x, alpha)
         network = self.gen_ab if direction == "ab" else self.gen_ba
         y: Tensor = network(x, stage, alpha)

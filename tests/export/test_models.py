@@ -121,6 +121,14 @@ def test_mid_fade_fades_input_and_network(make_snapshot: Make) -> None:
     torch.testing.assert_close(model.translate(x, "ab", "native", resolution=8), base)
 
 
+def test_the_input_is_not_faded_where_training_did_not_fade_it(make_snapshot: Make) -> None:
+    model = Translator.from_pretrained(make_snapshot(stage=1, alpha=0.25, schedule={"fade_reals": False}))
+    x = torch.rand(1, 3, 16, 24) * 2 - 1
+    with torch.no_grad():
+        expected = model.gen_ab(x, 1, 0.25).clamp(-1, 1)
+    torch.testing.assert_close(model.translate(x, "ab", "native"), expected)
+
+
 def test_train_scale_brings_the_short_side_to_the_resolution(translator: Translator) -> None:
     x = torch.rand(1, 3, 64, 96) * 2 - 1  # exactly twice the training scale
     small = x.reshape(1, 3, 32, 2, 48, 2).mean(dim=(3, 5))

@@ -1,0 +1,147 @@
+"""Studies: what is run, what is kept, and what the report makes of it."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tiny_runs import tiny_content, write_domains
+
+from progcycle.commands import study as command
+from progcycle.commands.study import main, read_rows
+from progcycle.commands.study_report import mean_sd, table
+from progcycle.recipe import RecipeError, Study, load_study
+
+ROOT = Path(__file__).parents[2]
+SHORT = {"stable_kimg": {4: 0.008, 8: 0.008, 16: 0.008}, "fade_kimg": 0, "decay_kimg": 0}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    content = tiny_content("pggan", write_domains(tmp_path / "data"), {"schedule": SHORT})
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+    study = {
+        "title": "Two groups",
+        "recipe": "recipe.yaml",
+        "seeds": [4, 9],
+        "metrics": "ms-ssim",
+        "count": 4,
+        "curves": ["score/real"],
+        "variants": {"two": {}, "off": {"network": {"minibatch_stddev": 0}}},
+    }
+    path = tmp_path / "groups.yaml"
+    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    return path
+
+
+def change(file: Path, **values: Any) -> None:
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **values}, sort_keys=False))
+
+
+def options(file: Path) -> list[str]:
+    return [str(file), "--out", str(file.parent / "out"), "--runs", str(file.parent / "runs")]
+
+
+def test_every_variant_has_every_seed_the_first_seed_first(file: Path) -> None:
+    _, recipes = load_study(file)
+    assert list(recipes) == [("two", 4), ("off", 4), ("two", 9), ("off", 9)]
+    assert [recipe.seed for recipe in recipes.values()] == [4, 4, 9, 9]
+    assert [recipe.network.minibatch_stddev.group for recipe in recipes.values()] == [2, 0, 2, 0]
+
+
+def test_a_study_is_run_once_and_a_lost_row_again(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change(file, seeds=[4])
+    rows = file.parent / "out" / "rows.jsonl"
+    assert main(options(file)) == 0
+    first = rows.read_text()
+    found = {row["variant"]: row for row in map(json.loads, first.splitlines())}
+    assert found.keys() == {"two", "off"}
+    for row in found.values():
+        assert 0 <= row["figures"]["ms-ssim"] <= 1
+        assert row["nimg"] == 24
+        assert row["curves"]["score/real"][-1][0] == 0.024
+        assert row["resumed"] is False
+    for name in ("table.md", "figures.png", "curves.png"):
+        assert (rows.parent / name).stat().st_size > 0
+    assert main(options(file)) == 0
+    assert rows.read_text() == first, "nothing is run twice"
+    rows.write_text(first.splitlines()[0] + "\n")
+    capsys.readouterr()
+    assert main(options(file)) == 0
+    assert "1 of 2 runs to go" in capsys.readouterr().out
+    assert {json.loads(line)["variant"] for line in rows.read_text().splitlines()} == {"two", "off"}
+
+
+def test_a_failed_run_is_told_and_the_exit_code_is_1(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = {"schedule": {"total_kimg": 0.001}}
+    change(file, seeds=[4], variants={"two": {}, "broken": broken})
+    assert main(options(file)) == 1
+    out = capsys.readouterr().out
+    assert "failed: broken with seed 4: schedule.total_kimg" in out
+    assert "Not run: broken with seed 4." in (file.parent / "out" / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"metrics": "fid"}, "there is no metric 'fid'"),
+        ({"metrics": "modes", "variants": {"grey": {"data": {"channels": 1}}}}, "these are grey"),
+        ({"seeds": []}, "seeds"),
+        ({"variants": {"two": {"network": {"depth": 3}}}}, "variant two: network.depth: unknown key"),
+        ({"colour": "red"}, "colour: unknown key"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_runs(
+    file: Path, values: dict[str, Any], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(file, **values)
+    assert main(options(file)) == 2
+    assert words in capsys.readouterr().err
+    assert not (file.parent / "out").exists()
+
+
+def test_rows_of_other_settings_are_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study, recipes = load_study(file)
+    row = {"variant": "two", "seed": 4, "digest": command.digest(study, recipes["two", 4])}
+    rows = file.parent / "out" / "rows.jsonl"
+    rows.parent.mkdir()
+    rows.write_text(json.dumps(row) + "\n")
+    assert read_rows(rows, study, recipes) == [row]
+    change(file, count=8)
+    assert main([*options(file), "--report"]) == 2
+    assert "two with seed 4 was run with other settings" in capsys.readouterr().err
+    rows.write_text("{}\n")
+    assert main([*options(file), "--report"]) == 2
+    assert "line 1: this is not a row" in capsys.readouterr().err
+
+
+def test_a_report_without_rows_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*options(file), "--report"]) == 2
+    assert "no finished row" in capsys.readouterr().err
+
+
+def test_the_table_has_mean_and_deviation_by_hand() -> None:
+    study = Study(title="t", recipe="r", variants={"a": {}, "b": {}}, seeds=(0, 1))
+    rows = [
+        {"variant": "a", "seed": seed, "figures": {"modes": modes}, "cpu_seconds": 60.0, "resumed": False}
+        for seed, modes in ((0, 200.0), (1, 230.0))
+    ]
+    lines = table(study, rows).splitlines()
+    assert lines[2] == f"| a | 2 | 215 ± {statistics.stdev([200, 230]):.0f} | 60.0 ± 0.0 |"
+    assert "2 runs, 2 core-minutes" in lines[4]
+    assert lines[5] == "Not run: b with seed 0, b with seed 1."
+    assert mean_sd([]) == "-"
+    assert mean_sd([0.5]) == "0.500"
+
+
+def test_a_missing_study_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="There is no recipe"):
+        load_study(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("name", ["averaging", "lsgan_noise"])
+def test_the_published_rows_are_of_the_shipped_recipes(name: str) -> None:
+    study, recipes = load_study(ROOT / "recipes" / "studies" / f"{name}.yaml")
+    assert read_rows(ROOT / "docs" / "studies" / name / "rows.jsonl", study, recipes)
