@@ -16,7 +16,7 @@ from progcycle.commands.cli import guarded, parser, positive, say, versions
 from progcycle.commands.metrics import check_metrics
 from progcycle.commands.study_report import write_report
 from progcycle.errors import UserError
-from progcycle.recipe import PgganRecipe, Recipe, Study, dump, load_study
+from progcycle.recipe import PgganRecipe, Recipe, Study, load_study
 
 DESCRIPTION = """Train every variant of a study with every seed, measure it, and write a table and plots.
 
@@ -65,9 +65,13 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def digest(study: Study, recipe: Recipe) -> str:
-    """Fingerprint of all that decides a row: the resolved recipe, and what is measured."""
-    measured = json.dumps([study.metrics, study.count, study.curves])
-    return hashlib.sha256(f"{dump(recipe)}\n{measured}".encode()).hexdigest()[:16]
+    """Fingerprint of all that decides a row: what the recipe sets, and what is measured.
+
+    Keys at their defaults are left out, so that a recipe key added to progcycle later leaves old rows valid.
+    """
+    settings = recipe.model_dump(mode="json", exclude_defaults=True)
+    decided = json.dumps([settings, study.metrics, study.count, study.curves], sort_keys=True)
+    return hashlib.sha256(decided.encode()).hexdigest()[:16]
 
 
 def read_rows(path: Path, study: Study, recipes: dict[tuple[str, int], Recipe]) -> list[dict[str, Any]]:
