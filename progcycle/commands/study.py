@@ -1,67 +1,92 @@
-"""``progcycle study FILE``: train variants of a recipe with several seeds, measure each, keep every finished row."""
+"""``progcycle study FILE ...``: train variants of a recipe with several seeds, measure each, keep every finished row."""
 
-import contextlib
 import hashlib
 import json
 import multiprocessing
 import os
-import time
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from progcycle.commands.cli import guarded, parser, positive, say, versions
+from progcycle.commands.cli import guarded, parser, positive, say
 from progcycle.commands.metrics import check_metrics
+from progcycle.commands.study_plan import factor_for, probe, quiet, stretched
 from progcycle.commands.study_report import write_report
+from progcycle.commands.study_run import METRICS, run_row
 from progcycle.errors import UserError
+from progcycle.files import atomic_file
 from progcycle.recipe import PgganRecipe, Recipe, Study, load_study
 
 DESCRIPTION = """Train every variant of a study with every seed, measure it, and write a table and plots.
 
 A finished run is a row of OUT/rows.jsonl and is not run again; a run that was interrupted goes on from its last
-checkpoint. Each run has one thread of its own, so that its CPU time says what it cost."""
+checkpoint. Each run has one thread of its own, so that its CPU time says what it cost. Where a study has a budget of
+CPU time, every variant is timed first, and the plans that fit the budget are kept in OUT/plans.json."""
 EXAMPLES = """examples:
   progcycle study recipes/studies/averaging.yaml --jobs 2
+  progcycle study recipes/studies/growth/*.yaml --jobs 2
   progcycle study recipes/studies/averaging.yaml --report"""
+Recipes = dict[tuple[str, int], Recipe]
+Job = tuple[Any, ...]
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run what has not run yet, and write the report; the exit code is 1 if a run failed."""
+    """Run what has not run yet, and write the reports; the exit code is 1 if a run failed."""
     p = parser("study", DESCRIPTION, EXAMPLES)
-    p.add_argument("study", type=Path, metavar="FILE", help="a study, such as those in recipes/studies/")
+    p.add_argument("study", type=Path, nargs="+", metavar="FILE", help="studies, such as those in recipes/studies/")
     p.add_argument("--out", type=Path, metavar="FOLDER", help="rows, table and plots; default: docs/studies/<name>")
     p.add_argument("--runs", type=Path, metavar="FOLDER", help="run folders; default: runs/studies/<name>")
     p.add_argument("--jobs", type=positive, default=1, help="runs side by side, a process for each (default 1)")
     p.add_argument("--report", action="store_true", help="run nothing, only write the table and plots again")
     args = p.parse_intermixed_args(argv)
+    if len(args.study) > 1 and (args.out or args.runs):
+        raise UserError("--out and --runs hold one study; give one FILE with them, or leave them out.")
+    loaded = [(file, *load_study(file)) for file in args.study]  # all are checked before the first runs
+    for file, study, recipes in loaded:
+        _check(file, study, recipes)
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when the processes start
+    return max([_study(file, study, recipes, args) for file, study, recipes in loaded])
 
-    study, recipes = load_study(args.study)
-    out = args.out or Path("docs/studies") / args.study.stem
-    runs = args.runs or Path("runs/studies") / args.study.stem
-    rows_path = out / "rows.jsonl"
+
+def _check(file: Path, study: Study, recipes: Recipes) -> None:
+    """Refuse now, and not when the first run has been trained, what cannot be measured."""
+    for recipe in recipes.values():
+        if isinstance(recipe, PgganRecipe):
+            resolution = recipe.schedule.hold_resolution or recipe.resolution
+            check_metrics(study.metrics or METRICS, resolution, recipe.data.channels, f"{file}: metrics")
+
+
+def _study(file: Path, study: Study, recipes: Recipes, args: Namespace) -> int:
+    out = args.out or Path("docs/studies") / file.stem
+    runs = args.runs or Path("runs/studies") / file.stem
+    plans_path, rows_path = out / "plans.json", out / "rows.jsonl"
+    plans = read_plans(plans_path)
+    unknown = [variant for variant in study.variants if study.cpu_minutes and variant not in plans]
+    if unknown and not args.report:
+        out.mkdir(parents=True, exist_ok=True)
+        plans |= _fit_all(study, {v: recipes[v, study.seeds[0]] for v in unknown}, runs, args.jobs, plans, plans_path)
+    if study.cpu_minutes:
+        recipes = {
+            key: stretched(recipe, plans[key[0]]["factor"]) for key, recipe in recipes.items() if key[0] in plans
+        }
+    recipes = {
+        key: recipe if isinstance(recipe, PgganRecipe) else quiet(recipe, study.points)
+        for key, recipe in recipes.items()
+    }
     rows = read_rows(rows_path, study, recipes)
-    for (variant, _), recipe in recipes.items():  # now, and not when the first run has been trained
-        if not isinstance(recipe, PgganRecipe):
-            raise UserError(f"{args.study}: variant {variant} is of the task {recipe.task}; a study measures pggan.")
-        check_metrics(
-            study.metrics,
-            recipe.schedule.hold_resolution or recipe.resolution,
-            recipe.data.channels,
-            f"{args.study}: metrics",
-        )
     missing = [key for key in recipes if key not in {(row["variant"], row["seed"]) for row in rows}]
     if missing and not args.report:
-        say(f"{len(missing)} of {len(recipes)} runs to go, {args.jobs} at a time")
+        say(f"{file.stem}: {len(missing)} of {len(recipes)} runs to go, {args.jobs} at a time")
         out.mkdir(parents=True, exist_ok=True)
-        jobs = [(study, *key, recipes[key], runs / f"{key[0]}-{key[1]}") for key in missing]
-        rows += _run_all(jobs, args.jobs, rows_path)
+        rows += _run_all(study, recipes, missing, runs, args.jobs, rows_path)
     if not rows:
         raise UserError(f"{out} has no finished row; the table needs one.")
-    for file in write_report(study, rows, out):
-        say(f"wrote {file}")
-    return 0 if args.report or len(rows) == len(recipes) else 1
+    for written in write_report(study, rows, out):
+        say(f"wrote {written}")
+    return 0 if args.report or len(rows) == len(study.variants) * len(study.seeds) else 1
 
 
 def digest(study: Study, recipe: Recipe) -> str:
@@ -70,11 +95,11 @@ def digest(study: Study, recipe: Recipe) -> str:
     Keys at their defaults are left out, so that a recipe key added to progcycle later leaves old rows valid.
     """
     settings = recipe.model_dump(mode="json", exclude_defaults=True)
-    decided = json.dumps([settings, study.metrics, study.count, study.curves], sort_keys=True)
+    decided = json.dumps([settings, *study.measured], sort_keys=True)
     return hashlib.sha256(decided.encode()).hexdigest()[:16]
 
 
-def read_rows(path: Path, study: Study, recipes: dict[tuple[str, int], Recipe]) -> list[dict[str, Any]]:
+def read_rows(path: Path, study: Study, recipes: Recipes) -> list[dict[str, Any]]:
     """The finished rows of a study.
 
     Raises:
@@ -98,83 +123,93 @@ def read_rows(path: Path, study: Study, recipes: dict[tuple[str, int], Recipe]) 
     return rows
 
 
-Job = tuple[Study, str, int, Recipe, Path]
+def read_plans(path: Path) -> dict[str, dict[str, Any]]:
+    """What every variant's plan is multiplied by to fit the budget, and what that was found from.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if not path.exists():
+        return {}
+    try:
+        plans: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        if all(plan["factor"] > 0 for plan in plans.values()):
+            return plans
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise UserError(f"{path} is not as it was written; delete it, and rows.jsonl beside it, to begin again.")
 
 
-def _run_all(jobs: list[Job], parallel: int, rows_path: Path) -> list[dict[str, Any]]:
-    """Run the jobs, one process for each; every finished row is on the disk before the next is waited for."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when the processes start
-    rows, failed = [], list[str]()
-    # A process of its own for each run: nothing that one leaves behind can touch another's figures.
+def _fit_all(
+    study: Study, recipes: dict[str, Recipe], runs: Path, parallel: int, plans: dict[str, Any], path: Path
+) -> dict[str, dict[str, Any]]:
+    """Time the variants and write down the plans that fit the budget."""
+    assert study.cpu_minutes is not None
+    seconds, found = 60 * study.cpu_minutes, {}
+    jobs = {variant: (recipe, runs / f".probe-{variant}") for variant, recipe in recipes.items()}
+    for variant, probed in _in_processes(probe, jobs, parallel, runs):
+        factor = factor_for(probed, seconds)
+        found[variant] = {
+            "factor": round(factor, 6),
+            "seconds_per_picture": {name: round(each, 6) for name, _, each in probed},
+        }
+        say(f"{variant}: plan x {factor:.3g} for {study.cpu_minutes:g} CPU minutes")
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps(plans | found, indent=1) + "\n", encoding="utf-8")
+    return found
+
+
+def _run_all(
+    study: Study, recipes: Recipes, keys: list[tuple[str, int]], runs: Path, parallel: int, rows_path: Path
+) -> list[dict[str, Any]]:
+    """Run what is missing; every finished row is on the disk before the next is waited for."""
+    rows: list[dict[str, Any]] = []
+    jobs = {key: (study, *key, recipes[key], runs / f"{key[0]}-{key[1]}") for key in keys}
+    for (variant, seed), row in _in_processes(run_row, jobs, parallel, runs):
+        row["digest"] = digest(study, recipes[variant, seed])
+        with rows_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        rows.append(row)
+        shown = {name: value for name, value in row["figures"].items() if not study.shown or name in study.shown}
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        say(f"{variant:16} seed {seed:3}  {row['cpu_seconds']:7.1f} CPU s  {figures}")
+    return rows
+
+
+def _in_processes(
+    work: Callable[..., Any], jobs: dict[Any, Job], parallel: int, runs: Path
+) -> Iterator[tuple[Any, Any]]:
+    """Results of jobs as they finish, one process for each: nothing that one leaves behind can touch another's figures.
+
+    Raises:
+        UserError: a process was killed.
+    """
+    failed = 0
     pool = ProcessPoolExecutor(parallel, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1)
     try:
-        waiting: dict[Future[dict[str, Any]], Job] = {pool.submit(run_row, *job): job for job in jobs}
+        waiting: dict[Future[Any], Any] = {pool.submit(work, *job): key for key, job in jobs.items()}
         for done in as_completed(waiting):
-            _, variant, seed, _, run_dir = waiting[done]
+            key = waiting[done]
             try:
-                row = done.result()
+                result = done.result()
             except UserError as error:
-                failed.append(f"{variant} with seed {seed}: {error}")
-                say(f"failed: {failed[-1]}")
+                failed += 1
+                name = f"{key[0]} with seed {key[1]}" if isinstance(key, tuple) else key
+                say(f"failed: {name}: {error}")
                 continue
             except BrokenProcessPool:
                 raise UserError(
-                    f"A run was killed (see {run_dir.parent}); start the command again to go on from where it stood."
+                    f"A run was killed (see {runs}); start the command again to go on from where it stood."
                 ) from None
-            with rows_path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            rows.append(row)
-            figures = ", ".join(f"{name} {value:.4g}" for name, value in row["figures"].items())
-            say(f"{variant:16} seed {seed:3}  {row['cpu_seconds']:7.1f} CPU s  {figures}")
+            yield key, result
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)  # an interruption does not wait for runs on their way
         raise
     pool.shutdown()
     if failed:
-        say(f"{len(failed)} runs failed; the report holds the others")
-    return rows
-
-
-def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path) -> dict[str, Any]:
-    """Train one variant with one seed in this process, and measure it.
-
-    The CPU time is that of training in this process; a run that was resumed counts its last part only, and says so.
-    """
-    import torch
-
-    from progcycle.commands.metrics import evaluator, measure
-    from progcycle.engine.loop import Trainer
-    from progcycle.export import save_snapshot
-
-    torch.set_num_threads(1)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
-        resumed = (run_dir / "checkpoints").exists()
-        cpu, wall = time.process_time(), time.perf_counter()
-        trainer = Trainer(recipe, run_dir, save_snapshot, evaluator(recipe))
-        trainer.run()
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        figures = measure(run_dir, study.metrics, study.count)
-    return {
-        "variant": variant,
-        "seed": seed,
-        "digest": digest(study, recipe),
-        "figures": figures,
-        "curves": read_curves(run_dir / "stats.jsonl", study.curves),
-        "nimg": trainer.nimg,
-        "cpu_seconds": round(cpu, 1),
-        "wall_seconds": round(wall, 1),
-        "resumed": resumed,
-        "versions": versions(),
-    }
-
-
-def read_curves(stats: Path, names: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
-    """Points (kimg, value) of figures in a training log."""
-    lines = [json.loads(line) for line in stats.read_text(encoding="utf-8").splitlines()]
-    return {name: [(line["nimg"] / 1000, line[name]) for line in lines if name in line] for name in names}
+        say(f"{failed} runs failed; the report holds the others")
 
 
 main = guarded(run)

@@ -11,24 +11,28 @@ Rows = list[dict[str, Any]]
 
 
 def write_report(study: Study, rows: Rows, out: Path) -> list[Path]:
-    """Write ``table.md``, ``figures.png`` and, if the study keeps curves, ``curves.png``.
+    """Write ``table.md`` and ``figures.png``; ``curves.png`` if the study keeps curves, and plots of courses if any.
 
     Returns:
         The files written.
     """
     files = [out / "table.md", out / "figures.png"]
     with atomic_file(files[0]) as path:
-        path.write_text(table(study, rows), encoding="utf-8")
+        path.write_text(table(study, rows) + rivals_table(study, rows), encoding="utf-8")
     _plot_figures(study, rows, files[1])
     if study.curves:
         files.append(out / "curves.png")
-        _plot_curves(study, rows, files[2])
+        _plot_curves(study, rows, files[-1])
+    if study.points > 1:
+        files += [out / "cpu_time.png", out / "pictures.png"]
+        _plot_courses(study, rows, files[-2], "cpu_seconds", 60, "CPU minutes")
+        _plot_courses(study, rows, files[-1], "nimg", 1000, "kimg")
     return files
 
 
 def table(study: Study, rows: Rows) -> str:
     """Mean and standard deviation over the seeds of every variant, as Markdown; what has not run is named."""
-    names = figure_names(rows)
+    names = shown_figures(study, rows)
     lines = [
         f"| variant | seeds | {' | '.join(names)} | CPU s a run |",
         "|---" * (len(names) + 3) + "|",
@@ -62,6 +66,55 @@ def figure_names(rows: Rows) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row["figures"]))
 
 
+def shown_figures(study: Study, rows: Rows) -> list[str]:
+    """Names of the figures that the study shows, or of all."""
+    names = figure_names(rows)
+    return [name for name in study.shown if name in names] or names
+
+
+def rivals_table(study: Study, rows: Rows) -> str:
+    """CPU minutes that a variant needs to reach the final figures of another, seed by seed, as Markdown.
+
+    Lower is better in all figures that are shown, but for those of :data:`HIGHER`. Between two moments of a course
+    the figure is taken to run straight.
+    """
+    lines = []
+    for first, second in study.rivals:
+        pairs = [(a, b) for a in rows_of(rows, first) for b in rows_of(rows, second) if a["seed"] == b["seed"]]
+        for name in shown_figures(study, rows) if pairs else ():
+            if name not in pairs[0][0]["course"][-1]:
+                continue
+            cells = []
+            for a, b in pairs:
+                found = reached(a["course"], name, b["figures"][name])
+                cells.append("never" if found is None else f"{found / 60:.1f} of {b['cpu_seconds'] / 60:.1f}")
+            lines.append(f"| {first} | {second} | {name} | {', '.join(cells)} |")
+    if not lines:
+        return ""
+    head = [
+        "",
+        "| variant | to reach the end of | figure | CPU minutes, of those that the other took, by seed |",
+        "|---" * 4 + "|",
+    ]
+    return "\n".join([*head, *lines]) + "\n"
+
+
+HIGHER = ("ssim", "psnr")  # figures that are better when higher
+
+
+def reached(course: list[dict[str, float]], name: str, goal: float) -> float | None:
+    """CPU seconds at which a course first is as good as a goal; None if it never is."""
+    sign = -1 if name.split("/")[0] in HIGHER else 1
+    points = [(point["cpu_seconds"], sign * (point[name] - goal)) for point in course if name in point]
+    for i, (seconds, above) in enumerate(points):
+        if above <= 0:
+            if i == 0:
+                return seconds
+            before, higher = points[i - 1]
+            return before + (seconds - before) * higher / (higher - above)
+    return None
+
+
 def rows_of(rows: Rows, variant: str) -> Rows:
     """The rows of one variant, by seed."""
     return sorted((row for row in rows if row["variant"] == variant), key=lambda row: int(row["seed"]))
@@ -69,7 +122,7 @@ def rows_of(rows: Rows, variant: str) -> Rows:
 
 def _plot_figures(study: Study, rows: Rows, path: Path) -> None:
     """A panel a figure: a dot for each seed, a bar for the mean."""
-    names, variants = figure_names(rows), [v for v in study.variants if rows_of(rows, v)]
+    names, variants = shown_figures(study, rows), [v for v in study.variants if rows_of(rows, v)]
     figure = _figure(len(names), 0.32 * len(variants) + 1.3)
     axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for axis, name in zip(axes, names, strict=True):
@@ -103,6 +156,34 @@ def _plot_curves(study: Study, rows: Rows, path: Path) -> None:
         axis.set_xlabel("kimg")
         axis.set_title(name, fontsize=10)
         axis.grid(color="#dddddd")
+    axes[0].legend(fontsize=8)
+    _save(figure, study.title, path)
+
+
+def _plot_courses(study: Study, rows: Rows, path: Path, key: str, unit: float, label: str) -> None:
+    """A panel a figure: a thin line for each seed, a thick one for the mean of a variant."""
+    import numpy as np
+
+    names = [name for name in shown_figures(study, rows) if any(name in row["course"][-1] for row in rows)]
+    columns = min(len(names), 4)
+    figure = _figure(columns, 2.9 * -(-len(names) // columns) + 0.4)
+    axes = figure.subplots(-(-len(names) // columns), columns, squeeze=False).flatten()
+    colours = dict(zip(study.variants, _COLOURS * len(study.variants), strict=False))
+    for axis, name in zip(axes, names, strict=False):
+        for variant in study.variants:
+            courses = [
+                np.array([(point[key] / unit, point[name]) for point in row["course"] if name in point])
+                for row in rows_of(rows, variant)
+            ]
+            for course in courses:
+                axis.plot(*course.T, color=colours[variant], alpha=0.35, linewidth=0.8)
+            if courses and len({len(course) for course in courses}) == 1:
+                axis.plot(*np.mean(courses, axis=0).T, color=colours[variant], linewidth=2, label=variant)
+        axis.set_xlabel(label)
+        axis.set_title(name, fontsize=10)
+        axis.grid(color="#dddddd")
+    for axis in axes[len(names) :]:
+        axis.set_axis_off()
     axes[0].legend(fontsize=8)
     _save(figure, study.title, path)
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from progcycle.recipe.reading import merge, read_content, sentence, validate
-from progcycle.recipe.schema import Recipe
+from progcycle.recipe.schema import CycleganRecipe, Recipe
 from progcycle.recipe.section import Section
 from progcycle.recipe.values import AsTuple, RecipeError, Texts
 
@@ -17,20 +17,46 @@ class Study(Section):
     Attributes:
         title: one line for the report.
         recipe: file of the recipe that all variants start from, relative to the study file.
-        variants: changes to the recipe by the variant's name, as a recipe file would hold them.
+        variants: changes to the recipe by the variant's name, as a recipe file would hold them; a key
+            ``extends`` names another recipe to start from, relative to the study file.
         seeds: every variant is trained once with each.
-        metrics: what is measured at the end of a run, by the names of ``progcycle evaluate``.
-        count: pictures that are measured.
+        metrics: what is measured of a PG-GAN at the end of a run, by the names of ``progcycle evaluate``; translators
+            are always measured by all that their test pictures allow.
+        count: pictures of a PG-GAN that are measured.
         curves: figures of the training log whose course is kept.
+        cpu_minutes: CPU time of a run, in one thread: the plan of every variant is stretched or cut in all its parts
+            alike, until training takes as long as this. Default: plans are followed as they are.
+        points: moments of a run, evenly spaced by pictures, at which translators are measured; the last is the end.
+        raw: measure the translators' own weights too, beside the running averages.
+        shown: figures in the table and the plots; default: all.
+        rivals: pairs of variants: the time that the first needs to reach the second's final figures.
     """
 
     title: str
     recipe: str
     variants: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AsTuple]
-    metrics: Texts = ("swd",)
+    metrics: Texts | None = None
     count: int = Field(16384, ge=2)
     curves: Texts = ()
+    cpu_minutes: float | None = Field(None, gt=0)
+    points: int = Field(1, ge=1)
+    raw: bool = False
+    shown: Texts = ()
+    rivals: Annotated[tuple[Annotated[tuple[str, str], AsTuple], ...], AsTuple] = ()
+
+    @model_validator(mode="after")
+    def _known_rivals(self) -> "Study":
+        for name in (name for pair in self.rivals for name in pair):
+            if name not in self.variants:
+                raise ValueError(f"rivals: there is no variant {name!r}")
+        return self
+
+    @property
+    def measured(self) -> tuple[object, ...]:
+        """All of the study, beside the recipe, that decides the figures of a row."""
+        more = (self.points, self.raw) if self.points > 1 or self.raw else ()
+        return (self.metrics, self.count, self.curves, *more)
 
 
 def load_study(path: Path) -> tuple[Study, dict[tuple[str, int], Recipe]]:
@@ -45,9 +71,17 @@ def load_study(path: Path) -> tuple[Study, dict[tuple[str, int], Recipe]]:
     except ValidationError as error:
         told = "; ".join(dict.fromkeys(sentence(item, Study) for item in error.errors(include_url=False)))
         raise RecipeError(f"{path}: {told.rstrip('.')}.") from None
-    base = read_content(path.parent / study.recipe)
     runs = {}
     for seed in study.seeds:
         for name, change in study.variants.items():
-            runs[name, seed] = validate({**merge(base, change), "seed": seed}, f"{path}: variant {name}")
+            changes = dict(change)
+            base = read_content(path.parent / changes.pop("extends", study.recipe))
+            runs[name, seed] = validate({**merge(base, changes), "seed": seed}, f"{path}: variant {name}")
+    if len({recipe.task for recipe in runs.values()}) > 1:
+        raise RecipeError(f"{path}: all variants must be of one task.")
+    translators = isinstance(next(iter(runs.values())), CycleganRecipe)
+    if translators and study.metrics is not None:
+        raise RecipeError(f"{path}: metrics: these are for the task pggan; leave them out.")
+    if not translators and (study.points > 1 or study.raw):
+        raise RecipeError(f"{path}: points and raw are for the task cyclegan; leave them out.")
     return study, runs

@@ -1,0 +1,113 @@
+"""Plans of equal cost: how long a picture takes in every phase of a plan, and the plan that fits a budget."""
+
+import shutil
+import time
+from pathlib import Path
+
+from progcycle.recipe import Recipe
+
+WARM_UP = 4  # steps that are not counted, since the first ones allocate
+STEPS = 16  # steps that are counted at least; lazy penalties are due every 8th or 16th
+SECONDS = 4.0  # CPU time that is counted at least
+LONG = 1000.0  # factor that makes every phase long enough to be probed
+
+
+def stretched(recipe: Recipe, factor: float) -> Recipe:
+    """A recipe whose plan has all its lengths multiplied; the learning rates' ramps and decay keep their places.
+
+    Args:
+        recipe: a validated recipe.
+        factor: above 0.
+    """
+    plan = recipe.schedule
+
+    def by(length: float) -> float:
+        return round(length * factor, 3)
+
+    changes = {name: by(getattr(plan, name)) for name in ("rampup_kimg", "stage_rampup_kimg", "decay_kimg")}
+    tables = {
+        name: {key: by(length) for key, length in getattr(plan, name).items()} for name in ("stable_kimg", "fade_kimg")
+    }
+    total = None if plan.total_kimg is None else by(plan.total_kimg)
+    schedule = plan.model_copy(update={**changes, **tables, "total_kimg": total})
+    return recipe.model_copy(update={"schedule": schedule})
+
+
+def quiet(recipe: Recipe, points: int = 1) -> Recipe:
+    """A recipe that saves and draws no more than a study needs: so many snapshots, evenly spaced, and no evaluation."""
+    total = length(recipe)
+
+    def every(parts: int) -> float:
+        return -(-total // parts) / 1000
+
+    training = recipe.training.model_copy(
+        update={
+            "status_kimg": every(50),
+            "sample_kimg": every(1),
+            "checkpoint_kimg": every(8),
+            "snapshot_kimg": every(points),
+            "evaluation": None,
+        }
+    )
+    return recipe.model_copy(update={"training": training})
+
+
+def length(recipe: Recipe) -> int:
+    """Pictures of a domain in the whole plan."""
+    from progcycle.schedule import GrowthSchedule
+
+    return GrowthSchedule(recipe.schedule, recipe.network.base_resolution, recipe.resolution).total
+
+
+def probe(recipe: Recipe, folder: Path) -> list[tuple[str, int, float]]:
+    """CPU seconds that training takes for a picture of each domain, in every phase of a plan.
+
+    Args:
+        recipe: a validated recipe.
+        folder: a run folder to work in; it is deleted afterwards.
+
+    Returns:
+        A row for each phase: its name, its length in pictures, seconds for a picture.
+    """
+    from progcycle.data import build_loader
+    from progcycle.engine.loop import Trainer
+    from progcycle.engine.setup import prepare_data
+    from progcycle.export import save_snapshot
+    from progcycle.schedule import GrowthSchedule
+
+    plan = GrowthSchedule(recipe.schedule, recipe.network.base_resolution, recipe.resolution)
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        trainer = Trainer(stretched(quiet(recipe), LONG), folder, save_snapshot)
+        prepare_data(trainer.ground, trainer.schedule)
+        found = []
+        for phase, long in zip(plan.phases, trainer.schedule.phases, strict=True):
+            loader = build_loader(
+                trainer.ground.sets,
+                trainer.schedule,
+                rank=0,
+                processes=1,
+                start_nimg=long.start,
+                workers=0,
+                pin_memory=False,
+            )
+            begun, shown = 0.0, 0
+            for step, (_, growth, batches) in enumerate(loader):
+                if step == WARM_UP:
+                    begun, shown = time.process_time(), 0
+                if step >= WARM_UP + STEPS and time.process_time() - begun >= SECONDS:
+                    break
+                trainer.train_step(batches, growth)
+                shown += growth.batch_size
+            spent = time.process_time() - begun
+            loader.close()
+            found.append((f"{phase.resolution} px {phase.kind}", phase.end - phase.start, spent / shown))
+        trainer.accelerator.end_training()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+def factor_for(probed: list[tuple[str, int, float]], seconds: float) -> float:
+    """What a plan's lengths are multiplied by, so that it takes so many seconds."""
+    return seconds / sum(pictures * each for _, pictures, each in probed)
