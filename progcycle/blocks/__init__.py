@@ -7,11 +7,13 @@ M groups, P processes.
 from progcycle.blocks.equalized import EqualizedConv2d, EqualizedLinear
 from progcycle.blocks.fade import fade_in
 from progcycle.blocks.fused import conv2d_downsample, upsample_conv2d
+from progcycle.blocks.initialize import Initialization, draw_normal
 from progcycle.blocks.noise import Noise, NoiseMode, gdrop
 from progcycle.blocks.normalize import Norm, PixelNorm, make_norm, pixel_norm
 from progcycle.blocks.precision import full_precision, in_full_precision
 from progcycle.blocks.processes import gather_rows, own_rows, sum_over_processes, world_size
 from progcycle.blocks.resample import downsample2x, upsample2x
+from progcycle.blocks.spectral import normalize_spectrally
 from progcycle.blocks.variation import (
     GroupSize,
     MinibatchDiscrimination,
@@ -24,6 +26,7 @@ __all__ = [
     "EqualizedConv2d",
     "EqualizedLinear",
     "GroupSize",
+    "Initialization",
     "MinibatchDiscrimination",
     "Noise",
     "NoiseMode",
@@ -31,6 +34,7 @@ __all__ = [
     "PixelNorm",
     "conv2d_downsample",
     "downsample2x",
+    "draw_normal",
     "fade_in",
     "full_precision",
     "gather_rows",
@@ -38,6 +42,7 @@ __all__ = [
     "in_full_precision",
     "make_norm",
     "minibatch_stddev",
+    "normalize_spectrally",
     "own_rows",
     "pixel_norm",
     "stddev_channels",

@@ -43,6 +43,7 @@ class EqualizedConv2d(nn.Module):
         self.weight = nn.Parameter(torch.zeros(shape) if zero else torch.randn(shape) * drawn)
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.padding = kernel // 2 if padding is None else padding
+        self.in_channels, self.zero = in_channels, zero
 
     def forward(self, x: Tensor) -> Tensor:  # [N, C_in, H, W] -> [N, C_out, H, W]
         """Convolve; the size is kept with the default padding."""

@@ -23,7 +23,7 @@ def pixel_norm(x: Tensor, epsilon: float = 1e-8) -> Tensor:
     return x * torch.rsqrt(mean_square + epsilon).to(x.dtype)
 
 
-def make_norm(kind: Norm, channels: int, epsilon: float = 1e-8) -> nn.Module | None:
+def make_norm(kind: Norm, channels: int, epsilon: float = 1e-8, affine: bool = True) -> nn.Module | None:
     """The normalisation of that name, for features of shape [N, C, H, W]; all are computed in float32 at least.
 
     * ``pixel``: :func:`pixel_norm`, without parameters.
@@ -39,6 +39,7 @@ def make_norm(kind: Norm, channels: int, epsilon: float = 1e-8) -> nn.Module | N
         kind: one of the above.
         channels: C of the features.
         epsilon: of pixel norm; the others have their usual 1e-5.
+        affine: whether instance norm ends with weight and bias, which Zhu et al. 2017 leave out.
 
     Raises:
         ValueError: the kind is unknown.
@@ -51,7 +52,9 @@ def make_norm(kind: Norm, channels: int, epsilon: float = 1e-8) -> nn.Module | N
         return BatchNorm(channels)
     if kind not in ("instance", "layer"):
         raise ValueError(f"normalization must be pixel, batch, instance, layer or none, not {kind!r}")
-    return PictureNorm(channels, groups=channels if kind == "instance" else 1)
+    if kind == "layer":
+        return PictureNorm(channels, groups=1)
+    return PictureNorm(channels, groups=channels, affine=affine)
 
 
 class PixelNorm(nn.Module):
@@ -75,16 +78,16 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class PictureNorm(nn.Module):
-    """Normalise groups of successive channels in each picture by itself, then scale and shift each channel.
+    """Normalise groups of successive channels in each picture by itself, then scale and shift each channel, if affine.
 
     As many groups as channels is instance norm, one group is layer norm. Computed in float32 at least.
     """
 
-    def __init__(self, channels: int, groups: int) -> None:
+    def __init__(self, channels: int, groups: int, affine: bool = True) -> None:
         super().__init__()
         self.groups = groups
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, H, W]
         """Normalise; the result has the type of ``x``."""
@@ -92,5 +95,8 @@ class PictureNorm(nn.Module):
 
     def _normalize(self, x: Tensor) -> Tensor:
         if x[0].numel() == self.groups:  # a number alone is its own mean: group_norm would enlarge rounding errors
-            return (x - x) * self.weight[:, None, None] + self.bias[:, None, None]
+            none = x - x
+            if self.weight is None or self.bias is None:
+                return none
+            return none * self.weight[:, None, None] + self.bias[:, None, None]
         return torch.group_norm(x, self.groups, self.weight, self.bias, eps=1e-5)

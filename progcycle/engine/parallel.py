@@ -40,11 +40,11 @@ def check_processes(accelerator: Accelerator) -> None:
 
 @torch.no_grad()
 def broadcast_weights(accelerator: Accelerator, networks: Iterable[nn.Module]) -> None:
-    """Give every process the weights of the first."""
+    """Give every process the weights of the first, and the buffers: spectral norm keeps its vectors there."""
     if accelerator.num_processes > 1:
         for network in networks:
-            for parameter in network.parameters():
-                parameter.copy_(broadcast(parameter.detach().clone()))
+            for tensor in (*network.parameters(), *network.buffers()):
+                tensor.copy_(broadcast(tensor.detach().clone()))
 
 
 @torch.no_grad()

@@ -154,7 +154,7 @@ class Translator(SnapshotModel):
         return arguments.get("in_channels", 3), arguments.get("out_channels", 3)
 
     def forward(self, x: Tensor, direction: Direction = "ab", resolution: int | None = None) -> Tensor:
-        """Run a network as in training: the input is padded to whole places of the base grid, and faded if reals were.
+        """Run a network as in training: the input is padded to a size that suits it, and faded if reals were.
 
         Args:
             x: pictures in [-1, 1] of any size.  # [N, C_in, H, W]
@@ -166,10 +166,10 @@ class Translator(SnapshotModel):
         """
         stage, alpha = self.config.growth_at(resolution)
         height, width = x.shape[2:]
-        x = pad_to_multiple(x.to(self.device), 2**stage)
+        network = self.gen_ab if direction == "ab" else self.gen_ba
+        x = pad_to_multiple(x.to(self.device), *_sides(network, stage))
         if alpha < 1 and self.config.fade_reals:  # as the real pictures of a fading stage
             x = fade_in(upsample2x(downsample2x(x)), x, alpha)
-        network = self.gen_ab if direction == "ab" else self.gen_ba
         y: Tensor = network(x, stage, alpha)
         return y[:, :, :height, :width]
 
@@ -223,6 +223,12 @@ class Translator(SnapshotModel):
             x = resize(x, *training_size(height, width, resolution or self.resolution)).clamp(-1, 1)
         y = self(x, direction, resolution).float().clamp(-1, 1)
         return resize(y, height, width).clamp(-1, 1).cpu()
+
+
+def _sides(network: nn.Module, stage: int) -> tuple[int, int]:
+    """What the sides of a translator's pictures are multiples of, and the smallest one."""
+    multiple: int = network.multiple(stage) if hasattr(network, "multiple") else 1 << stage  # type: ignore[operator]
+    return multiple, int(getattr(network, "smallest", 1))
 
 
 MODELS: dict[str, type[Generator] | type[Translator]] = {"pggan": Generator, "cyclegan": Translator}

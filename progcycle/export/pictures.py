@@ -71,9 +71,15 @@ def as_channels(pictures: Tensor, channels: int) -> Tensor:  # [N, 1 or 3, H, W]
     return (pictures * weights).sum(dim=1, keepdim=True)
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:  # [N, C, H, W] -> [N, C, H + h, W + w]
-    """Pad right and below until both sides divide by ``multiple``: mirrored, or repeated where too small for that."""
-    h, w = -x.shape[2] % multiple, -x.shape[3] % multiple
+def pad_to_multiple(x: Tensor, multiple: int, smallest: int = 1) -> Tensor:  # [N, C, H, W] -> [N, C, H + h, W + w]
+    """Pad right and below until both sides divide by ``multiple``: mirrored, or repeated where too small for that.
+
+    Args:
+        x: pictures.
+        multiple: of what both sides become multiples.
+        smallest: that both sides have at least; a multiple itself.
+    """
+    h, w = (max(smallest - side, -side % multiple) for side in x.shape[2:])
     if w:
         x = F.pad(x, (0, w, 0, 0), mode="reflect" if w < x.shape[3] else "replicate")
     if h:

@@ -5,9 +5,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from progcycle.blocks import GroupSize, Norm, full_precision
+from progcycle.blocks import GroupSize, Initialization, Norm, full_precision
 from progcycle.networks.discriminator import DenseHead, GrowingDiscriminator, PatchHead, Variation
-from progcycle.networks.layers import PIXEL_NORM, Layer, Style
+from progcycle.networks.layers import PIXEL_NORM, Layer, Style, draw
 from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Rgb
 
 
@@ -47,9 +47,10 @@ class ProgressiveTranslator(nn.Module):
         epsilon: added to the mean square in pixel norm.
         equalized: whether weights are scaled at run time.
         slope: of the leaky ReLU.
+        initialization: ``he``, or ``normal`` for N(0, 0.02^2) without equalized.
 
     Raises:
-        ValueError: ``predict`` is ``change`` and the channels differ.
+        ValueError: ``predict`` is ``change`` and the channels differ, or ``normal`` with equalized.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class ProgressiveTranslator(nn.Module):
         epsilon: float = 1e-8,
         equalized: bool = True,
         slope: float = 0.2,
+        initialization: Initialization = "he",
     ) -> None:
         super().__init__()
         self.change = predict == "change"
@@ -75,6 +77,12 @@ class ProgressiveTranslator(nn.Module):
         self.encoder = GrowingEncoder(channels, in_channels, rgb, style)
         self.bottleneck = nn.Sequential(*(ResidualBlock(channels[0], style) for _ in range(residual_blocks)))
         self.decoder = GrowingDecoder(channels, out_channels, rgb, skips, zero=self.change, style=style)
+        draw(self, initialization, equalized)
+
+    @staticmethod
+    def multiple(stage: int) -> int:
+        """What the sides of pictures are multiples of."""
+        return 1 << stage
 
     def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor:
         """Translate pictures.
@@ -112,10 +120,12 @@ class ProgressiveDiscriminator(GrowingDiscriminator):
         epsilon: added to the mean square in pixel norm.
         equalized: whether weights are scaled at run time.
         slope: of the leaky ReLU.
+        initialization: ``he``, or ``normal`` for N(0, 0.02^2) without equalized.
+        spectral_norm: whether every layer's weights have a largest singular value of 1.
 
     Raises:
-        ValueError: ``kernels`` with the patch head, an unknown ``averaging``, or groups of features that do not divide
-            the channels.
+        ValueError: ``kernels`` with the patch head, an unknown ``averaging``, groups of features that do not divide the
+            channels, or ``normal`` with equalized.
     """
 
     def __init__(
@@ -135,6 +145,8 @@ class ProgressiveDiscriminator(GrowingDiscriminator):
         epsilon: float = 1e-8,
         equalized: bool = True,
         slope: float = 0.2,
+        initialization: Initialization = "he",
+        spectral_norm: bool = False,
     ) -> None:
         style = Style(normalize, epsilon, equalized, slope)
         variation = Variation(stddev_group, averaging, gather, kernels, dimensions)
@@ -144,4 +156,4 @@ class ProgressiveDiscriminator(GrowingDiscriminator):
             if head == "patch"
             else DenseHead(channels[0], hidden, base_resolution, variation, style)
         )
-        super().__init__(encoder, ending, style)
+        super().__init__(encoder, ending, style, initialization, spectral_norm)

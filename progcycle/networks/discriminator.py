@@ -10,14 +10,16 @@ from progcycle.blocks import (
     EqualizedConv2d,
     EqualizedLinear,
     GroupSize,
+    Initialization,
     MinibatchDiscrimination,
     Noise,
     in_full_precision,
     minibatch_stddev,
+    normalize_spectrally,
     stddev_channels,
     stddev_group,
 )
-from progcycle.networks.layers import PLAIN, Activation, Layer, Style, without
+from progcycle.networks.layers import PLAIN, Activation, Layer, Style, draw, without
 from progcycle.networks.trunks import Convs, GrowingEncoder
 
 INIT_BATCH = 16  # pictures at a time, so that hundreds of large ones need little memory
@@ -166,13 +168,28 @@ class GrowingDiscriminator(nn.Module):
         encoder: the trunk.
         head: features of the base grid to logits.
         style: of their layers.
+        initialization: ``he``, or ``normal`` for N(0, 0.02^2) without equalized.
+        spectral_norm: whether every layer's weights have a largest singular value of 1.
+
+    Raises:
+        ValueError: ``normal`` with equalized.
     """
 
-    def __init__(self, encoder: GrowingEncoder, head: DenseHead | PatchHead, style: Style) -> None:
+    def __init__(
+        self,
+        encoder: GrowingEncoder,
+        head: DenseHead | PatchHead,
+        style: Style,
+        initialization: Initialization = "he",
+        spectral_norm: bool = False,
+    ) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
         self.init_wanted = head.variation.kernels > 0
         self.batch_norm = style.normalize == "batch"
+        draw(self, initialization, style.equalized)
+        if spectral_norm:
+            normalize_spectrally(self)
 
     def forward(
         self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None

@@ -6,7 +6,16 @@ from typing import Final, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from progcycle.blocks import EqualizedConv2d, Noise, Norm, conv2d_downsample, make_norm, upsample_conv2d
+from progcycle.blocks import (
+    EqualizedConv2d,
+    Initialization,
+    Noise,
+    Norm,
+    conv2d_downsample,
+    draw_normal,
+    make_norm,
+    upsample_conv2d,
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,18 @@ PIXEL_NORM: Final = Style(normalize="pixel")  # the paper's generator
 def without(style: Style, *kinds: Norm) -> Style:
     """The style, without normalisation if it is one of these kinds."""
     return replace(style, normalize="none") if style.normalize in kinds else style
+
+
+def draw(network: nn.Module, initialization: Initialization, equalized: bool) -> None:
+    """Draw the weights again, if they are not to be those of the layers themselves (He et al. 2015).
+
+    Raises:
+        ValueError: ``normal`` with equalized layers, which would scale the weights once more.
+    """
+    if initialization == "normal":
+        if equalized:
+            raise ValueError("initialization 'normal' draws weights at their size, which goes with equalized False")
+        draw_normal(network)
 
 
 class Activation(nn.Module):

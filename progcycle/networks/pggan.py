@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from progcycle.blocks import EqualizedLinear, GroupSize, Norm, pixel_norm
+from progcycle.blocks import EqualizedLinear, GroupSize, Initialization, Norm, pixel_norm
 from progcycle.networks.discriminator import DenseHead, GrowingDiscriminator, Variation
-from progcycle.networks.layers import Activation, Layer, Style
+from progcycle.networks.layers import Activation, Layer, Style, draw
 from progcycle.networks.trunks import Convs, GrowingDecoder, GrowingEncoder, Rgb
 
 
@@ -31,9 +31,10 @@ class PgganGenerator(nn.Module):
         tanh: whether each to_rgb is bounded by tanh.
         fused: whether enlargements are fused with the convolutions behind them; the same function.
         classes: number of classes whose one-hot labels join the latents, 0 for none.
+        initialization: ``he``, or ``normal`` for N(0, 0.02^2) without equalized.
 
     Raises:
-        ValueError: ``tanh`` with ``rgb`` = ``sum``.
+        ValueError: ``tanh`` with ``rgb`` = ``sum``, or ``normal`` with equalized.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class PgganGenerator(nn.Module):
         tanh: bool = False,
         fused: bool = False,
         classes: int = 0,
+        initialization: Initialization = "he",
     ) -> None:
         super().__init__()
         style = Style(normalize, epsilon, equalized, slope)
@@ -75,6 +77,7 @@ class PgganGenerator(nn.Module):
             rgb_kernel=rgb_kernel,
             tanh=tanh,
         )
+        draw(self, initialization, equalized)
 
     def forward(self, latents: Tensor, stage: int, alpha: float, labels: Tensor | None = None) -> Tensor:
         """Paint pictures from latents.
@@ -127,9 +130,12 @@ class PgganDiscriminator(GrowingDiscriminator):
         convs: 3x3 convolutions of a stage; with 1, the head has none.
         fused: whether convolutions are fused with the pooling behind them, see :class:`GrowingEncoder`.
         classes: number of classes to tell apart besides (Odena et al. 2017), 0 for none.
+        initialization: ``he``, or ``normal`` for N(0, 0.02^2) without equalized.
+        spectral_norm: whether every layer's weights have a largest singular value of 1.
 
     Raises:
-        ValueError: an unknown ``averaging``, or groups of features that do not divide the channels.
+        ValueError: an unknown ``averaging``, groups of features that do not divide the channels, or ``normal`` with
+            equalized.
     """
 
     def __init__(
@@ -151,9 +157,11 @@ class PgganDiscriminator(GrowingDiscriminator):
         convs: Convs = 2,
         fused: bool = False,
         classes: int = 0,
+        initialization: Initialization = "he",
+        spectral_norm: bool = False,
     ) -> None:
         style = Style(normalize, epsilon, equalized, slope)
         variation = Variation(stddev_group, averaging, gather, kernels, dimensions)
         encoder = GrowingEncoder(channels, image_channels, rgb, style, convs, fused)
         head = DenseHead(channels[0], hidden, base_resolution, variation, style, convs, classes)
-        super().__init__(encoder, head, style)
+        super().__init__(encoder, head, style, initialization, spectral_norm)

@@ -83,7 +83,7 @@ class GrowingEncoder(nn.Module):
     def noise_size(self, stage: int) -> int:
         """Columns of noise that :meth:`forward` takes at a stage: the input channels of all its 3x3 convolutions."""
         layers = (layer for block in self.blocks[:stage] for layer in block.modules() if isinstance(layer, Layer))
-        return sum(layer.conv.weight.shape[1] for layer in layers)
+        return sum(layer.conv.in_channels for layer in layers)
 
     def forward(self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None) -> list[Tensor]:
         """Encode pictures.

@@ -4,6 +4,9 @@ This room checks the *shape* of a recipe (keys, types, ranges); ``engine.build``
 """
 
 from progcycle.recipe.networks import (
+    FIXED_DISCRIMINATORS,
+    FIXED_GENERATORS,
+    Channels,
     CycleganNetwork,
     MinibatchDiscrimination,
     MinibatchStddev,
@@ -32,10 +35,13 @@ from progcycle.recipe.study import Study, load_study
 from progcycle.recipe.values import RecipeError, by_resolution, on_curve
 
 __all__ = [
+    "FIXED_DISCRIMINATORS",
+    "FIXED_GENERATORS",
     "Adam",
     "Adversarial",
     "Augmentation",
     "BaseRecipe",
+    "Channels",
     "ClassWeights",
     "CycleganData",
     "CycleganNetwork",

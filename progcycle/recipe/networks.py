@@ -1,6 +1,7 @@
 """The ``network`` section of a recipe."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -63,6 +64,16 @@ class NetworkOptions(Section):
     normalization: Normalization = Normalization()
     minibatch_stddev: Stddev = MinibatchStddev()
     minibatch_discrimination: MinibatchDiscrimination | None = None
+    spectral_norm: bool = Field(False, description="discriminators: weights have a largest singular value of 1")
+    initialization: Literal["he", "normal"] = Field(
+        "he", description="normal: weights from N(0, 0.02^2), with equalized: false"
+    )
+
+    @model_validator(mode="after")
+    def _weights_at_their_size(self) -> "NetworkOptions":
+        if self.initialization == "normal" and self.equalized:
+            raise ValueError("initialization: normal draws weights at their size; set equalized: false with it")
+        return self
 
     @model_validator(mode="after")
     def _one_statistic(self) -> "NetworkOptions":
@@ -85,12 +96,58 @@ class PgganNetwork(NetworkOptions):
 
 
 class CycleganNetwork(NetworkOptions):
-    """Networks of the translation task: both translators alike, both discriminators alike."""
+    """Networks of the translation task: both translators alike, both discriminators alike.
 
-    generator: str = "progressive"
-    discriminator: str = "progressive"
-    base_resolution: Resolution = 8
-    residual_blocks: int = Field(4, ge=0)
+    Defaults differ where a network does not grow, see :func:`with_fixed_defaults`.
+    """
+
+    generator: str = Field("progressive", description="progressive, or what does not grow: resnet, unet")
+    discriminator: str = Field("progressive", description="progressive, pggan, or what does not grow: patchgan")
+    base_resolution: Resolution = Field(8, description="default: 8; the resolution if a network does not grow")
+    residual_blocks: int = Field(4, ge=0, description="default: 4; of resnet 6, and 9 from 256 px")
     skips: bool = Field(True, description="hand the encoder's features to the decoder at every resolution")
     predict: Literal["picture", "change"] = Field("change", description="paint the picture, or the change to the input")
     head: Literal["patch", "dense"] = Field("patch", description="one logit a place, or one a picture as in PG-GAN")
+    filters: int = Field(64, ge=1, description="of the first layer of resnet, unet and patchgan")
+    discriminator_filters: int | None = Field(None, ge=1, description="of patchgan; default: filters")
+    upsampling: Literal["transposed", "resize"] = Field(
+        "transposed", description="resnet: transposed convolutions, or nearest enlargement and a convolution"
+    )
+    patch_layers: int = Field(3, ge=1, le=8, description="patchgan: layers that halve the size; 3 see patches of 70x70")
+
+
+FIXED_GENERATORS: Final = ("resnet", "unet")
+FIXED_DISCRIMINATORS: Final = ("patchgan",)
+
+
+def with_fixed_defaults(network: Mapping[Any, Any], resolution: Any) -> dict[Any, Any]:
+    """A ``network`` section of the translation task in which networks that do not grow have defaults of their own.
+
+    They are what the networks have anyway, or else what Zhu et al. 2017 publish: the base resolution is the resolution,
+    instance norm, and weights from N(0, 0.02^2) without equalized if both networks are such. Written keys stay.
+
+    Args:
+        network: as written in the recipe.
+        resolution: as written in the recipe.
+    """
+    generator = network.get("generator") in FIXED_GENERATORS
+    discriminator = network.get("discriminator") in FIXED_DISCRIMINATORS
+    defaults: dict[Any, Any] = {}
+    norms: dict[Any, Any] = {}
+    if (generator or discriminator) and resolution is not None:
+        defaults["base_resolution"] = resolution
+    if generator and discriminator:
+        defaults |= {"equalized": False, "initialization": "normal"}
+    if generator:
+        unet = network["generator"] == "unet"
+        blocks = 0 if unet else 9 if isinstance(resolution, int) and resolution >= 256 else 6
+        defaults |= {"predict": "picture", "skips": unet, "residual_blocks": blocks}
+        norms["generator"] = "instance"
+    if discriminator:
+        defaults["minibatch_stddev"] = 0
+        norms["discriminator"] = "instance"
+    merged = {**defaults, **network}
+    written = network.get("normalization", {})
+    if norms and isinstance(written, Mapping):
+        merged["normalization"] = {**norms, **written}
+    return merged

@@ -1,10 +1,11 @@
 """The keys of a recipe, their types, ranges and defaults; ``network`` and ``objective`` have files of their own."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from progcycle.recipe.networks import CycleganNetwork, PgganNetwork
+from progcycle.recipe.networks import CycleganNetwork, PgganNetwork, with_fixed_defaults
 from progcycle.recipe.objectives import CycleganObjective, GradientPenalty, PgganObjective
 from progcycle.recipe.section import Section
 from progcycle.recipe.values import (
@@ -182,6 +183,14 @@ class CycleganRecipe(BaseRecipe):
     data: CycleganData
     network: CycleganNetwork = CycleganNetwork()
     objective: CycleganObjective = CycleganObjective()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_without_growth(cls, content: Any) -> Any:
+        network = content.get("network") if isinstance(content, Mapping) else None
+        if not isinstance(network, Mapping):
+            return content
+        return {**content, "network": with_fixed_defaults(network, content.get("resolution"))}
 
 
 Recipe = PgganRecipe | CycleganRecipe

@@ -16,6 +16,8 @@ from progcycle.tasks.image_pool import ImagePool
 from progcycle.tasks.judge import Judge
 from progcycle.tasks.specs import (
     check_adversarial,
+    check_growth,
+    check_keys,
     check_variation,
     discriminator_arguments,
     generator_arguments,
@@ -66,6 +68,9 @@ class CycleganTask(Task):
             "residual_blocks": net.residual_blocks,
             "skips": net.skips,
             "predict": net.predict,
+            "filters": net.filters,
+            "upsampling": net.upsampling,
+            "halvings": recipe.resolution.bit_length() - 1,
         }
         discriminator = {
             **discriminator_arguments(net),
@@ -73,6 +78,8 @@ class CycleganTask(Task):
             "head": net.head,
             "hidden": hidden,
             "base_resolution": net.base_resolution,
+            "filters": net.discriminator_filters or net.filters,
+            "layers": net.patch_layers,
         }
         arguments = {
             "gen_ab": {**translator, "in_channels": in_a, "out_channels": in_b},
@@ -85,7 +92,11 @@ class CycleganTask(Task):
             player, registry = (
                 ("generator", TRANSLATORS) if name.startswith("gen") else ("discriminator", DISCRIMINATORS)
             )
-            self.networks[name], self.specs[name] = make(registry, getattr(net, player), f"network.{player}", told)
+            key = f"network.{player}"
+            network, spec = make(registry, getattr(net, player), key, told)
+            check_growth(network, spec, key, net.base_resolution, recipe.resolution)
+            self.networks[name], self.specs[name] = network, spec
+        check_keys(net, self.specs["gen_ab"]["arguments"], self.specs["disc_a"]["arguments"])
         self.gen_ab, self.gen_ba = self.networks["gen_ab"], self.networks["gen_ba"]
         self.disc_a, self.disc_b = self.networks["disc_a"], self.networks["disc_b"]
         self.players = {"generator": ("gen_ab", "gen_ba"), "discriminator": ("disc_a", "disc_b")}

@@ -49,6 +49,9 @@ class Judge:
         seed: seed of the run, for the mixing factors of the penalty and for noise.
         suffix: of the names of the figures, such as ``_a``.
         classes: weights of the class terms; None without classes.
+
+    Raises:
+        UserError: noise is wanted, but the network has no place for it.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class Judge:
         self.network, self.options, self.classes = network, options, classes
         self.seed, self.suffix = seed, suffix
         self.noise = NoiseController(options.noise) if options.noise else None
+        if self.noise and not hasattr(network, "noise_size"):
+            raise UserError("objective.noise: the network of network.discriminator has no place for it; leave it out.")
 
     # --- judging --------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from progcycle.tasks.base import Stats, Task, beside, rounds
 from progcycle.tasks.judge import Judge
 from progcycle.tasks.specs import (
     check_adversarial,
+    check_growth,
     check_variation,
     discriminator_arguments,
     generator_arguments,
@@ -60,6 +61,8 @@ class PgganTask(Task):
             DISCRIMINATORS, net.discriminator, "network.discriminator",
             {**shared, **discriminator_arguments(net), "channels": discriminator, "hidden": hidden},
         )  # fmt: skip
+        key = "network.discriminator"
+        check_growth(self.discriminator, discriminator_spec, key, net.base_resolution, recipe.resolution)
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         self.specs = {"generator": generator_spec, "discriminator": discriminator_spec}
         self.players = {"generator": ("generator",), "discriminator": ("discriminator",)}

@@ -9,17 +9,32 @@ from torch import nn
 from progcycle.errors import UserError
 from progcycle.networks import feature_maps, stage_channels
 from progcycle.objectives import ADVERSARIAL
-from progcycle.recipe import Adversarial, NetworkOptions
+from progcycle.recipe import Adversarial, Channels, CycleganNetwork, NetworkOptions
 
-# Arguments that not every network takes: their recipe keys, and the value that one without them has anyway.
+# Arguments that not every network takes: their recipe keys, and the value that one without them has anyway, unless its
+# class says otherwise in ``has``.
 OPTIONAL: dict[str, tuple[str, object]] = {
     "classes": ("data.labels", 0),
     "convs": ("network.convs", 2),
     "fused": ("network.fused_scale", False),
     "head": ("network.head", "dense"),
+    "initialization": ("network.initialization", "he"),
+    "kernels": ("network.minibatch_discrimination", 0),
+    "layers": ("network.patch_layers", 3),
+    "predict": ("network.predict", "picture"),
+    "residual_blocks": ("network.residual_blocks", 4),
     "rgb_kernel": ("network.rgb_kernel", 1),
+    "skips": ("network.skips", False),
+    "spectral_norm": ("network.spectral_norm", False),
+    "stddev_group": ("network.minibatch_stddev", 0),
     "tanh": ("network.tanh", False),
+    "upsampling": ("network.upsampling", "transposed"),
 }
+# Arguments that a network may leave out without a word: they follow from others, or :func:`check_keys` looks at them.
+SILENT = {
+    "averaging", "base_resolution", "channels", "dimensions", "epsilon", "equalized", "filters", "gather", "halvings",
+    "hidden", "rgb", "slope",
+}  # fmt: skip
 
 
 def pick(registry: Mapping[str, Any], name: str, key: str) -> Any:
@@ -51,10 +66,13 @@ def make(
     parameters = inspect.signature(kind).parameters.values()
     taken = {parameter.name for parameter in parameters}
     everything = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
-    for option, (option_key, without) in OPTIONAL.items():
+    has: Mapping[str, object] = getattr(kind, "has", {})
+    for option, (option_key, usual) in OPTIONAL.items():
+        without = has.get(option, usual)
         if option in arguments and not everything and option not in taken and arguments[option] != without:
             raise UserError(f"{option_key}: the network {name!r} of {key} has no such option; leave it out.")
-    kept = {k: value for k, value in arguments.items() if everything or k in taken or k not in OPTIONAL}
+    optional = OPTIONAL.keys() | SILENT
+    kept = {k: value for k, value in arguments.items() if everything or k in taken or k not in optional}
     return kind(**kept), {"name": name, "arguments": kept}
 
 
@@ -75,6 +93,7 @@ def generator_arguments(options: NetworkOptions) -> dict[str, Any]:
         "epsilon": options.normalization.epsilon,
         "equalized": options.equalized,
         "slope": options.slope,
+        "initialization": options.initialization,
     }
 
 
@@ -92,6 +111,8 @@ def discriminator_arguments(options: NetworkOptions) -> dict[str, Any]:
         "epsilon": options.normalization.epsilon,
         "equalized": options.equalized,
         "slope": options.slope,
+        "initialization": options.initialization,
+        "spectral_norm": options.spectral_norm,
     }
 
 
@@ -131,3 +152,62 @@ def check_adversarial(options: Adversarial) -> None:
             raise UserError(f"objective.{name}: it belongs to lsgan, not to {options.loss}; leave it at 1.")
     if options.noise is not None:
         raise UserError(f"objective.noise: it belongs to lsgan, not to {options.loss}; leave it out.")
+
+
+def check_growth(network: nn.Module, spec: Mapping[str, Any], key: str, base_resolution: int, resolution: int) -> None:
+    """Refuse a network that does not grow in a recipe that does, or whose pictures are too small for it.
+
+    Args:
+        network: made by :func:`make`, with ``spec``.
+        spec: says its name and arguments.
+        key: the recipe key that the name comes from.
+        base_resolution: pixels of a side at stage 0.
+        resolution: pixels of a side at the last stage.
+
+    Raises:
+        UserError: it cannot be trained so.
+    """
+    if getattr(network, "grows", True):
+        return
+    name = spec["name"]
+    if base_resolution != resolution:
+        raise UserError(
+            f"network.base_resolution: the network {name!r} of {key} does not grow, so that this must be the "
+            f"resolution, {resolution}, and not {base_resolution}."
+        )
+    smallest = int(getattr(network, "smallest", 1))
+    if resolution < smallest:
+        layers = spec["arguments"].get("layers")
+        remedy = "raise it" if layers is None else f"raise it, or lower network.patch_layers, which is {layers}"
+        raise UserError(
+            f"resolution: {resolution} px are too small for the network {name!r} of {key}, which needs {smallest}; "
+            f"{remedy}."
+        )
+
+
+def check_keys(options: CycleganNetwork, generator: Mapping[str, Any], discriminator: Mapping[str, Any]) -> None:
+    """Refuse keys of sizes and shared options that neither network has.
+
+    Args:
+        options: the ``network`` section of a recipe.
+        generator: arguments that the translators were made with.
+        discriminator: arguments that the discriminators were made with.
+
+    Raises:
+        UserError: a key away from its default would change nothing.
+    """
+    either = {**generator, **discriminator}
+    own_filters = "filters" in discriminator and options.discriminator_filters is not None
+    idle = {
+        "channels": "channels" not in either and options.channels != Channels(),
+        "discriminator_channels": "channels" not in discriminator and options.discriminator_channels is not None,
+        "filters": options.filters != 64 and "filters" not in (generator if own_filters else either),
+        "discriminator_filters": "filters" not in discriminator and options.discriminator_filters is not None,
+        "rgb": "rgb" not in either and options.rgb != "replace",
+        "equalized": "equalized" not in either and options.equalized,
+        "slope": "slope" not in either and options.slope != 0.2,
+    }
+    for key in (key for key, nothing in idle.items() if nothing):
+        raise UserError(
+            f"network.{key}: neither {options.generator!r} nor {options.discriminator!r} would use it; leave it out."
+        )

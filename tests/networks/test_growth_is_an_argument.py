@@ -10,7 +10,9 @@ ALL = of_kind("generator", "translator", "discriminator")
 
 
 def memory(case: Case) -> str:
-    """Which names of a state may be other than parameters, as a pattern: only batch norm remembers anything."""
+    """Which names of a state may be other than parameters, as a pattern: only these norms remember anything."""
+    if case.options.get("spectral_norm"):
+        return r"parametrizations\.weight\.0\.inner\._[uv]$"
     batch_norm = r"norm\.(running_mean|running_var|num_batches_tracked)$"
     return batch_norm if case.options.get("normalize") == "batch" else "(?!)"
 

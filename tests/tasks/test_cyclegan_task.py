@@ -276,12 +276,12 @@ def test_channels_go_the_right_way() -> None:
             "objective.identity: it compares a translator's input and output",
         ),
         (
-            {"network": {"generator": "resnet"}},
-            "network.generator: there is no 'resnet'; choose one of fake, progressive.",
+            {"network": {"generator": "stylegan"}},
+            "network.generator: there is no 'stylegan'; choose one of fake, progressive, resnet, unet.",
         ),
         (
             {"network": {"discriminator": "x"}},
-            "network.discriminator: there is no 'x'; choose one of fake, pggan, progr",
+            "network.discriminator: there is no 'x'; choose one of fake, patchgan, pggan, progr",
         ),
         (
             {"network": {"minibatch_stddev": 0, "minibatch_discrimination": {}}},

@@ -256,7 +256,7 @@ def test_options_reach_the_networks_that_have_them(network: dict[str, Any], expe
         ),
         (
             {"network": {"discriminator": "x"}},
-            "network.discriminator: there is no 'x'; choose one of fake, pggan, progr",
+            "network.discriminator: there is no 'x'; choose one of fake, patchgan, pggan, progr",
         ),
         ({"objective": {"loss": "hinge", "drift": 0.1}}, "objective.drift: it belongs to wgan"),
         ({"objective": {"loss": "wgan"}}, "add objective.gradient_penalty: {weight: 10}"),

@@ -1,0 +1,270 @@
+"""The networks of CycleGAN (Zhu et al. 2017, section 7.2) as in its published PyTorch code: one size, no growth.
+
+They are called like the growing ones, ``forward(x, stage, alpha)``, but have stage 0 only, whose resolution is the
+final one, and need no alpha. In the paper's words, c7s1-k is a 7x7 convolution with stride 1, dk halves the size, uk
+doubles it, Rk is a residual block, and Ck is a 4x4 convolution that halves the size, all with k filters.
+"""
+
+import itertools
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from progcycle.blocks import Initialization, Norm, in_full_precision, normalize_spectrally
+from progcycle.networks.fixed import FixedNetwork, LayerMaker, draw_weights
+
+Upsampling = Literal["transposed", "resize"]
+WIDEST = 8  # times the filters of the first layer
+
+
+class ReflectedBlock(nn.Module):
+    """Rk: x + f(x), f being two 3x3 convolutions with reflection padding, and a ReLU between them.
+
+    Args:
+        channels: C of the input and of the output.
+        make: makes the layers.
+    """
+
+    def __init__(self, channels: int, make: LayerMaker) -> None:
+        super().__init__()
+        first, second = (nn.Conv2d(channels, channels, 3, bias=make.bias) for _ in range(2))
+        pads = nn.ReflectionPad2d(1), nn.ReflectionPad2d(1)
+        self.layers = nn.Sequential(pads[0], make(first, nn.ReLU()), pads[1], make(second))
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, H, W]
+        """Apply the block; H and W are at least 2."""
+        out: Tensor = x + self.layers(x)
+        return out
+
+
+class ResnetTranslator(FixedNetwork):
+    """c7s1-F, d2F, d4F, residual blocks R4F, u2F, uF, c7s1-out, tanh; the paper has 6 blocks at 128 px, 9 from 256 px.
+
+    Args:
+        filters: F.
+        in_channels: channels of the pictures that come in.
+        out_channels: channels of the pictures that go out.
+        residual_blocks: how many.
+        upsampling: ``transposed`` convolutions as published, or ``resize``: nearest enlargement, reflection padding and
+            a 3x3 convolution, which leaves no checkerboard (Odena et al. 2016).
+        normalize: kind of normalisation.
+        epsilon: added to the mean square in pixel norm.
+        initialization: ``he``, or ``normal`` for the published N(0, 0.02^2).
+    """
+
+    has: ClassVar[Mapping[str, object]] = {"skips": False, "predict": "picture"}
+
+    def __init__(
+        self,
+        filters: int = 64,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        residual_blocks: int = 9,
+        upsampling: Upsampling = "transposed",
+        normalize: Norm = "instance",
+        epsilon: float = 1e-8,
+        initialization: Initialization = "he",
+    ) -> None:
+        super().__init__()
+        self.smallest = 8 if residual_blocks else 4  # reflection needs more pixels than it adds on a side
+        make, widths = LayerMaker(normalize, epsilon), [filters, 2 * filters, 4 * filters]
+        self.encoder = nn.Sequential(
+            nn.ReflectionPad2d(3),
+            make(nn.Conv2d(in_channels, filters, 7, bias=make.bias), nn.ReLU()),
+            *(
+                make(nn.Conv2d(narrow, wide, 3, stride=2, padding=1, bias=make.bias), nn.ReLU())
+                for narrow, wide in itertools.pairwise(widths)
+            ),
+        )
+        self.bottleneck = nn.Sequential(*(ReflectedBlock(widths[-1], make) for _ in range(residual_blocks)))
+        self.decoder = nn.Sequential(
+            *(
+                layer
+                for wide, narrow in itertools.pairwise(reversed(widths))
+                for layer in _doubling(wide, narrow, upsampling, make)
+            ),
+            nn.ReflectionPad2d(3),
+        )
+        self.to_rgb = nn.Conv2d(filters, out_channels, 7)
+        draw_weights(self, initialization, last=self.to_rgb)
+
+    @staticmethod
+    def multiple(stage: int) -> int:
+        """What the sides of pictures are multiples of."""
+        return 4
+
+    def forward(self, x: Tensor, stage: int = 0, alpha: float = 1.0) -> Tensor:
+        """Translate pictures.
+
+        Args:
+            x: pictures in [-1, 1]; H and W are multiples of 4, and at least 8.  # [N, in_channels, H, W]
+            stage: 0.
+            alpha: not used.
+
+        Returns:
+            Pictures in [-1, 1], float32 at least.  # [N, out_channels, H, W]
+
+        Raises:
+            ValueError: another stage.
+        """
+        self._check(stage)
+        h = self.decoder(self.bottleneck(self.encoder(x)))
+        return in_full_precision(self.to_rgb, h).tanh()
+
+
+def _doubling(wide: int, narrow: int, upsampling: Upsampling, make: LayerMaker) -> list[nn.Module]:
+    """Uk."""
+    if upsampling == "transposed":
+        conv = nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=1, bias=make.bias)
+        return [make(conv, nn.ReLU())]
+    enlarge = nn.Upsample(scale_factor=2, mode="nearest")
+    return [enlarge, nn.ReflectionPad2d(1), make(nn.Conv2d(wide, narrow, 3, bias=make.bias), nn.ReLU())]
+
+
+class UnetTranslator(FixedNetwork):
+    """The U-Net of pix2pix (Isola et al. 2017, section 6.1.1): 4x4 convolutions down to one pixel and up again, skips.
+
+    F, 2F, 4F and then 8F features on the way down. Neither the outermost layers nor the single pixel are normalised.
+
+    Args:
+        halvings: from the resolution to one pixel: 8 at 256 px.
+        filters: F.
+        in_channels: channels of the pictures that come in.
+        out_channels: channels of the pictures that go out.
+        normalize: kind of normalisation.
+        epsilon: added to the mean square in pixel norm.
+        slope: of the leaky ReLU on the way down; on the way up it is a ReLU.
+        initialization: ``he``, or ``normal`` for the published N(0, 0.02^2).
+
+    Raises:
+        ValueError: less than two halvings.
+    """
+
+    has: ClassVar[Mapping[str, object]] = {"skips": True, "predict": "picture", "residual_blocks": 0}
+
+    def __init__(
+        self,
+        halvings: int,
+        filters: int = 64,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        normalize: Norm = "instance",
+        epsilon: float = 1e-8,
+        slope: float = 0.2,
+        initialization: Initialization = "he",
+    ) -> None:
+        super().__init__()
+        if halvings < 2:
+            raise ValueError(f"a U-Net halves its pictures twice at least, got {halvings}")
+        self.smallest, self.slope = 1 << halvings, slope
+        make, plain = LayerMaker(normalize, epsilon), LayerMaker("none", epsilon)
+        widths = [filters * min(1 << i, WIDEST) for i in range(halvings)]
+        inner = list(itertools.pairwise(widths))
+        self.down = nn.ModuleList([plain(nn.Conv2d(in_channels, filters, 4, stride=2, padding=1))])
+        for i, (narrow, wide) in enumerate(inner):
+            single = i == len(inner) - 1  # one pixel in training: its mean is itself
+            conv = nn.Conv2d(narrow, wide, 4, stride=2, padding=1, bias=make.bias)
+            self.down.append((plain if single else make)(conv))
+        self.up = nn.ModuleList()  # innermost first; all but that one take a skip too
+        for i, (narrow, wide) in enumerate(reversed(inner)):
+            self.up.append(make(nn.ConvTranspose2d(wide << (i > 0), narrow, 4, stride=2, padding=1, bias=make.bias)))
+        self.to_rgb = nn.ConvTranspose2d(2 * filters, out_channels, 4, stride=2, padding=1)
+        draw_weights(self, initialization, last=self.to_rgb)
+
+    def multiple(self, stage: int) -> int:
+        """What the sides of pictures are multiples of."""
+        return self.smallest
+
+    def forward(self, x: Tensor, stage: int = 0, alpha: float = 1.0) -> Tensor:
+        """Translate pictures.
+
+        Args:
+            x: pictures in [-1, 1]; H and W are multiples of 2^halvings.  # [N, in_channels, H, W]
+            stage: 0.
+            alpha: not used.
+
+        Returns:
+            Pictures in [-1, 1], float32 at least.  # [N, out_channels, H, W]
+
+        Raises:
+            ValueError: another stage.
+        """
+        self._check(stage)
+        features = [self.down[0](x)]
+        for layer in self.down[1:]:
+            features.append(layer(F.leaky_relu(features[-1], self.slope)))
+        h = features.pop()
+        for layer in self.up:
+            h = torch.cat([features.pop(), layer(F.relu(h))], dim=1)
+        return in_full_precision(self.to_rgb, F.relu(h)).tanh()
+
+
+class PatchDiscriminator(FixedNetwork):
+    """PatchGAN (Isola et al. 2017, section 6.1.2): C64-C128-C256-C512, then a logit for every place.
+
+    The last C keeps the size. A logit sees 70x70 pixels with three layers, 16, 34 and 142 with 1, 2 and 4.
+
+    Args:
+        filters: of the first layer.
+        image_channels: channels of the pictures.
+        layers: convolutions that halve the size; behind them are one more and the logits.
+        normalize: kind of normalisation, but for the first layer.
+        epsilon: added to the mean square in pixel norm.
+        slope: of the leaky ReLU.
+        initialization: ``he``, or ``normal`` for the published N(0, 0.02^2).
+        spectral_norm: whether every layer's weights have a largest singular value of 1.
+    """
+
+    has: ClassVar[Mapping[str, object]] = {"head": "patch"}
+
+    def __init__(
+        self,
+        filters: int = 64,
+        image_channels: int = 3,
+        layers: int = 3,
+        normalize: Norm = "instance",
+        epsilon: float = 1e-8,
+        slope: float = 0.2,
+        initialization: Initialization = "he",
+        spectral_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.smallest = 3 << layers  # 3x3 after the halvings, 2x2 after one more, and one logit
+        self.batch_norm = normalize == "batch"
+        make, plain = LayerMaker(normalize, epsilon), LayerMaker("none", epsilon)
+        widths = [filters * min(1 << i, WIDEST) for i in range(layers + 1)]
+        self.body = nn.Sequential(
+            plain(nn.Conv2d(image_channels, filters, 4, stride=2, padding=1), nn.LeakyReLU(slope))
+        )
+        for i, (narrow, wide) in enumerate(itertools.pairwise(widths), start=1):
+            stride = 2 if i < layers else 1
+            conv = nn.Conv2d(narrow, wide, 4, stride=stride, padding=1, bias=make.bias)
+            self.body.append(make(conv, nn.LeakyReLU(slope)))
+        self.logit = nn.Conv2d(widths[-1], 1, 4, padding=1)
+        draw_weights(self, initialization, last=self.logit)
+        if spectral_norm:
+            normalize_spectrally(self)
+
+    def forward(self, x: Tensor, stage: int = 0, alpha: float = 1.0) -> Tensor:
+        """Judge pictures.
+
+        Args:
+            x: pictures in [-1, 1].  # [N, image_channels, H, W]
+            stage: 0.
+            alpha: not used.
+
+        Returns:
+            Logits, float32 at least.  # [N, 1, H / 2^layers - 2, W / 2^layers - 2]
+
+        Raises:
+            ValueError: another stage.
+        """
+        self._check(stage)
+        return in_full_precision(self.logit, self.body(x))
+
+    def rows_are_apart(self, n: int) -> bool:
+        """Whether one pass over 2n rows that alternate real, fake gives the logits of two passes over n rows each."""
+        return not self.batch_norm
