@@ -27,7 +27,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     interruption between the two left aside is put back by the next call.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
+    temporary, old = path.with_name(f".{path.name}.tmp"), _aside(path)
     _put_back(old, path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -39,6 +39,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         _put_back(old, path)
+
+
+def restore_folder(path: Path) -> None:
+    """Give ``path`` back what an interruption of :func:`atomic_folder` left aside, if anything."""
+    _put_back(_aside(path), path)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
 
 
 def _put_back(old: Path, path: Path) -> None:

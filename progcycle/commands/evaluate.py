@@ -197,6 +197,8 @@ def _batch(pictures: "PictureSet", indices: list[int], model: "Translator") -> "
 
 
 def _run_folder(snapshot: Path) -> Path:
+    if snapshot.name == "best":  # which a better one may replace
+        return snapshot.parent
     return snapshot.parent.parent if snapshot.parent.name == "snapshots" else snapshot
 
 

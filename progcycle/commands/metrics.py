@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SMALLEST = {"swd": 16, "ms-ssim": 16, "modes": 8}  # pixels of a side
 READABLE = 0.9  # share of the real digits that a judge of modes must read rightly
 STACK = re.compile(r"_(\d)(\d)(\d)\.\w+$")  # names of stacked digits end in the digits of red, green and blue
+LOWEST = {"swd": ("swd",), "modes": ("kl",)}  # figures that the best snapshot may be chosen by, by metric
 Figures = dict[str, float]
 
 
@@ -95,6 +96,25 @@ def check_metrics(names: Sequence[str], resolution: int, channels: int, where: s
             raise UserError(f"{where}: modes counts stacked digits, whose colours are the digits; these are grey.")
 
 
+def check_best(best: str | None, metrics: Sequence[str], lowest: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a figure that the best snapshot cannot be chosen by.
+
+    Args:
+        best: the key ``training.evaluation.best``; None and ``auto`` fit all metrics.
+        metrics: names of what is measured.
+        lowest: names of the figures of which the lowest is the best, by metric.
+
+    Raises:
+        UserError: it is not measured, or its lowest value is not the best.
+    """
+    possible = [figure for name in metrics for figure in lowest.get(name, ())]
+    if best not in (None, "auto", *possible):
+        choice = f"choose from {', '.join(possible)}, or auto" if possible else "leave it out"
+        raise UserError(
+            f"training.evaluation.best: {best!r} is not a measured figure of which the lowest is the best; {choice}."
+        )
+
+
 def check_judge(judge: "DigitJudge", reals: Reals, where: str) -> float | None:
     """Share of the digits on up to 500 real pictures that the judge reads as the pictures' names say.
 
@@ -167,8 +187,11 @@ def evaluator(recipe: "Recipe", cache_dir: Path | None = None) -> "Evaluate | No
     if options is None:
         return None
     if not isinstance(recipe, PgganRecipe):
-        raise UserError("training.evaluation: its metrics are for the task pggan; leave it out.")
+        from progcycle.commands.validation import TranslationEvaluator
+
+        return TranslationEvaluator(recipe, cache_dir)
     check_metrics(options.metrics, recipe.resolution, recipe.data.channels, where)
+    check_best(options.best, options.metrics, LOWEST)
     pictures = real_pictures(recipe, recipe.seed, cache_dir)
     if len(pictures) < 2:
         raise UserError(

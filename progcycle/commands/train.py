@@ -51,6 +51,7 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     import torch
 
     from progcycle.commands.metrics import evaluator
+    from progcycle.commands.validation import TranslationEvaluator
     from progcycle.engine.build import build, count_parameters
     from progcycle.engine.setup import set_up
     from progcycle.recipe import dump
@@ -62,11 +63,14 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     for name, network in built.task.networks.items():
         say(f"{name:14}{count_parameters(network):>14,} parameters")
     ground = set_up(recipe, run_dir, built.schedule)
-    evaluator(recipe, run_dir.parent / ".cache")  # whether it can measure what the recipe asks for
+    evaluate = evaluator(recipe, run_dir.parent / ".cache")  # whether it can measure what the recipe asks for
     say("")
     for domain, pictures in ground.sets.items():
-        held_out = f", {len(ground.tests[domain])} held out" if domain in ground.tests else ""
-        say(f"{domain:14}{len(pictures):>14,} pictures{held_out}")
+        others = {"held out for validation": ground.validation, "test pictures": ground.tests}
+        more = "".join(f", {len(sets[domain]):,} {words}" for words, sets in others.items() if domain in sets)
+        say(f"{domain:14}{len(pictures):>14,} pictures{more}")
+    for line in evaluate.about() if isinstance(evaluate, TranslationEvaluator) else ():
+        say(line)
     say(
         f"run folder {run_dir}, processes: {ground.accelerator.num_processes}, "
         f"device: {ground.accelerator.device.type}, precision: {ground.precision.name}"

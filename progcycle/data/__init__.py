@@ -10,7 +10,7 @@ from progcycle.data.labels import find_classes
 from progcycle.data.loader import build_loader
 from progcycle.data.pictures import PictureSet
 from progcycle.data.reals import as_reals
-from progcycle.data.sets import resolve_sets, resolve_test_sets
+from progcycle.data.sets import resolve_sets, resolve_test_sets, resolve_validation_sets
 
 __all__ = [
     "Batch",
@@ -27,4 +27,5 @@ __all__ = [
     "fit_square",
     "resolve_sets",
     "resolve_test_sets",
+    "resolve_validation_sets",
 ]

@@ -14,6 +14,7 @@ from progcycle.data.decode import BrokenPicture, decode_picture, parse_colour
 from progcycle.data.fit import box_reduce, fit_square
 from progcycle.data.labels import read_labels
 from progcycle.data.source import Opener, list_pictures
+from progcycle.data.split import part_of
 from progcycle.errors import UserError
 from progcycle.recipe import Pictures
 from progcycle.rng import generator_at
@@ -39,12 +40,15 @@ class PictureSet:
         max_broken: share of pictures that may be broken.
         labels: where classes come from (see :func:`progcycle.data.labels.read_labels`), or None.
         classes: names of the classes that there are; default: those that the pictures have.
+        validation: share of the pictures that is held out, see :func:`progcycle.data.split.part_of`.
+        held_out: whether this set is the held-out part, or the rest. Each part has a cache of its own.
 
     Attributes:
         classes: names of the classes in the order of their numbers; () without labels.
 
     Raises:
-        UserError: a path is missing or has no pictures, a picture has no label, or an option cannot be used.
+        UserError: a path is missing or has no pictures, a picture has no label, one part has too few pictures, or an
+            option cannot be used.
     """
 
     def __init__(
@@ -60,6 +64,8 @@ class PictureSet:
         max_broken: float = 0.05,
         labels: str | None = None,
         classes: Sequence[str] | None = None,
+        validation: float = 0.0,
+        held_out: bool = False,
     ) -> None:
         parse_colour(options.background)
         self.domain, self.options, self.paths = domain, options, tuple(paths)
@@ -74,7 +80,8 @@ class PictureSet:
         self.transforms: Transforms | None = None
         if options.augment:
             self.transforms = Transforms(options.augment, resolution, options.channels, domain)
-        self.entries = list_pictures(self.paths)
+        found = list_pictures(self.paths)
+        self.entries = part_of(found, len(self.paths) > 1, validation, held_out, domain)
         self.names = tuple(entry.name for entry in self.entries)
         self.classes: tuple[str, ...] = ()
         self._labels: np.ndarray | None = None  # [N] int64

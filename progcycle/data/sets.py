@@ -10,6 +10,7 @@ from progcycle.errors import UserError
 from progcycle.recipe import CycleganData, PgganData, Pictures
 
 DOMAINS = ("a", "b")
+UNALTERED: dict[str, object] = {"load_resolution": None, "mirror": False, "augment": ()}
 Layout = tuple[tuple[str, str], tuple[str | None, str | None]]  # folders of training and of held-out pictures
 
 
@@ -18,6 +19,8 @@ def resolve_sets(
 ) -> dict[str, PictureSet]:
     """Training pictures: {"real": ...} for the unconditional task, {"a": ..., "b": ...} for translation.
 
+    Those that ``validation`` holds out are not among them.
+
     Args:
         data: the recipe's data section.
         resolution: final resolution.
@@ -25,17 +28,37 @@ def resolve_sets(
         cache_dir: where caches go unless the recipe's ``cache_dir`` says otherwise.
 
     Raises:
-        UserError: a path is missing or has no pictures in it, a root has none of the known layouts, or a picture has
-            no label.
+        UserError: a path is missing or has no pictures in it, a root has none of the known layouts, a picture has no
+            label, or ``validation`` leaves too few pictures on one side.
     """
-    make = _maker(data, resolution, seed, cache_dir)
+    make = _maker(data, resolution, seed, cache_dir, validation=data.validation)
+    return {domain: make(domain, options, paths) for domain, (options, paths) in _training(data).items()}
+
+
+def resolve_validation_sets(
+    data: PgganData | CycleganData, *, resolution: int, seed: int, cache_dir: Path
+) -> dict[str, PictureSet]:
+    """The part of the training pictures that ``validation`` holds out, by domain, not augmented; {} if it is 0.
+
+    Arguments and errors are those of :func:`resolve_sets`.
+    """
+    if not data.validation:
+        return {}
+    make = _maker(data, resolution, seed, cache_dir, validation=data.validation, held_out=True)
+    return {
+        domain: make(domain, options.model_copy(update=UNALTERED), paths)
+        for domain, (options, paths) in _training(data).items()
+    }
+
+
+def _training(data: PgganData | CycleganData) -> dict[str, tuple[Pictures, tuple[str, ...]]]:
+    """Options and paths of the training pictures by domain."""
     if isinstance(data, PgganData):
-        return {"real": make("real", data, data.path)}
-    options = dict(zip(DOMAINS, (data.a, data.b), strict=True))
+        return {"real": (data, data.path)}
     if data.root is not None:
-        folders = dict(zip(DOMAINS, find_layout(data.root)[0], strict=True))
-        return {domain: make(domain, options[domain], (folders[domain],)) for domain in DOMAINS}
-    return {domain: make(domain, options[domain], options[domain].path or ()) for domain in DOMAINS}
+        first, second = find_layout(data.root)[0]
+        return {"a": (data.a, (first,)), "b": (data.b, (second,))}
+    return {"a": (data.a, data.a.path or ()), "b": (data.b, data.b.path or ())}
 
 
 def resolve_test_sets(
@@ -54,21 +77,20 @@ def resolve_test_sets(
         data, resolution, seed, cache_dir: as there.
         classes: names of the classes, where pictures have labels; default: those of the training pictures.
     """
-    unaltered = {"load_resolution": None, "mirror": False, "augment": ()}
     if isinstance(data, PgganData):
         if data.test_path is None:
             return {}
         if data.labels is not None and classes is None:
             classes = find_classes(data)
         make = _maker(data, resolution, seed, cache_dir, classes)
-        return {"real": make("real", data.model_copy(update=unaltered), data.test_path)}
+        return {"real": make("real", data.model_copy(update=UNALTERED), data.test_path)}
     make = _maker(data, resolution, seed, cache_dir)
     found = find_layout(data.root)[1] if data.root is not None else (None, None)
     sets = {}
     for domain, options, folder in zip(DOMAINS, (data.a, data.b), found, strict=True):
         paths = options.test_path or ((folder,) if folder is not None else None)
         if paths:
-            sets[domain] = make(domain, options.model_copy(update=unaltered), paths)
+            sets[domain] = make(domain, options.model_copy(update=UNALTERED), paths)
     return sets
 
 
@@ -78,6 +100,8 @@ def _maker(
     seed: int,
     cache_dir: Path,
     classes: Sequence[str] | None = None,
+    validation: float = 0.0,
+    held_out: bool = False,
 ) -> Callable[[str, Pictures, tuple[str, ...]], PictureSet]:
     def make(domain: str, options: Pictures, paths: tuple[str, ...]) -> PictureSet:
         return PictureSet(
@@ -91,6 +115,8 @@ def _maker(
             max_broken=data.max_broken,
             labels=data.labels if isinstance(data, PgganData) else None,
             classes=classes,
+            validation=validation,
+            held_out=held_out,
         )
 
     return make

@@ -17,7 +17,7 @@ from progcycle.files import atomic_file
 from progcycle.schedule import Growth, GrowthSchedule
 
 # Figures that differ between two equal runs.
-TIMES = ("seconds", "images_per_s")
+TIMES = ("seconds", "images_per_s", "cpu_seconds")
 
 
 class RunLog:
@@ -110,18 +110,19 @@ class RunLog:
             f"{extra['images_per_s']:.4g} img/s  about {left} left"
         )
 
-    def evaluation(self, nimg: int, growth: Growth, figures: Mapping[str, float]) -> None:
+    def evaluation(self, nimg: int, growth: Growth, figures: Mapping[str, float], extra: Mapping[str, float]) -> None:
         """Append a line ``metric/<name>`` to stats.jsonl, print it and feed the trackers.
 
         Args:
             nimg: pictures shown.
             growth: growth of the step just done.
             figures: of quality, by name; those that are not finite are printed only.
+            extra: values of the moment, not printed.
         """
         if not self.main:
             return
         finite = {f"metric/{name}": value for name, value in figures.items() if math.isfinite(value)}
-        self._record(nimg, growth, finite)
+        self._record(nimg, growth, {**finite, **extra})
         words = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self.say(f"kimg {nimg / 1000:8.1f}/{self.schedule.total / 1000:.1f}  {words}")
 

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from progcycle.data import Batch, as_reals, build_loader
 from progcycle.engine import checkpoint, state
 from progcycle.engine.build import build, parts
+from progcycle.engine.clock import CpuClock
 from progcycle.engine.ema import EmaNetworks
+from progcycle.engine.evaluation import BestFolder, evaluate_now, write_snapshot
 from progcycle.engine.log import RunLog
 from progcycle.engine.meter import Meter
 from progcycle.engine.parallel import average_gradients, broadcast_weights, speaking
@@ -62,6 +64,9 @@ class Trainer:
         self.optimizers = {player: self._optimizer(player) for player in self.task.players}
         self.meter = Meter(device)
         self.log = RunLog(self.accelerator, run_dir, self.schedule)
+        self.clock = CpuClock()
+        evaluation = recipe.training.evaluation
+        self.best = BestFolder(run_dir, evaluation.best if evaluation else None, self.schedule.final.resolution)
         self.nimg = self.step = 0
         self.stage, self.fading = self.schedule.at(0).stage, False
         self.last_good: Path | None = None
@@ -76,6 +81,15 @@ class Trainer:
 
     def _parameters(self, player: str) -> list[nn.Parameter]:
         return [p for name in self.task.players[player] for p in self.task.networks[name].parameters()]
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of training in this process, since the run began; see :class:`progcycle.engine.clock.CpuClock`.
+
+        What evaluations, samples, snapshots and checkpoints take is left out, and so are the loader's workers. A killed
+        run counts from its last checkpoint.
+        """
+        return self.clock.seconds
 
     # --- one step ------------------------------------------------------------------------------------------------
 
@@ -177,6 +191,7 @@ class Trainer:
             if self.nimg == 0:
                 self._samples(self.schedule.at(0))
             clock, shown = time.perf_counter(), self.nimg
+            self.clock.start()
             for nimg, growth, batches in loader:
                 self.broken += [f"domain {d}: {sentence}" for d, batch in batches.items() for sentence in batch.broken]
                 self.train_step(batches, growth)
@@ -185,9 +200,11 @@ class Trainer:
                     self._status(growth, self.nimg - shown, time.perf_counter() - clock)
                     clock, shown = time.perf_counter(), self.nimg
                 before = time.perf_counter()
-                self._save(nimg, growth)
+                with self.clock.paused():
+                    self._save(nimg, growth)
                 clock += time.perf_counter() - before
         finally:
+            self.clock.stop()
             loader.close()
             self.log.close()
             self.accelerator.end_training()
@@ -210,6 +227,7 @@ class Trainer:
         self.log.name_broken(gather_object(self.broken))
         self.broken = []
         extra = {"step": self.step, "seconds": round(seconds, 3), "images_per_s": float(f"{pictures / seconds:.4g}")}
+        extra["cpu_seconds"] = round(self.cpu_seconds, 3)
         for player, scaler in self.scalers.items():
             extra |= {f"{name}/{player}": value for name, value in scaler.figures().items()}
         self.log.status(self.nimg, growth, self.meter.means(self.accelerator), extra)
@@ -223,23 +241,13 @@ class Trainer:
         if samples or snapshot or full or evaluation:
             self._stop_if_trouble()
         if evaluation and self.evaluate is not None and self.accelerator.is_main_process:
-            self.log.evaluation(self.nimg, growth, self.evaluate(self._sampler(growth), self.nimg))
+            evaluate_now(self, self.evaluate, growth)
         if samples:
             self._samples(growth)
             if self.accelerator.is_main_process and self.log.stats_path.exists():
                 plot_curves(self.log.stats_path, self.run_dir / "curves.png")
         if snapshot and self.accelerator.is_main_process:
-            self.save_snapshot(
-                self.run_dir / "snapshots" / checkpoint.folder_name(self.nimg),
-                task=self.recipe.task,
-                networks=self.ema.networks,
-                specs={name: self.task.specs[name] for name in self.task.ema_of},
-                growth=growth,
-                base_resolution=self.recipe.network.base_resolution,
-                nimg=self.nimg,
-                recipe=self.recipe,
-                classes=self.task.classes,
-            )
+            write_snapshot(self, self.run_dir / "snapshots" / checkpoint.folder_name(self.nimg), growth)
         if full:
             self.last_good = state.save(self)
 
@@ -257,9 +265,10 @@ class Trainer:
         if self.accelerator.is_main_process:
             sets, count = {**self.ground.sets, **self.ground.tests}, self.recipe.training.sample_count
             panel = panel_of(self.task, sets, count, growth, self.accelerator.device)
-            self.log.samples(self.nimg, self._sampler(growth)(panel))
+            self.log.samples(self.nimg, self.sampler(growth)(panel))
 
-    def _sampler(self, growth: Growth) -> Sampler:
+    def sampler(self, growth: Growth) -> Sampler:
+        """What samples from the averages as they are now; ``growth`` is that of the step just done."""
         return Sampler(self.task, self.ema.networks, growth, self.nimg, self.precision, self.accelerator.device)
 
 

@@ -19,7 +19,7 @@ from progcycle.schedule import GrowthSchedule
 INK, QUIET, BLUE, ORANGE, FADE = "#222222", "#8a8f98", "#2f6fb5", "#d9822b", "#e3edf8"
 COLOURS = ("#2f6fb5", "#d9822b", "#3a9a5b", "#b8473d", "#7a5aa8", "#8a6a4f", "#c65f9c", "#5f6b7a")
 SMOOTHING = 0.03  # share of the points that a curve is smoothed over
-CLOCK = frozenset({"nimg", "kimg", "stage", "alpha", "resolution", "step", "seconds"})
+CLOCK = frozenset({"nimg", "kimg", "stage", "alpha", "resolution", "step", "seconds", "cpu_seconds"})
 
 
 def plot_plan(schedule: GrowthSchedule, path: Path) -> None:

@@ -54,6 +54,21 @@ class Sampler:
             rows = self.task.sample(self.networks, there, self.growth)
         return [row.float() for row in rows]
 
+    @torch.no_grad()
+    def through(self, network: str, pictures: Tensor) -> Tensor:
+        """What one averaged network makes of pictures.
+
+        Args:
+            network: its name.
+            pictures: as the networks see them, on any device.  # [N, C_in, H, W]
+
+        Returns:
+            Pictures in about [-1, 1] on the networks' device.  # [N, C_out, H, W] float32
+        """
+        with self.precision.autocast():
+            made: Tensor = self.networks[network](pictures.to(self.device), self.growth.stage, self.growth.alpha)
+        return made.float()
+
 
 # From a sampler and the number of pictures shown to figures by name.
 Evaluate = Callable[[Sampler, int], Mapping[str, float]]

@@ -2,14 +2,15 @@
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import LoggerType
+from accelerate.utils import InitProcessGroupKwargs, LoggerType
 
-from progcycle.data import PictureSet, resolve_sets, resolve_test_sets
+from progcycle.data import PictureSet, resolve_sets, resolve_test_sets, resolve_validation_sets
 from progcycle.engine.build import check_batches
 from progcycle.engine.log import flat_config
 from progcycle.engine.parallel import check_processes
@@ -18,6 +19,10 @@ from progcycle.engine.state import check_folder
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe
 from progcycle.schedule import GrowthSchedule
+
+# While the first process evaluates, writes or builds a cache, the others wait in a collective. NCCL's own limit of 10
+# minutes would end the run; a process that died is noticed by the launcher, not by this.
+PATIENCE = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
@@ -28,13 +33,15 @@ class Ground:
         accelerator: the processes; trackers are not started yet.
         precision: the number format.
         sets: training pictures by domain.
-        tests: held-out pictures by domain, where there are some.
+        tests: test pictures by domain, where there are some.
+        validation: held-out training pictures by domain, where the recipe holds some out.
     """
 
     accelerator: Accelerator
     precision: Precision
     sets: dict[str, PictureSet]
     tests: dict[str, PictureSet]
+    validation: dict[str, PictureSet]
 
 
 def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule) -> Ground:
@@ -45,7 +52,10 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule) -> Ground:
     """
     _check_trackers(recipe)
     accelerator = Accelerator(
-        mixed_precision="no", log_with=list(recipe.training.trackers) or None, project_dir=run_dir
+        mixed_precision="no",
+        log_with=list(recipe.training.trackers) or None,
+        project_dir=run_dir,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
     check_processes(accelerator)
     if accelerator.device.type == "cuda":
@@ -53,11 +63,11 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule) -> Ground:
     check_batches(recipe, schedule, accelerator.num_processes)
     precision = Precision(recipe.training.precision, accelerator.device)
     check_folder(run_dir, recipe)
-    sets, tests = (
+    sets, tests, validation = (
         resolve(recipe.data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=run_dir.parent / ".cache")
-        for resolve in (resolve_sets, resolve_test_sets)
+        for resolve in (resolve_sets, resolve_test_sets, resolve_validation_sets)
     )
-    return Ground(accelerator, precision, sets, tests)
+    return Ground(accelerator, precision, sets, tests, validation)
 
 
 def _check_trackers(recipe: Recipe) -> None:
@@ -88,7 +98,7 @@ def prepare_data(ground: Ground, schedule: GrowthSchedule) -> None:
     """Build the caches that are missing, in the first process, while the others wait and then find them."""
     resolutions = sorted({phase.resolution for phase in schedule.phases})
     with ground.accelerator.main_process_first():
-        for pictures in ground.sets.values():
+        for pictures in (*ground.sets.values(), *ground.validation.values()):
             pictures.prepare(resolutions, progress=ground.accelerator.is_main_process)
 
 

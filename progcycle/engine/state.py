@@ -80,6 +80,7 @@ def save(trainer: "Trainer") -> Path:
             "stage": trainer.stage,
             "fading": trainer.fading,
             "stats_bytes": trainer.log.length(),
+            "cpu_seconds": trainer.clock.seconds,
             "scalers": {player: scaler.state_dict() for player, scaler in trainer.scalers.items()},
         },
     )
@@ -118,6 +119,9 @@ def _load(trainer: "Trainer", path: Path, state: dict[str, Any]) -> None:
         scaler.load_state_dict(state["scalers"][player])
     trainer.nimg, trainer.step = state["nimg"], state["step"]
     trainer.stage, trainer.fading = state["stage"], state["fading"]
+    trainer.clock.seconds = state.get("cpu_seconds", 0.0)
+    if "cpu_seconds" not in state:
+        trainer.log.say("the checkpoint does not say how much CPU time went before it: cpu_seconds counts from here")
     device, processes = trainer.accelerator.device, trainer.accelerator.num_processes
     if state["processes"] != processes:
         trainer.log.say(

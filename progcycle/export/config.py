@@ -27,6 +27,13 @@ class NetworkSpec(_Strict):
     arguments: dict[str, Any]
 
 
+class BestFigure(_Strict):
+    """What a snapshot was kept for: the lowest value of a figure in the evaluations of its run until then."""
+
+    figure: str
+    value: float
+
+
 class SnapshotConfig(_Strict):
     """Content of ``config.json``.
 
@@ -41,6 +48,8 @@ class SnapshotConfig(_Strict):
         nimg: real pictures of one domain shown so far.
         classes: names of a generator's classes in the order of their numbers; empty if it has none.
         recipe: the whole recipe, as JSON.
+        cpu_seconds: CPU time that training had used, in its first process; None where it was not counted.
+        best: of the snapshot in a run's folder ``best`` only, else None.
     """
 
     format: Literal[1] = 1
@@ -57,6 +66,8 @@ class SnapshotConfig(_Strict):
     seed: Natural
     classes: list[str] = []
     recipe: dict[str, Any]
+    cpu_seconds: Annotated[float, Field(ge=0)] | None = None
+    best: BestFigure | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "SnapshotConfig":
@@ -109,8 +120,9 @@ class SnapshotConfig(_Strict):
         return (resolution // self.base_resolution).bit_length() - 1, 1.0
 
     def to_json(self) -> str:
-        """The text of ``config.json``."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        """The text of ``config.json``, without what is not known."""
+        unknown = {name for name in ("cpu_seconds", "best") if getattr(self, name) is None}
+        return json.dumps(self.model_dump(mode="json", exclude=unknown), indent=2, ensure_ascii=False) + "\n"
 
 
 def read_config(folder: Path) -> SnapshotConfig:

@@ -1,7 +1,8 @@
 """Snapshots: what is needed to use a trained model, without the state of its training.
 
 A folder ``snapshots/nimg-000000012000`` holds ``model.safetensors`` (running averages of the weights, float32, named
-"<network>.<parameter>") and ``config.json`` (:class:`progcycle.export.config.SnapshotConfig`).
+"<network>.<parameter>") and ``config.json`` (:class:`progcycle.export.config.SnapshotConfig`). The folder ``best`` of a
+run is such a folder too: the one of its evaluations that did best.
 """
 
 import re
@@ -13,7 +14,7 @@ from torch import nn
 
 from progcycle import __version__
 from progcycle.errors import UserError
-from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, NetworkSpec, SnapshotConfig, read_config
+from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, BestFigure, NetworkSpec, SnapshotConfig, read_config
 from progcycle.export.models import MODELS, Generator, Translator
 from progcycle.export.weights import read_model, write_model
 from progcycle.files import atomic_folder
@@ -34,6 +35,8 @@ def save_snapshot(
     nimg: int,
     recipe: Recipe,
     classes: Sequence[str] = (),
+    cpu_seconds: float | None = None,
+    best: tuple[str, float] | None = None,
 ) -> Path:
     """Write a snapshot folder; it appears complete or not at all.
 
@@ -47,6 +50,8 @@ def save_snapshot(
         nimg: real pictures of one domain shown so far.
         recipe: the run's recipe.
         classes: names of the generator's classes, in the order of their numbers.
+        cpu_seconds: CPU time that training has used.
+        best: figure and value that the snapshot is kept for.
 
     Returns:
         The folder.
@@ -68,6 +73,8 @@ def save_snapshot(
         seed=recipe.seed,
         classes=list(classes),
         recipe=recipe.model_dump(mode="json"),
+        cpu_seconds=cpu_seconds,
+        best=best and BestFigure(figure=best[0], value=best[1]),
     )
     weights = {f"{name}.{key}": w for name, network in networks.items() for key, w in network.state_dict().items()}
     with atomic_folder(folder) as temporary:

@@ -30,6 +30,7 @@ from progcycle.recipe.schema import (
     Pictures,
     Recipe,
     Schedule,
+    TranslationEvaluation,
 )
 from progcycle.recipe.study import Study, load_study
 from progcycle.recipe.values import RecipeError, by_resolution, on_curve
@@ -62,6 +63,7 @@ __all__ = [
     "RecipeError",
     "Schedule",
     "Study",
+    "TranslationEvaluation",
     "by_resolution",
     "difference",
     "dump",

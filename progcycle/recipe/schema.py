@@ -50,6 +50,9 @@ class DataOptions(Section):
     cache_dir: str | None = Field(None, description="folder of those arrays; default: .cache beside the run folder")
     max_broken: float = Field(0.05, ge=0, le=1, description="share of unreadable pictures that stops the run")
     workers: int | None = Field(None, ge=0, description="loader processes; default 0 on a CPU, else up to 8")
+    validation: float = Field(
+        0.0, ge=0, lt=1, description="share of the training pictures that is held out, chosen by their names"
+    )
 
 
 class PgganData(Pictures, DataOptions):
@@ -59,6 +62,12 @@ class PgganData(Pictures, DataOptions):
     labels: str | None = Field(
         None, description="folders (the first folder below path is the class), or a JSON file of labels by picture"
     )
+
+    @model_validator(mode="after")
+    def _nothing_held_out(self) -> "PgganData":
+        if self.validation:
+            raise ValueError("nothing of a PG-GAN is measured on held-out pictures; leave data.validation out")
+        return self
 
 
 class CycleganData(DataOptions):
@@ -139,6 +148,16 @@ class Evaluation(Section):
     every_kimg: float = Field(100.0, gt=0)
     metrics: Annotated[Texts, Field(min_length=1)] = ("swd",)
     count: int = Field(2048, ge=2, description="pictures, or half as many as there are real ones if these are fewer")
+    best: str | None = Field(
+        "auto", description="the snapshot where this figure is lowest is kept; auto: swd or kid, where it is measured"
+    )
+
+
+class TranslationEvaluation(Evaluation):
+    """The same of translators: figures of the pictures that ``data.validation`` holds out."""
+
+    metrics: Annotated[Texts, Field(min_length=1)] = ("all",)
+    count: int = Field(256, ge=2, description="held-out pictures of each domain, or all if there are fewer")
 
 
 class Training(Section):
@@ -155,6 +174,12 @@ class Training(Section):
     sample_count: int = Field(16, ge=1, le=64, description="pictures in a sample grid")
     evaluation: Evaluation | None = None
     trackers: Texts = Field((), description="names for Accelerate's log_with: tensorboard, wandb, ...")
+
+
+class TranslationTraining(Training):
+    """The same of translators."""
+
+    evaluation: TranslationEvaluation | None = None
 
 
 class BaseRecipe(Section):
@@ -183,6 +208,7 @@ class CycleganRecipe(BaseRecipe):
     data: CycleganData
     network: CycleganNetwork = CycleganNetwork()
     objective: CycleganObjective = CycleganObjective()
+    training: TranslationTraining = TranslationTraining()
 
     @model_validator(mode="before")
     @classmethod

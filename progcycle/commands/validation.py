@@ -1,0 +1,180 @@
+"""Figures of translators while they train, on pictures that ``data.validation`` holds out of training."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from progcycle.commands.cli import say, warn
+from progcycle.commands.metrics import Figures, check_best
+from progcycle.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from progcycle.data import PictureSet
+    from progcycle.engine.samples import Sampler
+    from progcycle.export.models import Direction
+    from progcycle.metrics.features import Features
+    from progcycle.recipe import CycleganRecipe
+    from progcycle.schedule import Growth
+
+ALL = "all"  # every metric that is available
+# What belongs to a metric: the first parts of its figures' names.
+METRICS = {
+    "kid": ("kid",),
+    "pair": ("l1", "psnr", "ssim"),
+    "cycle": ("cycle", "cycle_rounded"),
+    "copy": ("copy", "inversion"),
+}
+# Figures that the best snapshot may be chosen by: the lower the better.
+LOWEST = {
+    "kid": ("kid", "kid/ab", "kid/ba"),
+    "pair": ("l1/ab", "l1/ba"),
+    "cycle": ("cycle/aba", "cycle/bab", "cycle_rounded/aba", "cycle_rounded/bab"),
+}
+BATCH = 16  # pictures translated at a time
+
+
+class TranslationEvaluator:
+    """The callback behind ``training.evaluation`` for translators.
+
+    The pictures are those of the stage, faded as training's; both directions are measured. Test pictures are never
+    read. The distance ``kid`` is the mean of ``kid/ab`` and ``kid/ba``.
+
+    Args:
+        recipe: a validated recipe with ``training.evaluation``.
+        cache_dir: folder of the run's caches of pictures, which are read where they are there.
+
+    Attributes:
+        metrics: names of what is measured, of ``METRICS``.
+        left_out: one sentence for each metric that ``all`` leaves out.
+
+    Raises:
+        UserError: nothing is held out, a metric is unknown or cannot be computed, or the pictures are missing.
+    """
+
+    def __init__(self, recipe: "CycleganRecipe", cache_dir: Path | None = None) -> None:
+        from progcycle.data import resolve_validation_sets
+
+        options, data = recipe.training.evaluation, recipe.data
+        if options is None:
+            raise ValueError("the recipe does not ask for an evaluation")
+        if not data.validation:
+            raise UserError(
+                "training.evaluation: translators are measured on pictures that are held out of training, and there "
+                "are none; set data.validation, such as 0.1, or leave training.evaluation out."
+            )
+        if cache_dir is None:
+            data = data.model_copy(update={"cache_resolution": 0})
+        sets = resolve_validation_sets(
+            data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=cache_dir or Path()
+        )
+        self.sets = sets
+        self.chosen = {domain: choose(pictures, options.count) for domain, pictures in sets.items()}
+        self.left_out: list[str] = []
+        self.metrics = self._available(options.metrics)
+        self.everything = ALL in options.metrics
+        check_best(options.best, self.metrics, LOWEST)
+        self._features: dict[str, Features] = {}
+        self._warned: set[str] = set()
+        self._told = False
+
+    def _available(self, wanted: Sequence[str]) -> list[str]:
+        """Names of the metrics to compute, or an error about one that is asked for by name and cannot be."""
+        from progcycle.metrics.features import load_features
+
+        where = "training.evaluation.metrics"
+        for name in wanted:
+            if name not in METRICS and name != ALL:
+                raise UserError(f"{where}: there is no metric {name!r}; choose from {', '.join((*METRICS, ALL))}.")
+        found = []
+        for name in METRICS:
+            if name not in wanted and ALL not in wanted:
+                continue
+            try:
+                if name == "kid":
+                    load_features()  # only to see whether it can be: the device is not known yet
+                if name == "pair" and not find_pairs(*([s.names[i] for i in self.chosen[d]] for d, s in self._ab())):
+                    raise UserError("no held-out picture of A has the name of one of B.")
+            except UserError as error:
+                if name in wanted:
+                    raise UserError(f"{where}: {name} cannot be measured: {error}") from None
+                self.left_out.append(f"{name} is left out: {error}")
+            else:
+                found.append(name)
+        return found
+
+    def _ab(self) -> tuple[tuple[str, "PictureSet"], ...]:
+        return ("a", self.sets["a"]), ("b", self.sets["b"])
+
+    def about(self) -> list[str]:
+        """Lines that say what is measured, and what is not."""
+        counts = " and ".join(f"{len(self.chosen[domain])} of {domain.upper()}" for domain in ("a", "b"))
+        return [f"evaluation: {', '.join(self.metrics)} on held-out pictures, {counts}", *self.left_out]
+
+    def __call__(self, sample: "Sampler", nimg: int) -> Figures:
+        """Figures by name, see ``docs/translation.md``."""
+        import torch
+
+        from progcycle.commands.translation_metrics import measure_translation
+
+        if not self._told:
+            self._told = True
+            for line in self.about():
+                say(line)
+        (a, names_a), (b, names_b) = (self._read(domain, sample.growth) for domain in ("a", "b"))
+
+        def translate(pictures: "Tensor", direction: "Direction") -> "Tensor":
+            batches = torch.split(pictures, BATCH)
+            return torch.cat([sample.through(f"gen_{direction}", some).clamp(-1, 1).cpu() for some in batches])
+
+        pairs = find_pairs(names_a, names_b) if "pair" in self.metrics else []
+        features = self._load(str(sample.device)) if "kid" in self.metrics else None
+        figures = measure_translation(translate, a, b, pairs or None, features)
+        if not self.everything:
+            kinds = {kind for name in self.metrics for kind in METRICS[name]}
+            figures = {name: value for name, value in figures.items() if name.partition("/")[0] in kinds}
+        if {"kid/ab", "kid/ba"} <= figures.keys():
+            figures = {"kid": (figures["kid/ab"] + figures["kid/ba"]) / 2, **figures}
+        return figures
+
+    def _load(self, device: str) -> "Features":
+        from progcycle.metrics.features import load_features
+
+        if device not in self._features:
+            self._features[device] = load_features(device=device)
+        return self._features[device]
+
+    def _read(self, domain: str, growth: "Growth") -> tuple["Tensor", list[str]]:
+        """The chosen pictures as the networks see them, and their names; broken ones are left out and named once."""
+        from progcycle.data import as_reals, collate
+
+        samples = [self.sets[domain].plain(i, growth.resolution) for i in self.chosen[domain]]
+        for sentence in dict.fromkeys(sentence for sample in samples for sentence in sample.broken):
+            if sentence not in self._warned:
+                self._warned.add(sentence)
+                warn(f"warning: {sentence.rstrip('.')} (left out of the evaluation)")
+        whole = [sample for sample in samples if not sample.broken]
+        if len(whole) < 2:
+            raise UserError(f"training.evaluation: fewer than 2 held-out pictures of {domain.upper()} can be read.")
+        return as_reals(collate(whole).images, growth), [sample.name for sample in whole]
+
+
+def choose(pictures: "PictureSet", count: int) -> list[int]:
+    """Indices of up to ``count`` pictures in name order, chosen by their names alone, so that pairs stay together."""
+    from progcycle.data.split import place_of, stem_of
+
+    several = len(pictures.paths) > 1
+    by_place = sorted(range(len(pictures)), key=lambda i: (place_of(stem_of(pictures.names[i], several)), i))
+    return sorted(by_place[:count])
+
+
+def find_pairs(names_a: Sequence[str], names_b: Sequence[str]) -> list[tuple[int, int]]:
+    """Indices of pictures with equal names but for the ending, in name order; a name that stands twice has no pair."""
+    found: list[dict[str, int]] = []
+    for names in (names_a, names_b):
+        stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
+        counts = Counter(stems)
+        found.append({stem: i for i, stem in enumerate(stems) if counts[stem] == 1})
+    return [(found[0][stem], found[1][stem]) for stem in sorted(found[0].keys() & found[1].keys())]

@@ -1,0 +1,47 @@
+"""What training costs: the processor time of a run, over all its resumptions."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class CpuClock:
+    """CPU time of this process, all its threads together, while it trains.
+
+    What worker processes of the loader and other processes of the run use is not counted: with ``data.workers: 0``,
+    the default on a CPU, and one process, this is all there is. Work of a GPU is not CPU time either.
+
+    Attributes:
+        seconds: counted so far; a resumed run goes on from what its checkpoint says.
+    """
+
+    def __init__(self) -> None:
+        self._counted = 0.0
+        self._since: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """CPU time so far; it grows while the clock runs."""
+        return self._counted + (0.0 if self._since is None else time.process_time() - self._since)
+
+    @seconds.setter
+    def seconds(self, value: float) -> None:
+        self._counted = value
+        if self._since is not None:
+            self._since = time.process_time()
+
+    def start(self) -> None:
+        """Count from now on."""
+        if self._since is None:
+            self._since = time.process_time()
+
+    def stop(self) -> None:
+        """Count no more until the next start."""
+        self._counted, self._since = self.seconds, None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count what happens inside."""
+        self.stop()
+        yield
+        self.start()

@@ -1,0 +1,101 @@
+"""Figures of quality while a run trains, and the snapshot that did best in them beside the newest one."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from progcycle.errors import UserError
+from progcycle.files import restore_folder
+from progcycle.schedule import Growth
+
+if TYPE_CHECKING:
+    from progcycle.engine.loop import Trainer
+    from progcycle.engine.samples import Evaluate
+
+DEFAULTS = ("swd", "kid")  # what ``best: auto`` follows, of PG-GANs and of translators; both fall to 0
+
+
+class BestFolder:
+    """The folder ``best`` of a run: a snapshot that says of itself which figure was lowest there.
+
+    The folder is the only memory of it, and no checkpoint is asked. A run that is resumed from before its best
+    snapshot keeps it, since the same weights give the same figure again, which is then not lower.
+
+    Args:
+        run_dir: the run folder.
+        figure: the name that ``training.evaluation.best`` gives: a figure, ``auto``, or None for nothing.
+        final: resolution at which the run ends; figures of earlier stages do not compare with those of the last.
+    """
+
+    def __init__(self, run_dir: Path, figure: str | None, final: int) -> None:
+        self.path, self.figure, self.final = run_dir / "best", figure, final
+
+    def beaten_by(self, figures: Mapping[str, float], growth: Growth) -> tuple[str, float] | None:
+        """The figure that is lower than ever before, by name and value; None if it is not.
+
+        Args:
+            figures: of an evaluation, by name.
+            growth: of the step just done.
+
+        Raises:
+            UserError: the folder cannot be read.
+        """
+        names = DEFAULTS if self.figure == "auto" else (self.figure,)
+        name = next((name for name in names if name is not None and name in figures), None)
+        if name is None or growth.resolution != self.final or growth.alpha < 1 or not math.isfinite(figures[name]):
+            return None
+        before = self._before()
+        # Where another figure was followed before, the two do not compare.
+        lowest = before[1] if before is not None and before[0] == name else math.inf
+        return (name, figures[name]) if figures[name] < lowest else None
+
+    def _before(self) -> tuple[str, float] | None:
+        restore_folder(self.path)
+        file = self.path / "config.json"
+        try:
+            best = json.loads(file.read_text(encoding="utf-8"))["best"]
+            return str(best["figure"]), float(best["value"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"{file} is not as training writes it; move the folder {self.path} away.") from None
+
+
+def evaluate_now(trainer: "Trainer", evaluate: "Evaluate", growth: Growth) -> None:
+    """Measure the averages, log the figures, and keep the averages in ``best`` if they did better than ever before.
+
+    For the first process only. The others wait for it at the next step, for as long as ``setup.PATIENCE`` allows.
+    """
+    nimg = trainer.nimg
+    figures = evaluate(trainer.sampler(growth), nimg)
+    trainer.log.evaluation(nimg, growth, figures, {"cpu_seconds": round(trainer.cpu_seconds, 3)})
+    if found := trainer.best.beaten_by(figures, growth):
+        write_snapshot(trainer, trainer.best.path, growth, found)
+        name, value = found
+        trainer.log.say(f"best so far: {name} {value:.4g} at {nimg / 1000:g} kimg, kept in {trainer.best.path}")
+
+
+def write_snapshot(trainer: "Trainer", folder: Path, growth: Growth, best: tuple[str, float] | None = None) -> None:
+    """Write the averages as a snapshot.
+
+    Args:
+        trainer: the run.
+        folder: where to; what is there already is replaced.
+        growth: of the step just done.
+        best: figure and value that it is kept for.
+    """
+    trainer.save_snapshot(
+        folder,
+        task=trainer.recipe.task,
+        networks=trainer.ema.networks,
+        specs={name: trainer.task.specs[name] for name in trainer.task.ema_of},
+        growth=growth,
+        base_resolution=trainer.recipe.network.base_resolution,
+        nimg=trainer.nimg,
+        recipe=trainer.recipe,
+        classes=trainer.task.classes,
+        cpu_seconds=trainer.cpu_seconds,
+        best=best,
+    )
