@@ -1,59 +1,222 @@
-"""Figures of translators: the least that the evaluation while training needs."""
+"""The figures of a translator by name, for a run that trains and for one that is done.
 
-from collections.abc import Callable
+Names are FIGURE/DIRECTION, such as ``l1/ab``; those of a way there and back are ``cycle/aba`` and ``cycle/bab``. See
+docs/metrics.md for what each means.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from progcycle.metrics import paired_scores
+from progcycle.commands.round_trip import Figures, Translate, travel
+from progcycle.commands.subject import grey_levels
+from progcycle.export.pictures import as_channels
+from progcycle.metrics import (
+    Features,
+    colour_inversion,
+    copy_score,
+    feature_distance,
+    frechet_distance,
+    kernel_distance,
+    kernel_distance_spread,
+    paired_scores,
+    sliced_wasserstein,
+    source_of,
+)
+from progcycle.rng import generator_at
 
 if TYPE_CHECKING:
     from progcycle.export.models import Direction
-    from progcycle.metrics.features import Features
+
+Pairs = Sequence[tuple[int, int]]
+
+DIRECTIONS: tuple[tuple["Direction", str, str], ...] = (("ab", "a", "b"), ("ba", "b", "a"))
+INVERTED = 0.3  # colour inversion from here on is a fault
+HIDDEN = 3.0  # a hidden signal from here on is a fault
+SMALLEST = 16  # pixels of a side that the sliced Wasserstein distance starts at
 
 
 def measure_translation(
-    translate: "Callable[[Tensor, Direction], Tensor]",
+    translate: Translate,
     a: Tensor,
     b: Tensor,
-    pairs: list[tuple[int, int]] | None,
-    features: "Features | None",
-) -> dict[str, float]:
-    """Figures by name, as kid/ab, l1/ab, cycle/aba and copy/ab.
+    pairs: Pairs | None,
+    features: Features | None,
+    *,
+    reals: Mapping[str, Tensor] | None = None,
+    swd: bool = False,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> Figures:
+    """Figures of both directions of a translator on test pictures.
 
     Args:
-        translate: pictures and a direction to pictures.
-        a: pictures of A.  # [N, C, R, R]
-        b: pictures of B.  # [M, C, R, R]
-        pairs: indices of true pairs, or None without any.
-        features: for the kernel distance, or None.
+        translate: pictures in [-1, 1] and a direction to pictures in about [-1, 1].  # [n, C, R, R] -> [n, C', R, R]
+        a: test pictures of A, in [-1, 1].  # [N, C, R, R]
+        b: test pictures of B, in [-1, 1].  # [M, C', R, R]
+        pairs: which of A and which of B show the same; None or empty if none do.
+        features: for distances in features; without them these are left out.
+        reals: features of ``a`` and ``b``, from :func:`real_features`, if they are there already.
+        swd: measure the sliced Wasserstein distance too, which takes longer.
+        seed: of the noise, and of the random choices of distances.
+        batch_size: pictures translated at a time.
+
+    Returns:
+        Figures by name; those that these pictures do not allow are left out.
     """
-    fake_b, fake_a = translate(a, "ab"), translate(b, "ba")
-    figures: dict[str, float] = {}
-    if features is not None:
-        figures["kid/ab"] = _distance(features(fake_b), features(b))
-        figures["kid/ba"] = _distance(features(fake_a), features(a))
-    if pairs:
-        of_a, of_b = map(list, zip(*pairs, strict=True))
-        for key, fake, truth in (("ab", fake_b[of_a], b[of_b]), ("ba", fake_a[of_b], a[of_a])):
-            figures |= {f"{name}/{key}": value for name, value in paired_scores(fake, truth).means().items()}
-    for key, real, fake, back in (("aba", a, fake_b, "ba"), ("bab", b, fake_a, "ab")):
-        rounded = fake.mul(127.5).add(127.5).round().sub(127.5).div(127.5)
-        figures[f"cycle/{key}"] = float((translate(fake, back) - real).abs().mean())  # type: ignore[arg-type]
-        figures[f"cycle_rounded/{key}"] = float((translate(rounded, back) - real).abs().mean())  # type: ignore[arg-type]
-    for key, real, fake in (("ab", a, fake_b), ("ba", b, fake_a)):
-        x, y = real.mean(1).flatten(1).double(), fake.mean(1).flatten(1).double()
-        figures[f"copy/{key}"] = float((x - y).abs().mean())
-        x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
-        size = (x.norm(dim=1) * y.norm(dim=1)).clamp(min=1e-12)
-        figures[f"inversion/{key}"] = float(((x * y).sum(1) / size < 0).double().mean())
+    figures: Figures = {}
+    if features is not None and reals is None:
+        reals = real_features(features, a, b)
+    pictures = {"a": a, "b": b}
+    for direction, source, target in DIRECTIONS:
+        trip = travel(translate, pictures[source], direction, seed, batch_size)
+        side = Side(
+            direction, pictures[source].cpu(), pictures[target].cpu(), turned(pairs, direction), features, reals
+        )
+        figures |= side.figures(trip.output, swd=swd, seed=seed) | trip.figures(direction)
     return figures
 
 
-def _distance(x: Tensor, y: Tensor) -> float:
-    x, y = x.double(), y.double()
-    n, m = len(x), len(y)
-    k_xx, k_yy, k_xy = (((u @ v.T) / x.shape[1] + 1) ** 3 for u, v in ((x, x), (y, y), (x, y)))
-    inner = (k_xx.sum() - k_xx.trace()) / (n * (n - 1)) + (k_yy.sum() - k_yy.trace()) / (m * (m - 1))
-    return float(inner - 2 * torch.mean(k_xy))
+def real_features(features: Features, a: Tensor, b: Tensor) -> dict[str, Tensor]:
+    """Features of the test pictures, to be computed once.  # by domain [N, D]"""
+    return {"a": features(a), "b": features(b)}
+
+
+def turned(pairs: Pairs | None, direction: "Direction") -> list[tuple[int, int]]:
+    """Pairs of A and B as pairs of source and target."""
+    return [(i, j) if direction == "ab" else (j, i) for i, j in pairs or ()]
+
+
+def faults(figures: Mapping[str, float]) -> dict[str, str]:
+    """Sentences about what is wrong with a translator, by the name of the figure that tells."""
+    found = {}
+    for direction, source, target in DIRECTIONS:
+        name, words = f"inversion/{direction}", f"{source.upper()} to {target.upper()}"
+        # True pairs may be negatives of each other themselves.
+        if figures[name] > INVERTED and figures.get(f"truth_{name}", -1) <= INVERTED:
+            found[name] = f"{words} turns colours into their opposites (correlation {-figures[name]:.2f})."
+        name = f"hidden/{direction}{source}"
+        if figures.get(name, 0) > HIDDEN:
+            found[name] = (
+                f"{words} hides its source in details that nobody sees: see cycle errors after rounding and noise."
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class Side:
+    """Test pictures of one direction, by which any outputs in the order of the source are measured.
+
+    Attributes:
+        direction: ``ab`` or ``ba``.
+        source: pictures that are translated, in [-1, 1], on the CPU.  # [N, C, R, R]
+        target: real pictures of the other domain, likewise.  # [M, C', R, R]
+        pairs: numbers of a source and of the target that shows the same.
+        features: for distances in features, or None.
+        reals: features of the test pictures by domain.
+    """
+
+    direction: "Direction"
+    source: Tensor
+    target: Tensor
+    pairs: Pairs = ()
+    features: Features | None = None
+    reals: Mapping[str, Tensor] | None = None
+
+    @property
+    def unchanged(self) -> Tensor:
+        """What doing nothing gives: the source with the target's channels."""
+        return as_channels(self.source, self.target.shape[1])
+
+    @property
+    def same_channels(self) -> bool:
+        """Whether outputs can be compared with the source."""
+        return self.source.shape[1] == self.target.shape[1]
+
+    def figures(self, output: Tensor, *, swd: bool = False, seed: int = 0, memory_gb: float = 4.0) -> Figures:
+        """Figures of pictures that stand for translations, but for those of the way back.
+
+        Args:
+            output: in [-1, 1], one for each source.  # [N, C', R, R]
+            swd: measure the sliced Wasserstein distance too, where pictures have a power of two from 16 px on.
+            seed: of the random choices of distances.
+            memory_gb: see :func:`progcycle.metrics.sliced_wasserstein`.
+        """
+        found = {"inversion": self._inversion(self.source, output)}
+        found |= self._to_truth(output) if self.pairs else {"copy": _means(output, self.unchanged)["ssim"]}
+        if self.same_channels:
+            found |= {f"source_{name}": value for name, value in _means(output, self.source).items()}
+        parts = self.halves(seed)
+        if self.features is not None and self.reals is not None:
+            mine = self.reals[self.direction[0]] if output is self.source else self.features(output)
+            found |= self._in_features(mine, self.reals, parts)
+        side = output.shape[-1]
+        if swd and len(parts[0]) and side >= SMALLEST and not side & (side - 1):
+            found |= self._swd(output, parts, seed, memory_gb)
+        return {f"{name}/{self.direction}": value for name, value in found.items()}
+
+    def halves(self, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Numbers of sources and of two halves of the targets, equally many, for distances that depend on how many.
+
+        The outputs of the first and the targets of the third are compared with the targets of the second, and so the
+        sources whose true pairs are among these come last.
+        """
+        rng = generator_at(seed, "metric/halves", self.direction)
+        count = min(len(self.source), len(self.target) // 2)
+        targets, sources = rng.permutation(len(self.target)), rng.permutation(len(self.source))
+        reference = {int(number) for number in targets[:count]}
+        known = {i for i, j in self.pairs if j in reference}
+        chosen = sorted(sources.tolist(), key=lambda number: number in known)[:count]
+        return torch.tensor(chosen), torch.from_numpy(targets[:count]), torch.from_numpy(targets[count : 2 * count])
+
+    def _places(self) -> tuple[Tensor, Tensor]:
+        sources, targets = torch.tensor(self.pairs).T
+        return sources, targets
+
+    def _to_truth(self, output: Tensor) -> Figures:
+        sources, targets = self._places()
+        truth, source = self.target[targets], self.unchanged[sources]
+        found = {**_means(output[sources], truth), "truth_inversion": self._inversion(self.source[sources], truth)}
+        score = copy_score(output[sources], source, truth)
+        return found if score is None else {**found, "copy": score}
+
+    def _inversion(self, source: Tensor, output: Tensor) -> float:
+        channels = source.shape[1] if source.shape[1] == output.shape[1] else 1
+        return colour_inversion(as_channels(source, channels), as_channels(output, channels))
+
+    def _in_features(self, found: Tensor, reals: Mapping[str, Tensor], parts: tuple[Tensor, Tensor, Tensor]) -> Figures:
+        own, real = reals[self.direction[0]], reals[self.direction[1]]
+        figures: Figures = {}
+        if min(len(found), len(real)) >= 3:
+            figures |= {"kid": kernel_distance(found, real), "kid_error": kernel_distance_spread(found, real)}
+        chosen, reference, others = parts
+        if len(chosen) > found.shape[1]:
+            figures["fd"] = frechet_distance(found[chosen], real[reference])
+            figures["fd_floor"] = frechet_distance(real[others], real[reference])
+        if self.pairs:
+            sources, targets = self._places()
+            figures["feature"] = float(feature_distance(found[sources], real[targets]).mean())
+        if self.same_channels:
+            figures["source_feature"] = float(feature_distance(found, own).mean())
+        return figures
+
+    def _swd(self, output: Tensor, parts: tuple[Tensor, Tensor, Tensor], seed: int, memory_gb: float) -> Figures:
+        chosen, reference, others = parts
+        real, mine, theirs = self.target[reference], output[chosen], self.target[others]
+        levels = sliced_wasserstein(
+            source_of(grey_levels(real)),
+            [source_of(grey_levels(mine)), source_of(grey_levels(theirs))],
+            count=len(chosen),
+            resolution=output.shape[-1],
+            seed=seed,
+            memory_gb=memory_gb,
+        )
+        means = [sum(found.values()) / len(found) for found in levels]
+        return {"swd": means[0], "swd_floor": means[1]}
+
+
+def _means(pictures: Tensor, others: Tensor) -> Figures:
+    return paired_scores(pictures, others).means()

@@ -1,16 +1,33 @@
 """Sets of pictures in, numbers out; knows nothing of training."""
 
+from progcycle.metrics.colour import ColourStatistics, colour_inversion, colour_statistics, match_colours
+from progcycle.metrics.distances import frechet_distance, kernel_distance, kernel_distance_spread
+from progcycle.metrics.features import Features, MissingExtra, load_features
 from progcycle.metrics.modes import ModeCoverage, mode_coverage
 from progcycle.metrics.ms_ssim import ms_ssim, pair_similarities
 from progcycle.metrics.paired import PairedScores, join, paired_scores
 from progcycle.metrics.sliced_wasserstein import sliced_wasserstein
 from progcycle.metrics.source import Source, source_of
+from progcycle.metrics.translation import copy_score, feature_distance, hidden_signal
 
 __all__ = [
+    "ColourStatistics",
+    "Features",
+    "MissingExtra",
     "ModeCoverage",
     "PairedScores",
     "Source",
+    "colour_inversion",
+    "colour_statistics",
+    "copy_score",
+    "feature_distance",
+    "frechet_distance",
+    "hidden_signal",
     "join",
+    "kernel_distance",
+    "kernel_distance_spread",
+    "load_features",
+    "match_colours",
     "mode_coverage",
     "ms_ssim",
     "pair_similarities",

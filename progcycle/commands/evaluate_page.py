@@ -1,0 +1,119 @@
+"""The page of ``progcycle evaluate``: every translation beside what it should be, in one file that needs no network."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, StrictUndefined
+from PIL import Image
+
+from progcycle.commands.evaluate_table import TABLES, Results, columns_of, lines_of
+from progcycle.export import to_pil
+from progcycle.files import atomic_file
+from progcycle.metrics import paired_scores
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from progcycle.commands.round_trip import Trip
+    from progcycle.commands.translation_metrics import Side
+
+LARGEST = 256  # pixels of a side, on the page
+LOSSLESS = 64  # up to here pictures are PNG, above WebP
+SMALLEST = 96  # pixels of a side that a picture is shown with
+
+
+@dataclass(frozen=True)
+class Part:
+    """One direction of the page.
+
+    Attributes:
+        title: its heading.
+        side: the test pictures.
+        trip: what became of the source.
+        names: of the source's pictures.
+        target_names: of the real pictures of the other domain.
+    """
+
+    title: str
+    side: "Side"
+    trip: "Trip"
+    names: Sequence[str]
+    target_names: Sequence[str]
+
+
+def write_page(
+    path: Path, title: str, summary: str, parts: Sequence[Part], results: Results, faults: Sequence[str]
+) -> None:
+    """Write the page.
+
+    Args:
+        path: the HTML file.
+        title: its heading.
+        summary: a line about what was measured.
+        parts: the directions.
+        results: figures for the tables on top.
+        faults: sentences about what is wrong.
+    """
+    side = parts[0].side.source.shape[-1]
+    tables = []
+    for heading, columns in TABLES:
+        shown = columns_of(columns, results)
+        tables.append({"title": heading, "columns": shown, "lines": list(lines_of(shown, results))})
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    template = environment.from_string(files("progcycle.commands").joinpath("evaluate_page.html").read_text("utf-8"))
+    text = template.render(
+        title=title,
+        summary=summary,
+        faults=faults,
+        tables=tables,
+        parts=[_part(part) for part in parts],
+        side=min(max(side, SMALLEST), LARGEST),
+        shown=4 if any(part.side.pairs for part in parts) else 3,
+        pixelated=side < SMALLEST,
+    )
+    with atomic_file(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def _part(part: Part) -> dict[str, Any]:
+    side, trip = part.side, part.trip
+    truth = dict(side.pairs)
+    scores = {}
+    if truth:
+        found = paired_scores(trip.output[list(truth)], side.target[list(truth.values())])
+        scores = {i: (float(found.l1[k]), float(found.ssim[k])) for k, i in enumerate(truth)}
+    # Pictures without a pair stand behind those with one.
+    worst = sorted(
+        range(len(side.source)), key=lambda i: (scores[i][0] if i in scores else -1, float(trip.cycle[i])), reverse=True
+    )
+    cards = []
+    for i in worst:
+        pictures = [("before", side.source[i]), ("after", trip.output[i])]
+        pictures += [("truth", side.target[truth[i]])] if i in truth else []
+        pictures += [("there and back", trip.back[i].float() / 127.5 - 1)]
+        words = [f"L1 {scores[i][0]:.4f}", f"SSIM {scores[i][1]:.4f}"] if i in scores else []
+        cards.append(
+            {
+                "name": part.names[i]
+                if i not in truth
+                else f"{part.names[i]} \N{RIGHTWARDS ARROW} {part.target_names[truth[i]]}",
+                "figures": ", ".join([*words, f"cycle {float(trip.cycle[i]):.4f}"]),
+                "pictures": [(word, _as_uri(picture)) for word, picture in pictures],
+            }
+        )
+    by = "L1 to the true pair" if truth else "L1 of the way there and back"
+    return {"id": side.direction, "title": part.title, "sorted_by": by, "cards": cards}
+
+
+def _as_uri(picture: "Tensor") -> str:  # [C, H, W]
+    (image,) = to_pil(picture[None])
+    image.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
+    kind, options = ("PNG", {}) if max(image.size) <= LOSSLESS else ("WEBP", {"quality": 90})
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

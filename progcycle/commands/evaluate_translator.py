@@ -1,0 +1,209 @@
+"""The part of ``progcycle evaluate`` that measures translations."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from progcycle.commands.cli import say, versions, warn
+from progcycle.commands.evaluate_table import as_text
+from progcycle.commands.round_trip import NOISE, Figures, Trip, travel
+from progcycle.commands.translation_metrics import DIRECTIONS, HIDDEN, INVERTED, Side, faults, real_features, turned
+from progcycle.commands.translation_pictures import read_pictures, test_sets, training_pictures
+from progcycle.data import PictureSet
+from progcycle.errors import UserError
+from progcycle.export.pictures import as_channels
+from progcycle.files import atomic_file
+from progcycle.metrics import Features, MissingExtra, colour_statistics, load_features, match_colours
+from progcycle.metrics.sliced_wasserstein import DIRECTIONS as RANDOM
+from progcycle.metrics.sliced_wasserstein import PATCHES, REPEATS, SCALE
+
+if TYPE_CHECKING:
+    from progcycle.export import Translator
+    from progcycle.recipe import CycleganRecipe
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of translators.
+
+    Attributes:
+        a: folder of test pictures of A, instead of the recipe's.
+        b: folder of test pictures of B, instead of the recipe's.
+        unpaired: equal names mean nothing.
+        inception: weights file of the Inception network for features, instead of EfficientNet-lite0.
+        page: write the page of pictures.
+        seed: of noise and of random halves.
+        batch_size: pictures translated at a time.
+        memory_gb: what the sliced Wasserstein distance may use.
+        device: where to compute.
+    """
+
+    a: str | None = None
+    b: str | None = None
+    unpaired: bool = False
+    inception: str | None = None
+    page: bool = True
+    seed: int = 0
+    batch_size: int = 16
+    memory_gb: float = 4.0
+    device: str = "cpu"
+
+
+def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Path, ask: Question) -> None:
+    """Print tables of translations beside doing nothing and matching colours; write them as JSON, and the pictures.
+
+    Args:
+        model: trained translators.
+        snapshot: where they come from.
+        run: their run folder; caches of pictures beside it are read, and none is written.
+        out: the JSON file; the page of pictures stands beside it.
+        ask: what is asked.
+
+    Raises:
+        UserError: there are no test pictures, one is broken, or the weights given are not those of the network.
+    """
+    from progcycle.commands.evaluate import pair_up
+
+    if out.suffix == ".html":
+        raise UserError(f"--out names the JSON file, and {out} is the name of a page; the page stands beside it.")
+    recipe: CycleganRecipe = model.recipe  # type: ignore[assignment]  # a Translator's
+    sets = test_sets(recipe, ask.a, ask.b)
+    pairs = [] if ask.unpaired else pair_up(sets["a"].names, sets["b"].names)
+    features, missing = _features(ask)
+    begun = time.perf_counter()
+    pictures = {domain: read_pictures(sets[domain], model.resolution) for domain in ("a", "b")}
+    colours, why = training_pictures(recipe, run, model.resolution)
+    fading = f" at alpha {model.config.alpha:.2f}" if model.config.alpha < 1 else ""
+    summary = (
+        f"{len(pairs)} pairs of {len(sets['a'])} and {len(sets['b'])} test pictures, {model.resolution} px{fading}, "
+        f"{snapshot}, seed {ask.seed}" + (f", features of {features.name}" if features else "")
+    )
+    say(summary)
+
+    reals = real_features(features, pictures["a"], pictures["b"]) if features else None
+    sides: dict[str, Side] = {}
+    trips: dict[str, Trip] = {}
+    found: Figures = {}
+    results: dict[str, dict[str, Figures]] = {}
+    for direction, source, target in tqdm(DIRECTIONS, unit="direction", disable=None, leave=False):
+        side = Side(direction, pictures[source], pictures[target], turned(pairs, direction), features, reals)
+        trip = travel(lambda x, to: model.translate(x, to, "native"), side.source, direction, ask.seed, ask.batch_size)
+        rows = {"translated": trip.output, "unchanged": side.unchanged}
+        if colours:
+            rows["matched"] = _matched(side.unchanged, colours[source], colours[target])
+        figures = {
+            what: side.figures(output, swd=True, seed=ask.seed, memory_gb=ask.memory_gb)
+            for what, output in rows.items()
+        }
+        figures["translated"] |= trip.figures(direction)
+        found |= figures["translated"]
+        results[direction] = _with_floor({what: _short(row) for what, row in figures.items()})
+        sides[direction], trips[direction] = side, trip
+    wrong, seconds = faults(found), round(time.perf_counter() - begun, 1)
+
+    say("\n" + as_text(results) + "\n")
+    if missing:
+        say(f"KID and distances in features are left out: {missing}")
+    if why:
+        say(f"The row of matched colours is left out, since the training pictures cannot be read: {why}")
+    for sentence in wrong.values():
+        warn(f"warning: {sentence}")
+    about = {"name": features.name, "dimensions": features.dimensions, **features.protocol} if features else None
+    libraries = ["kornia", "numpy", *([features.protocol["library"]] if features else [])]
+    record = {
+        **_origin(model, snapshot, sets, len(pairs)),
+        "protocol": _protocol(sides, colours, ask),
+        "features": about,
+        "seconds": seconds,
+        "results": results,
+        "faults": wrong,
+        "versions": versions(*libraries),
+    }
+    with atomic_file(out) as path:
+        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    say(f"measured in {seconds:.0f} s\nwrote {out}")
+    if ask.page:
+        from progcycle.commands.evaluate_page import Part, write_page
+
+        parts = [
+            Part(f"{a.upper()} to {b.upper()}", sides[direction], trips[direction], sets[a].names, sets[b].names)
+            for direction, a, b in DIRECTIONS
+        ]
+        page = out.with_suffix(".html")
+        write_page(page, f"Translations of {run.name}", summary, parts, results, list(wrong.values()))
+        say(f"wrote {page}")
+
+
+def _matched(unchanged: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    channels = unchanged.shape[1]
+    own, wanted = colour_statistics([as_channels(source, channels)]), colour_statistics([target])
+    return match_colours(unchanged, own, wanted)
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
+
+
+def _features(ask: Question) -> tuple[Features | None, str]:
+    """The network, or a sentence why there is none."""
+    if ask.inception is not None:
+        return load_features("inception", ask.device, ask.inception), ""
+    try:
+        return load_features(device=ask.device), ""
+    except MissingExtra as error:
+        return None, str(error)
+
+
+def _short(figures: Figures) -> Figures:
+    """Without the direction in their names."""
+    return {name.partition("/")[0]: value for name, value in figures.items()}
+
+
+def _with_floor(rows: dict[str, Figures]) -> dict[str, Figures]:
+    """With the distances of real pictures from each other as a row of their own."""
+    floors = {name: value for name, value in rows["translated"].items() if name.endswith("_floor")}
+    kept = {what: {name: v for name, v in row.items() if name not in floors} for what, row in rows.items()}
+    floor = {name.removesuffix("_floor"): value for name, value in floors.items()}
+    return {**kept, "floor": floor} if floor else kept
+
+
+# --- record ---------------------------------------------------------------------------------------------------------
+
+
+def _origin(model: "Translator", snapshot: Path, sets: Mapping[str, PictureSet], pairs: int) -> dict[str, Any]:
+    config = model.config
+    return {
+        "snapshot": str(snapshot),
+        "nimg": config.nimg,
+        "resolution": config.resolution,
+        "stage": config.stage,
+        "alpha": config.alpha,
+        "pairs": pairs,
+        "pictures": {domain: len(pictures) for domain, pictures in sets.items()},
+        "paths": {domain: list(pictures.paths) for domain, pictures in sets.items()},
+    }
+
+
+def _protocol(sides: Mapping[str, Side], colours: Mapping[str, Tensor] | None, ask: Question) -> dict[str, Any]:
+    return {
+        "seed": ask.seed,
+        "device": ask.device,
+        "kid": "(x.y / D + 1)^3, unbiased, all pictures; kid_error: jackknife over the pictures of both sets",
+        "halves": {direction: len(side.halves(ask.seed)[0]) for direction, side in sides.items()},
+        "swd": {
+            "patches_per_picture": PATCHES,
+            "directions": [REPEATS, RANDOM],
+            "scale": SCALE,
+            "level": "mean of all",
+        },
+        "feature": "cosine distance, mean over the pictures",
+        "copy": {d: "1 - L1 to the source / L1 of the truth to it" if s.pairs else "SSIM" for d, s in sides.items()},
+        "noise_grey_levels": NOISE * 127.5,
+        "matched": {domain: len(pictures) for domain, pictures in colours.items()} if colours else None,
+        "faults_from": {"inversion": INVERTED, "hidden": HIDDEN},
+    }

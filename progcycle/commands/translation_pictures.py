@@ -1,0 +1,95 @@
+"""Test and training pictures of a translator, as its evaluation reads them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from progcycle.data import PictureSet, resolve_sets, resolve_test_sets
+from progcycle.errors import UserError
+from progcycle.export.pictures import from_uint8
+
+if TYPE_CHECKING:
+    from progcycle.recipe import CycleganRecipe
+
+COLOURS = 1000  # training pictures of a domain whose colours are looked at
+
+
+def test_sets(recipe: "CycleganRecipe", a: str | None, b: str | None) -> dict[str, PictureSet]:
+    """Test pictures of both domains.
+
+    Args:
+        recipe: of the translators.
+        a: folder of test pictures of A, instead of the recipe's.
+        b: folder of test pictures of B, instead of the recipe's.
+
+    Raises:
+        UserError: there are none, or a path is missing.
+    """
+    data = recipe.data.model_copy(update={"cache_resolution": 0})
+    for domain, folder in (("a", a), ("b", b)):
+        if folder is not None:
+            options = getattr(data, domain).model_copy(update={"test_path": (folder,)})
+            data = data.model_copy(update={domain: options})
+    if a is not None and b is not None:
+        data = data.model_copy(update={"root": None})  # the training data need not be here
+    sets = resolve_test_sets(data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=Path())
+    for domain in ("a", "b"):
+        if domain not in sets:
+            raise UserError(f"The recipe has no test pictures of {domain.upper()}; give a folder with --{domain}.")
+    return sets
+
+
+def read_pictures(
+    pictures: PictureSet, resolution: int, indices: Sequence[int] | None = None, strict: bool = True
+) -> Tensor:
+    """Pictures by their numbers in name order, without augmentation.
+
+    Args:
+        pictures: a set.
+        resolution: pixels of a side.
+        indices: numbers of the pictures; default: all.
+        strict: refuse a broken picture; else the next one stands for it.
+
+    Returns:
+        Pictures in [-1, 1].  # [N, C, R, R]
+
+    Raises:
+        UserError: a picture is broken.
+    """
+    found = []
+    for i in range(len(pictures)) if indices is None else indices:
+        sample = pictures.plain(i, resolution)
+        if strict and sample.broken:  # another picture stands in its place
+            raise UserError(f"{sample.broken[0].rstrip('.')}; repair or remove it, it cannot be measured.")
+        found.append(from_uint8(sample.image))
+    return torch.cat(found)
+
+
+def training_pictures(recipe: "CycleganRecipe", run: Path, resolution: int) -> tuple[dict[str, Tensor] | None, str]:
+    """Up to 1,000 training pictures of each domain from all over the sets, for the statistics of their colours.
+
+    Args:
+        recipe: of the translators.
+        run: their run folder; caches of pictures beside it are read, and none is written.
+        resolution: pixels of a side.
+
+    Returns:
+        Pictures by domain and "", or None and a sentence why there are none.
+    """
+    plain = {domain: getattr(recipe.data, domain).model_copy(update={"augment": ()}) for domain in ("a", "b")}
+    data = recipe.data.model_copy(update=plain)
+    found = {}
+    try:
+        sets = resolve_sets(
+            data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=run.absolute().parent / ".cache"
+        )
+        for domain, pictures in sets.items():
+            count = min(len(pictures), COLOURS)
+            indices = [i * len(pictures) // count for i in range(count)]
+            found[domain] = read_pictures(pictures, resolution, indices, strict=False)
+    except UserError as error:
+        return None, str(error)
+    return found, ""
