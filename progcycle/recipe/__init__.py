@@ -11,7 +11,7 @@ from progcycle.recipe.networks import (
     Normalization,
     PgganNetwork,
 )
-from progcycle.recipe.objectives import Adversarial, ClassWeights, DiscriminatorNoise
+from progcycle.recipe.objectives import Adaptive, Adversarial, ClassWeights, DiscriminatorAugment, DiscriminatorNoise
 from progcycle.recipe.reading import difference, dump, json_schema, load_recipe, merge, override, validate
 from progcycle.recipe.schema import (
     Adam,
@@ -33,6 +33,7 @@ from progcycle.recipe.values import RecipeError, by_resolution, on_curve
 
 __all__ = [
     "Adam",
+    "Adaptive",
     "Adversarial",
     "Augmentation",
     "BaseRecipe",
@@ -41,6 +42,7 @@ __all__ = [
     "CycleganNetwork",
     "CycleganRecipe",
     "DataOptions",
+    "DiscriminatorAugment",
     "DiscriminatorNoise",
     "Ema",
     "Evaluation",
