@@ -33,3 +33,9 @@ def uniform(seed: int, purpose: str, positions: Iterable[int]) -> Tensor:
     """Uniform numbers in [0, 1), number i belonging to positions[i].  # [N] float32"""
     rows = [generator_at(seed, purpose, p).random(dtype=np.float32) for p in positions]
     return torch.tensor(rows, dtype=torch.float32)
+
+
+def uniforms(seed: int, purpose: str, positions: Iterable[int], size: int) -> Tensor:
+    """Rows of uniform numbers in [0, 1), row i belonging to positions[i].  # [N, size] float32"""
+    rows = [generator_at(seed, purpose, p).random(size, dtype=np.float32) for p in positions]
+    return torch.from_numpy(np.stack(rows))

@@ -96,7 +96,11 @@ def tiny_content(task: str, data: Path, changes: Mapping[Any, Any] | None = None
 def full(task: str, data: Path) -> dict[Any, Any]:
     """Changes to :func:`tiny_content` that bring in what has a memory or an order of its own."""
     noise = {"limit": 0.0, "gain": 0.5, "momentum": 0.5, "signal": "fake"}
-    objective = {"loss": "lsgan", "lsgan_fake_factor": 0.5, "n_critic": 2, "noise": noise, "drift": 0}
+    policy = ["color", "translation", "cutout", "flip", "rotate90", "scale", "rotate", "aspect", "hue"]
+    augment = {"policy": policy, "probability": 0.3, "adaptive": {"kimg": 0.1, "every": 3}}
+    objective = {
+        "loss": "lsgan", "lsgan_fake_factor": 0.5, "n_critic": 2, "noise": noise, "augment": augment, "drift": 0,
+    }  # fmt: skip
     normalization = {"generator": "batch", "discriminator": "layer"}
     if task == "pggan":
         return {
@@ -189,7 +193,7 @@ def checkpoint_content(folder: Path) -> dict[str, Any]:
 def gradients_at(trainer: Trainer, nimgs: Sequence[int]) -> dict[str, Tensor]:
     """Gradients of every player at some moments, in float64, before any update; by moment and parameter.
 
-    The means that the noise follows are there too.
+    The means that the noise follows and the probabilities of augmentation are there too.
     """
     found = {}
     for network in trainer.task.networks.values():
@@ -210,5 +214,5 @@ def gradients_at(trainer: Trainer, nimgs: Sequence[int]) -> dict[str, Tensor]:
                     if parameter.grad is not None:
                         found[f"{nimg}|{name}.{key}"] = parameter.grad.clone()
         memory = trainer.task.common_state(trainer.task.state_dict())
-        found |= {f"{nimg}|{key}": value.double() for key, value in memory.items() if key.endswith(".mean")}
+        found |= {f"{nimg}|{key}": value.double() for key, value in memory.items() if key.endswith((".mean", ".p"))}
     return found

@@ -4,6 +4,7 @@ Shapes trail as ``# [N, C, H, W]``: N pictures of the batch, C channels, H and W
 M groups, P processes.
 """
 
+from progcycle.blocks.augment import NUMBERS, augment
 from progcycle.blocks.equalized import EqualizedConv2d, EqualizedLinear
 from progcycle.blocks.fade import fade_in
 from progcycle.blocks.fused import conv2d_downsample, upsample_conv2d
@@ -23,6 +24,7 @@ from progcycle.blocks.variation import (
 )
 
 __all__ = [
+    "NUMBERS",
     "EqualizedConv2d",
     "EqualizedLinear",
     "GroupSize",
@@ -32,6 +34,7 @@ __all__ = [
     "NoiseMode",
     "Norm",
     "PixelNorm",
+    "augment",
     "conv2d_downsample",
     "downsample2x",
     "draw_normal",

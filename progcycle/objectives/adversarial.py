@@ -78,17 +78,19 @@ class Game:
         discriminator: (real logits, fake logits) -> loss.
         generator: (real logits or None, fake logits) -> loss.
         paired: the generator's loss needs the real logits too.
+        midpoint: between the logits that the discriminator aims at for fake and real; None where it aims at none.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor | None, Tensor], Tensor]
     paired: bool = False
+    midpoint: float | None = None
 
 
 ADVERSARIAL: dict[str, Game] = {
     "wgan": Game(wgan_discriminator, wgan_generator),
-    "lsgan": Game(lsgan_discriminator, lsgan_generator),
-    "non_saturating": Game(non_saturating_discriminator, non_saturating_generator),
-    "hinge": Game(hinge_discriminator, hinge_generator),
+    "lsgan": Game(lsgan_discriminator, lsgan_generator, midpoint=0.5),
+    "non_saturating": Game(non_saturating_discriminator, non_saturating_generator, midpoint=0.0),
+    "hinge": Game(hinge_discriminator, hinge_generator, midpoint=0.0),
     "relativistic": Game(relativistic_discriminator, relativistic_generator, paired=True),
 }

@@ -14,7 +14,7 @@ from progcycle.recipe.networks import (
     Normalization,
     PgganNetwork,
 )
-from progcycle.recipe.objectives import Adversarial, ClassWeights, DiscriminatorNoise
+from progcycle.recipe.objectives import Adaptive, Adversarial, ClassWeights, DiscriminatorAugment, DiscriminatorNoise
 from progcycle.recipe.reading import difference, dump, json_schema, load_recipe, merge, override, validate
 from progcycle.recipe.schema import (
     Adam,
@@ -39,6 +39,7 @@ __all__ = [
     "FIXED_DISCRIMINATORS",
     "FIXED_GENERATORS",
     "Adam",
+    "Adaptive",
     "Adversarial",
     "Augmentation",
     "BaseRecipe",
@@ -48,6 +49,7 @@ __all__ = [
     "CycleganNetwork",
     "CycleganRecipe",
     "DataOptions",
+    "DiscriminatorAugment",
     "DiscriminatorNoise",
     "Ema",
     "Evaluation",

@@ -1,11 +1,13 @@
 """The ``objective`` section of a recipe."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from progcycle.recipe.section import Section
-from progcycle.recipe.values import Curve
+from progcycle.recipe.values import AsTuple, Curve
+
+Operation = Literal["color", "translation", "cutout", "flip", "rotate90", "scale", "rotate", "aspect", "hue"]
 
 
 class GradientPenalty(Section):
@@ -37,6 +39,44 @@ class DiscriminatorNoise(Section):
     momentum: float = Field(0.9, ge=0, lt=1)
 
 
+class Adaptive(Section):
+    """The probability follows how well the discriminator knows real pictures (ADA, Karras et al. 2020, section 3)."""
+
+    target: float = Field(0.6, gt=-1, lt=1, description="r: mean sign of D(real) that is aimed at")
+    kimg: float = Field(500.0, gt=0, description="pictures in which the probability can rise from 0 to 1")
+    every: int = Field(4, ge=1, description="steps between adjustments")
+    maximum: float = Field(0.8, gt=0, le=1, description="above 0.8 the generator may paint what the operations do")
+
+
+class DiscriminatorAugment(Section):
+    """Augmentation of what discriminators see, real and fake alike (DiffAugment, Zhao et al. 2020; ADA)."""
+
+    policy: Annotated[tuple[Operation, ...], AsTuple] = Field(
+        min_length=1, description="operations; the order is fixed"
+    )
+    probability: float | None = Field(
+        None, ge=0, le=1, description="of each operation for a picture; default 1. With adaptive: at first; default 0"
+    )
+    adaptive: Adaptive | None = None
+
+    @model_validator(mode="after")
+    def _does_something(self) -> "DiscriminatorAugment":
+        if len(set(self.policy)) < len(self.policy):
+            raise ValueError("policy names an operation twice")
+        if self.adaptive is None and self.probability == 0:
+            raise ValueError("probability 0 augments nothing; leave augment out, or add adaptive")
+        if self.adaptive is not None and self.start > self.adaptive.maximum:
+            raise ValueError("probability lies above adaptive.maximum")
+        return self
+
+    @property
+    def start(self) -> float:
+        """The probability at the start of a run."""
+        if self.probability is not None:
+            return self.probability
+        return 1.0 if self.adaptive is None else 0.0
+
+
 class Adversarial(Section):
     """The game between generators and discriminators."""
 
@@ -48,6 +88,7 @@ class Adversarial(Section):
     lsgan_factor: float = Field(1.0, gt=0, description="factor on the discriminator's lsgan loss; 0.5 in CycleGAN")
     lsgan_fake_factor: float = Field(1.0, gt=0, description="factor on its fake half; 0.1 in PG-GAN's experiments")
     noise: DiscriminatorNoise | None = None
+    augment: DiscriminatorAugment | None = None
     n_critic: int = Field(1, ge=1, description="discriminator updates for each generator update, a batch for each")
     simultaneous: bool = Field(False, description="update both players from the same state, not one after the other")
 

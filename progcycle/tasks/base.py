@@ -81,8 +81,8 @@ class Task(ABC):
         return {}
 
     def common_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The part of one process's memory that another number of processes can go on with: all about noise."""
-        return {name: value for name, value in state.items() if name.startswith("noise")}
+        """What another number of processes can go on with of one process's memory: all about noise and augmentation."""
+        return {name: value for name, value in state.items() if name.startswith(("noise", "augment"))}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what :meth:`state_dict` gave.

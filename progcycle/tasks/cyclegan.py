@@ -16,6 +16,7 @@ from progcycle.tasks.image_pool import ImagePool
 from progcycle.tasks.judge import Judge
 from progcycle.tasks.specs import (
     check_adversarial,
+    check_augment,
     check_growth,
     check_keys,
     check_variation,
@@ -44,6 +45,7 @@ class CycleganTask(Task):
         net, objective = recipe.network, recipe.objective
         check_adversarial(objective)
         in_a, in_b = recipe.data.a.channels, recipe.data.b.channels
+        check_augment(objective, (in_a, in_b))
         identity = any(value for curve in (objective.identity.a, objective.identity.b) for _, value in curve)
         if in_a != in_b and net.predict == "change":
             raise UserError(
@@ -176,13 +178,13 @@ class CycleganTask(Task):
         return rows
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The two pools' pictures, and the memory of the noise."""
+        """The two pools' pictures, and the memory of the noise and of the augmentation."""
         pools = self.pools.items()
         state = {f"pool_{domain}.{key}": value for domain, pool in pools for key, value in pool.state_dict().items()}
         return {**state, **self.judges["a"].state_dict(), **self.judges["b"].state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore the two pools, and the memory of the noise."""
+        """Restore what :meth:`state_dict` gave."""
         rest = dict(state)
         for domain, pool in self.pools.items():
             prefix = f"pool_{domain}."

@@ -1,4 +1,4 @@
-"""What the discriminators of both tasks do alike: judge real and fake pictures, in noise if the recipe wants it."""
+"""What the discriminators of both tasks do alike: judge real and fake pictures, augmented and in noise if so wanted."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from progcycle.objectives import (
 from progcycle.recipe import Adversarial, ClassWeights
 from progcycle.rng import normal, uniform
 from progcycle.schedule import Growth
+from progcycle.tasks.augment import Augmenter
 from progcycle.tasks.base import Stats, beside
 from progcycle.tasks.noise import NoiseController
 
@@ -68,6 +69,8 @@ class Judge:
         self.noise = NoiseController(options.noise) if options.noise else None
         if self.noise and not hasattr(network, "noise_size"):
             raise UserError("objective.noise: the network of network.discriminator has no place for it; leave it out.")
+        midpoint = ADVERSARIAL[options.loss].midpoint
+        self.augment = Augmenter(options.augment, midpoint, seed, suffix) if options.augment else None
 
     # --- judging --------------------------------------------------------------------------------------------------
 
@@ -91,14 +94,17 @@ class Judge:
 
         Then the rows alternate real, fake, so that the strided groups of the stddev layer hold one kind only.
         """
-        normals = [self._normals("discriminator", kind, real.positions, growth, fake) for kind in ("real", "fake")]
+        seen = {"real": real.images, "fake": fake}
+        if self.augment:
+            seen = {k: self.augment(x, f"discriminator/{k}", real.positions, step) for k, x in seen.items()}
+        normals = [self._normals("discriminator", kind, real.positions, growth, fake) for kind in seen]
         together = getattr(self.network, "rows_are_apart", None)
         if together is None or not together(len(real)):
             return (
-                self.judge(real.images, growth, step, normals[0]),
-                self.judge(fake, growth, step, normals[1]),
+                self.judge(seen["real"], growth, step, normals[0]),
+                self.judge(seen["fake"], growth, step, normals[1]),
             )
-        pictures = _alternating([real.images, fake.to(real.images.dtype)])  # [2N, C, H, W]
+        pictures = _alternating([seen["real"], seen["fake"].to(real.images.dtype)])  # [2N, C, H, W]
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         drawn = [each for each in normals if each is not None]
         both = self.judge(pictures, growth, step, _alternating(drawn) if drawn else None)
@@ -140,7 +146,7 @@ class Judge:
             real: real pictures.  # images [N, C, H, W]
             fake: fake pictures, without history, of the same classes.  # [N, C, H, W]
             growth: where growth stands.
-            step: number of the round, for lazy penalties and noise.
+            step: number of the round, for lazy penalties, noise and augmentation.
         """
         options, suffix = self.options, self.suffix
         of_real, of_fake = self.judge_both(real, fake, growth, step)
@@ -152,7 +158,7 @@ class Judge:
         }
         loss = adversarial
 
-        def critic(x: Tensor) -> Tensor:  # without noise
+        def critic(x: Tensor) -> Tensor:  # without noise, of pictures as they are
             return self.judge(x, growth, step).logits
 
         if options.gradient_penalty:
@@ -176,6 +182,8 @@ class Judge:
             stats[f"noise/strength{suffix}"] = self._strength(step, fake)
             signals = {"real": stats[f"score/real{suffix}"], "fake": 1 - stats[f"score/fake{suffix}"], "d_loss": loss}
             self.noise.observe(signals[options.noise.signal], step)
+        if self.augment:
+            stats |= self.augment.observe(of_real.logits, step, growth.batch_size)
         return loss, stats
 
     def _adversarial(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -191,12 +199,15 @@ class Judge:
             real: real pictures of the same domain; looked at by paired games only.  # images [N, C, H, W]
             fake: what the generator made, with history, of the same classes.  # [N, C, H, W]
             growth: where growth stands.
-            step: number of the round, for noise.
+            step: number of the round, for noise and augmentation.
             name: of the generator, in the names of the figures.
         """
-        game = ADVERSARIAL[self.options.loss]
+        game, images = ADVERSARIAL[self.options.loss], real.images
+        if self.augment:
+            fake = self.augment(fake, "generator/fake", real.positions, step)
+            images = self.augment(images, "generator/real", real.positions, step) if game.paired else images
         with torch.no_grad():
-            real_logits = self.judge(real.images, growth, step).logits if game.paired else None
+            real_logits = self.judge(images, growth, step).logits if game.paired else None
         of_fake = self.judge(fake, growth, step, self._normals("generator", "fake", real.positions, growth, fake))
         stats = {f"adversarial/{name}": game.generator(real_logits, of_fake.logits)}
         loss = stats[f"adversarial/{name}"]
@@ -208,14 +219,17 @@ class Judge:
     # --- memory ---------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Memory of the noise, if there is some."""
-        memory = self.noise.state_dict() if self.noise else {}
-        return {f"noise{self.suffix}.{key}": value for key, value in memory.items()}
+        """Memory of the noise and of the augmentation, if there is some."""
+        return {f"{name}{self.suffix}.{k}": v for name, part in self._memories() for k, v in part.state_dict().items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore what :meth:`state_dict` gave, and take it out of ``state``."""
-        if self.noise:
-            self.noise.load_state_dict({key: state.pop(f"noise{self.suffix}.{key}") for key in self.noise.state_dict()})
+        for name, part in self._memories():
+            part.load_state_dict({key: state.pop(f"{name}{self.suffix}.{key}") for key in part.state_dict()})
+
+    def _memories(self) -> list[tuple[str, NoiseController | Augmenter]]:
+        both = (("noise", self.noise), ("augment", self.augment))
+        return [(name, part) for name, part in both if part is not None]
 
 
 def _alternating(rows: Sequence[Tensor]) -> Tensor:

@@ -15,6 +15,7 @@ from progcycle.tasks.base import Stats, Task, beside, rounds
 from progcycle.tasks.judge import Judge
 from progcycle.tasks.specs import (
     check_adversarial,
+    check_augment,
     check_growth,
     check_variation,
     discriminator_arguments,
@@ -41,6 +42,7 @@ class PgganTask(Task):
         net, objective = recipe.network, recipe.objective
         generator, discriminator, hidden = widths(net, net.base_resolution, recipe.resolution)
         check_adversarial(objective)
+        check_augment(objective, (recipe.data.channels,))
         check_variation(net, discriminator[0])
         if net.tanh and net.rgb == "sum":
             raise UserError("network.tanh: it bounds a whole picture, not the sum of network.rgb: sum; use replace.")
@@ -113,11 +115,11 @@ class PgganTask(Task):
         return [self._paint(networks["generator"], panel["latents"], growth, panel.get("labels"))]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Memory of the noise."""
+        """Memory of the noise and of the augmentation."""
         return self.judge.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore the memory of the noise."""
+        """Restore what :meth:`state_dict` gave."""
         rest = dict(state)
         self.judge.load_state_dict(rest)
         super().load_state_dict(rest)

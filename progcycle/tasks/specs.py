@@ -1,7 +1,7 @@
 """From a recipe to networks: names, widths, constructor arguments, and combinations that have no meaning."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -138,11 +138,18 @@ def check_adversarial(options: Adversarial) -> None:
     """Refuse combinations of adversarial keys that have no meaning.
 
     Raises:
-        UserError: an unknown loss, wgan without its gradient penalty, or a key of another loss.
+        UserError: an unknown loss, wgan without its gradient penalty, a key of another loss, or an adaptive
+            augmentation with a loss whose logits have no sign.
     """
     pick(ADVERSARIAL, options.loss, "objective.loss")
     if options.loss == "wgan" and options.gradient_penalty is None:
         raise UserError("objective: wgan needs its gradient penalty; add objective.gradient_penalty: {weight: 10}.")
+    adaptive = options.augment is not None and options.augment.adaptive is not None
+    if adaptive and ADVERSARIAL[options.loss].midpoint is None:
+        raise UserError(
+            f"objective.augment.adaptive: it follows the sign of logits, which says nothing with {options.loss}; use "
+            "non_saturating, hinge or lsgan, or a fixed objective.augment.probability."
+        )
     if options.loss != "wgan" and options.drift:
         raise UserError(f"objective.drift: it belongs to wgan, not to {options.loss}; set it to 0.")
     if options.loss == "lsgan":
@@ -211,3 +218,17 @@ def check_keys(options: CycleganNetwork, generator: Mapping[str, Any], discrimin
         raise UserError(
             f"network.{key}: neither {options.generator!r} nor {options.discriminator!r} would use it; leave it out."
         )
+
+
+def check_augment(options: Adversarial, channels: Iterable[int]) -> None:
+    """Refuse operations that change nothing in any domain.
+
+    Args:
+        options: the adversarial keys.
+        channels: of the pictures of each domain.
+
+    Raises:
+        UserError: hue, and all pictures are grey.
+    """
+    if options.augment is not None and "hue" in options.augment.policy and set(channels) == {1}:
+        raise UserError("objective.augment.policy: hue changes no grey pictures (channels is 1); leave it out.")

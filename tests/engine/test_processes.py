@@ -76,6 +76,7 @@ def test_gradients_are_those_of_one_process_with_the_joined_batch(
     assert len(means) >= len(MOMENTS)
     assert len(set(means)) > 2
     assert all(0 <= mean < 1 for mean in means)
+    assert len({value.item() for name, value in alone.items() if name.endswith(".p")}) > 1
     for name, expected in alone.items():
         assert expected.dtype == torch.float64
         assert torch.equal(first[name], second[name]), name

@@ -105,6 +105,8 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(
         strengths = [line[key] for line in lines for key in line if key.startswith("noise/strength")]
         assert len(set(strengths)) > 4
         assert max(strengths) > 0.01
+        moved = [line[key] for line in lines for key in line if key.startswith("augment/probability")]
+        assert len(set(moved)) > 3
     for file in ("samples/nimg-000000000044.png", "snapshots/nimg-000000000044/model.safetensors"):
         assert (broken / file).read_bytes() == (straight / file).read_bytes()
 
