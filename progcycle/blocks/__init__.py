@@ -4,6 +4,7 @@ Shapes trail as ``# [N, C, H, W]``: N pictures of the batch, C channels, H and W
 M groups, P processes.
 """
 
+from progcycle.blocks.degrade import blurred, noisy, rounded
 from progcycle.blocks.equalized import EqualizedConv2d, EqualizedLinear
 from progcycle.blocks.fade import fade_in
 from progcycle.blocks.fused import conv2d_downsample, upsample_conv2d
@@ -13,6 +14,7 @@ from progcycle.blocks.precision import full_precision, in_full_precision
 from progcycle.blocks.processes import gather_rows, own_rows, sum_over_processes, world_size
 from progcycle.blocks.resample import downsample2x, upsample2x
 from progcycle.blocks.variation import (
+    Earlier,
     GroupSize,
     MinibatchDiscrimination,
     minibatch_stddev,
@@ -21,6 +23,7 @@ from progcycle.blocks.variation import (
 )
 
 __all__ = [
+    "Earlier",
     "EqualizedConv2d",
     "EqualizedLinear",
     "GroupSize",
@@ -29,6 +32,7 @@ __all__ = [
     "NoiseMode",
     "Norm",
     "PixelNorm",
+    "blurred",
     "conv2d_downsample",
     "downsample2x",
     "fade_in",
@@ -38,8 +42,10 @@ __all__ = [
     "in_full_precision",
     "make_norm",
     "minibatch_stddev",
+    "noisy",
     "own_rows",
     "pixel_norm",
+    "rounded",
     "stddev_channels",
     "stddev_group",
     "sum_over_processes",
