@@ -21,7 +21,7 @@ def test_rounding_by_hand() -> None:
 @given(st.lists(st.floats(-1.5, 1.5, width=32), min_size=1, max_size=20))
 def test_rounded_pictures_are_what_a_file_gives_back(values: list[float]) -> None:
     x = torch.tensor(values)
-    saved = np.rint((np.clip(x.numpy(), -1, 1) * np.float32(127.5) + np.float32(127.5))).astype(np.uint8)
+    saved = np.rint(np.clip(x.numpy(), -1, 1) * np.float32(127.5) + np.float32(127.5)).astype(np.uint8)
     assert torch.equal(rounded(x), torch.from_numpy(saved).float() / 127.5 - 1)
     assert torch.equal(rounded(rounded(x)), rounded(x))
 

@@ -73,11 +73,11 @@ AVERAGING = "network.minibatch_stddev.averaging: must be all, flat, spatial, non
         ({"network": {"minibatch_stddev": {"queue": -1}}}, "network.minibatch_stddev.queue: input should be greater"),
         (
             {"network": {"minibatch_stddev": {"queue": 3}}},
-            "network.minibatch_stddev: queue compares the whole batch with earlier pictures, as one group; set group: b",
+            "network.minibatch_stddev: queue compares the whole batch with earlier pictures, as one group; set",
         ),
         (
             {"network": {"minibatch_stddev": {"group": 0, "queue": 3}}},
-            "network.minibatch_stddev: queue compares the whole batch with earlier pictures, as one group; set group: b",
+            "network.minibatch_stddev: queue compares the whole batch with earlier pictures, as one group; set",
         ),
         (
             {"network": {"minibatch_stddev": {"group": "batch", "queue": 3, "gather": True}}},
@@ -163,7 +163,10 @@ def test_bad_recipes_are_refused_in_one_line(change: dict[Any, Any], sentence: s
         ({"objective": {"cycle": {"aba": -1}}}, "objective.cycle.aba.0.1: input should be greater than or equal to 0"),
         ({"objective": {"cycle": 3}}, "objective.cycle: this is a section of keys and values"),
         ({"objective": {"cycle": {"scales": 0}}}, "objective.cycle.scales: input should be greater than or equal to 1"),
-        ({"objective": {"cycle": {"through": "jpeg"}}}, "objective.cycle.through: input should be 'picture', 'rounded'"),
+        (
+            {"objective": {"cycle": {"through": "jpeg"}}},
+            "objective.cycle.through: input should be 'picture', 'rounded'",
+        ),
         (
             {"objective": {"cycle": {"through": "blurred", "noise_std": 0.1}}},
             "objective.cycle: noise_std belongs to through: noisy, not to blurred; leave it out.",

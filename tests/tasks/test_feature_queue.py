@@ -184,7 +184,9 @@ def test_penalties_are_taken_of_the_function_that_is_used(head: dict[str, Any]) 
 
     def squared(x: Tensor, earlier: Tensor) -> Tensor:
         x = x.clone().requires_grad_(True)
-        total = among(network, x, [earlier]).flatten(1).mean(1).sum() if not head else among(network, x, [earlier]).sum()
+        total = (
+            among(network, x, [earlier]).flatten(1).mean(1).sum() if not head else among(network, x, [earlier]).sum()
+        )
         (gradient,) = torch.autograd.grad(total, x)
         return gradient.square().sum((1, 2, 3))
 
