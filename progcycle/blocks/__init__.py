@@ -5,6 +5,7 @@ M groups, P processes.
 """
 
 from progcycle.blocks.augment import NUMBERS, augment
+from progcycle.blocks.degrade import blurred, noisy, rounded
 from progcycle.blocks.equalized import EqualizedConv2d, EqualizedLinear
 from progcycle.blocks.fade import fade_in
 from progcycle.blocks.fused import conv2d_downsample, upsample_conv2d
@@ -16,6 +17,7 @@ from progcycle.blocks.processes import gather_rows, own_rows, sum_over_processes
 from progcycle.blocks.resample import downsample2x, upsample2x
 from progcycle.blocks.spectral import normalize_spectrally
 from progcycle.blocks.variation import (
+    Earlier,
     GroupSize,
     MinibatchDiscrimination,
     minibatch_stddev,
@@ -25,6 +27,7 @@ from progcycle.blocks.variation import (
 
 __all__ = [
     "NUMBERS",
+    "Earlier",
     "EqualizedConv2d",
     "EqualizedLinear",
     "GroupSize",
@@ -35,6 +38,7 @@ __all__ = [
     "Norm",
     "PixelNorm",
     "augment",
+    "blurred",
     "conv2d_downsample",
     "downsample2x",
     "draw_normal",
@@ -45,9 +49,11 @@ __all__ = [
     "in_full_precision",
     "make_norm",
     "minibatch_stddev",
+    "noisy",
     "normalize_spectrally",
     "own_rows",
     "pixel_norm",
+    "rounded",
     "stddev_channels",
     "stddev_group",
     "sum_over_processes",

@@ -39,7 +39,12 @@ def stddev_channels(averaging: str, channels: int) -> int:
 
 
 def minibatch_stddev(
-    x: Tensor, group_size: GroupSize = 4, averaging: str = "all", gather: bool = False, epsilon: float = 1e-8
+    x: Tensor,
+    group_size: GroupSize = 4,
+    averaging: str = "all",
+    gather: bool = False,
+    epsilon: float = 1e-8,
+    earlier: Tensor | None = None,
 ) -> Tensor:
     """Append channels that hold the standard deviation over a group of pictures (Karras et al. 2018, section 3).
 
@@ -63,14 +68,21 @@ def minibatch_stddev(
         averaging: one of the table.
         gather: form the groups from the joined batch of all processes, see :func:`gather_rows`.
         epsilon: added to the variance, which keeps all derivatives finite.
+        earlier: features of earlier pictures, which form the one group together with all of ``x`` (UVCGAN
+            v2, Torbunov et al. 2023); nothing is appended to them.  # [M, C, H, W]
 
     Returns:
         Features of shape [N, C + :func:`stddev_channels`, H, W], of the type of ``x``.
 
     Raises:
-        ValueError: see :func:`stddev_channels`.
+        ValueError: see :func:`stddev_channels`; or there are earlier pictures and more groups than one, or ``gather``.
     """
     n, c, h, w = x.shape
+    if earlier is not None:
+        if group_size != "batch" or gather:
+            raise ValueError("earlier pictures are compared with one batch as a whole: group_size 'batch', no gather")
+        rows = torch.cat([full_precision(x), full_precision(earlier)])[:, None]  # [G, 1, C, H, W]
+        return torch.cat([x, _statistic(rows, averaging, epsilon).expand(n, -1, h, w).to(x.dtype)], dim=1)
     y = gather_rows(full_precision(x)) if gather else full_precision(x)
     group = stddev_group(len(y), group_size)
     y = y.reshape(group, len(y) // group, c, h, w)  # [G, M, C, H, W]
@@ -89,6 +101,21 @@ def _statistic(y: Tensor, averaging: str, epsilon: float) -> Tensor:
     _, m, c, h, w = y.shape
     shares = stddev_channels(averaging, c)
     return stddev.reshape(m, shares, c // shares, h, w).mean(dim=(2, 3, 4))[:, :, None, None]
+
+
+class Earlier:
+    """What one forward pass is compared with, and what it leaves to be compared with later.
+
+    Args:
+        features: of earlier pictures, without history; None where there are none yet.  # [M, C, H, W]
+
+    Attributes:
+        seen: features of the pass's own pictures, without history; None before the pass.  # [N, C, H, W]
+    """
+
+    def __init__(self, features: Tensor | None = None) -> None:
+        self.features = features
+        self.seen: Tensor | None = None
 
 
 class MinibatchDiscrimination(nn.Module):

@@ -11,11 +11,7 @@ from progcycle.commands.cli import versions
 from progcycle.recipe import CycleganRecipe, Recipe, Study
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from progcycle.engine.loop import Trainer
-    from progcycle.export import Translator
-    from progcycle.export.models import Direction
+    pass
 
 METRICS = ("swd",)  # of a PG-GAN, where a study does not say
 Figures = dict[str, float]

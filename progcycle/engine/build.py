@@ -41,7 +41,9 @@ def check_batches(recipe: Recipe, schedule: GrowthSchedule, processes: int) -> N
         UserError: a batch cannot be divided; the sentence names the nearest that can.
     """
     stddev, instead = recipe.network.minibatch_stddev, recipe.network.minibatch_discrimination
-    compared = "minibatch_discrimination" if instead else "minibatch_stddev" if stddev.group else None
+    # With a queue, a single picture is compared with earlier ones.
+    alone = bool(stddev.group) and not stddev.queue
+    compared = "minibatch_discrimination" if instead else "minibatch_stddev" if alone else None
     together = processes if (instead or stddev).gather else 1  # processes whose pictures are compared
     for phase in schedule.phases:
         if phase.batch_size % processes:

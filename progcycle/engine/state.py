@@ -125,8 +125,8 @@ def _load(trainer: "Trainer", path: Path, state: dict[str, Any]) -> None:
     device, processes = trainer.accelerator.device, trainer.accelerator.num_processes
     if state["processes"] != processes:
         trainer.log.say(
-            f"the checkpoint was written by {state['processes']} processes, this run has {processes}: image pools and "
-            "running figures start empty"
+            f"the checkpoint was written by {state['processes']} processes, this run has {processes}: image pools, "
+            "queues of features and running figures start empty"
         )
         task = {key: value.to(device) for key, value in _part(checkpoint.read(path, "rank-0"), "task").items()}
         trainer.task.load_state_dict(trainer.task.common_state(task))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from progcycle.blocks import (
+    Earlier,
     EqualizedConv2d,
     EqualizedLinear,
     GroupSize,
@@ -47,9 +48,18 @@ class Variation:
         """Channels that :meth:`append` adds to so many features."""
         return stddev_channels(self.averaging, features) if self.group else 0
 
-    def append(self, x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C + channels(C), H, W]
-        """Append the minibatch statistic, if there is one."""
-        return minibatch_stddev(x, self.group, self.averaging, self.gather) if self.group else x
+    def append(self, x: Tensor, earlier: Earlier | None = None) -> Tensor:  # [N, C, H, W] -> [N, C + channels(C), H, W]
+        """Append the minibatch statistic, if there is one.
+
+        Raises:
+            ValueError: there is something to compare with, but no statistic, or one that cannot take it in.
+        """
+        if earlier is None:
+            return minibatch_stddev(x, self.group, self.averaging, self.gather) if self.group else x
+        if not self.group:
+            raise ValueError("a head without minibatch statistic compares nothing with earlier pictures")
+        earlier.seen = x.detach()
+        return minibatch_stddev(x, self.group, self.averaging, self.gather, earlier=earlier.features)
 
     def apart(self, n: int) -> bool:
         """Whether 2n rows that alternate between two batches of n are compared as the two batches alone."""
@@ -100,33 +110,37 @@ class DenseHead(nn.Module):
         )
         self.logit = EqualizedLinear(hidden + kernels, 1 + classes, gain=1.0, equalized=style.equalized)
 
-    def features(self, x: Tensor, noise: Noise | None = None) -> Tensor:
+    def features(self, x: Tensor, noise: Noise | None = None, earlier: Earlier | None = None) -> Tensor:
         """What pictures are judged by, each by itself but for the minibatch statistic.
 
         Args:
             x: features of the base grid.  # [N, C, R, R]
             noise: multiplies the inputs of the 3x3 and the dense layer.
+            earlier: what the minibatch statistic compares them with besides.
 
         Returns:
             The activated dense layer.  # [N, hidden]
         """
-        x = self.variation.append(x)
+        x = self.variation.append(x, earlier)
         x = x if self.conv is None else self.conv(x, noise)
         x = x if noise is None else noise(x)
         y: Tensor = self.activation(self.dense(x)).flatten(1)
         return y
 
-    def forward(self, x: Tensor, noise: Noise | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, noise: Noise | None = None, earlier: Earlier | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Judge features of the base grid.
 
         Args:
             x: features.  # [N, C, R, R]
             noise: see :meth:`features`.
+            earlier: see :meth:`features`.
 
         Returns:
             Logits [N], or those and the logits of classes [N, classes]; float32 at least.
         """
-        x = self.features(x, noise)
+        x = self.features(x, noise, earlier)
         x = x if self.discrimination is None else self.discrimination(x)
         x = in_full_precision(self.logit, x)
         return (x[:, 0], x[:, 1:]) if self.classes else x.squeeze(1)
@@ -153,9 +167,18 @@ class PatchHead(nn.Module):
         self.conv = Layer(self.noise_size, channels, style=style)
         self.logit = EqualizedConv2d(channels, 1, 1, gain=1.0, equalized=style.equalized)
 
-    def forward(self, x: Tensor, noise: Noise | None = None) -> Tensor:  # [N, C, H, W] -> [N, 1, H, W] float32
-        """Judge features of the base grid; noise multiplies the input of the 3x3 layer."""
-        return in_full_precision(self.logit, self.conv(self.variation.append(x), noise))
+    def forward(self, x: Tensor, noise: Noise | None = None, earlier: Earlier | None = None) -> Tensor:
+        """Judge features of the base grid.
+
+        Args:
+            x: features.  # [N, C, H, W]
+            noise: multiplies the input of the 3x3 layer.
+            earlier: what the minibatch statistic compares them with besides.
+
+        Returns:
+            Logits, float32 at least.  # [N, 1, H, W]
+        """
+        return in_full_precision(self.logit, self.conv(self.variation.append(x, earlier), noise))
 
 
 class GrowingDiscriminator(nn.Module):
@@ -192,7 +215,7 @@ class GrowingDiscriminator(nn.Module):
             normalize_spectrally(self)
 
     def forward(
-        self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None
+        self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None, earlier: Earlier | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Judge pictures.
 
@@ -202,15 +225,17 @@ class GrowingDiscriminator(nn.Module):
             alpha: weight of the newest stage, in [0, 1].
             noise: multiplies the input of every convolution larger than 1x1, the dense layer's included (Karras et al.
                 2018, appendix B); made of N rows of :meth:`noise_size` numbers.
+            earlier: features of the base resolution that the minibatch statistic compares the pictures' own with, as
+                constants; the pass leaves the own ones there.
 
         Returns:
             Logits, float32 at least: [N] with a dense head, [N, 1, H / 2^stage, W / 2^stage] with a patch head; with
             classes, those and the logits of the classes [N, classes].
 
         Raises:
-            ValueError: the noise has too few columns.
+            ValueError: the noise has too few columns, or the head cannot compare with earlier pictures.
         """
-        logits: Tensor | tuple[Tensor, Tensor] = self.head(self.encoder(x, stage, alpha, noise)[0], noise)
+        logits: Tensor | tuple[Tensor, Tensor] = self.head(self.encoder(x, stage, alpha, noise)[0], noise, earlier)
         return logits
 
     def noise_size(self, stage: int) -> int:

@@ -2,11 +2,12 @@
 
 from progcycle.objectives.adversarial import ADVERSARIAL, Game, lsgan_discriminator
 from progcycle.objectives.classification import class_loss
-from progcycle.objectives.penalties import drift, gradient_penalty, per_picture, zero_centred
+from progcycle.objectives.penalties import Critic, drift, gradient_penalty, per_picture, zero_centred
 from progcycle.objectives.reconstruction import cycle_loss, identity_loss
 
 __all__ = [
     "ADVERSARIAL",
+    "Critic",
     "Game",
     "class_loss",
     "cycle_loss",

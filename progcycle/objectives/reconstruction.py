@@ -3,17 +3,26 @@
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
-from progcycle.blocks import full_precision
+from progcycle.blocks import downsample2x, full_precision
 
 
-def cycle_loss(real: Tensor, rec: Tensor) -> Tensor:
+def cycle_loss(real: Tensor, rec: Tensor, scales: int = 1) -> Tensor:
     """E |rec - real|, rec being there and back again (equation 2).
+
+    With several scales, the mean of that over so many resolutions, each half of the one before: colours and large
+    shapes then count more than where every pixel lies.
 
     Args:
         real: real pictures.  # [N, C, H, W]
         rec: the same after both translators.  # [N, C, H, W]
+        scales: resolutions at which they are compared; H and W are multiples of 2^(scales - 1).
     """
-    return l1_loss(full_precision(rec), full_precision(real))
+    real, rec = full_precision(real), full_precision(rec)
+    loss = l1_loss(rec, real)
+    for _ in range(scales - 1):
+        real, rec = downsample2x(real), downsample2x(rec)
+        loss = loss + l1_loss(rec, real)
+    return loss / scales
 
 
 def identity_loss(real: Tensor, idt: Tensor) -> Tensor:

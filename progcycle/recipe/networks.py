@@ -33,6 +33,17 @@ class MinibatchStddev(Section):
     group: GroupSize = Field(4, description="pictures in a group; batch = all of them, 0 = off")
     averaging: Averaging = Field("all", description="all, flat, spatial, none, gpool, or groupK with a number K")
     gather: bool = Field(False, description="group the pictures of all processes together, not each by itself")
+    queue: int = Field(0, ge=0, description="earlier pictures that a batch is compared with too; needs group: batch")
+
+    @model_validator(mode="after")
+    def _one_group(self) -> "MinibatchStddev":
+        if self.queue and self.group != "batch":
+            raise ValueError(
+                "queue compares the whole batch with earlier pictures, as one group; set group: batch, or queue: 0"
+            )
+        if self.queue and self.gather:
+            raise ValueError("queue holds earlier pictures of its own process, and gather joins all; choose one")
+        return self
 
 
 def _as_stddev(value: object) -> object:

@@ -112,11 +112,25 @@ class PgganObjective(Adversarial):
     classes: ClassWeights = ClassWeights()
 
 
-class CycleWeights(Section):
-    """Weights of the cycle loss, one for each way round."""
+NOISE_STD = 0.02  # two and a half of 256 levels
+
+
+class Cycle(Section):
+    """The cycle loss: its weights, one for each way round, and what it compares."""
 
     aba: Curve = ((0.0, 10.0),)
     bab: Curve = ((0.0, 10.0),)
+    scales: int = Field(1, ge=1, description="resolutions compared, each half of the one before")
+    through: Literal["picture", "rounded", "blurred", "noisy"] = Field(
+        "picture", description="what the second translator gets: the first one's picture, or a worse copy of it"
+    )
+    noise_std: float = Field(NOISE_STD, gt=0, description="of through: noisy; pictures are in [-1, 1]")
+
+    @model_validator(mode="after")
+    def _no_idle_noise(self) -> "Cycle":
+        if self.through != "noisy" and self.noise_std != NOISE_STD:
+            raise ValueError(f"noise_std belongs to through: noisy, not to {self.through}; leave it out")
+        return self
 
 
 class IdentityWeights(Section):
@@ -130,6 +144,6 @@ class CycleganObjective(Adversarial):
     """Objective of the translation task."""
 
     loss: str = "lsgan"
-    cycle: CycleWeights = CycleWeights()
+    cycle: Cycle = Cycle()
     identity: IdentityWeights = IdentityWeights()
     pool_size: int = Field(50, ge=0, description="earlier fakes that discriminators see again; 0 = off")

@@ -1,17 +1,19 @@
 """Progressive CycleGAN: two translators and two discriminators that grow together (Zhu et al. 2017)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from progcycle.blocks import blurred, noisy, rounded
 from progcycle.data import Batch
 from progcycle.errors import UserError
 from progcycle.networks import DISCRIMINATORS, TRANSLATORS
 from progcycle.objectives import cycle_loss, identity_loss
 from progcycle.recipe import CycleganRecipe, on_curve
+from progcycle.rng import normal
 from progcycle.schedule import Growth
-from progcycle.tasks.base import Stats, Task, rounds
+from progcycle.tasks.base import Stats, Task, beside, rounds
 from progcycle.tasks.image_pool import ImagePool
 from progcycle.tasks.judge import Judge
 from progcycle.tasks.specs import (
@@ -62,6 +64,12 @@ class CycleganTask(Task):
                 "network.minibatch_discrimination: it judges whole pictures, not the patches of network.head: patch; "
                 "use dense, or minibatch_stddev."
             )
+        smallest = recipe.schedule.start_resolution or net.base_resolution
+        if smallest >> (objective.cycle.scales - 1) == 0:
+            raise UserError(
+                f"objective.cycle.scales: pictures of {smallest} px, where training starts, can be compared at "
+                f"{smallest.bit_length()} resolutions at most, not at {objective.cycle.scales}."
+            )
         gen_channels, disc_channels, hidden = widths(net, net.base_resolution, recipe.resolution)
         check_variation(net, disc_channels[0])
         translator = {
@@ -106,10 +114,16 @@ class CycleganTask(Task):
         self.ema_of = ("gen_ab", "gen_ba")
         self.pools = {domain: ImagePool(objective.pool_size, recipe.seed, domain) for domain in ("a", "b")}
         self.judges = {
-            domain: Judge(self.networks[f"disc_{domain}"], objective, seed=recipe.seed, suffix=f"_{domain}")
+            domain: Judge(
+                self.networks[f"disc_{domain}"],
+                objective,
+                seed=recipe.seed,
+                suffix=f"_{domain}",
+                queue=net.minibatch_stddev.queue,
+            )
             for domain in ("a", "b")
         }
-        self.objective = objective
+        self.objective, self.seed = objective, recipe.seed
         self.init_pictures = net.minibatch_discrimination.init_pictures if net.minibatch_discrimination else 0
         self._fakes: dict[tuple[int, ...], Fakes] = {}
 
@@ -123,14 +137,18 @@ class CycleganTask(Task):
         stage, alpha, kimg = growth.stage, growth.alpha, growth.nimg / 1000
         real_a, real_b = a.images, b.images
         fake_b, fake_a = self.gen_ab(real_a, stage, alpha), self.gen_ba(real_b, stage, alpha)
-        rec_a, rec_b = self.gen_ba(fake_b, stage, alpha), self.gen_ab(fake_a, stage, alpha)
+        rec_a = self.gen_ba(self._handed_on(fake_b, "b", a.positions), stage, alpha)
+        rec_b = self.gen_ab(self._handed_on(fake_a, "a", b.positions), stage, alpha)
         # The discriminators judge these very fakes in their update of the same round.
         self._fakes[a.positions] = (fake_a.detach(), fake_b.detach())
 
         loss_ab, stats_ab = self.judges["b"].fool(b, fake_b, growth, step, "gen_ab")
         loss_ba, stats_ba = self.judges["a"].fool(a, fake_a, growth, step, "gen_ba")
-        stats = {**stats_ab, **stats_ba, "cycle/aba": cycle_loss(real_a, rec_a), "cycle/bab": cycle_loss(real_b, rec_b)}
-        weight_a, weight_b = on_curve(self.objective.cycle.aba, kimg), on_curve(self.objective.cycle.bab, kimg)
+        options = self.objective.cycle
+        stats = {**stats_ab, **stats_ba}
+        stats["cycle/aba"] = cycle_loss(real_a, rec_a, options.scales)
+        stats["cycle/bab"] = cycle_loss(real_b, rec_b, options.scales)
+        weight_a, weight_b = on_curve(options.aba, kimg), on_curve(options.bab, kimg)
         loss = loss_ab + loss_ba + weight_a * stats["cycle/aba"] + weight_b * stats["cycle/bab"]
         for domain, real, translate, cycle, curve in (
             ("a", real_a, self.gen_ba, weight_a, self.objective.identity.a),
@@ -140,6 +158,18 @@ class CycleganTask(Task):
                 stats[f"identity/{domain}"] = identity_loss(real, translate(real, stage, alpha))
                 loss = loss + weight * stats[f"identity/{domain}"]
         return loss, stats
+
+    def _handed_on(self, fake: Tensor, domain: str, positions: Sequence[int]) -> Tensor:
+        """What the second translator gets of a fake; the discriminators judge the fake itself."""
+        through = self.objective.cycle.through
+        if through == "rounded":
+            return rounded(fake)
+        if through == "blurred":
+            return blurred(fake)
+        if through == "noisy":
+            normals = normal(self.seed, f"cycle/{domain}", positions, fake[0].numel())
+            return noisy(fake, beside(normals, fake), self.objective.cycle.noise_std)
+        return fake
 
     def _discriminator_loss(self, a: Batch, b: Batch, growth: Growth, step: int) -> tuple[Tensor, Stats]:
         fakes = self._fakes.pop(a.positions, None)
@@ -160,10 +190,11 @@ class CycleganTask(Task):
                 judge.initialize(pictures(domain, self.init_pictures), growth)
 
     def on_new_stage(self, growth: Growth) -> None:
-        """Empty the pools: their pictures have another resolution."""
+        """Empty the pools, whose pictures have another resolution, and the discriminators' queues."""
         self._fakes.clear()
-        for pool in self.pools.values():
+        for domain, pool in self.pools.items():
             pool.clear()
+            self.judges[domain].on_new_stage()
 
     def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:
         """The same pictures of both domains for the whole run."""
@@ -178,13 +209,13 @@ class CycleganTask(Task):
         return rows
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The two pools' pictures, and the memory of the noise and of the augmentation."""
+        """The two pools' pictures, and the memory of the discriminators."""
         pools = self.pools.items()
         state = {f"pool_{domain}.{key}": value for domain, pool in pools for key, value in pool.state_dict().items()}
         return {**state, **self.judges["a"].state_dict(), **self.judges["b"].state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what :meth:`state_dict` gave."""
+        """Restore the two pools, and the memory of the discriminators."""
         rest = dict(state)
         for domain, pool in self.pools.items():
             prefix = f"pool_{domain}."

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from progcycle.blocks import Noise
+from progcycle.blocks import Earlier, Noise
 from progcycle.data import Batch
 from progcycle.errors import UserError
 from progcycle.objectives import (
     ADVERSARIAL,
+    Critic,
     class_loss,
     drift,
     gradient_penalty,
@@ -22,6 +23,7 @@ from progcycle.rng import normal, uniform
 from progcycle.schedule import Growth
 from progcycle.tasks.augment import Augmenter
 from progcycle.tasks.base import Stats, beside
+from progcycle.tasks.feature_queue import FeatureQueues
 from progcycle.tasks.noise import NoiseController
 
 
@@ -31,10 +33,12 @@ class Verdict(NamedTuple):
     Attributes:
         logits: [N], or [N, 1, h, w] of patches.
         class_logits: [N, K], or None where there are no classes.
+        features: what the pictures were compared by, without history; None where there is no queue.  # [N, C, h, w]
     """
 
     logits: Tensor
     class_logits: Tensor | None = None
+    features: Tensor | None = None
 
     def every_second(self, first: int) -> "Verdict":
         """The verdicts on every second picture, from the given one on."""
@@ -50,6 +54,7 @@ class Judge:
         seed: seed of the run, for the mixing factors of the penalty and for noise.
         suffix: of the names of the figures, such as ``_a``.
         classes: weights of the class terms; None without classes.
+        queue: earlier pictures of the same kind, real or fake, that the network compares pictures with; 0 for none.
 
     Raises:
         UserError: noise is wanted, but the network has no place for it.
@@ -63,6 +68,7 @@ class Judge:
         seed: int,
         suffix: str = "",
         classes: ClassWeights | None = None,
+        queue: int = 0,
     ) -> None:
         self.network, self.options, self.classes = network, options, classes
         self.seed, self.suffix = seed, suffix
@@ -71,10 +77,18 @@ class Judge:
             raise UserError("objective.noise: the network of network.discriminator has no place for it; leave it out.")
         midpoint = ADVERSARIAL[options.loss].midpoint
         self.augment = Augmenter(options.augment, midpoint, seed, suffix) if options.augment else None
+        self.queues = FeatureQueues(queue)
 
     # --- judging --------------------------------------------------------------------------------------------------
 
-    def judge(self, pictures: Tensor, growth: Growth, step: int, normals: Tensor | None = None) -> Verdict:
+    def judge(
+        self,
+        pictures: Tensor,
+        growth: Growth,
+        step: int,
+        normals: Tensor | None = None,
+        earlier: Earlier | None = None,
+    ) -> Verdict:
         """The verdict on pictures.
 
         Args:
@@ -82,27 +96,30 @@ class Judge:
             growth: where growth stands.
             step: number of the round, for the strength of the noise.
             normals: what the noise is made of; None for no noise.  # [N, total]
+            earlier: what the pictures are compared with besides each other; None without a queue.
         """
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = {} if earlier is None else {"earlier": earlier}
         if normals is not None and self.options.noise is not None:
             extra["noise"] = Noise(normals, self._strength(step, pictures), self.options.noise.mode)
         output = self.network(pictures, growth.stage, growth.alpha, **extra)
-        return Verdict(*output) if isinstance(output, tuple) else Verdict(output)
+        verdict = Verdict(*output) if isinstance(output, tuple) else Verdict(output)
+        return verdict if earlier is None else verdict._replace(features=earlier.seen)
 
     def judge_both(self, real: Batch, fake: Tensor, growth: Growth, step: int) -> tuple[Verdict, Verdict]:
         """The verdicts on real and fake pictures in the discriminator's update; in one pass where that is the same.
 
-        Then the rows alternate real, fake, so that the strided groups of the stddev layer hold one kind only.
+        Then the rows alternate real, fake, so that the strided groups of the stddev layer hold one kind only. With
+        queues it takes two passes, each compared with earlier pictures of its own kind.
         """
         seen = {"real": real.images, "fake": fake}
         if self.augment:
             seen = {k: self.augment(x, f"discriminator/{k}", real.positions, step) for k, x in seen.items()}
         normals = [self._normals("discriminator", kind, real.positions, growth, fake) for kind in seen]
         together = getattr(self.network, "rows_are_apart", None)
-        if together is None or not together(len(real)):
+        if self.queues.size or together is None or not together(len(real)):
             return (
-                self.judge(seen["real"], growth, step, normals[0]),
-                self.judge(seen["fake"], growth, step, normals[1]),
+                self.judge(seen["real"], growth, step, normals[0], self.queues.earlier("real")),
+                self.judge(seen["fake"], growth, step, normals[1], self.queues.earlier("fake")),
             )
         pictures = _alternating([seen["real"], seen["fake"].to(real.images.dtype)])  # [2N, C, H, W]
         pictures = pictures.contiguous(memory_format=torch.channels_last)
@@ -140,7 +157,9 @@ class Judge:
     # --- losses ---------------------------------------------------------------------------------------------------
 
     def loss(self, real: Batch, fake: Tensor, growth: Growth, step: int) -> tuple[Tensor, Stats]:
-        """The discriminator's loss, each term a line.
+        """The discriminator's loss, each term a line; then the queues take in what was judged.
+
+        Penalties judge with the same earlier pictures, as constants, so that they act on the function that is used.
 
         Args:
             real: real pictures.  # images [N, C, H, W]
@@ -158,20 +177,22 @@ class Judge:
         }
         loss = adversarial
 
-        def critic(x: Tensor) -> Tensor:  # without noise, of pictures as they are
-            return self.judge(x, growth, step).logits
+        def critic(earlier: Earlier | None) -> Critic:  # without noise, of pictures as they are
+            return lambda x: self.judge(x, growth, step, earlier=earlier).logits
 
         if options.gradient_penalty:
             mix = beside(uniform(self.seed, f"mix{suffix}", real.positions), real.images)
-            penalty = gradient_penalty(critic, real.images, fake, mix, options.gradient_penalty.target)
+            mixed = critic(self.queues.between(mix))
+            penalty = gradient_penalty(mixed, real.images, fake, mix, options.gradient_penalty.target)
             stats[f"penalty/gradient{suffix}"] = penalty
             loss = loss + options.gradient_penalty.weight * penalty
         if options.drift:
             stats[f"penalty/drift{suffix}"] = penalty = drift(of_real.logits)
             loss = loss + options.drift * penalty
-        for name, pictures, lazy in (("r1", real.images, options.r1), ("r2", fake, options.r2)):
+        for name, kind, pictures, lazy in (("r1", "real", real.images, options.r1), ("r2", "fake", fake, options.r2)):
             if lazy and step % lazy.every == 0:
-                stats[f"penalty/{name}{suffix}"] = penalty = zero_centred(critic, pictures, lazy.gamma)
+                penalty = zero_centred(critic(self.queues.earlier(kind)), pictures, lazy.gamma)
+                stats[f"penalty/{name}{suffix}"] = penalty
                 loss = loss + lazy.every * penalty
         if self.classes:
             stats[f"class/real{suffix}"] = term = _class_loss(of_real, real)
@@ -184,6 +205,7 @@ class Judge:
             self.noise.observe(signals[options.noise.signal], step)
         if self.augment:
             stats |= self.augment.observe(of_real.logits, step, growth.batch_size)
+        self.queues.store(real=of_real.features, fake=of_fake.features)
         return loss, stats
 
     def _adversarial(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -206,9 +228,11 @@ class Judge:
         if self.augment:
             fake = self.augment(fake, "generator/fake", real.positions, step)
             images = self.augment(images, "generator/real", real.positions, step) if game.paired else images
+        beside_real, beside_fake = self.queues.earlier("real"), self.queues.earlier("fake")
         with torch.no_grad():
-            real_logits = self.judge(images, growth, step).logits if game.paired else None
-        of_fake = self.judge(fake, growth, step, self._normals("generator", "fake", real.positions, growth, fake))
+            real_logits = self.judge(images, growth, step, earlier=beside_real).logits if game.paired else None
+        normals = self._normals("generator", "fake", real.positions, growth, fake)
+        of_fake = self.judge(fake, growth, step, normals, beside_fake)
         stats = {f"adversarial/{name}": game.generator(real_logits, of_fake.logits)}
         loss = stats[f"adversarial/{name}"]
         if self.classes:
@@ -218,14 +242,23 @@ class Judge:
 
     # --- memory ---------------------------------------------------------------------------------------------------
 
+    def on_new_stage(self) -> None:
+        """Empty the queues: the features get another meaning."""
+        self.queues.clear()
+
     def state_dict(self) -> dict[str, Tensor]:
-        """Memory of the noise and of the augmentation, if there is some."""
-        return {f"{name}{self.suffix}.{k}": v for name, part in self._memories() for k, v in part.state_dict().items()}
+        """Memory of the noise, the augmentation and the queues, if there are some."""
+        parts = [*self._memories(), ("queue", self.queues)]
+        return {f"{name}{self.suffix}.{k}": v for name, part in parts for k, v in part.state_dict().items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore what :meth:`state_dict` gave, and take it out of ``state``."""
         for name, part in self._memories():
             part.load_state_dict({key: state.pop(f"{name}{self.suffix}.{key}") for key in part.state_dict()})
+        if self.queues.size:
+            prefix = f"queue{self.suffix}."
+            held = [key for key in state if key.startswith(prefix)]
+            self.queues.load_state_dict({key.removeprefix(prefix): state.pop(key) for key in held})
 
     def _memories(self) -> list[tuple[str, NoiseController | Augmenter]]:
         both = (("noise", self.noise), ("augment", self.augment))

@@ -73,7 +73,11 @@ class PgganTask(Task):
         self.seed, self.latent_size = recipe.seed, net.latent_size
         self.init_pictures = net.minibatch_discrimination.init_pictures if net.minibatch_discrimination else 0
         self.judge = Judge(
-            self.discriminator, objective, seed=recipe.seed, classes=objective.classes if self.classes else None
+            self.discriminator,
+            objective,
+            seed=recipe.seed,
+            classes=objective.classes if self.classes else None,
+            queue=net.minibatch_stddev.queue,
         )
 
     def _paint(self, network: nn.Module, latents: Tensor, growth: Growth, one_hot: Tensor | None) -> Tensor:
@@ -103,6 +107,10 @@ class PgganTask(Task):
         if self.init_pictures:
             self.judge.initialize(pictures("real", self.init_pictures), growth)
 
+    def on_new_stage(self, growth: Growth) -> None:
+        """Empty the discriminator's queues."""
+        self.judge.on_new_stage()
+
     def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:
         """The same latents for the whole run, and with classes ``labels``, all classes in turn.  # [N, K] one-hot"""
         panel = {"latents": normal(self.seed, "latent/panel", range(count), self.latent_size)}
@@ -115,11 +123,11 @@ class PgganTask(Task):
         return [self._paint(networks["generator"], panel["latents"], growth, panel.get("labels"))]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Memory of the noise and of the augmentation."""
+        """Memory of the discriminator: of its noise, and of earlier pictures."""
         return self.judge.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what :meth:`state_dict` gave."""
+        """Restore the memory of the discriminator."""
         rest = dict(state)
         self.judge.load_state_dict(rest)
         super().load_state_dict(rest)

@@ -176,3 +176,43 @@ def test_stddev_is_computed_in_float32_for_half_precision_features(averaging: st
         out = minibatch_stddev(x, averaging=averaging)
     assert out.dtype == dtype
     assert torch.equal(out[:, 4:], torch.full_like(out[:, 4:], 300.0))
+
+
+# --- with earlier pictures ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("averaging", MODES)
+@settings(deadline=None, max_examples=20)
+@given(
+    n=st.integers(1, 5),
+    m=st.integers(1, 7),
+    h=st.integers(1, 3),
+    w=st.integers(1, 3),
+    half=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_stddev_with_earlier_pictures_is_that_of_one_group_of_all(
+    averaging: str, n: int, m: int, h: int, w: int, half: bool, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    x, earlier = torch.randn(n, 4, h, w) + 1, 3 * torch.randn(m, 4, h, w)
+    earlier = earlier.bfloat16() if half else earlier
+    out = minibatch_stddev(x, "batch", averaging, earlier=earlier)
+    everyone = np.concatenate([x.double().numpy(), earlier.double().numpy()])
+    expected = appended(everyone, n + m, averaging)[:n]
+    assert out.dtype == torch.float32
+    assert torch.equal(out[:, :4], x)
+    np.testing.assert_allclose(out[:, 4:].numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_one_picture_is_compared_with_one_earlier_one_by_hand() -> None:
+    x, earlier = torch.full((1, 2, 1, 1), 3.0), torch.full((1, 2, 1, 1), 1.0)
+    out = minibatch_stddev(x, "batch", earlier=earlier)
+    assert out.flatten().tolist() == pytest.approx([3, 3, 1])  # deviations of 1 from a mean of 2
+
+
+def test_earlier_pictures_are_for_one_group_of_one_process() -> None:
+    x = torch.randn(4, 4, 2, 2)
+    for options in ({"group_size": 4}, {"group_size": "batch", "gather": True}):
+        with pytest.raises(ValueError, match="group_size 'batch', no gather"):
+            minibatch_stddev(x, earlier=x, **options)  # type: ignore[arg-type]

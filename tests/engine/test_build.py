@@ -78,6 +78,7 @@ def test_parts_of_one_picture_are_refused_where_the_stddev_would_see_nothing() -
         ({"minibatch_stddev": {"group": "batch"}}, 2, "minibatch_stddev"),
         ({"minibatch_stddev": {"gather": True}}, 2, None),
         ({"minibatch_stddev": {"gather": True}}, 1, "minibatch_stddev"),
+        ({"minibatch_stddev": {"group": "batch", "queue": 1}}, 1, None),
         ({"minibatch_stddev": 0}, 2, None),
         ({"minibatch_stddev": {"group": 0, "gather": True}}, 1, None),
         ({"minibatch_stddev": 0, "minibatch_discrimination": {}}, 2, "minibatch_discrimination"),

@@ -26,3 +26,26 @@ def test_cycle_loss_trains_the_reconstruction() -> None:
     rec = torch.zeros(2, 1, 2, 2, requires_grad=True)
     cycle_loss(torch.ones(2, 1, 2, 2), rec).backward()
     assert torch.equal(rec.grad, torch.full((2, 1, 2, 2), -1 / 8))
+
+
+def test_cycle_loss_at_several_scales_by_hand() -> None:
+    rec = torch.tensor([[4.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0], [0.0, -8.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    rec = rec.reshape(1, 1, 4, 4)
+    real = torch.zeros(1, 1, 4, 4)
+    fine, half, quarter = 16 / 16, (1 + 1 + 2 + 0) / 4, 0.0  # halves: 1, 1, -2, 0
+    for scales, expected in ((1, fine), (2, (fine + half) / 2), (3, (fine + half + quarter) / 3)):
+        assert cycle_loss(real, rec, scales).item() == pytest.approx(expected)
+        assert cycle_loss(real + 5, rec + 5, scales).item() == pytest.approx(expected)
+
+
+def test_colours_weigh_the_same_at_every_scale_and_fine_patterns_at_the_finest_only() -> None:
+    real = torch.zeros(2, 3, 8, 8)
+    board = torch.tensor([1.0, -1.0]).repeat(4)
+    assert cycle_loss(real, real + 0.5, 4).item() == 0.5
+    assert cycle_loss(real, (board * board[:, None]).expand_as(real), 4).item() == 0.25
+
+
+def test_gradients_of_several_scales_agree_with_finite_differences() -> None:
+    torch.manual_seed(0)
+    real, rec = torch.randn(2, 1, 1, 4, 4, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: cycle_loss(real, x, 3), (rec.requires_grad_(True),))

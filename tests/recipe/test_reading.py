@@ -261,7 +261,7 @@ def test_json_schema_knows_every_key_and_accepts_what_recipes_write() -> None:
         assert "extends" in definitions[name]["properties"]
     kinds = {part.get("type") for part in definitions["Schedule"]["properties"]["batch_size"]["anyOf"]}
     assert kinds == {"integer", "object"}
-    kinds = {part.get("type") for part in definitions["CycleWeights"]["properties"]["aba"]["anyOf"]}
+    kinds = {part.get("type") for part in definitions["Cycle"]["properties"]["aba"]["anyOf"]}
     assert kinds == {"number", "array"}
     forms = definitions["PgganNetwork"]["properties"]["minibatch_stddev"]["anyOf"]
     assert {"const": "batch", "type": "string"} in forms

@@ -70,6 +70,19 @@ AVERAGING = "network.minibatch_stddev.averaging: must be all, flat, spatial, non
         ({"network": {"minibatch_stddev": {"averaging": "group"}}}, AVERAGING),
         ({"network": {"minibatch_stddev": {"averaging": "group0"}}}, AVERAGING),
         ({"network": {"minibatch_stddev": {"averaging": "mean"}}}, AVERAGING),
+        ({"network": {"minibatch_stddev": {"queue": -1}}}, "network.minibatch_stddev.queue: input should be greater"),
+        (
+            {"network": {"minibatch_stddev": {"queue": 3}}},
+            "network.minibatch_stddev: queue compares the whole batch with earlier pictures, as one group; set",
+        ),
+        (
+            {"network": {"minibatch_stddev": {"group": 0, "queue": 3}}},
+            "network.minibatch_stddev: queue compares the whole batch with earlier pictures, as one group; set",
+        ),
+        (
+            {"network": {"minibatch_stddev": {"group": "batch", "queue": 3, "gather": True}}},
+            "network.minibatch_stddev: queue holds earlier pictures of its own process, and gather joins all; choose",
+        ),
         (
             {"network": {"minibatch_discrimination": {}}},
             "network: minibatch_discrimination takes the place of minibatch_stddev; set minibatch_stddev: 0.",
@@ -149,6 +162,15 @@ def test_bad_recipes_are_refused_in_one_line(change: dict[Any, Any], sentence: s
         ({"objective": {"cycle": {"aba": []}}}, "objective.cycle.aba: list should have at least 1 item"),
         ({"objective": {"cycle": {"aba": -1}}}, "objective.cycle.aba.0.1: input should be greater than or equal to 0"),
         ({"objective": {"cycle": 3}}, "objective.cycle: this is a section of keys and values"),
+        ({"objective": {"cycle": {"scales": 0}}}, "objective.cycle.scales: input should be greater than or equal to 1"),
+        (
+            {"objective": {"cycle": {"through": "jpeg"}}},
+            "objective.cycle.through: input should be 'picture', 'rounded'",
+        ),
+        (
+            {"objective": {"cycle": {"through": "blurred", "noise_std": 0.1}}},
+            "objective.cycle: noise_std belongs to through: noisy, not to blurred; leave it out.",
+        ),
         ({"objective": {"classes": {"real": 1}}}, "objective.classes: unknown key"),
         ({"network": {"convs": 1}}, "network.convs: unknown key"),
         ({"network": {"fused_scale": True}}, "network.fused_scale: unknown key"),

@@ -10,6 +10,7 @@ from torch import nn
 from progcycle.engine.build import build
 from progcycle.errors import UserError
 from progcycle.networks import DISCRIMINATORS, TRANSLATORS
+from progcycle.rng import normal
 from progcycle.schedule import Growth
 from progcycle.tasks import CycleganTask
 
@@ -17,10 +18,11 @@ REALS = {"a": batch(1.0), "b": batch(2.0)}
 LSGAN = {"fake_a": (1002 - 1) ** 2, "fake_b": (101 - 1) ** 2}
 
 
-def make(pool_size: int = 0, **objective: Any) -> Any:
+def make(pool_size: int = 0, more: dict[str, Any] | None = None, **objective: Any) -> Any:
     change = {
         "network": {"generator": "fake", "discriminator": "fake"},
         "objective": {"pool_size": pool_size, **objective},
+        **(more or {}),
     }
     task: Any = build(recipe("cyclegan", change)).task
     task.gen_ab.shift, task.gen_ba.shift = 100.0, 1000.0
@@ -87,9 +89,12 @@ def test_no_identity_weight_no_identity_pass() -> None:
     assert [x.mean().item() for x in task.gen_ba.calls] == [2, 101], "fake_a and rec_a only"
 
 
+@pytest.mark.parametrize("options", [{}, {"scales": 4}, {"through": "blurred"}])  # the same for pictures of one grey
 @pytest.mark.parametrize(("kimg", "cycle", "identity"), [(0, 10, 0.5), (5, 6, 0.25), (10, 2, 0)])
-def test_weights_follow_their_curves(kimg: float, cycle: float, identity: float) -> None:
-    task = make(cycle={"aba": [[0, 10], [10, 2]], "bab": 0}, identity={"a": [[0, 0.5], [10, 0]], "b": 1})
+def test_weights_follow_their_curves(kimg: float, cycle: float, identity: float, options: dict[str, Any]) -> None:
+    curves = {"aba": [[0, 10], [10, 2]], "bab": 0}
+    small = {"schedule": {"start_resolution": 8}}
+    task = make(cycle={**curves, **options}, identity={"a": [[0, 0.5], [10, 0]], "b": 1}, more=small)
     growth = Growth(stage=1, resolution=8, alpha=0.25, nimg=round(1000 * kimg))
     loss, stats = task.loss("generator", REALS, growth, 0)
     # identity is relative to the cycle weight of its own domain, at that moment: none for b, whose cycle weight is 0
@@ -97,6 +102,67 @@ def test_weights_follow_their_curves(kimg: float, cycle: float, identity: float)
     assert loss.item() == pytest.approx(expected)
     assert ("identity/a" in stats) == (identity > 0)
     assert "identity/b" not in stats
+
+
+def test_the_cycle_is_compared_at_several_scales() -> None:
+    """A pattern of single pixels that gen_ab adds is gone at half the size."""
+    board = torch.tensor([1.0, -1.0]).repeat(4)
+    task = make(cycle={"scales": 2})
+    task.gen_ab.shift, task.gen_ba.shift = board * board[:, None], 0.0
+    _, stats = task.loss("generator", REALS, GROWTH, 0)
+    assert values(stats)["cycle/aba"] == values(stats)["cycle/bab"] == 0.5
+
+
+@pytest.mark.parametrize(("start", "most"), [(None, 3), (16, 5)])
+def test_more_scales_than_the_first_pictures_have_are_refused(start: int | None, most: int) -> None:
+    more = {"schedule": {"start_resolution": start}}
+    make(cycle={"scales": most}, more=more)
+    with pytest.raises(UserError) as caught:
+        make(cycle={"scales": most + 1}, more=more)
+    assert str(caught.value) == (
+        f"objective.cycle.scales: pictures of {start or 4} px, where training starts, can be compared at {most} "
+        f"resolutions at most, not at {most + 1}."
+    )
+
+
+@pytest.mark.parametrize("through", ["rounded", "blurred", "noisy"])
+def test_the_way_back_starts_from_a_worse_copy_and_discriminators_see_the_fake_itself(through: str) -> None:
+    torch.manual_seed(0)
+    a, b = batch(torch.rand(4, 3, 8, 8), 20), batch(-torch.rand(4, 3, 8, 8), 20)
+    noise = {"noise_std": 0.25} if through == "noisy" else {}
+    task = make(cycle={"through": through, **noise})
+    task.gen_ab.shift, task.gen_ba.shift = 0.25, -0.25
+    loss, _ = task.loss("generator", {"a": a, "b": b}, GROWTH, 0)
+    fake_b, fake_a = a.images + 0.25, b.images - 0.25
+    for back, fake, disc, name in ((task.gen_ba, fake_b, task.disc_b, "b"), (task.gen_ab, fake_a, task.disc_a, "a")):
+        assert torch.equal(disc.calls[0], fake)
+        got = back.calls[1]
+        if through == "noisy":
+            drawn = normal(3, f"cycle/{name}", range(20, 24), 192).reshape(4, 3, 8, 8)
+            torch.testing.assert_close(got, fake + 0.25 * drawn)
+        elif through == "rounded":
+            torch.testing.assert_close(got, (fake.clamp(-1, 1) * 127.5 + 127.5).round() / 127.5 - 1)
+        else:
+            torch.testing.assert_close(got[..., 1:-1, 1:-1].mean(), fake[..., 1:-1, 1:-1].mean(), rtol=0.1, atol=0)
+            assert 0 < got.std() < 0.7 * fake.std()
+    loss.backward()
+    assert task.gen_ab.weight.grad != 0
+    task.loss("discriminator", {"a": a, "b": b}, GROWTH, 0)
+    assert torch.equal(task.disc_b.calls[-1][1::2], fake_b)
+
+
+def test_noise_of_the_cycle_belongs_to_pictures_not_to_batches() -> None:
+    whole, parts = make(cycle={"through": "noisy"}), make(cycle={"through": "noisy"})
+    whole.loss("generator", REALS, GROWTH, 0)
+    for i in range(2):
+        parts.loss("generator", {domain: real.chunk(2)[i] for domain, real in REALS.items()}, GROWTH, 0)
+    assert torch.equal(whole.gen_ba.calls[1], torch.cat([parts.gen_ba.calls[i] for i in (1, 3)]))
+
+
+def test_the_way_back_starts_from_the_fake_by_default() -> None:
+    task = make()
+    task.loss("generator", REALS, GROWTH, 0)
+    assert torch.equal(task.gen_ba.calls[1], REALS["a"].images + 100)
 
 
 def test_discriminators_judge_the_fakes_of_the_generators_update() -> None:
