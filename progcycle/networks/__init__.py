@@ -9,6 +9,7 @@ from progcycle.networks.cyclegan import ProgressiveDiscriminator, ProgressiveTra
 from progcycle.networks.discriminator import GrowingDiscriminator
 from progcycle.networks.layers import Style
 from progcycle.networks.pggan import PgganDiscriminator, PgganGenerator
+from progcycle.networks.transfer import copy_stages
 from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, feature_maps, stage_channels
 
 GENERATORS: dict[str, type[nn.Module]] = {"pggan": PgganGenerator}
@@ -27,6 +28,7 @@ __all__ = [
     "ProgressiveDiscriminator",
     "ProgressiveTranslator",
     "Style",
+    "copy_stages",
     "feature_maps",
     "stage_channels",
 ]

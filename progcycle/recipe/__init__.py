@@ -12,6 +12,7 @@ from progcycle.recipe.networks import (
     PgganNetwork,
 )
 from progcycle.recipe.objectives import Adversarial, ClassWeights, DiscriminatorNoise
+from progcycle.recipe.pretraining import pretraining_recipe
 from progcycle.recipe.reading import difference, dump, json_schema, load_recipe, merge, override, validate
 from progcycle.recipe.schema import (
     Adam,
@@ -25,8 +26,10 @@ from progcycle.recipe.schema import (
     PgganData,
     PgganRecipe,
     Pictures,
+    Pretraining,
     Recipe,
     Schedule,
+    WarmStart,
 )
 from progcycle.recipe.study import Study, load_study
 from progcycle.recipe.values import RecipeError, by_resolution, on_curve
@@ -52,10 +55,12 @@ __all__ = [
     "PgganNetwork",
     "PgganRecipe",
     "Pictures",
+    "Pretraining",
     "Recipe",
     "RecipeError",
     "Schedule",
     "Study",
+    "WarmStart",
     "by_resolution",
     "difference",
     "dump",
@@ -65,5 +70,6 @@ __all__ = [
     "merge",
     "on_curve",
     "override",
+    "pretraining_recipe",
     "validate",
 ]
