@@ -9,7 +9,9 @@ from progcycle.commands.cli import guarded, parser, say
 if TYPE_CHECKING:
     from progcycle.recipe import Recipe
 
-DESCRIPTION = "Train what a recipe describes. The same command again resumes from the newest checkpoint."
+DESCRIPTION = """Train what a recipe describes. The same command again resumes from the newest checkpoint.
+
+With a section pretraining in the recipe, translators are pre-trained first, in a folder of that name."""
 EXAMPLES = """examples:
   accelerate launch -m progcycle.train recipes/pggan_celebahq.yaml
   progcycle train recipes/cyclegan_openmoji.yaml seed=1 --run-dir runs/seed1
@@ -39,30 +41,27 @@ def run(argv: Sequence[str] | None = None) -> int:
         return 0
 
     from progcycle.commands.metrics import evaluator
-    from progcycle.engine.loop import Trainer
+    from progcycle.commands.warm_start import warm_start
+    from progcycle.engine.pretraining import train
     from progcycle.export import save_snapshot
 
-    Trainer(recipe, run_dir, save_snapshot, evaluator(recipe, run_dir.parent / ".cache")).run()
+    evaluate = evaluator(recipe, run_dir.parent / ".cache")
+    train(recipe, run_dir, save_snapshot, evaluate, warm_start(recipe))
     say(f"done: {run_dir} holds {RESULTS}")
     return 0
 
 
 def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
-    import torch
-
     from progcycle.commands.metrics import evaluator
+    from progcycle.commands.plan import tell_plan
     from progcycle.commands.validation import TranslationEvaluator
-    from progcycle.engine.build import build, count_parameters
-    from progcycle.engine.setup import set_up
+    from progcycle.commands.warm_start import warm_start
+    from progcycle.engine.pretraining import check
     from progcycle.recipe import dump
 
-    with torch.device("meta"):  # sizes only: no memory, no time
-        built = build(recipe)
     say(dump(recipe))
-    say(built.schedule.table() + "\n")
-    for name, network in built.task.networks.items():
-        say(f"{name:14}{count_parameters(network):>14,} parameters")
-    ground = set_up(recipe, run_dir, built.schedule)
+    tell_plan(recipe)
+    ground = check(recipe, run_dir, warm_start(recipe))
     evaluate = evaluator(recipe, run_dir.parent / ".cache")  # whether it can measure what the recipe asks for
     say("")
     for domain, pictures in ground.sets.items():

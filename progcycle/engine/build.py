@@ -9,7 +9,7 @@ from progcycle.errors import UserError
 from progcycle.recipe import Recipe, by_resolution
 from progcycle.rng import address
 from progcycle.schedule import GrowthSchedule
-from progcycle.tasks import TASKS, Task
+from progcycle.tasks import PREPARATIONS, TASKS, Task
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,12 @@ class Parts:
     task: Task
 
 
-def build(recipe: Recipe) -> Parts:
+def build(recipe: Recipe, preparation: str | None = None) -> Parts:
     """Make the schedule and the task, weights initialised from the recipe's seed.
+
+    Args:
+        recipe: a validated recipe.
+        preparation: name of what goes before the recipe's task, with the same networks, in place of the task.
 
     Raises:
         UserError: an impossible plan, an unknown name, or a combination without meaning.
@@ -30,7 +34,9 @@ def build(recipe: Recipe) -> Parts:
     # Only the weights' initial values come from torch's own stream; the caller's stream is left as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(address(recipe.seed, "init") % 2**63)
-        task = TASKS[recipe.task](recipe)  # type: ignore[arg-type]
+        task: Task = TASKS[recipe.task](recipe)  # type: ignore[arg-type]
+        if preparation is not None:
+            task = PREPARATIONS[preparation](recipe, task)  # type: ignore[arg-type]
     return Parts(schedule, task)
 
 

@@ -1,7 +1,7 @@
 """The one training loop. It knows Accelerate, optimizers, files and the clock, but not which task it trains."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from progcycle.engine.meter import Meter
 from progcycle.engine.parallel import average_gradients, broadcast_weights, speaking
 from progcycle.engine.plots import plot_curves, plot_plan
 from progcycle.engine.samples import Evaluate, Sampler, panel_of, spread
-from progcycle.engine.setup import loader_workers, prepare_data, set_up, start_trackers
+from progcycle.engine.setup import end, loader_workers, prepare_data, set_up, start_trackers
 from progcycle.errors import UserError
 from progcycle.recipe import Adam, Recipe
 from progcycle.schedule import Growth
 
 SaveSnapshot = Callable[..., Path]
+StartFrom = Callable[[Mapping[str, nn.Module]], Sequence[str]]
 
 
 class Trainer:
@@ -37,23 +38,34 @@ class Trainer:
         run_dir: the run folder.
         save_snapshot: writes inference weights, see ``export.save_snapshot``.
         evaluate: figures of quality for ``training.evaluation``, from a sampler and the number of pictures shown.
+        start_from: gives the networks their first weights and says what it did; never called on resuming.
+        preparation: what to train in place of the recipe's task, see :func:`build`.
+        cache_dir: folder of the caches of pictures; default: ``.cache`` beside the run folder.
 
     Raises:
         UserError: anything in the recipe, the data or the run folder that cannot work.
     """
 
     def __init__(
-        self, recipe: Recipe, run_dir: Path, save_snapshot: SaveSnapshot, evaluate: Evaluate | None = None
+        self,
+        recipe: Recipe,
+        run_dir: Path,
+        save_snapshot: SaveSnapshot,
+        evaluate: Evaluate | None = None,
+        start_from: StartFrom | None = None,
+        preparation: str | None = None,
+        cache_dir: Path | None = None,
     ) -> None:
         if recipe.training.evaluation and evaluate is None:
             raise UserError(
                 "training.evaluation: nothing is there to evaluate with; use progcycle train, or leave it out."
             )
         self.recipe, self.run_dir, self.save_snapshot, self.evaluate = recipe, run_dir, save_snapshot, evaluate
-        built = build(recipe)
+        built = build(recipe, preparation)
         self.schedule, self.task = built.schedule, built.task
-        self.ground = set_up(recipe, run_dir, self.schedule)
+        self.ground = set_up(recipe, run_dir, self.schedule, cache_dir)
         self.accelerator, self.precision = self.ground.accelerator, self.ground.precision
+        begun = start_from(self.task.networks) if start_from and not state.has_checkpoint(run_dir) else ()
         state.claim(run_dir, recipe, self.accelerator)
         device = self.accelerator.device
         for network in self.task.networks.values():
@@ -67,6 +79,8 @@ class Trainer:
         self.clock = CpuClock()
         evaluation = recipe.training.evaluation
         self.best = BestFolder(run_dir, evaluation.best if evaluation else None, self.schedule.final.resolution)
+        for line in begun:
+            self.log.say(line)
         self.nimg = self.step = 0
         self.stage, self.fading = self.schedule.at(0).stage, False
         self.last_good: Path | None = None
@@ -157,8 +171,11 @@ class Trainer:
 
     # --- the run -------------------------------------------------------------------------------------------------
 
-    def run(self) -> None:
+    def run(self, last: bool = True) -> None:
         """Train from where the run folder stands to the end of the plan.
+
+        Args:
+            last: whether no other run follows in these processes.
 
         Raises:
             UserError: a figure was not finite, or too many pictures are broken.
@@ -166,7 +183,7 @@ class Trainer:
         state.resume(self)
         if self.nimg >= self.schedule.total:
             self.log.say(f"this run is finished, at {self.nimg / 1000:g} kimg; there is nothing to do")
-            self.accelerator.end_training()
+            end(self.accelerator, last)
             return
         start_trackers(self.recipe, self.accelerator)
         prepare_data(self.ground, self.schedule)
@@ -207,7 +224,7 @@ class Trainer:
             self.clock.stop()
             loader.close()
             self.log.close()
-            self.accelerator.end_training()
+            end(self.accelerator, last)
 
     def _initialize(self) -> None:
         """Let the task set weights by real pictures; a resumed run has them in its checkpoint."""

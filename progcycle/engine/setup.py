@@ -44,8 +44,14 @@ class Ground:
     validation: dict[str, PictureSet]
 
 
-def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule) -> Ground:
+def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: Path | None = None) -> Ground:
     """Check all that can be checked before the first step; nothing is written.
+
+    Args:
+        recipe: a validated recipe.
+        run_dir: the run folder.
+        schedule: the growth plan.
+        cache_dir: folder of the caches of pictures; default: ``.cache`` beside the run folder.
 
     Raises:
         UserError: the launch, the trackers, the batch sizes, the precision, the pictures or the run folder do not fit.
@@ -63,8 +69,9 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule) -> Ground:
     check_batches(recipe, schedule, accelerator.num_processes)
     precision = Precision(recipe.training.precision, accelerator.device)
     check_folder(run_dir, recipe)
+    caches = cache_dir or run_dir.parent / ".cache"
     sets, tests, validation = (
-        resolve(recipe.data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=run_dir.parent / ".cache")
+        resolve(recipe.data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=caches)
         for resolve in (resolve_sets, resolve_test_sets, resolve_validation_sets)
     )
     return Ground(accelerator, precision, sets, tests, validation)
@@ -92,6 +99,15 @@ def start_trackers(recipe: Recipe, accelerator: Accelerator) -> None:
         accelerator.init_trackers("progcycle", config=flat_config(recipe.model_dump(mode="json")))
     except Exception as error:  # each tracker has its own kinds: no account, no network, ...
         raise UserError(f"training.trackers: {' '.join(str(error).split()) or type(error).__name__}") from None
+
+
+def end(accelerator: Accelerator, last: bool) -> None:
+    """Close the trackers; the processes part after their last run only."""
+    if last:
+        accelerator.end_training()
+        return
+    for tracker in accelerator.trackers:
+        tracker.finish()
 
 
 def prepare_data(ground: Ground, schedule: GrowthSchedule) -> None:

@@ -57,6 +57,11 @@ def claim(run_dir: Path, recipe: Recipe, accelerator: Accelerator) -> None:
     accelerator.wait_for_everyone()
 
 
+def has_checkpoint(run_dir: Path) -> bool:
+    """Whether the run of a folder goes on from a checkpoint, and does not start afresh."""
+    return bool(checkpoint.checkpoints(run_dir / "checkpoints"))
+
+
 def save(trainer: "Trainer") -> Path:
     """Write a checkpoint of the run; every process must call this."""
     # Running statistics of batch norm differ between processes, and those of the first are kept. Training never uses
@@ -113,7 +118,7 @@ def _load(trainer: "Trainer", path: Path, state: dict[str, Any]) -> None:
     for file, networks in (("networks", trainer.task.networks), ("ema", trainer.ema.networks)):
         tensors = checkpoint.read(path, file)
         for name, network in networks.items():
-            network.load_state_dict(_part(tensors, name))
+            network.load_state_dict(part(tensors, name))
     _load_optimizers(trainer, checkpoint.read(path, "optimizers"))
     for player, scaler in trainer.scalers.items():
         scaler.load_state_dict(state["scalers"][player])
@@ -128,13 +133,13 @@ def _load(trainer: "Trainer", path: Path, state: dict[str, Any]) -> None:
             f"the checkpoint was written by {state['processes']} processes, this run has {processes}: image pools, "
             "queues of features and running figures start empty"
         )
-        task = {key: value.to(device) for key, value in _part(checkpoint.read(path, "rank-0"), "task").items()}
+        task = {key: value.to(device) for key, value in part(checkpoint.read(path, "rank-0"), "task").items()}
         trainer.task.load_state_dict(trainer.task.common_state(task))
         return
     own = checkpoint.read(path, f"rank-{trainer.accelerator.process_index}")
-    trainer.task.load_state_dict({key: value.to(device) for key, value in _part(own, "task").items()})
-    trainer.meter.load_state_dict(_part(own, "meter"))
-    _set_random_state(_part(own, "rng"), device)
+    trainer.task.load_state_dict({key: value.to(device) for key, value in part(own, "task").items()})
+    trainer.meter.load_state_dict(part(own, "meter"))
+    _set_random_state(part(own, "rng"), device)
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:
@@ -167,7 +172,7 @@ def _joined(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
 
 
-def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     """The tensors of one part out of :func:`_joined`."""
     return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
 

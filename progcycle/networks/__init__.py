@@ -12,6 +12,7 @@ from progcycle.networks.discriminator import GrowingDiscriminator
 from progcycle.networks.fixed import FixedNetwork
 from progcycle.networks.layers import Style
 from progcycle.networks.pggan import PgganDiscriminator, PgganGenerator
+from progcycle.networks.transfer import copy_stages
 from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, feature_maps, stage_channels
 
 GENERATORS: dict[str, type[nn.Module]] = {"pggan": PgganGenerator}
@@ -42,6 +43,7 @@ __all__ = [
     "ResnetTranslator",
     "Style",
     "UnetTranslator",
+    "copy_stages",
     "feature_maps",
     "stage_channels",
 ]

@@ -3,7 +3,7 @@
 from progcycle.objectives.adversarial import ADVERSARIAL, Game, lsgan_discriminator
 from progcycle.objectives.classification import class_loss
 from progcycle.objectives.penalties import Critic, drift, gradient_penalty, per_picture, zero_centred
-from progcycle.objectives.reconstruction import cycle_loss, identity_loss
+from progcycle.objectives.reconstruction import cycle_loss, identity_loss, reconstruction_loss
 
 __all__ = [
     "ADVERSARIAL",
@@ -16,5 +16,6 @@ __all__ = [
     "identity_loss",
     "lsgan_discriminator",
     "per_picture",
+    "reconstruction_loss",
     "zero_centred",
 ]

@@ -1,4 +1,4 @@
-"""Losses that tie a translation to its source (Zhu et al. 2017). All are mean absolute differences."""
+"""Losses that tie what a translator paints to its source (Zhu et al. 2017). All are mean absolute differences."""
 
 from torch import Tensor
 from torch.nn.functional import l1_loss
@@ -33,3 +33,13 @@ def identity_loss(real: Tensor, idt: Tensor) -> Tensor:
         idt: the same, translated.  # [N, C, H, W]
     """
     return l1_loss(full_precision(idt), full_precision(real))
+
+
+def reconstruction_loss(real: Tensor, restored: Tensor) -> Tensor:
+    """E |restored - real|, restored being painted from a part of the picture, or from all of it (Torbunov et al. 2023).
+
+    Args:
+        real: real pictures.  # [N, C, H, W]
+        restored: what a translator makes of what it sees of them.  # [N, C, H, W]
+    """
+    return l1_loss(full_precision(restored), full_precision(real))

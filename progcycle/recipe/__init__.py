@@ -15,6 +15,7 @@ from progcycle.recipe.networks import (
     PgganNetwork,
 )
 from progcycle.recipe.objectives import Adaptive, Adversarial, ClassWeights, DiscriminatorAugment, DiscriminatorNoise
+from progcycle.recipe.pretraining import pretraining_recipe
 from progcycle.recipe.reading import difference, dump, json_schema, load_recipe, merge, override, validate
 from progcycle.recipe.schema import (
     Adam,
@@ -28,9 +29,11 @@ from progcycle.recipe.schema import (
     PgganData,
     PgganRecipe,
     Pictures,
+    Pretraining,
     Recipe,
     Schedule,
     TranslationEvaluation,
+    WarmStart,
 )
 from progcycle.recipe.study import Study, load_study
 from progcycle.recipe.values import RecipeError, by_resolution, on_curve
@@ -61,11 +64,13 @@ __all__ = [
     "PgganNetwork",
     "PgganRecipe",
     "Pictures",
+    "Pretraining",
     "Recipe",
     "RecipeError",
     "Schedule",
     "Study",
     "TranslationEvaluation",
+    "WarmStart",
     "by_resolution",
     "difference",
     "dump",
@@ -75,5 +80,6 @@ __all__ = [
     "merge",
     "on_curve",
     "override",
+    "pretraining_recipe",
     "validate",
 ]

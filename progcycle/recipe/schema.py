@@ -1,5 +1,6 @@
 """The keys of a recipe, their types, ranges and defaults; ``network`` and ``objective`` have files of their own."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -182,6 +183,59 @@ class TranslationTraining(Training):
     evaluation: TranslationEvaluation | None = None
 
 
+# --- what training begins with ------------------------------------------------------------------------------------
+
+
+class Pretraining(Section):
+    """Translators learn to restore real pictures before they learn to translate (Torbunov et al. 2023, UVCGAN)."""
+
+    kind: Literal["inpainting", "autoencoding"] = "inpainting"
+    masked: float | None = Field(None, gt=0, lt=1, description="share of a picture that is hidden; inpainting: 0.4")
+    patch: float | None = Field(None, gt=0, le=0.5, description="side of a hidden square, of the picture's; 0.125")
+    share: float | None = Field(None, gt=0, description="lengths, of those in schedule; default 0.5")
+    schedule: Schedule | None = Field(None, description="a growth plan of its own, in place of share")
+    optimizer: Adam | None = Field(None, description="default: that of the generators")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, values: Any) -> Any:
+        """The defaults that depend on other keys."""
+        if not isinstance(values, dict):
+            return values
+        filled = {} if values.get("schedule") is not None else {"share": 0.5}
+        filled |= {"masked": 0.4, "patch": 0.125} if values.get("kind", "inpainting") == "inpainting" else {}
+        return {**values, **{key: value for key, value in filled.items() if values.get(key) is None}}
+
+    @model_validator(mode="after")
+    def _meaningful(self) -> "Pretraining":
+        if self.kind != "inpainting" and (self.masked is not None or self.patch is not None):
+            raise ValueError(f"masked and patch belong to inpainting, not to {self.kind}; leave them out")
+        if self.schedule is not None and self.share is not None:
+            raise ValueError("give schedule or share, not both")
+        if self.patch is not None and math.frexp(self.patch)[0] != 0.5:
+            raise ValueError(f"patch must be 0.5, 0.25, 0.125 and so on, got {self.patch:g}")
+        return self
+
+
+class WarmStart(Section):
+    """PG-GANs whose stages the translators' decoders begin with: run folders, or snapshots."""
+
+    gen_ab: str | None = Field(None, description="a PG-GAN of pictures of B")
+    gen_ba: str | None = Field(None, description="a PG-GAN of pictures of A")
+
+    @model_validator(mode="after")
+    def _something(self) -> "WarmStart":
+        if not self.runs:
+            raise ValueError("give gen_ab, gen_ba or both the run folder of a PG-GAN")
+        return self
+
+    @property
+    def runs(self) -> dict[str, str]:
+        """The run folders that are given, by translator."""
+        given = (("gen_ab", self.gen_ab), ("gen_ba", self.gen_ba))
+        return {name: path for name, path in given if path is not None}
+
+
 class BaseRecipe(Section):
     """Keys of every recipe."""
 
@@ -217,6 +271,9 @@ class CycleganRecipe(BaseRecipe):
         if not isinstance(network, Mapping):
             return content
         return {**content, "network": with_fixed_defaults(network, content.get("resolution"))}
+
+    pretraining: Pretraining | None = Field(None, description="pre-train the translators first")
+    warm_start: WarmStart | None = Field(None, description="begin the decoders from PG-GANs")
 
 
 Recipe = PgganRecipe | CycleganRecipe

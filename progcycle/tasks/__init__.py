@@ -4,7 +4,21 @@ from progcycle.tasks.base import Round, Stats, Task, Update
 from progcycle.tasks.cyclegan import CycleganTask
 from progcycle.tasks.image_pool import ImagePool
 from progcycle.tasks.pggan import PgganTask
+from progcycle.tasks.pretraining import PretrainingTask
 
 TASKS: dict[str, type[PgganTask] | type[CycleganTask]] = {"pggan": PgganTask, "cyclegan": CycleganTask}
+# What may go before a task, with the networks that it averages.
+PREPARATIONS: dict[str, type[PretrainingTask]] = {"pretraining": PretrainingTask}
 
-__all__ = ["TASKS", "CycleganTask", "ImagePool", "PgganTask", "Round", "Stats", "Task", "Update"]
+__all__ = [
+    "PREPARATIONS",
+    "TASKS",
+    "CycleganTask",
+    "ImagePool",
+    "PgganTask",
+    "PretrainingTask",
+    "Round",
+    "Stats",
+    "Task",
+    "Update",
+]

@@ -1,0 +1,70 @@
+"""The recipe key ``warm_start``: translators whose decoders begin with the stages of a PG-GAN trained here."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from progcycle.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from progcycle.engine.loop import StartFrom
+    from progcycle.recipe import CycleganRecipe, Recipe
+
+
+def warm_start(recipe: "Recipe") -> "StartFrom | None":
+    """What gives a recipe's translators their first weights, or None if the recipe does not ask for it.
+
+    The PG-GANs are read when it is called: a run that is resumed does not need them any more.
+
+    Args:
+        recipe: a validated recipe.
+
+    Returns:
+        A function of the networks that says what it copied, and raises UserError where a PG-GAN is missing or does not
+        fit.
+    """
+    from progcycle.recipe import CycleganRecipe
+
+    if not isinstance(recipe, CycleganRecipe) or recipe.warm_start is None:
+        return None
+    runs = recipe.warm_start.runs
+
+    def start_from(networks: "Mapping[str, nn.Module]") -> Sequence[str]:
+        return [_begin(recipe, name, run, networks[name]) for name, run in runs.items()]
+
+    return start_from
+
+
+def _begin(recipe: "CycleganRecipe", name: str, run: str, translator: "nn.Module") -> str:
+    from progcycle.export import Generator, load
+    from progcycle.networks import GrowingDecoder, copy_stages
+
+    where, network = f"warm_start.{name}", recipe.network
+    try:
+        model = load(run)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    if not isinstance(model, Generator):
+        raise UserError(f"{where}: {run} holds translators; give the run folder of a PG-GAN.")
+    source, target = getattr(model.generator, "decoder", None), getattr(translator, "decoder", None)
+    for decoder, owner in ((source, run), (target, f"network.generator: {network.generator}")):
+        if not isinstance(decoder, GrowingDecoder):
+            raise UserError(f"{where}: {owner} has no growing decoder, whose stages could be copied; leave it out.")
+    assert isinstance(source, GrowingDecoder)
+    assert isinstance(target, GrowingDecoder)
+    try:
+        copied = copy_stages(
+            source,
+            target,
+            source_base=model.config.base_resolution,
+            target_base=network.base_resolution,
+            top=model.resolution,
+            to_rgb=network.predict == "picture",
+        )
+    except ValueError as error:
+        raise UserError(
+            f"{where}: the PG-GAN {run} does not fit, {error}; give it the network settings of this recipe."
+        ) from None
+    stages = f"{len(copied)} stage{'s' if len(copied) > 1 else ''}"
+    return f"{name}: {stages} from {run} ({copied[0]} to {copied[-1]} px)"

@@ -1,0 +1,128 @@
+"""A recipe's whole training: pre-training in a folder of its own where the recipe has it, then the task."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from progcycle.engine import checkpoint, state
+from progcycle.engine.build import Parts, build
+from progcycle.engine.loop import SaveSnapshot, StartFrom, Trainer
+from progcycle.engine.samples import Evaluate
+from progcycle.engine.setup import Ground, set_up
+from progcycle.errors import UserError
+from progcycle.recipe import Recipe, pretraining_recipe
+
+NAME = "pretraining"  # of the folder in the run folder, and of the recipe's section
+
+
+@contextmanager
+def _in_section() -> Iterator[None]:
+    """Errors about the schedule name the key that it comes from."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{NAME}.{error}" if str(error).startswith("schedule") else str(error)) from None
+
+
+def build_pretraining(recipe: Recipe) -> Parts | None:
+    """Schedule and task of a recipe's pre-training, see :func:`build`; None if it has none.
+
+    Raises:
+        UserError: as :func:`build`.
+    """
+    before = pretraining_recipe(recipe)
+    if before is None:
+        return None
+    with _in_section():
+        return build(before, NAME)
+
+
+def check(recipe: Recipe, run_dir: Path, start_from: StartFrom | None = None) -> Ground:
+    """Check what can be checked of a run and its pre-training before the first step; nothing is written.
+
+    Args:
+        recipe: a validated recipe.
+        run_dir: the run folder.
+        start_from: what the networks are to begin with, tried out on networks without memory.
+
+    Returns:
+        What the run stands on, see :func:`set_up`.
+
+    Raises:
+        UserError: anything that cannot work.
+    """
+    with torch.device("meta"):
+        built, first = build(recipe), build_pretraining(recipe)
+    ground = set_up(recipe, run_dir, built.schedule)
+    before = pretraining_recipe(recipe)
+    if state.has_checkpoint(run_dir):
+        return ground
+    begins = run_dir
+    if before is not None and first is not None:
+        begins = run_dir / NAME
+        with _in_section():
+            set_up(before, begins, first.schedule, run_dir.parent / ".cache")
+    if start_from is not None and not state.has_checkpoint(begins):
+        start_from(built.task.networks)
+    return ground
+
+
+def train(
+    recipe: Recipe,
+    run_dir: Path,
+    save_snapshot: SaveSnapshot,
+    evaluate: Evaluate | None = None,
+    start_from: StartFrom | None = None,
+) -> None:
+    """Train what a recipe describes, or go on with it, from pre-training to the end.
+
+    Pre-training is a run in ``<run_dir>/pretraining``. The networks of the task begin from its averages; once the task
+    itself has a checkpoint, pre-training is never looked at again.
+
+    Args:
+        recipe, run_dir, save_snapshot, evaluate: see :class:`Trainer`.
+        start_from: what the first of the two runs begins with, see :class:`Trainer`.
+
+    Raises:
+        UserError: as :class:`Trainer`; what the task would refuse is refused before pre-training.
+    """
+    before = pretraining_recipe(recipe)
+    if before is None or state.has_checkpoint(run_dir):
+        Trainer(recipe, run_dir, save_snapshot, evaluate, start_from).run()
+        return
+    check(recipe, run_dir)
+    _pretrain(recipe, before, run_dir, save_snapshot, start_from)
+    Trainer(recipe, run_dir, save_snapshot, evaluate, lambda networks: _averages(run_dir / NAME, networks)).run()
+
+
+def _pretrain(
+    recipe: Recipe, before: Recipe, run_dir: Path, save_snapshot: SaveSnapshot, start_from: StartFrom | None
+) -> None:
+    trainer = Trainer(
+        before,
+        run_dir / NAME,
+        save_snapshot,
+        start_from=start_from,
+        preparation=NAME,
+        cache_dir=run_dir.parent / ".cache",
+    )
+    state.claim(run_dir, recipe, trainer.accelerator)  # from now on the folder belongs to this recipe
+    trainer.log.say(f"pre-training for {trainer.schedule.total / 1000:g} kimg in {trainer.run_dir}")
+    trainer.run(last=False)
+
+
+def _averages(folder: Path, networks: Mapping[str, nn.Module]) -> Sequence[str]:
+    """Give networks the averages of a finished run; from its files, so that it does not matter when it was."""
+    warnings: list[str] = []
+    found = checkpoint.newest_whole(folder / "checkpoints", warnings.append)
+    if found is None:
+        raise UserError(f"{folder} has no checkpoint to begin from; start the same command again.")
+    path, content = found
+    tensors = checkpoint.read(path, "ema")
+    names = sorted({key.partition(".")[0] for key in tensors})
+    for name in names:
+        networks[name].load_state_dict(state.part(tensors, name))
+    return [*warnings, f"{' and '.join(names)} begin from {path}, after {content['nimg'] / 1000:g} kimg"]
