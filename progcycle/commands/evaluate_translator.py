@@ -96,7 +96,7 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
         trip = travel(lambda x, to: model.translate(x, to, "native"), side.source, direction, ask.seed, ask.batch_size)
         rows = {"translated": trip.output, "unchanged": side.unchanged}
         if colours:
-            rows["matched"] = _matched(side.unchanged, colours[source], colours[target])
+            rows["matched"] = matched(side.unchanged, colours[source], colours[target])
         figures = {
             what: side.figures(output, swd=True, seed=ask.seed, memory_gb=ask.memory_gb)
             for what, output in rows.items()
@@ -140,7 +140,14 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
         say(f"wrote {page}")
 
 
-def _matched(unchanged: Tensor, source: Tensor, target: Tensor) -> Tensor:
+def matched(unchanged: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """Pictures with the colours of a domain's training pictures matched to another's, see :func:`match_colours`.
+
+    Args:
+        unchanged: pictures of the first domain with the channels of the second.  # [N, C', R, R]
+        source: training pictures of the first.  # [M, C, R, R]
+        target: training pictures of the second.  # [M', C', R, R]
+    """
     channels = unchanged.shape[1]
     own, wanted = colour_statistics([as_channels(source, channels)]), colour_statistics([target])
     return match_colours(unchanged, own, wanted)

@@ -1,4 +1,4 @@
-"""``progcycle study FILE ...``: train variants of a recipe with several seeds, measure each, keep every finished row."""
+"""``progcycle study FILE ...``: train variants of a recipe with several seeds, measure each, keep finished rows."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from progcycle.commands.cli import guarded, parser, positive, say
 from progcycle.commands.metrics import check_metrics
 from progcycle.commands.study_plan import factor_for, probe, quiet, stretched
 from progcycle.commands.study_report import write_report
-from progcycle.commands.study_run import METRICS, run_row
+from progcycle.commands.study_run import METRICS, measure_references, run_row
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
 from progcycle.recipe import PgganRecipe, Recipe, Study, load_study
@@ -84,9 +84,24 @@ def _study(file: Path, study: Study, recipes: Recipes, args: Namespace) -> int:
         rows += _run_all(study, recipes, missing, runs, args.jobs, rows_path)
     if not rows:
         raise UserError(f"{out} has no finished row; the table needs one.")
-    for written in write_report(study, rows, out):
+    for written in write_report(study, rows, _references(study, recipes, runs, out, args.report), out):
         say(f"wrote {written}")
     return 0 if args.report or len(rows) == len(study.variants) * len(study.seeds) else 1
+
+
+def _references(study: Study, recipes: Recipes, runs: Path, out: Path, report: bool) -> dict[str, Any]:
+    """Figures of translators that learn nothing, measured once and kept beside the rows; none for PG-GANs."""
+    path, recipe = out / "references.json", next(iter(recipes.values()))
+    if path.exists():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    if report or isinstance(recipe, PgganRecipe):
+        return {}
+    jobs = {"references": (recipe, runs / "references")}
+    found = dict(_in_processes(measure_references, jobs, 1, runs))["references"]
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return found
 
 
 def digest(study: Study, recipe: Recipe) -> str:

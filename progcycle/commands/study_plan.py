@@ -2,7 +2,9 @@
 
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from progcycle.recipe import Recipe
 
@@ -60,7 +62,7 @@ def length(recipe: Recipe) -> int:
 
 
 def probe(recipe: Recipe, folder: Path) -> list[tuple[str, int, float]]:
-    """CPU seconds that training takes for a picture of each domain, in every phase of a plan.
+    """CPU seconds that training takes for a picture of each domain, in every phase of a plan, pre-training included.
 
     Args:
         recipe: a validated recipe.
@@ -69,6 +71,21 @@ def probe(recipe: Recipe, folder: Path) -> list[tuple[str, int, float]]:
     Returns:
         A row for each phase: its name, its length in pictures, seconds for a picture.
     """
+    import torch
+
+    from progcycle.engine.pretraining import NAME
+    from progcycle.recipe import pretraining_recipe
+
+    torch.set_num_threads(1)
+    first = pretraining_recipe(recipe)
+    parts = [(NAME, first, {"preparation": NAME})] if first else []
+    found: list[tuple[str, int, float]] = []
+    for name, part, options in [*parts, ("", recipe, {})]:
+        found += [(f"{name} {phase}".strip(), n, cost) for phase, n, cost in _probe(part, folder, options)]
+    return found
+
+
+def _probe(recipe: Recipe, folder: Path, options: dict[str, Any]) -> Iterator[tuple[str, int, float]]:
     from progcycle.data import build_loader
     from progcycle.engine.loop import Trainer
     from progcycle.engine.setup import prepare_data
@@ -78,9 +95,8 @@ def probe(recipe: Recipe, folder: Path) -> list[tuple[str, int, float]]:
     plan = GrowthSchedule(recipe.schedule, recipe.network.base_resolution, recipe.resolution)
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        trainer = Trainer(stretched(quiet(recipe), LONG), folder, save_snapshot)
+        trainer = Trainer(stretched(quiet(recipe), LONG), folder, save_snapshot, **options)
         prepare_data(trainer.ground, trainer.schedule)
-        found = []
         for phase, long in zip(plan.phases, trainer.schedule.phases, strict=True):
             loader = build_loader(
                 trainer.ground.sets,
@@ -101,11 +117,9 @@ def probe(recipe: Recipe, folder: Path) -> list[tuple[str, int, float]]:
                 shown += growth.batch_size
             spent = time.process_time() - begun
             loader.close()
-            found.append((f"{phase.resolution} px {phase.kind}", phase.end - phase.start, spent / shown))
-        trainer.accelerator.end_training()
+            yield f"{phase.resolution} px {phase.kind}", phase.end - phase.start, spent / shown
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return found
 
 
 def factor_for(probed: list[tuple[str, int, float]], seconds: float) -> float:

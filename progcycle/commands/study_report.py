@@ -1,6 +1,7 @@
 """The table and the plots of a study, from its rows alone."""
 
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from progcycle.recipe import Study
 Rows = list[dict[str, Any]]
 
 
-def write_report(study: Study, rows: Rows, out: Path) -> list[Path]:
+def write_report(study: Study, rows: Rows, references: Mapping[str, Mapping[str, float]], out: Path) -> list[Path]:
     """Write ``table.md`` and ``figures.png``; ``curves.png`` if the study keeps curves, and plots of courses if any.
 
     Returns:
@@ -18,7 +19,7 @@ def write_report(study: Study, rows: Rows, out: Path) -> list[Path]:
     """
     files = [out / "table.md", out / "figures.png"]
     with atomic_file(files[0]) as path:
-        path.write_text(table(study, rows) + rivals_table(study, rows), encoding="utf-8")
+        path.write_text(table(study, rows, references) + rivals_table(study, rows), encoding="utf-8")
     _plot_figures(study, rows, files[1])
     if study.curves:
         files.append(out / "curves.png")
@@ -30,7 +31,7 @@ def write_report(study: Study, rows: Rows, out: Path) -> list[Path]:
     return files
 
 
-def table(study: Study, rows: Rows) -> str:
+def table(study: Study, rows: Rows, references: Mapping[str, Mapping[str, float]] | None = None) -> str:
     """Mean and standard deviation over the seeds of every variant, as Markdown; what has not run is named."""
     names = shown_figures(study, rows)
     lines = [
@@ -43,6 +44,9 @@ def table(study: Study, rows: Rows) -> str:
             cells = [mean_sd([row["figures"][name] for row in mine if name in row["figures"]]) for name in names]
             cost = mean_sd([row["cpu_seconds"] for row in mine if not row["resumed"]])
             lines.append(f"| {variant} | {len(mine)} | {' | '.join(cells)} | {cost} |")
+    for name, figures in (references or {}).items():
+        cells = [mean_sd([figures[key]]) if key in figures else "-" for key in names]
+        lines.append(f"| {name} | | {' | '.join(cells)} | 0 |")
     done = {(row["variant"], row["seed"]) for row in rows}
     absent = [f"{v} with seed {s}" for v in study.variants for s in study.seeds if (v, s) not in done]
     total = sum(row["cpu_seconds"] for row in rows) / 60

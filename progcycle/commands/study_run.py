@@ -11,7 +11,8 @@ from progcycle.commands.cli import versions
 from progcycle.recipe import CycleganRecipe, Recipe, Study
 
 if TYPE_CHECKING:
-    pass
+    from progcycle.commands.round_trip import Translate
+    from progcycle.engine.loop import Trainer
 
 METRICS = ("swd",)  # of a PG-GAN, where a study does not say
 Figures = dict[str, float]
@@ -20,12 +21,13 @@ Figures = dict[str, float]
 def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path) -> dict[str, Any]:
     """Train one variant with one seed in this process, and measure it.
 
-    The CPU time is that of training in this process, over all the parts of a run that was interrupted.
+    The CPU time is that of training, pre-training included, over all the parts of a run that was interrupted.
     """
     import torch
 
     from progcycle.commands.metrics import evaluator, measure
-    from progcycle.engine.loop import Trainer
+    from progcycle.commands.warm_start import warm_start
+    from progcycle.engine.pretraining import NAME, train
     from progcycle.export import save_snapshot
 
     torch.set_num_threads(1)
@@ -33,16 +35,14 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
     with (run_dir / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
         resumed = (run_dir / "checkpoints").exists()
         wall = time.perf_counter()
-        trainer = Trainer(recipe, run_dir, save_snapshot, evaluator(recipe))
-        trainer.run()
+        trainer = train(recipe, run_dir, save_snapshot, evaluator(recipe), warm_start(recipe))
         wall = time.perf_counter() - wall
+        before = cpu_seconds(run_dir / NAME / "stats.jsonl")
+        course: list[Figures] = []
         if isinstance(recipe, CycleganRecipe):
-            course = measure_course(run_dir, recipe)
-            figures = {name: value for name, value in course[-1].items() if name not in ("nimg", "cpu_seconds")}
-            if study.raw:
-                figures |= {f"raw/{name}": value for name, value in measure_raw(trainer, run_dir, recipe).items()}
+            course, figures = measure_course(study, trainer, recipe, before)
         else:
-            course, figures = [], measure(run_dir, study.metrics or METRICS, study.count)
+            figures = measure(run_dir, study.metrics or METRICS, study.count)
     return {
         "variant": variant,
         "seed": seed,
@@ -50,11 +50,112 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
         "curves": read_curves(run_dir / "stats.jsonl", study.curves),
         "course": course,
         "nimg": trainer.nimg,
-        "cpu_seconds": round(trainer.cpu_seconds, 1),
+        "cpu_seconds": round(before + trainer.cpu_seconds, 1),
         "wall_seconds": round(wall, 1),
         "resumed": resumed,
         "versions": versions(),
     }
+
+
+def measure_course(
+    study: Study, trainer: "Trainer", recipe: CycleganRecipe, before: float
+) -> tuple[list[Figures], Figures]:
+    """Figures of a finished run of translators on the test pictures of its recipe.
+
+    Args:
+        study: says whether the weights themselves are measured too.
+        trainer: has run to the end.
+        recipe: of the run.
+        before: CPU seconds of pre-training.
+
+    Returns:
+        Figures at every snapshot, with ``nimg`` and ``cpu_seconds``, and those of the end, the ``raw`` ones included.
+    """
+    from progcycle.export import Translator, list_snapshots, load
+
+    exam = Exam(recipe)
+    course: list[Figures] = []
+    figures: Figures = {}
+    for snapshot in list_snapshots(trainer.run_dir):
+        model = load(snapshot)
+        assert isinstance(model, Translator)
+        # Earlier stages work at their own resolution, and their pictures are enlarged.
+        figures = exam.measure(lambda x, to, model=model: model.translate(x, to, "train"))  # type: ignore[misc]
+        spent = before + (model.config.cpu_seconds or 0.0)
+        course.append({"nimg": model.config.nimg, "cpu_seconds": round(spent, 1), **figures})
+    if study.raw:
+        growth = trainer.schedule.final
+        own = {name: trainer.task.networks[name].eval() for name in trainer.task.ema_of}
+        raw = exam.measure(
+            lambda x, to: own[f"gen_{to}"](x, growth.stage, growth.alpha).float().clamp(-1, 1),
+        )
+        figures = figures | {f"raw/{name}": value for name, value in raw.items()}
+    return course, figures
+
+
+class Exam:
+    """The test pictures of a recipe and their features, read once.
+
+    Args:
+        recipe: of translators.
+    """
+
+    def __init__(self, recipe: CycleganRecipe) -> None:
+        from progcycle.commands.evaluate import pair_up
+        from progcycle.commands.translation_metrics import real_features
+        from progcycle.commands.translation_pictures import read_pictures, test_sets
+        from progcycle.metrics import load_features
+
+        sets = test_sets(recipe, None, None)
+        self.pairs = pair_up(sets["a"].names, sets["b"].names)
+        self.a, self.b = (read_pictures(sets[domain], recipe.resolution) for domain in ("a", "b"))
+        self.features = load_features()
+        self.reals = real_features(self.features, self.a, self.b)
+
+    def measure(self, translate: "Translate") -> Figures:
+        """Figures of both directions, see :func:`measure_translation`."""
+        import torch
+
+        from progcycle.commands.translation_metrics import measure_translation
+
+        with torch.no_grad():
+            return measure_translation(translate, self.a, self.b, self.pairs, self.features, reals=self.reals)
+
+    def references(self, recipe: CycleganRecipe, run_dir: Path) -> dict[str, Figures]:
+        """Figures of doing nothing, and of matching the colour statistics of the training pictures."""
+        from progcycle.commands.evaluate_translator import matched
+        from progcycle.commands.translation_metrics import DIRECTIONS, Side, turned
+        from progcycle.commands.translation_pictures import training_pictures
+
+        colours, _ = training_pictures(recipe, run_dir, recipe.resolution)
+        pictures = {"a": self.a, "b": self.b}
+        found: dict[str, Figures] = {"do nothing": {}, "match colours": {}}
+        for direction, source, target in DIRECTIONS:
+            side = Side(
+                direction,
+                pictures[source],
+                pictures[target],
+                turned(self.pairs, direction),
+                self.features,
+                self.reals,
+            )
+            found["do nothing"] |= side.figures(side.unchanged)
+            if colours:
+                found["match colours"] |= side.figures(matched(side.unchanged, colours[source], colours[target]))
+        return {name: figures for name, figures in found.items() if figures}
+
+
+def measure_references(recipe: CycleganRecipe, run_dir: Path) -> dict[str, Figures]:
+    """What every translator of a study is to be compared with, see :meth:`Exam.references`."""
+    return Exam(recipe).references(recipe, run_dir)
+
+
+def cpu_seconds(stats: Path) -> float:
+    """CPU time of the run that a training log tells of; 0 if there is none."""
+    if not stats.exists():
+        return 0.0
+    lines = stats.read_text(encoding="utf-8").splitlines()
+    return max([float(json.loads(line).get("cpu_seconds", 0.0)) for line in lines], default=0.0)
 
 
 def read_curves(stats: Path, names: Sequence[str]) -> dict[str, list[tuple[float, float]]]:

@@ -76,7 +76,7 @@ def train(
     save_snapshot: SaveSnapshot,
     evaluate: Evaluate | None = None,
     start_from: StartFrom | None = None,
-) -> None:
+) -> Trainer:
     """Train what a recipe describes, or go on with it, from pre-training to the end.
 
     Pre-training is a run in ``<run_dir>/pretraining``. The networks of the task begin from its averages; once the task
@@ -86,16 +86,21 @@ def train(
         recipe, run_dir, save_snapshot, evaluate: see :class:`Trainer`.
         start_from: what the first of the two runs begins with, see :class:`Trainer`.
 
+    Returns:
+        The trainer of the task, at the end.
+
     Raises:
         UserError: as :class:`Trainer`; what the task would refuse is refused before pre-training.
     """
     before = pretraining_recipe(recipe)
     if before is None or state.has_checkpoint(run_dir):
-        Trainer(recipe, run_dir, save_snapshot, evaluate, start_from).run()
-        return
-    check(recipe, run_dir)
-    _pretrain(recipe, before, run_dir, save_snapshot, start_from)
-    Trainer(recipe, run_dir, save_snapshot, evaluate, lambda networks: _averages(run_dir / NAME, networks)).run()
+        trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, start_from)
+    else:
+        check(recipe, run_dir)
+        _pretrain(recipe, before, run_dir, save_snapshot, start_from)
+        trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, lambda own: _averages(run_dir / NAME, own))
+    trainer.run()
+    return trainer
 
 
 def _pretrain(
