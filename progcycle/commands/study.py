@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from progcycle.commands.cli import guarded, parser, positive, say
+from progcycle.commands.cli import guarded, natural, parser, positive, say
 from progcycle.commands.metrics import check_metrics
 from progcycle.commands.study_plan import factor_for, probe, quiet, stretched
 from progcycle.commands.study_report import write_report
@@ -40,6 +40,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--out", type=Path, metavar="FOLDER", help="rows, table and plots; default: docs/studies/<name>")
     p.add_argument("--runs", type=Path, metavar="FOLDER", help="run folders; default: runs/studies/<name>")
     p.add_argument("--jobs", type=positive, default=1, help="runs side by side, a process for each (default 1)")
+    p.add_argument("--seeds", type=natural, nargs="+", metavar="N", help="of the runs to go, only those of these seeds")
     p.add_argument("--report", action="store_true", help="run nothing, only write the table and plots again")
     args = p.parse_intermixed_args(argv)
     if len(args.study) > 1 and (args.out or args.runs):
@@ -77,7 +78,8 @@ def _study(file: Path, study: Study, recipes: Recipes, args: Namespace) -> int:
         for key, recipe in recipes.items()
     }
     rows = read_rows(rows_path, study, recipes)
-    missing = [key for key in recipes if key not in {(row["variant"], row["seed"]) for row in rows}]
+    done = {(row["variant"], row["seed"]) for row in rows}
+    missing = [key for key in recipes if key not in done and (args.seeds is None or key[1] in args.seeds)]
     if missing and not args.report:
         say(f"{file.stem}: {len(missing)} of {len(recipes)} runs to go, {args.jobs} at a time")
         out.mkdir(parents=True, exist_ok=True)
