@@ -74,7 +74,7 @@ def test_rows_of_uniform_numbers() -> None:
     assert torch.equal(uniforms(4, "x", [17, 3], 5), rows[[17, 3]])
     assert torch.equal(uniforms(4, "x", [17], 3)[0], rows[17, :3]), "a longer row begins as a shorter one"
     assert torch.equal(uniform(4, "x", range(2000)), rows[:, 0])
-    assert 0 <= rows.min()
+    assert rows.min() >= 0
     assert rows.max() < 1
     assert (rows.mean(0) - 0.5).abs().max() < 0.03
     assert torch.corrcoef(rows.T).fill_diagonal_(0).abs().max() < 0.08
