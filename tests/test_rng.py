@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from progcycle.rng import address, generator_at, normal, uniform
+from progcycle.rng import address, generator_at, normal, uniform, uniforms
 
 
 def test_address_is_the_same_on_every_machine() -> None:
@@ -65,3 +65,16 @@ def test_distributions() -> None:
     assert 0 <= numbers.min() < 0.01
     assert 0.99 < numbers.max() < 1
     assert numbers.mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_rows_of_uniform_numbers() -> None:
+    rows = uniforms(4, "x", range(2000), 5)
+    assert rows.shape == (2000, 5)
+    assert rows.dtype == torch.float32
+    assert torch.equal(uniforms(4, "x", [17, 3], 5), rows[[17, 3]])
+    assert torch.equal(uniforms(4, "x", [17], 3)[0], rows[17, :3]), "a longer row begins as a shorter one"
+    assert torch.equal(uniform(4, "x", range(2000)), rows[:, 0])
+    assert rows.min() >= 0
+    assert rows.max() < 1
+    assert (rows.mean(0) - 0.5).abs().max() < 0.03
+    assert torch.corrcoef(rows.T).fill_diagonal_(0).abs().max() < 0.08
