@@ -105,7 +105,7 @@ def full(task: str, data: Path) -> dict[Any, Any]:
     if task == "pggan":
         return {
             "data": {"labels": str(data / "labels.json")},
-            "network": {"normalization": normalization},
+            "network": {"normalization": normalization, "spectral_norm": True},
             "objective": {**objective, "gradient_penalty": None},
         }
     instead = {"kernels": 4, "dimensions": 2, "init_pictures": 6}

@@ -201,7 +201,7 @@ def test_wrong_configs_are_refused(make_snapshot: Make, changes: dict[str, Any],
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ({"name": "unet"}, "there is no network 'unet'; the known ones are progressive"),
+        ({"name": "stylegan"}, "there is no network 'stylegan'; the known ones are progressive, resnet, unet"),
         ({"arguments": {"depth": 3}}, "cannot be built"),
         ({"arguments": {"channels": 3}}, "cannot be built"),
         ({"arguments": {"channels": []}}, "cannot be built"),

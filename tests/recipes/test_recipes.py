@@ -12,7 +12,7 @@ import progcycle
 from progcycle.engine import loop
 from progcycle.engine.build import build, check_batches
 from progcycle.export import load
-from progcycle.recipe import Pictures, Recipe, load_recipe
+from progcycle.recipe import FIXED_GENERATORS, Pictures, Recipe, load_recipe
 
 FOLDER = Path(progcycle.__file__).parents[1] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
@@ -25,7 +25,8 @@ def reduced(path: Path, data: Path) -> Recipe:
     """
     recipe = load_recipe(path)
     grows = (recipe.schedule.start_resolution or recipe.network.base_resolution) < recipe.resolution
-    base = min(recipe.network.base_resolution, 8)
+    fixed = recipe.task == "cyclegan" and recipe.network.generator in FIXED_GENERATORS
+    base = 16 if fixed else min(recipe.network.base_resolution, 8)
     start = base if grows else 16
     doublings = (16 // start).bit_length() - 1
     schedule = {
@@ -41,14 +42,17 @@ def reduced(path: Path, data: Path) -> Recipe:
     changes: dict[str, Any] = {
         "resolution": 16,
         "network.base_resolution": base,
-        "network.channels.base": 32,
-        "network.channels.max": 8,
         "data.workers": 0,
         "training.max_batch_per_device": 2 if recipe.training.max_batch_per_device else None,
         "training.precision": "no",
         "training.trackers": [],
         "training.sample_count": 2,
     }
+    changes |= (
+        {"network.filters": 4, "network.patch_layers": 2}
+        if fixed
+        else {"network.channels.base": 32, "network.channels.max": 8}
+    )
     if recipe.schedule.hold_resolution:
         schedule["hold_resolution"] = max(start, 8)
     changes |= {f"schedule.{key}": value for key, value in schedule.items()}
