@@ -72,18 +72,15 @@ class TranslationEvaluator:
         )
         self.sets = sets
         self.chosen = {domain: choose(pictures, options.count) for domain, pictures in sets.items()}
+        self._features: dict[str, Features] = {}
         self.left_out: list[str] = []
         self.metrics = self._available(options.metrics)
-        self.everything = ALL in options.metrics
         check_best(options.best, self.metrics, LOWEST)
-        self._features: dict[str, Features] = {}
         self._warned: set[str] = set()
         self._told = False
 
     def _available(self, wanted: Sequence[str]) -> list[str]:
         """Names of the metrics to compute, or an error about one that is asked for by name and cannot be."""
-        from progcycle.metrics.features import load_features
-
         where = "training.evaluation.metrics"
         for name in wanted:
             if name not in METRICS and name != ALL:
@@ -94,7 +91,7 @@ class TranslationEvaluator:
                 continue
             try:
                 if name == "kid":
-                    load_features()  # only to see whether it can be: the device is not known yet
+                    self._load("cpu")  # whether it can be: the run's device is not known yet
                 if name == "pair" and not find_pairs(*([s.names[i] for i in self.chosen[d]] for d, s in self._ab())):
                     raise UserError("no held-out picture of A has the name of one of B.")
             except UserError as error:
@@ -132,18 +129,20 @@ class TranslationEvaluator:
         pairs = find_pairs(names_a, names_b) if "pair" in self.metrics else []
         features = self._load(str(sample.device)) if "kid" in self.metrics else None
         figures = measure_translation(translate, a, b, pairs or None, features)
-        if not self.everything:
-            kinds = {kind for name in self.metrics for kind in METRICS[name]}
-            figures = {name: value for name, value in figures.items() if name.partition("/")[0] in kinds}
+        kinds = {kind for name in self.metrics for kind in METRICS[name]}
+        figures = {name: value for name, value in figures.items() if name.partition("/")[0] in kinds}
         if {"kid/ab", "kid/ba"} <= figures.keys():
             figures = {"kid": (figures["kid/ab"] + figures["kid/ba"]) / 2, **figures}
         return figures
 
     def _load(self, device: str) -> "Features":
+        import torch
+
         from progcycle.metrics.features import load_features
 
         if device not in self._features:
-            self._features[device] = load_features(device=device)
+            with torch.random.fork_rng(devices=[]):  # a network that is built draws weights: training must not see it
+                self._features = {device: load_features(device=device)}
         return self._features[device]
 
     def _read(self, domain: str, growth: "Growth") -> tuple["Tensor", list[str]]:

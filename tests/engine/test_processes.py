@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tiny_runs import STEPS, TASKS, checkpoint_content, gradients_at, stats, tin
 from two_processes import MOMENTS, exact
 
 from progcycle.engine.loop import Trainer
+from progcycle.engine.setup import PATIENCE
 from progcycle.export import save_snapshot
 
 HERE = Path(__file__).parent
@@ -115,6 +117,12 @@ def test_two_processes_resume_bit_for_bit(task: str, together: Path) -> None:
         ours, theirs = (checkpoint_content(run / "checkpoints" / name) for run in (parts, whole))
         assert {"rank-0.safetensors", "rank-1.safetensors"} <= theirs.keys()
         assert ours == theirs
+
+
+def test_each_waits_for_the_other_as_long_as_an_evaluation_may_take(together: Path) -> None:
+    seconds = [float((together / f"patience-{rank}.txt").read_text()) for rank in range(2)]
+    assert seconds == [PATIENCE.total_seconds()] * 2
+    assert timedelta(hours=6) <= PATIENCE
 
 
 def test_the_first_process_alone_speaks(together: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from tiny_runs import TASKS, WatchedTrainer, full, gradients_at, tiny, train
+from torch.distributed import distributed_c10d
 
 from progcycle.engine import loop
 from progcycle.export import save_snapshot
@@ -54,6 +55,8 @@ def main(pictures: Path, folder: Path) -> None:
         trainer = WatchedTrainer(recipe, folder / f"{task}-gradients", save_snapshot)
         gradients = gradients_at(trainer, MOMENTS)
         torch.save(gradients, folder / f"{task}-gradients-{rank}.pt")
+        group = distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
+        (folder / f"patience-{rank}.txt").write_text(str(group.options._timeout.total_seconds()))
 
         recipe = tiny(task, pictures, together(task, pictures))
         whole = train(recipe, folder / f"{task}-whole")

@@ -1,0 +1,336 @@
+"""Translators measured while they train, on pictures that are held out of training."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from tiny_runs import WatchedTrainer, stats, tiny_content, write_pictures
+from torch import Tensor
+
+from progcycle.commands import translation_metrics
+from progcycle.commands.evaluate import _run_folder
+from progcycle.commands.metrics import evaluator
+from progcycle.commands.train import main
+from progcycle.commands.translate import main as translate
+from progcycle.commands.validation import LOWEST, METRICS, choose, find_pairs
+from progcycle.data import PictureSet, as_reals
+from progcycle.data.split import place_of
+from progcycle.errors import UserError
+from progcycle.export import find_snapshot, load, save_snapshot
+from progcycle.recipe import CycleganRecipe, Pictures, load_recipe, validate
+from progcycle.schedule import Growth
+
+SHARE = 0.4
+# An evaluation at 28 (8 px, in the fade), 56 (16 px, in the fade), 84 and 88 pictures.
+EVALUATION: dict[str, Any] = {"every_kimg": 0.028}
+
+
+def held_out(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if place_of(path.stem) < SHARE}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("domains")
+    for seed, (name, count) in enumerate({"trainA": 24, "trainB": 18, "testA": 3}.items()):
+        write_pictures(root / name, count, seed)
+    assert len(held_out(root / "trainA")) > len(held_out(root / "trainB")) >= 3
+    return root
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")
+    monkeypatch.setattr("progcycle.engine.loop.plot_curves", lambda *_: None)
+    monkeypatch.setattr("progcycle.engine.loop.plot_plan", lambda *_: None)
+    return tmp_path
+
+
+def _features(pictures: Tensor) -> Tensor:  # [N, C, H, W] -> [N, 12]
+    return torch.nn.functional.adaptive_avg_pool2d(pictures, 2).flatten(1)
+
+
+@pytest.fixture(autouse=True)
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Cheap features in place of the network's; the devices that they were asked for."""
+    devices: list[str] = []
+
+    def load_features(name: str = "efficientnet-lite0", device: Any = "cpu") -> Callable[[Tensor], Tensor]:
+        torch.rand(3)  # as a network that is built draws its first weights
+        devices.append(str(device))
+        return _features
+
+    monkeypatch.setattr("progcycle.metrics.features.load_features", load_features)
+    return devices
+
+
+def content(data: Path, evaluation: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    change = {
+        "data": {"validation": SHARE, **changes},
+        "training": {"evaluation": {**EVALUATION, **(evaluation or {})}},
+    }
+    return tiny_content("cyclegan", data, change)
+
+
+def recipe_of(data: Path, evaluation: dict[str, Any] | None = None, **changes: Any) -> CycleganRecipe:
+    recipe = validate(content(data, evaluation, **changes))
+    assert isinstance(recipe, CycleganRecipe)
+    return recipe
+
+
+def write(here: Path, data: Path, evaluation: dict[str, Any] | None = None, **changes: Any) -> str:
+    (here / "tiny.yaml").write_text(yaml.safe_dump(content(data, evaluation, **changes)))
+    return "tiny.yaml"
+
+
+# --- a run --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_logs_all_that_there_is_and_keeps_the_best(
+    data: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([write(here, data), "--run-dir", "run"]) == 0
+    out = capsys.readouterr().out
+    lines = [line for line in stats(here / "run", times=True) if any(key.startswith("metric/") for key in line)]
+    assert [line["nimg"] for line in lines] == [28, 56, 84, 88]
+    for line in lines:
+        figures = {key.removeprefix("metric/"): value for key, value in line.items() if key.startswith("metric/")}
+        assert {name.partition("/")[0] for name in figures} == {kind for kinds in METRICS.values() for kind in kinds}
+        assert {figure for names in LOWEST.values() for figure in names} <= figures.keys()
+        assert all(math.isfinite(value) for value in figures.values())
+        assert figures["kid"] == pytest.approx((figures["kid/ab"] + figures["kid/ba"]) / 2)
+        assert line["cpu_seconds"] > 0
+    a, b = (len(held_out(data / name)) for name in ("trainA", "trainB"))
+    assert out.count(f"evaluation: kid, pair, cycle, copy on held-out pictures, {a} of A and {b} of B\n") == 1
+    best = min(lines[2:], key=lambda line: line["metric/kid"])
+    config = load(here / "run/best").config
+    assert config.best is not None
+    assert (config.nimg, config.best.figure, config.best.value) == (best["nimg"], "kid", best["metric/kid"])
+    assert config.cpu_seconds == pytest.approx(best["cpu_seconds"], abs=1e-3)
+    assert find_snapshot(here / "run").name == "nimg-000000000088"
+    assert translate(["run/best", str(data / "testA"), "made", "--direction", "ab"]) == 0
+    assert len(list((here / "made").iterdir())) == 3
+    assert _run_folder(here / "run/best") == here / "run", "what is written of it stays when it is replaced"
+
+
+def test_evaluation_changes_nothing_of_the_training(data: Path, here: Path) -> None:
+    states = []
+    for evaluation in (EVALUATION, None):
+        torch.manual_seed(0)
+        options = content(data)
+        options["training"]["evaluation"] = evaluation
+        recipe = validate(options)
+        run = here / str(bool(evaluation))
+        trainer = WatchedTrainer(recipe, run, save_snapshot, evaluator(recipe, here / ".cache"))
+        trainer.run()
+        states.append(run / "checkpoints/nimg-000000000088")
+    for name in ("networks", "ema", "optimizers", "rank-0"):
+        one, other = ((state / f"{name}.safetensors").read_bytes() for state in states)
+        assert one == other, name
+
+
+def test_held_out_pictures_never_train_and_nothing_else_is_measured(
+    data: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_of(data)
+    measured: list[tuple[Any, ...]] = []
+    honest = translation_metrics.measure_translation
+
+    def measure(translate: Any, a: Tensor, b: Tensor, pairs: Any, features: Any) -> dict[str, float]:
+        made = {key: translate(x, key) for key, x in (("ab", a), ("ba", b))}
+        measured.append((trainers[0].nimg, a, b, pairs, features, made))
+        for key, x in (("gen_ab", a), ("gen_ba", b)):
+            trainer = trainers[0]
+            growth = trainer.schedule.at(trainer.nimg - 4)
+            expected = trainer.ema.networks[key](x, growth.stage, growth.alpha).clamp(-1, 1)
+            torch.testing.assert_close(made[key[4:]], expected)
+            assert not made[key[4:]].requires_grad
+        return honest(translate, a, b, pairs, features)
+
+    monkeypatch.setattr(translation_metrics, "measure_translation", measure)
+    trainer = WatchedTrainer(recipe, here / "run", save_snapshot, evaluator(recipe, here / ".cache"))
+    trainers = [trainer]
+    trainer.run()
+    seen: dict[str, set[str]] = {"a": set(), "b": set()}
+    for step in trainer.seen.values():
+        for domain, _, names, _ in step:
+            seen[domain] |= set(names)
+    for domain, folder in (("a", data / "trainA"), ("b", data / "trainB")):
+        assert seen[domain] == {path.name for path in folder.iterdir()} - held_out(folder)
+    assert [m[0] for m in measured] == [28, 56, 84, 88]
+    for nimg, a, b, pairs, features, _ in measured:
+        growth = trainer.schedule.at(nimg - 4)
+        assert features is _features
+        names: dict[str, list[str]] = {}
+        for domain, shown in (("a", a), ("b", b)):
+            folder = data / f"train{domain.upper()}"
+            names[domain] = sorted(held_out(folder))
+            whole = PictureSet(domain, Pictures(), (str(folder),), resolution=16, seed=0)
+            pixels = np.stack([whole.plain(whole.names.index(name), growth.resolution).image for name in names[domain]])
+            expected = as_reals(torch.from_numpy(pixels).permute(0, 3, 1, 2), growth)
+            assert torch.equal(shown, expected)
+        common = sorted(held_out(data / "trainA") & held_out(data / "trainB"))
+        assert pairs == [(names["a"].index(name), names["b"].index(name)) for name in common]
+
+
+def test_metrics_that_are_asked_for_are_all_that_is_measured(data: Path, here: Path, asked: list[str]) -> None:
+    assert main([write(here, data, {"metrics": ["cycle", "pair"], "best": "l1/ab"}), "--run-dir", "run"]) == 0
+    assert asked == []
+    last = stats(here / "run")[-1]
+    assert {key.split("/")[1] for key in last if key.startswith("metric/")} == {
+        "cycle", "cycle_rounded", "l1", "psnr", "ssim"
+    }  # fmt: skip
+    best = load(here / "run/best").config.best
+    assert best is not None
+    assert best.figure == "l1/ab"
+
+
+# --- dry runs and refusals ----------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_tells_the_counts_and_the_metrics(data: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([write(here, data, {"count": 3}), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    a, b = (len(held_out(data / name)) for name in ("trainA", "trainB"))
+    assert f"{24 - a} pictures, {a} held out for validation, 3 test pictures\n" in out
+    assert f"{18 - b} pictures, {b} held out for validation\n" in out
+    assert "evaluation: kid, pair, cycle, copy on held-out pictures, 3 of A and 3 of B\n" in out
+    assert sorted(p.name for p in here.iterdir()) == ["tiny.yaml"]
+
+
+def no_extra(name: str = "", device: Any = "cpu") -> Any:
+    raise UserError("This needs an extra: pip install 'progcycle[metrics]'.")
+
+
+def test_without_the_extra_all_leaves_kid_out_and_says_so(
+    data: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("progcycle.metrics.features.load_features", no_extra)
+    assert main([write(here, data), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "evaluation: pair, cycle, copy on held-out" in out
+    assert "\nkid is left out: This needs an extra: pip install 'progcycle[metrics]'.\n" in out
+    assert main(["tiny.yaml", "training.evaluation.metrics=[kid, all]", "--run-dir", "run"]) == 2
+    error = capsys.readouterr().err
+    assert error == (
+        "error: training.evaluation.metrics: kid cannot be measured: This needs an extra: pip install "
+        "'progcycle[metrics]'.\n"
+    )
+    assert not (here / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            "data.validation=0",
+            "training.evaluation: translators are measured on pictures that are held out of training",
+        ),
+        ("data.validation=0.0001", "data.validation: 0.0001 holds out 0 of the 24 pictures of domain a"),
+        (
+            "training.evaluation.metrics=[swd]",
+            "training.evaluation.metrics: there is no metric 'swd'; choose from kid, pair, cycle, copy, all.",
+        ),
+        ("training.evaluation.best=ssim/ab", "training.evaluation.best: 'ssim/ab' is not a measured figure of which"),
+        ("training.evaluation={metrics: [copy], best: kid}", "of which the lowest is the best; leave it out."),
+        (
+            "training.evaluation={metrics: [pair], best: kid}",
+            "the lowest is the best; choose from l1/ab, l1/ba, or auto.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("extra", [[], ["--dry-run"]], ids=["train", "dry run"])
+def test_what_cannot_be_measured_is_one_sentence(
+    change: str, words: str, extra: list[str], data: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([write(here, data), change, "--run-dir", "run", *extra]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert words in error
+    assert not (here / "run").exists()
+
+
+def test_pairs_that_are_asked_for_must_be_there(data: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "other").mkdir()
+    for path in (data / "trainB").iterdir():
+        (here / "other" / f"x{path.name}").write_bytes(path.read_bytes())
+    paths: dict[str, Any] = {"root": None, "a": {"path": str(data / "trainA")}, "b": {"path": str(here / "other")}}
+    name = write(here, data, {"metrics": ["pair"]}, **paths)
+    assert main([name, "--run-dir", "run"]) == 2
+    assert capsys.readouterr().err == (
+        "error: training.evaluation.metrics: pair cannot be measured: no held-out picture of A has the name of one of "
+        "B.\n"
+    )
+    assert main([name, "training.evaluation.metrics=all", "--dry-run"]) == 0
+    assert "pair is left out: no held-out picture of A has the name of one of B.\n" in capsys.readouterr().out
+
+
+def test_figures_of_a_pg_gan_that_the_best_cannot_follow(
+    data: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change = {"training": {"evaluation": {"metrics": ["swd", "ms-ssim"], "best": "ms-ssim"}}}
+    (here / "tiny.yaml").write_text(yaml.safe_dump(tiny_content("pggan", data, change)))
+    assert main(["tiny.yaml", "--dry-run"]) == 2
+    assert capsys.readouterr().err.endswith("the lowest is the best; choose from swd, or auto.\n")
+    assert load_recipe("tiny.yaml", ["training.evaluation.best=swd"]).training.evaluation.best == "swd"  # type: ignore[union-attr]
+
+
+# --- choosing pictures --------------------------------------------------------------------------------------------
+
+
+def test_fewer_pictures_are_chosen_by_name_so_that_pairs_stay_together(data: Path) -> None:
+    sets = [PictureSet(d, Pictures(), (str(data / f"train{d.upper()}"),), resolution=16, seed=0) for d in ("a", "b")]
+    lowest = sorted((f"{i:02}" for i in range(18)), key=place_of)
+    chosen_b = {sets[1].names[i] for i in choose(sets[1], 5)}
+    assert chosen_b == {f"{stem}.png" for stem in lowest[:5]}
+    assert choose(sets[1], 99) == list(range(18))
+    assert choose(sets[0], 7) == sorted(choose(sets[0], 7))
+    chosen_a = {sets[0].names[i] for i in choose(sets[0], 11)}
+    assert {name for name in chosen_a if name < "18"} <= {f"{stem}.png" for stem in lowest[:11]}
+
+
+def test_names_that_stand_twice_have_no_pair() -> None:
+    a, b = ["x/1.png", "x/2.jpg", "x/2.png", "3.png", "4.webp"], ["4.png", "x/1.jpg", "x/2.png", "y/3.png"]
+    assert find_pairs(a, b) == [(4, 0), (0, 1)]
+
+
+def test_broken_pictures_are_named_once_and_left_out(
+    data: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("trainA", "trainB"):
+        (here / folder).mkdir()
+        for path in (data / folder).iterdir():
+            (here / folder / path.name).write_bytes(path.read_bytes())
+    broken = sorted(held_out(data / "trainA") & held_out(data / "trainB"))[0]
+    (here / "trainA" / broken).write_bytes(b"no picture")
+    evaluate = evaluator(recipe_of(here, {"metrics": ["pair"]}, max_broken=0.5))
+    assert evaluate is not None
+    given: list[tuple[int, int, list[tuple[int, int]]]] = []
+
+    def measure(translate: Any, a: Tensor, b: Tensor, pairs: Any, features: Any) -> dict[str, float]:
+        given.append((len(a), len(b), pairs))
+        return {}
+
+    monkeypatch.setattr(translation_metrics, "measure_translation", measure)
+
+    class Still:
+        growth, device = Growth(1, 8, 1.0), "cpu"
+
+    for _ in range(2):
+        evaluate(Still(), 0)  # type: ignore[arg-type]
+    count_a, count_b = (len(held_out(data / name)) for name in ("trainA", "trainB"))
+    assert given[0] == given[1]
+    assert given[0][:2] == (count_a - 1, count_b)
+    names_a = sorted(held_out(data / "trainA") - {broken})
+    assert broken not in {names_a[i] for i, _ in given[0][2]}
+    assert len(given[0][2]) == len(held_out(data / "trainA") & held_out(data / "trainB")) - 1
+    assert capsys.readouterr().err.count("(left out of the evaluation)") == 1
+    Image.open(data / "trainA" / broken).verify()
