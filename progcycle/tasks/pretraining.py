@@ -50,8 +50,8 @@ def seen_squares(
 class PretrainingTask(Task):
     """The translators of another task, each on the pictures of both domains together.
 
-    The loss of a translator is E |T(m x) - x| over both domains, m being 1, and 0 on hidden squares, which are mid-grey
-    so.
+    The loss of a translator is E |T(m x) - x| over both domains, m being 0 on hidden squares (mid-grey)
+    and 1 elsewhere.
 
     Args:
         recipe: a validated recipe with a section ``pretraining``.

@@ -1,0 +1,187 @@
+"""``progcycle train`` and ``plan`` with ``pretraining`` and ``warm_start``: real tiny runs of the commands."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tiny_runs import checkpoint_content, stats, tiny_content, write_domains
+
+import progcycle
+from progcycle.commands import plan
+from progcycle.commands.train import main
+from progcycle.recipe import merge
+
+ROOT = Path(progcycle.__file__).parents[1]
+SHORT: dict[str, Any] = {
+    "schedule": {"stable_kimg": 0.008, "fade_kimg": 0.008, "decay_kimg": 0},
+    "training": {"checkpoint_kimg": 0.008, "snapshot_kimg": 0.02},
+}
+
+
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")
+    for name in ("plot_plan", "plot_curves"):
+        monkeypatch.setattr(f"progcycle.engine.loop.{name}", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_domains(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def write(pictures: Path, here: Path) -> Callable[..., str]:
+    """``write(changes)`` writes tiny.yaml, a CycleGAN, and returns its name."""
+
+    def recipe(changes: dict[Any, Any] | None = None) -> str:
+        (here / "tiny.yaml").write_text(yaml.safe_dump(tiny_content("cyclegan", pictures, merge(SHORT, changes or {}))))
+        return "tiny.yaml"
+
+    return recipe
+
+
+def _refused(capsys: pytest.CaptureFixture[str], words: str) -> None:
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert words in error
+
+
+def _environment(**change: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **change}
+
+
+def _effective(weights: dict[str, torch.Tensor], key: str, fan_in: int) -> torch.Tensor:
+    return weights[key] * (2 / (9 * fan_in)) ** 0.5
+
+
+def test_the_whole_way_from_a_pggan_over_pre_training_to_a_translator(
+    write: Callable[..., str], pictures: Path, here: Path, capsys: pytest.CaptureFixture[str], make_snapshot: Any
+) -> None:
+    """The PG-GAN is needed for the first step only, and what it knows of 8 and 16 px arrives there."""
+    (here / "pggan.yaml").write_text(yaml.safe_dump(tiny_content("pggan", pictures, SHORT)))
+    assert main(["pggan.yaml", "--run-dir", "painted"]) == 0
+    recipe = write({"pretraining": {"share": 1}, "warm_start": {"gen_ab": "painted"}, "network": {"rgb": "replace"}})
+    assert main([recipe, "--dry-run"]) == 0
+    assert not (here / "runs").exists()
+    capsys.readouterr()
+    assert main([recipe, "--run-dir", "run", "optimizer.generator.lr=1e-12"]) == 0  # nothing moves: weights as given
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "gen_ab: 2 stages from painted (8 to 16 px)"
+    assert told[1] == "pre-training for 0.04 kimg in run/pretraining"
+    assert "gen_ab and gen_ba begin from run/pretraining/checkpoints/nimg-000000000040, after 0.04 kimg" in told
+    assert told[-1].startswith("done: run holds ")
+    source = load_file(here / "painted/snapshots/nimg-000000000040/model.safetensors")
+    target = load_file(here / "run/snapshots/nimg-000000000040/model.safetensors")
+    for block, low in ((0, 8), (1, 8)):  # 8 feature maps at 4 and 8 px, 4 at 16 px
+        high = (8, 4)[block]
+        key = f"decoder.blocks.{block}.0.conv.weight"
+        expected = _effective(source, f"generator.{key}", low)
+        found = _effective(target, f"gen_ab.{key}", low + high)
+        assert found.shape == (high, low + high, 3, 3)
+        torch.testing.assert_close(found[:, :low], expected, rtol=1e-4, atol=1e-6)
+        other = _effective(target, f"gen_ba.{key}", low + high)
+        assert not torch.allclose(other[:, :low], expected, rtol=1e-4, atol=1e-6)
+    shutil.rmtree(here / "painted")
+    shutil.rmtree(here / "run/checkpoints/nimg-000000000040")
+    assert main([recipe, "--run-dir", "run", "optimizer.generator.lr=1e-12"]) == 0
+    assert main([recipe, "--run-dir", "run", "optimizer.generator.lr=1e-12", "--dry-run"]) == 0
+
+
+@pytest.mark.parametrize("extra", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"warm_start": {"gen_ba": "gone"}}, "warm_start.gen_ba: gone does not exist; give a run folder"),
+        (
+            {"warm_start": {"gen_ab": "wide/snapshots/nimg-000012000"}},
+            "warm_start.gen_ab: the PG-GAN wide/snapshots/nimg-000012000 does not fit, it has another number of feature "
+            "maps at 8 px (6) than the translator (8); give it the network settings of this recipe.",
+        ),
+        ({"warm_start": {"gen_ab": "other"}}, "warm_start.gen_ab: other holds translators; give the run folder of a"),
+        ({"warm_start": {"gen_ab": "other"}, "pretraining": {}}, "warm_start.gen_ab: other holds translators; give"),
+    ],
+)
+def test_a_pggan_that_does_not_fit_is_one_line_and_nothing_is_written(
+    change: dict[str, Any], words: str, extra: list[str], write: Callable[..., str], here: Path, make_snapshot: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    make_snapshot(run="wide", task="pggan")
+    make_snapshot(run="other", task="cyclegan")
+    before = sorted(here.rglob("*"))
+    assert main([write(change), "--run-dir", "run", *extra]) == 2
+    _refused(capsys, words)
+    assert [path for path in sorted(here.rglob("*")) if path not in before] == [here / "tiny.yaml"]
+
+
+@pytest.mark.parametrize("command", [plan.main, lambda arguments: main([*arguments, "--dry-run"])])
+def test_both_plans_are_shown(
+    command: Callable[..., int], write: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command([write({"pretraining": {"schedule": {"stable_kimg": 1, "fade_kimg": 0, "batch_size": 2}}})]) == 0
+    first, second = capsys.readouterr().out.partition("pre-training:\n")[2].split("\ntraining:\n")
+    rows, more = ([line.split() for line in part.split("\n\n")[0].strip().splitlines()[1:]] for part in (first, second))
+    assert [(row[0], row[2], row[5], row[7]) for row in rows] == [("stable", r, "2", "500") for r in ("4", "8", "16")]
+    assert [row[0] for row in more] == ["stable", "fade", "stable", "fade", "stable"]
+
+
+def test_plans_of_a_pre_training_that_cannot_work_are_refused(
+    write: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert plan.main([write({"pretraining": {"kind": "autoencoding"}})]) == 2
+    _refused(capsys, "pretraining.kind: with network.predict: change")
+
+
+def test_a_killed_pre_training_goes_on_as_if_nothing_had_happened(write: Callable[..., str], here: Path) -> None:
+    lengths = {"stable_kimg": {4: 0.008, 8: 0.008, 16: 0.2}}  # long enough that the signal comes in time
+    recipe = write({"pretraining": {"schedule": {**lengths, "fade_kimg": 0, "batch_size": 4}}})
+    command = [sys.executable, "-m", "progcycle.train", recipe, "--run-dir", "killed"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment()) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("stage 2"):
+                process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (here / "killed/checkpoints").exists()
+    assert main([recipe, "--run-dir", "killed"]) == 0
+    assert main([recipe, "--run-dir", "whole"]) == 0
+    for last in ("pretraining/checkpoints/nimg-000000000216", "checkpoints/nimg-000000000040"):
+        assert checkpoint_content(here / "killed" / last) == checkpoint_content(here / "whole" / last)
+
+
+def test_two_processes_pretrain_and_then_train(write: Callable[..., str], here: Path) -> None:
+    """Both runs in the same two processes, which part only after the second."""
+    recipe = write({"pretraining": {"schedule": {"stable_kimg": 0.004, "fade_kimg": 0, "batch_size": 4}}})
+    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "progcycle.train")
+    done = subprocess.run(
+        [sys.executable, *launch, recipe, "--run-dir", "run", "training.trackers=tensorboard"],
+        capture_output=True,
+        text=True,
+        env=_environment(ACCELERATE_USE_CPU="true"),
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("training on cpu, processes: 2") == 2
+    assert done.stdout.count("done: run holds") == 1
+    assert "destroy_process_group" not in done.stderr
+    for folder, nimg in (("run/pretraining", 12), ("run", 40)):
+        last = here / folder / f"checkpoints/nimg-{nimg:012d}"
+        assert {"rank-0.safetensors", "rank-1.safetensors"} <= {path.name for path in last.iterdir()}
+        assert stats(here / folder)[-1]["nimg"] == nimg
+        assert list((here / folder / "progcycle").glob("**/events.out*"))
