@@ -221,8 +221,8 @@ class GrowingDiscriminator(nn.Module):
         """Whether one pass over 2n rows that alternate real, fake gives the logits of two passes over n rows each.
 
         The strided groups of the minibatch statistic then hold one kind only, provided that the doubled batch is
-        grouped like the single one; batch norm and minibatch discrimination mix all rows, and so does gathering. (Spectral
-        norm improves its estimate once a pass, which is meant, so that there the logits differ by that.)
+        grouped like the single one; batch norm and minibatch discrimination mix all rows, and so does gathering.
+        With spectral norm, which improves its estimate in every pass, the logits differ by that.
         """
         return not self.batch_norm and self.head.variation.apart(n)
 
