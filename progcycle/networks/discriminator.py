@@ -247,6 +247,7 @@ class GrowingDiscriminator(nn.Module):
 
         The strided groups of the minibatch statistic then hold one kind only, provided that the doubled batch is
         grouped like the single one; batch norm and minibatch discrimination mix all rows, and so does gathering.
+        With spectral norm, which improves its estimate in every pass, the logits differ by that.
         """
         return not self.batch_norm and self.head.variation.apart(n)
 
