@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from progcycle.commands.round_trip import NOISE, travel
+from progcycle.commands.round_trip import NOISE, Trip, travel
 from progcycle.commands.translation_metrics import Side, faults, measure_translation, real_features
 from progcycle.metrics import Features, feature_distance, frechet_distance, kernel_distance, paired_scores
 
@@ -160,6 +160,14 @@ def test_a_trip_by_hand() -> None:
     torch.testing.assert_close(trip.rounded, (rounded - A).abs().mean(dim=(1, 2, 3)))
     assert trip.back.dtype == torch.uint8
     assert (trip.back.float() - (middle / 3 * 127.5 + 127.5)).abs().max() <= 0.51
+
+
+@pytest.mark.parametrize(("rounded", "noisy", "hidden"), [(0.4, 0.1, 2.0), (0.1, 0.9, 3.0)])
+def test_the_worse_of_two_disturbances_counts(rounded: float, noisy: float, hidden: float) -> None:
+    errors = [torch.full((4,), value) for value in (0.15, rounded, noisy, 0.05, 0.15)]
+    found = Trip(torch.zeros(4, 1, 2, 2), torch.zeros(4, 1, 2, 2), *errors).figures("ba")
+    expected = {"cycle/bab": 0.15, "cycle_rounded/bab": rounded, "cycle_noisy/bab": noisy, "hidden/bab": hidden}
+    assert found == pytest.approx(expected)
 
 
 def test_distances_are_taken_between_halves_of_equal_size() -> None:
