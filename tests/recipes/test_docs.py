@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "pggan.md").read_text(encoding="utf-8")
 INDEX = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
+TRANSLATION = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "translation.md").read_text("utf-8"), re.DOTALL)
 MINIMAL = {"task": "pggan", "resolution": 128, "data": {"path": "pictures"}}
 
 
@@ -21,7 +22,13 @@ def test_examples_are_parts_of_recipes(block: str) -> None:
     validate(merge(MINIMAL, yaml.safe_load(block)))
 
 
+@pytest.mark.parametrize("block", TRANSLATION)
+def test_examples_of_translation_are_parts_of_recipes(block: str) -> None:
+    validate(merge({"task": "cyclegan", "resolution": 32, "data": {"root": "pictures"}}, yaml.safe_load(block)))
+
+
 def test_there_are_examples() -> None:
+    assert TRANSLATION
     assert len(BLOCKS) > 12
 
 
