@@ -93,7 +93,9 @@ def train(
     if before is None or state.has_checkpoint(run_dir):
         Trainer(recipe, run_dir, save_snapshot, evaluate, start_from).run()
         return
-    check(recipe, run_dir)
+    with torch.device("meta"):
+        built = build(recipe)
+    set_up(recipe, run_dir, built.schedule)
     _pretrain(recipe, before, run_dir, save_snapshot, start_from)
     Trainer(recipe, run_dir, save_snapshot, evaluate, lambda networks: _averages(run_dir / NAME, networks)).run()
 
