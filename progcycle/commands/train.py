@@ -15,7 +15,8 @@ With a section pretraining in the recipe, translators are pre-trained first, in 
 EXAMPLES = """examples:
   accelerate launch -m progcycle.train recipes/pggan_celebahq.yaml
   progcycle train recipes/cyclegan_openmoji.yaml seed=1 --run-dir runs/seed1
-  progcycle train recipes/cyclegan_openmoji.yaml schedule.batch_size.32=8 --dry-run"""
+  progcycle train recipes/cyclegan_openmoji.yaml schedule.batch_size.32=8 --dry-run
+  progcycle train recipes/cyclegan_openmoji.yaml pretraining.kind=inpainting --run-dir runs/pretrained"""
 RESULTS = "recipe.yaml, stats.jsonl, curves.png, plan.png, samples, snapshots, checkpoints"
 
 

@@ -96,7 +96,9 @@ def train(
     if before is None or state.has_checkpoint(run_dir):
         trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, start_from)
     else:
-        check(recipe, run_dir)
+        with torch.device("meta"):
+            built = build(recipe)
+        set_up(recipe, run_dir, built.schedule)
         _pretrain(recipe, before, run_dir, save_snapshot, start_from)
         trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, lambda own: _averages(run_dir / NAME, own))
     trainer.run()

@@ -1,6 +1,6 @@
 """Pre-training of translators: restore real pictures of which a part is hidden, or all there (Torbunov et al. 2023).
 
-UVCGAN found such pre-training crucial for translation. It hides 40 % of the 32x32 squares of a 256 px picture.
+UVCGAN found such pre-training crucial for translation. Its second version hides 40 % of the 32x32 squares of a picture.
 """
 
 from collections.abc import Callable, Mapping, Sequence

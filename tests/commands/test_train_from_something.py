@@ -1,10 +1,6 @@
 """``progcycle train`` and ``plan`` with ``pretraining`` and ``warm_start``: real tiny runs of the commands."""
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,14 +9,12 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tiny_runs import checkpoint_content, stats, tiny_content, write_domains
+from tiny_runs import tiny_content, write_domains
 
-import progcycle
 from progcycle.commands import plan
 from progcycle.commands.train import main
 from progcycle.recipe import merge
 
-ROOT = Path(progcycle.__file__).parents[1]
 SHORT: dict[str, Any] = {
     "schedule": {"stable_kimg": 0.008, "fade_kimg": 0.008, "decay_kimg": 0},
     "training": {"checkpoint_kimg": 0.008, "snapshot_kimg": 0.02},
@@ -61,10 +55,6 @@ def _refused(capsys: pytest.CaptureFixture[str], words: str) -> None:
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert words in error
-
-
-def _environment(**change: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **change}
 
 
 def _effective(weights: dict[str, torch.Tensor], key: str, fan_in: int) -> torch.Tensor:
@@ -111,8 +101,8 @@ def test_the_whole_way_from_a_pggan_over_pre_training_to_a_translator(
         ({"warm_start": {"gen_ba": "gone"}}, "warm_start.gen_ba: gone does not exist; give a run folder"),
         (
             {"warm_start": {"gen_ab": "wide/snapshots/nimg-000012000"}},
-            "warm_start.gen_ab: the PG-GAN wide/snapshots/nimg-000012000 does not fit, it has another number of feature "
-            "maps at 8 px (6) than the translator (8); give it the network settings of this recipe.",
+            "warm_start.gen_ab: the PG-GAN wide/snapshots/nimg-000012000 does not fit, it has another number of "
+            "feature maps at 8 px (6) than the translator (8); give it the network settings of this recipe.",
         ),
         ({"warm_start": {"gen_ab": "other"}}, "warm_start.gen_ab: other holds translators; give the run folder of a"),
         ({"warm_start": {"gen_ab": "other"}, "pretraining": {}}, "warm_start.gen_ab: other holds translators; give"),
@@ -146,42 +136,3 @@ def test_plans_of_a_pre_training_that_cannot_work_are_refused(
 ) -> None:
     assert plan.main([write({"pretraining": {"kind": "autoencoding"}})]) == 2
     _refused(capsys, "pretraining.kind: with network.predict: change")
-
-
-def test_a_killed_pre_training_goes_on_as_if_nothing_had_happened(write: Callable[..., str], here: Path) -> None:
-    lengths = {"stable_kimg": {4: 0.008, 8: 0.008, 16: 0.2}}  # long enough that the signal comes in time
-    recipe = write({"pretraining": {"schedule": {**lengths, "fade_kimg": 0, "batch_size": 4}}})
-    command = [sys.executable, "-m", "progcycle.train", recipe, "--run-dir", "killed"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment()) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("stage 2"):
-                process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    assert not (here / "killed/checkpoints").exists()
-    assert main([recipe, "--run-dir", "killed"]) == 0
-    assert main([recipe, "--run-dir", "whole"]) == 0
-    for last in ("pretraining/checkpoints/nimg-000000000216", "checkpoints/nimg-000000000040"):
-        assert checkpoint_content(here / "killed" / last) == checkpoint_content(here / "whole" / last)
-
-
-def test_two_processes_pretrain_and_then_train(write: Callable[..., str], here: Path) -> None:
-    """Both runs in the same two processes, which part only after the second."""
-    recipe = write({"pretraining": {"schedule": {"stable_kimg": 0.004, "fade_kimg": 0, "batch_size": 4}}})
-    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "progcycle.train")
-    done = subprocess.run(
-        [sys.executable, *launch, recipe, "--run-dir", "run", "training.trackers=tensorboard"],
-        capture_output=True,
-        text=True,
-        env=_environment(ACCELERATE_USE_CPU="true"),
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("training on cpu, processes: 2") == 2
-    assert done.stdout.count("done: run holds") == 1
-    assert "destroy_process_group" not in done.stderr
-    for folder, nimg in (("run/pretraining", 12), ("run", 40)):
-        last = here / folder / f"checkpoints/nimg-{nimg:012d}"
-        assert {"rank-0.safetensors", "rank-1.safetensors"} <= {path.name for path in last.iterdir()}
-        assert stats(here / folder)[-1]["nimg"] == nimg
-        assert list((here / folder / "progcycle").glob("**/events.out*"))

@@ -125,6 +125,17 @@ def test_each_waits_for_the_other_as_long_as_an_evaluation_may_take(together: Pa
     assert timedelta(hours=6) <= PATIENCE
 
 
+def test_pre_training_and_training_follow_each_other_in_the_same_processes(together: Path) -> None:
+    run = together / "pretrained"
+    for folder, nimg in ((run / "pretraining", 12), (run, 40)):
+        last = folder / f"checkpoints/nimg-{nimg:012d}"
+        assert {"rank-0.safetensors", "rank-1.safetensors"} <= {path.name for path in last.iterdir()}
+        assert stats(folder)[-1]["nimg"] == nimg
+        assert list((folder / "progcycle").glob("**/events.out*"))
+    said = (together / "output-0.txt").read_text()
+    assert said.count("gen_ab and gen_ba begin from") == 1
+
+
 def test_the_first_process_alone_speaks(together: Path) -> None:
     first, second = ((together / f"output-{rank}.txt").read_text() for rank in range(2))
     assert "training on cpu, processes: 2" in first

@@ -13,11 +13,17 @@ from accelerate import Accelerator
 from tiny_runs import TASKS, WatchedTrainer, full, gradients_at, tiny, train
 from torch.distributed import distributed_c10d
 
-from progcycle.engine import loop
+from progcycle.engine import loop, pretraining
 from progcycle.export import save_snapshot
 from progcycle.recipe import merge
 
 MOMENTS = (0, 24, 36, 56, 72)  # stable and in mid-fade
+# Pre-training of 3 steps and training of 10, each with a tracker.
+PRETRAINED: dict[str, Any] = {
+    "schedule": {"stable_kimg": 0.008, "fade_kimg": 0.008},
+    "pretraining": {"schedule": {"stable_kimg": 0.004, "fade_kimg": 0, "batch_size": 4}},
+    "training": {"trackers": ["tensorboard"]},
+}
 
 
 def exact(task: str, data: Path) -> dict[Any, Any]:
@@ -49,6 +55,7 @@ def main(pictures: Path, folder: Path) -> None:
 
     for name in ("plot_plan", "plot_curves"):
         setattr(loop, name, touch)
+    end_training = Accelerator.end_training
     Accelerator.end_training = lambda self: None  # the processes stay together for the next run
     for task in TASKS:
         recipe = tiny(task, pictures, exact(task, pictures))
@@ -65,6 +72,9 @@ def main(pictures: Path, folder: Path) -> None:
         torch.save({"state": state, "seen": whole.seen}, folder / f"{task}-whole-{rank}.pt")
         train(recipe, folder / f"{task}-parts", stop_before=18)
         train(recipe, folder / f"{task}-parts")
+
+    Accelerator.end_training = end_training  # now they part for good, but not between these two runs
+    pretraining.train(tiny("cyclegan", pictures, PRETRAINED), folder / "pretrained", save_snapshot)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The sections ``pretraining`` and ``warm_start`` of a recipe, and the recipe of pre-training alone."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ import yaml
 
 from progcycle.recipe import CycleganRecipe, Recipe, RecipeError, dump, merge, pretraining_recipe, validate
 
+DOCS = (Path(__file__).parents[2] / "docs" / "translation.md").read_text(encoding="utf-8")
 CONTENT: dict[str, Any] = {"task": "cyclegan", "resolution": 32, "data": {"root": "pictures"}}
 
 
@@ -106,3 +109,9 @@ def test_pre_training_has_its_own_schedule_and_optimizer() -> None:
     assert recipe.optimizer.generator.lr == 0.002
     assert before(read({**change, "pretraining": {}})).optimizer == recipe.optimizer
     assert derived.network.minibatch_stddev.group == 0
+
+
+@pytest.mark.parametrize("block", re.findall(r"```yaml\n((?:pretraining|warm_start).*?)```", DOCS, re.DOTALL))
+def test_examples_in_the_documentation_are_parts_of_recipes(block: str) -> None:
+    recipe = read(yaml.safe_load(block))
+    assert recipe.pretraining == read({"pretraining": {}}).pretraining or recipe.warm_start is not None
