@@ -42,6 +42,7 @@ class ProgressiveTranslator(nn.Module):
         skips: hand the encoder's features to the decoder at every stage but the base.
         predict: ``picture``, or ``change``: the decoder paints what is added to the input, starting from nothing
             (its to_rgb layers begin at zero weights).
+        bounded: cut what goes out off at -1 and 1, so that plain white or black is exact and easily kept.
         rgb: how the stages' pictures join, ``replace`` or ``sum``.
         normalize: kind of normalisation.
         epsilon: added to the mean square in pixel norm.
@@ -61,6 +62,7 @@ class ProgressiveTranslator(nn.Module):
         residual_blocks: int = 4,
         skips: bool = True,
         predict: Literal["picture", "change"] = "picture",
+        bounded: bool = False,
         rgb: Rgb = "replace",
         normalize: Norm = "pixel",
         epsilon: float = 1e-8,
@@ -72,7 +74,7 @@ class ProgressiveTranslator(nn.Module):
         self.change = predict == "change"
         if self.change and in_channels != out_channels:
             raise ValueError(f"predict 'change' needs equal channels, got {in_channels} and {out_channels}")
-        self.skips = skips
+        self.skips, self.bounded = skips, bounded
         style = Style(normalize, epsilon, equalized, slope)
         self.encoder = GrowingEncoder(channels, in_channels, rgb, style)
         self.bottleneck = nn.Sequential(*(ResidualBlock(channels[0], style) for _ in range(residual_blocks)))
@@ -93,12 +95,13 @@ class ProgressiveTranslator(nn.Module):
             alpha: weight of the newest stage, in [0, 1].
 
         Returns:
-            Pictures in about [-1, 1], float32 at least.  # [N, out_channels, H, W]
+            Pictures in about [-1, 1], or in it if bounded, float32 at least.  # [N, out_channels, H, W]
         """
         features = self.encoder(x, stage, alpha)
         h = self.bottleneck(features[0])
         painted: Tensor = self.decoder(h, stage, alpha, features if self.skips else None)
-        return full_precision(x) + painted if self.change else painted
+        picture = full_precision(x) + painted if self.change else painted
+        return picture.clamp(-1, 1) if self.bounded else picture
 
 
 class ProgressiveDiscriminator(GrowingDiscriminator):

@@ -78,6 +78,7 @@ class CycleganTask(Task):
             "residual_blocks": net.residual_blocks,
             "skips": net.skips,
             "predict": net.predict,
+            "bounded": net.bounded,
             "filters": net.filters,
             "upsampling": net.upsampling,
             "halvings": recipe.resolution.bit_length() - 1,

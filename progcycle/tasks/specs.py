@@ -14,6 +14,7 @@ from progcycle.recipe import Adversarial, Channels, CycleganNetwork, NetworkOpti
 # Arguments that not every network takes: their recipe keys, and the value that one without them has anyway, unless its
 # class says otherwise in ``has``.
 OPTIONAL: dict[str, tuple[str, object]] = {
+    "bounded": ("network.bounded", False),
     "classes": ("data.labels", 0),
     "convs": ("network.convs", 2),
     "fused": ("network.fused_scale", False),

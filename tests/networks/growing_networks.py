@@ -36,6 +36,7 @@ EXTRAS: list[dict[str, Any]] = [
     {"convs": 1},
     {"rgb_kernel": 3},
     {"tanh": True},
+    {"bounded": True},
     {"fused": True},
     {"fused": True, "convs": 1, "rgb": "sum"},
     {"classes": 3},

@@ -40,6 +40,20 @@ def test_change_is_added_to_the_input() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("predict", ["picture", "change"])
+def test_bounded_pictures_are_cut_off_at_black_and_white(predict: str) -> None:
+    torch.manual_seed(0)
+    free, bounded = (ProgressiveTranslator(CHANNELS, predict=predict, bounded=on) for on in (False, True))
+    for parameter in free.parameters():  # a change begins as nothing
+        torch.nn.init.normal_(parameter)
+    bounded.load_state_dict(free.state_dict())
+    x = torch.rand(2, 3, 16, 24) * 2 - 1
+    pictures = free(x, 2, 0.4)
+    assert pictures.abs().max() > 1, "otherwise nothing is tested"
+    assert torch.equal(bounded(x, 2, 0.4), pictures.clamp(-1, 1))
+
+
+@torch.no_grad()
 def test_skips_reach_the_decoder_at_every_stage_but_the_base() -> None:
     torch.manual_seed(0)
     with_skips = ProgressiveTranslator(CHANNELS, predict="picture", skips=True)
