@@ -15,3 +15,8 @@ def downsample2x(x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, H/2, W/2]
     The mean of four equal numbers is exact in floating point: downsample2x(upsample2x(x)) is x to the bit.
     """
     return F.avg_pool2d(x, 2)
+
+
+def smooth_upsample2x(x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, 2H, 2W]
+    """Enlarge by bilinear interpolation: no blocks, but :func:`downsample2x` of it is a slightly blurred ``x``."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

@@ -42,6 +42,7 @@ class ProgressiveTranslator(nn.Module):
         skips: hand the encoder's features to the decoder at every stage but the base.
         predict: ``picture``, or ``change``: the decoder paints what is added to the input, starting from nothing
             (its to_rgb layers begin at zero weights).
+        smooth: enlarge by bilinear interpolation, not by repeating pixels, whose blocks show.
         bounded: cut what goes out off at -1 and 1, so that plain white or black is exact and easily kept.
         rgb: how the stages' pictures join, ``replace`` or ``sum``.
         normalize: kind of normalisation.
@@ -62,6 +63,7 @@ class ProgressiveTranslator(nn.Module):
         residual_blocks: int = 4,
         skips: bool = True,
         predict: Literal["picture", "change"] = "picture",
+        smooth: bool = False,
         bounded: bool = False,
         rgb: Rgb = "replace",
         normalize: Norm = "pixel",
@@ -78,7 +80,7 @@ class ProgressiveTranslator(nn.Module):
         style = Style(normalize, epsilon, equalized, slope)
         self.encoder = GrowingEncoder(channels, in_channels, rgb, style)
         self.bottleneck = nn.Sequential(*(ResidualBlock(channels[0], style) for _ in range(residual_blocks)))
-        self.decoder = GrowingDecoder(channels, out_channels, rgb, skips, zero=self.change, style=style)
+        self.decoder = GrowingDecoder(channels, out_channels, rgb, skips, zero=self.change, style=style, smooth=smooth)
         draw(self, initialization, equalized)
 
     @staticmethod

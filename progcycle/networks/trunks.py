@@ -9,7 +9,8 @@ newest stage. How the stages' pictures join is ``rgb``:
 * ``sum`` (a Laplacian pyramid; skips of Karras et al. 2020, figure 7): every stage's picture is added to the enlarged
   one before, the newest weighted by alpha, and every from_rgb is added likewise. Nothing learned is faded out.
 
-Both are exact at the ends: a stage at alpha 0 is the stage before, enlarged.
+Both are exact at the ends: a stage at alpha 0 is the stage before, enlarged. (With ``smooth`` it is enlarged otherwise
+than the real pictures are, so that the fade begins with a slight blur of what is painted.)
 """
 
 import itertools
@@ -26,6 +27,7 @@ from progcycle.blocks import (
     fade_in,
     full_precision,
     in_full_precision,
+    smooth_upsample2x,
     upsample2x,
 )
 from progcycle.networks.layers import PIXEL_NORM, PLAIN, Layer, Layers, Style, without
@@ -126,9 +128,10 @@ class GrowingDecoder(nn.Module):
         fused: whether the enlargement and the convolution behind it are one transposed convolution; the same function.
         rgb_kernel: side of the to_rgb kernels.
         tanh: whether each to_rgb is bounded by tanh, before the blend.
+        smooth: whether features and pictures are enlarged by bilinear interpolation, not by repeating pixels.
 
     Raises:
-        ValueError: ``fused`` with ``skips``, which come in between; or ``tanh`` with ``rgb`` = ``sum``, whose pictures
+        ValueError: ``fused`` with ``skips``, which come in between, or with ``smooth``; or ``tanh`` with ``rgb`` = ``sum``, whose pictures
             are details of either sign.
     """
 
@@ -144,13 +147,17 @@ class GrowingDecoder(nn.Module):
         fused: bool = False,
         rgb_kernel: Literal[1, 3] = 1,
         tanh: bool = False,
+        smooth: bool = False,
     ) -> None:
         super().__init__()
+        if fused and smooth:
+            raise ValueError("a fused decoder enlarges by repeating pixels; it cannot be smooth")
         if fused and skips:
             raise ValueError("a fused decoder has no place for skips between the enlargement and the convolution")
         if tanh and rgb == "sum":
             raise ValueError("tanh would bound every detail of a sum of pictures; use rgb 'replace'")
         self.rgb, self.fused, self.tanh = rgb, fused, tanh
+        self.enlarge = smooth_upsample2x if smooth else upsample2x
         self.blocks = nn.ModuleList(
             Layers(
                 Layer(low + (high if skips else 0), high, style=style, scale="up" if fused else None),
@@ -179,17 +186,17 @@ class GrowingDecoder(nn.Module):
         for s in range(1, stage + 1):
             weight = alpha if s == stage else 1.0
             before = x
-            x = x if self.fused else upsample2x(x)
+            x = x if self.fused else self.enlarge(x)
             if skips is not None:
                 x = torch.cat([x, skips[s].to(x.dtype)], dim=1)
             x = self.blocks[s - 1](x)
             if self.rgb == "sum":
                 assert picture is not None
-                picture = upsample2x(picture) + weight * self._painted(x, s)
+                picture = self.enlarge(picture) + weight * self._painted(x, s)
             elif s == stage:
                 picture = self._painted(x, s)
                 if weight < 1:
-                    picture = fade_in(upsample2x(self._painted(before, s - 1)), picture, weight)
+                    picture = fade_in(self.enlarge(self._painted(before, s - 1)), picture, weight)
         assert picture is not None
         return picture
 

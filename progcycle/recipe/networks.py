@@ -118,7 +118,10 @@ class CycleganNetwork(NetworkOptions):
     residual_blocks: int = Field(4, ge=0, description="default: 4; of resnet 6, and 9 from 256 px")
     skips: bool = Field(True, description="hand the encoder's features to the decoder at every resolution")
     predict: Literal["picture", "change"] = Field("change", description="paint the picture, or the change to the input")
-    bounded: bool = Field(False, description="cut pictures off at black and white, as files do; keeps plain grounds plain")
+    smooth: bool = Field(False, description="translators enlarge by bilinear interpolation, not by repeating pixels")
+    bounded: bool = Field(
+        False, description="cut pictures off at black and white, as files do; keeps plain grounds plain"
+    )
     head: Literal["patch", "dense"] = Field("patch", description="one logit a place, or one a picture as in PG-GAN")
     filters: int = Field(64, ge=1, description="of the first layer of resnet, unet and patchgan")
     discriminator_filters: int | None = Field(None, ge=1, description="of patchgan; default: filters")

@@ -78,6 +78,7 @@ class CycleganTask(Task):
             "residual_blocks": net.residual_blocks,
             "skips": net.skips,
             "predict": net.predict,
+            "smooth": net.smooth,
             "bounded": net.bounded,
             "filters": net.filters,
             "upsampling": net.upsampling,

@@ -26,6 +26,7 @@ OPTIONAL: dict[str, tuple[str, object]] = {
     "residual_blocks": ("network.residual_blocks", 4),
     "rgb_kernel": ("network.rgb_kernel", 1),
     "skips": ("network.skips", False),
+    "smooth": ("network.smooth", False),
     "spectral_norm": ("network.spectral_norm", False),
     "stddev_group": ("network.minibatch_stddev", 0),
     "tanh": ("network.tanh", False),

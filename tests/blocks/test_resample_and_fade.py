@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from progcycle.blocks import downsample2x, fade_in, full_precision, in_full_precision, upsample2x
+from progcycle.blocks import (
+    downsample2x,
+    fade_in,
+    full_precision,
+    in_full_precision,
+    smooth_upsample2x,
+    upsample2x,
+)
 
 
 def test_upsample_repeats_every_pixel() -> None:
@@ -64,3 +71,10 @@ def test_in_full_precision_switches_autocast_off() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer(torch.ones(1, 2)).dtype == torch.bfloat16
         assert in_full_precision(layer, torch.ones(1, 2, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def test_smooth_enlargement_is_linear_between_the_middles_of_pixels() -> None:
+    x = torch.tensor([[0.0, 4.0], [8.0, 12.0]])[None, None]
+    row = [0.0, 1.0, 3.0, 4.0]
+    expected = torch.tensor([[value + 2 * below for value in row] for below in row])
+    assert torch.equal(smooth_upsample2x(x)[0, 0], expected)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from progcycle.blocks import downsample2x, pixel_norm
+from progcycle.blocks import downsample2x, pixel_norm, smooth_upsample2x, upsample2x
 from progcycle.networks import GrowingEncoder, ProgressiveDiscriminator, ProgressiveTranslator
 from progcycle.networks.cyclegan import ResidualBlock
 
@@ -51,6 +51,19 @@ def test_bounded_pictures_are_cut_off_at_black_and_white(predict: str) -> None:
     pictures = free(x, 2, 0.4)
     assert pictures.abs().max() > 1, "otherwise nothing is tested"
     assert torch.equal(bounded(x, 2, 0.4), pictures.clamp(-1, 1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rgb", ["replace", "sum"])
+@pytest.mark.parametrize("stage", [1, 2])
+def test_smooth_translators_open_a_stage_with_the_smoothly_enlarged_translation(rgb: str, stage: int) -> None:
+    torch.manual_seed(0)
+    network = ProgressiveTranslator(CHANNELS, predict="picture", rgb=rgb, smooth=True)
+    x = torch.rand(2, 3, 4 << stage - 1, 6 << stage - 1) * 2 - 1
+    opened = network(upsample2x(x), stage, 0.0)
+    torch.testing.assert_close(opened, smooth_upsample2x(network(x, stage - 1, 1.0)))
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(opened, upsample2x(network(x, stage - 1, 1.0)))
 
 
 @torch.no_grad()
