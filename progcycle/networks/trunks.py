@@ -131,8 +131,8 @@ class GrowingDecoder(nn.Module):
         smooth: whether features and pictures are enlarged by bilinear interpolation, not by repeating pixels.
 
     Raises:
-        ValueError: ``fused`` with ``skips``, which come in between, or with ``smooth``; or ``tanh`` with ``rgb`` = ``sum``, whose pictures
-            are details of either sign.
+        ValueError: ``fused`` with ``skips``, which come in between, or with ``smooth``; or ``tanh`` with ``rgb`` =
+            ``sum``, whose pictures are details of either sign.
     """
 
     def __init__(
