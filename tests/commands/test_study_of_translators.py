@@ -1,0 +1,171 @@
+"""Studies of translators: plans of equal cost, courses over time, and what is made of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tiny_runs import tiny_content, write_domains, write_pictures
+
+from progcycle.commands import study_plan
+from progcycle.commands.study import main, read_plans
+from progcycle.commands.study_plan import factor_for, length, probe, quiet, stretched
+from progcycle.commands.study_report import reached, rivals_table, table
+from progcycle.commands.study_run import cpu_seconds
+from progcycle.errors import UserError
+from progcycle.recipe import RecipeError, Study, load_study, validate
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    data = write_domains(tmp_path / "data")
+    write_pictures(data / "testB", 3, 9)
+    changes = {"resolution": 8, "schedule": {"stable_kimg": {4: 0.016, 8: 0.032}, "fade_kimg": {8: 0.016}}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tiny_content("cyclegan", data, changes)))
+    study = {
+        "title": "Growth",
+        "recipe": "recipe.yaml",
+        "seeds": [5],
+        "cpu_minutes": 1,
+        "points": 4,
+        "raw": True,
+        "shown": ["kid/ab", "l1/ba", "ssim/ba"],
+        "rivals": [["grows", "fixed"]],
+        "variants": {"grows": {}, "fixed": {"schedule": {"start_resolution": 8}}},
+    }
+    path = tmp_path / "growth.yaml"
+    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    return path
+
+
+def recipe_of(file: Path) -> Any:
+    return load_study(file)[1]["grows", 5]
+
+
+def test_a_stretched_plan_keeps_its_shape(file: Path) -> None:
+    recipe = recipe_of(file)
+    longer = stretched(recipe, 3.0)
+    assert longer.schedule.stable_kimg == {4: 0.048, 8: 0.096}
+    assert longer.schedule.fade_kimg[8] == 0.048
+    assert longer.schedule.decay_kimg == pytest.approx(0.06)
+    assert longer.schedule.batch_size == recipe.schedule.batch_size
+    assert (length(recipe), length(longer)) == (64, 192)
+    total = recipe.model_copy(update={"schedule": recipe.schedule.model_copy(update={"total_kimg": 0.08})})
+    assert length(stretched(total, 0.9)) == 72
+
+
+def test_snapshots_are_spaced_evenly_up_to_the_end(file: Path) -> None:
+    training = quiet(recipe_of(file), 4).training
+    assert training.snapshot_kimg == 0.016
+    assert training.sample_kimg == 0.064
+
+
+def test_the_factor_makes_the_phases_cost_the_budget() -> None:
+    assert factor_for([("8 px stable", 100, 0.1), ("16 px fade", 200, 0.2)], 25.0) == pytest.approx(0.5)
+
+
+def test_every_phase_is_timed_and_nothing_is_left(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WARM_UP": 1, "STEPS": 1, "SECONDS": 0.0}.items():
+        monkeypatch.setattr(study_plan, name, value)
+    found = probe(recipe_of(file), file.parent / "probe")
+    assert [(name, pictures) for name, pictures, _ in found] == [
+        ("4 px stable", 16),
+        ("8 px fade", 16),
+        ("8 px stable", 32),
+    ]
+    assert all(0 < seconds < 60 for _, _, seconds in found)
+    assert not (file.parent / "probe").exists()
+
+
+def test_translators_are_measured_along_the_way_against_doing_nothing(file: Path) -> None:
+    out = file.parent / "out"
+    out.mkdir()
+    (out / "plans.json").write_text(json.dumps({"grows": {"factor": 1.0}, "fixed": {"factor": 0.5}}))
+    assert main([str(file), "--out", str(out), "--runs", str(file.parent / "runs")]) == 0
+    rows = {row["variant"]: row for row in map(json.loads, (out / "rows.jsonl").read_text().splitlines())}
+    assert {name: row["nimg"] for name, row in rows.items()} == {"grows": 64, "fixed": 16}
+    for row in rows.values():
+        assert len(row["course"]) == 4
+        spent = [point["cpu_seconds"] for point in row["course"]]
+        assert spent == sorted(spent)
+        assert spent[0] > 0
+        assert spent[-1] == pytest.approx(row["cpu_seconds"], abs=0.2)
+        assert {"kid/ab", "kid/ba", "l1/ab", "cycle/aba", "copy/ba", "raw/kid/ab"} <= row["figures"].keys()
+        last = {key: value for key, value in row["course"][-1].items() if key not in ("nimg", "cpu_seconds")}
+        assert last == {key: value for key, value in row["figures"].items() if not key.startswith("raw/")}
+    assert rows["grows"]["course"][0]["nimg"] == 16, "the first point is of the stage of 4 px"
+    text = (out / "table.md").read_text()
+    assert [line.split("|")[1].strip() for line in text.splitlines()[2:6]] == [
+        "grows", "fixed", "do nothing", "match colours",
+    ]  # fmt: skip
+    for name in ("figures.png", "cpu_time.png", "pictures.png", "references.json"):
+        assert (out / name).stat().st_size > 0
+    (out / "references.json").unlink()
+    assert main([str(file), "--out", str(out), "--runs", str(file.parent / "runs"), "--seeds", "5"]) == 0
+    assert (out / "references.json").exists(), "what is missing is made again, and no run is"
+
+
+def test_the_time_to_reach_a_rival_is_read_between_two_points() -> None:
+    course = [
+        {"cpu_seconds": 60.0, "kid/ab": 0.8, "ssim/ab": 0.2},
+        {"cpu_seconds": 120.0, "kid/ab": 0.4, "ssim/ab": 0.6},
+    ]
+    assert reached(course, "kid/ab", 0.5) == pytest.approx(105.0)
+    assert reached(course, "kid/ab", 0.9) == 60.0
+    assert reached(course, "kid/ab", 0.3) is None
+    assert reached(course, "ssim/ab", 0.4) == pytest.approx(90.0), "higher is better"
+
+
+def test_rivals_are_told_by_seed() -> None:
+    study = Study(title="t", recipe="r", variants={"a": {}, "b": {}}, seeds=(0,), points=2, rivals=(("a", "b"),))
+    course = [{"cpu_seconds": 60.0, "kid": 0.8}, {"cpu_seconds": 120.0, "kid": 0.4}]
+    common = {"seed": 0, "resumed": False, "cpu_seconds": 120.0}
+    rows = [
+        {"variant": "a", "figures": {"kid": 0.4}, "course": course, **common},
+        {"variant": "b", "figures": {"kid": 0.5}, "course": [], **common},
+    ]
+    assert rivals_table(study, rows).splitlines()[-1] == "| a | b | kid | 1.8 of 2.0 |"
+    references = {"do nothing": {"kid": 0.7}}
+    assert "| do nothing | | 0.700 | 0 |" in table(study, rows, references)
+    assert rivals_table(study, rows[:1]) == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"metrics": "swd"}, "metrics: these are for the task pggan"),
+        ({"rivals": [["grows", "gone"]]}, "there is no variant 'gone'"),
+        ({"rivals": [], "variants": {"other": {"extends": "nowhere.yaml"}}}, "nowhere\\.yaml"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(file: Path, values: dict[str, Any], words: str) -> None:
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **values}))
+    with pytest.raises(RecipeError, match=words):
+        load_study(file)
+
+
+def test_damaged_plans_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plans.json"
+    assert read_plans(path) == {}
+    for text in ("{", '{"a": {}}', '{"a": {"factor": -1}}', "[1]"):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"plans\.json is not as it was written"):
+            read_plans(path)
+
+
+def test_pre_training_costs_too(tmp_path: Path) -> None:
+    assert cpu_seconds(tmp_path / "stats.jsonl") == 0.0
+    (tmp_path / "stats.jsonl").write_text('{"cpu_seconds": 1.5}\n{"cpu_seconds": 4.25}\n')
+    assert cpu_seconds(tmp_path / "stats.jsonl") == 4.25
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "recipes" / "studies").glob("growth_*.yaml")), ids=lambda path: path.stem
+)
+def test_the_variants_of_the_shipped_studies_are_recipes(path: Path) -> None:
+    _, recipes = load_study(path)
+    for recipe in recipes.values():
+        assert validate(recipe.model_dump()) == recipe
