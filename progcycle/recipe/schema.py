@@ -1,6 +1,7 @@
 """The keys of a recipe, their types, ranges and defaults; ``network`` and ``objective`` have files of their own."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -49,9 +50,6 @@ class DataOptions(Section):
     cache_dir: str | None = Field(None, description="folder of those arrays; default: .cache beside the run folder")
     max_broken: float = Field(0.05, ge=0, le=1, description="share of unreadable pictures that stops the run")
     workers: int | None = Field(None, ge=0, description="loader processes; default 0 on a CPU, else up to 8")
-    validation: float = Field(
-        0.0, ge=0, lt=1, description="share of the training pictures that is held out, chosen by their names"
-    )
 
 
 class PgganData(Pictures, DataOptions):
@@ -62,11 +60,12 @@ class PgganData(Pictures, DataOptions):
         None, description="folders (the first folder below path is the class), or a JSON file of labels by picture"
     )
 
-    @model_validator(mode="after")
-    def _nothing_held_out(self) -> "PgganData":
-        if self.validation:
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_held_out(cls, content: Any) -> Any:
+        if isinstance(content, Mapping) and "validation" in content:
             raise ValueError("nothing of a PG-GAN is measured on held-out pictures; leave data.validation out")
-        return self
+        return content
 
 
 class CycleganData(DataOptions):
@@ -75,6 +74,9 @@ class CycleganData(DataOptions):
     root: str | None = Field(None, description="folder holding trainA trainB testA testB (or train/<domain>/ ...)")
     a: Pictures = Pictures()
     b: Pictures = Pictures()
+    validation: float = Field(
+        0.0, ge=0, lt=1, description="share of the training pictures that is held out, chosen by their names"
+    )
 
     @model_validator(mode="after")
     def _root_or_paths(self) -> "CycleganData":
