@@ -31,7 +31,7 @@ def resolve_sets(
         UserError: a path is missing or has no pictures in it, a root has none of the known layouts, a picture has no
             label, or ``validation`` leaves too few pictures on one side.
     """
-    make = _maker(data, resolution, seed, cache_dir, validation=data.validation)
+    make = _maker(data, resolution, seed, cache_dir, validation=_share(data))
     return {domain: make(domain, options, paths) for domain, (options, paths) in _training(data).items()}
 
 
@@ -42,13 +42,18 @@ def resolve_validation_sets(
 
     Arguments and errors are those of :func:`resolve_sets`.
     """
-    if not data.validation:
+    if not _share(data):
         return {}
-    make = _maker(data, resolution, seed, cache_dir, validation=data.validation, held_out=True)
+    make = _maker(data, resolution, seed, cache_dir, validation=_share(data), held_out=True)
     return {
         domain: make(domain, options.model_copy(update=UNALTERED), paths)
         for domain, (options, paths) in _training(data).items()
     }
+
+
+def _share(data: PgganData | CycleganData) -> float:
+    """Share of the training pictures that is held out; nothing of a PG-GAN's."""
+    return data.validation if isinstance(data, CycleganData) else 0.0
 
 
 def _training(data: PgganData | CycleganData) -> dict[str, tuple[Pictures, tuple[str, ...]]]:

@@ -51,9 +51,6 @@ class DataOptions(Section):
     cache_dir: str | None = Field(None, description="folder of those arrays; default: .cache beside the run folder")
     max_broken: float = Field(0.05, ge=0, le=1, description="share of unreadable pictures that stops the run")
     workers: int | None = Field(None, ge=0, description="loader processes; default 0 on a CPU, else up to 8")
-    validation: float = Field(
-        0.0, ge=0, lt=1, description="share of the training pictures that is held out, chosen by their names"
-    )
 
 
 class PgganData(Pictures, DataOptions):
@@ -64,11 +61,12 @@ class PgganData(Pictures, DataOptions):
         None, description="folders (the first folder below path is the class), or a JSON file of labels by picture"
     )
 
-    @model_validator(mode="after")
-    def _nothing_held_out(self) -> "PgganData":
-        if self.validation:
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_held_out(cls, content: Any) -> Any:
+        if isinstance(content, Mapping) and "validation" in content:
             raise ValueError("nothing of a PG-GAN is measured on held-out pictures; leave data.validation out")
-        return self
+        return content
 
 
 class CycleganData(DataOptions):
@@ -77,6 +75,9 @@ class CycleganData(DataOptions):
     root: str | None = Field(None, description="folder holding trainA trainB testA testB (or train/<domain>/ ...)")
     a: Pictures = Pictures()
     b: Pictures = Pictures()
+    validation: float = Field(
+        0.0, ge=0, lt=1, description="share of the training pictures that is held out, chosen by their names"
+    )
 
     @model_validator(mode="after")
     def _root_or_paths(self) -> "CycleganData":
