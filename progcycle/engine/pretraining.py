@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -108,14 +109,9 @@ def train(
 def _pretrain(
     recipe: Recipe, before: Recipe, run_dir: Path, save_snapshot: SaveSnapshot, start_from: StartFrom | None
 ) -> None:
-    trainer = Trainer(
-        before,
-        run_dir / NAME,
-        save_snapshot,
-        start_from=start_from,
-        preparation=NAME,
-        cache_dir=run_dir.parent / ".cache",
-    )
+    options: dict[str, Any] = {"start_from": start_from, "preparation": NAME, "cache_dir": run_dir.parent / ".cache"}
+    with _in_section():
+        trainer = Trainer(before, run_dir / NAME, save_snapshot, **options)
     state.claim(run_dir, recipe, trainer.accelerator)  # from now on the folder belongs to this recipe
     trainer.log.say(f"pre-training for {trainer.schedule.total / 1000:g} kimg in {trainer.run_dir}")
     trainer.run(last=False)

@@ -160,7 +160,7 @@ def test_plan_writes_nothing_unless_asked(tmp_path: Path, monkeypatch: pytest.Mo
         (["schedule.fade_kimgs=1"], "did you mean fade_kimg"),
         (["schedule.total_kimg=1"], "schedule.total_kimg"),
         (["nonsense"], "is not an override"),
-        (["network.generator=unet"], "there is no 'unet'"),
+        (["network.generator=vit"], "there is no 'vit'"),
     ],
 )
 def test_plan_refuses_with_a_sentence(
