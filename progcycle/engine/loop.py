@@ -1,7 +1,7 @@
 """The one training loop. It knows Accelerate, optimizers, files and the clock, but not which task it trains."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,16 @@ from progcycle.engine.ema import EmaNetworks
 from progcycle.engine.evaluation import BestFolder
 from progcycle.engine.log import RunLog
 from progcycle.engine.meter import Meter
-from progcycle.engine.parallel import average_gradients, broadcast_weights, speaking
+from progcycle.engine.parallel import Votes, average_gradients, broadcast_weights, speaking
 from progcycle.engine.samples import Evaluate, Sampler, spread
 from progcycle.engine.setup import end, loader_workers, prepare_data, set_up, start_trackers
+from progcycle.engine.stop import StoppedError, StopSignals, agreed
 from progcycle.errors import UserError
 from progcycle.recipe import Adam, Recipe
 from progcycle.schedule import Growth
 
 SaveSnapshot = Callable[..., Path]
+Batches = Iterable[tuple[int, Growth, dict[str, Batch]]]
 StartFrom = Callable[[Mapping[str, nn.Module]], Sequence[str]]
 
 
@@ -39,6 +41,7 @@ class Trainer:
         start_from: gives the networks their first weights and says what it did; never called on resuming.
         preparation: what to train in place of the recipe's task, see :func:`build`.
         cache_dir: folder of the caches of pictures; default: ``.cache`` beside the run folder.
+        signals: whether SIGTERM, SIGINT and SIGUSR1 stop the run in good order.
 
     Raises:
         UserError: anything in the recipe, the data or the run folder that cannot work.
@@ -53,6 +56,7 @@ class Trainer:
         start_from: StartFrom | None = None,
         preparation: str | None = None,
         cache_dir: Path | None = None,
+        signals: bool = False,
     ) -> None:
         if recipe.training.evaluation and evaluate is None:
             raise UserError(
@@ -75,6 +79,8 @@ class Trainer:
         self.meter = Meter(device)
         self.log = RunLog(self.accelerator, run_dir, self.schedule)
         self.clock = CpuClock()
+        self.stop = StopSignals(signals)
+        self.votes = Votes(self.accelerator, self.stop.votes)
         evaluation = recipe.training.evaluation
         self.best = BestFolder(run_dir, evaluation.best if evaluation else None, self.schedule.final.resolution)
         for line in begun:
@@ -154,7 +160,7 @@ class Trainer:
                 loss, stats = self.task.loss(player, {d: chunk[i] for d, chunk in chunks.items()}, growth, self.step)
             self.scalers[player].backward(loss / count)
             self.meter.add({f"loss/{player}": loss, **stats}, self.step)
-        average_gradients(self.accelerator, self._parameters(player))
+        average_gradients(self.accelerator, self._parameters(player), self.votes)
 
     def _apply(self, player: str, growth: Growth) -> None:
         # Not through Accelerate's wrapper: its step would make the scaler wait for the device.
@@ -177,6 +183,7 @@ class Trainer:
 
         Raises:
             UserError: a figure was not finite, or too many pictures are broken.
+            StoppedError: a signal stopped the run, and its checkpoint is written.
         """
         state.resume(self)
         if self.nimg >= self.schedule.total:
@@ -202,26 +209,45 @@ class Trainer:
         self.log.say(f"training on {device.type}, processes: {processes}, precision: {self.precision.name}")
         self.log.start(self.nimg)
         try:
-            if self.nimg == 0:
-                reports.samples(self, self.schedule.at(0))
-            clock, shown = time.perf_counter(), self.nimg
-            self.clock.start()
-            for nimg, growth, batches in loader:
-                self.broken += [f"domain {d}: {sentence}" for d, batch in batches.items() for sentence in batch.broken]
-                self.train_step(batches, growth)
-                self.log.progress(growth.batch_size)
-                if self.due(nimg, self.recipe.training.status_kimg):
-                    reports.status(self, growth, self.nimg - shown, time.perf_counter() - clock)
-                    clock, shown = time.perf_counter(), self.nimg
-                before = time.perf_counter()
-                with self.clock.paused():
-                    reports.save(self, nimg, growth)
-                clock += time.perf_counter() - before
+            with self.stop.listening():
+                self._steps(loader)
+        except StoppedError:
+            last = True
+            raise
         finally:
             self.clock.stop()
             loader.close()
             self.log.close()
             end(self.accelerator, last)
+
+    def _steps(self, loader: Batches) -> None:
+        if self.nimg == 0:
+            reports.samples(self, self.schedule.at(0))
+        clock, shown = time.perf_counter(), self.nimg
+        self.clock.start()
+        for nimg, growth, batches in loader:
+            self.broken += [f"domain {d}: {sentence}" for d, batch in batches.items() for sentence in batch.broken]
+            self.train_step(batches, growth)
+            self.log.progress(growth.batch_size)
+            if self.due(nimg, self.recipe.training.status_kimg):
+                reports.status(self, growth, self.nimg - shown, time.perf_counter() - clock)
+                clock, shown = time.perf_counter(), self.nimg
+            before = time.perf_counter()
+            with self.clock.paused():
+                reports.save(self, nimg, growth)
+                self._stop_if_asked()
+            clock += time.perf_counter() - before
+
+    def _stop_if_asked(self) -> None:
+        """Leave by a signal that a process has received, with a checkpoint, and all processes at the same step."""
+        votes = self.votes.read()
+        if votes and (number := agreed(votes)):
+            good = reports.last_checkpoint(self)
+            raise StoppedError(
+                number,
+                f"stopped by {number.name} at {self.nimg / 1000:g} kimg with the checkpoint {good}; "
+                "the same command goes on from there",
+            )
 
     def _initialize(self) -> None:
         """Let the task set weights by real pictures; a resumed run has them in its checkpoint."""

@@ -1,5 +1,6 @@
 """What a run leaves behind as it goes: status lines, samples, snapshots, checkpoints; each where the recipe says so."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from accelerate.utils import gather_object
@@ -72,6 +73,18 @@ def save(trainer: "Trainer", before: int, growth: Growth) -> None:
         write_snapshot(trainer, trainer.run_dir / "snapshots" / folder_name(trainer.nimg), growth)
     if full:
         trainer.last_good = state.save(trainer)
+
+
+def last_checkpoint(trainer: "Trainer") -> Path:
+    """Write a checkpoint, unless one was written after this very step; every process must call this.
+
+    Raises:
+        UserError: a figure was not finite.
+    """
+    if trainer.last_good is None or trainer.last_good.name != folder_name(trainer.nimg):
+        stop_if_trouble(trainer)
+        trainer.last_good = state.save(trainer)
+    return trainer.last_good
 
 
 def stop_if_trouble(trainer: "Trainer") -> None:
