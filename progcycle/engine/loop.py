@@ -15,6 +15,7 @@ from progcycle.engine.build import build, parts
 from progcycle.engine.clock import CpuClock
 from progcycle.engine.ema import EmaNetworks
 from progcycle.engine.evaluation import BestFolder
+from progcycle.engine.lock import RunLock
 from progcycle.engine.log import RunLog
 from progcycle.engine.meter import Meter
 from progcycle.engine.parallel import Votes, average_gradients, broadcast_weights, speaking
@@ -42,6 +43,7 @@ class Trainer:
         preparation: what to train in place of the recipe's task, see :func:`build`.
         cache_dir: folder of the caches of pictures; default: ``.cache`` beside the run folder.
         signals: whether SIGTERM, SIGINT and SIGUSR1 stop the run in good order.
+        lock: taken before anything is written; whoever made it gives it back.
 
     Raises:
         UserError: anything in the recipe, the data or the run folder that cannot work.
@@ -57,6 +59,7 @@ class Trainer:
         preparation: str | None = None,
         cache_dir: Path | None = None,
         signals: bool = False,
+        lock: RunLock | None = None,
     ) -> None:
         if recipe.training.evaluation and evaluate is None:
             raise UserError(
@@ -68,6 +71,8 @@ class Trainer:
         self.ground = set_up(recipe, run_dir, self.schedule, cache_dir)
         self.accelerator, self.precision = self.ground.accelerator, self.ground.precision
         begun = start_from(self.task.networks) if start_from and not state.has_checkpoint(run_dir) else ()
+        if lock is not None:
+            lock.take(self.accelerator)
         state.claim(run_dir, recipe, self.accelerator)
         device = self.accelerator.device
         for network in self.task.networks.values():

@@ -11,6 +11,7 @@ from torch import nn
 
 from progcycle.engine import checkpoint, state
 from progcycle.engine.build import Parts, build
+from progcycle.engine.lock import RunLock
 from progcycle.engine.loop import SaveSnapshot, StartFrom, Trainer
 from progcycle.engine.samples import Evaluate
 from progcycle.engine.setup import Ground, set_up
@@ -97,31 +98,32 @@ def train(
         StoppedError: a signal stopped the run, and its checkpoint is written.
     """
     before = pretraining_recipe(recipe)
-    if before is None or state.has_checkpoint(run_dir):
-        trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, start_from, signals=signals)
-    else:
-        with torch.device("meta"):
-            built = build(recipe)
-        set_up(recipe, run_dir, built.schedule)
-        _pretrain(recipe, before, run_dir, save_snapshot, start_from, signals)
-        begin = partial(_averages, run_dir / NAME)
-        trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, begin, signals=signals)
-    trainer.run()
+    with RunLock(run_dir) as lock:
+        safety: dict[str, Any] = {"signals": signals, "lock": lock}
+        if before is None or state.has_checkpoint(run_dir):
+            trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, start_from, **safety)
+        else:
+            with torch.device("meta"):
+                built = build(recipe)
+            set_up(recipe, run_dir, built.schedule)
+            _pretrain(recipe, before, run_dir, save_snapshot, {"start_from": start_from, **safety})
+            trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, partial(_averages, run_dir / NAME), **safety)
+        trainer.run()
     return trainer
 
 
 def _pretrain(
-    recipe: Recipe,
-    before: Recipe,
-    run_dir: Path,
-    save_snapshot: SaveSnapshot,
-    start_from: StartFrom | None,
-    signals: bool,
+    recipe: Recipe, before: Recipe, run_dir: Path, save_snapshot: SaveSnapshot, options: Mapping[str, Any]
 ) -> None:
-    options: dict[str, Any] = {"start_from": start_from, "preparation": NAME, "cache_dir": run_dir.parent / ".cache"}
-    options["signals"] = signals
     with _in_section():
-        trainer = Trainer(before, run_dir / NAME, save_snapshot, **options)
+        trainer = Trainer(
+            before,
+            run_dir / NAME,
+            save_snapshot,
+            preparation=NAME,
+            cache_dir=run_dir.parent / ".cache",
+            **options,
+        )
     state.claim(run_dir, recipe, trainer.accelerator)  # from now on the folder belongs to this recipe
     trainer.log.say(f"pre-training for {trainer.schedule.total / 1000:g} kimg in {trainer.run_dir}")
     trainer.run(last=False)
