@@ -72,7 +72,7 @@ def _study(file: Path, study: Study, recipes: Recipes, args: Namespace) -> int:
     unknown = [variant for variant in wanted if study.cpu_minutes and variant not in plans]
     if unknown and not args.report:
         out.mkdir(parents=True, exist_ok=True)
-        plans |= _fit_all(study, {v: recipes[v, study.seeds[0]] for v in unknown}, runs, args.jobs, plans, plans_path)
+        plans |= _fit_all(study, {v: recipes[v, study.seeds[0]] for v in unknown}, runs, args.jobs, plans_path)
     if study.cpu_minutes:
         recipes = {
             key: stretched(recipe, plans[key[0]]["factor"]) for key, recipe in recipes.items() if key[0] in plans
@@ -168,7 +168,7 @@ def read_plans(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _fit_all(
-    study: Study, recipes: dict[str, Recipe], runs: Path, parallel: int, plans: dict[str, Any], path: Path
+    study: Study, recipes: dict[str, Recipe], runs: Path, parallel: int, path: Path
 ) -> dict[str, dict[str, Any]]:
     """Time the variants and write down the plans that fit the budget."""
     assert study.cpu_minutes is not None
@@ -182,7 +182,7 @@ def _fit_all(
         }
         say(f"{variant}: plan x {factor:.3g} for {study.cpu_minutes:g} CPU minutes")
         with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps(plans | found, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(read_plans(path) | found, indent=1) + "\n", encoding="utf-8")
     return found
 
 
