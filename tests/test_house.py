@@ -17,7 +17,7 @@ STAIRS = {
     "errors": set(),
     "rng": set(),
     "files": set(),
-    "recipe": set(),
+    "recipe": {"errors"},
     "schedule": {"errors", "recipe"},
     "blocks": set(),
     "networks": {"blocks"},

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
@@ -64,8 +64,16 @@ def plan_jobs(given: Path, output: Path) -> list[Job]:
 
 def _kept_name(entry: Entry, given: Path) -> Path:
     # Listed names are in composed form (NFC); a file keeps the one that it has on disk.
-    name = Path(entry.name) if entry.member else Path(os.path.relpath(entry.file, given.expanduser().absolute()))
+    name = _inside(entry) if entry.member else Path(os.path.relpath(entry.file, given.expanduser().absolute()))
     return name if name.suffix.lower() in WRITERS else name.with_name(f"{name.name}.png")
+
+
+def _inside(entry: Entry) -> Path:
+    """The name of a zip member without what would lead out of a folder."""
+    name = Path(*(part for part in PurePosixPath(entry.name).parts if part not in ("/", "//", "..")))
+    if name.is_absolute() or name.drive:  # such as C:x.png on Windows
+        raise UserError(f"{entry.name}: this name in {entry.file} cannot be written to a folder; unpack and rename it.")
+    return name
 
 
 def _single_target(given: Path, output: Path) -> Path:

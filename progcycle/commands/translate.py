@@ -1,12 +1,13 @@
 """``progcycle translate RUN INPUT OUTPUT``: translate pictures of any size with a trained CycleGAN."""
 
 import argparse
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from progcycle.commands.cli import add_device, guarded, parser, pick_device, positive, say, warn
-from progcycle.errors import UserError
+from progcycle.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,6 +26,8 @@ EXAMPLES = """examples:
   progcycle translate runs/openmoji photos/ translated/ --direction ba --grid
   progcycle translate runs/openmoji photos/ translated/ --direction ab --scale native --skip-existing"""
 GRID_PAIRS, THUMBNAIL = 16, 160
+# Faults of one picture's name: too long, of letters that the file system lacks, or the name of a folder or file there.
+OF_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 MAX_PIXELS = 4_194_304  # 2048 x 2048: about 2 GB of features with 64 maps at the last resolution
 
 
@@ -116,7 +119,7 @@ class _Work:
                 raise
             self.faults.append(f"{name}: there is not enough memory for it; lower --max-pixels, or use --scale train.")
         except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
+            if isinstance(error, OSError) and error.errno is not None and error.errno not in OF_NAMES:
                 raise  # the disk refuses, not the picture's format: no other picture could be written either
             self.faults.append(f"{name}: {' '.join(str(error).split()).rstrip('.')}.")
         else:
@@ -181,7 +184,7 @@ def _report(args: argparse.Namespace, skipped: int, done: int, faults: list[str]
     if faults:
         warn(f"{len(faults)} of {done + len(faults)} pictures were not translated:")
         for fault in faults:
-            warn(f"  {fault}")
+            warn(f"  {one_line(fault)}")
     already = f" ({skipped} were there already)" if skipped else ""
     say(f"wrote {done} translated picture{'s' * (done != 1)}{already} to {args.output}")
     if sheet is not None:

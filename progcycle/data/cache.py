@@ -71,7 +71,7 @@ class ArrayCache:
     def _load(self, resolution: int) -> np.ndarray:
         count, _, _, channels = self.shape
         try:
-            array: np.ndarray = np.load(self.path(resolution), mmap_mode="r")
+            array: np.ndarray = np.lib.format.open_memmap(self.path(resolution), mode="r")
             if array.shape == (count, resolution, resolution, channels) and array.dtype == np.uint8:
                 return array
         except (OSError, ValueError):

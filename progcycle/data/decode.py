@@ -13,7 +13,8 @@ from progcycle.errors import UserError
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV"})
 ALPHA = frozenset({"LA", "PA", "RGBA", "RGBa"})
-DEEP = "only 8-bit pictures are supported, convert it first"
+DEEP = "only PNG may have more than 8, convert it first"
+LARGEST = 1 << 30  # bytes of a file; larger ones are not read into memory
 
 
 class UnsupportedPicture(UserError):  # noqa: N818 - what it is, said in full
@@ -41,6 +42,9 @@ def decode_picture(
 ) -> np.ndarray:
     """Read a picture: upright (EXIF), on a background where it is transparent, grey or RGB; animations' first frame.
 
+    Of 16 bits a channel in a PNG the upper 8 count. Colour profiles are not applied: the stored numbers are what
+    networks see.
+
     Args:
         file: path, or a binary file that can seek.
         channels: 1 for grey, 3 for RGB.
@@ -53,14 +57,15 @@ def decode_picture(
         The pixels, uint8.  # [H, W, C]
 
     Raises:
-        UnsupportedPicture: more than 8 bits a channel, or a colour space that has no plain way to RGB.
+        UnsupportedPicture: more than 8 bits a channel in another format than PNG, or a colour space that has no plain
+            way to RGB.
         BrokenPicture: the file cannot be read as a picture.
         UserError: there is no such background colour.
     """
     name = name or str(file if isinstance(file, Path) else getattr(file, "name", "picture"))
     colour = parse_colour(background)
     try:
-        stream = io.BytesIO(file.read_bytes()) if isinstance(file, Path) else file
+        stream = _bytes(file) if isinstance(file, Path) else file
         head = stream.read(1024)
         stream.seek(0)
         if not head:
@@ -80,11 +85,21 @@ def decode_picture(
         raise BrokenPicture(f"{name}: this picture cannot be read ({reason.rstrip('.')}).") from None
 
 
+def _bytes(file: Path) -> io.BytesIO:
+    if (size := file.stat().st_size) > LARGEST:
+        raise ValueError(f"it has {size} bytes, more than {LARGEST}")
+    return io.BytesIO(file.read_bytes())
+
+
 def _refuse_deep(image: Image.Image, head: bytes, name: str) -> None:
     """Pillow opens 16-bit RGB as 8-bit without a word, so the header is asked as well as the mode."""
     if image.mode == "F":
         raise UnsupportedPicture(f"{name}: this picture holds floating point numbers; {DEEP}.")
     bits = _bits(image, head)
+    if bits == 16 and image.format == "PNG":  # whose numbers fill their range, unlike those of many a TIFF
+        if image.mode == "RGB" and "transparency" in image.info:  # Pillow keeps the upper bytes alone
+            raise UnsupportedPicture(f"{name}: a transparent colour of 16 bits is not supported, convert it first.")
+        return
     if bits > 8:
         raise UnsupportedPicture(f"{name}: this picture has {bits} bits a channel; {DEEP}.")
     if image.mode.startswith("I"):
@@ -125,6 +140,8 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _pixels(image: Image.Image, channels: int, colour: tuple[int, int, int]) -> np.ndarray:
+    if image.mode == "I;16":
+        image = _upper_byte(image)
     if image.mode in ALPHA or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*colour, 255)), image)
@@ -132,3 +149,13 @@ def _pixels(image: Image.Image, channels: int, colour: tuple[int, int, int]) -> 
         grey = image if image.mode in ("L", "1") else image.convert("RGB")
         return np.array(grey.convert("L"))[:, :, None]
     return np.array(image.convert("RGB"))
+
+
+def _upper_byte(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits as Pillow makes colour of 16 bits 8: by its upper byte, at most one level off."""
+    deep = np.asarray(image)
+    levels = (deep >> 8).astype(np.uint8)
+    if "transparency" not in image.info:
+        return Image.fromarray(levels)
+    alpha = np.where(deep == image.info["transparency"], 0, 255).astype(np.uint8)
+    return Image.fromarray(np.stack([levels, alpha], axis=2))

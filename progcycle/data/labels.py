@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from progcycle.data.source import Entry, list_pictures
+from progcycle.data.source import LARGEST, Entry, list_pictures, read_member
 from progcycle.errors import UserError
 from progcycle.recipe import PgganData
 
@@ -127,11 +127,13 @@ def _by_file(source: str, entries: Sequence[Entry]) -> list[Label]:
 def _read(file: Path) -> bytes:
     try:
         if os.path.isfile(file):
+            if (size := file.stat().st_size) > LARGEST:
+                raise ValueError(f"it has {size} bytes, more than {LARGEST}")
             return file.read_bytes()
         for parent in file.parents:
             if os.path.isfile(parent) and zipfile.is_zipfile(parent):
                 with zipfile.ZipFile(parent) as archive:
-                    return archive.read(file.relative_to(parent).as_posix())
+                    return read_member(archive, file.relative_to(parent).as_posix())
     except KeyError:  # the zip file has no such member
         pass
     except Exception as error:  # a zip member can fail in many ways: checksum, encryption, compression

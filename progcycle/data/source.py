@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from progcycle.errors import UserError
 
+LARGEST = 1 << 30  # bytes of a picture or of a file of labels; larger ones are not read into memory
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
@@ -19,7 +20,7 @@ class Entry:
     """One picture file.
 
     Attributes:
-        name: relative name with forward slashes.
+        name: relative name with forward slashes; bytes of it that are no text are escaped.
         file: absolute path of the file, or of the zip that holds it.
         member: its name inside the zip; None for a file of its own.
         stamp: changes when the content changes (size and time, or the zip's checksum).
@@ -88,8 +89,13 @@ def list_pictures(paths: Sequence[str]) -> tuple[Entry, ...]:
             place = Path(container, prefix or "")
             raise UserError(f"{place} has no pictures in it; files must end in one of: {known}.")
         label = "" if len(paths) == 1 else f"{end}/" if ends.count(end) == 1 else f"{end}-{i + 1}/"
-        entries += [Entry(label + entry.name, entry.file, entry.member, entry.stamp) for entry in found]
+        entries += [Entry(_text(label + entry.name), entry.file, entry.member, entry.stamp) for entry in found]
     return tuple(sorted(entries, key=lambda entry: (entry.name, entry.file)))
+
+
+def _text(name: str) -> str:
+    """A name that can be written and hashed as UTF-8; file systems allow others too."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _hidden(name: str) -> bool:
@@ -164,4 +170,19 @@ class Opener:
         key = (os.getpid(), entry.file)  # a forked worker would share the file offset of its parent
         if key not in self._zips:
             self._zips[key] = zipfile.ZipFile(entry.file)
-        return io.BytesIO(self._zips[key].read(entry.member))
+        return io.BytesIO(read_member(self._zips[key], entry.member))
+
+
+def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """The bytes of a zip member, never more than it declares, however much its data would expand to.
+
+    Raises:
+        KeyError: there is no such member.
+        ValueError: it declares more than 1 GiB.
+        OSError, zipfile.BadZipFile, RuntimeError, ...: the member cannot be read.
+    """
+    size = archive.getinfo(name).file_size
+    if size > LARGEST:
+        raise ValueError(f"it has {size} bytes, more than {LARGEST}")
+    with archive.open(name) as member:
+        return member.read(size + 1)  # beyond the end, where the checksum is compared

@@ -107,7 +107,7 @@ def resume(trainer: "Trainer") -> None:
     path, state = found
     try:
         _load(trainer, path, state)
-    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+    except Exception as error:  # what a damaged or hostile file can raise is nearly anything
         raise UserError(f"The checkpoint {path} does not fit this run ({' '.join(str(error).split())}).") from None
     trainer.last_good = path
     trainer.log.cut(state["stats_bytes"])

@@ -40,8 +40,8 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
                 raise UserError(f"{name}: there is no network {spec.name!r}; the known ones are {known}.")
             try:
                 network = self.registry[spec.name](**spec.arguments)
-            except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
-                reason = " ".join(str(error).split())
+            except Exception as error:  # a stranger's arguments make constructors raise nearly anything
+                reason = " ".join(str(error).split())[:200]
                 raise UserError(f"{name}: {spec.name} cannot be built with these arguments ({reason}).") from None
             self.add_module(name, network)
 

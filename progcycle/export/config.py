@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from progcycle.errors import UserError
 
@@ -12,7 +12,12 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 NETWORKS: dict[str, tuple[str, ...]] = {"pggan": ("generator",), "cyclegan": ("gen_ab", "gen_ba")}
 
+LARGEST = 16 << 20  # bytes of config.json
+# What arguments of networks may be: layers are made one by one, long before their weights are seen to be missing.
+MOST_FEATURES, MOST_BLOCKS, MOST_STAGES = 1 << 16, 1000, 16
+
 Positive = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=1, le=1024)]
 Natural = Annotated[int, Field(ge=0)]
 
 
@@ -25,6 +30,18 @@ class NetworkSpec(_Strict):
 
     name: str
     arguments: dict[str, Any]
+
+    @field_validator("arguments")
+    @classmethod
+    def _of_human_size(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        for key, value in arguments.items():
+            numbers = value if isinstance(value, list) else [value]
+            if len(numbers) > MOST_STAGES:
+                raise ValueError(f"{key} has {len(numbers)} entries, above {MOST_STAGES}")
+            most = MOST_BLOCKS if key == "residual_blocks" else MOST_FEATURES
+            if any(isinstance(number, int | float) and not abs(number) <= most for number in numbers):
+                raise ValueError(f"{key} holds a number above {most}")
+        return arguments
 
 
 class BestFigure(_Strict):
@@ -59,9 +76,9 @@ class SnapshotConfig(_Strict):
     networks: dict[str, NetworkSpec]
     stage: Natural
     alpha: Annotated[float, Field(ge=0, le=1)]
-    resolution: Positive
-    base_resolution: Positive
-    final_resolution: Positive
+    resolution: Side
+    base_resolution: Side
+    final_resolution: Side
     nimg: Natural
     seed: Natural
     classes: list[str] = []
@@ -74,7 +91,7 @@ class SnapshotConfig(_Strict):
         if set(self.networks) != set(NETWORKS[self.task]):
             expected, got = " and ".join(NETWORKS[self.task]), " and ".join(sorted(self.networks)) or "none"
             raise ValueError(f"networks of the task {self.task} are {expected}, got {got}")
-        if self.stage > 16 or self.resolution != self.base_resolution << self.stage:
+        if self.stage > MOST_STAGES or self.resolution != self.base_resolution << self.stage:
             raise ValueError(
                 f"resolution {self.resolution} is not base_resolution {self.base_resolution} doubled {self.stage} times"
             )
@@ -82,7 +99,7 @@ class SnapshotConfig(_Strict):
             raise ValueError(f"resolution {self.resolution} is above final_resolution {self.final_resolution}")
         takes = self.networks["generator"].arguments.get("classes", 0) if self.task == "pggan" else 0
         if takes != len(self.classes) or len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"classes must be the different names of {takes} classes, got {self.classes}")
+            raise ValueError(f"classes must be the different names of {takes} classes, got {str(self.classes)[:200]}")
         return self
 
     @property
@@ -133,6 +150,8 @@ def read_config(folder: Path) -> SnapshotConfig:
     """
     path = folder / CONFIG_FILE
     try:
+        if (size := path.stat().st_size) > LARGEST:
+            raise ValueError(f"it has {size} bytes, more than {LARGEST}")
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{folder}: this is not a snapshot, it has no {CONFIG_FILE}.") from None

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from progcycle.errors import UserError
@@ -16,6 +16,7 @@ from progcycle.files import atomic_file
 if TYPE_CHECKING:
     from progcycle.export.base import SnapshotModel
 
+FLOAT32 = "F32"  # as safetensors calls it
 M = TypeVar("M", bound="SnapshotModel")
 
 
@@ -43,8 +44,7 @@ def read_model(folder: Path, kind: type[M], device: str | torch.device = "cpu") 
     # On the meta device nothing is allocated or drawn: loading leaves the random state alone.
     with torch.device("meta"):
         model = _built(kind, config, folder)
-    tensors = _read_weights(folder / WEIGHTS_FILE)
-    _check_fit({name: tuple(w.shape) for name, w in model.state_dict().items()}, tensors, folder)
+    tensors = _read_weights(folder, {name: tuple(w.shape) for name, w in model.state_dict().items()})
     _check_finite(tensors, folder)
     model.load_state_dict(tensors, strict=True, assign=True)
     try:
@@ -61,9 +61,15 @@ def _built(kind: type[M], config: SnapshotConfig, folder: Path) -> M:
         raise UserError(f"{folder / CONFIG_FILE}: {error}") from None
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def _read_weights(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """The weights, which are read only when the file's header fits: no memory is taken for what it merely claims."""
+    path = folder / WEIGHTS_FILE
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+            header = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in parts.items()}
+            _check_fit(expected, header, folder)
+            return {name: file.get_tensor(name) for name in expected}
     except FileNotFoundError:
         raise UserError(f"{path.parent}: this snapshot has no {path.name}.") from None
     except (SafetensorError, OSError, ValueError) as error:
@@ -71,24 +77,25 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: this file cannot be read as safetensors ({reason}).") from None
 
 
-def _check_fit(expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], folder: Path) -> None:
+def _check_fit(
+    expected: Mapping[str, tuple[int, ...]], header: Mapping[str, tuple[tuple[int, ...], str]], folder: Path
+) -> None:
     faults = {
-        "has no weight": [name for name in expected if name not in tensors],
-        "has an unknown weight": [name for name in tensors if name not in expected],
+        "has no weight": [name for name in expected if name not in header],
+        "has an unknown weight": [name for name in header if name not in expected],
     }
     for words, names in faults.items():
         if names:
             more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
             raise UserError(f"{folder / WEIGHTS_FILE} {words} {names[0]}{more}.")
     for name, shape in expected.items():
-        got = tensors[name]
-        if tuple(got.shape) != shape:
+        got, dtype = header[name]
+        if got != shape:
             raise UserError(
-                f"{folder / WEIGHTS_FILE}: {name} has the shape {list(got.shape)}, "
-                f"{CONFIG_FILE} asks for {list(shape)}."
+                f"{folder / WEIGHTS_FILE}: {name} has the shape {list(got)}, {CONFIG_FILE} asks for {list(shape)}."
             )
-        if got.dtype != torch.float32:
-            raise UserError(f"{folder / WEIGHTS_FILE}: {name} is {got.dtype}, a snapshot holds torch.float32.")
+        if dtype != FLOAT32:
+            raise UserError(f"{folder / WEIGHTS_FILE}: {name} is of type {dtype}, a snapshot holds {FLOAT32}.")
 
 
 def _check_finite(tensors: Mapping[str, Tensor], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A recipe is the whole experiment: YAML in, a validated and frozen object out. Imports nothing else of progcycle.
+"""A recipe is the whole experiment: YAML in, a validated and frozen object out. It knows the errors, nothing else.
 
 This room checks the *shape* of a recipe (keys, types, ranges); ``engine.build`` checks names and combinations.
 """

@@ -1,53 +1,17 @@
 """From YAML to a validated recipe and back; every error is one sentence."""
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from progcycle.recipe.schema import RECIPES, Recipe
+from progcycle.recipe.text import parse, read_text, to_text
 from progcycle.recipe.values import DEFAULT, SHORT_FORMS, RecipeError, is_resolution_key
 
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses duplicate keys, and reads 1e-3 as the number it is."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """Safe YAML that quotes what the loader above would read as a number, such as a folder called 1e3."""
-
-
-def _no_duplicates(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    keys: list[Any] = []
-    for key_node, _ in node.value:
-        if key_node.tag == "tag:yaml.org,2002:merge":
-            continue
-        key = loader.construct_object(key_node, deep=True)
-        if key in keys:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
-        keys.append(key)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _no_duplicates)
-for _side in (_Loader, _Dumper):
-    _side.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-    )
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise RecipeError(f"{where}{line}: this is not valid YAML ({problem}).") from None
+SHOWN = 20  # wrong keys in an error
 
 
 def _by_resolution(value: Any) -> bool:
@@ -78,19 +42,11 @@ def read_content(path: Path, seen: tuple[Path, ...] = ()) -> dict[Any, Any]:
     Raises:
         RecipeError: a file cannot be read, is no YAML mapping, or extends itself.
     """
-    try:
-        here = path.resolve()
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise RecipeError(
-            f"There is no recipe {path}; give the path of a YAML file such as those in recipes/."
-        ) from None
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise RecipeError(f"{path}: this recipe cannot be read as UTF-8 text ({reason}).") from None
+    text = read_text(path)
+    here = path.resolve()
     if here in seen:
         raise RecipeError(f"{path}: extends leads back to itself.")
-    content = _parse(text, str(path))
+    content = parse(text, str(path))
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: a recipe is a YAML mapping of keys to values, this is {_kind(content)}.")
     parent = content.pop("extends", None)
@@ -125,8 +81,8 @@ def override(content: Mapping[Any, Any], assignments: Sequence[str]) -> dict[Any
         names = dotted.strip().split(".")
         if not equals or not all(names):
             raise RecipeError(f"{assignment!r} is not an override; write key=value, for example schedule.batch_size=8.")
-        value = _parse(text, f"override {dotted}")
-        keys: list[Any] = [int(name) if name.isdecimal() else name for name in names]
+        value = parse(text, f"override {dotted}")
+        keys: list[Any] = [int(name) if name.isdecimal() and len(name) < 20 else name for name in names]
         result = _set(result, keys, value)
     return result
 
@@ -180,7 +136,7 @@ def validate(content: Mapping[Any, Any], where: str = "recipe") -> Recipe:
     """Check a mapping and return the frozen recipe.
 
     Raises:
-        RecipeError: one sentence naming every wrong key.
+        RecipeError: one sentence naming every wrong key, the first 20 if there are more.
     """
     task = content.get("task")
     if not isinstance(task, str) or task not in RECIPES:
@@ -189,8 +145,10 @@ def validate(content: Mapping[Any, Any], where: str = "recipe") -> Recipe:
     try:
         return model.model_validate(dict(content))
     except ValidationError as error:
-        sentences = dict.fromkeys(sentence(item, model) for item in error.errors(include_url=False))
-        text = "; ".join(sentences).rstrip(".")
+        items = error.errors(include_url=False)
+        sentences = dict.fromkeys(sentence(item, model) for item in items[:SHOWN])
+        more = f"; and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+        text = "; ".join(sentences).rstrip(".") + more
         raise RecipeError(f"{where}: {text}" + ("" if text.endswith("?") else ".")) from None
 
 
@@ -209,7 +167,7 @@ def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
 
 def dump(recipe: Recipe) -> str:
     """The whole recipe as YAML, defaults included; ``load_recipe`` of it gives an equal recipe."""
-    return yaml.dump(recipe.model_dump(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return to_text(recipe.model_dump())
 
 
 def difference(old: Recipe, new: Recipe) -> list[str]:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from progcycle.errors import one_line
+
 DEFAULT: Final = "default"
 # Sections that a lone value may stand for, and the key of theirs that it is.
 SHORT_FORMS: Final = {"minibatch_stddev": "group"}
@@ -17,7 +19,7 @@ class RecipeError(ValueError):
     """A recipe that cannot be used; the message is one line that names the file and the key."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))
+        super().__init__(one_line(" ".join(message.splitlines())))
 
 
 def _power_of_two(value: int) -> int:

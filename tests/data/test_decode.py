@@ -150,12 +150,32 @@ def test_draft_keeps_the_least_side_and_moves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
-def test_16_bit_png_is_refused_by_name(tmp_path, colour_type, channels):
-    file = tmp_path / "deep.png"
-    file.write_bytes(deep_png(colour_type, channels).getvalue())
-    Image.open(file).load()  # it is a sound picture
-    with pytest.raises(UnsupportedPicture, match=r"deep\.png: this picture has 16 bits a channel; only 8-bit"):
-        decode_picture(file, channels=3, background="white")
+def test_of_a_16_bit_png_the_upper_bytes_count(colour_type, channels):
+    samples = np.arange(0, 8 * channels, 2).reshape(4, channels)  # upper bytes of a row: 0, 2, 4, ...
+    alpha = samples[:, -1:] / 255 if channels in (2, 4) else np.ones((4, 1))
+    colours = np.broadcast_to(samples[:, : channels - (channels in (2, 4))], (4, 3))
+    expected = colours * alpha + 255 * (1 - alpha)
+    got = decode(deep_png(colour_type, channels))
+    assert got.shape == (4, 4, 3)
+    assert np.abs(got - expected).max() <= (1 if channels in (2, 4) else 0)
+    assert np.abs(decode(deep_png(colour_type, channels), channels=1)[0, :, 0] - grey_of(expected)).max() <= 1
+
+
+def test_16_bit_grey_keeps_its_range_orientation_and_transparency():
+    deep = np.array([[0, 255, 256, 30000, 65280, 65535]], np.uint16)
+    exif = Image.Exif()
+    exif[274] = 3  # upside down
+    got = decode(stored(Image.fromarray(deep), "PNG", exif=exif))[0, ::-1, 0]
+    assert got.tolist() == [0, 0, 1, 117, 255, 255]  # floor(v / 256), by hand
+    keyed = decode(stored(Image.fromarray(deep), "PNG", transparency=30000), background="red")[0]
+    assert keyed[3].tolist() == [255, 0, 0]
+    assert keyed[[2, 4], 0].tolist() == [1, 255]
+    with_key = deep_png(2, 3).getvalue()
+    key = b"tRNS" + bytes(range(6))
+    cut = with_key.index(b"IDAT") - 4
+    with_key = with_key[:cut] + struct.pack(">I", 6) + key + struct.pack(">I", zlib.crc32(key)) + with_key[cut:]
+    with pytest.raises(UnsupportedPicture, match="a transparent colour of 16 bits is not supported"):
+        decode(io.BytesIO(with_key))
 
 
 def test_other_deep_pictures_are_refused():
@@ -170,7 +190,7 @@ def test_other_deep_pictures_are_refused():
         stored(grey, "PPM"),
         deep_ppm,
     ):
-        with pytest.raises(UnsupportedPicture, match="only 8-bit pictures are supported"):
+        with pytest.raises(UnsupportedPicture, match="only PNG may have more than 8"):
             decode(stream)
     with pytest.raises(UnsupportedPicture, match="floating point"):
         decode(stored(floats, "TIFF"))

@@ -176,9 +176,9 @@ def test_too_many_broken_pictures_stop(folder, make_set):
 
 
 def test_deep_pictures_stop_rather_than_being_replaced(folder, make_set, tmp_path):
-    Image.fromarray(np.zeros((9, 9), np.uint16)).save(folder / "deep.png")
+    Image.fromarray(np.zeros((9, 9), np.uint16)).save(folder / "deep.tif")
     pictures = make_set(folder, max_broken=1.0)
-    with pytest.raises(UnsupportedPicture, match=r"^deep\.png: this picture has 16 bits"):
+    with pytest.raises(UnsupportedPicture, match=r"^deep\.tif: this picture has 16 bits"):
         [pictures.training(position, 8) for position in range(8)]
-    with pytest.raises(UnsupportedPicture, match=r"^deep\.png"):
+    with pytest.raises(UnsupportedPicture, match=r"^deep\.tif"):
         make_set(folder, cache_dir=tmp_path / "cache").prepare([8])

@@ -230,7 +230,7 @@ WEIGHT_FAULTS: list[tuple[Callable[[dict[str, torch.Tensor]], Any], str]] = [
     (lambda t: [t.pop(k) for k in list(t) if k.startswith("gen_ba")], "has no weight gen_ba"),
     (lambda t: t.update(module=torch.zeros(1)), "has an unknown weight module."),
     (lambda t: t.update({NAME: torch.zeros(8, 8, 3, 1)}), f"{NAME} has the shape [8, 8, 3, 1]"),
-    (lambda t: t.update({NAME: t[NAME].half()}), f"{NAME} is torch.float16"),
+    (lambda t: t.update({NAME: t[NAME].half()}), f"{NAME} is of type F16"),
     (lambda t: t[NAME].view(-1)[3].fill_(float("nan")), f"{NAME} holds numbers that are not finite"),
     (lambda t: t[NAME].view(-1)[3].fill_(float("inf")), f"{NAME} holds numbers that are not finite"),
 ]

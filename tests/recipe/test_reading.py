@@ -50,7 +50,7 @@ def sentence(path: Path | str, *assignments: str) -> str:
         ("", "a recipe is a YAML mapping of keys to values, this is empty"),
         ("- task: pggan", "this is a list"),
         ("just words", "this is text"),
-        ("2001-01-01", "this is a date"),
+        ("2001-01-01", "2001-01-01 is a date in YAML, which no key takes; put it in quotes"),
         (b"\x89PNG\r\n\x1a\n\x00\xff", "this recipe cannot be read as UTF-8 text"),
         (PGGAN + "extends: 5\n", "extends takes the file name of another recipe, got 5"),
         (PGGAN + 'extends: "\\0"\n', "cannot be read"),
