@@ -4,14 +4,19 @@ Everything is safetensors and JSON, so that loading executes nothing. Every proc
 states, figures since the last status line) into ``rank-R.safetensors``.
 """
 
+import errno
 import hashlib
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
+import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -31,66 +36,151 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("nimg-*"))
 
 
-def write(
-    accelerator: Accelerator,
-    folder: Path,
-    nimg: int,
-    shared: Mapping[str, Tensors],
-    own: Tensors,
-    state: dict[str, Any],
-) -> Path:
-    """Write a checkpoint; every process must call this.
+@dataclass
+class Content:
+    """What one process puts into a checkpoint: copies, so that training may go on while they are written.
 
-    Args:
-        accelerator: the processes.
-        folder: where the checkpoints of the run live.
+    Attributes:
         nimg: pictures shown.
-        shared: files that the first process writes, tensors by name.
-        own: memory of this process.
-        state: small values, written as JSON.
+        files: tensors on the CPU by file and name; the files that all share are those of the first process.
+        state: small values of the run, written as JSON by the first process.
     """
-    target = folder / folder_name(nimg)
-    temporary = folder / f".{target.name}.tmp"
-    if accelerator.is_main_process:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    save_file(_plain(own), temporary / f"rank-{accelerator.process_index}.safetensors")
-    if accelerator.is_main_process:
-        for name, tensors in shared.items():
-            save_file(_plain(tensors), temporary / f"{name}.safetensors")
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        files = {path.name: _digest(path) for path in sorted(temporary.glob("*.safetensors"))}
-        content = {"format": FORMAT, "nimg": nimg, "processes": accelerator.num_processes, "files": files, **state}
-        content["digest"] = _text_digest(content)
-        (temporary / "state.json").write_text(json.dumps(content, indent=1))
-        shutil.rmtree(target, ignore_errors=True)
-        temporary.rename(target)
-    accelerator.wait_for_everyone()
+
+    nimg: int
+    files: dict[str, Tensors]
+    state: dict[str, Any]
+
+
+def copies(files: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensors]:
+    """Tensors by file and name, copied to the CPU; by way of page-locked memory and in one go from a GPU."""
+    pinned = any(tensor.is_cuda for tensors in files.values() for tensor in tensors.values())
+    copied = {file: {k: _copy(tensor) for k, tensor in tensors.items()} for file, tensors in files.items()}
+    if pinned:
+        torch.cuda.synchronize()
+    return copied
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    # Contiguous, as safetensors wants it, whatever the memory format of the original.
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+    return copy.copy_(tensor.detach(), non_blocking=tensor.is_cuda)
+
+
+def temporary(folder: Path, nimg: int) -> Path:
+    """Where the files of a checkpoint are written before it gets its name."""
+    return folder / f".{folder_name(nimg)}.tmp"
+
+
+def prepare(folder: Path, nimg: int) -> None:
+    """Make room for the files of a checkpoint, and remove what interrupted ones left; for the first process.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(exist_ok=True)
+    for left in folder.glob(".nimg-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    temporary(folder, nimg).mkdir()
+
+
+def write_part(folder: Path, content: Content) -> None:
+    """Write the files of one process; they are on the disk, and not only on their way, when this returns.
+
+    Raises:
+        OSError: one of them cannot be written.
+    """
+    for name, tensors in content.files.items():
+        path = temporary(folder, content.nimg) / f"{name}.safetensors"
+        try:
+            save_file(tensors, path)
+        except SafetensorError as error:
+            found = re.search(r"os error (\d+)", str(error))
+            number = int(found[1]) if found else errno.EIO
+            raise OSError(number, os.strerror(number), str(path)) from None
+        _to_disk(path)
+
+
+def commit(folder: Path, content: Content, processes: int) -> Path:
+    """Give a checkpoint its name, once the parts of all processes are written; for the first process.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    beside, target = temporary(folder, content.nimg), folder / folder_name(content.nimg)
+    files = {path.name: _digest(path) for path in sorted(beside.glob("*.safetensors"))}
+    about = {"format": FORMAT, "nimg": content.nimg, "processes": processes, "files": files, **content.state}
+    about["digest"] = _text_digest(about)
+    (beside / "state.json").write_text(json.dumps(about, indent=1))
+    _to_disk(beside / "state.json")
+    _to_disk(beside)
+    if target.exists():  # a damaged one
+        _remove(target)
+    os.rename(beside, target)
+    _to_disk(folder)
     return target
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Delete all but the newest ``keep`` checkpoints."""
-    for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+def discard(folder: Path, nimg: int) -> None:
+    """Remove what was written of a checkpoint that will not be finished."""
+    shutil.rmtree(temporary(folder, nimg), ignore_errors=True)
 
 
-def newest_whole(folder: Path, warn: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
+def prune(folder: Path, keep: int, every: int | None = None) -> None:
+    """Delete old checkpoints.
+
+    Args:
+        folder: where they are.
+        keep: the newest ones that stay.
+        every: pictures; the first checkpoint at or after each multiple of this many stays for good.
+    """
+    found, counted = checkpoints(folder), set[int]()
+    for i, path in enumerate(found):
+        multiple = int(path.name.removeprefix("nimg-")) // every if every else 0
+        if multiple and multiple not in counted:
+            counted.add(multiple)
+        elif i < len(found) - keep:
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint; what an interruption leaves of it has a name that nobody takes for one."""
+    aside = path.with_name(f".{path.name}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    os.rename(path, aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    if path.is_dir() and os.name != "posix":  # Windows opens no folders
+        return
+    file = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def newest_whole(folder: Path, warn: Callable[[str], None], *others: Path) -> tuple[Path, dict[str, Any]] | None:
     """The newest checkpoint whose files are all as they were written, and its state; None if there is none at all.
+
+    Args:
+        folder: of the run's checkpoints.
+        warn: told of damaged ones.
+        others: more folders of checkpoints of the same run.
 
     Raises:
         UserError: there are checkpoints, and every one is damaged.
     """
-    found = checkpoints(folder)
+    folders = [each for each in (*others, folder) if checkpoints(each)]
+    found = sorted((path for each in folders for path in checkpoints(each)), key=lambda path: path.name)
     for path in reversed(found):
         problem, state = _inspect(path)
         if problem is None:
             return path, state
         warn(f"warning: the checkpoint {path} is damaged ({problem}); trying the one before it.")
     if found:
-        raise UserError(f"All checkpoints in {folder} are damaged; move that folder away to start again.")
+        where = " and ".join(str(each) for each in folders)
+        raise UserError(f"All checkpoints in {where} are damaged; move that folder away to start again.")
     return None
 
 
@@ -123,7 +213,3 @@ def _digest(path: Path) -> str:
 
 def _text_digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _plain(tensors: Mapping[str, Tensor]) -> Tensors:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -1,7 +1,7 @@
 """What training costs: the processor time of a run, over all its resumptions."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -11,29 +11,36 @@ class CpuClock:
     What worker processes of the loader and other processes of the run use is not counted: with ``data.workers: 0``,
     the default on a CPU, and one process, this is all there is. Work of a GPU is not CPU time either.
 
+    Args:
+        others: CPU time so far of threads that are not counted.
+
     Attributes:
         seconds: counted so far; a resumed run goes on from what its checkpoint says.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, others: Callable[[], float] = float) -> None:
+        self._others = others
         self._counted = 0.0
         self._since: float | None = None
 
     @property
     def seconds(self) -> float:
         """CPU time so far; it grows while the clock runs."""
-        return self._counted + (0.0 if self._since is None else time.process_time() - self._since)
+        return self._counted + (0.0 if self._since is None else self._now() - self._since)
 
     @seconds.setter
     def seconds(self, value: float) -> None:
         self._counted = value
         if self._since is not None:
-            self._since = time.process_time()
+            self._since = self._now()
+
+    def _now(self) -> float:
+        return time.process_time() - self._others()
 
     def start(self) -> None:
         """Count from now on."""
         if self._since is None:
-            self._since = time.process_time()
+            self._since = self._now()
 
     def stop(self) -> None:
         """Count no more until the next start."""

@@ -70,11 +70,12 @@ def evaluate_now(trainer: "Trainer", evaluate: "Evaluate", growth: Growth) -> No
     """
     nimg = trainer.nimg
     figures = evaluate(trainer.sampler(growth), nimg)
-    trainer.log.evaluation(nimg, growth, figures, {"cpu_seconds": round(trainer.cpu_seconds, 3)})
-    if found := trainer.best.beaten_by(figures, growth):
-        write_snapshot(trainer, trainer.best.path, growth, found)
-        name, value = found
-        trainer.log.say(f"best so far: {name} {value:.4g} at {nimg / 1000:g} kimg, kept in {trainer.best.path}")
+    with trainer.writer.watching():
+        trainer.log.evaluation(nimg, growth, figures, {"cpu_seconds": round(trainer.cpu_seconds, 3)})
+        if found := trainer.best.beaten_by(figures, growth):
+            write_snapshot(trainer, trainer.best.path, growth, found)
+            name, value = found
+            trainer.log.say(f"best so far: {name} {value:.4g} at {nimg / 1000:g} kimg, kept in {trainer.best.path}")
 
 
 def write_snapshot(trainer: "Trainer", folder: Path, growth: Growth, best: tuple[str, float] | None = None) -> None:

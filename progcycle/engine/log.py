@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +129,14 @@ class RunLog:
 
     def _record(self, nimg: int, growth: Growth, figures: Mapping[str, float]) -> None:
         place = {"nimg": nimg, "stage": growth.stage, "resolution": growth.resolution, "alpha": growth.alpha}
-        with self.stats_path.open("a") as file:
-            file.write(json.dumps({**place, **figures}) + "\n")
+        length = self.length()
+        try:
+            with self.stats_path.open("a") as file:
+                file.write(json.dumps({**place, **figures}) + "\n")
+        except OSError:  # on a full disk a part of the line may be there
+            with suppress(OSError):
+                self.cut(length)
+            raise
         self.accelerator.log({**place, **figures}, step=nimg)
 
     def _time_left(self, nimg: int, growth: Growth, rate: float) -> str:

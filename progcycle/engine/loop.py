@@ -1,5 +1,6 @@
 """The one training loop. It knows Accelerate, optimizers, files and the clock, but not which task it trains."""
 
+import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +22,8 @@ from progcycle.engine.meter import Meter
 from progcycle.engine.parallel import Votes, average_gradients, broadcast_weights, speaking
 from progcycle.engine.samples import Evaluate, Sampler, spread
 from progcycle.engine.setup import end, loader_workers, prepare_data, set_up, start_trackers
-from progcycle.engine.stop import StoppedError, StopSignals, agreed
+from progcycle.engine.stop import SIGNALS, StoppedError, StopSignals, agreed
+from progcycle.engine.writer import CheckpointWriter
 from progcycle.errors import UserError
 from progcycle.recipe import Adam, Recipe
 from progcycle.schedule import Growth
@@ -70,7 +72,7 @@ class Trainer:
         self.schedule, self.task = built.schedule, built.task
         self.ground = set_up(recipe, run_dir, self.schedule, cache_dir)
         self.accelerator, self.precision = self.ground.accelerator, self.ground.precision
-        begun = start_from(self.task.networks) if start_from and not state.has_checkpoint(run_dir) else ()
+        begun = start_from(self.task.networks) if start_from and not state.has_checkpoint(run_dir, recipe) else ()
         if lock is not None:
             lock.take(self.accelerator)
         state.claim(run_dir, recipe, self.accelerator)
@@ -83,16 +85,16 @@ class Trainer:
         self.optimizers = {player: self._optimizer(player) for player in self.task.players}
         self.meter = Meter(device)
         self.log = RunLog(self.accelerator, run_dir, self.schedule)
-        self.clock = CpuClock()
+        self.writer = CheckpointWriter(self.accelerator, run_dir, recipe, self.log)
+        self.clock = CpuClock(self.writer.cpu_seconds)
         self.stop = StopSignals(signals)
-        self.votes = Votes(self.accelerator, self.stop.votes)
+        self.votes = Votes(self.accelerator, lambda: [*self.stop.votes(), *self.writer.votes()])
         evaluation = recipe.training.evaluation
         self.best = BestFolder(run_dir, evaluation.best if evaluation else None, self.schedule.final.resolution)
         for line in begun:
             self.log.say(line)
         self.nimg = self.step = 0
         self.stage, self.fading = self.schedule.at(0).stage, False
-        self.last_good: Path | None = None
         self.broken: list[str] = []  # sentences about pictures, not said yet
 
     def _optimizer(self, player: str) -> Any:
@@ -221,6 +223,7 @@ class Trainer:
             raise
         finally:
             self.clock.stop()
+            self.writer.close()
             loader.close()
             self.log.close()
             end(self.accelerator, last)
@@ -239,20 +242,36 @@ class Trainer:
                 clock, shown = time.perf_counter(), self.nimg
             before = time.perf_counter()
             with self.clock.paused():
+                votes = self.votes.read()
+                self._act(votes)
                 reports.save(self, nimg, growth)
-                self._stop_if_asked()
+                if votes and (number := agreed(votes[: len(SIGNALS)])):
+                    self._stop(number)
             clock += time.perf_counter() - before
+        self.clock.stop()
+        self.writer.finish()
+        self._stop_if_unwritable()
 
-    def _stop_if_asked(self) -> None:
-        """Leave by a signal that a process has received, with a checkpoint, and all processes at the same step."""
-        votes = self.votes.read()
-        if votes and (number := agreed(votes)):
-            good = reports.last_checkpoint(self)
-            raise StoppedError(
-                number,
-                f"stopped by {number.name} at {self.nimg / 1000:g} kimg with the checkpoint {good}; "
-                "the same command goes on from there",
-            )
+    def _act(self, votes: Sequence[float]) -> None:
+        """Go on with the checkpoint on its way, and stop if the run folder cannot be written."""
+        written_and_failed = votes[len(SIGNALS) :]
+        if written_and_failed:
+            self.writer.advance(written_and_failed)
+            if written_and_failed[-1]:
+                self._stop_if_unwritable()
+
+    def _stop_if_unwritable(self) -> None:
+        if reason := self.writer.trouble():
+            self.writer.rescue(state.contents(self) if self.recipe.training.fallback_dir else None, reason)
+
+    def _stop(self, number: signal.Signals) -> None:
+        """Leave by a signal that a process has received, with a checkpoint; all processes do so at the same step."""
+        good = reports.last_checkpoint(self)
+        raise StoppedError(
+            number,
+            f"stopped by {number.name} at {self.nimg / 1000:g} kimg with the checkpoint {good}; "
+            "the same command goes on from there",
+        )
 
     def _initialize(self) -> None:
         """Let the task set weights by real pictures; a resumed run has them in its checkpoint."""

@@ -61,14 +61,14 @@ def check(recipe: Recipe, run_dir: Path, start_from: StartFrom | None = None) ->
         built, first = build(recipe), build_pretraining(recipe)
     ground = set_up(recipe, run_dir, built.schedule)
     before = pretraining_recipe(recipe)
-    if state.has_checkpoint(run_dir):
+    if state.has_checkpoint(run_dir, recipe):
         return ground
     begins = run_dir
     if before is not None and first is not None:
         begins = run_dir / NAME
         with _in_section():
             set_up(before, begins, first.schedule, run_dir.parent / ".cache")
-    if start_from is not None and not state.has_checkpoint(begins):
+    if start_from is not None and not state.has_checkpoint(begins, before or recipe):
         start_from(built.task.networks)
     return ground
 
@@ -100,14 +100,16 @@ def train(
     before = pretraining_recipe(recipe)
     with RunLock(run_dir) as lock:
         safety: dict[str, Any] = {"signals": signals, "lock": lock}
-        if before is None or state.has_checkpoint(run_dir):
+        if before is None or state.has_checkpoint(run_dir, recipe):
             trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, start_from, **safety)
         else:
             with torch.device("meta"):
                 built = build(recipe)
             set_up(recipe, run_dir, built.schedule)
             _pretrain(recipe, before, run_dir, save_snapshot, {"start_from": start_from, **safety})
-            trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, partial(_averages, run_dir / NAME), **safety)
+            trainer = Trainer(
+                recipe, run_dir, save_snapshot, evaluate, partial(_averages, run_dir / NAME, before), **safety
+            )
         trainer.run()
     return trainer
 
@@ -129,12 +131,13 @@ def _pretrain(
     trainer.run(last=False)
 
 
-def _averages(folder: Path, networks: Mapping[str, nn.Module]) -> Sequence[str]:
+def _averages(run_dir: Path, recipe: Recipe, networks: Mapping[str, nn.Module]) -> Sequence[str]:
     """Give networks the averages of a finished run; from its files, so that it does not matter when it was."""
     warnings: list[str] = []
-    found = checkpoint.newest_whole(folder / "checkpoints", warnings.append)
+    folder, *others = state.checkpoint_folders(run_dir, recipe)
+    found = checkpoint.newest_whole(folder, warnings.append, *others)
     if found is None:
-        raise UserError(f"{folder} has no checkpoint to begin from; start the same command again.")
+        raise UserError(f"{run_dir} has no checkpoint to begin from; start the same command again.")
     path, content = found
     tensors = checkpoint.read(path, "ema")
     names = sorted({key.partition(".")[0] for key in tensors})

@@ -42,7 +42,9 @@ def status(trainer: "Trainer", growth: Growth, pictures: int, seconds: float) ->
     extra["cpu_seconds"] = round(trainer.cpu_seconds, 3)
     for player, scaler in trainer.scalers.items():
         extra |= {f"{name}/{player}": value for name, value in scaler.figures().items()}
-    trainer.log.status(trainer.nimg, growth, trainer.meter.means(trainer.accelerator), extra)
+    figures = trainer.meter.means(trainer.accelerator)
+    with trainer.writer.watching():
+        trainer.log.status(trainer.nimg, growth, figures, extra)
 
 
 def save(trainer: "Trainer", before: int, growth: Growth) -> None:
@@ -68,23 +70,27 @@ def save(trainer: "Trainer", before: int, growth: Growth) -> None:
     if sampled:
         samples(trainer, growth)
         if trainer.accelerator.is_main_process and trainer.log.stats_path.exists():
-            plot_curves(trainer.log.stats_path, trainer.run_dir / "curves.png")
+            with trainer.writer.watching():
+                plot_curves(trainer.log.stats_path, trainer.run_dir / "curves.png")
     if snapshot and trainer.accelerator.is_main_process:
-        write_snapshot(trainer, trainer.run_dir / "snapshots" / folder_name(trainer.nimg), growth)
+        with trainer.writer.watching():
+            write_snapshot(trainer, trainer.run_dir / "snapshots" / folder_name(trainer.nimg), growth)
     if full:
-        trainer.last_good = state.save(trainer)
+        state.save(trainer)
 
 
 def last_checkpoint(trainer: "Trainer") -> Path:
-    """Write a checkpoint, unless one was written after this very step; every process must call this.
+    """Write a checkpoint, unless one was begun after this very step, and wait for it; every process must call this.
 
     Raises:
-        UserError: a figure was not finite.
+        UserError: a figure was not finite, or the checkpoint cannot be written.
     """
-    if trainer.last_good is None or trainer.last_good.name != folder_name(trainer.nimg):
+    if trainer.writer.begun_at != trainer.nimg:
         stop_if_trouble(trainer)
-        trainer.last_good = state.save(trainer)
-    return trainer.last_good
+        state.save(trainer)
+    trainer.writer.finish()
+    assert trainer.writer.last is not None
+    return trainer.writer.last
 
 
 def stop_if_trouble(trainer: "Trainer") -> None:
@@ -96,7 +102,9 @@ def stop_if_trouble(trainer: "Trainer") -> None:
     trouble = trainer.meter.trouble(trainer.accelerator)
     if trouble:
         step, names = trouble
-        good = f"the last good checkpoint is {trainer.last_good}" if trainer.last_good else "there is no checkpoint yet"
+        trainer.writer.finish()  # the last good one may still be on its way
+        last = trainer.writer.last
+        good = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
         raise UserError(
             f"Training stopped: {', '.join(names)} not finite at step {step} (stage {trainer.stage}); {good}. "
             "Lower the learning rate, or use precision bf16 or no."
@@ -108,4 +116,6 @@ def samples(trainer: "Trainer", growth: Growth) -> None:
     if trainer.accelerator.is_main_process:
         sets, count = {**trainer.ground.sets, **trainer.ground.tests}, trainer.recipe.training.sample_count
         panel = panel_of(trainer.task, sets, count, growth, trainer.accelerator.device)
-        trainer.log.samples(trainer.nimg, trainer.sampler(growth)(panel))
+        rows = trainer.sampler(growth)(panel)
+        with trainer.writer.watching():
+            trainer.log.samples(trainer.nimg, rows)

@@ -16,6 +16,7 @@ from progcycle.engine.log import flat_config
 from progcycle.engine.parallel import check_processes
 from progcycle.engine.precision import Precision
 from progcycle.engine.state import check_folder
+from progcycle.engine.writer import fallback_of
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe
 from progcycle.schedule import GrowthSchedule
@@ -68,7 +69,9 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
         torch.backends.cudnn.benchmark = True  # sizes change with the stage only
     check_batches(recipe, schedule, accelerator.num_processes)
     precision = Precision(recipe.training.precision, accelerator.device)
-    check_folder(run_dir, recipe)
+    for folder in (run_dir, fallback_of(run_dir, recipe)):
+        if folder is not None:
+            check_folder(folder, recipe)
     caches = cache_dir or run_dir.parent / ".cache"
     sets, tests, validation = (
         resolve(recipe.data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=caches)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from progcycle.engine import checkpoint
+from progcycle.engine.checkpoint import Content
+from progcycle.engine.writer import fallback_of
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
 from progcycle.recipe import Recipe, RecipeError, difference, dump, load_recipe
@@ -57,41 +60,50 @@ def claim(run_dir: Path, recipe: Recipe, accelerator: Accelerator) -> None:
     accelerator.wait_for_everyone()
 
 
-def has_checkpoint(run_dir: Path) -> bool:
-    """Whether the run of a folder goes on from a checkpoint, and does not start afresh."""
-    return bool(checkpoint.checkpoints(run_dir / "checkpoints"))
+def checkpoint_folders(run_dir: Path, recipe: Recipe) -> list[Path]:
+    """Where the checkpoints of a run may be: in the run folder, and in the fallback folder if the recipe has one."""
+    places = (run_dir, fallback_of(run_dir, recipe))
+    return [place / "checkpoints" for place in places if place is not None]
 
 
-def save(trainer: "Trainer") -> Path:
-    """Write a checkpoint of the run; every process must call this."""
-    # Running statistics of batch norm differ between processes, and those of the first are kept. Training never uses
-    # them, so that the others go on the same.
-    networks, ema = (
-        _joined({name: network.state_dict() for name, network in networks.items()})
-        for networks in (trainer.task.networks, trainer.ema.networks)
-    )
+def has_checkpoint(run_dir: Path, recipe: Recipe) -> bool:
+    """Whether a run goes on from a checkpoint, and does not start afresh."""
+    return any(checkpoint.checkpoints(folder) for folder in checkpoint_folders(run_dir, recipe))
+
+
+def save(trainer: "Trainer") -> None:
+    """Begin to write a checkpoint of the run, as it is now; every process must call this.
+
+    Raises:
+        UserError: it cannot be written, or the one before it could not.
+    """
+    trainer.writer.finish()
+    began = time.perf_counter()
+    content = contents(trainer)
+    trainer.writer.start(content, time.perf_counter() - began)
+    trainer.votes.forget()
+
+
+def contents(trainer: "Trainer") -> Content:
+    """Everything that this process has to remember of the run, copied."""
     device = trainer.accelerator.device
-    own = _joined(
-        {"task": trainer.task.state_dict(), "meter": trainer.meter.state_dict(), "rng": _random_state(device)}
-    )
-    path = checkpoint.write(
-        trainer.accelerator,
-        trainer.run_dir / "checkpoints",
-        trainer.nimg,
-        shared={"networks": networks, "ema": ema, "optimizers": _optimizer_tensors(trainer)},
-        own=own,
-        state={
-            "step": trainer.step,
-            "stage": trainer.stage,
-            "fading": trainer.fading,
-            "stats_bytes": trainer.log.length(),
-            "cpu_seconds": trainer.clock.seconds,
-            "scalers": {player: scaler.state_dict() for player, scaler in trainer.scalers.items()},
-        },
-    )
+    own = {"task": trainer.task.state_dict(), "meter": trainer.meter.state_dict(), "rng": _random_state(device)}
+    files = {f"rank-{trainer.accelerator.process_index}": _joined(own)}
     if trainer.accelerator.is_main_process:
-        checkpoint.prune(trainer.run_dir / "checkpoints", trainer.recipe.training.keep_checkpoints)
-    return path
+        # Running statistics of batch norm differ between processes, and those of the first are kept. Training never
+        # uses them, so that the others go on the same.
+        for name, networks in (("networks", trainer.task.networks), ("ema", trainer.ema.networks)):
+            files[name] = _joined({key: network.state_dict() for key, network in networks.items()})
+        files["optimizers"] = _optimizer_tensors(trainer)
+    state = {
+        "step": trainer.step,
+        "stage": trainer.stage,
+        "fading": trainer.fading,
+        "stats_bytes": trainer.log.length(),
+        "cpu_seconds": trainer.clock.seconds,
+        "scalers": {player: scaler.state_dict() for player, scaler in trainer.scalers.items()},
+    }
+    return Content(trainer.nimg, checkpoint.copies(files), state)
 
 
 def resume(trainer: "Trainer") -> None:
@@ -100,7 +112,8 @@ def resume(trainer: "Trainer") -> None:
     Raises:
         UserError: the checkpoints are damaged, or do not fit the recipe's networks.
     """
-    found = checkpoint.newest_whole(trainer.run_dir / "checkpoints", trainer.log.say)
+    folder, *others = checkpoint_folders(trainer.run_dir, trainer.recipe)
+    found = checkpoint.newest_whole(folder, trainer.log.say, *others)
     if found is None:
         trainer.log.cut(0)
         return
@@ -109,7 +122,7 @@ def resume(trainer: "Trainer") -> None:
         _load(trainer, path, state)
     except Exception as error:  # what a damaged or hostile file can raise is nearly anything
         raise UserError(f"The checkpoint {path} does not fit this run ({' '.join(str(error).split())}).") from None
-    trainer.last_good = path
+    trainer.writer.last, trainer.writer.begun_at = path, trainer.nimg
     trainer.log.cut(state["stats_bytes"])
     trainer.log.say(f"resumed from {path} at {trainer.nimg / 1000:g} kimg, stage {trainer.stage}")
 

@@ -173,6 +173,8 @@ class Training(Section):
     checkpoint_kimg: float = Field(50.0, gt=0)
     snapshot_kimg: float = Field(200.0, gt=0)
     keep_checkpoints: int = Field(2, ge=1)
+    permanent_kimg: float | None = Field(None, gt=0, description="one checkpoint every so many kimg is never deleted")
+    fallback_dir: str | None = Field(None, description="folder for checkpoints that the run folder cannot take")
     sample_count: int = Field(16, ge=1, le=64, description="pictures in a sample grid")
     evaluation: Evaluation | None = None
     trackers: Texts = Field((), description="names for Accelerate's log_with: tensorboard, wandb, ...")

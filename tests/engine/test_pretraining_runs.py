@@ -237,4 +237,4 @@ def test_a_damaged_checkpoint_of_pre_training_is_trained_again(watch: Watch, pic
     found = newest_whole(run / "pretraining/checkpoints", print)
     assert found is not None
     assert found[1]["nimg"] == 20
-    assert not state.has_checkpoint(run)
+    assert not state.has_checkpoint(run, recipe)

@@ -1,0 +1,288 @@
+"""Checkpoints are written by a thread of their own, while training goes on: it waits for the copies only."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from safetensors import SafetensorError
+
+from progcycle.engine import checkpoint
+from progcycle.engine.checkpoint import Content
+from progcycle.engine.log import RunLog
+from progcycle.errors import UserError
+from progcycle.files import atomic_file
+from progcycle.recipe import Recipe, dump
+
+
+def fallback_of(run_dir: Path, recipe: Recipe) -> Path | None:
+    """A run's own folder in ``training.fallback_dir``: under the path of its run folder, which no other run has."""
+    if recipe.training.fallback_dir is None:
+        return None
+    own = run_dir.resolve()
+    return Path(recipe.training.fallback_dir) / own.relative_to(own.anchor)
+
+
+@dataclass
+class _Flight:
+    """A checkpoint on its way, in all processes until they know that it has arrived."""
+
+    nimg: int
+    content: Content | None
+    part: Future[None]
+    commit: Future[Path] | None = None
+    begun: float = 0.0  # moment
+    waited: float = 0.0  # seconds
+
+
+class CheckpointWriter:
+    """Writes one checkpoint at a time. Every process writes its own part, and the first one then gives it its name.
+
+    That all parts are written, and that one cannot be, travels with the gradients (:class:`Votes`): the thread itself
+    waits for no other process. Where the run folder cannot take a checkpoint, the fallback folder does.
+
+    Args:
+        accelerator: the processes.
+        run_dir: the run folder.
+        recipe: says how many checkpoints are kept, and where else they may go.
+        log: told of every checkpoint.
+
+    Attributes:
+        last: the newest checkpoint that is whole.
+    """
+
+    def __init__(self, accelerator: Accelerator, run_dir: Path, recipe: Recipe, log: RunLog) -> None:
+        self.accelerator, self.run_dir, self.recipe, self.log = accelerator, run_dir, recipe, log
+        self.last: Path | None = None
+        self.begun_at: int | None = None  # pictures shown at the newest one, whole or not
+        self._flight: _Flight | None = None
+        self._thread: ThreadPoolExecutor | None = None
+        self._clock: int | None = None
+        self._spent = 0.0
+        self._trouble: Exception | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is one process only."""
+        return bool(self.accelerator.num_processes == 1)
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the thread so far; 0 where the system does not tell."""
+        return self._spent if self._clock is None else self._spent + time.clock_gettime(self._clock)
+
+    def votes(self) -> list[bool]:
+        """Whether this process's part of the checkpoint on its way is written, and whether something cannot be."""
+        if self._flight is None or self._trouble is not None:
+            return [False, self._trouble is not None]
+        jobs = [job for job in (self._flight.part, self._flight.commit) if job is not None]
+        failed = any(job.done() and job.exception() is not None for job in jobs)
+        return [self._flight.part.done() and not failed, failed]
+
+    def start(self, content: Content, waited: float) -> None:
+        """Begin to write; every process must call this, after :meth:`finish`.
+
+        Args:
+            content: of this process; nothing may change it any more.
+            waited: seconds that copying took.
+
+        Raises:
+            UserError: neither the run folder nor the fallback folder can take it.
+        """
+        began = time.perf_counter()
+        self.begun_at = content.nimg
+        if error := self._together(self._prepare, content.nimg):
+            self._fall_back(content, error)
+            return
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "checkpoint", initializer=self._find_clock)
+        part = self._thread.submit(self._write, content)
+        self._flight = _Flight(content.nimg, content, part, None, began, waited + time.perf_counter() - began)
+
+    def advance(self, votes: Sequence[float]) -> None:
+        """Go on with the checkpoint on its way; every process must call this at the end of the same step.
+
+        Args:
+            votes: share of the processes with each of :meth:`votes`.
+
+        Raises:
+            UserError: as :meth:`start`.
+        """
+        flight = self._flight
+        written, failed = votes
+        if failed or (written == 1 and self.alone):
+            self.finish()
+        elif flight is None:
+            return
+        elif written == 1 and self.accelerator.is_main_process:
+            if flight.commit is None:
+                assert self._thread is not None
+                assert flight.content is not None
+                flight.commit = self._thread.submit(self._commit, flight.content)
+            elif flight.commit.done() and flight.content is not None:
+                self._conclude(flight)
+
+    def finish(self) -> None:
+        """Wait for the checkpoint on its way; every process must call this at the same moment.
+
+        Raises:
+            UserError: as :meth:`start`.
+        """
+        flight, began = self._flight, time.perf_counter()
+        if flight is None:
+            return
+        error = self._together(flight.part.result)
+        if not error and self.accelerator.is_main_process and not self.alone and flight.commit is None:
+            assert self._thread is not None
+            assert flight.content is not None
+            flight.commit = self._thread.submit(self._commit, flight.content)
+        if not error and not self.alone:
+            error = self._together(lambda: flight.commit and flight.commit.result())
+        flight.waited += time.perf_counter() - began
+        self._flight = None
+        if not error:
+            self._conclude(flight)
+        elif flight.content is not None:
+            if self.accelerator.is_main_process:
+                checkpoint.discard(self._folder, flight.nimg)
+            self._fall_back(flight.content, error)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Remember that a file of the run folder cannot be written, until all processes can act on it together."""
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            self._trouble = self._trouble or error
+
+    def trouble(self) -> str:
+        """What :meth:`watching` remembered in any process, or an empty text; every process must call this together."""
+        return self._together(self._raise_trouble)
+
+    def rescue(self, content: Content | None, reason: str) -> None:
+        """Stop the run because of a file that cannot be written; every process must call this.
+
+        Args:
+            content: of a checkpoint for the fallback folder, if the recipe names one.
+            reason: from :meth:`trouble`.
+
+        Raises:
+            UserError: always.
+        """
+        if content is not None:
+            self._fall_back(content, reason)
+        raise UserError(f"The run folder {self.run_dir} cannot be written ({reason}); {self._advice()}")
+
+    def close(self) -> None:
+        """Let the thread end, and with it what it is writing; no other process is waited for."""
+        flight, self._flight = self._flight, None
+        if self._thread is None:
+            return
+        if flight is not None:
+            jobs: list[Future[Any]] = [flight.part] if flight.commit is None else [flight.part, flight.commit]
+            problem = next((job.exception() for job in jobs if job.exception() is not None), None)
+            if problem is not None:
+                self.log.say(
+                    f"warning: the checkpoint at {flight.nimg / 1000:g} kimg could not be written ({problem})."
+                )
+                checkpoint.discard(self._folder, flight.nimg)
+            elif self.alone or flight.commit is not None:
+                self._conclude(flight)
+        self._spent, self._clock = self._thread.submit(self.cpu_seconds).result(), None
+        self._thread.shutdown()
+        self._thread = None
+
+    # --- what one process does -----------------------------------------------------------------------------------
+
+    @property
+    def _folder(self) -> Path:
+        return self.run_dir / "checkpoints"
+
+    def _find_clock(self) -> None:
+        if hasattr(time, "pthread_getcpuclockid"):
+            self._clock = time.pthread_getcpuclockid(threading.get_ident())
+
+    def _prepare(self, nimg: int) -> None:
+        if self.accelerator.is_main_process:
+            os.stat(self.run_dir / "recipe.yaml")  # a folder that has vanished is not made anew
+            checkpoint.prepare(self._folder, nimg)
+
+    def _write(self, content: Content) -> None:
+        checkpoint.write_part(self._folder, content)
+        if self.alone:
+            self._commit(content)
+
+    def _commit(self, content: Content, folder: Path | None = None) -> Path:
+        folder, options = folder or self._folder, self.recipe.training
+        path = checkpoint.commit(folder, content, self.accelerator.num_processes)
+        every = None if options.permanent_kimg is None else max(round(1000 * options.permanent_kimg), 1)
+        with suppress(OSError):  # one more than wanted is no reason to stop
+            checkpoint.prune(folder, options.keep_checkpoints, every)
+        return path
+
+    def _conclude(self, flight: _Flight) -> None:
+        """Tell of a checkpoint that has its name now, and let go of the copies."""
+        self.last = self._folder / checkpoint.folder_name(flight.nimg)
+        if flight.content is not None and self.accelerator.is_main_process:
+            size = sum(path.stat().st_size for path in self.last.iterdir())
+            seconds = time.perf_counter() - flight.begun
+            self.log.say(
+                f"checkpoint at {flight.nimg / 1000:g} kimg: {size / 1e6:.1f} MB in {seconds:.1f} s, "
+                f"of which training waited {flight.waited:.1f} s"
+            )
+        flight.content = None
+
+    def _raise_trouble(self) -> None:
+        error, self._trouble = self._trouble, None
+        if error is not None:
+            raise error
+
+    # --- what all do together ------------------------------------------------------------------------------------
+
+    def _together(self, work: Callable[..., object], *arguments: object) -> str:
+        """Do work in every process; what went wrong with a file in one of them, or an empty text."""
+        problem = ""
+        try:
+            work(*arguments)
+        except (OSError, SafetensorError) as error:
+            problem = getattr(error, "strerror", None) or str(error)
+        return next((text for text in gather_object([problem]) if text), "")
+
+    def _fall_back(self, content: Content, reason: str) -> None:
+        """Write what the run folder could not take into the fallback folder, while training waits."""
+        other = fallback_of(self.run_dir, self.recipe)
+        if other is None:
+            raise UserError(f"The run folder {self.run_dir} cannot take a checkpoint ({reason}); {self._advice()}")
+        folder, main = other / "checkpoints", self.accelerator.is_main_process
+
+        def begin() -> None:
+            if main:
+                folder.mkdir(parents=True, exist_ok=True)
+                with atomic_file(other / "recipe.yaml") as path:
+                    path.write_text(dump(self.recipe), encoding="utf-8")
+                checkpoint.prepare(folder, content.nimg)
+
+        def commit() -> None:
+            if main:
+                self._commit(content, folder)
+
+        for work in (begin, lambda: checkpoint.write_part(folder, content), commit):
+            if error := self._together(work):
+                if main:
+                    checkpoint.discard(folder, content.nimg)
+                raise UserError(
+                    f"Neither the run folder {self.run_dir} ({reason}) nor training.fallback_dir {other} ({error}) can "
+                    f"take a checkpoint; {self._advice()}"
+                )
+        self.last = folder / checkpoint.folder_name(content.nimg)
+        self.log.say(f"warning: the run folder cannot take a checkpoint ({reason}); it is in {self.last} instead.")
+
+    def _advice(self) -> str:
+        good = f" to go on from {self.last}" if self.last else ""
+        return f"make room there, or make it writable, and start the same command again{good}."
