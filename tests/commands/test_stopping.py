@@ -5,13 +5,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 from tiny_runs import stats, tiny_content, write_domains
 
 import progcycle
+from progcycle.commands.train import main
 from progcycle.engine.checkpoint import checkpoints, newest_whole
+from progcycle.engine.lock import RunLock
 
 ROOT = Path(progcycle.__file__).parents[1]
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
@@ -84,3 +88,16 @@ def test_two_processes_of_torchrun_stop_at_the_same_step(recipe: Path, tmp_path:
     assert "forcefully exiting" not in errors
     names = {path.name for path in checkpoints(tmp_path / "run/checkpoints")[0].iterdir()}
     assert {"rank-0.safetensors", "rank-1.safetensors"} <= names
+
+
+def test_a_second_run_in_the_same_folder_is_one_sentence_and_exit_code_2(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone: Any = SimpleNamespace(is_main_process=True, num_processes=1)
+    with RunLock(tmp_path / "run") as first:
+        first.take(alone)
+        assert main([str(recipe), "--run-dir", str(tmp_path / "run")]) == 2
+        assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock.json"]
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {tmp_path}/run is being written by process {os.getpid()} on ")
+    assert told.count("\n") == 1
