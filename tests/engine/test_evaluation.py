@@ -225,6 +225,8 @@ class Watch:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
         monkeypatch.setattr("progcycle.engine.clock.time.process_time", lambda: self.now)
+        # The writing thread's real time has no place on this clock; test_writer has a test that it is not counted.
+        monkeypatch.setattr("progcycle.engine.writer.CheckpointWriter.cpu_seconds", lambda writer: 0.0)
 
     def on_step(self, trainer: WatchedTrainer, growth: Growth) -> None:
         assert trainer.cpu_seconds == trainer.step
