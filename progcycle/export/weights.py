@@ -92,8 +92,7 @@ def _check_fit(
         got, dtype = header[name]
         if got != shape:
             raise UserError(
-                f"{folder / WEIGHTS_FILE}: {name} has the shape {list(got)}, "
-                f"{CONFIG_FILE} asks for {list(shape)}."
+                f"{folder / WEIGHTS_FILE}: {name} has the shape {list(got)}, {CONFIG_FILE} asks for {list(shape)}."
             )
         if dtype != FLOAT32:
             raise UserError(f"{folder / WEIGHTS_FILE}: {name} is of type {dtype}, a snapshot holds {FLOAT32}.")
