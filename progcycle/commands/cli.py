@@ -1,6 +1,7 @@
 """The console script ``progcycle NAME ...``, and what all commands share: errors as one sentence, and exit codes.
 
-Exit codes: 0 done, 1 done but for the pictures that are listed, 2 wrong input, 130 interrupted.
+Exit codes: 0 done, 1 done but for the pictures that are listed, 2 wrong input, 130 interrupted. Training leaves by a
+signal with 128 + its number.
 """
 
 import argparse

@@ -41,6 +41,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--runs", type=Path, metavar="FOLDER", help="run folders; default: runs/studies/<name>")
     p.add_argument("--jobs", type=positive, default=1, help="runs side by side, a process for each (default 1)")
     p.add_argument("--seeds", type=natural, nargs="+", metavar="N", help="of the runs to go, only those of these seeds")
+    p.add_argument("--variants", nargs="+", metavar="NAME", help="of the runs to go, only those of these variants")
     p.add_argument("--report", action="store_true", help="run nothing, only write the table and plots again")
     args = p.parse_intermixed_args(argv)
     if len(args.study) > 1 and (args.out or args.runs):
@@ -48,6 +49,8 @@ def run(argv: Sequence[str] | None = None) -> int:
     loaded = [(file, *load_study(file)) for file in args.study]  # all are checked before the first runs
     for file, study, recipes in loaded:
         _check(file, study, recipes)
+        if unknown := set(args.variants or ()) - study.variants.keys():
+            raise UserError(f"{file} has no variant {sorted(unknown)[0]}; it has {', '.join(study.variants)}.")
     os.environ["OMP_NUM_THREADS"] = "1"  # read when the processes start
     return max([_study(file, study, recipes, args) for file, study, recipes in loaded])
 
@@ -65,10 +68,11 @@ def _study(file: Path, study: Study, recipes: Recipes, args: Namespace) -> int:
     runs = args.runs or Path("runs/studies") / file.stem
     plans_path, rows_path = out / "plans.json", out / "rows.jsonl"
     plans = read_plans(plans_path)
-    unknown = [variant for variant in study.variants if study.cpu_minutes and variant not in plans]
+    wanted = args.variants or list(study.variants)
+    unknown = [variant for variant in wanted if study.cpu_minutes and variant not in plans]
     if unknown and not args.report:
         out.mkdir(parents=True, exist_ok=True)
-        plans |= _fit_all(study, {v: recipes[v, study.seeds[0]] for v in unknown}, runs, args.jobs, plans, plans_path)
+        plans |= _fit_all(study, {v: recipes[v, study.seeds[0]] for v in unknown}, runs, args.jobs, plans_path)
     if study.cpu_minutes:
         recipes = {
             key: stretched(recipe, plans[key[0]]["factor"]) for key, recipe in recipes.items() if key[0] in plans
@@ -79,7 +83,13 @@ def _study(file: Path, study: Study, recipes: Recipes, args: Namespace) -> int:
     }
     rows = read_rows(rows_path, study, recipes)
     done = {(row["variant"], row["seed"]) for row in rows}
-    missing = [key for key in recipes if key not in done and (args.seeds is None or key[1] in args.seeds)]
+    missing = [
+        (variant, seed)
+        for variant, seed in recipes
+        if (variant, seed) not in done
+        and (args.seeds is None or seed in args.seeds)
+        and (args.variants is None or variant in args.variants)
+    ]
     if missing and not args.report:
         say(f"{file.stem}: {len(missing)} of {len(recipes)} runs to go, {args.jobs} at a time")
         out.mkdir(parents=True, exist_ok=True)
@@ -158,7 +168,7 @@ def read_plans(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _fit_all(
-    study: Study, recipes: dict[str, Recipe], runs: Path, parallel: int, plans: dict[str, Any], path: Path
+    study: Study, recipes: dict[str, Recipe], runs: Path, parallel: int, path: Path
 ) -> dict[str, dict[str, Any]]:
     """Time the variants and write down the plans that fit the budget."""
     assert study.cpu_minutes is not None
@@ -172,7 +182,7 @@ def _fit_all(
         }
         say(f"{variant}: plan x {factor:.3g} for {study.cpu_minutes:g} CPU minutes")
         with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps(plans | found, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(read_plans(path) | found, indent=1) + "\n", encoding="utf-8")
     return found
 
 

@@ -42,7 +42,7 @@ def table(study: Study, rows: Rows, references: Mapping[str, Mapping[str, float]
         mine = rows_of(rows, variant)
         if mine:
             cells = [mean_sd([row["figures"][name] for row in mine if name in row["figures"]]) for name in names]
-            cost = mean_sd([row["cpu_seconds"] for row in mine if not row["resumed"]])
+            cost = mean_sd([row["cpu_seconds"] for row in mine])
             lines.append(f"| {variant} | {len(mine)} | {' | '.join(cells)} | {cost} |")
     for name, figures in (references or {}).items():
         cells = [mean_sd([figures[key]]) if key in figures else "-" for key in names]

@@ -44,10 +44,15 @@ def run(argv: Sequence[str] | None = None) -> int:
     from progcycle.commands.metrics import evaluator
     from progcycle.commands.warm_start import warm_start
     from progcycle.engine.pretraining import train
+    from progcycle.engine.stop import StoppedError
     from progcycle.export import save_snapshot
 
     evaluate = evaluator(recipe, run_dir.parent / ".cache")
-    train(recipe, run_dir, save_snapshot, evaluate, warm_start(recipe))
+    try:
+        train(recipe, run_dir, save_snapshot, evaluate, warm_start(recipe), signals=True)
+    except StoppedError as stopped:
+        say(str(stopped))
+        return stopped.exit_code
     say(f"done: {run_dir} holds {RESULTS}")
     return 0
 

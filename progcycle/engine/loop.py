@@ -1,32 +1,32 @@
 """The one training loop. It knows Accelerate, optimizers, files and the clock, but not which task it trains."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from progcycle.data import Batch, as_reals, build_loader
-from progcycle.engine import checkpoint, state
+from progcycle.engine import reports, state
 from progcycle.engine.build import build, parts
 from progcycle.engine.clock import CpuClock
 from progcycle.engine.ema import EmaNetworks
-from progcycle.engine.evaluation import BestFolder, evaluate_now, write_snapshot
+from progcycle.engine.evaluation import BestFolder
 from progcycle.engine.log import RunLog
 from progcycle.engine.meter import Meter
-from progcycle.engine.parallel import average_gradients, broadcast_weights, speaking
-from progcycle.engine.plots import plot_curves, plot_plan
-from progcycle.engine.samples import Evaluate, Sampler, panel_of, spread
+from progcycle.engine.parallel import Votes, average_gradients, broadcast_weights, speaking
+from progcycle.engine.samples import Evaluate, Sampler, spread
 from progcycle.engine.setup import end, loader_workers, prepare_data, set_up, start_trackers
+from progcycle.engine.stop import StoppedError, StopSignals, agreed
 from progcycle.errors import UserError
 from progcycle.recipe import Adam, Recipe
 from progcycle.schedule import Growth
 
 SaveSnapshot = Callable[..., Path]
+Batches = Iterable[tuple[int, Growth, dict[str, Batch]]]
 StartFrom = Callable[[Mapping[str, nn.Module]], Sequence[str]]
 
 
@@ -41,6 +41,7 @@ class Trainer:
         start_from: gives the networks their first weights and says what it did; never called on resuming.
         preparation: what to train in place of the recipe's task, see :func:`build`.
         cache_dir: folder of the caches of pictures; default: ``.cache`` beside the run folder.
+        signals: whether SIGTERM, SIGINT and SIGUSR1 stop the run in good order.
 
     Raises:
         UserError: anything in the recipe, the data or the run folder that cannot work.
@@ -55,6 +56,7 @@ class Trainer:
         start_from: StartFrom | None = None,
         preparation: str | None = None,
         cache_dir: Path | None = None,
+        signals: bool = False,
     ) -> None:
         if recipe.training.evaluation and evaluate is None:
             raise UserError(
@@ -77,6 +79,8 @@ class Trainer:
         self.meter = Meter(device)
         self.log = RunLog(self.accelerator, run_dir, self.schedule)
         self.clock = CpuClock()
+        self.stop = StopSignals(signals)
+        self.votes = Votes(self.accelerator, self.stop.votes)
         evaluation = recipe.training.evaluation
         self.best = BestFolder(run_dir, evaluation.best if evaluation else None, self.schedule.final.resolution)
         for line in begun:
@@ -129,7 +133,7 @@ class Trainer:
         """Tell the task of a new stage, and clear Adam's moments where the recipe says so."""
         new_stage, edge = growth.stage != self.stage, (growth.stage, growth.fading) != (self.stage, self.fading)
         if new_stage:
-            self._stop_if_trouble()  # while the stage to blame is known
+            reports.stop_if_trouble(self)  # while the stage to blame is known
             self.task.on_new_stage(growth)
             self.log.say(f"stage {growth.stage}: {growth.resolution} px opens at {growth.nimg / 1000:g} kimg")
         reset = self.recipe.optimizer.reset
@@ -156,7 +160,7 @@ class Trainer:
                 loss, stats = self.task.loss(player, {d: chunk[i] for d, chunk in chunks.items()}, growth, self.step)
             self.scalers[player].backward(loss / count)
             self.meter.add({f"loss/{player}": loss, **stats}, self.step)
-        average_gradients(self.accelerator, self._parameters(player))
+        average_gradients(self.accelerator, self._parameters(player), self.votes)
 
     def _apply(self, player: str, growth: Growth) -> None:
         # Not through Accelerate's wrapper: its step would make the scaler wait for the device.
@@ -179,6 +183,7 @@ class Trainer:
 
         Raises:
             UserError: a figure was not finite, or too many pictures are broken.
+            StoppedError: a signal stopped the run, and its checkpoint is written.
         """
         state.resume(self)
         if self.nimg >= self.schedule.total:
@@ -189,8 +194,7 @@ class Trainer:
         prepare_data(self.ground, self.schedule)
         if self.nimg == 0:
             self._initialize()
-        if self.accelerator.is_main_process:
-            plot_plan(self.schedule, self.run_dir / "plan.png")
+        reports.plan(self)
         processes, device = self.accelerator.num_processes, self.accelerator.device
         loader = build_loader(
             self.ground.sets,
@@ -205,26 +209,45 @@ class Trainer:
         self.log.say(f"training on {device.type}, processes: {processes}, precision: {self.precision.name}")
         self.log.start(self.nimg)
         try:
-            if self.nimg == 0:
-                self._samples(self.schedule.at(0))
-            clock, shown = time.perf_counter(), self.nimg
-            self.clock.start()
-            for nimg, growth, batches in loader:
-                self.broken += [f"domain {d}: {sentence}" for d, batch in batches.items() for sentence in batch.broken]
-                self.train_step(batches, growth)
-                self.log.progress(growth.batch_size)
-                if self._due(nimg, self.recipe.training.status_kimg):
-                    self._status(growth, self.nimg - shown, time.perf_counter() - clock)
-                    clock, shown = time.perf_counter(), self.nimg
-                before = time.perf_counter()
-                with self.clock.paused():
-                    self._save(nimg, growth)
-                clock += time.perf_counter() - before
+            with self.stop.listening():
+                self._steps(loader)
+        except StoppedError:
+            last = True
+            raise
         finally:
             self.clock.stop()
             loader.close()
             self.log.close()
             end(self.accelerator, last)
+
+    def _steps(self, loader: Batches) -> None:
+        if self.nimg == 0:
+            reports.samples(self, self.schedule.at(0))
+        clock, shown = time.perf_counter(), self.nimg
+        self.clock.start()
+        for nimg, growth, batches in loader:
+            self.broken += [f"domain {d}: {sentence}" for d, batch in batches.items() for sentence in batch.broken]
+            self.train_step(batches, growth)
+            self.log.progress(growth.batch_size)
+            if self.due(nimg, self.recipe.training.status_kimg):
+                reports.status(self, growth, self.nimg - shown, time.perf_counter() - clock)
+                clock, shown = time.perf_counter(), self.nimg
+            before = time.perf_counter()
+            with self.clock.paused():
+                reports.save(self, nimg, growth)
+                self._stop_if_asked()
+            clock += time.perf_counter() - before
+
+    def _stop_if_asked(self) -> None:
+        """Leave by a signal that a process has received, with a checkpoint, and all processes at the same step."""
+        votes = self.votes.read()
+        if votes and (number := agreed(votes)):
+            good = reports.last_checkpoint(self)
+            raise StoppedError(
+                number,
+                f"stopped by {number.name} at {self.nimg / 1000:g} kimg with the checkpoint {good}; "
+                "the same command goes on from there",
+            )
 
     def _initialize(self) -> None:
         """Let the task set weights by real pictures; a resumed run has them in its checkpoint."""
@@ -234,55 +257,10 @@ class Trainer:
             self.task.initialize(lambda domain, count: spread(sets[domain], count, growth, device), growth)
         broadcast_weights(self.accelerator, self.task.networks.values())  # equal but for rounding until now
 
-    def _due(self, before: int, every_kimg: float) -> bool:
+    def due(self, before: int, every_kimg: float) -> bool:
         """Whether a multiple of ``every_kimg``, or the end, lies in the step that began at ``before``."""
         every = max(round(1000 * every_kimg), 1)
         return before // every != self.nimg // every or self.nimg >= self.schedule.total
-
-    def _status(self, growth: Growth, pictures: int, seconds: float) -> None:
-        self._stop_if_trouble()
-        self.log.name_broken(gather_object(self.broken))
-        self.broken = []
-        extra = {"step": self.step, "seconds": round(seconds, 3), "images_per_s": float(f"{pictures / seconds:.4g}")}
-        extra["cpu_seconds"] = round(self.cpu_seconds, 3)
-        for player, scaler in self.scalers.items():
-            extra |= {f"{name}/{player}": value for name, value in scaler.figures().items()}
-        self.log.status(self.nimg, growth, self.meter.means(self.accelerator), extra)
-
-    def _save(self, before: int, growth: Growth) -> None:
-        options = self.recipe.training
-        samples, snapshot, full = (
-            self._due(before, every) for every in (options.sample_kimg, options.snapshot_kimg, options.checkpoint_kimg)
-        )
-        evaluation = options.evaluation is not None and self._due(before, options.evaluation.every_kimg)
-        if samples or snapshot or full or evaluation:
-            self._stop_if_trouble()
-        if evaluation and self.evaluate is not None and self.accelerator.is_main_process:
-            evaluate_now(self, self.evaluate, growth)
-        if samples:
-            self._samples(growth)
-            if self.accelerator.is_main_process and self.log.stats_path.exists():
-                plot_curves(self.log.stats_path, self.run_dir / "curves.png")
-        if snapshot and self.accelerator.is_main_process:
-            write_snapshot(self, self.run_dir / "snapshots" / checkpoint.folder_name(self.nimg), growth)
-        if full:
-            self.last_good = state.save(self)
-
-    def _stop_if_trouble(self) -> None:
-        trouble = self.meter.trouble(self.accelerator)
-        if trouble:
-            step, names = trouble
-            good = f"the last good checkpoint is {self.last_good}" if self.last_good else "there is no checkpoint yet"
-            raise UserError(
-                f"Training stopped: {', '.join(names)} not finite at step {step} (stage {self.stage}); {good}. "
-                "Lower the learning rate, or use precision bf16 or no."
-            )
-
-    def _samples(self, growth: Growth) -> None:
-        if self.accelerator.is_main_process:
-            sets, count = {**self.ground.sets, **self.ground.tests}, self.recipe.training.sample_count
-            panel = panel_of(self.task, sets, count, growth, self.accelerator.device)
-            self.log.samples(self.nimg, self.sampler(growth)(panel))
 
     def sampler(self, growth: Growth) -> Sampler:
         """What samples from the averages as they are now; ``growth`` is that of the step just done."""

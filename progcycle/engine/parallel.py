@@ -6,13 +6,13 @@ grown yet, several passes.
 
 import os
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
-from torch import nn
+from torch import Tensor, nn
 
 from progcycle.errors import UserError
 
@@ -47,17 +47,78 @@ def broadcast_weights(accelerator: Accelerator, networks: Iterable[nn.Module]) -
                 tensor.copy_(broadcast(tensor.detach().clone()))
 
 
+class Votes:
+    """Wishes of every process that travel with the gradients, so that all act on them at the end of the same step.
+
+    On a GPU they are known one step late: when they are read, the device has this whole step before it still, and
+    waiting for the end of the one before it leaves it no moment idle.
+
+    Args:
+        accelerator: the processes.
+        wishes: of this process now, always as many.
+    """
+
+    def __init__(self, accelerator: Accelerator, wishes: Callable[[], Sequence[bool]]) -> None:
+        self.accelerator, self.wishes = accelerator, wishes
+        self._sent: list[bool] = []
+        self._own = self._means = torch.empty(0)
+        self._coming: tuple[Tensor, torch.cuda.Event] | None = None
+
+    def send(self) -> Tensor:
+        """The wishes of this process as 0 and 1, on its device."""
+        wishes = list(self.wishes())
+        if wishes != self._sent:
+            self._sent = wishes
+            self._own = torch.zeros(len(wishes), device=self.accelerator.device)
+            for i, wish in enumerate(wishes):
+                if wish:
+                    self._own[i].fill_(1)  # written by the device itself, which nothing has to wait for
+        return self._own
+
+    def receive(self, means: Tensor) -> None:
+        """Take the means over the processes; the last ones of a step count."""
+        self._means = means.clone()
+
+    def forget(self) -> None:
+        """Drop what is on its way: it was said of something that is over."""
+        self._coming, self._means = None, torch.empty(0)
+
+    def read(self) -> list[float]:
+        """The share of the processes with each wish, equal in all of them; empty if nothing has come yet.
+
+        To be called once at the end of every step.
+        """
+        if self.accelerator.num_processes == 1:
+            return [float(wish) for wish in self.wishes()]
+        if self._means.device.type != "cuda":
+            return list(self._means.tolist())
+        came, here = self._coming, torch.empty(self._means.shape, dtype=self._means.dtype, pin_memory=True)
+        here.copy_(self._means, non_blocking=True)
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record()
+        self._coming = here, event
+        if came is None:
+            return []
+        came[1].synchronize()
+        return list(came[0].tolist())
+
+
 @torch.no_grad()
-def average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Parameter]) -> None:
-    """Replace every gradient by its mean over the processes, in one flat message."""
+def average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Parameter], votes: Votes | None = None) -> None:
+    """Replace every gradient by its mean over the processes, in one flat message, which takes votes along."""
     if accelerator.num_processes == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return
-    flat = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+    wishes = [] if votes is None else [votes.send().to(gradients[0].dtype)]
+    flat = accelerator.reduce(torch.cat([*(g.flatten() for g in gradients), *wishes]), "mean")
+    sizes = [g.numel() for g in gradients]
+    means, rest = flat.split([sum(sizes), len(flat) - sum(sizes)])
+    for gradient, mean in zip(gradients, means.split(sizes), strict=True):
         gradient.copy_(mean.view(gradient.shape))
+    if votes is not None:
+        votes.receive(rest)
 
 
 def speaking(accelerator: Accelerator, items: Generator[T, None, None]) -> Generator[T, None, None]:

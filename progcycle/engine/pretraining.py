@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def train(
     save_snapshot: SaveSnapshot,
     evaluate: Evaluate | None = None,
     start_from: StartFrom | None = None,
+    signals: bool = False,
 ) -> Trainer:
     """Train what a recipe describes, or go on with it, from pre-training to the end.
 
@@ -84,7 +86,7 @@ def train(
     itself has a checkpoint, pre-training is never looked at again.
 
     Args:
-        recipe, run_dir, save_snapshot, evaluate: see :class:`Trainer`.
+        recipe, run_dir, save_snapshot, evaluate, signals: see :class:`Trainer`.
         start_from: what the first of the two runs begins with, see :class:`Trainer`.
 
     Returns:
@@ -92,24 +94,32 @@ def train(
 
     Raises:
         UserError: as :class:`Trainer`; what the task would refuse is refused before pre-training.
+        StoppedError: a signal stopped the run, and its checkpoint is written.
     """
     before = pretraining_recipe(recipe)
     if before is None or state.has_checkpoint(run_dir):
-        trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, start_from)
+        trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, start_from, signals=signals)
     else:
         with torch.device("meta"):
             built = build(recipe)
         set_up(recipe, run_dir, built.schedule)
-        _pretrain(recipe, before, run_dir, save_snapshot, start_from)
-        trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, lambda own: _averages(run_dir / NAME, own))
+        _pretrain(recipe, before, run_dir, save_snapshot, start_from, signals)
+        begin = partial(_averages, run_dir / NAME)
+        trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, begin, signals=signals)
     trainer.run()
     return trainer
 
 
 def _pretrain(
-    recipe: Recipe, before: Recipe, run_dir: Path, save_snapshot: SaveSnapshot, start_from: StartFrom | None
+    recipe: Recipe,
+    before: Recipe,
+    run_dir: Path,
+    save_snapshot: SaveSnapshot,
+    start_from: StartFrom | None,
+    signals: bool,
 ) -> None:
     options: dict[str, Any] = {"start_from": start_from, "preparation": NAME, "cache_dir": run_dir.parent / ".cache"}
+    options["signals"] = signals
     with _in_section():
         trainer = Trainer(before, run_dir / NAME, save_snapshot, **options)
     state.claim(run_dir, recipe, trainer.accelerator)  # from now on the folder belongs to this recipe

@@ -108,6 +108,19 @@ def test_translators_are_measured_along_the_way_against_doing_nothing(file: Path
     assert (out / "references.json").exists(), "what is missing is made again, and no run is"
 
 
+def test_one_variant_can_be_run_alone(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = file.parent / "out"
+    out.mkdir()
+    (out / "plans.json").write_text(json.dumps({"fixed": {"factor": 0.5}}))
+    options = [str(file), "--out", str(out), "--runs", str(file.parent / "runs")]
+    assert main([*options, "--variants", "neither"]) == 2
+    assert "has no variant neither; it has grows, fixed" in capsys.readouterr().err
+    assert main([*options, "--variants", "fixed"]) == 1, "the study is not complete"
+    rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    assert [row["variant"] for row in rows] == ["fixed"]
+    assert "Not run: grows with seed 5." in (out / "table.md").read_text()
+
+
 def test_the_time_to_reach_a_rival_is_read_between_two_points() -> None:
     course = [
         {"cpu_seconds": 60.0, "kid/ab": 0.8, "ssim/ab": 0.2},

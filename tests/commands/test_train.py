@@ -225,7 +225,7 @@ def test_accelerate_launch_trains(write: Callable[..., str], here: Path) -> None
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     write: Callable[..., str], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("progcycle.engine.loop.plot_curves", lambda *_: None)
+    monkeypatch.setattr("progcycle.engine.reports.plot_curves", lambda *_: None)
     lengths = {"stable_kimg": {4: 0.016, 8: 0.016, 16: 0.2}}  # long enough that the signal comes in time
     recipe = write("cyclegan", {"schedule": lengths, "training": {"checkpoint_kimg": 0.028}})
     command = [sys.executable, "-m", "progcycle.train", recipe, "--run-dir", "killed"]

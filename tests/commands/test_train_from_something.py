@@ -25,7 +25,7 @@ SHORT: dict[str, Any] = {
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")
     for name in ("plot_plan", "plot_curves"):
-        monkeypatch.setattr(f"progcycle.engine.loop.{name}", lambda *_: None)
+        monkeypatch.setattr(f"progcycle.engine.reports.{name}", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_runs import write_domains
 
-from progcycle.engine import loop
+from progcycle.engine import reports
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
@@ -37,8 +37,8 @@ def no_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         def touch(_: Any, path: Path) -> None:
             path.touch()
 
-        monkeypatch.setattr(loop, "plot_plan", touch)
-        monkeypatch.setattr(loop, "plot_curves", touch)
+        monkeypatch.setattr(reports, "plot_plan", touch)
+        monkeypatch.setattr(reports, "plot_curves", touch)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from PIL import Image
 from tiny_runs import STEPS, TASKS, TOTAL, KilledError, WatchedTrainer, full, hook, stats, tiny, train, write_domains
 from torch import Tensor
 
-from progcycle.engine import setup
+from progcycle.engine import reports, setup
 from progcycle.engine.log import TIMES
 from progcycle.engine.loop import Trainer
 from progcycle.errors import UserError
@@ -355,7 +355,7 @@ def test_slow_training_tells_its_rate_and_time_left(
 ) -> None:
     trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", save_snapshot)
     trainer.nimg = 4
-    trainer._status(trainer.schedule.at(0), 4, 2000.0)
+    reports.status(trainer, trainer.schedule.at(0), 4, 2000.0)
     line = json.loads((tmp_path / "run/stats.jsonl").read_text())
     assert line["images_per_s"] == 0.002
     # 12 pictures at 4 px, 32 at twice and 40 at four times their cost.

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from tiny_runs import TASKS, WatchedTrainer, full, gradients_at, tiny, train
 from torch.distributed import distributed_c10d
 
-from progcycle.engine import loop, pretraining
+from progcycle.engine import pretraining, reports
 from progcycle.export import save_snapshot
 from progcycle.recipe import merge
 
@@ -54,7 +54,7 @@ def main(pictures: Path, folder: Path) -> None:
         path.touch()
 
     for name in ("plot_plan", "plot_curves"):
-        setattr(loop, name, touch)
+        setattr(reports, name, touch)
     end_training = Accelerator.end_training
     Accelerator.end_training = lambda self: None  # the processes stay together for the next run
     for task in TASKS:

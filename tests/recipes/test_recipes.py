@@ -9,7 +9,7 @@ import yaml
 from tiny_runs import STEPS, stats, train, write_pictures
 
 import progcycle
-from progcycle.engine import loop
+from progcycle.engine import reports
 from progcycle.engine.build import build, check_batches
 from progcycle.export import load
 from progcycle.recipe import FIXED_GENERATORS, Pictures, Recipe, load_recipe
@@ -109,7 +109,7 @@ def test_builds_at_full_size(path: Path, data: Path) -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_trains_at_reduced_size(path: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("plot_plan", "plot_curves"):
-        monkeypatch.setattr(loop, name, lambda _, path: path.touch())
+        monkeypatch.setattr(reports, name, lambda _, path: path.touch())
     monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")
     trainer = train(reduced(path, data), tmp_path / "run")
     assert trainer.step == STEPS

@@ -1,0 +1,90 @@
+"""Stopping on a signal: the step is finished, a checkpoint is written, and all processes leave together."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+# SIGUSR1 is how clusters tell of a preemption; Windows has no such signal.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+LAUNCHED = "ACCELERATE_MIXED_PRECISION"  # accelerate launch sets it for what it starts
+HINT = b"\nstopping after this step and its checkpoint; Ctrl-C again stops at once\n"
+
+
+class StoppedError(Exception):
+    """A run was stopped by a signal and its checkpoint is written; the text says so.
+
+    Args:
+        number: the signal.
+        text: one sentence.
+    """
+
+    def __init__(self, number: signal.Signals, text: str) -> None:
+        super().__init__(text)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """What shells and clusters expect of a process that a signal stopped."""
+        return 128 + self.number
+
+
+class StopSignals:
+    """Remembers that this process was asked to stop, so that the step can be finished first.
+
+    Args:
+        enabled: whether to listen at all; a run inside another program leaves its signals alone.
+
+    Attributes:
+        asked: the first signal that came.
+    """
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+        self.asked: signal.Signals | None = None
+        self._launcher: int | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals, in the main thread only, and give them back in the end.
+
+        Before and after, they do what they always do: the process ends, and there is no step to be finished. A request
+        that came too late for the last step is sent once more then.
+        """
+        if not self.enabled or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        # What was ignored before, as SIGINT is in the background of a script, stays ignored.
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._remember) for number in heard}
+        self._launcher = os.getppid() if LAUNCHED in os.environ else None
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            self._launcher = None
+        if self.asked is not None:
+            os.kill(os.getpid(), self.asked)
+
+    def _remember(self, number: int, _: FrameType | None) -> None:
+        self.asked = self.asked or signal.Signals(number)
+        if number == signal.SIGINT:
+            # The kernel's own action needs no turn of the interpreter, which may be inside a long call of a library.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            if os.environ.get("RANK", "0") == "0":
+                os.write(2, HINT)  # print is not safe here: the signal may have come in the middle of another one
+
+    def votes(self) -> list[bool]:
+        """For each of ``SIGNALS``, whether this process was asked to stop by it."""
+        if self._launcher is not None and os.getppid() != self._launcher:
+            # With one process, accelerate launch passes no signal on; that it has gone is the only sign of one.
+            self.asked = self.asked or signal.SIGTERM
+        return [number == self.asked for number in SIGNALS]
+
+
+def agreed(votes: Sequence[float]) -> signal.Signals | None:
+    """The signal that all processes leave by, given the share of them that :meth:`StopSignals.votes` for each."""
+    return next((signal.Signals(number) for number, share in zip(SIGNALS, votes, strict=True) if share > 0), None)

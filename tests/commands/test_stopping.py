@@ -1,0 +1,86 @@
+"""Signals to real processes: ``progcycle train`` by itself and under launchers."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_runs import stats, tiny_content, write_domains
+
+import progcycle
+from progcycle.engine.checkpoint import checkpoints, newest_whole
+
+ROOT = Path(progcycle.__file__).parents[1]
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+LAUNCH = (
+    "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1",
+    "--mixed_precision", "no", "--dynamo_backend", "no",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a minute or so, so that a signal always comes in time."""
+    folder = tmp_path_factory.mktemp("pictures")
+    training = dict.fromkeys(("sample_kimg", "checkpoint_kimg", "snapshot_kimg"), 100) | {"status_kimg": 0.004}
+    changes = {"schedule": {"stable_kimg": {4: 20, 8: 1, 16: 1}}, "training": training}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny_content("pggan", write_domains(folder), changes)))
+    return folder / "tiny.yaml"
+
+
+def _start(recipe: Path, run: Path, *launcher: str, **change: str) -> "subprocess.Popen[str]":
+    """A command that has done its first steps."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
+    process = subprocess.Popen(
+        [sys.executable, *launcher, "-m", "progcycle.train", str(recipe), "--run-dir", str(run)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**environment, **change},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("kimg"):
+            return process
+    raise AssertionError(process.communicate()[1])
+
+
+def _assert_stopped(run: Path, said: str) -> None:
+    last = said.splitlines()[-1]
+    (path,) = checkpoints(run / "checkpoints")
+    found = newest_whole(run / "checkpoints", lambda problem: pytest.fail(problem))
+    assert found is not None
+    assert last.startswith("stopped by SIGTERM at ")
+    assert f" with the checkpoint {path}; " in last
+    assert said.count("stopped by") == 1
+    assert found[1]["nimg"] == stats(run)[-1]["nimg"]
+
+
+def test_sigterm_leaves_a_checkpoint_and_the_conventional_exit_code(recipe: Path, tmp_path: Path) -> None:
+    with _start(recipe, tmp_path / "run") as process:
+        process.send_signal(signal.SIGTERM)
+        said, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    _assert_stopped(tmp_path / "run", said)
+
+
+def test_accelerate_launch_that_is_told_to_end_takes_the_run_along(recipe: Path, tmp_path: Path) -> None:
+    """It passes no signal on to a single process, and goes; that process notices."""
+    with _start(recipe, tmp_path / "run", *LAUNCH) as launcher:
+        launcher.send_signal(signal.SIGTERM)
+        said, _ = launcher.communicate(timeout=60)  # until the run has closed its end of the pipe
+    _assert_stopped(tmp_path / "run", said)
+
+
+def test_two_processes_of_torchrun_stop_at_the_same_step(recipe: Path, tmp_path: Path) -> None:
+    with _start(recipe, tmp_path / "run", *TORCHRUN, ACCELERATE_USE_CPU="true") as launcher:
+        launcher.send_signal(signal.SIGTERM)
+        said, errors = launcher.communicate(timeout=60)
+    assert launcher.returncode != 0
+    _assert_stopped(tmp_path / "run", said)
+    assert "forcefully exiting" not in errors
+    names = {path.name for path in checkpoints(tmp_path / "run/checkpoints")[0].iterdir()}
+    assert {"rank-0.safetensors", "rank-1.safetensors"} <= names

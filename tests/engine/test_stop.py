@@ -1,0 +1,238 @@
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import WatchedTrainer, checkpoint_content, stats, tiny, train
+from torch import nn
+
+from progcycle.engine import loop, pretraining
+from progcycle.engine.checkpoint import checkpoints
+from progcycle.engine.parallel import Votes, average_gradients
+from progcycle.engine.stop import SIGNALS, StoppedError, StopSignals, agreed
+from progcycle.export import save_snapshot
+from progcycle.recipe import Recipe
+from progcycle.schedule import Growth
+
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 138}
+
+
+@pytest.fixture(autouse=True)
+def _as_in_the_foreground() -> Iterator[None]:
+    """Shells start what runs in the background with SIGINT ignored, and what is ignored stays so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def _stopped(recipe: Recipe, run: Path, step: int, number: signal.Signals) -> tuple[WatchedTrainer, StoppedError]:
+    """A run that gets a signal while it does a step."""
+
+    def on_step(trainer: WatchedTrainer, _: Growth) -> None:
+        if trainer.step == step:
+            os.kill(os.getpid(), number)
+
+    trainer = WatchedTrainer(recipe, run, save_snapshot, signals=True)
+    trainer.on_step = on_step
+    with pytest.raises(StoppedError) as stopped:
+        trainer.run()
+    return trainer, stopped.value
+
+
+@pytest.fixture(scope="module")
+def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    train(tiny("pggan", pictures), run)
+    return run
+
+
+# By the recipe a checkpoint is due at 40 and at the end, 88, but not at 28.
+@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 6), (signal.SIGINT, 9), (signal.SIGUSR1, 21)])
+def test_the_step_is_finished_a_checkpoint_written_and_the_run_goes_on_from_it(
+    number: signal.Signals, step: int, whole: Path, pictures: Path, tmp_path: Path
+) -> None:
+    before = [signal.getsignal(each) for each in CODES]
+    recipe, run = tiny("pggan", pictures), tmp_path / "run"
+    trainer, error = _stopped(recipe, run, step, number)
+    assert error.exit_code == CODES[number]
+    nimg = 4 * (step + 1)
+    good = run / "checkpoints" / f"nimg-{nimg:012d}"
+    assert str(error) == (
+        f"stopped by {number.name} at {nimg / 1000:g} kimg with the checkpoint {good}; "
+        "the same command goes on from there"
+    )
+    assert trainer.nimg == nimg
+    assert checkpoints(run / "checkpoints")[-1] == good
+    assert [signal.getsignal(each) for each in CODES] == before
+    resumed = train(recipe, run)
+    assert resumed.nimg == 88
+    assert min(resumed.seen, default=22) == step + 1
+    assert stats(run) == stats(whole)
+    last = "checkpoints/nimg-000000000088"
+    assert checkpoint_content(run / last) == checkpoint_content(whole / last)
+
+
+def test_the_first_signal_counts_and_later_ones_change_nothing(pictures: Path, tmp_path: Path) -> None:
+    def on_step(trainer: WatchedTrainer, _: Growth) -> None:
+        if trainer.step == 1:
+            for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
+                os.kill(os.getpid(), number)
+
+    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", save_snapshot, signals=True)
+    trainer.on_step = on_step
+    with pytest.raises(StoppedError) as stopped:
+        trainer.run()
+    assert (stopped.value.exit_code, trainer.step) == (138, 2)
+
+
+def test_after_one_interrupt_the_next_is_the_kernels(capfd: pytest.CaptureFixture[str]) -> None:
+    stop = StopSignals(enabled=True)
+    with pytest.raises(StoppedError), stop.listening():  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.asked == signal.SIGINT
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+        raise StoppedError(signal.SIGINT, "done")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert capfd.readouterr().err.count("Ctrl-C again stops at once") == 1
+
+
+def test_a_run_within_another_program_leaves_its_signals_alone(pictures: Path, tmp_path: Path) -> None:
+    seen: list[Any] = []
+    before = [signal.getsignal(number) for number in SIGNALS]
+    train(
+        tiny("pggan", pictures), tmp_path / "run", stop_before=2,
+        on_step=lambda *_: seen.append([signal.getsignal(number) for number in SIGNALS]),
+    )  # fmt: skip
+    assert seen == [before] * len(seen)
+    assert len(seen) == 2
+
+
+def test_a_thread_cannot_listen_and_does_not_try() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    seen: list[Any] = []
+
+    def work() -> None:
+        with StopSignals(enabled=True).listening():
+            seen.append([signal.getsignal(number) for number in SIGNALS])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_a_signal_that_was_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        stop = StopSignals(enabled=True)
+        with stop.listening():
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stop.asked is None
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_after_the_last_step_is_delivered_again_where_it_ends_the_process() -> None:
+    with pytest.raises(KeyboardInterrupt), StopSignals(enabled=True).listening():
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_launcher_that_has_gone_is_a_request_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = [7]
+    monkeypatch.setattr(os, "getppid", lambda: parent[0])
+    for launched in (False, True):
+        if launched:
+            monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+        stop, parent[0] = StopSignals(enabled=True), 7
+        with pytest.raises(StoppedError), stop.listening():  # noqa: PT012
+            assert agreed(stop.votes()) is None
+            parent[0] = 1
+            assert agreed(stop.votes()) == (signal.SIGTERM if launched else None)
+            raise StoppedError(signal.SIGTERM, "done")
+
+
+def test_no_checkpoint_is_tried_after_a_step_that_failed(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(loop, "average_gradients", lost)
+    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", save_snapshot, signals=True)
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        trainer.run()
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+def test_pre_training_stops_too_and_training_does_not_begin(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_step = loop.Trainer.train_step
+
+    def step(trainer: loop.Trainer, *arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        train_step(trainer, *arguments)
+
+    monkeypatch.setattr(loop.Trainer, "train_step", step)
+    recipe = tiny("cyclegan", pictures, {"pretraining": {"kind": "inpainting"}})
+    with pytest.raises(StoppedError):
+        pretraining.train(recipe, tmp_path / "run", save_snapshot, signals=True)
+    assert [p.name for p in checkpoints(tmp_path / "run/pretraining/checkpoints")] == ["nimg-000000000004"]
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+# --- several processes ----------------------------------------------------------------------------------------------
+
+
+class _Other:
+    """Two processes, of which the other sends a fixed message after the gradients, and the gradient 3."""
+
+    num_processes, device = 2, torch.device("cpu")
+
+    def __init__(self, wishes: list[float]) -> None:
+        self.wishes = wishes
+
+    def reduce(self, flat: torch.Tensor, how: str) -> torch.Tensor:
+        assert how == "mean"
+        count = len(flat) - len(self.wishes)
+        return (flat + torch.tensor([3.0] * count + self.wishes, dtype=flat.dtype)) / 2
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "number"),
+    [
+        ([False, False, False], [0.0, 0.0, 0.0], None),
+        ([False, False, False], [0.0, 0.0, 1.0], signal.SIGUSR1),
+        ([True, False, False], [0.0, 0.0, 0.0], signal.SIGTERM),
+        ([False, True, False], [1.0, 0.0, 0.0], signal.SIGTERM),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_all_processes_hear_of_a_signal_of_one_with_the_gradients(
+    own: list[bool], other: list[float], number: signal.Signals | None, dtype: torch.dtype
+) -> None:
+    accelerator: Any = _Other(other)
+    votes = Votes(accelerator, lambda: own)
+    assert votes.read() == []
+    parameters = [nn.Parameter(torch.zeros(2, 2, dtype=dtype)), nn.Parameter(torch.zeros(3, dtype=dtype))]
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    average_gradients(accelerator, parameters, votes)
+    for parameter in parameters:
+        assert torch.equal(parameter.grad, torch.full_like(parameter, 2))
+    assert votes.read() == [(a + b) / 2 for a, b in zip(own, other, strict=True)]
+    assert agreed(votes.read()) == number
+    votes.forget()
+    assert votes.read() == []
+
+
+def test_one_process_needs_no_message() -> None:
+    accelerator: Any = SimpleNamespace(num_processes=1)
+    assert Votes(accelerator, lambda: [False, True]).read() == [0, 1]
