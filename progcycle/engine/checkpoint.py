@@ -201,7 +201,7 @@ def _inspect(path: Path) -> tuple[str | None, dict[str, Any]]:
                 return f"{name} is not as it was written", {}
     except OSError as error:
         return f"{Path(error.filename or path).name}: {error.strerror}", {}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "state.json is not as it was written", {}
     return None, state
 

@@ -65,8 +65,7 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
     check_processes(accelerator)
-    if accelerator.device.type == "cuda":
-        torch.backends.cudnn.benchmark = True  # sizes change with the stage only
+    choose_algorithms(accelerator.device)
     check_batches(recipe, schedule, accelerator.num_processes)
     precision = Precision(recipe.training.precision, accelerator.device)
     for folder in (run_dir, fallback_of(run_dir, recipe)):
@@ -78,6 +77,15 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
         for resolve in (resolve_sets, resolve_test_sets, resolve_validation_sets)
     )
     return Ground(accelerator, precision, sets, tests, validation)
+
+
+def choose_algorithms(device: torch.device) -> None:
+    """Let cuDNN try which algorithms are fastest: sizes change with the stage only.
+
+    The choice differs from run to run, and sums with it, so not where torch is told to be deterministic.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
 
 
 def _check_trackers(recipe: Recipe) -> None:

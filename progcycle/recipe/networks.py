@@ -14,9 +14,9 @@ Norm = Literal["pixel", "batch", "instance", "layer", "none"]
 class Channels(Section):
     """Feature maps at a resolution R: min(base / (R / 2) ** decay, max), as in the official code."""
 
-    base: int = Field(8192, ge=1)
-    decay: float = Field(1.0, ge=0)
-    max: int = Field(512, ge=1)
+    base: int = Field(8192, ge=1, le=1 << 24)
+    decay: float = Field(1.0, ge=0, le=10)
+    max: int = Field(512, ge=1, le=1 << 16)
 
 
 class Normalization(Section):
@@ -33,7 +33,9 @@ class MinibatchStddev(Section):
     group: GroupSize = Field(4, description="pictures in a group; batch = all of them, 0 = off")
     averaging: Averaging = Field("all", description="all, flat, spatial, none, gpool, or groupK with a number K")
     gather: bool = Field(False, description="group the pictures of all processes together, not each by itself")
-    queue: int = Field(0, ge=0, description="earlier pictures that a batch is compared with too; needs group: batch")
+    queue: int = Field(
+        0, ge=0, le=1 << 20, description="earlier pictures that a batch is compared with too; needs group: batch"
+    )
 
     @model_validator(mode="after")
     def _one_group(self) -> "MinibatchStddev":
@@ -58,9 +60,11 @@ Stddev = Annotated[MinibatchStddev, BeforeValidator(_as_stddev, json_schema_inpu
 class MinibatchDiscrimination(Section):
     """The alternative of Salimans et al. 2016, section 3.2, before the last layer of a dense head."""
 
-    kernels: int = Field(100, ge=1)
-    dimensions: int = Field(5, ge=1, description="numbers in which a kernel compares two pictures")
-    init_pictures: int = Field(500, ge=2, description="real pictures that set its scales before the first step")
+    kernels: int = Field(100, ge=1, le=4096)
+    dimensions: int = Field(5, ge=1, le=256, description="numbers in which a kernel compares two pictures")
+    init_pictures: int = Field(
+        500, ge=2, le=1 << 20, description="real pictures that set its scales before the first step"
+    )
     gather: bool = Field(False, description="compare the pictures of all processes, not each by itself")
 
 
@@ -99,7 +103,7 @@ class PgganNetwork(NetworkOptions):
     generator: str = "pggan"
     discriminator: str = "pggan"
     base_resolution: Resolution = 4
-    latent_size: int = Field(512, ge=1)
+    latent_size: int = Field(512, ge=1, le=1 << 16)
     convs: Literal[1, 2] = Field(2, description="3x3 convolutions of a stage")
     rgb_kernel: Literal[1, 3] = Field(1, description="side of the to_rgb kernels")
     tanh: bool = Field(False, description="bound the generator's pictures by tanh; the paper's are linear")
@@ -115,7 +119,7 @@ class CycleganNetwork(NetworkOptions):
     generator: str = Field("progressive", description="progressive, or what does not grow: resnet, unet")
     discriminator: str = Field("progressive", description="progressive, pggan, or what does not grow: patchgan")
     base_resolution: Resolution = Field(8, description="default: 8; the resolution if a network does not grow")
-    residual_blocks: int = Field(4, ge=0, description="default: 4; of resnet 6, and 9 from 256 px")
+    residual_blocks: int = Field(4, ge=0, le=1000, description="default: 4; of resnet 6, and 9 from 256 px")
     skips: bool = Field(True, description="hand the encoder's features to the decoder at every resolution")
     predict: Literal["picture", "change"] = Field("change", description="paint the picture, or the change to the input")
     smooth: bool = Field(False, description="translators enlarge by bilinear interpolation, not by repeating pixels")
@@ -123,8 +127,8 @@ class CycleganNetwork(NetworkOptions):
         False, description="cut pictures off at black and white, as files do; keeps plain grounds plain"
     )
     head: Literal["patch", "dense"] = Field("patch", description="one logit a place, or one a picture as in PG-GAN")
-    filters: int = Field(64, ge=1, description="of the first layer of resnet, unet and patchgan")
-    discriminator_filters: int | None = Field(None, ge=1, description="of patchgan; default: filters")
+    filters: int = Field(64, ge=1, le=1 << 12, description="of the first layer of resnet, unet and patchgan")
+    discriminator_filters: int | None = Field(None, ge=1, le=1 << 12, description="of patchgan; default: filters")
     upsampling: Literal["transposed", "resize"] = Field(
         "transposed", description="resnet: transposed convolutions, or nearest enlargement and a convolution"
     )

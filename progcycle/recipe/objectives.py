@@ -120,7 +120,7 @@ class Cycle(Section):
 
     aba: Curve = ((0.0, 10.0),)
     bab: Curve = ((0.0, 10.0),)
-    scales: int = Field(1, ge=1, description="resolutions compared, each half of the one before")
+    scales: int = Field(1, ge=1, le=10, description="resolutions compared, each half of the one before")
     through: Literal["picture", "rounded", "blurred", "noisy"] = Field(
         "picture", description="what the second translator gets: the first one's picture, or a worse copy of it"
     )

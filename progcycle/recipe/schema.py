@@ -50,7 +50,7 @@ class DataOptions(Section):
     cache_resolution: int = Field(256, ge=0, description="stages up to here are read from uint8 arrays built once")
     cache_dir: str | None = Field(None, description="folder of those arrays; default: .cache beside the run folder")
     max_broken: float = Field(0.05, ge=0, le=1, description="share of unreadable pictures that stops the run")
-    workers: int | None = Field(None, ge=0, description="loader processes; default 0 on a CPU, else up to 8")
+    workers: int | None = Field(None, ge=0, le=256, description="loader processes; default 0 on a CPU, else up to 8")
 
 
 class PgganData(Pictures, DataOptions):
@@ -98,12 +98,12 @@ class Schedule(Section):
     start_resolution: Resolution | None = Field(None, description="default: the network's base_resolution")
     stable_kimg: Lengths = Field({DEFAULT: 600.0})
     fade_kimg: Lengths = Field({DEFAULT: 600.0})
-    total_kimg: float | None = Field(None, gt=0, description="default: the sum of all phases")
+    total_kimg: float | None = Field(None, gt=0, le=1e9, description="default: the sum of all phases")
     batch_size: BatchSizes = Field({DEFAULT: 16}, description="pictures a step, all processes together")
     lr_scale: Scales = Field({DEFAULT: 1.0}, description="factor on every player's learning rate")
-    rampup_kimg: float = Field(0.0, ge=0, description="learning rate rises from 0 at the start")
-    stage_rampup_kimg: float = Field(0.0, ge=0, description="learning rate rises again when a stage opens")
-    decay_kimg: float = Field(0.0, ge=0, description="learning rate falls to 0 over the last part")
+    rampup_kimg: float = Field(0.0, ge=0, le=1e9, description="learning rate rises from 0 at the start")
+    stage_rampup_kimg: float = Field(0.0, ge=0, le=1e9, description="learning rate rises again when a stage opens")
+    decay_kimg: float = Field(0.0, ge=0, le=1e9, description="learning rate falls to 0 over the last part")
     hold_resolution: Resolution | None = Field(None, description="growth stops here, though the networks could go on")
     fade_reals: bool = Field(True, description="fade the real pictures as the networks fade")
 
@@ -195,7 +195,7 @@ class Pretraining(Section):
     kind: Literal["inpainting", "autoencoding"] = "inpainting"
     masked: float | None = Field(None, gt=0, lt=1, description="share of a picture that is hidden; inpainting: 0.4")
     patch: float | None = Field(None, gt=0, le=0.5, description="side of a hidden square, of the picture's; 0.125")
-    share: float | None = Field(None, gt=0, description="lengths, of those in schedule; default 0.5")
+    share: float | None = Field(None, gt=0, le=1000, description="lengths, of those in schedule; default 0.5")
     schedule: Schedule | None = Field(None, description="a growth plan of its own, in place of share")
     optimizer: Adam | None = Field(None, description="default: that of the generators")
 

@@ -81,21 +81,22 @@ def _as_group(value: Any) -> Any:
 
 
 Averaging = Annotated[str, AfterValidator(_is_averaging)]
-Natural = Annotated[int, Field(ge=1)]
+BatchSize = Annotated[int, Field(ge=1, le=1 << 20)]
 Group = Annotated[int, Field(ge=0)] | Literal["batch"]
 GroupSize = Annotated[Group, BeforeValidator(_as_group, json_schema_input_type=Group | Literal[False])]
-Weight = Annotated[float, Field(ge=0)]
-Factor = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0, le=1e9)]
+Factor = Annotated[float, Field(gt=0, le=1e6)]
+Kimg = Annotated[float, Field(ge=0, le=1e9)]  # a million million pictures
 Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
 Resolution = Annotated[Side, AfterValidator(_power_of_two)]
 
 # One value for all resolutions, or a mapping such as {default: 16, 256: 14}.
 Key = Annotated[Literal["default"] | int, BeforeValidator(_as_key)]
-Point = tuple[Weight, Weight]
+Point = tuple[Kimg, Weight]
 BatchSizes = Annotated[
-    dict[Key, Natural], BeforeValidator(_as_mapping, json_schema_input_type=Natural | dict[Key, Natural])
+    dict[Key, BatchSize], BeforeValidator(_as_mapping, json_schema_input_type=BatchSize | dict[Key, BatchSize])
 ]
-Lengths = Annotated[dict[Key, Weight], BeforeValidator(_as_mapping, json_schema_input_type=Weight | dict[Key, Weight])]
+Lengths = Annotated[dict[Key, Kimg], BeforeValidator(_as_mapping, json_schema_input_type=Kimg | dict[Key, Kimg])]
 Scales = Annotated[dict[Key, Factor], BeforeValidator(_as_mapping, json_schema_input_type=Factor | dict[Key, Factor])]
 
 # A number, or points [kimg, value] joined by straight lines and held flat outside them.

@@ -1,6 +1,7 @@
 """Classes from folders and from JSON files, and how they travel to the batches."""
 
 import json
+import os
 import pickle
 import random
 import unicodedata
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from picture_folders import picture
 from PIL import Image
+from torture import declaring
 
 from progcycle.data import Sample, build_loader, collate, find_classes, resolve_sets, resolve_test_sets
 from progcycle.data.labels import read_labels
@@ -308,3 +310,43 @@ def test_loader_delivers_labels(tmp_path, workers):
         assert ["abc"[label] for label in batch.labels] == [name[0] for name in batch.names]
         seen += len(batch)
     assert seen == 10
+
+
+HOSTILE_LABELS = {
+    "deep": ("[" * 100_000, "cannot be read as JSON"),
+    "digits": ('{"labels": [["cat/7.png", ' + "9" * 10_000 + "]]}", "cannot be read as JSON"),
+    "surrogates": ('{"\\ud800": [1]}', "has the label [1]"),
+    "control characters": ('{"x\\u001b[2J\\n.png": null}', r"has the label None for x\x1b[2J\n.png"),
+    "python": ("__import__('os').mkdir('executed')", "cannot be read as JSON"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_LABELS)
+def test_hostile_files_of_labels_are_refused_in_one_line(tmp_path, monkeypatch, name):
+    text, words = HOSTILE_LABELS[name]
+    root = write(tmp_path / "x")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.json").write_text(text)
+    with pytest.raises(UserError) as caught:
+        find_classes(data(str(tmp_path / "labels.json"), root))
+    assert words in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert not (tmp_path / "executed").exists()
+
+
+def test_numbers_of_classes_may_be_of_any_size_and_files_may_not(tmp_path):
+    root = write(tmp_path / "x")
+    numbers = {name: 10**30 + i for i, name in enumerate(PICTURES)}
+    (root / "labels.json").write_text(json.dumps(numbers))
+    content = data(str(root / "labels.json"), root)
+    assert find_classes(content) == tuple(map(str, sorted(numbers.values()))), "as many as there are, whatever they are"
+    os.truncate(root / "labels.json", 1 << 40)  # takes no place on the disk
+    with pytest.raises(UserError, match="it has 1099511627776 bytes"):
+        find_classes(content)
+    (root / "labels.json").unlink()
+    packed = pack(root, tmp_path / "x.zip")
+    with zipfile.ZipFile(packed, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("labels.json", json.dumps(numbers))
+    packed.write_bytes(declaring(packed.read_bytes(), "labels.json", 2**32 - 2))
+    with pytest.raises(UserError, match="it has 4294967294 bytes"):
+        find_classes(data(f"{packed}/labels.json", packed))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from hostile import harmful, pickles
 from torch import Tensor, nn
 
 from progcycle.errors import UserError
@@ -133,3 +134,22 @@ def test_inception_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_text("no weights")
     with pytest.raises(UserError, match="does not hold the weights"):
         load_features("inception", weights=str(tmp_path / "w.pth"))
+
+
+@pytest.mark.usefixtures("extractor")
+def test_a_hostile_weights_file_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = sys.modules["torch_fidelity.feature_extractor_inceptionv3"]
+
+    def trusting(name: str, features: list[str], path: str) -> nn.Module:  # as the library reads it
+        torch.load(path, weights_only=False)
+        return nn.Identity()
+
+    monkeypatch.setattr(library, "FeatureExtractorInceptionV3", trusting)
+    mark, weights = tmp_path / "executed", tmp_path / "w.pth"
+    for name, content in pickles(tmp_path, mark).items():
+        weights.write_bytes(content)
+        assert harmful(weights, mark), name
+        with pytest.raises(UserError, match="does not hold the weights") as caught:
+            load_features("inception", weights=str(weights))
+        assert str(caught.value).isprintable()
+        assert not mark.exists(), name
