@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from progcycle.errors import UserError
-from progcycle.recipe import Schedule, by_resolution
+from progcycle.recipe import Recipe, Schedule, by_resolution
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,15 @@ class GrowthSchedule:
             )
         self.phases = tuple(_fit_to(phases, self.total))
         self.options = options
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "GrowthSchedule":
+        """The growth plan of a recipe.
+
+        Raises:
+            UserError: see the class.
+        """
+        return cls(recipe.schedule, recipe.network.base_resolution, recipe.resolution)
 
     @property
     def final(self) -> Growth:

@@ -10,9 +10,14 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from progcycle import __version__
 from progcycle.errors import UserError
+
+if TYPE_CHECKING:
+    from progcycle.export.config import SnapshotConfig
 
 COMMANDS = {
     "train": "train, or resume, what a recipe describes",
@@ -117,6 +122,12 @@ def natural(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"cannot be negative, got {number}")
     return number
+
+
+def origin(snapshot: Path, config: "SnapshotConfig") -> dict[str, Any]:
+    """Which snapshot it was, and where its growth stood, for records of figures."""
+    growth = {name: getattr(config, name) for name in ("nimg", "resolution", "stage", "alpha")}
+    return {"snapshot": str(snapshot), **growth}
 
 
 def versions(*libraries: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import argparse
 import math
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from progcycle.commands.cli import add_device, guarded, natural, parser, pick_device, positive
 from progcycle.errors import UserError
@@ -118,28 +118,6 @@ def gigabytes(text: str) -> float:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
     return number
-
-
-def pair_up(names_a: Sequence[str], names_b: Sequence[str]) -> list[tuple[int, int]]:
-    """Indices of pictures whose names (without the ending, with sub-folders) are equal, in name order.
-
-    Returns:
-        Numbers of A and of B; nothing if no names are equal.
-
-    Raises:
-        UserError: a name of both domains stands twice in one.
-    """
-    stems = [[str(PurePosixPath(name).with_suffix("")) for name in names] for names in (names_a, names_b)]
-    both = set(stems[0]) & set(stems[1])
-    places: list[dict[str, int]] = []
-    for domain, names, here in zip("AB", (names_a, names_b), stems, strict=True):
-        found: dict[str, int] = {}
-        for i, stem in enumerate(here):
-            if stem in both and stem in found:
-                raise UserError(f"Domain {domain}: {names[found[stem]]} and {names[i]} have one name; pairs need two.")
-            found[stem] = i
-        places.append(found)
-    return [(places[0][stem], places[1][stem]) for stem in sorted(both)]
 
 
 def _run_folder(snapshot: Path) -> Path:

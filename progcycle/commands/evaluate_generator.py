@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from progcycle.commands.cli import say, versions, warn
+from progcycle.commands.cli import origin, say, versions, warn
 from progcycle.commands.evaluate_modes import pick_judge, report_modes
 from progcycle.commands.metrics import check_judge, check_metrics, swd_figures
 from progcycle.commands.subject import Subject, subject_of
@@ -181,11 +181,7 @@ def _origin(model: "Generator", snapshot: Path, subject: Subject, ask: Question)
     pictures, config = subject.reals.pictures, model.config
     options = pictures.options
     return {
-        "snapshot": str(snapshot),
-        "nimg": config.nimg,
-        "resolution": config.resolution,
-        "stage": config.stage,
-        "alpha": config.alpha,
+        **origin(snapshot, config),
         "real": {
             "pictures": len(pictures),
             "paths": list(pictures.paths),

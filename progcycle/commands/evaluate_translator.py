@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from tqdm import tqdm
 
-from progcycle.commands.cli import say, versions, warn
+from progcycle.commands.cli import origin, say, versions, warn
 from progcycle.commands.evaluate_table import as_text
+from progcycle.commands.pairs import pair_up
 from progcycle.commands.round_trip import NOISE, Figures, Trip, travel
 from progcycle.commands.translation_metrics import DIRECTIONS, HIDDEN, INVERTED, Side, faults, real_features, turned
 from progcycle.commands.translation_pictures import read_pictures, test_sets, training_pictures
@@ -68,8 +69,6 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
     Raises:
         UserError: there are no test pictures, one is broken, or the weights given are not those of the network.
     """
-    from progcycle.commands.evaluate import pair_up
-
     if out.suffix == ".html":
         raise UserError(f"--out names the JSON file, and {out} is the name of a page; the page stands beside it.")
     recipe: CycleganRecipe = model.recipe  # type: ignore[assignment]  # a Translator's
@@ -183,13 +182,8 @@ def _with_floor(rows: dict[str, Figures]) -> dict[str, Figures]:
 
 
 def _origin(model: "Translator", snapshot: Path, sets: Mapping[str, PictureSet], pairs: int) -> dict[str, Any]:
-    config = model.config
     return {
-        "snapshot": str(snapshot),
-        "nimg": config.nimg,
-        "resolution": config.resolution,
-        "stage": config.stage,
-        "alpha": config.alpha,
+        **origin(snapshot, model.config),
         "pairs": pairs,
         "pictures": {domain: len(pictures) for domain, pictures in sets.items()},
         "paths": {domain: list(pictures.paths) for domain, pictures in sets.items()},

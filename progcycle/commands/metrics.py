@@ -201,7 +201,7 @@ def evaluator(recipe: "Recipe", cache_dir: Path | None = None) -> "Evaluate | No
         from progcycle.metrics.digits import digit_judge
         from progcycle.schedule import GrowthSchedule
 
-        final = GrowthSchedule(recipe.schedule, recipe.network.base_resolution, recipe.resolution).final
+        final = GrowthSchedule.of(recipe).final
         check_judge(digit_judge(), Reals(pictures, final), where)
 
     def evaluate(sample: "Sampler", nimg: int) -> Figures:

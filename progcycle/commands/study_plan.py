@@ -21,18 +21,8 @@ def stretched(recipe: Recipe, factor: float) -> Recipe:
         recipe: a validated recipe.
         factor: above 0.
     """
-    plan = recipe.schedule
-
-    def by(length: float) -> float:
-        return round(length * factor, 3)
-
-    changes = {name: by(getattr(plan, name)) for name in ("rampup_kimg", "stage_rampup_kimg", "decay_kimg")}
-    tables = {
-        name: {key: by(length) for key, length in getattr(plan, name).items()} for name in ("stable_kimg", "fade_kimg")
-    }
-    total = None if plan.total_kimg is None else by(plan.total_kimg)
-    schedule = plan.model_copy(update={**changes, **tables, "total_kimg": total})
-    return recipe.model_copy(update={"schedule": schedule})
+    whole_pictures = recipe.schedule.scaled(factor, digits=3)
+    return recipe.model_copy(update={"schedule": whole_pictures})
 
 
 def quiet(recipe: Recipe, points: int = 1) -> Recipe:
@@ -58,7 +48,7 @@ def length(recipe: Recipe) -> int:
     """Pictures of a domain in the whole plan."""
     from progcycle.schedule import GrowthSchedule
 
-    return GrowthSchedule(recipe.schedule, recipe.network.base_resolution, recipe.resolution).total
+    return GrowthSchedule.of(recipe).total
 
 
 def probe(recipe: Recipe, folder: Path) -> list[tuple[str, int, float]]:
@@ -92,7 +82,7 @@ def _probe(recipe: Recipe, folder: Path, options: dict[str, Any]) -> Iterator[tu
     from progcycle.export import save_snapshot
     from progcycle.schedule import GrowthSchedule
 
-    plan = GrowthSchedule(recipe.schedule, recipe.network.base_resolution, recipe.resolution)
+    plan = GrowthSchedule.of(recipe)
     shutil.rmtree(folder, ignore_errors=True)
     try:
         trainer = Trainer(stretched(quiet(recipe), LONG), folder, save_snapshot, **options)

@@ -23,11 +23,11 @@ def write_report(study: Study, rows: Rows, references: Mapping[str, Mapping[str,
     _plot_figures(study, rows, files[1])
     if study.curves:
         files.append(out / "curves.png")
-        _plot_curves(study, rows, files[-1])
+        _plot_lines(study, _curves(study, rows), "kimg", files[-1])
     if study.points > 1:
         files += [out / "cpu_time.png", out / "pictures.png"]
-        _plot_courses(study, rows, files[-2], "cpu_seconds", 60, "CPU minutes")
-        _plot_courses(study, rows, files[-1], "nimg", 1000, "kimg")
+        _plot_lines(study, _courses(study, rows, "cpu_seconds", 60), "CPU minutes", files[-2])
+        _plot_lines(study, _courses(study, rows, "nimg", 1000), "kimg", files[-1])
     return files
 
 
@@ -142,51 +142,56 @@ def _plot_figures(study: Study, rows: Rows, path: Path) -> None:
     _save(figure, study.title, path)
 
 
-def _plot_curves(study: Study, rows: Rows, path: Path) -> None:
-    """A panel a curve: a thin line for each seed, a thick one for the mean of a variant."""
-    import numpy as np
-
-    figure = _figure(len(study.curves), 3.2)
-    axes = figure.subplots(1, len(study.curves), squeeze=False)[0]
-    colours = dict(zip(study.variants, _COLOURS * len(study.variants), strict=False))
-    for axis, name in zip(axes, study.curves, strict=True):
-        for variant in study.variants:
-            courses = [row["curves"][name] for row in rows_of(rows, variant) if row["curves"].get(name)]
-            for course in courses:
-                axis.plot(*zip(*course, strict=True), color=colours[variant], alpha=0.25, linewidth=0.8)
-            if courses and len({len(course) for course in courses}) == 1:
-                mean = np.asarray(courses, dtype=float).mean(axis=0)
-                axis.plot(mean[:, 0], mean[:, 1], color=colours[variant], linewidth=2, label=variant)
-        axis.set_xlabel("kimg")
-        axis.set_title(name, fontsize=10)
-        axis.grid(color="#dddddd")
-    axes[0].legend(fontsize=8)
-    _save(figure, study.title, path)
+Courses = dict[str, dict[str, list[Any]]]  # by figure and variant: for each seed its points (x, y)
 
 
-def _plot_courses(study: Study, rows: Rows, path: Path, key: str, unit: float, label: str) -> None:
+def _curves(study: Study, rows: Rows) -> Courses:
+    """Courses of figures of the training log."""
+    return {
+        name: {v: [row["curves"][name] for row in rows_of(rows, v) if row["curves"].get(name)] for v in study.variants}
+        for name in study.curves
+    }
+
+
+def _courses(study: Study, rows: Rows, key: str, unit: float) -> Courses:
+    """Courses of the figures that are measured along the way.
+
+    Args:
+        study: says which figures are shown.
+        rows: of the study.
+        key: what the figures are shown against, ``cpu_seconds`` or ``nimg``.
+        unit: of it.
+    """
+    names = [name for name in shown_figures(study, rows) if any(name in row["course"][-1] for row in rows)]
+    return {
+        name: {
+            v: [[(p[key] / unit, p[name]) for p in row["course"] if name in p] for row in rows_of(rows, v)]
+            for v in study.variants
+        }
+        for name in names
+    }
+
+
+def _plot_lines(study: Study, courses: Courses, label: str, path: Path) -> None:
     """A panel a figure: a thin line for each seed, a thick one for the mean of a variant."""
     import numpy as np
 
-    names = [name for name in shown_figures(study, rows) if any(name in row["course"][-1] for row in rows)]
-    columns = min(len(names), 4)
-    figure = _figure(columns, 2.9 * -(-len(names) // columns) + 0.4)
-    axes = figure.subplots(-(-len(names) // columns), columns, squeeze=False).flatten()
+    columns = min(len(courses), 4)
+    lines = -(-len(courses) // columns)
+    figure = _figure(columns, 2.9 * lines + 0.4)
+    axes = figure.subplots(lines, columns, squeeze=False).flatten()
     colours = dict(zip(study.variants, _COLOURS * len(study.variants), strict=False))
-    for axis, name in zip(axes, names, strict=False):
-        for variant in study.variants:
-            courses = [
-                np.array([(point[key] / unit, point[name]) for point in row["course"] if name in point])
-                for row in rows_of(rows, variant)
-            ]
-            for course in courses:
-                axis.plot(*course.T, color=colours[variant], alpha=0.35, linewidth=0.8)
-            if courses and len({len(course) for course in courses}) == 1:
-                axis.plot(*np.mean(courses, axis=0).T, color=colours[variant], linewidth=2, label=variant)
+    for axis, (name, variants) in zip(axes, courses.items(), strict=False):
+        for variant, seeds in variants.items():
+            for course in seeds:
+                axis.plot(*zip(*course, strict=True), color=colours[variant], alpha=0.3, linewidth=0.8)
+            if seeds and len({len(course) for course in seeds}) == 1:
+                mean = np.asarray(seeds, dtype=float).mean(axis=0)
+                axis.plot(mean[:, 0], mean[:, 1], color=colours[variant], linewidth=2, label=variant)
         axis.set_xlabel(label)
         axis.set_title(name, fontsize=10)
         axis.grid(color="#dddddd")
-    for axis in axes[len(names) :]:
+    for axis in axes[len(courses) :]:
         axis.set_axis_off()
     axes[0].legend(fontsize=8)
     _save(figure, study.title, path)

@@ -101,7 +101,7 @@ class Exam:
     """
 
     def __init__(self, recipe: CycleganRecipe) -> None:
-        from progcycle.commands.evaluate import pair_up
+        from progcycle.commands.pairs import pair_up
         from progcycle.commands.translation_metrics import real_features
         from progcycle.commands.translation_pictures import read_pictures, test_sets
         from progcycle.metrics import load_features
@@ -152,13 +152,15 @@ def measure_references(recipe: CycleganRecipe, run_dir: Path) -> dict[str, Figur
 
 def cpu_seconds(stats: Path) -> float:
     """CPU time of the run that a training log tells of; 0 if there is none."""
-    if not stats.exists():
-        return 0.0
-    lines = stats.read_text(encoding="utf-8").splitlines()
-    return max([float(json.loads(line).get("cpu_seconds", 0.0)) for line in lines], default=0.0)
+    return max([float(line.get("cpu_seconds", 0.0)) for line in _lines(stats)], default=0.0)
 
 
 def read_curves(stats: Path, names: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
     """Points (kimg, value) of figures in a training log."""
-    lines = [json.loads(line) for line in stats.read_text(encoding="utf-8").splitlines()]
+    lines = _lines(stats)
     return {name: [(line["nimg"] / 1000, line[name]) for line in lines if name in line] for name in names}
+
+
+def _lines(stats: Path) -> list[dict[str, Any]]:
+    """The lines of a training log; none if there is no log."""
+    return [json.loads(line) for line in stats.read_text(encoding="utf-8").splitlines()] if stats.exists() else []

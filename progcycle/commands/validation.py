@@ -1,12 +1,12 @@
 """Figures of translators while they train, on pictures that ``data.validation`` holds out of training."""
 
-from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from progcycle.commands.cli import say, warn
 from progcycle.commands.metrics import Figures, check_best
+from progcycle.commands.pairs import pair_up
 from progcycle.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class TranslationEvaluator:
         self.sets = sets
         self.chosen = {domain: choose(pictures, options.count) for domain, pictures in sets.items()}
         self._features: dict[str, Features] = {}
+        self._reals: tuple[object, dict[str, Tensor]] | None = None  # of which pictures, and their features
         self.left_out: list[str] = []
         self.metrics = self._available(options.metrics)
         check_best(options.best, self.metrics, LOWEST)
@@ -92,7 +93,7 @@ class TranslationEvaluator:
             try:
                 if name == "kid":
                     self._load("cpu")  # whether it can be: the run's device is not known yet
-                if name == "pair" and not find_pairs(*([s.names[i] for i in self.chosen[d]] for d, s in self._ab())):
+                if name == "pair" and not pair_up(*self._names(), strict=False):
                     raise UserError("no held-out picture of A has the name of one of B.")
             except UserError as error:
                 if name in wanted:
@@ -102,8 +103,9 @@ class TranslationEvaluator:
                 found.append(name)
         return found
 
-    def _ab(self) -> tuple[tuple[str, "PictureSet"], ...]:
-        return ("a", self.sets["a"]), ("b", self.sets["b"])
+    def _names(self) -> tuple[list[str], list[str]]:
+        a, b = ([self.sets[domain].names[i] for i in self.chosen[domain]] for domain in ("a", "b"))
+        return a, b
 
     def about(self) -> list[str]:
         """Lines that say what is measured, and what is not."""
@@ -114,7 +116,7 @@ class TranslationEvaluator:
         """Figures by name, see ``docs/translation.md``."""
         import torch
 
-        from progcycle.commands.translation_metrics import measure_translation
+        from progcycle.commands.translation_metrics import measure_translation, real_features
 
         if not self._told:
             self._told = True
@@ -126,9 +128,15 @@ class TranslationEvaluator:
             batches = torch.split(pictures, BATCH)
             return torch.cat([sample.through(f"gen_{direction}", some).clamp(-1, 1).cpu() for some in batches])
 
-        pairs = find_pairs(names_a, names_b) if "pair" in self.metrics else []
+        pairs = pair_up(names_a, names_b, strict=False) if "pair" in self.metrics else []
         features = self._load(str(sample.device)) if "kid" in self.metrics else None
-        figures = measure_translation(translate, a, b, pairs or None, features)
+        reals = None
+        if features is not None:
+            shown = (names_a, names_b, sample.growth.resolution, sample.growth.alpha)
+            if self._reals is None or self._reals[0] != shown:  # the same from one evaluation to the next, but in fades
+                self._reals = shown, real_features(features, a, b)
+            reals = self._reals[1]
+        figures = measure_translation(translate, a, b, pairs or None, features, reals=reals)
         kinds = {kind for name in self.metrics for kind in METRICS[name]}
         figures = {name: value for name, value in figures.items() if name.partition("/")[0] in kinds}
         if {"kid/ab", "kid/ba"} <= figures.keys():
@@ -167,13 +175,3 @@ def choose(pictures: "PictureSet", count: int) -> list[int]:
     several = len(pictures.paths) > 1
     by_place = sorted(range(len(pictures)), key=lambda i: (place_of(stem_of(pictures.names[i], several)), i))
     return sorted(by_place[:count])
-
-
-def find_pairs(names_a: Sequence[str], names_b: Sequence[str]) -> list[tuple[int, int]]:
-    """Indices of pictures with equal names but for the ending, in name order; a name that stands twice has no pair."""
-    found: list[dict[str, int]] = []
-    for names in (names_a, names_b):
-        stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
-        counts = Counter(stems)
-        found.append({stem: i for i, stem in enumerate(stems) if counts[stem] == 1})
-    return [(found[0][stem], found[1][stem]) for stem in sorted(found[0].keys() & found[1].keys())]

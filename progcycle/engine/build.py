@@ -30,7 +30,7 @@ def build(recipe: Recipe, preparation: str | None = None) -> Parts:
     Raises:
         UserError: an impossible plan, an unknown name, or a combination without meaning.
     """
-    schedule = GrowthSchedule(recipe.schedule, recipe.network.base_resolution, recipe.resolution)
+    schedule = GrowthSchedule.of(recipe)
     # Only the weights' initial values come from torch's own stream; the caller's stream is left as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(address(recipe.seed, "init") % 2**63)

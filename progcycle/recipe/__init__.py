@@ -15,6 +15,7 @@ from progcycle.recipe.networks import (
     PgganNetwork,
 )
 from progcycle.recipe.objectives import Adaptive, Adversarial, ClassWeights, DiscriminatorAugment, DiscriminatorNoise
+from progcycle.recipe.plan import Schedule
 from progcycle.recipe.pretraining import pretraining_recipe
 from progcycle.recipe.reading import difference, dump, json_schema, load_recipe, merge, override, validate
 from progcycle.recipe.schema import (
@@ -31,7 +32,6 @@ from progcycle.recipe.schema import (
     Pictures,
     Pretraining,
     Recipe,
-    Schedule,
     TranslationEvaluation,
     WarmStart,
 )

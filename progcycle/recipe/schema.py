@@ -1,4 +1,4 @@
-"""The keys of a recipe, their types, ranges and defaults; ``network`` and ``objective`` have files of their own."""
+"""The keys of a recipe, their types, ranges and defaults; its three largest sections have files of their own."""
 
 import math
 from collections.abc import Mapping
@@ -8,15 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from progcycle.recipe.networks import CycleganNetwork, PgganNetwork, with_fixed_defaults
 from progcycle.recipe.objectives import CycleganObjective, GradientPenalty, PgganObjective
+from progcycle.recipe.plan import Schedule
 from progcycle.recipe.section import Section
 from progcycle.recipe.values import (
-    DEFAULT,
     AsTuple,
     BatchSizes,
-    Lengths,
     Paths,
     Resolution,
-    Scales,
     Side,
     Texts,
 )
@@ -87,25 +85,6 @@ class CycleganData(DataOptions):
         if self.root is None and not all(paths):
             raise ValueError("give root (a folder with trainA and trainB), or both a.path and b.path")
         return self
-
-
-# --- schedule -----------------------------------------------------------------------------------------------------
-
-
-class Schedule(Section):
-    """The growth plan, in thousands of real pictures (of one domain) shown to the discriminators."""
-
-    start_resolution: Resolution | None = Field(None, description="default: the network's base_resolution")
-    stable_kimg: Lengths = Field({DEFAULT: 600.0})
-    fade_kimg: Lengths = Field({DEFAULT: 600.0})
-    total_kimg: float | None = Field(None, gt=0, le=1e9, description="default: the sum of all phases")
-    batch_size: BatchSizes = Field({DEFAULT: 16}, description="pictures a step, all processes together")
-    lr_scale: Scales = Field({DEFAULT: 1.0}, description="factor on every player's learning rate")
-    rampup_kimg: float = Field(0.0, ge=0, le=1e9, description="learning rate rises from 0 at the start")
-    stage_rampup_kimg: float = Field(0.0, ge=0, le=1e9, description="learning rate rises again when a stage opens")
-    decay_kimg: float = Field(0.0, ge=0, le=1e9, description="learning rate falls to 0 over the last part")
-    hold_resolution: Resolution | None = Field(None, description="growth stops here, though the networks could go on")
-    fade_reals: bool = Field(True, description="fade the real pictures as the networks fade")
 
 
 # --- optimizer and engine -----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from progcycle.commands import evaluate_translator as module
 from progcycle.commands.cli import main
-from progcycle.commands.evaluate import pair_up
+from progcycle.commands.pairs import pair_up
 from progcycle.commands.translation_metrics import measure_translation
 from progcycle.errors import UserError
 from progcycle.export import Translator, load

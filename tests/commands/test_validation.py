@@ -16,9 +16,10 @@ from torch import Tensor
 from progcycle.commands import translation_metrics
 from progcycle.commands.evaluate import _run_folder
 from progcycle.commands.metrics import evaluator
+from progcycle.commands.pairs import pair_up
 from progcycle.commands.train import main
 from progcycle.commands.translate import main as translate
-from progcycle.commands.validation import LOWEST, METRICS, choose, find_pairs
+from progcycle.commands.validation import LOWEST, METRICS, choose
 from progcycle.data import PictureSet, as_reals
 from progcycle.data.split import place_of
 from progcycle.errors import UserError
@@ -143,7 +144,9 @@ def test_held_out_pictures_never_train_and_nothing_else_is_measured(
     measured: list[tuple[Any, ...]] = []
     honest = translation_metrics.measure_translation
 
-    def measure(translate: Any, a: Tensor, b: Tensor, pairs: Any, features: Any) -> dict[str, float]:
+    def measure(translate: Any, a: Tensor, b: Tensor, pairs: Any, features: Any, *, reals: Any) -> dict[str, float]:
+        for domain, expected in translation_metrics.real_features(features, a, b).items():
+            torch.testing.assert_close(reals[domain], expected, msg="those of these very pictures, kept or not")
         made = {key: translate(x, key) for key, x in (("ab", a), ("ba", b))}
         measured.append((trainers[0].nimg, a, b, pairs, features, made))
         for key, x in (("gen_ab", a), ("gen_ba", b)):
@@ -152,7 +155,7 @@ def test_held_out_pictures_never_train_and_nothing_else_is_measured(
             expected = trainer.ema.networks[key](x, growth.stage, growth.alpha).clamp(-1, 1)
             torch.testing.assert_close(made[key[4:]], expected)
             assert not made[key[4:]].requires_grad
-        return honest(translate, a, b, pairs, features)
+        return honest(translate, a, b, pairs, features, reals=reals)
 
     monkeypatch.setattr(translation_metrics, "measure_translation", measure)
     trainer = WatchedTrainer(recipe, here / "run", save_snapshot, evaluator(recipe, here / ".cache"))
@@ -299,7 +302,7 @@ def test_fewer_pictures_are_chosen_by_name_so_that_pairs_stay_together(data: Pat
 
 def test_names_that_stand_twice_have_no_pair() -> None:
     a, b = ["x/1.png", "x/2.jpg", "x/2.png", "3.png", "4.webp"], ["4.png", "x/1.jpg", "x/2.png", "y/3.png"]
-    assert find_pairs(a, b) == [(4, 0), (0, 1)]
+    assert pair_up(a, b, strict=False) == [(4, 0), (0, 1)]
 
 
 def test_broken_pictures_are_named_once_and_left_out(
@@ -315,7 +318,9 @@ def test_broken_pictures_are_named_once_and_left_out(
     assert evaluate is not None
     given: list[tuple[int, int, list[tuple[int, int]]]] = []
 
-    def measure(translate: Any, a: Tensor, b: Tensor, pairs: Any, features: Any) -> dict[str, float]:
+    def measure(translate: Any, a: Tensor, b: Tensor, pairs: Any, features: Any, *, reals: Any) -> dict[str, float]:
+        assert features is None
+        assert reals is None
         given.append((len(a), len(b), pairs))
         return {}
 
