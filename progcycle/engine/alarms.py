@@ -24,11 +24,11 @@ class Patience(NamedTuple):
     kimg: float
 
 
-# Translators that predict a change begin as copies, and one of them needs a while to dare something.
+# Translators that predict a change begin as copies, and may take their time to dare something.
 PATIENCE = {
     "saturated": Patience(3, 0.02, 20.0),
     "collapse": Patience(3, 0.02, 20.0),
-    "copy": Patience(4, 0.1, 50.0),
+    "copy": Patience(4, 0.2, 50.0),
     "inversion": Patience(3, 0.05, 30.0),
 }
 

@@ -109,6 +109,7 @@ class Meter:
         """Restore what :meth:`state_dict` gave."""
         self.sums, self.counts, self.first_bad = {}, {}, {}
         self.recent.clear()
+        self._moment = 0
         for name, value in state.items():
             kind, *key = name.split("|")
             (self.sums if kind == "sum" else self.counts)[tuple(key)] = value.to(self.device, copy=True)
