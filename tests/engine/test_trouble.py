@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
 import re
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +19,13 @@ from safetensors.torch import load_file
 from tiny_runs import STEPS, TOTAL, WatchedTrainer, checkpoint_content, full, stats, tiny, train
 from torch import Tensor
 
+from progcycle.engine import pretraining
 from progcycle.engine.checkpoint import _text_digest, checkpoints
 from progcycle.errors import UserError
 from progcycle.export import save_snapshot
 from progcycle.recipe import Recipe, RecipeError, merge
 from progcycle.schedule import Growth
+from progcycle.tasks import CycleganTask, PretrainingTask
 
 RECOVERY = {"training": {"recovery": {"attempts": 2, "lr_factor": 0.25}, "keep_checkpoints": 99}}
 OnStep = Callable[[WatchedTrainer, Growth], None]
@@ -259,3 +265,88 @@ def test_figures_are_kept_no_longer_than_needed(pictures: Path, tmp_path: Path) 
     # Two players, with a loss and norms each; a status line at the latest after three steps.
     assert max(held) <= 4 * 3
     assert 0 in held[1:]
+
+
+def test_two_processes_go_back_together(pictures: Path, tmp_path: Path) -> None:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    here = Path(__file__).parent
+    shared = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(here.parent.parent), str(here.parent)]),
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    command = [sys.executable, str(here / "two_processes_in_trouble.py"), str(pictures), str(tmp_path)]
+    runs = [
+        subprocess.Popen(
+            command,
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        outputs = [run.communicate(timeout=120)[0] for run in runs]
+    finally:
+        for run in runs:
+            run.kill()
+    assert [run.returncode for run in runs] == [0, 0], outputs
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert first["attempt"] == second["attempt"] == 2
+    for name, weight in first["weights"].items():
+        assert torch.equal(weight, second["weights"][name]), name
+    folders = sorted((tmp_path / "run" / "trouble").iterdir())
+    assert [folder.name for folder in folders] == ["nimg-000000000024", "nimg-000000000024-1"]
+    for attempt, folder in enumerate(folders):
+        report = _report(folder)
+        assert (report["attempt"], report["processes"], report["not_finite"]) == (attempt, 2, ["score/real"])
+        assert report["figures"]["score/real"] == "nan"
+        assert report["pictures"]["real"]["positions"] == [attempt * 10**13 + 24 + i for i in range(4)]
+    # Step 6 of the third attempt, as each process saw its half of it.
+    for rank, run in enumerate((first, second)):
+        ((_, positions, _, _),) = run["seen"][6]
+        assert positions == tuple(2 * 10**13 + 24 + i for i in (rank, rank + 2))
+    assert [line["nimg"] for line in stats(tmp_path / "run")] == [12, 24, 36, 48, 60, 72, 84, 88]
+
+
+def test_pre_training_and_the_task_have_attempts_of_their_own(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    for kind in (PretrainingTask, CycleganTask):
+
+        def loss(task: Any, player: str, reals: Any, growth: Growth, step: int, honest: Any = kind.loss) -> Any:
+            total, figures = honest(task, player, reals, growth, step)
+            name = type(task).__name__
+            if step == 1 and name not in taken:
+                taken.append(name)
+                return total * math.nan, figures
+            return total, figures
+
+        monkeypatch.setattr(kind, "loss", loss)
+    changes = {
+        "schedule": {"stable_kimg": 0.008, "fade_kimg": 0.008},
+        "pretraining": {"schedule": {"stable_kimg": 0.004, "fade_kimg": 0, "batch_size": 4}},
+    }
+    run = tmp_path / "run"
+    trainer = pretraining.train(_recovering("cyclegan", pictures, changes), run, save_snapshot)
+    assert taken == ["PretrainingTask", "CycleganTask"]
+    assert (trainer.nimg, trainer.attempt) == (40, 1)
+    for folder in (run, run / "pretraining"):
+        report = _report(folder / "trouble" / "nimg-000000000004")
+        assert (report["attempt"], report["not_finite"]) == (0, ["loss/generator"])
+        assert stats(folder)[-1]["attempt"] == 1
+    # The task begins again from what was pre-trained, not from weights at random.
+    before, start = (
+        load_file(path / "ema.safetensors")
+        for path in (checkpoints(run / "pretraining" / "checkpoints")[-1], checkpoints(run / "checkpoints")[0])
+    )
+    assert all(torch.equal(before[name], start[name]) for name in before)
