@@ -5,6 +5,7 @@ M groups, P processes.
 """
 
 from progcycle.blocks.augment import NUMBERS, augment
+from progcycle.blocks.colour import colour_inversion
 from progcycle.blocks.degrade import blurred, noisy, rounded
 from progcycle.blocks.equalized import EqualizedConv2d, EqualizedLinear
 from progcycle.blocks.fade import fade_in
@@ -39,6 +40,7 @@ __all__ = [
     "PixelNorm",
     "augment",
     "blurred",
+    "colour_inversion",
     "conv2d_downsample",
     "downsample2x",
     "draw_normal",

@@ -20,12 +20,13 @@ PREFETCH = 2  # batches that each worker prepares ahead
 class _Positions:
     """The keys of this process's part of every step, one list a step."""
 
-    def __init__(self, schedule: GrowthSchedule, start_nimg: int, rank: int, processes: int) -> None:
+    def __init__(self, schedule: GrowthSchedule, start_nimg: int, rank: int, processes: int, shift: int) -> None:
         self.schedule, self.start_nimg, self.rank, self.processes = schedule, start_nimg, rank, processes
+        self.shift = shift
 
     def __iter__(self) -> Iterator[list[Key]]:
         for nimg, growth in self.schedule.steps(self.start_nimg):
-            positions = range(nimg + self.rank, nimg + growth.batch_size, self.processes)
+            positions = range(self.shift + nimg + self.rank, self.shift + nimg + growth.batch_size, self.processes)
             yield [(position, growth.resolution) for position in positions]
 
 
@@ -67,6 +68,7 @@ def build_loader(
     start_nimg: int,
     workers: int,
     pin_memory: bool,
+    shift: int = 0,
 ) -> Generator[tuple[int, Growth, dict[str, Batch]], None, None]:
     """This process's batches, one item for each step of ``schedule.steps(start_nimg)``.
 
@@ -81,6 +83,7 @@ def build_loader(
         start_nimg: pictures shown before the first step.
         workers: loader processes; 0 loads in this one.
         pin_memory: copy batches to page-locked memory, for a faster way to a GPU.
+        shift: added to all positions, for other pictures and all else that is random.
 
     Yields:
         Pictures shown before the step, its growth, and a uint8 batch for each domain.
@@ -90,7 +93,7 @@ def build_loader(
     """
     loader: DataLoader[Any] = DataLoader(
         _Domains(sets),
-        batch_sampler=_Positions(schedule, start_nimg, rank, processes),
+        batch_sampler=_Positions(schedule, start_nimg, rank, processes, shift),
         collate_fn=_as_it_is,
         num_workers=workers,
         prefetch_factor=PREFETCH if workers else None,

@@ -104,10 +104,11 @@ class RunLog:
             for name, value in extra.items()
             if name.startswith("skipped/") and value
         )
+        alarms = "".join(f"ALARM {name.removeprefix('alarm/')}  " for name in extra if name.startswith("alarm/"))
         left = self._time_left(nimg, growth, extra["images_per_s"])
         self.say(
             f"kimg {nimg / 1000:8.1f}/{self.schedule.total / 1000:.1f}  stage {growth.stage} "
-            f"({growth.resolution} px) alpha {growth.alpha:.2f}  {losses}  {skipped}"
+            f"({growth.resolution} px) alpha {growth.alpha:.2f}  {losses}  {skipped}{alarms}"
             f"{extra['images_per_s']:.4g} img/s  about {left} left"
         )
 

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from progcycle.data import Batch, as_reals, build_loader
-from progcycle.engine import reports, state
+from progcycle.data import Batch, as_reals
+from progcycle.engine import recovery, reports, state
+from progcycle.engine.alarms import Alarms
 from progcycle.engine.build import build, parts
 from progcycle.engine.clock import CpuClock
 from progcycle.engine.ema import EmaNetworks
@@ -19,10 +20,11 @@ from progcycle.engine.evaluation import BestFolder
 from progcycle.engine.lock import RunLock
 from progcycle.engine.log import RunLog
 from progcycle.engine.meter import Meter
-from progcycle.engine.parallel import Votes, average_gradients, broadcast_weights, speaking
+from progcycle.engine.parallel import Votes, average_gradients, broadcast_weights
 from progcycle.engine.samples import Evaluate, Sampler, spread
-from progcycle.engine.setup import end, loader_workers, prepare_data, set_up, start_trackers
+from progcycle.engine.setup import end, prepare_data, set_up, start_trackers
 from progcycle.engine.stop import SIGNALS, StoppedError, StopSignals, agreed
+from progcycle.engine.trouble import stop_if_trouble
 from progcycle.engine.writer import CheckpointWriter
 from progcycle.errors import UserError
 from progcycle.recipe import Adam, Recipe
@@ -93,7 +95,9 @@ class Trainer:
         self.best = BestFolder(run_dir, evaluation.best if evaluation else None, self.schedule.final.resolution)
         for line in begun:
             self.log.say(line)
+        self.alarms = Alarms(self.schedule.total, self.log.say)
         self.nimg = self.step = 0
+        self.attempt = 0  # how often the run has gone back to a checkpoint
         self.stage, self.fading = self.schedule.at(0).stage, False
         self.broken: list[str] = []  # sentences about pictures, not said yet
 
@@ -140,7 +144,7 @@ class Trainer:
         """Tell the task of a new stage, and clear Adam's moments where the recipe says so."""
         new_stage, edge = growth.stage != self.stage, (growth.stage, growth.fading) != (self.stage, self.fading)
         if new_stage:
-            reports.stop_if_trouble(self)  # while the stage to blame is known
+            stop_if_trouble(self)  # while the stage to blame is known
             self.task.on_new_stage(growth)
             self.log.say(f"stage {growth.stage}: {growth.resolution} px opens at {growth.nimg / 1000:g} kimg")
         reset = self.recipe.optimizer.reset
@@ -192,43 +196,34 @@ class Trainer:
             UserError: a figure was not finite, or too many pictures are broken.
             StoppedError: a signal stopped the run, and its checkpoint is written.
         """
-        state.resume(self)
+        resumed = state.resume(self)
         if self.nimg >= self.schedule.total:
             self.log.say(f"this run is finished, at {self.nimg / 1000:g} kimg; there is nothing to do")
             end(self.accelerator, last)
             return
         start_trackers(self.recipe, self.accelerator)
         prepare_data(self.ground, self.schedule)
-        if self.nimg == 0:
+        if not resumed:
             self._initialize()
         reports.plan(self)
         processes, device = self.accelerator.num_processes, self.accelerator.device
-        loader = build_loader(
-            self.ground.sets,
-            self.schedule,
-            rank=self.accelerator.process_index,
-            processes=processes,
-            start_nimg=self.nimg,
-            workers=loader_workers(self.recipe, self.accelerator),
-            pin_memory=device.type == "cuda",
-        )
-        loader = speaking(self.accelerator, loader)
         self.log.say(f"training on {device.type}, processes: {processes}, precision: {self.precision.name}")
-        self.log.start(self.nimg)
         try:
+            if not resumed and self.recipe.training.recovery:
+                state.save(self)  # something to go back to
             with self.stop.listening():
-                self._steps(loader)
+                recovery.train(self)
         except StoppedError:
             last = True
             raise
         finally:
             self.clock.stop()
             self.writer.close()
-            loader.close()
             self.log.close()
             end(self.accelerator, last)
 
-    def _steps(self, loader: Batches) -> None:
+    def steps(self, loader: Batches) -> None:
+        """Train on all batches, and write what is due; see :func:`progcycle.engine.recovery.train`."""
         if self.nimg == 0:
             reports.samples(self, self.schedule.at(0))
         clock, shown = time.perf_counter(), self.nimg

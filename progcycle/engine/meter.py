@@ -1,13 +1,16 @@
 """Figures of the steps since the last status line, added up on the device without waiting for it."""
 
+from collections import deque
 from collections.abc import Mapping
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 Key = tuple[str, ...]
 NEVER = torch.iinfo(torch.int64).max
+RECENT = 20_000  # updates whose figures are kept as they came, until they are known to be finite
 UPDATES = 1_000_000  # more than the updates of one step, all parts of a batch counted
 
 
@@ -24,6 +27,7 @@ class Meter:
         self.sums: dict[Key, Tensor] = {}
         self.counts: dict[Key, Tensor] = {}
         self.first_bad: dict[Key, Tensor] = {}
+        self.recent: deque[tuple[int, Key, Tensor]] = deque(maxlen=RECENT)
         self._moment = 0
 
     @torch.no_grad()
@@ -38,6 +42,7 @@ class Meter:
         key = tuple(figures)
         values = torch.stack([value.detach().float() for value in figures.values()])
         finite = values.isfinite()
+        self.recent.append((step, key, values))
         if key not in self.sums:
             self.sums[key], self.counts[key] = torch.zeros_like(values), torch.zeros_like(values)
         self.sums[key] += torch.where(finite, values, 0)
@@ -62,7 +67,26 @@ class Meter:
                     first, names = moment, []
                 if moment == first < NEVER:
                     names.append(name)
-        return (first // UPDATES, names) if names else None
+        if not names:
+            self.recent.clear()
+            return None
+        return first // UPDATES, names
+
+    def figures_of(self, step: int, accelerator: Accelerator) -> dict[str, float]:
+        """Means over parts and processes of the figures of one step, if it is among the updates since the last check.
+
+        What is not finite is in them. Every process must call this at the same moment.
+        """
+        found: dict[str, list[float]] = {}
+        for at, key, values in self.recent:
+            if at == step:
+                for name, value in zip(key, values.tolist(), strict=True):
+                    found.setdefault(name, []).append(value)
+        joined: dict[str, list[float]] = {}
+        for own in gather_object([found]):
+            for name, each in own.items():
+                joined.setdefault(name, []).extend(each)
+        return {name: sum(each) / len(each) for name, each in sorted(joined.items())}
 
     def means(self, accelerator: Accelerator) -> dict[str, float]:
         """Means over the steps and processes since the last call, which every process must make at the same moment."""
@@ -84,6 +108,8 @@ class Meter:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what :meth:`state_dict` gave."""
         self.sums, self.counts, self.first_bad = {}, {}, {}
+        self.recent.clear()
+        self._moment = 0
         for name, value in state.items():
             kind, *key = name.split("|")
             (self.sums if kind == "sum" else self.counts)[tuple(key)] = value.to(self.device, copy=True)

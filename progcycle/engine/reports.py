@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 from accelerate.utils import gather_object
 
 from progcycle.engine import state
+from progcycle.engine.alarms import of_pictures, saturation
 from progcycle.engine.checkpoint import folder_name
 from progcycle.engine.evaluation import evaluate_now, write_snapshot
 from progcycle.engine.plots import plot_curves, plot_plan
-from progcycle.engine.samples import panel_of
-from progcycle.errors import UserError
+from progcycle.engine.samples import panel_of, spread
+from progcycle.engine.trouble import stop_if_trouble
 from progcycle.schedule import Growth
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def status(trainer: "Trainer", growth: Growth, pictures: int, seconds: float) ->
     for player, scaler in trainer.scalers.items():
         extra |= {f"{name}/{player}": value for name, value in scaler.figures().items()}
     figures = trainer.meter.means(trainer.accelerator)
+    trainer.alarms.look(trainer.nimg, saturation(figures, trainer.recipe.objective))
+    extra |= trainer.alarms.figures() | ({"attempt": trainer.attempt} if trainer.attempt else {})
     with trainer.writer.watching():
         trainer.log.status(trainer.nimg, growth, figures, extra)
 
@@ -93,29 +96,14 @@ def last_checkpoint(trainer: "Trainer") -> Path:
     return trainer.writer.last
 
 
-def stop_if_trouble(trainer: "Trainer") -> None:
-    """Check the figures since the last check; every process must call this.
-
-    Raises:
-        UserError: one of them was not finite.
-    """
-    trouble = trainer.meter.trouble(trainer.accelerator)
-    if trouble:
-        step, names = trouble
-        trainer.writer.finish()  # the last good one may still be on its way
-        last = trainer.writer.last
-        good = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-        raise UserError(
-            f"Training stopped: {', '.join(names)} not finite at step {step} (stage {trainer.stage}); {good}. "
-            "Lower the learning rate, or use precision bf16 or no."
-        )
-
-
 def samples(trainer: "Trainer", growth: Growth) -> None:
     """Write a grid of samples, in the first process."""
     if trainer.accelerator.is_main_process:
         sets, count = {**trainer.ground.sets, **trainer.ground.tests}, trainer.recipe.training.sample_count
         panel = panel_of(trainer.task, sets, count, growth, trainer.accelerator.device)
         rows = trainer.sampler(growth)(panel)
+        if trainer.nimg:  # networks that have not learned anything are no trouble
+            shown = trainer.task.shown(rows, lambda domain: spread(sets[domain], count, growth, rows[0].device))
+            trainer.alarms.look(trainer.nimg, of_pictures(shown))
         with trainer.writer.watching():
             trainer.log.samples(trainer.nimg, rows)

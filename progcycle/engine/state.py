@@ -99,6 +99,8 @@ def contents(trainer: "Trainer") -> Content:
         "step": trainer.step,
         "stage": trainer.stage,
         "fading": trainer.fading,
+        "attempt": trainer.attempt,
+        "alarms": trainer.alarms.state_dict(),
         "stats_bytes": trainer.log.length(),
         "cpu_seconds": trainer.clock.seconds,
         "scalers": {player: scaler.state_dict() for player, scaler in trainer.scalers.items()},
@@ -106,8 +108,11 @@ def contents(trainer: "Trainer") -> Content:
     return Content(trainer.nimg, checkpoint.copies(files), state)
 
 
-def resume(trainer: "Trainer") -> None:
+def resume(trainer: "Trainer") -> bool:
     """Bring the run to its newest whole checkpoint; a run without one starts afresh.
+
+    Returns:
+        Whether there was one.
 
     Raises:
         UserError: the checkpoints are damaged, or do not fit the recipe's networks.
@@ -116,7 +121,9 @@ def resume(trainer: "Trainer") -> None:
     found = checkpoint.newest_whole(folder, trainer.log.say, *others)
     if found is None:
         trainer.log.cut(0)
-        return
+        if trainer.accelerator.is_main_process:
+            _attempt_file(trainer).unlink(missing_ok=True)
+        return False
     path, state = found
     try:
         _load(trainer, path, state)
@@ -125,6 +132,31 @@ def resume(trainer: "Trainer") -> None:
     trainer.writer.last, trainer.writer.begun_at = path, trainer.nimg
     trainer.log.cut(state["stats_bytes"])
     trainer.log.say(f"resumed from {path} at {trainer.nimg / 1000:g} kimg, stage {trainer.stage}")
+    return True
+
+
+def note_attempt(trainer: "Trainer") -> None:
+    """Write down the number of the attempt, which only the next checkpoint will hold.
+
+    Raises:
+        OSError: the run folder cannot be written.
+    """
+    if trainer.accelerator.is_main_process:
+        with atomic_file(_attempt_file(trainer)) as path:
+            path.write_text(json.dumps({"attempt": trainer.attempt}) + "\n", encoding="utf-8")
+
+
+def _noted_attempt(trainer: "Trainer") -> int:
+    if trainer.recipe.training.recovery is None:
+        return 0
+    try:
+        return int(json.loads(_attempt_file(trainer).read_text(encoding="utf-8"))["attempt"])
+    except (OSError, ValueError, KeyError, TypeError):  # mostly: there was no trouble
+        return 0
+
+
+def _attempt_file(trainer: "Trainer") -> Path:
+    return trainer.run_dir / "attempt.json"
 
 
 def _load(trainer: "Trainer", path: Path, state: dict[str, Any]) -> None:
@@ -137,6 +169,9 @@ def _load(trainer: "Trainer", path: Path, state: dict[str, Any]) -> None:
         scaler.load_state_dict(state["scalers"][player])
     trainer.nimg, trainer.step = state["nimg"], state["step"]
     trainer.stage, trainer.fading = state["stage"], state["fading"]
+    # Attempts never become fewer: after going back, the checkpoint is older than the note.
+    trainer.attempt = max(state.get("attempt", 0), _noted_attempt(trainer))
+    trainer.alarms.load_state_dict(state.get("alarms", {}))
     trainer.clock.seconds = state.get("cpu_seconds", 0.0)
     if "cpu_seconds" not in state:
         trainer.log.say("the checkpoint does not say how much CPU time went before it: cpu_seconds counts from here")

@@ -1,6 +1,7 @@
 """Sets of pictures in, numbers out; knows nothing of training."""
 
-from progcycle.metrics.colour import ColourStatistics, colour_inversion, colour_statistics, match_colours
+from progcycle.blocks import colour_inversion
+from progcycle.metrics.colour import ColourStatistics, colour_statistics, match_colours
 from progcycle.metrics.distances import frechet_distance, kernel_distance, kernel_distance_spread
 from progcycle.metrics.features import Features, MissingExtra, load_features
 from progcycle.metrics.modes import ModeCoverage, mode_coverage

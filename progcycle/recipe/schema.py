@@ -123,6 +123,13 @@ class Ema(Section):
         return self
 
 
+class Recovery(Section):
+    """Going on from the last checkpoint when a number is not finite, with other pictures and lower learning rates."""
+
+    attempts: int = Field(3, ge=1, le=100, description="in the whole run; then it stops")
+    lr_factor: float = Field(0.5, gt=0, le=1, description="on every learning rate, once more in each attempt")
+
+
 class Evaluation(Section):
     """Figures of quality that are computed while a run trains, and logged with the others."""
 
@@ -154,6 +161,7 @@ class Training(Section):
     keep_checkpoints: int = Field(2, ge=1)
     permanent_kimg: float | None = Field(None, gt=0, description="one checkpoint every so many kimg is never deleted")
     fallback_dir: str | None = Field(None, description="folder for checkpoints that the run folder cannot take")
+    recovery: Recovery | None = Field(None, description="what to do when numbers go bad; default: stop")
     sample_count: int = Field(16, ge=1, le=64, description="pictures in a sample grid")
     evaluation: Evaluation | None = None
     trackers: Texts = Field((), description="names for Accelerate's log_with: tensorboard, wandb, ...")

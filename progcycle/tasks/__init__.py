@@ -1,6 +1,6 @@
 """Tasks: what is trained, against what, in which order. A new task is one file and one line here."""
 
-from progcycle.tasks.base import Round, Stats, Task, Update
+from progcycle.tasks.base import Round, Shown, Stats, Task, Update
 from progcycle.tasks.cyclegan import CycleganTask
 from progcycle.tasks.image_pool import ImagePool
 from progcycle.tasks.pggan import PgganTask
@@ -18,6 +18,7 @@ __all__ = [
     "PgganTask",
     "PretrainingTask",
     "Round",
+    "Shown",
     "Stats",
     "Task",
     "Update",

@@ -1,8 +1,8 @@
 """What the engine asks of a task, and what the tasks share. No accelerate, no files."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -14,6 +14,20 @@ Stats = dict[str, Tensor]
 # Players updated from the same state; a round of such updates shares one batch of real pictures.
 Update = tuple[str, ...]
 Round = tuple[Update, ...]
+
+
+class Shown(NamedTuple):
+    """What one network made of a panel, and what it can be compared with; all in about [-1, 1].
+
+    Attributes:
+        made: its pictures.  # [n, C, H, W]
+        like: real pictures of the domain that they should belong to, as many or not.  # [m, C, H, W]
+        source: what each was made from, where it should not stay the same; else None.  # [n, C_in, H, W]
+    """
+
+    made: Tensor
+    like: Tensor
+    source: Tensor | None = None
 
 
 class Task(ABC):
@@ -75,6 +89,15 @@ class Task(ABC):
             panel: what :meth:`panel` gave.
             growth: where growth stands.
         """
+
+    def shown(self, rows: Sequence[Tensor], pictures: Callable[[str], Tensor]) -> dict[str, Shown]:
+        """By network, what a sample grid shows of it; for alarms. Nothing by default.
+
+        Args:
+            rows: what :meth:`sample` gave.
+            pictures: gives some fixed real pictures of a domain as the networks see them now.
+        """
+        return {}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Memory of the task beyond its networks, as tensors by name."""

@@ -13,7 +13,7 @@ from progcycle.objectives import cycle_loss, identity_loss
 from progcycle.recipe import CycleganRecipe, on_curve
 from progcycle.rng import normal
 from progcycle.schedule import Growth
-from progcycle.tasks.base import Stats, Task, beside, rounds
+from progcycle.tasks.base import Shown, Stats, Task, beside, rounds
 from progcycle.tasks.image_pool import ImagePool
 from progcycle.tasks.judge import Judge
 from progcycle.tasks.specs import (
@@ -209,6 +209,11 @@ class CycleganTask(Task):
             fake = networks[there](panel[domain], growth.stage, growth.alpha)
             rows += [panel[domain], fake, networks[back](fake, growth.stage, growth.alpha)]
         return rows
+
+    def shown(self, rows: Sequence[Tensor], pictures: Callable[[str], Tensor]) -> dict[str, Shown]:
+        """The translations of both domains, beside the panel's pictures."""
+        real_a, fake_b, _, real_b, fake_a, _ = rows
+        return {"gen_ab": Shown(fake_b, real_b, real_a), "gen_ba": Shown(fake_a, real_a, real_b)}
 
     def state_dict(self) -> dict[str, Tensor]:
         """The two pools' pictures, and the memory of the discriminators."""

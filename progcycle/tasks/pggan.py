@@ -1,6 +1,6 @@
 """PG-GAN: a generator from latents, with or without classes, and its discriminator (Karras et al. 2018)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from progcycle.networks import DISCRIMINATORS, GENERATORS
 from progcycle.recipe import PgganRecipe
 from progcycle.rng import normal
 from progcycle.schedule import Growth
-from progcycle.tasks.base import Stats, Task, beside, rounds
+from progcycle.tasks.base import Shown, Stats, Task, beside, rounds
 from progcycle.tasks.judge import Judge
 from progcycle.tasks.specs import (
     check_adversarial,
@@ -121,6 +121,10 @@ class PgganTask(Task):
     def sample(self, networks: Mapping[str, nn.Module], panel: Mapping[str, Tensor], growth: Growth) -> list[Tensor]:
         """One row of pictures from the panel's latents."""
         return [self._paint(networks["generator"], panel["latents"], growth, panel.get("labels"))]
+
+    def shown(self, rows: Sequence[Tensor], pictures: Callable[[str], Tensor]) -> dict[str, Shown]:
+        """The generator's pictures, and real ones."""
+        return {"generator": Shown(rows[0], pictures("real"))}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Memory of the discriminator: of its noise, and of earlier pictures."""

@@ -1,0 +1,48 @@
+"""What each of two processes runs for test_trouble.py: ``python two_processes_in_trouble.py <pictures> <folder>``.
+
+Not a test itself: the launcher's environment (RANK, WORLD_SIZE, ...) is set there.
+"""
+
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_runs import WatchedTrainer, tiny
+
+from progcycle.engine import reports
+from progcycle.export import save_snapshot
+from progcycle.schedule import Growth
+
+
+def main(pictures: Path, folder: Path) -> None:
+    """A run in which a figure of the second process alone is bad, in two attempts."""
+    torch.set_num_threads(1)
+    rank = int(os.environ["RANK"])
+
+    def touch(_: Any, path: Path) -> None:
+        path.touch()
+
+    for name in ("plot_plan", "plot_curves"):
+        setattr(reports, name, touch)
+
+    training = {"recovery": {"attempts": 2}, "keep_checkpoints": 99}
+    run = WatchedTrainer(tiny("pggan", pictures, {"training": training}), folder / "run", save_snapshot)
+    honest = run.task.loss
+
+    def loss(player: str, reals: Any, growth: Growth, step: int) -> Any:
+        total, figures = honest(player, reals, growth, step)
+        if rank == 1 and player == "discriminator" and step == 6 and run.attempt < 2:
+            figures = {**figures, "score/real": figures["score/real"] * math.nan}
+        return total, figures
+
+    run.task.loss = loss  # type: ignore[method-assign]
+    run.run()
+    weights = {f"{n}.{k}": v for n, net in run.task.networks.items() for k, v in net.state_dict().items()}
+    torch.save({"attempt": run.attempt, "seen": run.seen, "weights": weights}, folder / f"{rank}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
