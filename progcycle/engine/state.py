@@ -17,14 +17,14 @@ from progcycle.engine.checkpoint import Content
 from progcycle.engine.writer import fallback_of
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
-from progcycle.recipe import Recipe, RecipeError, difference, dump, load_recipe
+from progcycle.recipe import OPERATION, Recipe, RecipeError, difference, dump, load_recipe
 
 if TYPE_CHECKING:
     from progcycle.engine.loop import Trainer
 
 
 def check_folder(run_dir: Path, recipe: Recipe) -> None:
-    """Check that a run folder is new, or holds a run of this very recipe.
+    """Check that a run folder is new, or holds a run of this recipe but for keys of ``OPERATION``.
 
     Raises:
         UserError: the folder belongs to another recipe.
@@ -38,23 +38,24 @@ def check_folder(run_dir: Path, recipe: Recipe) -> None:
         raise UserError(
             f"{run_dir} holds a run whose recipe cannot be read ({error}); use another --run-dir."
         ) from None
-    if changes := difference(old, recipe):
+    if changes := difference(old, recipe, free=OPERATION):
         raise UserError(
             f"{run_dir} holds a run of another recipe; use another --run-dir, or undo: " + "; ".join(changes) + "."
         )
 
 
 def claim(run_dir: Path, recipe: Recipe, accelerator: Accelerator) -> None:
-    """Write the resolved recipe into a new run folder.
+    """Write the resolved recipe into a run folder, as it is now.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    path = run_dir / "recipe.yaml"
-    if accelerator.is_main_process and not path.exists():
+    path, text = run_dir / "recipe.yaml", dump(recipe)
+    if accelerator.is_main_process:
         try:
-            with atomic_file(path) as temporary:
-                temporary.write_text(dump(recipe), encoding="utf-8")
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                with atomic_file(path) as temporary:
+                    temporary.write_text(text, encoding="utf-8")
         except OSError as error:
             raise UserError(f"The run folder {run_dir} cannot be written ({error.strerror}).") from None
     accelerator.wait_for_everyone()

@@ -72,8 +72,11 @@ def stop_if_trouble(trainer: "Trainer") -> None:
     last = trainer.writer.last
     good = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
     tried = f", after {trainer.attempt} attempts to go on from a checkpoint" if trainer.attempt else ""
+    more = 1 + (recovery.attempts if recovery else 2)
     raise UserError(
-        f"Training stopped: {trouble}{tried}; {good}; {report}. Lower the learning rate, or use precision bf16 or no."
+        f"Training stopped: {trouble}{tried}; {good}; {report}. To go on with other pictures and lower learning "
+        f"rates, add training.recovery.attempts={more} to the command; or begin anew "
+        "with lower rates, or with precision bf16 or no."
     )
 
 

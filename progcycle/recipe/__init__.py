@@ -17,7 +17,7 @@ from progcycle.recipe.networks import (
 from progcycle.recipe.objectives import Adaptive, Adversarial, ClassWeights, DiscriminatorAugment, DiscriminatorNoise
 from progcycle.recipe.plan import Schedule
 from progcycle.recipe.pretraining import pretraining_recipe
-from progcycle.recipe.reading import difference, dump, json_schema, load_recipe, merge, override, validate
+from progcycle.recipe.reading import OPERATION, difference, dump, json_schema, load_recipe, merge, override, validate
 from progcycle.recipe.schema import (
     Adam,
     Augmentation,
@@ -41,6 +41,7 @@ from progcycle.recipe.values import RecipeError, by_resolution, on_curve
 __all__ = [
     "FIXED_DISCRIMINATORS",
     "FIXED_GENERATORS",
+    "OPERATION",
     "Adam",
     "Adaptive",
     "Adversarial",

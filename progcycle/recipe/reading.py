@@ -12,6 +12,12 @@ from progcycle.recipe.text import parse, read_text, to_text
 from progcycle.recipe.values import DEFAULT, SHORT_FORMS, RecipeError, is_resolution_key
 
 SHOWN = 20  # wrong keys in an error
+# Keys that say how a run is watched, saved and rescued, not what is trained: they may change while it goes on.
+OPERATION = (
+    "data.workers",
+    *(f"training.{name}_kimg" for name in ("status", "sample", "snapshot", "checkpoint", "permanent")),
+    *(f"training.{name}" for name in ("keep_checkpoints", "fallback_dir", "sample_count", "trackers", "recovery")),
+)
 
 
 def _by_resolution(value: Any) -> bool:
@@ -170,10 +176,17 @@ def dump(recipe: Recipe) -> str:
     return to_text(recipe.model_dump())
 
 
-def difference(old: Recipe, new: Recipe) -> list[str]:
-    """Lines ``key: old -> new`` for every value that differs."""
+def difference(old: Recipe, new: Recipe, free: Sequence[str] = ()) -> list[str]:
+    """Lines ``key: old -> new`` for every value that differs.
+
+    Args:
+        old, new: the recipes.
+        free: keys, or sections, that may differ.
+    """
 
     def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+        if prefix in free:
+            return {}
         if not isinstance(value, dict):
             return {prefix: value}
         return {k: v for name, item in value.items() for k, v in flat(item, f"{prefix}.{name}".lstrip(".")).items()}

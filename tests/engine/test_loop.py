@@ -17,6 +17,7 @@ from progcycle.engine.log import TIMES
 from progcycle.engine.loop import Trainer
 from progcycle.errors import UserError
 from progcycle.export import load, save_snapshot
+from progcycle.recipe import load_recipe
 from progcycle.schedule import Growth
 
 
@@ -228,12 +229,27 @@ class TestRunFolder:
         run = tmp_path / "run"
         train(tiny("pggan", pictures), run, stop_before=1)
         before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-        other = tiny("pggan", pictures, {"seed": 4, "training": {"trackers": ["tensorboard"]}})
+        other = tiny("pggan", pictures, {"seed": 4, "optimizer": {"reset": "stage"}})
         with pytest.raises(UserError) as error:
             train(other, run)
         words = f"{run} holds a run of another recipe; use another --run-dir, or undo: seed: 3 -> 4; "
         assert str(error.value).startswith(words)
         assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+    def test_what_says_how_a_run_is_saved_and_watched_may_change(self, pictures: Path, tmp_path: Path) -> None:
+        whole = train(tiny("pggan", pictures), tmp_path / "whole")
+        train(tiny("pggan", pictures), tmp_path / "run", stop_before=7)
+        changes = {
+            "status_kimg": 0.008, "sample_kimg": 0.02, "checkpoint_kimg": 0.03, "snapshot_kimg": 0.06,
+            "permanent_kimg": 0.04, "keep_checkpoints": 3, "fallback_dir": str(tmp_path / "other"), "sample_count": 3,
+            "trackers": ["tensorboard"], "recovery": {"attempts": 2},
+        }  # fmt: skip
+        recipe = tiny("pggan", pictures, {"training": changes, "data": {"workers": 1}})
+        parts = train(recipe, tmp_path / "run")
+        assert load_recipe(tmp_path / "run" / "recipe.yaml") == recipe
+        for name, network in whole.task.networks.items():
+            for key, value in network.state_dict().items():
+                assert torch.equal(value, parts.task.networks[name].state_dict()[key]), f"{name}.{key}"
 
     def test_a_recipe_that_cannot_be_read_is_not_overwritten(self, pictures: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"

@@ -76,7 +76,7 @@ def test_the_report_says_what_was_bad_and_holds_the_pictures(task: str, pictures
 
     trainer.train_step = shown  # type: ignore[method-assign]
     folder = run / "trouble" / "nimg-000000000052"
-    with pytest.raises(UserError, match=re.escape(f"the report is in {folder}. Lower")) as error:
+    with pytest.raises(UserError, match=re.escape(f"the report is in {folder}. To go on with")) as error:
         trainer.run()
     assert f"gradient/{network} not finite at step 13 (stage 2)" in str(error.value)
     report = _report(folder)

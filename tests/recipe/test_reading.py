@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from progcycle.recipe import RecipeError, difference, dump, json_schema, load_recipe, merge, override, validate
+from progcycle.recipe import (
+    OPERATION,
+    RecipeError,
+    difference,
+    dump,
+    json_schema,
+    load_recipe,
+    merge,
+    override,
+    validate,
+)
 
 PGGAN = "task: pggan\nresolution: 32\ndata: {path: pictures}\n"
 CYCLEGAN = "task: cyclegan\nresolution: 32\ndata: {root: pictures}\n"
@@ -249,6 +259,19 @@ def test_difference_names_every_key_that_differs(write: Callable[..., Path]) -> 
         "objective.drift: 0.001 -> 0.0",
         "schedule.batch_size.16: None -> 2",
     ]
+    assert difference(old, new, free=("schedule", "objective.gradient_penalty")) == [
+        "seed: 0 -> 4",
+        "objective.loss: wgan -> hinge",
+        "objective.drift: 0.001 -> 0.0",
+    ]
+
+
+def test_operation_names_keys_that_recipes_have(write: Callable[..., Path]) -> None:
+    for text in (PGGAN, CYCLEGAN):
+        content = load_recipe(write(text)).model_dump()
+        for key in OPERATION:
+            section, name = key.split(".")
+            assert name in content[section], key
 
 
 def test_json_schema_knows_every_key_and_accepts_what_recipes_write() -> None:
