@@ -265,7 +265,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     tally = play(folder, args.times, args.seed)
     print(
         f"{tally.runs - len(tally.lost)} of {tally.runs} runs equal those that were never stopped; "
-        f"{tally.kills} kills, {tally.writing} of them while a checkpoint was being written; {time.perf_counter() - began:.0f} s"
+        f"{tally.kills} kills, {tally.writing} of them while a checkpoint was being written; "
+        f"{time.perf_counter() - began:.0f} s"
     )
     if tally.lost:
         print(f"see {folder}")
