@@ -173,12 +173,14 @@ def newest_whole(folder: Path, warn: Callable[[str], None], *others: Path) -> tu
     """
     folders = [each for each in (*others, folder) if checkpoints(each)]
     found = sorted((path for each in folders for path in checkpoints(each)), key=lambda path: path.name)
-    for path in reversed(found):
+    while found:
+        path = found.pop()
         problem, state = _inspect(path)
         if problem is None:
             return path, state
-        warn(f"warning: the checkpoint {path} is damaged ({problem}); trying the one before it.")
-    if found:
+        before = f"trying the one before it, {found[-1]}, instead" if found else "and there is none before it"
+        warn(f"warning: the checkpoint {path} is damaged ({problem}); {before}.")
+    if folders:
         where = " and ".join(str(each) for each in folders)
         raise UserError(f"All checkpoints in {where} are damaged; move that folder away to start again.")
     return None

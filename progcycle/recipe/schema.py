@@ -14,6 +14,7 @@ from progcycle.recipe.values import (
     AsTuple,
     BatchSizes,
     Paths,
+    Precision,
     Resolution,
     Side,
     Texts,
@@ -151,7 +152,7 @@ class TranslationEvaluation(Evaluation):
 class Training(Section):
     """How the engine runs: precision, memory, and how often it reports and saves."""
 
-    precision: Literal["no", "bf16", "fp16", "auto"] = "auto"
+    precision: Precision = "auto"
     max_batch_per_device: BatchSizes | None = Field(None, description="larger batches are accumulated in parts")
     ema: Ema = Ema(half_life_kimg=10.0)
     status_kimg: float = Field(1.0, gt=0)

@@ -80,6 +80,10 @@ def _as_group(value: Any) -> Any:
     return value
 
 
+def _as_precision(value: Any) -> Any:
+    return "no" if value is False else value  # as YAML reads it
+
+
 Averaging = Annotated[str, AfterValidator(_is_averaging)]
 BatchSize = Annotated[int, Field(ge=1, le=1 << 20)]
 Group = Annotated[int, Field(ge=0)] | Literal["batch"]
@@ -89,6 +93,11 @@ Factor = Annotated[float, Field(gt=0, le=1e6)]
 Kimg = Annotated[float, Field(ge=0, le=1e9)]  # a million million pictures
 Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
 Resolution = Annotated[Side, AfterValidator(_power_of_two)]
+
+Precision = Annotated[
+    Literal["no", "bf16", "fp16", "auto"],
+    BeforeValidator(_as_precision, json_schema_input_type=Literal["no", "bf16", "fp16", "auto", False]),
+]
 
 # One value for all resolutions, or a mapping such as {default: 16, 256: 14}.
 Key = Annotated[Literal["default"] | int, BeforeValidator(_as_key)]

@@ -1,12 +1,13 @@
 import json
+import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tiny_runs import stats, tiny, train
+from tiny_runs import TASKS, full, stats, tiny, train
 
-from progcycle.engine.checkpoint import checkpoints
+from progcycle.engine.checkpoint import checkpoints, newest_whole
 from progcycle.errors import UserError
 
 
@@ -67,6 +68,38 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
     assert stats(run) == stats(finished)
     for file in ("networks.safetensors", "ema.safetensors", "optimizers.safetensors", "rank-0.safetensors"):
         assert (newer / file).read_bytes() == (finished / "checkpoints" / newer.name / file).read_bytes()
+
+
+def _damaged(content: bytes, rng: random.Random) -> Iterator[bytes]:
+    """The content cut off at 20 places, the ends among them, and with one bit flipped in each of 100 random bytes."""
+    yield from (content[:length] for length in {0, len(content) - 1, *rng.sample(range(1, len(content) - 1), 18)})
+    for place in rng.sample(range(len(content)), 100):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << rng.randrange(8)
+        yield bytes(flipped)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_cut_and_no_flipped_bit_of_any_file_goes_unseen(task: str, pictures: Path, tmp_path: Path) -> None:
+    train(tiny(task, pictures, full(task, pictures)), tmp_path / "run", stop_before=11)
+    older, newer = checkpoints(tmp_path / "run" / "checkpoints")
+    rng, files = random.Random(0), sorted(newer.iterdir())
+    assert [path.stem for path in files] == ["ema", "networks", "optimizers", "rank-0", "state"]
+    for path in files:
+        whole, tries = path.read_bytes(), 0
+        for content in _damaged(whole, rng):
+            path.write_bytes(content)
+            warnings: list[str] = []
+            found = newest_whole(older.parent, warnings.append)
+            assert found is not None
+            assert found[0] == older, f"{path.name}: {content[:60]!r}"
+            assert len(warnings) == 1
+            assert f"{newer} is damaged ({path.name}" in warnings[0]
+            assert f"the one before it, {older}," in warnings[0]
+            tries += 1
+        assert tries == 120
+        path.write_bytes(whole)
+    assert newest_whole(older.parent, print) is not None
 
 
 def test_when_all_are_damaged_the_run_stops(finished: Path, pictures: Path, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """The keys of a recipe: what is refused and how, what never raises anything else."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from progcycle.recipe import PgganRecipe, RecipeError, by_resolution, merge, on_curve, validate
+from progcycle.recipe import PgganRecipe, RecipeError, by_resolution, load_recipe, merge, on_curve, validate
 
 PGGAN: dict[str, Any] = {"task": "pggan", "resolution": 32, "data": {"path": "pictures"}}
 CYCLEGAN: dict[str, Any] = {"task": "cyclegan", "resolution": 32, "data": {"root": "pictures"}}
@@ -275,3 +276,12 @@ def test_by_resolution() -> None:
 )
 def test_curves_are_straight_between_points_flat_outside_and_may_jump(kimg: float, value: float) -> None:
     assert on_curve([(10, 10), (20, 2), (30, 2), (30, 8), (40, 6)], kimg) == pytest.approx(value)
+
+
+def test_no_is_a_precision_though_yaml_reads_it_as_false(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("task: pggan\nresolution: 32\ndata: {path: pictures}\ntraining: {precision: no}\n")
+    assert load_recipe(path).training.precision == "no"
+    assert load_recipe(path, ["training.precision=no"]).training.precision == "no"
+    with pytest.raises(RecipeError, match=r"training\.precision: .*got 'True'"):
+        load_recipe(path, ["training.precision=yes"])
