@@ -63,6 +63,7 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     from progcycle.commands.validation import TranslationEvaluator
     from progcycle.commands.warm_start import warm_start
     from progcycle.engine.pretraining import check
+    from progcycle.engine.setup import end
     from progcycle.recipe import dump
 
     say(dump(recipe))
@@ -80,7 +81,7 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
         f"run folder {run_dir}, processes: {ground.accelerator.num_processes}, "
         f"device: {ground.accelerator.device.type}, precision: {ground.precision.name}"
     )
-    ground.accelerator.end_training()
+    end(ground.accelerator, last=True)
 
 
 main = guarded(run)

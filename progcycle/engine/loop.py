@@ -17,6 +17,7 @@ from progcycle.engine.build import build, parts
 from progcycle.engine.clock import CpuClock
 from progcycle.engine.ema import EmaNetworks
 from progcycle.engine.evaluation import BestFolder
+from progcycle.engine.guard import guard
 from progcycle.engine.lock import RunLock
 from progcycle.engine.log import RunLog
 from progcycle.engine.meter import Meter
@@ -210,7 +211,8 @@ class Trainer:
         self.log.say(f"training on {device.type}, processes: {processes}, precision: {self.precision.name}")
         try:
             if not resumed and self.recipe.training.recovery:
-                state.save(self)  # something to go back to
+                with guard():
+                    state.save(self)  # something to go back to
             with self.stop.listening():
                 recovery.train(self)
         except StoppedError:

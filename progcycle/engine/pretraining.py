@@ -11,6 +11,7 @@ from torch import nn
 
 from progcycle.engine import checkpoint, state
 from progcycle.engine.build import Parts, build
+from progcycle.engine.guard import guard
 from progcycle.engine.lock import RunLock
 from progcycle.engine.loop import SaveSnapshot, StartFrom, Trainer
 from progcycle.engine.samples import Evaluate
@@ -73,6 +74,7 @@ def check(recipe: Recipe, run_dir: Path, start_from: StartFrom | None = None) ->
     return ground
 
 
+@guard()
 def train(
     recipe: Recipe,
     run_dir: Path,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from progcycle.data import Batch, build_loader
 from progcycle.engine import state
+from progcycle.engine.guard import guard
 from progcycle.engine.parallel import speaking
 from progcycle.engine.setup import loader_workers
 from progcycle.engine.trouble import ATTEMPT, GoBackError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 Batches = Generator[tuple[int, Growth, dict[str, Batch]], None, None]
 
 
+@guard()
 def train(trainer: "Trainer") -> None:
     """Train to the end of the plan, from the last checkpoint again as often as ``training.recovery`` allows.
 

@@ -11,18 +11,19 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import InitProcessGroupKwargs, LoggerType
 
 from progcycle.data import PictureSet, resolve_sets, resolve_test_sets, resolve_validation_sets
+from progcycle.engine import guard
 from progcycle.engine.build import check_batches
 from progcycle.engine.log import flat_config
 from progcycle.engine.parallel import check_processes
 from progcycle.engine.precision import Precision
-from progcycle.engine.state import check_folder
+from progcycle.engine.state import check_folder, newest_checkpoint
 from progcycle.engine.writer import fallback_of
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe
 from progcycle.schedule import GrowthSchedule
 
 # While the first process evaluates, writes or builds a cache, the others wait in a collective. NCCL's own limit of 10
-# minutes would end the run; a process that died is noticed by the launcher, not by this.
+# minutes would end the run; a process that died is noticed by engine/guard.py, not by this.
 PATIENCE = timedelta(hours=24)
 
 
@@ -65,6 +66,7 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
     check_processes(accelerator)
+    guard.begin(accelerator, lambda: newest_checkpoint(run_dir, recipe))
     choose_algorithms(accelerator.device)
     check_batches(recipe, schedule, accelerator.num_processes)
     precision = Precision(recipe.training.precision, accelerator.device)
@@ -115,6 +117,7 @@ def start_trackers(recipe: Recipe, accelerator: Accelerator) -> None:
 def end(accelerator: Accelerator, last: bool) -> None:
     """Close the trackers; the processes part after their last run only."""
     if last:
+        guard.leave()
         accelerator.end_training()
         return
     for tracker in accelerator.trackers:

@@ -72,6 +72,12 @@ def has_checkpoint(run_dir: Path, recipe: Recipe) -> bool:
     return any(checkpoint.checkpoints(folder) for folder in checkpoint_folders(run_dir, recipe))
 
 
+def newest_checkpoint(run_dir: Path, recipe: Recipe) -> Path | None:
+    """The checkpoint that a run goes on from, unless it is damaged; None if there is none."""
+    found = [path for folder in checkpoint_folders(run_dir, recipe) for path in checkpoint.checkpoints(folder)]
+    return max(found, key=lambda path: path.name, default=None)
+
+
 def save(trainer: "Trainer") -> None:
     """Begin to write a checkpoint of the run, as it is now; every process must call this.
 
