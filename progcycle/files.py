@@ -1,10 +1,13 @@
 """Writing so that nothing is ever half-written: beside first, then renamed."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp(\.\w+)?")  # of files
 
 
 @contextmanager
@@ -18,6 +21,14 @@ def atomic_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the temporary files that killed processes left of :func:`atomic_file`; nobody may be writing there."""
+    for path in folder.glob(".*.tmp*"):
+        if _TEMPORARY.fullmatch(path.name):
+            with suppress(OSError):  # a folder, or one that cannot be deleted, is in nobody's way
+                path.unlink()
 
 
 @contextmanager

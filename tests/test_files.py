@@ -1,12 +1,13 @@
 """Atomic writing: the old content or the new one, never a half."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from progcycle.files import atomic_file, atomic_folder
+from progcycle.files import atomic_file, atomic_folder, remove_temporaries
 
 
 class StopError(Exception):
@@ -44,6 +45,23 @@ def test_failed_file_leaves_the_old_one(tmp_path: Path) -> None:
         stop(temporary)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_processes_left_beside_files_goes_and_nothing_else(tmp_path: Path) -> None:
+    names = ("a.png", "a" * 250, "recipe.yaml")
+    (tmp_path / "left").mkdir()
+    for name in names:
+        with atomic_file(tmp_path / name) as temporary:
+            temporary.touch()
+            shutil.copy(temporary, tmp_path / "left")
+    kept = [tmp_path / "left" / name for name in (".a.tmp", "a.5.tmp.png", ".5.tmp", ".a.png")]
+    for path in kept:
+        path.write_text("somebody's")
+    (tmp_path / "left" / ".folder.5.tmp").mkdir()
+    assert len(list((tmp_path / "left").iterdir())) == len(names) + len(kept) + 1
+    remove_temporaries(tmp_path / "left")
+    assert sorted((tmp_path / "left").iterdir()) == sorted([*kept, tmp_path / "left" / ".folder.5.tmp"])
+    remove_temporaries(tmp_path / "nowhere")
 
 
 def write(path: Path, text: str) -> None:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from progcycle.errors import UserError
+from progcycle.recipe import Recipe
 
 FORMAT = 1
 Tensors = dict[str, Tensor]
@@ -78,9 +80,14 @@ def prepare(folder: Path, nimg: int) -> None:
         OSError: the folder cannot be written.
     """
     folder.mkdir(exist_ok=True)
+    remove_leftovers(folder)
+    temporary(folder, nimg).mkdir()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what interruptions left of checkpoints that were being written or deleted; for the first process."""
     for left in folder.glob(".nimg-*"):
         shutil.rmtree(left, ignore_errors=True)
-    temporary(folder, nimg).mkdir()
 
 
 def write_part(folder: Path, content: Content) -> None:
@@ -142,6 +149,14 @@ def prune(folder: Path, keep: int, every: int | None = None) -> None:
             _remove(path)
 
 
+def prune_as(folder: Path, recipe: Recipe) -> None:
+    """Delete old checkpoints as a recipe says."""
+    options = recipe.training
+    every = None if options.permanent_kimg is None else max(round(1000 * options.permanent_kimg), 1)
+    with suppress(OSError):  # one more than wanted is no reason to stop
+        prune(folder, options.keep_checkpoints, every)
+
+
 def _remove(path: Path) -> None:
     """Delete a checkpoint; what an interruption leaves of it has a name that nobody takes for one."""
     aside = path.with_name(f".{path.name}.old")
@@ -165,7 +180,7 @@ def newest_whole(folder: Path, warn: Callable[[str], None], *others: Path) -> tu
 
     Args:
         folder: of the run's checkpoints.
-        warn: told of damaged ones.
+        warn: told of damaged ones, each time with the one that is tried instead.
         others: more folders of checkpoints of the same run.
 
     Raises:
@@ -178,8 +193,8 @@ def newest_whole(folder: Path, warn: Callable[[str], None], *others: Path) -> tu
         problem, state = _inspect(path)
         if problem is None:
             return path, state
-        before = f"trying the one before it, {found[-1]}, instead" if found else "and there is none before it"
-        warn(f"warning: the checkpoint {path} is damaged ({problem}); {before}.")
+        then = f"trying the one before it, {found[-1]}" if found else "there is none before it"
+        warn(f"warning: the checkpoint {path} is damaged ({problem}); {then}.")
     if folders:
         where = " and ".join(str(each) for each in folders)
         raise UserError(f"All checkpoints in {where} are damaged; move that folder away to start again.")

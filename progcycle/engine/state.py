@@ -16,7 +16,7 @@ from progcycle.engine import checkpoint
 from progcycle.engine.checkpoint import Content
 from progcycle.engine.writer import fallback_of
 from progcycle.errors import UserError
-from progcycle.files import atomic_file
+from progcycle.files import atomic_file, remove_temporaries
 from progcycle.recipe import OPERATION, Recipe, RecipeError, difference, dump, load_recipe
 
 if TYPE_CHECKING:
@@ -125,6 +125,9 @@ def resume(trainer: "Trainer") -> bool:
         UserError: the checkpoints are damaged, or do not fit the recipe's networks.
     """
     folder, *others = checkpoint_folders(trainer.run_dir, trainer.recipe)
+    if trainer.accelerator.is_main_process:
+        for place in (trainer.run_dir, trainer.run_dir / "samples"):
+            remove_temporaries(place)
     found = checkpoint.newest_whole(folder, trainer.log.say, *others)
     if found is None:
         trainer.log.cut(0)
@@ -136,7 +139,7 @@ def resume(trainer: "Trainer") -> bool:
         _load(trainer, path, state)
     except Exception as error:  # what a damaged or hostile file can raise is nearly anything
         raise UserError(f"The checkpoint {path} does not fit this run ({' '.join(str(error).split())}).") from None
-    trainer.writer.last, trainer.writer.begun_at = path, trainer.nimg
+    trainer.writer.resumed(path, trainer.nimg)
     trainer.log.cut(state["stats_bytes"])
     trainer.log.say(f"resumed from {path} at {trainer.nimg / 1000:g} kimg, stage {trainer.stage}")
     return True

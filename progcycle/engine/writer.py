@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,14 @@ class CheckpointWriter:
         jobs = [job for job in (self._flight.part, self._flight.commit) if job is not None]
         failed = any(job.done() and job.exception() is not None for job in jobs)
         return [self._flight.part.done() and not failed, failed]
+
+    def resumed(self, path: Path, nimg: int) -> None:
+        """Note the checkpoint that a run goes on from, after ``nimg`` pictures; do what an interruption left undone."""
+        self.last, self.begun_at = path, nimg
+        if self.accelerator.is_main_process:
+            checkpoint.remove_leftovers(self._folder)
+            if checkpoint.checkpoints(self._folder)[-1:] == [path]:  # a damaged one would count as one that is kept
+                checkpoint.prune_as(self._folder, self.recipe)
 
     def start(self, content: Content, waited: float) -> None:
         """Begin to write; every process must call this, after :meth:`finish`.
@@ -219,11 +227,9 @@ class CheckpointWriter:
             self._commit(content)
 
     def _commit(self, content: Content, folder: Path | None = None) -> Path:
-        folder, options = folder or self._folder, self.recipe.training
+        folder = folder or self._folder
         path = checkpoint.commit(folder, content, self.accelerator.num_processes)
-        every = None if options.permanent_kimg is None else max(round(1000 * options.permanent_kimg), 1)
-        with suppress(OSError):  # one more than wanted is no reason to stop
-            checkpoint.prune(folder, options.keep_checkpoints, every)
+        checkpoint.prune_as(folder, self.recipe)
         return path
 
     def _conclude(self, flight: _Flight) -> None:

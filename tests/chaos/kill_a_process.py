@@ -3,7 +3,7 @@
     python tests/chaos/kill_a_process.py --times 5 --seed 0
 
 The second process and the first are killed in turn, at random moments of training, from when the run folder is theirs.
-Runs are those of kill_runs.py, here with a worker for the loader. A table tells what came of each.
+Runs are those of kill_runs.py, with a worker for the loader. A table tells what came of each.
 """
 
 import argparse
@@ -24,12 +24,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
-from kill_runs import LIMIT, OFTEN, differences, start, wait
-from tiny_runs import TASKS, full, tiny, write_domains
+from kill_runs import differences, ended, recipe_of, start
+from tiny_runs import TASKS, write_domains
 
-from progcycle.recipe import Recipe, merge
+from progcycle.recipe import Recipe
 
 MINUTE = 60.0  # seconds that the other process may take to end
+LIMIT = 120.0  # seconds that no run takes
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,19 @@ class Death:
     seconds: float | None
     said: str
     wrong: tuple[str, ...]
+
+
+def wait(pid: int, seconds: float) -> int | None:
+    """Exit code of a process, as of :func:`ended`; None if it still runs after so many seconds."""
+    end = time.perf_counter() + seconds
+    while (code := ended(pid)) is None and time.perf_counter() < end:
+        time.sleep(0.001)
+    return code
+
+
+def output(run_dir: Path) -> Path:
+    """What both processes print."""
+    return run_dir.parent / "output.txt"
 
 
 def start_two(recipe: Recipe, run_dir: Path) -> list[int]:
@@ -91,7 +105,7 @@ def until_taken(run_dir: Path) -> None:
     end = time.perf_counter() + LIMIT
     while not (run_dir / "lock.json").exists():
         if time.perf_counter() >= end:
-            raise RuntimeError(f"did not begin; see {run_dir.with_suffix('.log')}")
+            raise RuntimeError(f"did not begin; see {output(run_dir)}")
         time.sleep(0.001)
 
 
@@ -107,7 +121,7 @@ def finish_two(recipe: Recipe, run_dir: Path) -> float:
         began = time.perf_counter()
         status = [wait(pid, LIMIT) for pid in pids]
         if status != [0, 0]:
-            raise RuntimeError(f"ended with {status}; see {run_dir.with_suffix('.log')}")
+            raise RuntimeError(f"ended with {status}; see {output(run_dir)}")
         return time.perf_counter() - began
     finally:
         end_all(pids)
@@ -116,7 +130,7 @@ def finish_two(recipe: Recipe, run_dir: Path) -> float:
 def kill_one(recipe: Recipe, run_dir: Path, whole: Path, rank: int, moment: float) -> Death | None:
     """Begin a run, and kill one of its processes; None if training was over before, and all of it is there."""
     pids = start_two(recipe, run_dir)
-    log, host = run_dir.with_suffix(".log"), socket.gethostname()
+    log, host = output(run_dir), socket.gethostname()
     try:
         until_taken(run_dir)
         other = pids[1 - rank]
@@ -139,7 +153,7 @@ def kill_one(recipe: Recipe, run_dir: Path, whole: Path, rank: int, moment: floa
     expected = f"error: process {rank} (host {host}, pid {pids[rank]}) has died; the others stop too. "
     wrong = {
         "a process stayed": seconds is None,
-        f"it ended with {status}": status is None or os.waitstatus_to_exitcode(status) != 1,
+        f"it ended with {status}": status != 1,
         "it did not say why": not said.startswith(expected + "Start the same command again"),
         "a traceback": "Traceback" in text,
     }
@@ -156,13 +170,12 @@ def play(folder: Path, times: int, seed: int) -> list[Death]:
     """
     torch.set_num_threads(1)
     pictures, rng, deaths = write_domains(folder / "pictures"), random.Random(seed), list[Death]()
-    changes = merge(OFTEN, {"data": {"workers": 1}})
-    recipes = {task: tiny(task, pictures, merge(full(task, pictures), changes)) for task in TASKS}
-    seconds = {name: finish_two(recipe, folder / f"whole-{name}") for name, recipe in recipes.items()}
+    recipes = {task: recipe_of(task, "queue", pictures) for task in TASKS}  # with a worker for the loader
+    seconds = {name: finish_two(recipe, folder / f"whole-{name}" / "run") for name, recipe in recipes.items()}
     while len(deaths) < times:
         number = len(deaths)
         name = list(recipes)[number // 2 % len(recipes)]
-        run_dir, whole = folder / f"run-{number:03}", folder / f"whole-{name}"
+        run_dir, whole = folder / f"run-{number:03}" / "run", folder / f"whole-{name}" / "run"
         death = kill_one(recipes[name], run_dir, whole, (number + 1) % 2, rng.uniform(0, seconds[name]))
         if death is not None:
             found = list(death.wrong)
@@ -173,8 +186,7 @@ def play(folder: Path, times: int, seed: int) -> list[Death]:
                 found.append(str(error))
             deaths.append(replace(death, wrong=tuple(found)))
         if death is None or not deaths[-1].wrong:
-            shutil.rmtree(run_dir)
-            run_dir.with_suffix(".log").unlink()
+            shutil.rmtree(run_dir.parent)
     return deaths
 
 

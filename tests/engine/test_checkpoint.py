@@ -1,9 +1,9 @@
 import json
-import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_runs import TASKS, full, stats, tiny, train
 
@@ -63,43 +63,12 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
     resumed = train(tiny("pggan", pictures), run, stop_before=11)
     out = capsys.readouterr().out
     assert f"warning: the checkpoint {newer} is damaged (" in out
+    assert f"); trying the one before it, {older}.\n" in out
     assert f"resumed from {older} at 0.02 kimg" in out
     assert min(resumed.seen) == 5
     assert stats(run) == stats(finished)
     for file in ("networks.safetensors", "ema.safetensors", "optimizers.safetensors", "rank-0.safetensors"):
         assert (newer / file).read_bytes() == (finished / "checkpoints" / newer.name / file).read_bytes()
-
-
-def _damaged(content: bytes, rng: random.Random) -> Iterator[bytes]:
-    """The content cut off at 20 places, the ends among them, and with one bit flipped in each of 100 random bytes."""
-    yield from (content[:length] for length in {0, len(content) - 1, *rng.sample(range(1, len(content) - 1), 18)})
-    for place in rng.sample(range(len(content)), 100):
-        flipped = bytearray(content)
-        flipped[place] ^= 1 << rng.randrange(8)
-        yield bytes(flipped)
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_no_cut_and_no_flipped_bit_of_any_file_goes_unseen(task: str, pictures: Path, tmp_path: Path) -> None:
-    train(tiny(task, pictures, full(task, pictures)), tmp_path / "run", stop_before=11)
-    older, newer = checkpoints(tmp_path / "run" / "checkpoints")
-    rng, files = random.Random(0), sorted(newer.iterdir())
-    assert [path.stem for path in files] == ["ema", "networks", "optimizers", "rank-0", "state"]
-    for path in files:
-        whole, tries = path.read_bytes(), 0
-        for content in _damaged(whole, rng):
-            path.write_bytes(content)
-            warnings: list[str] = []
-            found = newest_whole(older.parent, warnings.append)
-            assert found is not None
-            assert found[0] == older, f"{path.name}: {content[:60]!r}"
-            assert len(warnings) == 1
-            assert f"{newer} is damaged ({path.name}" in warnings[0]
-            assert f"the one before it, {older}," in warnings[0]
-            tries += 1
-        assert tries == 120
-        path.write_bytes(whole)
-    assert newest_whole(older.parent, print) is not None
 
 
 def test_when_all_are_damaged_the_run_stops(finished: Path, pictures: Path, tmp_path: Path) -> None:
@@ -109,6 +78,63 @@ def test_when_all_are_damaged_the_run_stops(finished: Path, pictures: Path, tmp_
         _flip(folder / "networks.safetensors")
     with pytest.raises(UserError, match=r"^All checkpoints in .*checkpoints are damaged; move that folder away"):
         train(tiny("pggan", pictures), run)
+
+
+FILES = ("networks.safetensors", "ema.safetensors", "optimizers.safetensors", "rank-0.safetensors", "state.json")
+CUTS, BITS = 20, 100
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def two(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder of two checkpoints of a task, and one that is going to hold a single one."""
+    run = tmp_path_factory.mktemp("two") / "run"
+    train(tiny(request.param, pictures, full(request.param, pictures)), run, stop_before=11)
+    alone = run / "alone"
+    alone.mkdir()
+    return run / "checkpoints", alone
+
+
+def _damaged(content: bytes, rng: np.random.Generator) -> Iterator[bytes]:
+    """Content cut off at places from its first byte to its last, and with one bit turned at random places."""
+    for length in np.linspace(0, len(content) - 1, CUTS, dtype=int):
+        yield content[:length]
+    for place in rng.integers(0, len(content), BITS):
+        turned = bytearray(content)
+        turned[place] ^= 1 << rng.integers(8)
+        yield bytes(turned)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_wherever_a_file_is_cut_or_a_bit_turned_the_checkpoint_is_recognised_as_damaged(
+    file: str, two: tuple[Path, Path]
+) -> None:
+    folder, alone = two
+    older, newer = checkpoints(folder)
+    assert {path.name for path in newer.iterdir()} == set(FILES)
+    content, seen = (newer / file).read_bytes(), 0
+    (alone / newer.name).unlink(missing_ok=True)
+    (alone / newer.name).symlink_to(newer)
+    try:
+        for damaged in _damaged(content, np.random.default_rng(FILES.index(file))):
+            (newer / file).write_bytes(damaged)
+            warnings: list[str] = []
+            found = newest_whole(folder, warnings.append)
+            assert found is not None
+            assert (found[0], found[1]["nimg"]) == (older, 20)
+            (warning,) = warnings
+            assert warning.startswith(f"warning: the checkpoint {newer} is damaged ({file}")
+            assert warning.endswith(f"); trying the one before it, {older}.")
+            with pytest.raises(UserError) as error:
+                newest_whole(alone, warnings.append)
+            assert str(error.value) == f"All checkpoints in {alone} are damaged; move that folder away to start again."
+            assert warnings[1].endswith("; there is none before it.")
+            seen += 1
+    finally:
+        (newer / file).write_bytes(content)
+    assert seen == CUTS + BITS
+    whole = newest_whole(folder, pytest.fail)
+    assert whole is not None
+    assert whole[0] == newer
 
 
 def test_another_format_is_told_apart_from_damage(

@@ -1,4 +1,6 @@
+import os
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from tiny_runs import (
     train,
 )
 
-from progcycle.engine import state
+from progcycle.engine import checkpoint, state
 from progcycle.engine.checkpoint import checkpoints
 from progcycle.engine.samples import Sampler
 from progcycle.export import save_snapshot
@@ -205,6 +207,33 @@ def test_a_finished_run_says_so_and_changes_nothing(
     assert train(recipe, run).nimg == 88
     assert "this run is finished, at 0.088 kimg" in capsys.readouterr().out
     assert content() == before
+
+
+def test_what_a_kill_left_goes_when_the_run_is_resumed_even_if_it_was_finished(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny("pggan", pictures, {"training": {"keep_checkpoints": 1}})
+    run, damaged = tmp_path / "run", tmp_path / "damaged"
+
+    def content(run: Path) -> set[Path]:
+        return {path.relative_to(run) for path in run.rglob("*")}
+
+    with monkeypatch.context() as patch:  # as if killed between the naming of a checkpoint and the deletion of others
+        patch.setattr(checkpoint, "prune", lambda *_: None)
+        train(recipe, run)
+    *older, last = checkpoints(run / "checkpoints")
+    assert len(older) == 4
+    expected = content(run) - {(path / file).relative_to(run) for path in older for file in ("", *os.listdir(path))}
+    for name in ("checkpoints/.nimg-000000000088.tmp", "checkpoints/.nimg-000000000040.old"):
+        (run / name).mkdir()
+    for name in (".recipe.yaml.4711.tmp.yaml", "samples/.nimg-000000000044.png.4711.tmp.png"):
+        (run / name).touch()
+    shutil.copytree(run, damaged)
+    train(recipe, run)
+    assert content(run) == expected
+    (damaged / last.relative_to(run) / "networks.safetensors").write_bytes(b"")
+    assert min(train(recipe, damaged).seen) == 20, "the one before a damaged one is not deleted before its time"
+    assert content(damaged) == expected
 
 
 def test_a_run_of_another_number_of_processes_keeps_all_but_each_ones_own_memory(
