@@ -14,6 +14,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from progcycle.engine.parallel import first_told
 from progcycle.engine.stop import StoppedError
 from progcycle.engine.watch import Member, Watch
 
@@ -46,9 +47,7 @@ def begin(accelerator: Accelerator, newest: Callable[[], Path | None]) -> None:
     members = [Member(rank, each["host"], each["pid"]) for rank, each in enumerate(found)]
     watch = Watch(accelerator.process_index, members, found[0]["token"], _end)
     _watch = watch
-    problem = watch.meet(server or (os.environ.get("MASTER_ADDR", "127.0.0.1"), found[0]["port"]))
-    problem = next((text for text in gather_object([problem]) if text), "")
-    if problem:
+    if problem := first_told(watch.meet(server or (os.environ.get("MASTER_ADDR", "127.0.0.1"), found[0]["port"]))):
         leave()
         if accelerator.is_main_process:
             print(

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
+from accelerate.utils import broadcast, gather_object
 from torch import Tensor, nn
 
 from progcycle.errors import UserError
@@ -45,6 +45,11 @@ def broadcast_weights(accelerator: Accelerator, networks: Iterable[nn.Module]) -
         for network in networks:
             for tensor in (*network.parameters(), *network.buffers()):
                 tensor.copy_(broadcast(tensor.detach().clone()))
+
+
+def first_told(text: str) -> str:
+    """The text of the first process that has one, or an empty one; every process must call this."""
+    return next((each for each in gather_object([text]) if each), "")
 
 
 class Votes:

@@ -9,7 +9,7 @@ from progcycle.engine import state
 from progcycle.engine.guard import guard
 from progcycle.engine.parallel import speaking
 from progcycle.engine.setup import loader_workers
-from progcycle.engine.trouble import ATTEMPT, GoBackError
+from progcycle.engine.trouble import ATTEMPT, GoBackError, lr_factor
 from progcycle.errors import UserError
 from progcycle.schedule import Growth
 
@@ -56,7 +56,7 @@ def _batches(trainer: "Trainer") -> Batches:
         pin_memory=accelerator.device.type == "cuda",
         shift=trainer.attempt * ATTEMPT,
     )
-    factor = recipe.training.recovery.lr_factor**trainer.attempt if recipe.training.recovery else 1.0
+    factor = lr_factor(trainer)
     try:
         for nimg, growth, batches in loader:
             yield nimg, replace(growth, lr_scale=growth.lr_scale * factor), batches

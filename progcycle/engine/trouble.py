@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -17,6 +16,7 @@ from torchvision.utils import make_grid, save_image
 
 from progcycle.data import Batch, build_loader
 from progcycle.engine.checkpoint import folder_name
+from progcycle.engine.parallel import first_told
 from progcycle.errors import UserError
 from progcycle.files import atomic_folder
 from progcycle.schedule import Growth
@@ -108,6 +108,12 @@ def _weights(trainer: "Trainer") -> Iterator[tuple[str, Tensor]]:
                     yield f"{prefix}{name}.{key}", value.float()
 
 
+def lr_factor(trainer: "Trainer") -> float:
+    """What all learning rates are multiplied by in the attempt that the run is in; 1 without ``training.recovery``."""
+    recovery = trainer.recipe.training.recovery
+    return recovery.lr_factor**trainer.attempt if recovery else 1.0
+
+
 # --- the report ---------------------------------------------------------------------------------------------------
 
 
@@ -128,8 +134,7 @@ def write_report(trainer: "Trainer", trouble: Trouble) -> str:
             words = f"the report is in {_write(trainer, trouble, figures)}"
         except (OSError, SafetensorError) as error:  # trouble of its own must not hide this one
             words = f"the report could not be written ({' '.join(str(error).split())})"
-    told: str = gather_object([words])[0]
-    return told
+    return first_told(words)  # of the first process, which alone has some
 
 
 def _write(trainer: "Trainer", trouble: Trouble, figures: Mapping[str, float]) -> Path:
@@ -174,8 +179,7 @@ def batches_of(trainer: "Trainer", nimg: int) -> dict[str, Batch]:
 
 
 def _about(trainer: "Trainer", trouble: Trouble, figures: Mapping[str, float]) -> dict[str, Any]:
-    growth, recovery = trouble.growth, trainer.recipe.training.recovery
-    factor = recovery.lr_factor**trainer.attempt if recovery else 1.0
+    growth, factor = trouble.growth, lr_factor(trainer)
     return {
         "step": trouble.step,
         "nimg": growth.nimg,

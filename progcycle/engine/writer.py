@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from safetensors import SafetensorError
 
 from progcycle.engine import checkpoint
 from progcycle.engine.checkpoint import Content
 from progcycle.engine.log import RunLog
+from progcycle.engine.parallel import first_told
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
 from progcycle.recipe import Recipe, dump
@@ -258,7 +258,7 @@ class CheckpointWriter:
             work(*arguments)
         except (OSError, SafetensorError) as error:
             problem = getattr(error, "strerror", None) or str(error)
-        return next((text for text in gather_object([problem]) if text), "")
+        return first_told(problem)
 
     def _fall_back(self, content: Content, reason: str) -> None:
         """Write what the run folder could not take into the fallback folder, while training waits."""

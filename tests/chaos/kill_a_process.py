@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 from kill_runs import differences, ended, recipe_of, start
+from pairs import environments, is_gone
 from tiny_runs import TASKS, write_domains
 
 from progcycle.recipe import Recipe
@@ -69,26 +70,12 @@ def output(run_dir: Path) -> Path:
 
 def start_two(recipe: Recipe, run_dir: Path) -> list[int]:
     """Train, or go on, in two forked processes, each in a group of its own; their numbers."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    shared = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     pids = []
-    for rank in range(2):
-        own = {"ACCELERATE_USE_CPU": "true", "RANK": rank, "LOCAL_RANK": rank}
-        os.environ.update({key: str(value) for key, value in {**shared, **own}.items()})
+    for own in environments():
+        os.environ.update(own)
         pids.append(start(recipe, run_dir))
         os.setpgid(pids[-1], pids[-1])
     return pids
-
-
-def is_gone(group: int) -> bool:
-    """Whether no process of a group is there any more."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def end_all(pids: Sequence[int]) -> None:

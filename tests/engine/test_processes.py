@@ -1,13 +1,10 @@
-import os
-import socket
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pairs import outputs, start_pair
 from tiny_runs import STEPS, TASKS, checkpoint_content, gradients_at, stats, tiny
 from two_processes import MOMENTS, exact
 
@@ -18,44 +15,12 @@ from progcycle.export import save_snapshot
 HERE = Path(__file__).parent
 
 
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module")
 def together(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that two processes have written into, see two_processes.py."""
     folder = tmp_path_factory.mktemp("together")
-    shared = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HERE.parent.parent), str(HERE.parent)]),
-        "OMP_NUM_THREADS": "1",
-        "ACCELERATE_USE_CPU": "true",
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
-    }
-    command = [sys.executable, str(HERE / "two_processes.py"), str(pictures), str(folder)]
-    runs = [
-        subprocess.Popen(
-            command,
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [run.communicate(timeout=300)[0] for run in runs]
-    finally:
-        for run in runs:
-            run.kill()
-    for rank, (run, output) in enumerate(zip(runs, outputs, strict=True)):
+    runs = start_pair(HERE / "two_processes.py", pictures, folder)
+    for rank, (run, output) in enumerate(zip(runs, outputs(runs, 300), strict=True)):
         assert run.returncode == 0, output
         (folder / f"output-{rank}.txt").write_text(output)
     return folder

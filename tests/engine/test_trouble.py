@@ -2,11 +2,7 @@
 
 import json
 import math
-import os
 import re
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pairs import outputs, start_pair
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_runs import STEPS, TOTAL, WatchedTrainer, checkpoint_content, full, stats, tiny, train
@@ -268,37 +265,9 @@ def test_figures_are_kept_no_longer_than_needed(pictures: Path, tmp_path: Path) 
 
 
 def test_two_processes_go_back_together(pictures: Path, tmp_path: Path) -> None:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    here = Path(__file__).parent
-    shared = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(here.parent.parent), str(here.parent)]),
-        "OMP_NUM_THREADS": "1",
-        "ACCELERATE_USE_CPU": "true",
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    command = [sys.executable, str(here / "two_processes_in_trouble.py"), str(pictures), str(tmp_path)]
-    runs = [
-        subprocess.Popen(
-            command,
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [run.communicate(timeout=120)[0] for run in runs]
-    finally:
-        for run in runs:
-            run.kill()
-    assert [run.returncode for run in runs] == [0, 0], outputs
+    runs = start_pair(Path(__file__).parent / "two_processes_in_trouble.py", pictures, tmp_path)
+    said = outputs(runs, 120)
+    assert [run.returncode for run in runs] == [0, 0], said
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert first["attempt"] == second["attempt"] == 2
     for name, weight in first["weights"].items():

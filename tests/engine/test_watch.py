@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pairs import is_gone, outputs, start_pair
 from tiny_runs import checkpoint_content, stats
 
 from progcycle.engine import guard as guarding
@@ -24,6 +25,7 @@ from progcycle.engine.watch import Limits, Member, Watch
 from progcycle.errors import UserError
 
 HERE = Path(__file__).parent
+SCRIPT = HERE / "two_processes_one_dies.py"
 SHORT = Limits(tick=0.05, beat=0.1, silence=1.5, grace=0.5, verdict=0.5, meeting=20)
 LONG = 20.0  # seconds; nothing here should take that long
 
@@ -242,68 +244,18 @@ def test_what_the_others_hear_of_an_error(
     assert heard == told
 
 
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
-
-
-def _two(*arguments: object) -> list[subprocess.Popen[str]]:
-    """Two processes of a run, each in a group of its own."""
-    shared = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HERE.parent.parent), str(HERE.parent)]),
-        "OMP_NUM_THREADS": "1",
-        "ACCELERATE_USE_CPU": "true",
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
-    }
-    command = [sys.executable, str(HERE / "two_processes_one_dies.py"), *map(str, arguments)]
-    return [
-        subprocess.Popen(
-            command,
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        for rank in range(2)
-    ]
-
-
-def _outputs(runs: list[subprocess.Popen[str]], seconds: float) -> list[str]:
-    try:
-        return [run.communicate(timeout=seconds)[0] for run in runs]
-    finally:
-        for run in runs:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(run.pid, signal.SIGKILL)
-
-
-def _is_gone(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
 def test_one_of_two_is_killed_the_other_ends_with_a_sentence_and_the_run_goes_on(
     pictures: Path, tmp_path: Path
 ) -> None:
     whole, run = tmp_path / "whole", tmp_path / "run"
-    runs = _two(pictures, whole, run, 1, 12)
+    runs = start_pair(SCRIPT, pictures, whole, run, 1, 12)
     runs[1].wait(120)
     before = time.monotonic()
     runs[0].wait(60)
-    while not all(_is_gone(each.pid) for each in runs):  # the loaders' workers too
+    while not all(is_gone(each.pid) for each in runs):  # the loaders' workers too
         assert time.monotonic() - before < 60
         time.sleep(0.1)
-    output = _outputs(runs, 1)[0]
+    output = outputs(runs, 1)[0]
     assert [each.returncode for each in runs] == [1, -signal.SIGKILL], output
     host = socket.gethostname()
     sentence = next(line for line in output.splitlines() if line.startswith("error:"))
@@ -317,10 +269,10 @@ def test_one_of_two_is_killed_the_other_ends_with_a_sentence_and_the_run_goes_on
     assert names[0] in left
     assert left[-1] <= "nimg-000000000048"
 
-    runs = _two(pictures, "-", run, -1, 0)
-    outputs = _outputs(runs, 120)
-    assert [each.returncode for each in runs] == [0, 0], outputs
-    assert f"resumed from {run}/checkpoints/{left[-1]}" in outputs[0]
+    runs = start_pair(SCRIPT, pictures, "-", run, -1, 0)
+    said = outputs(runs, 120)
+    assert [each.returncode for each in runs] == [0, 0], said
+    assert f"resumed from {run}/checkpoints/{left[-1]}" in said[0]
     assert stats(run) == stats(whole)
     for name in names:
         assert checkpoint_content(run / "checkpoints" / name) == checkpoint_content(whole / "checkpoints" / name)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from tiny_runs import WatchedTrainer, checkpoint_content, stats, tiny, train
 
-from progcycle.engine import checkpoint, writer
+from progcycle.engine import checkpoint, parallel, writer
 from progcycle.engine.checkpoint import Content, checkpoints, newest_whole, prune
 from progcycle.engine.log import RunLog
 from progcycle.engine.writer import CheckpointWriter, fallback_of
@@ -364,7 +364,7 @@ def together(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[in
         barrier.wait()
         return found
 
-    monkeypatch.setattr(writer, "gather_object", gather)
+    monkeypatch.setattr(parallel, "gather_object", gather)
     pools = [ThreadPoolExecutor(1, f"rank{rank}_", initializer=_name, initargs=(rank,)) for rank in range(2)]
 
     def both(work: Callable[[int], Any]) -> list[Any]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from tiny_runs import TASKS, WatchedTrainer, full, gradients_at, tiny, train
+from tiny_runs import TASKS, WatchedTrainer, full, gradients_at, leave_out_plots, tiny, train
 from torch.distributed import distributed_c10d
 
-from progcycle.engine import pretraining, reports
+from progcycle.engine import pretraining
 from progcycle.export import save_snapshot
 from progcycle.recipe import merge
 
@@ -49,12 +49,7 @@ def main(pictures: Path, folder: Path) -> None:
     """Write gradients, and the weights after whole and interrupted runs, of this process."""
     torch.set_num_threads(1)
     rank = int(os.environ["RANK"])
-
-    def touch(_: Any, path: Path) -> None:
-        path.touch()
-
-    for name in ("plot_plan", "plot_curves"):
-        setattr(reports, name, touch)
+    leave_out_plots()
     end_training = Accelerator.end_training
     Accelerator.end_training = lambda self: None  # the processes stay together for the next run
     for task in TASKS:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from tiny_runs import tiny
+from tiny_runs import leave_out_plots, tiny
 
-from progcycle.engine import loop, pretraining, reports
+from progcycle.engine import loop, pretraining
 from progcycle.export import save_snapshot
 
 TRAINING = {"checkpoint_kimg": 0.008, "keep_checkpoints": 99}
@@ -26,12 +26,7 @@ TRAINING = {"checkpoint_kimg": 0.008, "keep_checkpoints": 99}
 def main(pictures: Path, whole: Path, run: Path, victim: int, step: int) -> None:
     """Train in one folder or both."""
     torch.set_num_threads(1)
-
-    def touch(_: Any, path: Path) -> None:
-        path.touch()
-
-    for name in ("plot_plan", "plot_curves"):
-        setattr(reports, name, touch)
+    leave_out_plots()
     train_step = loop.Trainer.train_step
 
     def deadly(trainer: loop.Trainer, *arguments: Any) -> None:
