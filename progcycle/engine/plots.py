@@ -1,5 +1,6 @@
 """Pictures of a run: its plan before it starts, and its curves while it goes on. No display and no global state."""
 
+import gc
 import json
 import math
 from collections.abc import Iterator
@@ -191,3 +192,5 @@ def _write(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110, facecolor="white", format="png")
+    figure.clear()
+    gc.collect()  # a figure is megabytes in cycles, which Python may leave for half an hour of training

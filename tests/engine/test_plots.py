@@ -1,11 +1,13 @@
 """Plots are written for every kind of plan and for statistics in any state."""
 
+import gc
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.artist import Artist
 from PIL import Image
 
 from progcycle.engine.plots import plot_curves, plot_plan
@@ -89,6 +91,22 @@ def test_curves_of_damaged_or_empty_statistics(tmp_path: Path, text: str) -> Non
 def test_curves_without_a_file(tmp_path: Path) -> None:
     plot_curves(tmp_path / "none.jsonl", tmp_path / "curves.png")
     painted(tmp_path / "curves.png")
+
+
+def test_a_plot_leaves_nothing_in_memory(tmp_path: Path) -> None:
+    """Figures are full of cycles; in a run that draws one every so often they would pile up."""
+
+    def artists() -> int:
+        return sum(issubclass(type(thing), Artist) for thing in gc.get_objects())
+
+    gc.collect()
+    before = artists()
+    gc.disable()
+    try:
+        plot_curves(tmp_path / "none.jsonl", tmp_path / "curves.png")
+    finally:
+        gc.enable()
+    assert artists() <= before
 
 
 def test_no_global_state() -> None:
