@@ -4,6 +4,7 @@ import gc
 import json
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,16 @@ SMOOTHING = 0.03  # share of the points that a curve is smoothed over
 CLOCK = frozenset({"nimg", "kimg", "stage", "alpha", "resolution", "step", "seconds", "cpu_seconds"})
 
 
+@contextmanager
+def _cleared_away() -> Iterator[None]:
+    """Free what a figure took: its cycles are megabytes, and Python may leave them for half an hour of training."""
+    try:
+        yield
+    finally:
+        gc.collect()
+
+
+@_cleared_away()
 def plot_plan(schedule: GrowthSchedule, path: Path) -> None:
     """Draw the growth plan against thousands of pictures shown: resolution, alpha, batch size, learning rate.
 
@@ -79,6 +90,7 @@ def plot_plan(schedule: GrowthSchedule, path: Path) -> None:
     _write(figure, path)
 
 
+@_cleared_away()
 def plot_curves(stats: Path, path: Path) -> None:
     """Draw the statistics of a run, one panel for every prefix of their names; dashed lines are openings of stages.
 
@@ -192,5 +204,3 @@ def _write(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110, facecolor="white", format="png")
-    figure.clear()
-    gc.collect()  # a figure is megabytes in cycles, which Python may leave for half an hour of training
