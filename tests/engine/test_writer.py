@@ -237,6 +237,7 @@ def test_a_file_that_is_larger_than_the_system_allows_stops_the_run_which_can_go
 
     def on_step(trainer: WatchedTrainer, _: Growth) -> None:
         if trainer.step == 6:
+            trainer.writer.finish()  # the checkpoint before may still be on its way on a busy machine
             resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))
 
     try:
