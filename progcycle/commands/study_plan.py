@@ -25,6 +25,13 @@ def stretched(recipe: Recipe, factor: float) -> Recipe:
     return recipe.model_copy(update={"schedule": whole_pictures})
 
 
+def comparable(recipe: Recipe) -> Recipe:
+    """A recipe in float32 where it leaves the precision to the machine: rows may come from several machines."""
+    if recipe.training.precision != "auto":
+        return recipe
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": "no"})})
+
+
 def quiet(recipe: Recipe, points: int = 1) -> Recipe:
     """A recipe that saves and draws no more than a study needs: so many snapshots, evenly spaced, and no evaluation."""
     total = length(recipe)
@@ -85,7 +92,7 @@ def _probe(recipe: Recipe, folder: Path, options: dict[str, Any]) -> Iterator[tu
     plan = GrowthSchedule.of(recipe)
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        trainer = Trainer(stretched(quiet(recipe), LONG), folder, save_snapshot, **options)
+        trainer = Trainer(stretched(comparable(quiet(recipe)), LONG), folder, save_snapshot, **options)
         prepare_data(trainer.ground, trainer.schedule)
         for phase, long in zip(plan.phases, trainer.schedule.phases, strict=True):
             loader = build_loader(

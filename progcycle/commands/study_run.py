@@ -26,11 +26,13 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
     import torch
 
     from progcycle.commands.metrics import evaluator, measure
+    from progcycle.commands.study_plan import comparable
     from progcycle.commands.warm_start import warm_start
     from progcycle.engine.pretraining import NAME, train
     from progcycle.export import save_snapshot
 
     torch.set_num_threads(1)
+    recipe = comparable(recipe)
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
         resumed = (run_dir / "checkpoints").exists()
@@ -50,10 +52,12 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
         "curves": read_curves(run_dir / "stats.jsonl", study.curves),
         "course": course,
         "nimg": trainer.nimg,
-        "cpu_seconds": round(before + trainer.cpu_seconds, 1),
+        "cpu_seconds": round(before + trainer.cpu_seconds, 3),
         "wall_seconds": round(wall, 1),
         "resumed": resumed,
         "versions": versions(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "precision": trainer.precision.name,
     }
 
 
@@ -82,7 +86,7 @@ def measure_course(
         # Earlier stages work at their own resolution, and their pictures are enlarged.
         figures = exam.measure(lambda x, to, model=model: model.translate(x, to, "train"))  # type: ignore[misc]
         spent = before + (model.config.cpu_seconds or 0.0)
-        course.append({"nimg": model.config.nimg, "cpu_seconds": round(spent, 1), **figures})
+        course.append({"nimg": model.config.nimg, "cpu_seconds": round(spent, 3), **figures})
     if study.raw:
         growth = trainer.schedule.final
         own = {name: trainer.task.networks[name].eval() for name in trainer.task.ema_of}

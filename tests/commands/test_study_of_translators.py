@@ -10,7 +10,7 @@ from tiny_runs import tiny_content, write_domains, write_pictures
 
 from progcycle.commands import study_plan
 from progcycle.commands.study import main, read_plans
-from progcycle.commands.study_plan import factor_for, length, probe, quiet, stretched
+from progcycle.commands.study_plan import comparable, factor_for, length, probe, quiet, stretched
 from progcycle.commands.study_report import reached, rivals_table, table
 from progcycle.commands.study_run import cpu_seconds
 from progcycle.errors import UserError
@@ -63,6 +63,15 @@ def test_snapshots_are_spaced_evenly_up_to_the_end(file: Path) -> None:
     assert training.sample_kimg == 0.064
 
 
+@pytest.mark.parametrize(("written", "used"), [("auto", "no"), ("no", "no"), ("bf16", "bf16")])
+def test_the_precision_of_a_study_is_not_left_to_the_machine(file: Path, written: str, used: str) -> None:
+    recipe = recipe_of(file)
+    asked = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": written})})
+    made = comparable(asked)
+    assert made.training.precision == used
+    assert made.model_dump() | {"training": None} == asked.model_dump() | {"training": None}
+
+
 def test_the_factor_makes_the_phases_cost_the_budget() -> None:
     assert factor_for([("8 px stable", 100, 0.1), ("16 px fade", 200, 0.2)], 25.0) == pytest.approx(0.5)
 
@@ -93,6 +102,7 @@ def test_translators_are_measured_along_the_way_against_doing_nothing(file: Path
         assert spent == sorted(spent)
         assert spent[0] > 0
         assert spent[-1] == pytest.approx(row["cpu_seconds"], abs=0.2)
+        assert row["precision"] == "no", "auto would be another precision on another machine"
         assert {"kid/ab", "kid/ba", "l1/ab", "cycle/aba", "copy/ba", "raw/kid/ab"} <= row["figures"].keys()
         last = {key: value for key, value in row["course"][-1].items() if key not in ("nimg", "cpu_seconds")}
         assert last == {key: value for key, value in row["figures"].items() if not key.startswith("raw/")}
