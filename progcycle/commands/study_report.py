@@ -79,8 +79,9 @@ def shown_figures(study: Study, rows: Rows) -> list[str]:
 def rivals_table(study: Study, rows: Rows) -> str:
     """CPU minutes that a variant needs to reach the final figures of another, seed by seed, as Markdown.
 
-    Lower is better in all figures that are shown, but for those of :data:`HIGHER`. Between two moments of a course
-    the figure is taken to run straight.
+    They are beside the minutes of its own whole run, since the other may have run on another machine. Lower is better
+    in all figures that are shown, but for those of :data:`HIGHER`; a distance below 0 is no better than 0 (see
+    :data:`UNBIASED`). Between two moments of a course the figure is taken to run straight.
     """
     lines = []
     for first, second in study.rivals:
@@ -91,24 +92,27 @@ def rivals_table(study: Study, rows: Rows) -> str:
             cells = []
             for a, b in pairs:
                 found = reached(a["course"], name, b["figures"][name])
-                cells.append("never" if found is None else f"{found / 60:.1f} of {b['cpu_seconds'] / 60:.1f}")
+                cells.append("never" if found is None else f"{found / 60:.1f} of {a['cpu_seconds'] / 60:.1f}")
             lines.append(f"| {first} | {second} | {name} | {', '.join(cells)} |")
     if not lines:
         return ""
     head = [
         "",
-        "| variant | to reach the end of | figure | CPU minutes, of those that the other took, by seed |",
+        "| variant | to reach the end of | figure | CPU minutes, of those of its whole run, by seed |",
         "|---" * 4 + "|",
     ]
     return "\n".join([*head, *lines]) + "\n"
 
 
 HIGHER = ("ssim", "psnr")  # figures that are better when higher
+UNBIASED = ("kid",)  # distances whose estimate may be below 0, which is as good as 0 then
 
 
 def reached(course: list[dict[str, float]], name: str, goal: float) -> float | None:
     """CPU seconds at which a course first is as good as a goal; None if it never is."""
-    sign = -1 if name.split("/")[0] in HIGHER else 1
+    kind = name.split("/")[0]
+    sign = -1 if kind in HIGHER else 1
+    goal = max(goal, 0.0) if kind in UNBIASED else goal
     points = [(point["cpu_seconds"], sign * (point[name] - goal)) for point in course if name in point]
     for i, (seconds, above) in enumerate(points):
         if above <= 0:

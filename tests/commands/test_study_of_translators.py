@@ -140,17 +140,20 @@ def test_the_time_to_reach_a_rival_is_read_between_two_points() -> None:
     assert reached(course, "kid/ab", 0.9) == 60.0
     assert reached(course, "kid/ab", 0.3) is None
     assert reached(course, "ssim/ab", 0.4) == pytest.approx(90.0), "higher is better"
+    below = [{"cpu_seconds": 60.0, "kid": 0.1, "l1": 0.1}, {"cpu_seconds": 120.0, "kid": -0.1, "l1": -0.1}]
+    assert reached(below, "kid", -0.2) == pytest.approx(90.0), "no better than 0 can be told"
+    assert reached(below, "l1", -0.2) is None
 
 
 def test_rivals_are_told_by_seed() -> None:
     study = Study(title="t", recipe="r", variants={"a": {}, "b": {}}, seeds=(0,), points=2, rivals=(("a", "b"),))
     course = [{"cpu_seconds": 60.0, "kid": 0.8}, {"cpu_seconds": 120.0, "kid": 0.4}]
-    common = {"seed": 0, "resumed": False, "cpu_seconds": 120.0}
+    common = {"seed": 0, "resumed": False}
     rows = [
-        {"variant": "a", "figures": {"kid": 0.4}, "course": course, **common},
-        {"variant": "b", "figures": {"kid": 0.5}, "course": [], **common},
+        {"variant": "a", "figures": {"kid": 0.4}, "course": course, "cpu_seconds": 120.0, **common},
+        {"variant": "b", "figures": {"kid": 0.5}, "course": [], "cpu_seconds": 180.0, **common},
     ]
-    assert rivals_table(study, rows).splitlines()[-1] == "| a | b | kid | 1.8 of 2.0 |"
+    assert rivals_table(study, rows).splitlines()[-1] == "| a | b | kid | 1.8 of 2.0 |", "of its own run"
     references = {"do nothing": {"kid": 0.7}}
     assert "| do nothing | | 0.700 | 0 |" in table(study, rows, references)
     assert rivals_table(study, rows[:1]) == ""
