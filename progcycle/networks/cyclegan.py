@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
-from progcycle.blocks import GroupSize, Initialization, Norm, full_precision
+from progcycle.blocks import Earlier, GroupSize, Initialization, Noise, Norm, downsample2x, full_precision
 from progcycle.networks.discriminator import DenseHead, GrowingDiscriminator, PatchHead, Variation
 from progcycle.networks.layers import PIXEL_NORM, Layer, Style, draw
 from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Rgb
@@ -127,6 +128,8 @@ class ProgressiveDiscriminator(GrowingDiscriminator):
         slope: of the leaky ReLU.
         initialization: ``he``, or ``normal`` for N(0, 0.02^2) without equalized.
         spectral_norm: whether every layer's weights have a largest singular value of 1.
+        scales: resolutions that a picture is judged at, each half of the one before: by the newest stage, and, made
+            smaller, by the stages before it, as in their own time.
 
     Raises:
         ValueError: ``kernels`` with the patch head, an unknown ``averaging``, groups of features that do not divide the
@@ -152,6 +155,7 @@ class ProgressiveDiscriminator(GrowingDiscriminator):
         slope: float = 0.2,
         initialization: Initialization = "he",
         spectral_norm: bool = False,
+        scales: int = 1,
     ) -> None:
         style = Style(normalize, epsilon, equalized, slope)
         variation = Variation(stddev_group, averaging, gather, kernels, dimensions)
@@ -162,3 +166,40 @@ class ProgressiveDiscriminator(GrowingDiscriminator):
             else DenseHead(channels[0], hidden, base_resolution, variation, style)
         )
         super().__init__(encoder, ending, style, initialization, spectral_norm)
+        self.scales = scales
+
+    def forward(
+        self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None, earlier: Earlier | None = None
+    ) -> Tensor:
+        """Judge pictures, at one resolution or several.
+
+        Args:
+            x: see :meth:`GrowingDiscriminator.forward`.
+            stage: growth step.
+            alpha: weight of the newest stage, in [0, 1]; the stages before count whole where they judge by themselves.
+            noise: see there; with one scale only.
+            earlier: see there; with one scale only.
+
+        Returns:
+            Logits, float32 at least: [N] or [N, 1, h, w] with one scale; with several, those of K resolutions side by
+            side, [N, K] or [N, K, h, w], K being min(scales, stage + 1).
+
+        Raises:
+            ValueError: noise or earlier features with several scales, or see there.
+        """
+        if self.scales == 1:
+            return self._judged(x, stage, alpha, noise, earlier)
+        if noise is not None or earlier is not None:
+            raise ValueError("noise and earlier features go with a discriminator of one scale")
+        verdicts = [self._judged(x, stage, alpha)]
+        for s in range(stage - 1, max(stage - self.scales, -1), -1):
+            x = downsample2x(x)
+            verdicts.append(self._judged(x, s, 1.0))
+        return torch.stack(verdicts, dim=1) if verdicts[0].ndim == 1 else torch.cat(verdicts, dim=1)
+
+    def _judged(
+        self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None, earlier: Earlier | None = None
+    ) -> Tensor:
+        logits = super().forward(x, stage, alpha, noise, earlier)
+        assert isinstance(logits, Tensor)  # there are no classes
+        return logits

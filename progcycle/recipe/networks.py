@@ -127,6 +127,9 @@ class CycleganNetwork(NetworkOptions):
         False, description="cut pictures off at black and white, as files do; keeps plain grounds plain"
     )
     head: Literal["patch", "dense"] = Field("patch", description="one logit a place, or one a picture as in PG-GAN")
+    discriminator_scales: int = Field(
+        1, ge=1, le=16, description="resolutions that discriminators judge a picture at, each half of the one before"
+    )
     filters: int = Field(64, ge=1, le=1 << 12, description="of the first layer of resnet, unet and patchgan")
     discriminator_filters: int | None = Field(None, ge=1, le=1 << 12, description="of patchgan; default: filters")
     upsampling: Literal["transposed", "resize"] = Field(

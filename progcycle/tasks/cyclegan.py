@@ -64,6 +64,10 @@ class CycleganTask(Task):
                 "network.minibatch_discrimination: it judges whole pictures, not the patches of network.head: patch; "
                 "use dense, or minibatch_stddev."
             )
+        if net.discriminator_scales > 1:
+            several = {"objective.noise": objective.noise, "network.minibatch_stddev.queue": net.minibatch_stddev.queue}
+            for key in (key for key, value in several.items() if value):
+                raise UserError(f"network.discriminator_scales: several do not go with {key}; use one of the two.")
         smallest = recipe.schedule.start_resolution or net.base_resolution
         if smallest >> (objective.cycle.scales - 1) == 0:
             raise UserError(
@@ -92,6 +96,7 @@ class CycleganTask(Task):
             "base_resolution": net.base_resolution,
             "filters": net.discriminator_filters or net.filters,
             "layers": net.patch_layers,
+            "scales": net.discriminator_scales,
         }
         arguments = {
             "gen_ab": {**translator, "in_channels": in_a, "out_channels": in_b},

@@ -25,6 +25,7 @@ OPTIONAL: dict[str, tuple[str, object]] = {
     "predict": ("network.predict", "picture"),
     "residual_blocks": ("network.residual_blocks", 4),
     "rgb_kernel": ("network.rgb_kernel", 1),
+    "scales": ("network.discriminator_scales", 1),
     "skips": ("network.skips", False),
     "smooth": ("network.smooth", False),
     "spectral_norm": ("network.spectral_norm", False),

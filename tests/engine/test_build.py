@@ -121,3 +121,29 @@ def test_parts_give_the_gradients_of_the_whole_batch(task: str, pictures: Path, 
     assert whole.keys() == in_parts.keys()
     for name, gradient in whole.items():
         torch.testing.assert_close(in_parts[name], gradient, rtol=1e-9, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"network": {"minibatch_stddev": {"group": "batch", "queue": 2}}},
+            r"discriminator_scales: several do not go with network\.minibatch_stddev\.queue",
+        ),
+        (
+            {"objective": {"loss": "lsgan", "noise": {}}},
+            r"discriminator_scales: several do not go with objective\.noise",
+        ),
+        (
+            {"network": {"discriminator": "pggan", "head": "dense"}},
+            r"discriminator_scales: the network 'pggan' .* no such option",
+        ),
+    ],
+)
+def test_several_scales_of_discriminators_are_refused_where_they_cannot_be(
+    change: dict[str, dict[str, object]], sentence: str
+) -> None:
+    network = {"discriminator_scales": 2, **change.get("network", {})}
+    with pytest.raises(UserError, match=sentence):
+        build(tiny("cyclegan", NOWHERE, {**change, "network": network}))
+    build(tiny("cyclegan", NOWHERE, {**change, "network": {**network, "discriminator_scales": 1}}))

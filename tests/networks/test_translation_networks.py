@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from progcycle.blocks import downsample2x, pixel_norm, smooth_upsample2x, upsample2x
+from progcycle.blocks import Noise, downsample2x, pixel_norm, smooth_upsample2x, upsample2x
 from progcycle.networks import GrowingEncoder, ProgressiveDiscriminator, ProgressiveTranslator
 from progcycle.networks.cyclegan import ResidualBlock
 
@@ -129,3 +129,41 @@ def test_stddev_group_zero_makes_logits_independent_of_the_batch(head: str) -> N
         discriminator = ProgressiveDiscriminator(CHANNELS, head=head, base_resolution=4, stddev_group=group)
         alone = discriminator(x[:1], 2, 1.0)
         assert torch.allclose(discriminator(x, 2, 1.0)[:1], alone, atol=1e-5) is independent
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("head", ["patch", "dense"])
+@pytest.mark.parametrize("scales", [1, 2, 3, 7])
+def test_several_scales_are_the_stages_before_each_by_itself(head: str, scales: int) -> None:
+    torch.manual_seed(0)
+    one, several = (
+        ProgressiveDiscriminator(CHANNELS, head=head, hidden=7, base_resolution=8, rgb="sum", scales=n)
+        for n in (1, scales)
+    )
+    several.load_state_dict(one.state_dict())  # no weights of its own
+    for stage, alpha in ((2, 0.3), (2, 1.0), (1, 0.6), (0, 1.0)):
+        x = torch.rand(4, 3, 8 << stage, 8 << stage) * 2 - 1
+        told = [one(x, stage, alpha)]
+        for s in range(stage - 1, max(stage - scales, -1), -1):
+            x_smaller = torch.nn.functional.avg_pool2d(x, 2 ** (stage - s))
+            told.append(one(x_smaller, s, 1.0))
+        actual = several(x, stage, alpha)
+        k, places = min(scales, stage + 1), () if head == "dense" else (8, 8)
+        assert actual.shape == ((4, *places) if scales == 1 and head == "dense" else (4, k, *places))
+        expected = torch.stack([verdict.reshape(4, -1) for verdict in told], dim=1)
+        torch.testing.assert_close(actual.reshape(expected.shape), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_several_scales_learn_of_each_of_them() -> None:
+    torch.manual_seed(0)
+    network = ProgressiveDiscriminator(CHANNELS, rgb="replace", scales=2)
+    network(torch.rand(4, 3, 32, 32), 2, 1.0).sum().backward()
+    used = [conv.conv.weight.grad is not None for conv in network.encoder.from_rgb]
+    assert used == [False, True, True], "with replace, the from_rgb of the stage before is used by its own scale alone"
+
+
+def test_several_scales_do_not_take_what_is_made_for_one() -> None:
+    network = ProgressiveDiscriminator(CHANNELS, scales=2)
+    noise = Noise(torch.zeros(4, network.noise_size(2)), torch.tensor(0.1), "prop")
+    with pytest.raises(ValueError, match="one scale"):
+        network(torch.rand(4, 3, 32, 32), 2, 1.0, noise)
