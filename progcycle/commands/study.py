@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -205,6 +206,18 @@ def _run_all(
     return rows
 
 
+def _end_with_parent() -> None:
+    """Let this process end when the study that started it does, however that ends: a run goes on from a checkpoint."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with parent", daemon=True).start()
+
+
 def _in_processes(
     work: Callable[..., Any], jobs: dict[Any, Job], parallel: int, runs: Path
 ) -> Iterator[tuple[Any, Any]]:
@@ -214,7 +227,12 @@ def _in_processes(
         UserError: a process was killed.
     """
     failed = 0
-    pool = ProcessPoolExecutor(parallel, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1)
+    pool = ProcessPoolExecutor(
+        parallel,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_end_with_parent,
+        max_tasks_per_child=1,
+    )
     try:
         waiting: dict[Future[Any], Any] = {pool.submit(work, *job): key for key, job in jobs.items()}
         for done in as_completed(waiting):

@@ -1,12 +1,20 @@
 """Studies: what is run, what is kept, and what the report makes of it."""
 
+import contextlib
 import json
+import os
+import signal
 import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pairs import is_gone
 from tiny_runs import tiny_content, write_domains
 
 from progcycle.commands import study as command
@@ -145,3 +153,25 @@ def test_a_missing_study_is_one_sentence(tmp_path: Path) -> None:
 def test_the_published_rows_are_of_the_shipped_recipes(name: str) -> None:
     study, recipes = load_study(ROOT / "recipes" / "studies" / f"{name}.yaml")
     assert read_rows(ROOT / "docs" / "studies" / name / "rows.jsonl", study, recipes)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_run_goes_on_when_its_study_is_killed(file: Path, number: signal.Signals) -> None:
+    change(file, seeds=[4], variants={"two": {"schedule": {"stable_kimg": {4: 1000, 8: 1, 16: 1}}}})
+    study = subprocess.Popen([sys.executable, "-m", "progcycle.study", *options(file)], start_new_session=True)
+    log = file.parent / "runs" / "two-4" / "log.txt"
+    try:
+        wait_until(lambda: log.exists() and "training on" in log.read_text())
+        study.send_signal(number)
+        study.wait()
+        wait_until(lambda: is_gone(study.pid))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(study.pid, signal.SIGKILL)
+
+
+def wait_until(reached: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.05)
