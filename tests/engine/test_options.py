@@ -354,3 +354,25 @@ def test_a_network_without_gradients_has_a_norm_of_0() -> None:
     assert _norm(layer).item() == 0
     layer.weight.grad = torch.full((3, 2), 2.0)
     assert _norm(layer).item() == pytest.approx(24**0.5)
+
+
+def test_discriminators_of_several_scales_train_through_all_stages(pictures: Path, tmp_path: Path) -> None:
+    changes = {"network": {"discriminator_scales": 2}, "objective": {"loss": "non_saturating", "r1": {"every": 2}}}
+    seen: dict[str, dict[int, set[int]]] = {"disc_a": {}, "disc_b": {}}
+
+    def watch(trainer: WatchedTrainer, growth: Growth) -> None:
+        if trainer.step:
+            return
+        for name, stages in seen.items():
+
+            def note(_: Any, args: Any, logits: Tensor, stages: dict[int, set[int]] = stages) -> None:
+                stages.setdefault(args[1], set()).add(logits.shape[1])
+
+            trainer.task.networks[name].register_forward_hook(note)
+
+    trainer = train(tiny("cyclegan", pictures, changes), tmp_path / "run", on_step=watch)
+    assert trainer.nimg == TOTAL
+    assert seen == {name: {0: {1}, 1: {2}, 2: {2}} for name in seen}, "logits of each stage, by stage"
+    lines = stats(tmp_path / "run")
+    assert all(math.isfinite(line["adversarial/disc_b"]) for line in lines)
+    assert any("penalty/r1_a" in line for line in lines)
