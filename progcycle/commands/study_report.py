@@ -184,24 +184,34 @@ def _plot_lines(study: Study, courses: Courses, label: str, path: Path) -> None:
     lines = -(-len(courses) // columns)
     figure = _figure(columns, 2.9 * lines + 0.4)
     axes = figure.subplots(lines, columns, squeeze=False).flatten()
-    colours = dict(zip(study.variants, _COLOURS * len(study.variants), strict=False))
+    looks = line_looks(list(study.variants))
     for axis, (name, variants) in zip(axes, courses.items(), strict=False):
         for variant, seeds in variants.items():
             for course in seeds:
-                axis.plot(*zip(*course, strict=True), color=colours[variant], alpha=0.3, linewidth=0.8)
+                axis.plot(*zip(*course, strict=True), **looks[variant], alpha=0.3, linewidth=0.8)
             if seeds and len({len(course) for course in seeds}) == 1:
                 mean = np.asarray(seeds, dtype=float).mean(axis=0)
-                axis.plot(mean[:, 0], mean[:, 1], color=colours[variant], linewidth=2, label=variant)
+                axis.plot(mean[:, 0], mean[:, 1], **looks[variant], linewidth=2, label=variant)
         axis.set_xlabel(label)
         axis.set_title(name, fontsize=10)
         axis.grid(color="#dddddd")
     for axis in axes[len(courses) :]:
         axis.set_axis_off()
-    axes[0].legend(fontsize=8)
+    if len(looks) > len(_COLOURS):
+        figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside right upper")
+    else:
+        axes[0].legend(fontsize=8)
     _save(figure, study.title, path)
 
 
 _COLOURS = ("#4477aa", "#cc3311", "#228833", "#aa3377", "#ccbb44", "#66ccee", "#bbbbbb", "#000000")
+_STYLES = ("-", "--", ":", "-.")
+
+
+def line_looks(variants: list[str]) -> dict[str, dict[str, str]]:
+    """A colour and a line style for each variant; no two of up to 32 are alike."""
+    looks = [{"color": colour, "linestyle": style} for style in _STYLES for colour in _COLOURS]
+    return {variant: looks[i % len(looks)] for i, variant in enumerate(variants)}
 
 
 def _figure(panels: int, height: float) -> Any:

@@ -11,7 +11,7 @@ from tiny_runs import tiny_content, write_domains, write_pictures
 from progcycle.commands import study_plan
 from progcycle.commands.study import main, read_plans
 from progcycle.commands.study_plan import comparable, factor_for, length, probe, quiet, stretched
-from progcycle.commands.study_report import reached, rivals_table, table
+from progcycle.commands.study_report import line_looks, reached, rivals_table, table
 from progcycle.commands.study_run import cpu_seconds
 from progcycle.errors import UserError
 from progcycle.recipe import RecipeError, Study, load_study, validate
@@ -195,3 +195,11 @@ def test_the_variants_of_the_shipped_studies_are_recipes(path: Path) -> None:
     _, recipes = load_study(path)
     for recipe in recipes.values():
         assert validate(recipe.model_dump()) == recipe
+
+
+def test_no_two_of_many_variants_are_drawn_alike() -> None:
+    names = [f"variant {i}" for i in range(25)]
+    looks = line_looks(names)
+    assert list(looks) == names
+    assert len({tuple(look.values()) for look in looks.values()}) == 25
+    assert {look["linestyle"] for look in line_looks(names[:8]).values()} == {"-"}, "few differ in colour alone"
