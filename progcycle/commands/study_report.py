@@ -128,12 +128,19 @@ def rows_of(rows: Rows, variant: str) -> Rows:
     return sorted((row for row in rows if row["variant"] == variant), key=lambda row: int(row["seed"]))
 
 
+def _grid(panels: int) -> tuple[int, int]:
+    """Columns and lines of a plot of so many panels: more than four in a line are too small to be read."""
+    columns = min(panels, 4)
+    return columns, -(-panels // columns)
+
+
 def _plot_figures(study: Study, rows: Rows, path: Path) -> None:
     """A panel a figure: a dot for each seed, a bar for the mean."""
     names, variants = shown_figures(study, rows), [v for v in study.variants if rows_of(rows, v)]
-    figure = _figure(len(names), 0.32 * len(variants) + 1.3)
-    axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    for axis, name in zip(axes, names, strict=True):
+    columns, lines = _grid(len(names))
+    figure = _figure(columns, (0.32 * len(variants) + 0.9) * lines + 0.4)
+    axes = figure.subplots(lines, columns, sharey=True, squeeze=False).flatten()
+    for axis, name in zip(axes, names, strict=False):
         for place, variant in enumerate(variants):
             values = [row["figures"][name] for row in rows_of(rows, variant) if name in row["figures"]]
             if values:
@@ -141,6 +148,8 @@ def _plot_figures(study: Study, rows: Rows, path: Path) -> None:
                 axis.plot([statistics.fmean(values)] * 2, [place - 0.3, place + 0.3], color="#cc3311", linewidth=2)
         axis.set_xlabel(name)
         axis.grid(axis="x", color="#dddddd")
+    for axis in axes[len(names) :]:
+        axis.set_axis_off()
     axes[0].set_yticks(range(len(variants)), variants)
     axes[0].invert_yaxis()
     _save(figure, study.title, path)
@@ -180,8 +189,7 @@ def _plot_lines(study: Study, courses: Courses, label: str, path: Path) -> None:
     """A panel a figure: a thin line for each seed, a thick one for the mean of a variant."""
     import numpy as np
 
-    columns = min(len(courses), 4)
-    lines = -(-len(courses) // columns)
+    columns, lines = _grid(len(courses))
     figure = _figure(columns, 2.9 * lines + 0.4)
     axes = figure.subplots(lines, columns, squeeze=False).flatten()
     looks = line_looks(list(study.variants))
