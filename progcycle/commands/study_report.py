@@ -128,19 +128,11 @@ def rows_of(rows: Rows, variant: str) -> Rows:
     return sorted((row for row in rows if row["variant"] == variant), key=lambda row: int(row["seed"]))
 
 
-def _grid(panels: int) -> tuple[int, int]:
-    """Columns and lines of a plot of so many panels: more than four in a line are too small to be read."""
-    columns = min(panels, 4)
-    return columns, -(-panels // columns)
-
-
 def _plot_figures(study: Study, rows: Rows, path: Path) -> None:
     """A panel a figure: a dot for each seed, a bar for the mean."""
     names, variants = shown_figures(study, rows), [v for v in study.variants if rows_of(rows, v)]
-    columns, lines = _grid(len(names))
-    figure = _figure(columns, (0.32 * len(variants) + 0.9) * lines + 0.4)
-    axes = figure.subplots(lines, columns, sharey=True, squeeze=False).flatten()
-    for axis, name in zip(axes, names, strict=False):
+    figure, axes = _panels(len(names), 0.32 * len(variants) + 0.9, sharey=True)
+    for axis, name in zip(axes, names, strict=True):
         for place, variant in enumerate(variants):
             values = [row["figures"][name] for row in rows_of(rows, variant) if name in row["figures"]]
             if values:
@@ -148,8 +140,6 @@ def _plot_figures(study: Study, rows: Rows, path: Path) -> None:
                 axis.plot([statistics.fmean(values)] * 2, [place - 0.3, place + 0.3], color="#cc3311", linewidth=2)
         axis.set_xlabel(name)
         axis.grid(axis="x", color="#dddddd")
-    for axis in axes[len(names) :]:
-        axis.set_axis_off()
     axes[0].set_yticks(range(len(variants)), variants)
     axes[0].invert_yaxis()
     _save(figure, study.title, path)
@@ -189,11 +179,9 @@ def _plot_lines(study: Study, courses: Courses, label: str, path: Path) -> None:
     """A panel a figure: a thin line for each seed, a thick one for the mean of a variant."""
     import numpy as np
 
-    columns, lines = _grid(len(courses))
-    figure = _figure(columns, 2.9 * lines + 0.4)
-    axes = figure.subplots(lines, columns, squeeze=False).flatten()
+    figure, axes = _panels(len(courses), 2.9)
     looks = line_looks(list(study.variants))
-    for axis, (name, variants) in zip(axes, courses.items(), strict=False):
+    for axis, (name, variants) in zip(axes, courses.items(), strict=True):
         for variant, seeds in variants.items():
             for course in seeds:
                 axis.plot(*zip(*course, strict=True), **looks[variant], alpha=0.3, linewidth=0.8)
@@ -203,8 +191,6 @@ def _plot_lines(study: Study, courses: Courses, label: str, path: Path) -> None:
         axis.set_xlabel(label)
         axis.set_title(name, fontsize=10)
         axis.grid(color="#dddddd")
-    for axis in axes[len(courses) :]:
-        axis.set_axis_off()
     if len(looks) > len(_COLOURS):
         figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside right upper")
     else:
@@ -222,10 +208,17 @@ def line_looks(variants: list[str]) -> dict[str, dict[str, str]]:
     return {variant: looks[i % len(looks)] for i, variant in enumerate(variants)}
 
 
-def _figure(panels: int, height: float) -> Any:
+def _panels(count: int, height: float, sharey: bool = False) -> tuple[Any, list[Any]]:
+    """A plot of so many panels, each so many inches high, four in a line at most: smaller ones cannot be read."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(1.2 + 3.4 * panels, height), layout="constrained")
+    columns = min(count, 4)
+    lines = -(-count // columns)
+    figure = Figure(figsize=(1.2 + 3.4 * columns, height * lines + 0.4), layout="constrained")
+    axes = list(figure.subplots(lines, columns, sharey=sharey, squeeze=False).flatten())
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    return figure, axes[:count]
 
 
 def _save(figure: Any, title: str, path: Path) -> None:
