@@ -162,7 +162,7 @@ def _curves(study: Study, rows: Rows) -> Courses:
 
 
 def course_names(rows: Rows) -> list[str]:
-    """Names of the figures measured along the way, in the order of the rows; not errors, nor what the data alone say."""
+    """Names of what was measured along the way, in the order of the rows; not errors, nor what the data alone say."""
     left_out = ("nimg", "cpu_seconds", "kid_error", "truth_inversion")
     found = dict.fromkeys(name for row in rows for name in row["course"][-1])
     return [name for name in found if name.partition("/")[0] not in left_out]
