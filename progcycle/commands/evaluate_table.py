@@ -36,7 +36,8 @@ AGAINST_TARGET = (
 )
 AGAINST_SOURCE = (
     Column("L1", "source_l1", ".4f", "mean absolute difference to the source"),
-    Column("SSIM", "source_ssim", ".4f", "to the source"),
+    Column("PSNR", "source_psnr", ".2f", "to the source, in dB; 100 for equal pictures"),
+    Column("SSIM", "source_ssim", ".4f", "to the source; 1 for equal pictures"),
     Column("feature", "source_feature", ".4f", "cosine distance of features to the source"),
     Column("copy", "copy", ".3f", "1 does nothing; with pairs 0 changes as much as the truth, else SSIM to the source"),
     Column("inverse", "inversion", ".3f", "1 for a negative of the source, -1 for its colours"),
@@ -49,7 +50,8 @@ TABLES: tuple[tuple[str, tuple[Column, ...]], ...] = (
     ("against the other domain", AGAINST_TARGET),
     ("against the source", AGAINST_SOURCE),
 )
-ALWAYS = {"l1", "psnr", "ssim", "source_l1", "source_ssim"}  # columns that show "-" where nothing pairs up
+MISSING = "n/a"  # not applicable
+ALWAYS = {"l1", "psnr", "ssim", "source_l1", "source_psnr", "source_ssim"}  # columns that stay where nothing pairs up
 
 
 def columns_of(columns: Sequence[Column], results: Results) -> list[Column]:
@@ -60,11 +62,11 @@ def columns_of(columns: Sequence[Column], results: Results) -> list[Column]:
 
 
 def lines_of(columns: Sequence[Column], results: Results) -> Iterator[tuple[str, list[str]]]:
-    """Every row's label and cells, ``-`` where a figure is not there; rows without any figure are left out."""
+    """Every row's label and cells, ``n/a`` where a figure is not there; rows without any figure are left out."""
     for direction, rows in results.items():
         for what, row in rows.items():
-            cells = [format(row[column.name], column.style) if column.name in row else "-" for column in columns]
-            if set(cells) != {"-"}:
+            cells = [format(row[column.name], column.style) if column.name in row else MISSING for column in columns]
+            if set(cells) != {MISSING}:
                 yield f"{direction[0].upper()} to {direction[1].upper()} {ROWS[what]}", cells
 
 

@@ -28,7 +28,7 @@ checkpoint. Each run has one thread of its own, so that its CPU time says what i
 CPU time, every variant is timed first, and the plans that fit the budget are kept in OUT/plans.json."""
 EXAMPLES = """examples:
   progcycle study recipes/studies/averaging.yaml --jobs 2
-  progcycle study recipes/studies/growth/*.yaml --jobs 2
+  progcycle study recipes/studies/growth_*.yaml --jobs 2
   progcycle study recipes/studies/averaging.yaml --report"""
 Recipes = dict[tuple[str, int], Recipe]
 Job = tuple[Any, ...]

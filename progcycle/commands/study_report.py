@@ -14,6 +14,8 @@ Rows = list[dict[str, Any]]
 def write_report(study: Study, rows: Rows, references: Mapping[str, Mapping[str, float]], out: Path) -> list[Path]:
     """Write ``table.md`` and ``figures.png``; ``curves.png`` if the study keeps curves, and plots of courses if any.
 
+    Courses are drawn over CPU time and over pictures: the figures that the study shows, and in ``every_*`` all of them.
+
     Returns:
         The files written.
     """
@@ -25,9 +27,12 @@ def write_report(study: Study, rows: Rows, references: Mapping[str, Mapping[str,
         files.append(out / "curves.png")
         _plot_lines(study, _curves(study, rows), "kimg", files[-1])
     if study.points > 1:
-        files += [out / "cpu_time.png", out / "pictures.png"]
-        _plot_lines(study, _courses(study, rows, "cpu_seconds", 60), "CPU minutes", files[-2])
-        _plot_lines(study, _courses(study, rows, "nimg", 1000), "kimg", files[-1])
+        shown, names = shown_figures(study, rows), course_names(rows)
+        kinds = (("{}.png", [name for name in shown if name in names]), ("every_{}.svg", names))
+        for file, some in kinds:
+            files += [out / file.format("cpu_time"), out / file.format("pictures")]
+            _plot_lines(study, _courses(study, rows, some, "cpu_seconds", 60), "CPU minutes", files[-2])
+            _plot_lines(study, _courses(study, rows, some, "nimg", 1000), "kimg", files[-1])
     return files
 
 
@@ -156,16 +161,23 @@ def _curves(study: Study, rows: Rows) -> Courses:
     }
 
 
-def _courses(study: Study, rows: Rows, key: str, unit: float) -> Courses:
-    """Courses of the figures that are measured along the way.
+def course_names(rows: Rows) -> list[str]:
+    """Names of what was measured along the way, in the order of the rows; not errors, nor what the data alone say."""
+    left_out = ("nimg", "cpu_seconds", "kid_error", "truth_inversion")
+    found = dict.fromkeys(name for row in rows for name in row["course"][-1])
+    return [name for name in found if name.partition("/")[0] not in left_out]
+
+
+def _courses(study: Study, rows: Rows, names: list[str], key: str, unit: float) -> Courses:
+    """Courses of figures that are measured along the way.
 
     Args:
-        study: says which figures are shown.
+        study: names the variants.
         rows: of the study.
+        names: of the figures.
         key: what the figures are shown against, ``cpu_seconds`` or ``nimg``.
         unit: of it.
     """
-    names = [name for name in shown_figures(study, rows) if any(name in row["course"][-1] for row in rows)]
     return {
         name: {
             v: [[(p[key] / unit, p[name]) for p in row["course"] if name in p] for row in rows_of(rows, v)]
@@ -222,6 +234,10 @@ def _panels(count: int, height: float, sharey: bool = False) -> tuple[Any, list[
 
 
 def _save(figure: Any, title: str, path: Path) -> None:
+    """Write a plot in the format of its ending; the same plot is the same file."""
+    import matplotlib
+
     figure.suptitle(title, fontsize=11)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    svg = path.suffix == ".svg"  # of dozens of panels a tenth of the bytes
+    with atomic_file(path) as temporary, matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "progcycle"}):
+        figure.savefig(temporary, dpi=110, format=path.suffix[1:], metadata={"Date": None} if svg else None)

@@ -68,6 +68,12 @@ class CycleganTask(Task):
             several = {"objective.noise": objective.noise, "network.minibatch_stddev.queue": net.minibatch_stddev.queue}
             for key in (key for key, value in several.items() if value):
                 raise UserError(f"network.discriminator_scales: several do not go with {key}; use one of the two.")
+            stages = (recipe.resolution // net.base_resolution).bit_length()
+            if net.discriminator == "progressive" and net.discriminator_scales > stages:
+                raise UserError(
+                    f"network.discriminator_scales: from {net.base_resolution} to {recipe.resolution} px there are "
+                    f"{stages} resolutions to judge at, not {net.discriminator_scales}."
+                )
         smallest = recipe.schedule.start_resolution or net.base_resolution
         if smallest >> (objective.cycle.scales - 1) == 0:
             raise UserError(

@@ -181,8 +181,8 @@ def test_sets_without_pairs(make_snapshot: Make, paired: Path, tmp_path: Path, c
     assert record["protocol"]["copy"] == {"ab": "SSIM", "ba": "SSIM"}
     assert record["protocol"]["matched"] is None
     text = capsys.readouterr().out
-    (line,) = (line for line in text.splitlines() if line.startswith("A to B translated") and " - " in line)
-    assert line.split()[-4:] == ["-"] * 4
+    (line,) = (line for line in text.splitlines() if line.startswith("A to B translated") and " n/a " in line)
+    assert line.split()[-4:] == ["n/a"] * 4
     assert "The row of matched colours is left out" in text
     assert "nowhere" in text
 
@@ -329,7 +329,8 @@ def page_of(run: Path) -> tuple[str, Page]:
 def test_the_page_shows_every_picture_worst_first(make_snapshot: Make, paired: Path) -> None:
     run = make_snapshot(stage=1, data={"root": str(paired)}).parent.parent
     evaluate(run)
-    _, page = page_of(run)
+    model, (_, page) = load(run), page_of(run)
+    assert isinstance(model, Translator)
     assert list(page.cards) == ["ab", "ba"]
     for direction, source, target in (("ab", "A", "B"), ("ba", "B", "A")):
         before = {reduced(path).tobytes(): path.stem for path in (paired / f"test{source}").iterdir()}
@@ -341,6 +342,12 @@ def test_the_page_shows_every_picture_worst_first(make_snapshot: Make, paired: P
             words = [alt.partition(":")[0] for alt, _ in card]
             pictures = {word: pixels(uri) for word, (_, uri) in zip(words, card, strict=True)}
             seen.append(before[pictures["before"].tobytes()])
+            x = torch.from_numpy(pictures["before"].transpose(2, 0, 1)[None] / 127.5 - 1).float()
+            there = model.translate(x, direction, "native")
+            back = model.translate(there, direction[::-1], "native")
+            for word, made in (("after", there), ("there and back", back)):
+                grey = (made[0].numpy().transpose(1, 2, 0) + 1) * 127.5
+                assert np.abs(pictures[word] - grey).max() <= 0.51, "rounded to whole grey levels, and nothing else"
             assert name.startswith(seen[-1])
             if "truth" in pictures:
                 assert words == ["before", "after", "truth", "there and back"]

@@ -138,6 +138,10 @@ def test_parts_give_the_gradients_of_the_whole_batch(task: str, pictures: Path, 
             {"network": {"discriminator": "pggan", "head": "dense"}},
             r"discriminator_scales: the network 'pggan' .* no such option",
         ),
+        (
+            {"network": {"discriminator_scales": 4}},
+            r"discriminator_scales: from 4 to 16 px there are 3 resolutions to judge at, not 4",
+        ),
     ],
 )
 def test_several_scales_of_discriminators_are_refused_where_they_cannot_be(

@@ -18,6 +18,26 @@ FOLDER = Path(progcycle.__file__).parents[1] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
 
 
+@pytest.mark.parametrize(("name", "blocks"), [("openmoji", 6), ("emoji", 6), ("horse2zebra", 9)])
+def test_the_classic_recipes_are_the_published_method(name: str, blocks: int) -> None:
+    """Zhu et al. 2017, sections 4 and 7.1, and the authors' code: the rate falls over the second half; no averages."""
+    recipe = load_recipe(FOLDER / f"cyclegan_classic_{name}.yaml")
+    assert recipe.task == "cyclegan"
+    net, objective, schedule = recipe.network, recipe.objective, recipe.schedule
+    assert (net.generator, net.residual_blocks, net.filters, net.upsampling) == ("resnet", blocks, 64, "transposed")
+    assert (net.discriminator, net.patch_layers, net.initialization) == ("patchgan", 3, "normal")
+    assert (net.normalization.generator, net.normalization.discriminator) == ("instance", "instance")
+    assert (objective.loss, objective.lsgan_factor, objective.pool_size) == ("lsgan", 0.5, 50)
+    assert objective.cycle.aba == objective.cycle.bab == ((0, 10),)
+    assert objective.identity.a == objective.identity.b == ((0, 0.5),)  # times the cycle's
+    assert [objective.gradient_penalty, objective.r1, objective.r2, objective.augment] == [None] * 4
+    for player in (recipe.optimizer.generator, recipe.optimizer.discriminator):
+        assert (player.lr, player.betas) == (0.0002, (0.5, 0.999))
+    assert (recipe.optimizer.reset, recipe.training.ema.per_step) == ("never", 0)
+    (length,) = schedule.stable_kimg.values()
+    assert (schedule.batch_size, schedule.decay_kimg) == ({"default": 1}, length / 2)
+
+
 def reduced(path: Path, data: Path) -> Recipe:
     """A recipe with its own networks, losses and options, but tiny: 16 px, few channels, 22 steps.
 

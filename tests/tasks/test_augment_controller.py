@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import softplus
 
-from progcycle.recipe import Adaptive
-from progcycle.tasks.augment import ProbabilityController
+from progcycle.recipe import Adaptive, DiscriminatorAugment
+from progcycle.tasks.augment import Augmenter, ProbabilityController
 
 
 def controller(start: float = 0.0, midpoint: float = 0.0, **options: Any) -> ProbabilityController:
@@ -88,6 +89,32 @@ def test_settles_where_the_discriminator_is_as_sure_as_the_target(slope: float) 
     assert later.mean().item() == pytest.approx(0.4 / slope, abs=0.05)
     assert later.std() < 0.05
     assert abs(1 - slope * later.mean().item() - 0.6) < 0.06
+
+
+def test_a_discriminator_that_learns_is_held_at_the_target() -> None:
+    """Reals are bright on the left, fakes on the right. At p a share p / 2 is mirrored, so that the best r is 1 - p."""
+    options = DiscriminatorAugment(policy=["flip"], adaptive=Adaptive(kimg=10.0, every=4, target=0.6))
+    one, disc = Augmenter(options, midpoint=0.0, seed=0, suffix=""), nn.Linear(16, 1)
+    nn.init.zeros_(disc.weight)
+    optimizer = torch.optim.Adam(disc.parameters(), lr=0.01)
+    left = torch.tensor([0.5, 0.5, -0.5, -0.5]).expand(32, 1, 4, 4)
+    noise = torch.Generator().manual_seed(0)
+    seen: list[tuple[float, float]] = []
+    for step in range(600):
+        positions = range(32 * step, 32 * step + 32)
+        shown = [
+            one(pictures + 0.1 * torch.randn(32, 1, 4, 4, generator=noise), purpose, positions, step).flatten(1)
+            for pictures, purpose in ((left, "real"), (-left, "fake"))
+        ]
+        real, fake = (disc(pictures) for pictures in shown)
+        figures = one.observe(real, step, 32)
+        seen.append((figures["augment/probability"].item(), figures["augment/r"].item()))
+        optimizer.zero_grad()
+        (softplus(-real) + softplus(fake)).mean().backward()
+        optimizer.step()
+    p, r = torch.tensor(seen[300:]).mean(dim=0).tolist()
+    assert seen[0][0] == 0
+    assert (p, r) == pytest.approx((0.4, 0.6), abs=0.05)
 
 
 @pytest.mark.parametrize(("sign", "start", "end"), [(1.0, 0.5, 0.7), (-1.0, 0.5, 0.0)])
