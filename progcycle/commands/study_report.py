@@ -163,9 +163,8 @@ def _curves(study: Study, rows: Rows) -> Courses:
 
 def course_names(rows: Rows) -> list[str]:
     """Names of what was measured along the way, in the order of the rows; not errors, nor what the data alone say."""
-    left_out = ("nimg", "cpu_seconds", "kid_error", "truth_inversion")
-    found = dict.fromkeys(name for row in rows for name in row["course"][-1])
-    return [name for name in found if name.partition("/")[0] not in left_out]
+    along = [name for name in figure_names(rows) if any(name in row["course"][-1] for row in rows)]
+    return [name for name in along if name.partition("/")[0] not in ("kid_error", "truth_inversion")]
 
 
 def _courses(study: Study, rows: Rows, names: list[str], key: str, unit: float) -> Courses:
@@ -238,6 +237,6 @@ def _save(figure: Any, title: str, path: Path) -> None:
     import matplotlib
 
     figure.suptitle(title, fontsize=11)
-    svg = path.suffix == ".svg"  # of dozens of panels a tenth of the bytes
+    svg = path.suffix == ".svg"
     with atomic_file(path) as temporary, matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "progcycle"}):
         figure.savefig(temporary, dpi=110, format=path.suffix[1:], metadata={"Date": None} if svg else None)

@@ -68,12 +68,6 @@ class CycleganTask(Task):
             several = {"objective.noise": objective.noise, "network.minibatch_stddev.queue": net.minibatch_stddev.queue}
             for key in (key for key, value in several.items() if value):
                 raise UserError(f"network.discriminator_scales: several do not go with {key}; use one of the two.")
-            stages = (recipe.resolution // net.base_resolution).bit_length()
-            if net.discriminator == "progressive" and net.discriminator_scales > stages:
-                raise UserError(
-                    f"network.discriminator_scales: from {net.base_resolution} to {recipe.resolution} px there are "
-                    f"{stages} resolutions to judge at, not {net.discriminator_scales}."
-                )
         smallest = recipe.schedule.start_resolution or net.base_resolution
         if smallest >> (objective.cycle.scales - 1) == 0:
             raise UserError(
@@ -82,6 +76,11 @@ class CycleganTask(Task):
             )
         gen_channels, disc_channels, hidden = widths(net, net.base_resolution, recipe.resolution)
         check_variation(net, disc_channels[0])
+        if net.discriminator == "progressive" and net.discriminator_scales > len(disc_channels):
+            raise UserError(
+                f"network.discriminator_scales: from {net.base_resolution} to {recipe.resolution} px there are "
+                f"{len(disc_channels)} resolutions to judge at, not {net.discriminator_scales}; lower it."
+            )
         translator = {
             **generator_arguments(net),
             "channels": gen_channels,
