@@ -12,6 +12,9 @@ from progcycle.networks import GENERATORS, TRANSLATORS
 from progcycle.recipe import validate
 from progcycle.schedule import Growth
 
+# Tiny networks are slower on more, and runs that are compared to the bit need the same number wherever they start.
+torch.set_num_threads(1)
+
 
 def _specs(task: str, in_a: int, in_b: int, **options: Any) -> dict[str, dict[str, Any]]:
     if task == "pggan":

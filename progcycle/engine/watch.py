@@ -149,10 +149,10 @@ class Watch:
             if self._left or self._ending:
                 return
             self._left = True
-        self._tell({"bye": None if reason is None else one_line(reason)[:300]})
-        for link in tuple(self._links):
-            with suppress(OSError):
-                link.socket.shutdown(socket.SHUT_WR)
+            self._tell({"bye": None if reason is None else one_line(reason)[:300]})
+            for link in tuple(self._links):
+                with suppress(OSError):
+                    link.socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Close the sockets without a word; a fork must do so, or they would outlive the process that it came from."""
@@ -179,7 +179,8 @@ class Watch:
                 self._last_beat = self._clock
                 self._tell({"beat": None})
             self._look()
-        self.close()
+        with self._lock:  # not before a goodbye has been said to all
+            self.close()
 
     def _look(self) -> None:
         for link in tuple(self._links):
@@ -208,8 +209,8 @@ class Watch:
         return self.rank == min(member.rank for member in self.members[1:] if member.host == host)
 
     def _lose(self, rank: int, what: str, grace: float = 0.0) -> None:
-        """Note that a process is lost, and pass it on. What follows from it is no news."""
-        if self._lost is None and 0 <= rank < len(self.members):
+        """Note that a process is lost, and pass it on. What follows from it, or from this one's goodbye, is no news."""
+        if self._lost is None and not self._left and 0 <= rank < len(self.members):
             self._lost = self.members[rank], what, self._clock + grace
             self._tell({"lost": [rank, what, grace]})
 

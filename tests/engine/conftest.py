@@ -22,11 +22,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Tiny networks are slower on two threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Back to one thread after a test that takes more."""
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

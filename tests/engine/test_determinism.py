@@ -28,12 +28,9 @@ def content(run: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", params=TASKS)
 def reference(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Task, trainer and run folder of a run in one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Task, trainer and run folder of a run."""
     run = tmp_path_factory.mktemp("reference") / "run"
     trainer = trained(pictures, run, request.param)
-    torch.set_num_threads(threads)
     return request.param, trainer, run
 
 

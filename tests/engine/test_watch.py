@@ -136,7 +136,7 @@ def test_an_error_is_told_to_the_others_who_end_after_a_grace(rank: int, three: 
 def test_those_who_have_the_same_error_leave_by_themselves(three: list[_Process]) -> None:
     for run in three:
         run.do("watch.failed('same', collective=False); print('gone', flush=True)")
-        assert run.says() == "gone"
+    assert [run.says() for run in three] == ["gone"] * 3
     time.sleep(2 * SHORT.grace)
     assert all(run.lines.empty() for run in three)
 
@@ -151,36 +151,62 @@ def test_a_failed_collective_ends_by_the_death_it_comes_of(three: list[_Process]
 # --- in threads ----------------------------------------------------------------------------------------------------
 
 
-class _Pair:
-    """Two watches in this process, with a clock that can jump."""
+class _Watches:
+    """Watches in this process, with a clock that can jump."""
 
-    def __init__(self, before: Callable[[int], None] = lambda port: None) -> None:
+    def __init__(self, count: int = 2, before: Callable[[int], None] = lambda port: None) -> None:
         self.ends: queue.Queue[tuple[int, str]] = queue.Queue()
         self.ahead = 0.0
-        members = [Member(0, "here", 1), Member(1, "here", 2)]
+        members = [Member(rank, "here", 1 + rank) for rank in range(count)]
         self.watches = [
             Watch(rank, members, "secret", lambda text, _, rank=rank: self.ends.put((rank, text)), SHORT, self.now)  # type: ignore[misc]
-            for rank in range(2)
+            for rank in range(count)
         ]
         server = socket.create_server(("127.0.0.1", 0))
         address = server.getsockname()
-        with ThreadPoolExecutor(2) as pool:
-            first = pool.submit(self.watches[0].meet, server)
+        with ThreadPoolExecutor(count) as pool:
+            meetings = [pool.submit(self.watches[0].meet, server)]
             before(address[1])
-            second = pool.submit(self.watches[1].meet, address)
-            self.met = [first.result(LONG), second.result(LONG)]
+            meetings += [pool.submit(watch.meet, address) for watch in self.watches[1:]]
+            self.met = [meeting.result(LONG) for meeting in meetings]
 
     def now(self) -> float:
         return time.monotonic() + self.ahead
 
 
 def test_a_pause_of_the_whole_machine_is_no_silence() -> None:
-    pair = _Pair()
+    pair = _Watches()
     for _ in range(3):
         pair.ahead += 1000
         time.sleep(0.1)
     assert pair.ends.empty()
     for watch in pair.watches:
+        watch.leave()
+
+
+class _SlowGoodbye:
+    """A socket that takes long to say goodbye."""
+
+    def __init__(self, socket: socket.socket) -> None:
+        self.socket = socket
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.socket, name)
+
+    def send(self, data: bytes) -> int:
+        if b"bye" in data:
+            time.sleep(0.5)
+        return self.socket.send(data)
+
+
+def test_who_hangs_up_at_a_goodbye_is_not_called_dead_before_all_have_heard_it() -> None:
+    three = _Watches(3)
+    last = three.watches[0]._links[-1]
+    last.socket = _SlowGoodbye(last.socket)  # type: ignore[assignment]
+    three.watches[0].leave()
+    time.sleep(2 * SHORT.tick)
+    assert three.ends.empty()
+    for watch in three.watches[1:]:
         watch.leave()
 
 
@@ -193,7 +219,7 @@ def test_strangers_are_ignored() -> None:
             with contextlib.suppress(OSError):  # closed already
                 strangers[-1].sendall(words)
 
-    pair = _Pair(knock)
+    pair = _Watches(before=knock)
     assert pair.met == ["", ""]
     for stranger in strangers:
         stranger.settimeout(LONG)

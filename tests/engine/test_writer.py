@@ -105,17 +105,19 @@ def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_goes_on_while_a_checkpoint_is_written_and_the_next_one_waits(
     whole: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    allowed, real = threading.Event(), checkpoint.write_part
+    allowed, real = threading.Semaphore(0), checkpoint.write_part
     seen: dict[int, int] = {}
 
     def slow(folder: Path, content: Content) -> None:
-        assert allowed.wait(30)
+        assert allowed.acquire(timeout=30)
         real(folder, content)
 
     def on_step(trainer: WatchedTrainer, _: Growth) -> None:
         seen[trainer.step] = len(checkpoints(trainer.run_dir / "checkpoints"))
-        if trainer.step == 9:  # the next checkpoint, after this step, could not be written otherwise
-            allowed.set()
+        if trainer.step == 9:  # the next checkpoint, after this step, could not be begun otherwise
+            allowed.release()
+        if trainer.step == 10:
+            allowed.release(99)
 
     monkeypatch.setattr(checkpoint, "write_part", slow)
     run = tmp_path / "run"
@@ -257,6 +259,7 @@ def test_a_folder_that_has_vanished_is_not_made_anew(pictures: Path, tmp_path: P
 
     def on_step(trainer: WatchedTrainer, _: Growth) -> None:
         if trainer.step == 7:
+            trainer.writer.finish()  # or it may write into the folder while that is removed
             shutil.rmtree(run)
 
     with pytest.raises(UserError, match=rf"^The run folder {run} cannot take a checkpoint \(No such file or directory"):
