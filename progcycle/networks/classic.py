@@ -101,16 +101,12 @@ class ResnetTranslator(FixedNetwork):
 
         Args:
             x: pictures in [-1, 1]; H and W are multiples of 4, and at least 8.  # [N, in_channels, H, W]
-            stage: 0.
+            stage: not used.
             alpha: not used.
 
         Returns:
             Pictures in [-1, 1], float32 at least.  # [N, out_channels, H, W]
-
-        Raises:
-            ValueError: another stage.
         """
-        self._check(stage)
         h = self.decoder(self.bottleneck(self.encoder(x)))
         return in_full_precision(self.to_rgb, h).tanh()
 
@@ -183,16 +179,12 @@ class UnetTranslator(FixedNetwork):
 
         Args:
             x: pictures in [-1, 1]; H and W are multiples of 2^halvings.  # [N, in_channels, H, W]
-            stage: 0.
+            stage: not used.
             alpha: not used.
 
         Returns:
             Pictures in [-1, 1], float32 at least.  # [N, out_channels, H, W]
-
-        Raises:
-            ValueError: another stage.
         """
-        self._check(stage)
         features = [self.down[0](x)]
         for layer in self.down[1:]:
             features.append(layer(F.leaky_relu(features[-1], self.slope)))
@@ -253,16 +245,12 @@ class PatchDiscriminator(FixedNetwork):
 
         Args:
             x: pictures in [-1, 1].  # [N, image_channels, H, W]
-            stage: 0.
+            stage: not used.
             alpha: not used.
 
         Returns:
             Logits, float32 at least.  # [N, 1, H / 2^layers - 2, W / 2^layers - 2]
-
-        Raises:
-            ValueError: another stage.
         """
-        self._check(stage)
         return in_full_precision(self.logit, self.body(x))
 
     def rows_are_apart(self, n: int) -> bool:

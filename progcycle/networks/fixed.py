@@ -12,7 +12,7 @@ Conv = nn.Conv2d | nn.ConvTranspose2d
 
 
 class FixedNetwork(nn.Module):
-    """A network that works at one resolution.
+    """A network that works at one resolution: stages and the fade are nothing to it.
 
     Attributes:
         grows: False; a network without this attribute grows.
@@ -23,10 +23,6 @@ class FixedNetwork(nn.Module):
     grows: ClassVar[bool] = False
     has: ClassVar[Mapping[str, object]] = {}
     smallest: int
-
-    def _check(self, stage: int) -> None:
-        if stage != 0:
-            raise ValueError(f"{type(self).__name__} does not grow: it has stage 0 only, got {stage}")
 
 
 class LayerMaker:

@@ -118,7 +118,7 @@ class CycleganNetwork(NetworkOptions):
 
     generator: str = Field("progressive", description="progressive, or what does not grow: resnet, unet")
     discriminator: str = Field("progressive", description="progressive, pggan, or what does not grow: patchgan")
-    base_resolution: Resolution = Field(8, description="default: 8; the resolution if a network does not grow")
+    base_resolution: Resolution = Field(8, description="default: 8; the resolution if no network grows")
     residual_blocks: int = Field(4, ge=0, le=1000, description="default: 4; of resnet 6, and 9 from 256 px")
     skips: bool = Field(True, description="hand the encoder's features to the decoder at every resolution")
     predict: Literal["picture", "change"] = Field("change", description="paint the picture, or the change to the input")
@@ -145,8 +145,8 @@ FIXED_DISCRIMINATORS: Final = ("patchgan",)
 def with_fixed_defaults(network: Mapping[Any, Any], resolution: Any) -> dict[Any, Any]:
     """A ``network`` section of the translation task in which networks that do not grow have defaults of their own.
 
-    They are what the networks have anyway, or else what Zhu et al. 2017 publish: the base resolution is the resolution,
-    instance norm, and weights from N(0, 0.02^2) without equalized if both networks are such. Written keys stay.
+    They are what the networks have anyway, or else what Zhu et al. 2017 publish: instance norm, and if both are such,
+    weights from N(0, 0.02^2) without equalized; their base resolution is the resolution. Written keys stay.
 
     Args:
         network: as written in the recipe.
@@ -156,10 +156,10 @@ def with_fixed_defaults(network: Mapping[Any, Any], resolution: Any) -> dict[Any
     discriminator = network.get("discriminator") in FIXED_DISCRIMINATORS
     defaults: dict[Any, Any] = {}
     norms: dict[Any, Any] = {}
-    if (generator or discriminator) and resolution is not None:
-        defaults["base_resolution"] = resolution
     if generator and discriminator:
         defaults |= {"equalized": False, "initialization": "normal"}
+        if resolution is not None:
+            defaults["base_resolution"] = resolution
     if generator:
         unet = network["generator"] == "unet"
         blocks = 0 if unet else 9 if isinstance(resolution, int) and resolution >= 256 else 6

@@ -114,10 +114,8 @@ class CycleganTask(Task):
             player, registry = (
                 ("generator", TRANSLATORS) if name.startswith("gen") else ("discriminator", DISCRIMINATORS)
             )
-            key = f"network.{player}"
-            network, spec = make(registry, getattr(net, player), key, told)
-            check_growth(network, spec, key, net.base_resolution, recipe.resolution)
-            self.networks[name], self.specs[name] = network, spec
+            self.networks[name], self.specs[name] = make(registry, getattr(net, player), f"network.{player}", told)
+        check_growth(self.networks, self.specs, recipe)
         check_keys(net, self.specs["gen_ab"]["arguments"], self.specs["disc_a"]["arguments"])
         self.gen_ab, self.gen_ba = self.networks["gen_ab"], self.networks["gen_ba"]
         self.disc_a, self.disc_b = self.networks["disc_a"], self.networks["disc_b"]

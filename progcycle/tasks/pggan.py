@@ -63,10 +63,9 @@ class PgganTask(Task):
             DISCRIMINATORS, net.discriminator, "network.discriminator",
             {**shared, **discriminator_arguments(net), "channels": discriminator, "hidden": hidden},
         )  # fmt: skip
-        key = "network.discriminator"
-        check_growth(self.discriminator, discriminator_spec, key, net.base_resolution, recipe.resolution)
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         self.specs = {"generator": generator_spec, "discriminator": discriminator_spec}
+        check_growth(self.networks, self.specs, recipe)
         self.players = {"generator": ("generator",), "discriminator": ("discriminator",)}
         self.update_order = rounds(objective, (("discriminator",), ("generator",)))
         self.ema_of = ("generator",)

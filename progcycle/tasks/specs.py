@@ -9,7 +9,7 @@ from torch import nn
 from progcycle.errors import UserError
 from progcycle.networks import feature_maps, stage_channels
 from progcycle.objectives import ADVERSARIAL
-from progcycle.recipe import Adversarial, Channels, CycleganNetwork, NetworkOptions
+from progcycle.recipe import Adversarial, Channels, CycleganNetwork, NetworkOptions, Recipe
 
 # Arguments that not every network takes: their recipe keys, and the value that one without them has anyway, unless its
 # class says otherwise in ``has``.
@@ -164,35 +164,39 @@ def check_adversarial(options: Adversarial) -> None:
         raise UserError(f"objective.noise: it belongs to lsgan, not to {options.loss}; leave it out.")
 
 
-def check_growth(network: nn.Module, spec: Mapping[str, Any], key: str, base_resolution: int, resolution: int) -> None:
-    """Refuse a network that does not grow in a recipe that does, or whose pictures are too small for it.
+def check_growth(networks: Mapping[str, nn.Module], specs: Mapping[str, Mapping[str, Any]], recipe: Recipe) -> None:
+    """Refuse networks that do not grow in a recipe that does, or whose pictures are too small for them.
+
+    Beside a network that has stages, they work where training starts at the last of them.
 
     Args:
-        network: made by :func:`make`, with ``spec``.
-        spec: says its name and arguments.
-        key: the recipe key that the name comes from.
-        base_resolution: pixels of a side at stage 0.
-        resolution: pixels of a side at the last stage.
+        networks: made by :func:`make`, by name; a generator's begins with gen.
+        specs: their names in the registries, and their arguments.
+        recipe: says where training starts and ends.
 
     Raises:
-        UserError: it cannot be trained so.
+        UserError: one cannot be trained so.
     """
-    if getattr(network, "grows", True):
-        return
-    name = spec["name"]
-    if base_resolution != resolution:
-        raise UserError(
-            f"network.base_resolution: the network {name!r} of {key} does not grow, so that this must be the "
-            f"resolution, {resolution}, and not {base_resolution}."
-        )
-    smallest = int(getattr(network, "smallest", 1))
-    if resolution < smallest:
-        layers = spec["arguments"].get("layers")
-        remedy = "raise it" if layers is None else f"raise it, or lower network.patch_layers, which is {layers}"
-        raise UserError(
-            f"resolution: {resolution} px are too small for the network {name!r} of {key}, which needs {smallest}; "
-            f"{remedy}."
-        )
+    base, start, resolution = recipe.network.base_resolution, recipe.schedule.start_resolution, recipe.resolution
+    fixed = [name for name, network in networks.items() if not getattr(network, "grows", True)]
+    for own in fixed:
+        name, key = specs[own]["name"], "network.generator" if own.startswith("gen") else "network.discriminator"
+        told = f"the network {name!r} of {key} does not grow"
+        if len(fixed) == len(networks) and base != resolution:
+            raise UserError(
+                f"network.base_resolution: {told}, nor does another, so that this must be the resolution, "
+                f"{resolution}, and not {base}."
+            )
+        if (start or base) != resolution:
+            raise UserError(f"schedule.start_resolution: {told}, so that this must be the resolution, {resolution}.")
+        smallest = int(getattr(networks[own], "smallest", 1))
+        if resolution < smallest:
+            layers = specs[own]["arguments"].get("layers")
+            remedy = "raise it" if layers is None else f"raise it, or lower network.patch_layers, which is {layers}"
+            raise UserError(
+                f"resolution: {resolution} px are too small for the network {name!r} of {key}, which needs {smallest}; "
+                f"{remedy}."
+            )
 
 
 def check_keys(options: CycleganNetwork, generator: Mapping[str, Any], discriminator: Mapping[str, Any]) -> None:

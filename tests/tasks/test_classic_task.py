@@ -118,19 +118,23 @@ def test_the_published_loss() -> None:
             torch.testing.assert_close(loss, value)
 
 
+@pytest.mark.parametrize("base", [4, 32])
 @pytest.mark.parametrize("discriminator", ["patchgan", "progressive"])
-def test_mixed_pairs_play_at_their_single_stage(discriminator: str) -> None:
-    change = PROGRESSIVE if discriminator == "patchgan" else {
+def test_mixed_pairs_play_where_training_starts_at_the_last_stage(discriminator: str, base: int) -> None:
+    change: dict[str, Any] = PROGRESSIVE if discriminator == "patchgan" else {
         "network": {"discriminator": "progressive", "channels": {"base": 32, "max": 8}, "equalized": False}
     }  # fmt: skip
-    built = build(read(change))
-    assert [phase.stage for phase in built.schedule.phases] == [0]
+    built = build(read(merge(change, {"network": {"base_resolution": base}, "schedule": {"start_resolution": 32}})))
+    stages = {4: 4, 32: 1}[base]
+    assert [phase.stage for phase in built.schedule.phases] == [stages - 1]
     reals = {"a": batch(torch.rand(2, 3, 32, 32)), "b": batch(torch.rand(2, 3, 32, 32))}
     for player in ("generator", "discriminator"):
         loss, _ = built.task.loss(player, reals, built.schedule.at(0), 0)
         loss.backward()
         assert loss.isfinite()
     assert isinstance(built.task.networks["gen_ab"], ProgressiveTranslator) == (discriminator == "patchgan")
+    growing = "gen_ab" if discriminator == "patchgan" else "disc_b"
+    assert len(built.task.specs[growing]["arguments"]["channels"]) == stages
 
 
 def test_a_pggan_may_have_patches_at_its_single_stage() -> None:
@@ -143,8 +147,13 @@ def test_a_pggan_may_have_patches_at_its_single_stage() -> None:
     }  # fmt: skip
     task = build(validate(content)).task
     task.loss("discriminator", {"real": batch(torch.rand(2, 3, 32, 32))}, build(validate(content)).schedule.at(0), 0)
-    with pytest.raises(UserError, match=r"'patchgan' of network\.discriminator does not grow"):
-        build(validate(merge(content, {"network": {"base_resolution": 4}})))
+    several = merge(content, {"network": {"base_resolution": 4}})
+    with pytest.raises(
+        UserError, match=r"^schedule\.start_resolution: the network 'patchgan' of network\.discriminator does"
+    ):
+        build(validate(several))
+    built = build(validate(merge(several, {"schedule": {"start_resolution": 32}})))
+    assert [phase.stage for phase in built.schedule.phases] == [3]
 
 
 @pytest.mark.parametrize(
@@ -152,12 +161,13 @@ def test_a_pggan_may_have_patches_at_its_single_stage() -> None:
     [
         (
             {"network": {"base_resolution": 8}},
-            "network.base_resolution: the network 'resnet' of network.generator does not grow, so that this must be "
-            "the resolution, 32, and not 8.",
+            "network.base_resolution: the network 'resnet' of network.generator does not grow, nor does another, so "
+            "that this must be the resolution, 32, and not 8.",
         ),
         (
-            {"network": {"generator": "progressive", "base_resolution": 16}},
-            "network.base_resolution: the network 'patchgan' of network.discriminator does not grow",
+            {"network": {"generator": "progressive"}},
+            "schedule.start_resolution: the network 'patchgan' of network.discriminator does not grow, so that this "
+            "must be the resolution, 32.",
         ),
         (
             {"resolution": 16},
@@ -187,7 +197,7 @@ def test_a_pggan_may_have_patches_at_its_single_stage() -> None:
         ),
         ({"network": {"equalized": True, "initialization": "he"}}, "network.equalized: neither 'resnet' nor"),
         (
-            merge(PROGRESSIVE, {"network": {"discriminator_filters": 8}}),
+            merge(PROGRESSIVE, {"network": {"discriminator_filters": 8}, "schedule": {"start_resolution": 32}}),
             "network.filters: neither 'progressive' nor 'patchgan' would use it",
         ),
         (
