@@ -10,14 +10,22 @@ from contextlib import suppress
 from pathlib import Path
 
 HERE = Path(__file__).parent
+_first = 10_000 + 2_000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 11)
+_ports = iter(range(_first + os.getpid() % 1_000, _first + 2_000))
+
+
+def _free_port() -> int:
+    """A port of this worker of xdist, which the system gives to nobody by itself in the seconds until it is used."""
+    for port in _ports:
+        with socket.socket() as s, suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def environments() -> list[dict[str, str]]:
     """What a launcher sets for each of two processes on CPUs, at a port of their own."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    shared = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    shared = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
     shared |= {"ACCELERATE_USE_CPU": "true"}
     return [{k: str(v) for k, v in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()} for rank in range(2)]
 

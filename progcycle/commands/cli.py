@@ -9,6 +9,7 @@ import importlib
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from progcycle.errors import UserError
 
 if TYPE_CHECKING:
     from progcycle.export.config import SnapshotConfig
+
+PATIENCE = 12.0  # seconds; longer than the grace of engine/watch.py
 
 COMMANDS = {
     "train": "train, or resume, what a recipe describes",
@@ -69,21 +72,30 @@ def guarded(command: Command) -> Callable[..., int]:
         try:
             return command(argv)
         except (UserError, RecipeError) as error:
-            warn(f"error: {error}")
-            return 2
+            return _refused(str(error))
         except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except OSError as error:
             if error.strerror is None:
                 raise
-            warn(f"error: {error.filename or 'a file'}: {error.strerror}.")
-            return 2
+            return _refused(f"{error.filename or 'a file'}: {error.strerror}.")
         except KeyboardInterrupt:
             warn("interrupted")
             return 130
 
     return main
+
+
+def _refused(sentence: str) -> int:
+    """Tell what is wrong; the exit code of bad input.
+
+    A launcher ends all processes when the first one has ended, so the others wait until the main process has spoken.
+    """
+    warn(f"error: {sentence}")
+    if not is_main_process():
+        time.sleep(PATIENCE)
+    return 2
 
 
 def parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:

@@ -111,6 +111,9 @@ def build_loader(
     finally:
         if workers:
             batches._shutdown_workers()  # type: ignore[attr-defined]  # not left to the garbage collector
+            for worker in batches._workers:  # type: ignore[attr-defined]
+                worker.kill()  # one that hangs, on a lost mount perhaps; torch asks it by SIGTERM only
+                worker.join()
 
 
 def _name_once(batch: Batch, named: dict[str, None], pictures: PictureSet) -> Batch:

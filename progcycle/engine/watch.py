@@ -136,7 +136,10 @@ class Watch:
         others = self._lost is not None or any(link.rank is not None for link in self._links)
         if collective and others and not self._left:
             self._failed = True
-            time.sleep(self.limits.verdict)
+            # By the thread's clock: after a pause of this process, it looks before this ends.
+            until = self._clock + self.limits.verdict
+            while self._clock < until and self._thread.is_alive():
+                time.sleep(self.limits.tick)
         self.leave(reason)
 
     def leave(self, reason: str | None = None) -> None:

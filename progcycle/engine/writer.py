@@ -82,8 +82,9 @@ class CheckpointWriter:
         if self._flight is None or self._trouble is not None:
             return [False, self._trouble is not None]
         jobs = [job for job in (self._flight.part, self._flight.commit) if job is not None]
+        written = self._flight.part.done()  # asked first: it may fail between the two lines
         failed = any(job.done() and job.exception() is not None for job in jobs)
-        return [self._flight.part.done() and not failed, failed]
+        return [written and not failed, failed]
 
     def resumed(self, path: Path, nimg: int) -> None:
         """Note the checkpoint that a run goes on from, after ``nimg`` pictures; do what an interruption left undone."""

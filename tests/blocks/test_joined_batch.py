@@ -32,7 +32,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
         for rank in range(PROCESSES)
     ]
     try:
-        outputs = [run.communicate(timeout=120)[0] for run in runs]
+        outputs = [run.communicate(timeout=300)[0] for run in runs]
     finally:
         for run in runs:
             run.kill()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import progcycle
-from progcycle.commands.cli import COMMANDS, guarded, main
+from progcycle.commands.cli import COMMANDS, PATIENCE, guarded, main
 from progcycle.errors import UserError
 from progcycle.recipe import RecipeError
 
@@ -96,9 +96,16 @@ def test_faults_of_the_program_keep_their_traceback() -> None:
 
 
 def test_only_the_first_process_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("RANK", "1")
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
     assert fail(UserError("The run is blue."))([]) == 2
+    assert capsys.readouterr() == ("", "error: The run is blue.\n")
+    assert waited == []
+    monkeypatch.setenv("RANK", "1")
+    for error in (UserError("The run is blue."), OSError(13, "not allowed", "a file")):
+        assert fail(error)([]) == 2
     assert capsys.readouterr() == ("", "")
+    assert waited == [PATIENCE] * 2, "a launcher would end the first one before it has spoken"
 
 
 def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def _assert_stopped(run: Path, said: str) -> None:
 def test_sigterm_leaves_a_checkpoint_and_the_conventional_exit_code(recipe: Path, tmp_path: Path) -> None:
     with _start(recipe, tmp_path / "run") as process:
         process.send_signal(signal.SIGTERM)
-        said, errors = process.communicate(timeout=60)
+        said, errors = process.communicate(timeout=300)
     assert process.returncode == 143, errors
     _assert_stopped(tmp_path / "run", said)
 
@@ -75,14 +75,14 @@ def test_accelerate_launch_that_is_told_to_end_takes_the_run_along(recipe: Path,
     """It passes no signal on to a single process, and goes; that process notices."""
     with _start(recipe, tmp_path / "run", *LAUNCH) as launcher:
         launcher.send_signal(signal.SIGTERM)
-        said, _ = launcher.communicate(timeout=60)  # until the run has closed its end of the pipe
+        said, _ = launcher.communicate(timeout=300)  # until the run has closed its end of the pipe
     _assert_stopped(tmp_path / "run", said)
 
 
 def test_two_processes_of_torchrun_stop_at_the_same_step(recipe: Path, tmp_path: Path) -> None:
     with _start(recipe, tmp_path / "run", *TORCHRUN, ACCELERATE_USE_CPU="true") as launcher:
         launcher.send_signal(signal.SIGTERM)
-        said, errors = launcher.communicate(timeout=60)
+        said, errors = launcher.communicate(timeout=300)
     assert launcher.returncode != 0
     _assert_stopped(tmp_path / "run", said)
     assert "forcefully exiting" not in errors

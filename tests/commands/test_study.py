@@ -170,7 +170,7 @@ def test_no_run_goes_on_when_its_study_is_killed(file: Path, number: signal.Sign
             os.killpg(study.pid, signal.SIGKILL)
 
 
-def wait_until(reached: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_until(reached: Callable[[], bool], seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < end, "it does not happen"

@@ -3,8 +3,9 @@ import os
 import resource
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -109,7 +110,7 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_the_next_one_waits(
     seen: dict[int, int] = {}
 
     def slow(folder: Path, content: Content) -> None:
-        assert allowed.acquire(timeout=30)
+        assert allowed.acquire(timeout=90)
         real(folder, content)
 
     def on_step(trainer: WatchedTrainer, _: Growth) -> None:
@@ -353,13 +354,26 @@ def test_a_fallback_that_another_recipe_has_used_is_refused(pictures: Path, tmp_
     assert not (tmp_path / "run").exists()
 
 
+def test_a_part_that_fails_while_it_is_asked_for_is_not_written(pictures: Path, tmp_path: Path) -> None:
+    class _Part(Future[None]):
+        def done(self) -> bool:
+            done = super().done()
+            if not done:  # the disk is full just then
+                self.set_exception(FULL)
+            return done
+
+    own, _ = _writer(_run_dir(tmp_path), tiny("pggan", pictures), 0, 2)
+    own._flight = writer._Flight(4, _content(4), _Part())
+    assert own.votes() == [False, True]
+
+
 # --- several processes -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def together(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[int], Any]], list[Any]]]:
     """``together(work)`` does work in two threads, which stand for processes, and gives their results or errors."""
-    barrier, texts = threading.Barrier(2, timeout=20), [[""], [""]]
+    barrier, texts = threading.Barrier(2, timeout=60), [[""], [""]]
 
     def gather(own: list[str]) -> list[str]:
         texts[int(threading.current_thread().name[-1])] = own
@@ -373,7 +387,7 @@ def together(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[in
 
     def both(work: Callable[[int], Any]) -> list[Any]:
         jobs = [pool.submit(work, rank) for rank, pool in enumerate(pools)]
-        return [job.exception(30) or job.result() for job in jobs]
+        return [job.exception(90) or job.result() for job in jobs]
 
     yield both
     for pool in pools:
@@ -389,11 +403,10 @@ def _vote(writers: list[CheckpointWriter]) -> list[float]:
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    pytest.fail("nothing happened")
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.01)
 
 
 def test_the_first_process_gives_the_name_when_all_parts_are_written(
@@ -403,7 +416,7 @@ def test_the_first_process_gives_the_name_when_all_parts_are_written(
 
     def slow(folder: Path, content: Content) -> None:
         if "rank-1" in content.files:
-            assert allowed.wait(20)
+            assert allowed.wait(90)
         real(folder, content)
 
     monkeypatch.setattr(checkpoint, "write_part", slow)
