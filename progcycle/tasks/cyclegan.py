@@ -109,17 +109,17 @@ class CycleganTask(Task):
             "disc_a": {**discriminator, "image_channels": in_a},
             "disc_b": {**discriminator, "image_channels": in_b},
         }
+        self.players = {"generator": ("gen_ab", "gen_ba"), "discriminator": ("disc_a", "disc_b")}
         self.networks, self.specs = {}, {}
-        for name, told in arguments.items():
-            player, registry = (
-                ("generator", TRANSLATORS) if name.startswith("gen") else ("discriminator", DISCRIMINATORS)
-            )
-            self.networks[name], self.specs[name] = make(registry, getattr(net, player), f"network.{player}", told)
-        check_growth(self.networks, self.specs, recipe)
+        for player, registry in (("generator", TRANSLATORS), ("discriminator", DISCRIMINATORS)):
+            for name in self.players[player]:
+                self.networks[name], self.specs[name] = make(
+                    registry, getattr(net, player), f"network.{player}", arguments[name]
+                )
+        check_growth(self.players, self.networks, self.specs, recipe)
         check_keys(net, self.specs["gen_ab"]["arguments"], self.specs["disc_a"]["arguments"])
         self.gen_ab, self.gen_ba = self.networks["gen_ab"], self.networks["gen_ba"]
         self.disc_a, self.disc_b = self.networks["disc_a"], self.networks["disc_b"]
-        self.players = {"generator": ("gen_ab", "gen_ba"), "discriminator": ("disc_a", "disc_b")}
         self.update_order = rounds(objective, (("generator",), ("discriminator",)))
         self.ema_of = ("gen_ab", "gen_ba")
         self.pools = {domain: ImagePool(objective.pool_size, recipe.seed, domain) for domain in ("a", "b")}

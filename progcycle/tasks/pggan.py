@@ -65,8 +65,8 @@ class PgganTask(Task):
         )  # fmt: skip
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         self.specs = {"generator": generator_spec, "discriminator": discriminator_spec}
-        check_growth(self.networks, self.specs, recipe)
         self.players = {"generator": ("generator",), "discriminator": ("discriminator",)}
+        check_growth(self.players, self.networks, self.specs, recipe)
         self.update_order = rounds(objective, (("discriminator",), ("generator",)))
         self.ema_of = ("generator",)
         self.seed, self.latent_size = recipe.seed, net.latent_size

@@ -164,13 +164,19 @@ def check_adversarial(options: Adversarial) -> None:
         raise UserError(f"objective.noise: it belongs to lsgan, not to {options.loss}; leave it out.")
 
 
-def check_growth(networks: Mapping[str, nn.Module], specs: Mapping[str, Mapping[str, Any]], recipe: Recipe) -> None:
+def check_growth(
+    players: Mapping[str, Iterable[str]],
+    networks: Mapping[str, nn.Module],
+    specs: Mapping[str, Mapping[str, Any]],
+    recipe: Recipe,
+) -> None:
     """Refuse networks that do not grow in a recipe that does, or whose pictures are too small for them.
 
     Beside a network that has stages, they work where training starts at the last of them.
 
     Args:
-        networks: made by :func:`make`, by name; a generator's begins with gen.
+        players: names of each player's networks; a player is also the recipe key of what they are.
+        networks: made by :func:`make`, by name.
         specs: their names in the registries, and their arguments.
         recipe: says where training starts and ends.
 
@@ -178,9 +184,10 @@ def check_growth(networks: Mapping[str, nn.Module], specs: Mapping[str, Mapping[
         UserError: one cannot be trained so.
     """
     base, start, resolution = recipe.network.base_resolution, recipe.schedule.start_resolution, recipe.resolution
-    fixed = [name for name, network in networks.items() if not getattr(network, "grows", True)]
+    owners = {own: player for player, names in players.items() for own in names}
+    fixed = [own for own, network in networks.items() if not getattr(network, "grows", True)]
     for own in fixed:
-        name, key = specs[own]["name"], "network.generator" if own.startswith("gen") else "network.discriminator"
+        name, key = specs[own]["name"], f"network.{owners[own]}"
         told = f"the network {name!r} of {key} does not grow"
         if len(fixed) == len(networks) and base != resolution:
             raise UserError(
