@@ -168,7 +168,10 @@ def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: the file cannot be read, or something in it is wrong.
     """
-    return validate(override(read_content(Path(path)), assignments), str(path))
+    content = read_content(Path(path))
+    if "task" not in content and "variants" in content:
+        raise RecipeError(f"{path} is a study, not a recipe; progcycle study {path} runs it.")
+    return validate(override(content, assignments), str(path))
 
 
 def dump(recipe: Recipe) -> str:

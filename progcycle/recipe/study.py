@@ -66,6 +66,8 @@ def load_study(path: Path) -> tuple[Study, dict[tuple[str, int], Recipe]]:
         RecipeError: the study, its recipe or one of the variants is wrong.
     """
     content = read_content(path)
+    if "task" in content:
+        raise RecipeError(f"{path} is a recipe, not a study; progcycle train {path} trains it.")
     try:
         study = Study.model_validate(content)
     except ValidationError as error:

@@ -20,7 +20,7 @@ from tiny_runs import tiny_content, write_domains
 from progcycle.commands import study as command
 from progcycle.commands.study import main, read_rows
 from progcycle.commands.study_report import mean_sd, table
-from progcycle.recipe import RecipeError, Study, load_study
+from progcycle.recipe import RecipeError, Study, load_recipe, load_study
 
 ROOT = Path(__file__).parents[2]
 SHORT = {"stable_kimg": {4: 0.008, 8: 0.008, 16: 0.008}, "fade_kimg": 0, "decay_kimg": 0}
@@ -147,6 +147,13 @@ def test_the_table_has_mean_and_deviation_by_hand() -> None:
 def test_a_missing_study_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="There is no recipe"):
         load_study(tmp_path / "nowhere.yaml")
+
+
+def test_a_recipe_is_not_taken_for_a_study_nor_the_other_way() -> None:
+    with pytest.raises(RecipeError, match="is a recipe, not a study"):
+        load_study(ROOT / "recipes" / "cyclegan_openmoji.yaml")
+    with pytest.raises(RecipeError, match="is a study, not a recipe"):
+        load_recipe(ROOT / "recipes" / "studies" / "averaging.yaml")
 
 
 @pytest.mark.parametrize("name", ["averaging", "lsgan_noise"])
