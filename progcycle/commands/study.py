@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import threading
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -74,14 +74,7 @@ def _study(file: Path, study: Study, recipes: Recipes, args: Namespace) -> int:
     if unknown and not args.report:
         out.mkdir(parents=True, exist_ok=True)
         plans |= _fit_all(study, {v: recipes[v, study.seeds[0]] for v in unknown}, runs, args.jobs, plans_path)
-    if study.cpu_minutes:
-        recipes = {
-            key: stretched(recipe, plans[key[0]]["factor"]) for key, recipe in recipes.items() if key[0] in plans
-        }
-    recipes = {
-        key: recipe if isinstance(recipe, PgganRecipe) else quiet(recipe, study.points)
-        for key, recipe in recipes.items()
-    }
+    recipes = as_run(study, recipes, plans)
     rows = read_rows(rows_path, study, recipes)
     done = {(row["variant"], row["seed"]) for row in rows}
     missing = [
@@ -149,6 +142,24 @@ def read_rows(path: Path, study: Study, recipes: Recipes) -> list[dict[str, Any]
             )
         rows.append(row)
     return rows
+
+
+def as_run(study: Study, recipes: Recipes, plans: Mapping[str, Mapping[str, Any]]) -> Recipes:
+    """The recipes that are trained, by (variant, seed): as long as the budget allows, and as quiet as a study needs.
+
+    Args:
+        study: its budget and its points.
+        recipes: of :func:`progcycle.recipe.load_study`.
+        plans: of :func:`read_plans`; with a budget, variants without one are left out.
+    """
+    if study.cpu_minutes:
+        recipes = {
+            key: stretched(recipe, plans[key[0]]["factor"]) for key, recipe in recipes.items() if key[0] in plans
+        }
+    return {
+        key: recipe if isinstance(recipe, PgganRecipe) else quiet(recipe, study.points)
+        for key, recipe in recipes.items()
+    }
 
 
 def read_plans(path: Path) -> dict[str, dict[str, Any]]:
