@@ -5,6 +5,7 @@ M groups, P processes.
 """
 
 from progcycle.blocks.augment import NUMBERS, augment
+from progcycle.blocks.bound import clamp_inward
 from progcycle.blocks.colour import colour_inversion
 from progcycle.blocks.degrade import blurred, noisy, rounded
 from progcycle.blocks.equalized import EqualizedConv2d, EqualizedLinear
@@ -40,6 +41,7 @@ __all__ = [
     "PixelNorm",
     "augment",
     "blurred",
+    "clamp_inward",
     "colour_inversion",
     "conv2d_downsample",
     "downsample2x",

@@ -6,7 +6,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from progcycle.blocks import Earlier, GroupSize, Initialization, Noise, Norm, downsample2x, full_precision
+from progcycle.blocks import (
+    Earlier,
+    GroupSize,
+    Initialization,
+    Noise,
+    Norm,
+    clamp_inward,
+    downsample2x,
+    full_precision,
+)
 from progcycle.networks.discriminator import DenseHead, GrowingDiscriminator, PatchHead, Variation
 from progcycle.networks.layers import PIXEL_NORM, Layer, Style, draw
 from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Rgb
@@ -44,7 +53,8 @@ class ProgressiveTranslator(nn.Module):
         predict: ``picture``, or ``change``: the decoder paints what is added to the input, starting from nothing
             (its to_rgb layers begin at zero weights).
         smooth: enlarge by bilinear interpolation, not by repeating pixels, whose blocks show.
-        bounded: cut what goes out off at -1 and 1, so that plain white or black is exact and easily kept.
+        bounded: cut what goes out off at -1 and 1, so that plain white or black is exact and easily kept: ``inward``
+            with a gradient that leads back into the range (:func:`clamp_inward`), True without.
         rgb: how the stages' pictures join, ``replace`` or ``sum``.
         normalize: kind of normalisation.
         epsilon: added to the mean square in pixel norm.
@@ -65,7 +75,7 @@ class ProgressiveTranslator(nn.Module):
         skips: bool = True,
         predict: Literal["picture", "change"] = "picture",
         smooth: bool = False,
-        bounded: bool = False,
+        bounded: bool | Literal["inward"] = False,
         rgb: Rgb = "replace",
         normalize: Norm = "pixel",
         epsilon: float = 1e-8,
@@ -104,7 +114,9 @@ class ProgressiveTranslator(nn.Module):
         h = self.bottleneck(features[0])
         painted: Tensor = self.decoder(h, stage, alpha, features if self.skips else None)
         picture = full_precision(x) + painted if self.change else painted
-        return picture.clamp(-1, 1) if self.bounded else picture
+        if not self.bounded:
+            return picture
+        return clamp_inward(picture) if self.bounded == "inward" else picture.clamp(-1, 1)
 
 
 class ProgressiveDiscriminator(GrowingDiscriminator):

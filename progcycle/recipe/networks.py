@@ -123,8 +123,10 @@ class CycleganNetwork(NetworkOptions):
     skips: bool = Field(True, description="hand the encoder's features to the decoder at every resolution")
     predict: Literal["picture", "change"] = Field("change", description="paint the picture, or the change to the input")
     smooth: bool = Field(False, description="translators enlarge by bilinear interpolation, not by repeating pixels")
-    bounded: bool = Field(
-        False, description="cut pictures off at black and white, as files do; keeps plain grounds plain"
+    bounded: bool | Literal["inward"] = Field(
+        False,
+        description="cut pictures off at black and white, as files do; keeps plain grounds plain. inward: what is cut "
+        "off still learns what leads back",
     )
     head: Literal["patch", "dense"] = Field("patch", description="one logit a place, or one a picture as in PG-GAN")
     discriminator_scales: int = Field(
