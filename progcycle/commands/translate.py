@@ -137,10 +137,10 @@ class _Work:
         return from_uint8(decode_picture(file, channels=self.channels, background=self.background, name=source.name))
 
     def _check_size(self, name: str, height: int, width: int) -> None:
-        from progcycle.export.pictures import training_size
+        from progcycle.data.fit import stage_size
 
         short, limit, native = min(height, width), self.args.max_pixels, self.args.scale == "native"
-        h, w = (height, width) if native else training_size(height, width, self.side)
+        h, w = (height, width) if native else stage_size(height, width, self.side)
         if h * w > limit:
             remedy = "use --scale train, or raise --max-pixels" if native else "cut it up, or raise --max-pixels"
             raise UserError(f"{name}: {w}x{h} px for the network are more than --max-pixels {limit}; {remedy}.")

@@ -51,6 +51,28 @@ def fit_square(
     return _array(_resize(image, side, side))
 
 
+def fit_short(picture: np.ndarray, resolution: int, final: int) -> np.ndarray:
+    """Bring the short side of a picture to a stage as training does; the whole picture and its aspect are kept.
+
+    Of a square it makes what ``box_reduce(fit_square(picture, final, how), resolution)`` makes, to the bit.
+
+    Args:
+        picture: uint8.  # [H, W, C] -> [h, w, C], of which the shorter is ``resolution``
+        resolution: pixels of a side at the stage.
+        final: pixels of a side that training fits pictures to, a multiple of ``resolution``.
+    """
+    height, width = stage_size(picture.shape[0], picture.shape[1], resolution)
+    factor = final // resolution
+    image = _resize(_image(picture), width * factor, height * factor)
+    return _array(image if factor == 1 else image.reduce(factor))
+
+
+def stage_size(height: int, width: int, resolution: int) -> tuple[int, int]:
+    """Height and width with the short side brought to ``resolution`` and the aspect kept."""
+    short = min(height, width)
+    return max(resolution, round(height * resolution / short)), max(resolution, round(width * resolution / short))
+
+
 def box_reduce(picture: np.ndarray, resolution: int) -> np.ndarray:
     """Average blocks of pixels, rounded to the nearest grey level.
 

@@ -17,7 +17,7 @@ from progcycle.blocks import downsample2x, fade_in, upsample2x
 from progcycle.data.labels import list_names
 from progcycle.errors import UserError
 from progcycle.export.base import SnapshotModel
-from progcycle.export.pictures import as_channels, from_pil, pad_to_multiple, resize, to_pil, training_size
+from progcycle.export.pictures import as_channels, from_pil, pad_to_multiple, resize, to_pil, to_stage
 from progcycle.rng import normal
 
 Direction = Literal["ab", "ba"]
@@ -198,7 +198,8 @@ class Translator(SnapshotModel):
                 transparency put on the colour that training put there, usually white), or pictures in [-1, 1] with 1
                 or 3 channels.  # [N, C, H, W]
             direction: ``ab`` turns pictures of A into B, ``ba`` the other way.
-            scale: ``train`` brings the short side to the resolution of training, translates and resizes back;
+            scale: ``train`` brings the short side to the resolution of training as training does (in 256 grey levels,
+                by Pillow's filters), translates and resizes back;
                 ``native`` translates every pixel as it is, for pictures whose contents have the scale of training.
             resolution: an earlier stage to run at, in pixels of a side; default: the snapshot's own.
 
@@ -210,6 +211,7 @@ class Translator(SnapshotModel):
             ValueError: an unknown direction or scale, or pictures of another shape.
         """
         channels, _ = self.channels(direction)
+        self.config.growth_at(resolution)
         if scale not in ("train", "native"):
             raise ValueError(f"scale is 'train' or 'native', got {scale!r}")
         if isinstance(picture, Image.Image):
@@ -220,7 +222,7 @@ class Translator(SnapshotModel):
         height, width = picture.shape[2:]
         x = as_channels(picture.to(self.device, torch.float32), channels)
         if scale == "train":
-            x = resize(x, *training_size(height, width, resolution or self.resolution)).clamp(-1, 1)
+            x = to_stage(x, resolution or self.resolution, self.config.final_resolution)
         y = self(x, direction, resolution).float().clamp(-1, 1)
         return resize(y, height, width).clamp(-1, 1).cpu()
 

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
+from progcycle.data.fit import fit_short
 from progcycle.errors import UserError
 
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
@@ -56,9 +57,13 @@ def to_pil(pictures: Tensor) -> list[Image.Image]:
     """
     if pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
         raise ValueError(f"expected pictures of shape [N, 1 or 3, H, W], got {list(pictures.shape)}")
+    return [Image.fromarray(a[:, :, 0] if a.shape[2] == 1 else a) for a in to_uint8(pictures)]
+
+
+def to_uint8(pictures: Tensor) -> np.ndarray:  # [N, C, H, W] in [-1, 1] -> [N, H, W, C] uint8
+    """Numbers in [-1, 1] as the nearest grey levels 0 to 255; values outside are clamped."""
     levels = (pictures.detach().float().clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8).cpu()
-    arrays = levels.permute(0, 2, 3, 1).numpy()
-    return [Image.fromarray(a[:, :, 0] if a.shape[2] == 1 else a) for a in arrays]
+    return np.ascontiguousarray(levels.permute(0, 2, 3, 1).numpy())
 
 
 def as_channels(pictures: Tensor, channels: int) -> Tensor:  # [N, 1 or 3, H, W] -> [N, channels, H, W]
@@ -88,9 +93,10 @@ def pad_to_multiple(x: Tensor, multiple: int, smallest: int = 1) -> Tensor:  # [
 
 
 def resize(x: Tensor, height: int, width: int) -> Tensor:  # [N, C, H, W] -> [N, C, height, width]
-    """Resize each side on its own: averaged by box where it shrinks, like training pictures; bicubic where it grows.
+    """Resize each side on its own: averaged by box where it shrinks, bicubic where it grows.
 
-    Bicubic values may leave the range of the picture a little.
+    This is the way back from a network to the size of a picture; :func:`to_stage` is the way there. Bicubic values may
+    leave the range of the picture a little.
     """
     small_h, small_w = min(height, x.shape[2]), min(width, x.shape[3])
     if small_h < x.shape[2]:
@@ -110,10 +116,20 @@ def _box(old: int, new: int, like: Tensor) -> Tensor:  # [new, old]
     return (covered.clamp(min=0) * (new / old)).to(like.dtype)
 
 
-def training_size(height: int, width: int, resolution: int) -> tuple[int, int]:
-    """Height and width with the short side brought to ``resolution`` and the aspect kept."""
-    short = min(height, width)
-    return max(resolution, round(height * resolution / short)), max(resolution, round(width * resolution / short))
+def to_stage(x: Tensor, resolution: int, final: int) -> Tensor:  # [N, C, H, W] -> [N, C, h, w]
+    """Bring the short side to a stage just as training reads its pictures, in 256 grey levels and by Pillow's filters.
+
+    Args:
+        x: pictures in [-1, 1].
+        resolution: pixels of a side at the stage.
+        final: resolution of the recipe, which training fits pictures to before it reduces them to a stage.
+
+    Returns:
+        Pictures in [-1, 1], on the device of ``x``.
+    """
+    if final == resolution == min(x.shape[2:]):
+        return x
+    return torch.cat([from_uint8(fit_short(levels, resolution, final)) for levels in to_uint8(x)]).to(x)
 
 
 def enlarge(image: Image.Image, side: int) -> Image.Image:

@@ -7,6 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from progcycle.data import box_reduce, fit_square
+from progcycle.data.fit import fit_short
 
 RNG = np.random.default_rng(4)
 
@@ -61,3 +62,23 @@ def test_reduction_is_antialiased():
     board = np.indices((128, 128)).sum(0) % 2 * 255
     pixels = np.repeat(board.astype(np.uint8)[:, :, None], 3, 2)
     assert np.abs(fit_square(pixels, 32, "crop")[2:-2, 2:-2].astype(int) - 127).max() <= 2
+
+
+@hypothesis_settings(deadline=None, max_examples=40)
+@given(st.sampled_from([1, 3]), st.integers(1, 90), st.integers(0, 3), st.integers(0, 2), st.integers(0, 2**32 - 1))
+def test_of_a_square_the_short_side_is_the_square(channels, side, log_resolution, log_factor, seed):
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, channels), dtype=np.uint8)
+    resolution, final = 4 << log_resolution, 4 << log_resolution << log_factor
+    expected = box_reduce(fit_square(pixels, final, "crop"), resolution)
+    assert np.array_equal(fit_short(pixels, resolution, final), expected)
+
+
+@hypothesis_settings(deadline=None, max_examples=40)
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2), st.integers(0, 2))
+def test_the_short_side_keeps_the_aspect_at_every_stage(height, width, log_resolution, log_factor):
+    pixels = np.full((height, width, 3), (3, 140, 250), np.uint8)
+    resolution = 4 << log_resolution
+    got = fit_short(pixels, resolution, resolution << log_factor)
+    assert (got == (3, 140, 250)).all()
+    longer = max(height, width) * resolution / min(height, width)
+    assert (min(got.shape[:2]), abs(max(got.shape[:2]) - longer) <= 0.5) == (resolution, True)

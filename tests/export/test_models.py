@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,11 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch import Tensor
 from torch.nn import functional as F
 
+from progcycle.data import PictureSet
+from progcycle.data.fit import stage_size
 from progcycle.errors import UserError
 from progcycle.export import Generator, Translator, from_pil, load, to_pil
-from progcycle.export.pictures import as_channels, enlarge, pad_to_multiple, resize, sheet, training_size
+from progcycle.export.pictures import as_channels, enlarge, pad_to_multiple, resize, sheet, to_stage
+from progcycle.recipe import Pictures
 from progcycle.rng import normal
 
 Make = Callable[..., Path]
@@ -129,15 +134,54 @@ def test_the_input_is_not_faded_where_training_did_not_fade_it(make_snapshot: Ma
     torch.testing.assert_close(model.translate(x, "ab", "native"), expected)
 
 
-def test_train_scale_brings_the_short_side_to_the_resolution(translator: Translator) -> None:
-    x = torch.rand(1, 3, 64, 96) * 2 - 1  # exactly twice the training scale
-    small = x.reshape(1, 3, 32, 2, 48, 2).mean(dim=(3, 5))
+def network_input(model: Translator, picture: Image.Image | Tensor, **options: Any) -> np.ndarray:
+    """What the network of ``ab`` is given, as grey levels.  # [h, w, C]"""
+    given: list[Tensor] = []
+    hook = model.gen_ab.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
+    model.translate(picture, "ab", **options)
+    hook.remove()
+    return (given[0][0].permute(1, 2, 0).double().numpy() + 1) * 127.5
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [300, 96, 33, 32, 20])
+def test_the_network_is_shown_what_training_showed_it(
+    make_snapshot: Make, tmp_path: Path, side: int, channels: int
+) -> None:
+    model = Translator.from_pretrained(make_snapshot(channels=(channels, 3)))
+    for name, mode in (("a.png", "RGB"), ("b.png", "L")):
+        picture(side, side, mode).save(tmp_path / name)
+    trained_on = PictureSet("a", Pictures(channels=channels), [str(tmp_path)], resolution=32, seed=0)
+    for i, entry in enumerate(trained_on.entries):
+        with Image.open(entry.file) as image:
+            as_tensor = from_pil(image, 3)
+            for resolution in (8, 16, 32):
+                expected = trained_on.plain(i, resolution).image
+                got = network_input(model, image, resolution=resolution)
+                assert np.abs(got - expected).max() < 0.01
+                if channels == 3:  # grey of a tensor is rounded once more
+                    got = network_input(model, as_tensor, resolution=resolution)
+                    assert np.abs(got - expected).max() < 0.01
+
+
+@pytest.mark.parametrize(("width", "height", "small"), [(150, 100, (48, 32)), (64, 130, (32, 65)), (20, 50, (32, 80))])
+def test_pictures_that_are_no_square_are_resized_alike(
+    translator: Translator, width: int, height: int, small: tuple[int, int]
+) -> None:
+    image = picture(height, width)
+    kind = Image.Resampling.LANCZOS if width > 32 else Image.Resampling.BICUBIC
+    expected = np.asarray(image.resize(small, kind))
+    assert np.abs(network_input(translator, image)[: small[1], : small[0]] - expected).max() < 0.01
+    assert stage_size(500, 3, 32) == (5333, 32)
+
+
+def test_what_comes_back_has_the_size_of_the_picture(translator: Translator) -> None:
+    x = torch.rand(1, 3, 64, 96) * 2 - 1
+    small = to_stage(x, 32, 32)
     with torch.no_grad():
         middle = translator.gen_ab(small, 2, 1.0).clamp(-1, 1)
     expected = F.interpolate(middle, (64, 96), mode="bicubic").clamp(-1, 1)
     torch.testing.assert_close(translator.translate(x, "ab"), expected)
-    assert training_size(64, 96, 32) == (32, 48)
-    assert training_size(500, 3, 32) == (5333, 32)
 
 
 def test_grey_domains(make_snapshot: Make) -> None:
