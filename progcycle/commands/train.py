@@ -79,7 +79,7 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
         say(line)
     say(
         f"run folder {run_dir}, processes: {ground.accelerator.num_processes}, "
-        f"device: {ground.accelerator.device.type}, precision: {ground.precision.name}"
+        f"device: {ground.accelerator.device.type}, precision: {ground.precision}"
     )
     end(ground.accelerator, last=True)
 

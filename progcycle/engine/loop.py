@@ -208,7 +208,7 @@ class Trainer:
             self._initialize()
         reports.plan(self)
         processes, device = self.accelerator.num_processes, self.accelerator.device
-        self.log.say(f"training on {device.type}, processes: {processes}, precision: {self.precision.name}")
+        self.log.say(f"training on {device.type}, processes: {processes}, precision: {self.precision}")
         try:
             if not resumed and self.recipe.training.recovery:
                 with guard():

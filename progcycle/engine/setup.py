@@ -15,7 +15,7 @@ from progcycle.engine import guard
 from progcycle.engine.build import check_batches
 from progcycle.engine.log import flat_config
 from progcycle.engine.parallel import check_processes
-from progcycle.engine.precision import Precision
+from progcycle.engine.precision import Precision, without_tf32
 from progcycle.engine.state import check_folder, newest_checkpoint
 from progcycle.engine.writer import fallback_of
 from progcycle.errors import UserError
@@ -82,11 +82,12 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
 
 
 def choose_algorithms(device: torch.device) -> None:
-    """Let cuDNN try which algorithms are fastest: sizes change with the stage only.
+    """Let cuDNN try which algorithms are fastest: sizes change with the stage only. TF32 is switched off.
 
     The choice differs from run to run, and sums with it, so not where torch is told to be deterministic.
     """
     if device.type == "cuda":
+        without_tf32()
         torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
 
 

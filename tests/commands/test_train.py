@@ -275,7 +275,7 @@ def test_dry_run_tells_everything_and_writes_nothing(
     assert "11 pictures" in data
     assert "validation" not in data
     assert ("3 test pictures" in data) is (task == "cyclegan")
-    assert data.rstrip().endswith("run folder runs/tiny, processes: 1, device: cpu, precision: no")
+    assert data.rstrip().endswith("run folder runs/tiny, processes: 1, device: cpu, precision: float32")
     assert sorted(here.rglob("*")) == before
 
 

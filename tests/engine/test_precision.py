@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_runs import WatchedTrainer, checkpoint_content, hook, stats, tiny, train
 
-from progcycle.engine import precision
+from progcycle.engine import precision, setup
 from progcycle.engine.precision import Precision
 from progcycle.errors import UserError
 from progcycle.schedule import Growth
@@ -27,13 +27,75 @@ def test_auto_is_bf16_where_the_hardware_has_it_and_never_fp16(
     assert "precision: auto" in (tmp_path / "run/recipe.yaml").read_text()
 
 
-@pytest.mark.parametrize("capability", ["avx512_bf16", "amx_bf16"])
-def test_bf16_of_a_cpu_is_what_its_instructions_say(capability: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, capability: False}, raising=False)
-    assert not precision.has_bf16(CPU)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, capability: True}, raising=False)
-    assert precision.has_bf16(CPU)
-    assert not precision.has_bf16(torch.device("mps"))
+def _cpu(monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool] | None, flags: str, tiles: bool | None) -> None:
+    """A CPU as torch and the kernel tell of it; None is a torch that does not tell."""
+    for name, value in (("get_capabilities", capabilities), ("_is_amx_tile_supported", tiles)):
+        if value is None:
+            monkeypatch.delattr(torch.cpu, name, raising=False)
+        else:
+            monkeypatch.setattr(torch.cpu, name, lambda value=value: value, raising=False)
+    text = f"processor : 0\nflags\t\t: fpu {flags} avx2\nbugs :\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
+
+
+AVX, AMX = "avx512f avx512_bf16", "avx512f avx512_bf16 amx_bf16 amx_tile amx_int8"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "flags", "tiles", "name", "why"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": True}, AMX, True, "bf16", "this CPU has AMX"),
+        ({"avx512_bf16": True, "amx_bf16": False}, AVX, False, "no", "bf16 without AMX, which is often slower"),
+        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, "", False, "no", "this CPU has no AMX"),
+        ({"bf16": True}, "", None, "no", "bf16 without AMX, which is often slower"),  # ARM
+        (None, AMX, True, "bf16", "this CPU has AMX"),
+        (None, AMX, None, "bf16", "this CPU has AMX"),
+        (None, AMX, False, "no", "bf16 without AMX, which is often slower"),  # the kernel refuses the tiles
+        (None, AVX, False, "no", "bf16 without AMX, which is often slower"),
+    ],
+)
+def test_auto_is_bf16_on_a_cpu_with_amx_only(
+    capabilities: dict[str, bool] | None,
+    flags: str,
+    tiles: bool | None,
+    name: str,
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _cpu(monkeypatch, capabilities, flags, tiles)
+    chosen = Precision("auto", CPU)
+    assert chosen.name == name
+    assert why in chosen.why
+    assert str(chosen) == f"{'bf16' if name == 'bf16' else 'float32'} ({chosen.why})"
+    assert Precision("auto", torch.device("mps")).name == "no"
+    assert str(Precision("bf16", CPU)) == "bf16", "the recipe's choice needs no reason"
+
+
+def test_a_system_that_tells_nothing_of_its_cpu_trains_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    _cpu(monkeypatch, None, "", None)
+
+    def missing(*_: Any, **__: Any) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    assert Precision("auto", CPU).name == "no"
+
+
+def test_float32_on_a_gpu_is_not_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    try:
+        matmul.allow_tf32 = cudnn.allow_tf32 = True  # the second is torch's default
+        monkeypatch.setattr(cudnn, "benchmark", cudnn.benchmark)
+        setup.choose_algorithms(CPU)
+        assert cudnn.allow_tf32, "a run on a CPU leaves it alone"
+        setup.choose_algorithms(torch.device("cuda"))
+        assert not matmul.allow_tf32
+        assert not cudnn.allow_tf32
+        if hasattr(cudnn.conv, "fp32_precision"):
+            assert {cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision} == {"ieee"}
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 @pytest.mark.parametrize(("choice", "dtype"), [("no", torch.float32), ("bf16", torch.bfloat16)])
