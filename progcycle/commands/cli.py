@@ -24,6 +24,7 @@ PATIENCE = 12.0  # seconds; longer than the grace of engine/watch.py
 
 COMMANDS = {
     "train": "train, or resume, what a recipe describes",
+    "recipes": "list the recipes that come along, or print one",
     "plan": "show when a recipe grows, and how large its networks are",
     "generate": "paint pictures with a trained PG-GAN",
     "interpolate": "walk through the pictures of a trained PG-GAN, as a video",
@@ -33,8 +34,8 @@ COMMANDS = {
     "study": "train variants of a recipe with several seeds, and compare them",
 }
 EPILOG = """examples:
-  progcycle plan recipes/cyclegan_openmoji.yaml
-  progcycle train recipes/cyclegan_openmoji.yaml
+  progcycle plan cyclegan_openmoji
+  progcycle train cyclegan_openmoji
   progcycle translate runs/cyclegan_openmoji photos/ translated/ --direction ab
 
 progcycle NAME --help tells about one of them. Training on several GPUs: accelerate launch -m progcycle.train ..."""

@@ -19,7 +19,7 @@ EXAMPLES = """examples:
 def run(argv: Sequence[str] | None = None) -> int:
     """Print the plan; draw it if asked to."""
     p = parser("plan", DESCRIPTION, EXAMPLES)
-    p.add_argument("recipe", type=Path, metavar="RECIPE", help="a YAML file, such as those in recipes/")
+    p.add_argument("recipe", type=Path, metavar="RECIPE", help="a YAML file, or a name that progcycle recipes lists")
     p.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
     p.add_argument("--out", type=Path, metavar="FILE.png", help="draw the plan of training into this PNG file too")
     args = p.parse_intermixed_args(argv)

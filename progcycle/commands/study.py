@@ -27,9 +27,9 @@ A finished run is a row of OUT/rows.jsonl and is not run again; a run that was i
 checkpoint. Each run has one thread of its own, so that its CPU time says what it cost. Where a study has a budget of
 CPU time, every variant is timed first, and the plans that fit the budget are kept in OUT/plans.json."""
 EXAMPLES = """examples:
-  progcycle study recipes/studies/averaging.yaml --jobs 2
+  progcycle study averaging --jobs 2
   progcycle study recipes/studies/growth_*.yaml --jobs 2
-  progcycle study recipes/studies/averaging.yaml --report"""
+  progcycle study averaging --report"""
 Recipes = dict[tuple[str, int], Recipe]
 Job = tuple[Any, ...]
 
@@ -37,7 +37,7 @@ Job = tuple[Any, ...]
 def run(argv: Sequence[str] | None = None) -> int:
     """Run what has not run yet, and write the reports; the exit code is 1 if a run failed."""
     p = parser("study", DESCRIPTION, EXAMPLES)
-    p.add_argument("study", type=Path, nargs="+", metavar="FILE", help="studies, such as those in recipes/studies/")
+    p.add_argument("study", type=Path, nargs="+", metavar="FILE", help="study files, or names of those that come along")
     p.add_argument("--out", type=Path, metavar="FOLDER", help="rows, table and plots; default: docs/studies/<name>")
     p.add_argument("--runs", type=Path, metavar="FOLDER", help="run folders; default: runs/studies/<name>")
     p.add_argument("--jobs", type=positive, default=1, help="runs side by side, a process for each (default 1)")

@@ -23,7 +23,7 @@ RESULTS = "recipe.yaml, stats.jsonl, curves.png, plan.png, samples, snapshots, c
 def run(argv: Sequence[str] | None = None) -> int:
     """Train, and print where the results are."""
     p = parser("train", DESCRIPTION, EXAMPLES)
-    p.add_argument("recipe", type=Path, metavar="RECIPE", help="a YAML file, such as those in recipes/")
+    p.add_argument("recipe", type=Path, metavar="RECIPE", help="a YAML file, or a name that progcycle recipes lists")
     p.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe, such as seed=1")
     p.add_argument("--run-dir", type=Path, metavar="FOLDER", help="run folder; default: runs/<name of the recipe>")
     p.add_argument(

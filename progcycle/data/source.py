@@ -55,6 +55,11 @@ def _where_to_get(path: Path) -> str:
         readme = parent / "README.md"
         if parent.parent.name == "datasets" and os.path.isfile(readme):
             return f"{readme} says how to get the data"
+    if any(parent.name == "datasets" for parent in path.parents):
+        return (
+            "pictures in datasets/ come with a clone of the project and not with the package: start in the clone, or "
+            "give pictures of yours, such as data.root=FOLDER (of a PG-GAN: data.path=FOLDER)"
+        )
     return "check the path in the recipe's data section (relative paths start at the current folder)"
 
 

@@ -35,6 +35,7 @@ from progcycle.recipe.schema import (
     TranslationEvaluation,
     WarmStart,
 )
+from progcycle.recipe.shipped import find_recipe, shipped_folder, shipped_recipes, shipped_studies
 from progcycle.recipe.study import Study, load_study
 from progcycle.recipe.values import RecipeError, by_resolution, on_curve
 
@@ -75,6 +76,7 @@ __all__ = [
     "by_resolution",
     "difference",
     "dump",
+    "find_recipe",
     "json_schema",
     "load_recipe",
     "load_study",
@@ -82,5 +84,8 @@ __all__ = [
     "on_curve",
     "override",
     "pretraining_recipe",
+    "shipped_folder",
+    "shipped_recipes",
+    "shipped_studies",
     "validate",
 ]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from progcycle.recipe.schema import RECIPES, Recipe
+from progcycle.recipe.shipped import find_recipe
 from progcycle.recipe.text import parse, read_text, to_text
 from progcycle.recipe.values import DEFAULT, SHORT_FORMS, RecipeError, is_resolution_key
 
@@ -60,7 +61,7 @@ def read_content(path: Path, seen: tuple[Path, ...] = ()) -> dict[Any, Any]:
         return content
     if not isinstance(parent, str):
         raise RecipeError(f"{path}: extends takes the file name of another recipe, got {parent!r}.")
-    return merge(read_content(path.parent / parent, (*seen, here)), content)
+    return merge(read_content(find_recipe(parent, folder=path.parent), (*seen, here)), content)
 
 
 def _kind(value: Any) -> str:
@@ -162,13 +163,14 @@ def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
     """Read a recipe file, apply ``extends`` and dotted overrides, and validate it.
 
     Args:
-        path: a YAML file. Its key ``extends`` may name another recipe, relative to this file, to start from.
+        path: a YAML file, or the name of a recipe that comes along. Its key ``extends`` may name another recipe to
+            start from: a file relative to this one, or a name.
         assignments: overrides such as ``["seed=1", "schedule.batch_size=8"]``.
 
     Raises:
         RecipeError: the file cannot be read, or something in it is wrong.
     """
-    content = read_content(Path(path))
+    content = read_content(find_recipe(path))
     if "task" not in content and "variants" in content:
         raise RecipeError(f"{path} is a study, not a recipe; progcycle study {path} runs it.")
     return validate(override(content, assignments), str(path))

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 from progcycle.recipe.reading import merge, read_content, sentence, validate
 from progcycle.recipe.schema import CycleganRecipe, Recipe
 from progcycle.recipe.section import Section
+from progcycle.recipe.shipped import find_recipe, shipped_studies
 from progcycle.recipe.values import AsTuple, RecipeError, Texts
 
 
@@ -62,9 +63,13 @@ class Study(Section):
 def load_study(path: Path) -> tuple[Study, dict[tuple[str, int], Recipe]]:
     """Read a study file and the recipe of every run, by (variant, seed), the first seed of all variants first.
 
+    Args:
+        path: a file, or the name of a study that comes along.
+
     Raises:
         RecipeError: the study, its recipe or one of the variants is wrong.
     """
+    path = find_recipe(path, shipped_studies())
     content = read_content(path)
     if "task" in content:
         raise RecipeError(f"{path} is a recipe, not a study; progcycle train {path} trains it.")

@@ -1,0 +1,61 @@
+"""``progcycle recipes``: list the recipes that come along, or print one."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from progcycle.commands.cli import guarded, parser, say
+
+DESCRIPTION = """List the recipes that come along with the library, or print one.
+
+progcycle train NAME takes each of these names in place of a file; so does the key extends in a recipe of yours."""
+EXAMPLES = """examples:
+  progcycle recipes
+  progcycle recipes cyclegan_photos_64
+  progcycle recipes cyclegan_photos_64 > mine.yaml
+  progcycle train cyclegan_photos_64 data.root=my_pictures"""
+WIDTH = 100  # columns of the table
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Print the table, or one recipe as it is written."""
+    p = parser("recipes", DESCRIPTION, EXAMPLES)
+    p.add_argument("name", nargs="?", metavar="NAME", help="print this recipe instead of the list")
+    args = p.parse_args(argv)
+
+    from progcycle.recipe import find_recipe, shipped_folder, shipped_recipes
+    from progcycle.recipe.text import read_text
+
+    if args.name is not None:
+        say(read_text(find_recipe(args.name)).rstrip("\n"))
+        return 0
+    files = shipped_recipes()
+    width = max(map(len, files), default=0)
+    say(f"{'name':{width}}  {'task':8}  {'px':>4}  what")
+    for name, path in files.items():
+        say(_row(name, path, width))
+    say(f"\n{len(files)} recipes in {shipped_folder()}; progcycle recipes NAME prints one.")
+    return 0
+
+
+def _row(name: str, path: Path, width: int) -> str:
+    """A row of the table, in as many lines as it needs."""
+    from progcycle.recipe import load_recipe
+
+    recipe = load_recipe(path)
+    lead = f"{name:{width}}  {recipe.task:8}  {recipe.resolution:4}  "
+    return textwrap.fill(about(path), WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead))
+
+
+def about(path: Path) -> str:
+    """The first sentence of a recipe's first comment, which says what it is for."""
+    from progcycle.recipe.text import read_text
+
+    lines = read_text(path).splitlines()
+    comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
+    words = " ".join(line for line in comments if not line.startswith("yaml-language-server"))
+    return re.split(r"\.\s+(?=[A-Z])", words, maxsplit=1)[0].rstrip(".")
+
+
+main = guarded(run)

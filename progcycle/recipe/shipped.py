@@ -1,0 +1,49 @@
+"""Recipes and studies that come along: inside the installed package, or beside it in a clone."""
+
+import difflib
+from pathlib import Path, PurePath
+
+ENDING = ".yaml"
+PACKAGE = Path(__file__).parents[1]
+
+
+def shipped_folder() -> Path:
+    """Folder of the recipes: ``_recipes`` of an installed wheel, or ``recipes`` of the clone that Python runs from."""
+    installed = PACKAGE / "_recipes"
+    return installed if installed.is_dir() else PACKAGE.parent / "recipes"
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Files of the recipes that come along, by name, in the order of the alphabet."""
+    return {path.stem: path for path in sorted(shipped_folder().glob(f"*{ENDING}"))}
+
+
+def shipped_studies() -> dict[str, Path]:
+    """The same of the studies; recipes that only studies start from lie there too."""
+    return {path.stem: path for path in sorted((shipped_folder() / "studies").glob(f"*{ENDING}"))}
+
+
+def find_recipe(name: str | Path, known: dict[str, Path] | None = None, folder: Path | None = None) -> Path:
+    """The file that is meant: a path to a file wins; else what comes along under this name.
+
+    Args:
+        name: a path, or a name such as ``cyclegan_openmoji``, with or without its ending.
+        known: what comes along; default: :func:`shipped_recipes`.
+        folder: where relative paths start; default: the current folder.
+
+    Returns:
+        A file, or the path as it was given where there is none.
+    """
+    path = Path(name) if folder is None else folder / name
+    try:
+        if path.is_file() or Path(name).name != str(name):
+            return path
+    except (OSError, ValueError):  # a name that no file system takes
+        return path
+    return (shipped_recipes() if known is None else known).get(path.name.removesuffix(ENDING), path)
+
+
+def near_name(path: PurePath) -> str | None:
+    """The name of a recipe or study that comes along and is most like a path that leads nowhere."""
+    known = [*shipped_recipes(), *shipped_studies()]
+    return next(iter(difflib.get_close_matches(path.name.removesuffix(ENDING), known, n=1)), None)

@@ -1,0 +1,73 @@
+"""``progcycle recipes``: a row for every recipe within 100 columns, and a recipe as it is written."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from progcycle.commands.cli import main
+from progcycle.commands.recipes import about
+
+FOLDER = Path(__file__).parents[2] / "recipes"
+
+
+def test_the_list_has_a_row_for_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    rows = {line.split()[0]: line.split()[1:] for line in lines[1:-2] if not line.startswith(" ")}
+    assert list(rows) == sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    assert rows["pggan_celebahq"][:2] == ["pggan", "1024"]
+    assert rows["cyclegan_openmoji"][:4] == ["cyclegan", "32", "The", "main"]
+
+
+def test_a_recipe_is_printed_as_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", "cyclegan_openmoji"]) == 0
+    assert capsys.readouterr().out == (FOLDER / "cyclegan_openmoji.yaml").read_text(encoding="utf-8")
+
+
+def test_a_copy_works_wherever_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["recipes", "cyclegan_openmoji_64"]) == 0
+    Path("mine.yaml").write_text(capsys.readouterr().out)
+    assert main(["plan", "mine.yaml"]) == 0
+    copied = capsys.readouterr().out
+    assert main(["plan", "cyclegan_openmoji_64"]) == 0
+    assert capsys.readouterr().out == copied
+
+
+def test_an_unknown_name_gets_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", "cyclegan_openmogi"]) == 2
+    assert capsys.readouterr().err.endswith("did you mean cyclegan_openmoji?\n")
+
+
+@pytest.mark.parametrize(
+    ("comment", "sentence"),
+    [
+        ("# One thing, 32 px. Another.\n", "One thing, 32 px"),
+        ("# The method of Zhu et al. 2017 at\n# 32 px. More.\n", "The method of Zhu et al. 2017 at 32 px"),
+        ("", ""),
+    ],
+)
+def test_the_first_sentence_of_the_comment(tmp_path: Path, comment: str, sentence: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(f"# yaml-language-server: $schema=schema.json\n{comment}task: pggan\n")
+    assert about(path) == sentence
+
+
+def test_pictures_that_come_with_a_clone_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "cyclegan_openmoji", "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert f"There is no folder or zip file {tmp_path / 'datasets' / 'openmoji'}" in error
+    assert "such as data.root=FOLDER" in error
+    (tmp_path / "mine").mkdir()
+    for name in ("A", "B"):
+        shutil.copytree(FOLDER.parent / "datasets" / "openmoji" / f"test{name}", tmp_path / "mine" / f"train{name}")
+    assert main(["train", "cyclegan_openmoji", "data.root=mine", "--dry-run"]) == 0
+    assert "run folder runs/cyclegan_openmoji," in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
