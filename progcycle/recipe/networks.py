@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from progcycle.recipe.section import Section
-from progcycle.recipe.values import SHORT_FORMS, Averaging, GroupSize, Resolution
+from progcycle.recipe.values import SHORT_FORMS, Averaging, GroupSize, Resolution, filled_from
 
 Norm = Literal["pixel", "batch", "instance", "layer", "none"]
 
@@ -72,7 +72,9 @@ class NetworkOptions(Section):
     """What the networks of both tasks share."""
 
     channels: Channels = Channels()
-    discriminator_channels: Channels | None = Field(None, description="default: those of the generators")
+    discriminator_channels: Channels | None = Field(
+        None, description="default, also of keys left out: those of the generators"
+    )
     rgb: Literal["replace", "sum"] = Field("replace", description="the new to_rgb replaces the old, or is added to it")
     equalized: bool = Field(True, description="equalized learning rate; false: He initialisation, used as it is")
     slope: float = Field(0.2, ge=0, lt=1, description="of the leaky ReLU, where its input is negative")
@@ -83,6 +85,11 @@ class NetworkOptions(Section):
     initialization: Literal["he", "normal"] = Field(
         "he", description="normal: weights from N(0, 0.02^2), with equalized: false"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _channels_of_the_generators(cls, content: Any) -> Any:
+        return filled_from(content, "discriminator_channels", content, "channels")
 
     @model_validator(mode="after")
     def _weights_at_their_size(self) -> "NetworkOptions":

@@ -1,6 +1,7 @@
 """The ``objective`` section of a recipe."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -107,9 +108,18 @@ class ClassWeights(Section):
 
 
 class PgganObjective(Adversarial):
-    """Objective of the unconditional task."""
+    """Objective of the unconditional task; what is left out of wgan is as in the paper (appendix A.1)."""
 
+    gradient_penalty: GradientPenalty | None = Field(None, description="default: weight 10 with wgan, else none")
+    drift: float = Field(0.0, ge=0, description="weight of E D(real)^2; wgan only, default there: 0.001")
     classes: ClassWeights = ClassWeights()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _terms_of_wgan(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping) or content.get("loss", "wgan") != "wgan":
+            return content
+        return {"gradient_penalty": {}, "drift": 1e-3, **content}
 
 
 NOISE_STD = 0.02  # two and a half of 256 levels

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from progcycle.recipe.networks import CycleganNetwork, PgganNetwork, with_fixed_defaults
-from progcycle.recipe.objectives import CycleganObjective, GradientPenalty, PgganObjective
+from progcycle.recipe.objectives import CycleganObjective, PgganObjective
 from progcycle.recipe.plan import Schedule
 from progcycle.recipe.section import Section
 from progcycle.recipe.values import (
@@ -18,6 +18,7 @@ from progcycle.recipe.values import (
     Resolution,
     Side,
     Texts,
+    filled_from,
 )
 
 # --- data ---------------------------------------------------------------------------------------------------------
@@ -110,17 +111,31 @@ class Optimizer(Section):
     reset: Literal["never", "stage", "fade_edges"] = "fade_edges"
 
 
+HALF_LIFE_KIMG, RAMPUP = 10.0, 0.05
+
+
 class Ema(Section):
     """Running average of each generator: a half-life in pictures, or a factor per step."""
 
-    half_life_kimg: float | None = Field(None, gt=0)
-    rampup: float = Field(0.05, gt=0, le=1, description="the half-life is at most this share of the pictures shown")
+    half_life_kimg: float | None = Field(
+        None, gt=0, description="default: 10, without per_step; empty: as long as rampup lets it be"
+    )
+    rampup: float = Field(RAMPUP, gt=0, le=1, description="the half-life is at most this share of the pictures shown")
     per_step: float | None = Field(None, ge=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_half_life(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping) or content.get("per_step") is not None:
+            return content
+        return {"half_life_kimg": HALF_LIFE_KIMG, **content}
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Ema":
         if self.half_life_kimg is not None and self.per_step is not None:
             raise ValueError("give half_life_kimg or per_step, not both")
+        if self.per_step is not None and self.rampup != RAMPUP:
+            raise ValueError(f"rampup belongs to half_life_kimg, not to per_step; leave it at {RAMPUP:g}")
         return self
 
 
@@ -154,7 +169,7 @@ class Training(Section):
 
     precision: Precision = "auto"
     max_batch_per_device: BatchSizes | None = Field(None, description="larger batches are accumulated in parts")
-    ema: Ema = Ema(half_life_kimg=10.0)
+    ema: Ema = Ema()
     status_kimg: float = Field(1.0, gt=0)
     sample_kimg: float = Field(50.0, gt=0)
     checkpoint_kimg: float = Field(50.0, gt=0)
@@ -185,7 +200,7 @@ class Pretraining(Section):
     patch: float | None = Field(None, gt=0, le=0.5, description="side of a hidden square, of the picture's; 0.125")
     share: float | None = Field(None, gt=0, le=1000, description="lengths, of those in schedule; default 0.5")
     schedule: Schedule | None = Field(None, description="a growth plan of its own, in place of share")
-    optimizer: Adam | None = Field(None, description="default: that of the generators")
+    optimizer: Adam | None = Field(None, description="default, also of keys left out: that of the generators")
 
     @model_validator(mode="before")
     @classmethod
@@ -243,7 +258,7 @@ class PgganRecipe(BaseRecipe):
     task: Literal["pggan"]
     data: PgganData
     network: PgganNetwork = PgganNetwork()
-    objective: PgganObjective = PgganObjective(gradient_penalty=GradientPenalty(), drift=1e-3)
+    objective: PgganObjective = PgganObjective()
 
 
 class CycleganRecipe(BaseRecipe):
@@ -254,6 +269,14 @@ class CycleganRecipe(BaseRecipe):
     network: CycleganNetwork = CycleganNetwork()
     objective: CycleganObjective = CycleganObjective()
     training: TranslationTraining = TranslationTraining()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _optimizer_of_pretraining(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping):
+            return content
+        before = filled_from(content.get("pretraining"), "optimizer", content.get("optimizer"), "generator")
+        return {**content, "pretraining": before} if "pretraining" in content else content
 
     @model_validator(mode="before")
     @classmethod

@@ -84,6 +84,22 @@ def _as_precision(value: Any) -> Any:
     return "no" if value is False else value  # as YAML reads it
 
 
+def filled_from(content: Any, section: str, other: Any, source: str) -> Any:
+    """``content`` whose partly written ``section`` has the keys of a like section for those that it leaves out.
+
+    Args:
+        content: a section before validation; anything but a mapping comes back as it is.
+        section: key of the inner section; one that is missing or empty stays so.
+        other: where the like section stands.
+        source: its key there.
+    """
+    written = content.get(section) if isinstance(content, Mapping) else None
+    like = other.get(source) if isinstance(other, Mapping) else None
+    if not isinstance(written, Mapping) or not isinstance(like, Mapping):
+        return content
+    return {**content, section: {**like, **written}}
+
+
 Averaging = Annotated[str, AfterValidator(_is_averaging)]
 BatchSize = Annotated[int, Field(ge=1, le=1 << 20)]
 Group = Annotated[int, Field(ge=0)] | Literal["batch"]

@@ -86,6 +86,18 @@ def test_what_all_official_settings_share(name: str) -> None:
     assert recipe.training.ema.per_step == 0.999
 
 
+def test_resampling_is_fused_in_the_tensorflow_code_only() -> None:
+    """Its networks have fused_scale = True; the Theano code, and all that extends its run, has layers of their own."""
+    fused = {"pggan_celebahq", "pggan_celebahq_2gpus", "pggan_celebahq_4gpus", "pggan_celebahq_8gpus"}
+    found = {}
+    for path in RECIPES.glob("pggan_*.yaml"):
+        recipe = load_recipe(path)
+        assert isinstance(recipe, PgganRecipe)
+        found[path.stem] = recipe.network.fused_scale
+    assert {name for name, value in found.items() if value} == fused
+    assert {"pggan_celebahq_paper", "pggan_celebahq_lsgan", "pggan_lsun", "pggan_cifar10"} < found.keys()
+
+
 def test_the_papers_run_ramps_its_rate_up_over_40_kimg() -> None:
     recipe = load_recipe(RECIPES / "pggan_celebahq_paper.yaml")
     schedule = GrowthSchedule(recipe.schedule, 4, 1024)
