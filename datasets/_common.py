@@ -135,6 +135,34 @@ def _fetch(name: str, version: str, wanted: Sequence[str], scratch: Path) -> Pat
     return target / "package"
 
 
+def fetch_debian(name: str, given: Path | None, scratch: Path) -> Path:
+    """Folder of the unpacked Debian package ``name``: from the file ``given``, or fetched with apt.
+
+    Raises:
+        UsageError: there is no such file, no tool to unpack it, or apt cannot fetch it.
+    """
+    if shutil.which("dpkg-deb") is None:
+        raise UsageError("dpkg-deb is not installed: it unpacks Debian packages, and comes with Debian and Ubuntu")
+    if given is not None and not given.is_file():
+        raise UsageError(f"there is no file {given}")
+    target = scratch / name
+    target.mkdir()
+    if given is None:
+        print(f"fetching {name} ...", flush=True)
+        done = subprocess.run(
+            ["apt-get", "download", "-qq", name], cwd=target, capture_output=True, text=True, check=False
+        )
+        files = sorted(target.glob("*.deb"))
+        if done.returncode != 0 or len(files) != 1:
+            said = (done.stderr.strip() or "no message").splitlines()[-1]
+            raise UsageError(f"apt could not fetch {name} ({said}); run apt-get update, or give a .deb file with --deb")
+        given = files[0]
+    done = subprocess.run(["dpkg-deb", "-x", str(given), str(target)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise UsageError(f"{given} cannot be unpacked: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+    return target
+
+
 def read_list(path: Path) -> list[dict[str, Any]]:
     """The list of emoji in a package."""
     try:
@@ -280,9 +308,9 @@ def split(
 # ---------------------------------------------------------------- writing
 
 
-def refuse_foreign(target: Path, folders: Iterable[str], names: Iterable[str]) -> None:
+def refuse_foreign(target: Path, folders: Iterable[str], names: Iterable[str], suffix: str = ".png") -> None:
     """Refuse to replace folders that hold anything this recipe does not make."""
-    known = {f"{name}.png" for name in names}
+    known = {f"{name}{suffix}" for name in names}
     for folder in folders:
         if (target / folder).is_dir():
             foreign = sorted(set(os.listdir(target / folder)) - known)
@@ -303,15 +331,25 @@ def scratch_beside(target: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def publish(target: Path, scratch: Path, content: Mapping[str, Mapping[str, Image.Image]], sheet: Image.Image) -> None:
-    """Write the folders and the preview completely, then swap them in; undo it all on trouble."""
+def publish(
+    target: Path,
+    scratch: Path,
+    content: Mapping[str, Mapping[str, Image.Image]],
+    sheet: Image.Image,
+    suffix: str = ".png",
+    **options: Any,
+) -> None:
+    """Write the folders and the preview completely, then swap them in; undo it all on trouble.
+
+    The pictures' format is that of ``suffix``; ``options`` are how Pillow writes it.
+    """
     new, old = scratch / "new", scratch / "old"
     new.mkdir()
     old.mkdir()
     for folder, pictures in content.items():
         (new / folder).mkdir()
         for name, picture in sorted(pictures.items()):
-            picture.save(new / folder / f"{name}.png", optimize=True)
+            picture.save(new / folder / f"{name}{suffix}", optimize=True, **options)
     sheet.save(new / "preview.png", optimize=True)
 
     moved: list[str] = []

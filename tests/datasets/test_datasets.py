@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import runpy
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -121,6 +124,72 @@ def test_size_and_no_package() -> None:
     for name in COUNTS:
         assert (DATASETS / name / "preview.png").stat().st_size < 150_000
     assert not list(DATASETS.rglob("__init__.py"))
+
+
+# ---------------------------------------------------------------- landscapes
+
+LANDSCAPES = {"trainA": 200, "trainB": 76, "testA": 20, "testB": 10}
+SIDES = ("left", "right")
+FREE = {"public-domain", "CC-BY-SA-3.0", "CC-BY-SA-4.0"}
+
+
+def test_landscapes_are_whole_and_every_picture_has_an_author() -> None:
+    with (DATASETS / "landscapes" / "pictures.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert all(row["author"] and row["licence"] in FREE for row in table)
+    listed: dict[str, set[str]] = {folder: set() for folder in LANDSCAPES}
+    for row in table:
+        folder = row["split"] + {"day": "A", "dusk": "B"}[row["light"]]
+        listed[folder] |= {row["picture"]} if row["split"] == "test" else {f"{row['picture']}-{s}" for s in SIDES}
+    for folder, count in LANDSCAPES.items():
+        assert len(listed[folder]) == count
+        assert names("landscapes", folder) == listed[folder]
+        for path in (DATASETS / "landscapes" / folder).iterdir():
+            with Image.open(path) as picture:
+                width = 512 if folder.startswith("test") else 256
+                assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", (width, 256)), path
+    photographs = [row["picture"] for row in table]
+    assert len(set(photographs)) == len(photographs), "a photograph has one light and is on one side of the split"
+
+
+def test_a_photograph_gives_its_left_and_its_right_square(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    prepare = runpy.run_path(str(DATASETS / "landscapes" / "prepare.py"))
+    across = np.broadcast_to(np.linspace(0, 255, 720, dtype=np.uint8)[None, :, None], (360, 720, 3))
+    Image.fromarray(np.ascontiguousarray(across)).save(tmp_path / "x.png")
+    photograph = prepare["read_photograph"](tmp_path / "x.png")
+    assert photograph.size == (512, 256)
+    cut = {where: np.asarray(square)[128, :, 0] for where, square in prepare["squares"](photograph).items()}
+    assert {where: len(row) for where, row in cut.items()} == {"left": 256, "right": 256}
+    # The ramp goes on from one square to the other, at half of its height.
+    assert cut["left"][0] == 0
+    assert cut["left"][-1] in (127, 128)
+    assert cut["right"][0] in (127, 128)
+    assert cut["right"][-1] == 255
+
+
+def test_landscapes_lie_in_small_files() -> None:
+    files = [path for path in (DATASETS / "landscapes").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 8_000_000
+
+
+def test_a_package_of_other_photographs_is_refused(tmp_path: Path) -> None:
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("dpkg-deb is not installed")
+    (tmp_path / "other" / "DEBIAN").mkdir(parents=True)
+    (tmp_path / "other" / "DEBIAN" / "control").write_text(
+        "Package: other\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: nothing\n"
+    )
+    subprocess.run(["dpkg-deb", "-b", tmp_path / "other", tmp_path / "other.deb"], check=True, capture_output=True)
+    done = script("landscapes/prepare.py", "--deb", tmp_path / "other.deb", "--out", tmp_path / "out")
+    assert_refused(done, "another one than the script knows")
+    assert not any((tmp_path / "out").iterdir())
+
+
+def test_a_missing_package_file_is_refused(tmp_path: Path) -> None:
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("dpkg-deb is not installed")
+    assert_refused(script("landscapes/prepare.py", "--deb", tmp_path / "no.deb", "--out", tmp_path / "out"), "no.deb")
 
 
 # ---------------------------------------------------------------- the scripts
