@@ -143,6 +143,29 @@ class GrowthSchedule:
             yield nimg, growth
             nimg += growth.batch_size
 
+    def parting(self, other: "GrowthSchedule", end: int) -> int | None:
+        """The first step before ``end`` pictures that is not the same in another plan; None if all are.
+
+        Plans are compared as functions of the pictures shown, not key by key: lengths may be written otherwise, and
+        what lies behind ``end`` may be anything.
+        """
+        nimg = 0
+        while nimg < end:
+            growth = self.at(nimg)
+            if nimg >= min(self.total, other.total) or growth != other.at(nimg):
+                return nimg
+            # Equal phases outside of ramps and decay need no look at each of their steps.
+            alike = self.phase_at(nimg) == other.phase_at(nimg) or not growth.fading
+            same_until = min(self._even_until(nimg), other._even_until(nimg)) if alike else nimg
+            nimg += max(-(-(same_until - nimg) // growth.batch_size), 1) * growth.batch_size
+        return None
+
+    def _even_until(self, nimg: int) -> int:
+        """Up to where, from ``nimg`` on, phase and factor on the learning rate stay; ``nimg`` if they do not."""
+        phase = self.phase_at(nimg)
+        decay = math.floor(self.total - 1000 * self.options.decay_kimg)
+        return min(phase.end, decay) if self._lr_factor(nimg, phase) == 1 else nimg
+
     def table(self) -> str:
         """The plan as text, one line a phase."""
         head = f"{'phase':8}{'stage':>6}{'px':>6}{'from kimg':>12}{'to kimg':>12}{'batch':>7}{'lr x':>7}{'steps':>10}"

@@ -323,3 +323,62 @@ def test_impossible_plans_are_refused_in_one_sentence(arguments: dict[str, Any],
 def test_first_resolution_needs_no_fade_and_unused_ones_no_values() -> None:
     make(4, 8, stable_kimg={4: 1, 8: 1}, fade_kimg={8: 1}, batch_size={4: 1, 8: 1})
     make(4, 8, start_resolution=8, stable_kimg={8: 1}, fade_kimg={16: 1}, batch_size={8: 1})
+
+
+# --- two plans ----------------------------------------------------------------------------------------------------
+
+
+def first_difference(one: GrowthSchedule, other: GrowthSchedule, end: int) -> int | None:
+    """Step by step."""
+    steps = [dict(plan.steps()) for plan in (one, other)]
+    return next(
+        (nimg for nimg in sorted({*steps[0], *steps[1]}) if nimg < end and steps[0].get(nimg) != steps[1].get(nimg)),
+        None,
+    )
+
+
+CHANGES: dict[str, Any] = {
+    "stable_kimg": lambda plan, draw: {**plan, max(plan): draw(kimg)},
+    "fade_kimg": lambda plan, draw: {**plan, draw(st.sampled_from(sorted(plan))): draw(kimg)},
+    "batch_size": lambda plan, draw: {**plan, draw(st.sampled_from(sorted(plan))): draw(st.integers(1, 300))},
+    "rampup_kimg": lambda _, draw: draw(st.floats(0, 2)),
+    "stage_rampup_kimg": lambda _, draw: draw(st.floats(0, 2)),
+    "decay_kimg": lambda _, draw: draw(st.floats(0, 2)),
+    "total_kimg": lambda total, draw: (total or 20) + draw(kimg),
+    "fade_reals": lambda fade, _: not fade,
+}
+
+
+@given(plans(), st.sampled_from(sorted(CHANGES)), st.floats(0, 1.2), st.data())
+@settings(max_examples=60, deadline=None)
+def test_where_two_plans_part_is_what_their_steps_say(
+    schedule: GrowthSchedule, key: str, share: float, data: st.DataObject
+) -> None:
+    options = schedule.options.model_dump()
+    changed = {**options, key: CHANGES[key](options[key], data.draw)}
+    base = schedule.phases[0].resolution >> schedule.phases[0].stage
+    try:
+        other = make(base, schedule.phases[-1].resolution, **changed)
+    except UserError:  # total_kimg is too short for it
+        return
+    end = round(share * schedule.total)
+    assert schedule.parting(schedule, end) is None or end > schedule.total
+    assert schedule.parting(other, end) == other.parting(schedule, end)
+    shown = min(end, schedule.total, other.total)
+    assert schedule.parting(other, shown) == first_difference(schedule, other, shown)
+
+
+def test_plans_are_compared_as_functions_of_the_pictures_shown() -> None:
+    options: dict[str, Any] = {"stable_kimg": 1, "fade_kimg": 1, "batch_size": 100, "decay_kimg": 0.5}
+    plan = make(**options)  # 5 kimg; 16 px is stable from 4 kimg on, and the rate falls from 4.5 kimg on
+    longer = make(**{**options, "stable_kimg": {"default": 1, 16: 3}})
+    assert plan.parting(longer, 4600) is None, "the step at 4,500 is the last one at the full rate"
+    assert plan.parting(longer, 4601) == longer.parting(plan, 5000) == 4600
+    written = make(**{**options, "stable_kimg": {4: 1, 8: 1, 16: 7, 32: 9}, "total_kimg": 5})
+    assert plan.parting(written, 5000) is None
+    held = make(**options, hold_resolution=8)  # 3 kimg, the rate falls from 2.5 kimg on
+    assert plan.parting(held, 2600) is None
+    assert plan.parting(held, 3000) == 2600
+    assert plan.parting(make(**{**options, "decay_kimg": 0}, hold_resolution=8), 3000) is None
+    assert plan.parting(make(**{**options, "decay_kimg": 0}, hold_resolution=8), 3100) == 3000, "it has ended"
+    assert plan.parting(make(**options, fade_reals=False), 100) == 0

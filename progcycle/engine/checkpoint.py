@@ -206,16 +206,33 @@ def read(path: Path, name: str) -> Tensors:
     return load_file(path / f"{name}.safetensors")
 
 
+def tell(path: Path) -> dict[str, Any] | None:
+    """The state of a checkpoint, its tensors not looked at; None if it is not as it was written."""
+    return _state(path)[1] or None
+
+
 def _inspect(path: Path) -> tuple[str | None, dict[str, Any]]:
+    problem, state = _state(path)
+    if problem is not None:
+        return problem, {}
+    try:
+        for name, digest in state["files"].items():
+            if _digest(path / name) != digest:
+                return f"{name} is not as it was written", {}
+    except OSError as error:
+        return f"{Path(error.filename or path).name}: {error.strerror}", {}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "state.json is not as it was written", {}
+    return None, state
+
+
+def _state(path: Path) -> tuple[str | None, dict[str, Any]]:
     try:
         state = json.loads((path / "state.json").read_text())
         if state["format"] != FORMAT:
             return f"its format is {state['format']}, this version reads {FORMAT}", {}
         if state.pop("digest") != _text_digest(state):
             return "state.json is not as it was written", {}
-        for name, digest in state["files"].items():
-            if _digest(path / name) != digest:
-                return f"{name} is not as it was written", {}
     except OSError as error:
         return f"{Path(error.filename or path).name}: {error.strerror}", {}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

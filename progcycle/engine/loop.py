@@ -17,6 +17,7 @@ from progcycle.engine.build import build, parts
 from progcycle.engine.clock import CpuClock
 from progcycle.engine.ema import EmaNetworks
 from progcycle.engine.evaluation import BestFolder
+from progcycle.engine.folder import claim, has_checkpoint
 from progcycle.engine.guard import guard
 from progcycle.engine.lock import RunLock
 from progcycle.engine.log import RunLog
@@ -75,10 +76,10 @@ class Trainer:
         self.schedule, self.task = built.schedule, built.task
         self.ground = set_up(recipe, run_dir, self.schedule, cache_dir)
         self.accelerator, self.precision = self.ground.accelerator, self.ground.precision
-        begun = start_from(self.task.networks) if start_from and not state.has_checkpoint(run_dir, recipe) else ()
+        begun = start_from(self.task.networks) if start_from and not has_checkpoint(run_dir, recipe) else ()
         if lock is not None:
             lock.take(self.accelerator)
-        state.claim(run_dir, recipe, self.accelerator)
+        claim(run_dir, recipe, self.accelerator)
         device = self.accelerator.device
         for network in self.task.networks.values():
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -11,6 +11,7 @@ from torch import nn
 
 from progcycle.engine import checkpoint, state
 from progcycle.engine.build import Parts, build
+from progcycle.engine.folder import checkpoint_folders, claim, has_checkpoint
 from progcycle.engine.guard import guard
 from progcycle.engine.lock import RunLock
 from progcycle.engine.loop import SaveSnapshot, StartFrom, Trainer
@@ -62,14 +63,14 @@ def check(recipe: Recipe, run_dir: Path, start_from: StartFrom | None = None) ->
         built, first = build(recipe), build_pretraining(recipe)
     ground = set_up(recipe, run_dir, built.schedule)
     before = pretraining_recipe(recipe)
-    if state.has_checkpoint(run_dir, recipe):
+    if has_checkpoint(run_dir, recipe):
         return ground
     begins = run_dir
     if before is not None and first is not None:
         begins = run_dir / NAME
         with _in_section():
             set_up(before, begins, first.schedule, run_dir.parent / ".cache")
-    if start_from is not None and not state.has_checkpoint(begins, before or recipe):
+    if start_from is not None and not has_checkpoint(begins, before or recipe):
         start_from(built.task.networks)
     return ground
 
@@ -102,7 +103,7 @@ def train(
     before = pretraining_recipe(recipe)
     with RunLock(run_dir) as lock:
         safety: dict[str, Any] = {"signals": signals, "lock": lock}
-        if before is None or state.has_checkpoint(run_dir, recipe):
+        if before is None or has_checkpoint(run_dir, recipe):
             trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, start_from, **safety)
         else:
             with torch.device("meta"):
@@ -128,7 +129,7 @@ def _pretrain(
             cache_dir=run_dir.parent / ".cache",
             **options,
         )
-    state.claim(run_dir, recipe, trainer.accelerator)  # from now on the folder belongs to this recipe
+    claim(run_dir, recipe, trainer.accelerator)  # from now on the folder belongs to this recipe
     trainer.log.say(f"pre-training for {trainer.schedule.total / 1000:g} kimg in {trainer.run_dir}")
     trainer.run(last=False)
 
@@ -136,7 +137,7 @@ def _pretrain(
 def _averages(run_dir: Path, recipe: Recipe, networks: Mapping[str, nn.Module]) -> Sequence[str]:
     """Give networks the averages of a finished run; from its files, so that it does not matter when it was."""
     warnings: list[str] = []
-    folder, *others = state.checkpoint_folders(run_dir, recipe)
+    folder, *others = checkpoint_folders(run_dir, recipe)
     found = checkpoint.newest_whole(folder, warnings.append, *others)
     if found is None:
         raise UserError(f"{run_dir} has no checkpoint to begin from; start the same command again.")

@@ -13,10 +13,10 @@ from accelerate.utils import InitProcessGroupKwargs, LoggerType
 from progcycle.data import PictureSet, resolve_sets, resolve_test_sets, resolve_validation_sets
 from progcycle.engine import guard
 from progcycle.engine.build import check_batches
+from progcycle.engine.folder import check_folder, newest_checkpoint, read_record
 from progcycle.engine.log import flat_config
 from progcycle.engine.parallel import check_processes
 from progcycle.engine.precision import Precision, without_tf32
-from progcycle.engine.state import check_folder, newest_checkpoint
 from progcycle.engine.writer import fallback_of
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe
@@ -70,9 +70,10 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
     choose_algorithms(accelerator.device)
     check_batches(recipe, schedule, accelerator.num_processes)
     precision = Precision(recipe.training.precision, accelerator.device)
+    record = read_record(run_dir, recipe)
     for folder in (run_dir, fallback_of(run_dir, recipe)):
         if folder is not None:
-            check_folder(folder, recipe)
+            check_folder(folder, recipe, record)
     caches = cache_dir or run_dir.parent / ".cache"
     sets, tests, validation = (
         resolve(recipe.data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=caches)

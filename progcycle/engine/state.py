@@ -9,73 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from progcycle.engine import checkpoint
 from progcycle.engine.checkpoint import Content
-from progcycle.engine.writer import fallback_of
+from progcycle.engine.folder import checkpoint_folders
 from progcycle.errors import UserError
 from progcycle.files import atomic_file, remove_temporaries
-from progcycle.recipe import OPERATION, Recipe, RecipeError, difference, dump, load_recipe
 
 if TYPE_CHECKING:
     from progcycle.engine.loop import Trainer
-
-
-def check_folder(run_dir: Path, recipe: Recipe) -> None:
-    """Check that a run folder is new, or holds a run of this recipe but for keys of ``OPERATION``.
-
-    Raises:
-        UserError: the folder belongs to another recipe.
-    """
-    path = run_dir / "recipe.yaml"
-    if not path.exists():
-        return
-    try:
-        old = load_recipe(path)
-    except RecipeError as error:
-        raise UserError(
-            f"{run_dir} holds a run whose recipe cannot be read ({error}); use another --run-dir."
-        ) from None
-    if changes := difference(old, recipe, free=OPERATION):
-        raise UserError(
-            f"{run_dir} holds a run of another recipe; use another --run-dir, or undo: " + "; ".join(changes) + "."
-        )
-
-
-def claim(run_dir: Path, recipe: Recipe, accelerator: Accelerator) -> None:
-    """Write the resolved recipe into a run folder, as it is now.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    path, text = run_dir / "recipe.yaml", dump(recipe)
-    if accelerator.is_main_process:
-        try:
-            if not path.exists() or path.read_text(encoding="utf-8") != text:
-                with atomic_file(path) as temporary:
-                    temporary.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"The run folder {run_dir} cannot be written ({error.strerror}).") from None
-    accelerator.wait_for_everyone()
-
-
-def checkpoint_folders(run_dir: Path, recipe: Recipe) -> list[Path]:
-    """Where the checkpoints of a run may be: in the run folder, and in the fallback folder if the recipe has one."""
-    places = (run_dir, fallback_of(run_dir, recipe))
-    return [place / "checkpoints" for place in places if place is not None]
-
-
-def has_checkpoint(run_dir: Path, recipe: Recipe) -> bool:
-    """Whether a run goes on from a checkpoint, and does not start afresh."""
-    return any(checkpoint.checkpoints(folder) for folder in checkpoint_folders(run_dir, recipe))
-
-
-def newest_checkpoint(run_dir: Path, recipe: Recipe) -> Path | None:
-    """The checkpoint that a run goes on from, unless it is damaged; None if there is none."""
-    found = [path for folder in checkpoint_folders(run_dir, recipe) for path in checkpoint.checkpoints(folder)]
-    return max(found, key=lambda path: path.name, default=None)
 
 
 def save(trainer: "Trainer") -> None:

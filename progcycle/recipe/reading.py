@@ -13,11 +13,22 @@ from progcycle.recipe.text import parse, read_text, to_text
 from progcycle.recipe.values import DEFAULT, SHORT_FORMS, RecipeError, is_resolution_key
 
 SHOWN = 20  # wrong keys in an error
-# Keys that say how a run is watched, saved and rescued, not what is trained: they may change while it goes on.
+# Keys that may change while a run goes on. They say how it is watched, saved, measured and rescued, and where and how
+# pictures are kept ready, not what is trained:
+# * loader processes and caches give the same pixels, or an error; test pictures are for looking at only;
+# * a batch in parts has the gradients of the whole one. Rounding differs, and so do the groups of minibatch standard
+#   deviation, but what does not fit into memory cannot go on otherwise;
+# * evaluations draw from random streams of their own.
+# What else may change is judged by what it does, see ``engine.folder``: the growth plan behind the pictures shown,
+# paths of pictures that are the same, and a precision that ``auto`` stood for. All other keys are the experiment (seed,
+# task, networks, objective, optimizer, averages, what is done to pictures), or what it began with (pretraining,
+# warm_start).
 OPERATION = (
-    "data.workers",
+    *(f"data.{name}" for name in ("workers", "cache_dir", "cache_resolution", "max_broken")),
+    *(f"data.{name}test_path" for name in ("", "a.", "b.")),
     *(f"training.{name}_kimg" for name in ("status", "sample", "snapshot", "checkpoint", "permanent")),
     *(f"training.{name}" for name in ("keep_checkpoints", "fallback_dir", "sample_count", "trackers", "recovery")),
+    *(f"training.{name}" for name in ("max_batch_per_device", "evaluation")),
 )
 
 

@@ -126,12 +126,24 @@ def test_a_recipe_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[st
 def test_another_recipe_in_the_run_folder_is_one_line(
     write: Callable[..., str], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (here / "run").mkdir()
+    (here / "run/checkpoints/nimg-000000000020").mkdir(parents=True)
     recipe = load_recipe(write(), ["seed=1"])
     (here / "run/recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     assert main([write(), "--run-dir", "run"]) == 2
     _one_line(capsys.readouterr().err, "use another --run-dir, or undo: seed: 1 -> 3.")
-    assert [p.name for p in (here / "run").iterdir()] == ["recipe.yaml"]
+    assert sorted(p.name for p in (here / "run").iterdir()) == ["checkpoints", "recipe.yaml"]
+
+
+def test_advice_about_a_cache_that_cannot_be_written_works(
+    write: Callable[..., str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "runs").mkdir()
+    (here / "runs/.cache").touch()
+    assert main([write("cyclegan"), "--run-dir", "runs/one"]) == 2
+    _one_line(capsys.readouterr().err, "set data.cache_dir to another place, or lower data.cache_resolution.")
+    short = ["schedule.stable_kimg=0.004", "schedule.fade_kimg=0.004", "schedule.decay_kimg=0"]
+    assert main([write("cyclegan"), "--run-dir", "runs/one", "data.cache_dir=elsewhere", *short]) == 0
+    assert main([write("cyclegan"), "--run-dir", "runs/one", "data.cache_resolution=0", *short]) == 0
 
 
 # --- measuring while it trains --------------------------------------------------------------------------------------
@@ -294,7 +306,7 @@ def test_dry_run_finds_what_training_would_refuse(
 ) -> None:
     assert main([write(), "--dry-run", "training.precision=fp16"]) == 2
     _one_line(capsys.readouterr().err, "training.precision: fp16 needs a CUDA GPU")
-    (here / "runs/tiny").mkdir(parents=True)
+    (here / "runs/tiny/checkpoints/nimg-000000000020").mkdir(parents=True)
     (here / "runs/tiny/recipe.yaml").write_text(Path(write()).read_text())
     assert main(["tiny.yaml", "--dry-run", "seed=8"]) == 2
     _one_line(capsys.readouterr().err, "seed: 3 -> 8")

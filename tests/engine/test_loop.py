@@ -227,7 +227,7 @@ class TestRunFolder:
 
     def test_another_recipe_is_refused_with_the_difference(self, pictures: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
-        train(tiny("pggan", pictures), run, stop_before=1)
+        train(tiny("pggan", pictures), run, stop_before=6)
         before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
         other = tiny("pggan", pictures, {"seed": 4, "optimizer": {"reset": "stage"}})
         with pytest.raises(UserError) as error:

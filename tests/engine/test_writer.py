@@ -348,7 +348,7 @@ def test_a_fallback_that_another_recipe_has_used_is_refused(pictures: Path, tmp_
     recipe = tiny("pggan", pictures, {"training": {"fallback_dir": str(tmp_path / "other")}})
     own = fallback_of(tmp_path / "run", recipe)
     assert own is not None
-    train(tiny("pggan", pictures, {"seed": 5}), own, stop_before=0)
+    train(tiny("pggan", pictures, {"seed": 5}), own, stop_before=6)
     with pytest.raises(UserError, match=rf"^{own} holds a run of another recipe.* seed: 5 -> 3"):
         WatchedTrainer(recipe, tmp_path / "run", save_snapshot)
     assert not (tmp_path / "run").exists()

@@ -1,0 +1,130 @@
+"""What a run folder binds: a run that goes on must be the run that its checkpoints are of."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from progcycle.engine import checkpoint
+from progcycle.engine.writer import fallback_of
+from progcycle.errors import UserError
+from progcycle.files import atomic_file
+from progcycle.recipe import OPERATION, Recipe, RecipeError, difference, dump, load_recipe
+from progcycle.schedule import GrowthSchedule
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the checkpoints of a run tell before they are loaded.
+
+    Attributes:
+        nimg: pictures shown at the newest one.
+        state: small values of the newest one that can be read, see :func:`progcycle.engine.state.contents`.
+    """
+
+    nimg: int
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+def checkpoint_folders(run_dir: Path, recipe: Recipe) -> list[Path]:
+    """Where the checkpoints of a run may be: in the run folder, and in the fallback folder if the recipe has one."""
+    places = (run_dir, fallback_of(run_dir, recipe))
+    return [place / "checkpoints" for place in places if place is not None]
+
+
+def has_checkpoint(run_dir: Path, recipe: Recipe) -> bool:
+    """Whether a run goes on from a checkpoint, and does not start afresh."""
+    return bool(_checkpoints(run_dir, recipe))
+
+
+def newest_checkpoint(run_dir: Path, recipe: Recipe) -> Path | None:
+    """The checkpoint that a run goes on from, unless it is damaged; None if there is none."""
+    return next(iter(_checkpoints(run_dir, recipe)), None)
+
+
+def read_record(run_dir: Path, recipe: Recipe) -> Record | None:
+    """What the checkpoints of a run tell; None if there is none."""
+    found = _checkpoints(run_dir, recipe)
+    if not found:
+        return None
+    state = next((state for path in found if (state := checkpoint.tell(path))), {})
+    return Record(int(found[0].name.removeprefix("nimg-")), state)
+
+
+def _checkpoints(run_dir: Path, recipe: Recipe) -> list[Path]:
+    """The newest first."""
+    found = [path for folder in checkpoint_folders(run_dir, recipe) for path in checkpoint.checkpoints(folder)]
+    return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def check_folder(run_dir: Path, recipe: Recipe, record: Record | None) -> None:
+    """Check that a run may be written into a folder.
+
+    A folder without checkpoints binds nobody, unless it holds snapshots: a run that starts afresh would mix its own
+    with them. A folder with checkpoints takes recipes that differ in keys of ``OPERATION`` only, and in the growth plan
+    behind the pictures shown.
+
+    Args:
+        run_dir: the folder.
+        recipe: of the run that is to be written there.
+        record: what the checkpoints of the run tell.
+
+    Raises:
+        UserError: the folder belongs to another recipe.
+    """
+    path = run_dir / "recipe.yaml"
+    if not path.exists():
+        return
+    try:
+        old = load_recipe(path)
+    except RecipeError as error:
+        raise UserError(
+            f"{run_dir} holds a run whose recipe cannot be read ({error}); use another --run-dir."
+        ) from None
+    if record is None:
+        results = [name for name in ("snapshots", "best") if (run_dir / name).exists()]
+        if results and difference(old, recipe, free=OPERATION):
+            where = " and ".join(str(run_dir / name) for name in results)
+            raise UserError(
+                f"{where} hold{'s' * (len(results) == 1)} results of another recipe, whose checkpoints are gone; use "
+                "another --run-dir, or move them away."
+            )
+        return
+    changes = difference(old, recipe, free=OPERATION)
+    planned = [line for line in changes if line.startswith("schedule.")]
+    parting = _parting(old, recipe, record.nimg) if planned else None
+    if parting is None:
+        changes = [line for line in changes if line not in planned]
+    if changes:
+        told = f"{run_dir} holds a run of another recipe; use another --run-dir, or undo: " + "; ".join(changes)
+        if parting is not None:
+            told += (
+                f"; a longer plan must be the same for the {record.nimg / 1000:g} kimg already shown, and this one is "
+                f"another from {parting / 1000:g} kimg on"
+            )
+        raise UserError(f"{told}.")
+
+
+def _parting(old: Recipe, new: Recipe, nimg: int) -> int | None:
+    try:
+        return GrowthSchedule.of(old).parting(GrowthSchedule.of(new), nimg)
+    except UserError:  # a plan that this version refuses
+        return 0
+
+
+def claim(run_dir: Path, recipe: Recipe, accelerator: Accelerator) -> None:
+    """Write the resolved recipe into a run folder, as it is now.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    path, text = run_dir / "recipe.yaml", dump(recipe)
+    if accelerator.is_main_process:
+        try:
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                with atomic_file(path) as temporary:
+                    temporary.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"The run folder {run_dir} cannot be written ({error.strerror}).") from None
+    accelerator.wait_for_everyone()

@@ -1,0 +1,179 @@
+"""What a run folder binds: which changes a run that goes on accepts, and what comes of them."""
+
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_runs import checkpoint_content, tiny, train
+
+from progcycle.engine.checkpoint import checkpoints, read
+from progcycle.engine.folder import check_folder, read_record
+from progcycle.engine.samples import Sampler
+from progcycle.errors import UserError
+from progcycle.recipe import Recipe, load_recipe, merge
+
+EVEN = {"schedule": {"decay_kimg": 0}}
+
+
+def last(run: Path) -> dict[str, Any]:
+    """The newest checkpoint: what the next steps depend on."""
+    path = checkpoints(run / "checkpoints")[-1]
+    return {"name": path.name, **{name: checkpoint_content(path)[f"{name}.safetensors"] for name in NAMES}}
+
+
+NAMES = ("networks", "ema", "optimizers", "rank-0")
+
+
+@pytest.fixture(scope="module")
+def stopped(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PG-GAN's run whose newest checkpoint is at 60 pictures, in the fade to 16 px; it is not to be written to."""
+    run = tmp_path_factory.mktemp("stopped") / "run"
+    train(tiny("pggan", pictures), run, stop_before=17)
+    return run
+
+
+def check(run: Path, recipe: Recipe) -> None:
+    check_folder(run, recipe, read_record(run, recipe))
+
+
+@pytest.mark.parametrize("task", ["pggan", "cyclegan"])
+def test_a_longer_plan_goes_on_as_if_it_had_been_the_plan_from_the_start(
+    task: str, pictures: Path, tmp_path: Path
+) -> None:
+    """A finished run that was held at 8 px, then let grow, then made longer."""
+    longer = tiny(task, pictures, merge(EVEN, {"schedule": {"stable_kimg": {4: 0.016, 8: 0.016, 16: 0.04}}}))
+    train(longer, tmp_path / "straight")
+    plans = (merge(EVEN, {"schedule": {"hold_resolution": 8}}), EVEN)
+    shown = [train(tiny(task, pictures, change), tmp_path / "parts").nimg for change in plans]
+    trainer = train(longer, tmp_path / "parts")
+    assert [*shown, trainer.nimg] == [48, 88, 104]
+    assert sorted(trainer.seen) == [22, 23, 24, 25]
+    assert load_recipe(tmp_path / "parts/recipe.yaml") == longer
+    assert last(tmp_path / "parts") == last(tmp_path / "straight")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ({"decay_kimg": 0.05}, "schedule.decay_kimg: 0.02 -> 0.05; a longer plan must be the same for the 0.06 kimg"),
+        ({"fade_kimg": {8: 0.016, 16: 0.02}}, "schedule.fade_kimg.16: None -> 0.02; .* another from 0.052 kimg on"),
+        ({"batch_size": {"default": 4, 4: 2}}, "schedule.batch_size.4: None -> 2; .* another from 0 kimg on"),
+        ({"total_kimg": 0.1, "rampup_kimg": 0.01}, "schedule.rampup_kimg: 0.0 -> 0.01; .* another from 0 kimg on"),
+        ({"hold_resolution": 8}, "schedule.hold_resolution: None -> 8; .* another from 0.032 kimg on"),
+    ],
+)
+def test_a_plan_that_changes_what_was_shown_is_refused(
+    schedule: Mapping[str, Any], words: str, pictures: Path, stopped: Path
+) -> None:
+    with pytest.raises(
+        UserError, match=f"run holds a run of another recipe; use another --run-dir, or undo: .*{words}"
+    ):
+        check(stopped, tiny("pggan", pictures, {"schedule": schedule}))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [{"total_kimg": 5}, {"stable_kimg": {4: 0.016, 8: 0.016, 16: 3}}, {"decay_kimg": 0}, {"decay_kimg": 0.03},
+     {"batch_size": {"default": 4, 32: 2}}, {"stage_rampup_kimg": 0}],
+)  # fmt: skip
+def test_a_plan_may_change_behind_what_was_shown(schedule: Mapping[str, Any], pictures: Path, stopped: Path) -> None:
+    check(stopped, tiny("pggan", pictures, {"schedule": schedule}))
+
+
+def test_what_is_trained_is_bound(pictures: Path, stopped: Path) -> None:
+    changes = {
+        "seed": 4,
+        "data": {"mirror": False},
+        "objective": {"drift": 0.1},
+        "training": {"ema": {"half_life_kimg": 1}},
+        "optimizer": {"reset": "never"},
+    }
+    words = {
+        "seed: 3 -> 4",
+        "data.mirror: True -> False",
+        "optimizer.reset: fade_edges -> never",
+        "training.ema.half_life_kimg: 0.02 -> 1.0",
+        "objective.drift: 0.001 -> 0.1",
+    }
+    with pytest.raises(UserError) as refused:
+        check(stopped, tiny("pggan", pictures, changes))
+    found = str(refused.value).partition("or undo: ")[2]
+    assert set(found.rstrip(".").split("; ")) == words
+
+
+# --- keys of operation --------------------------------------------------------------------------------------------
+
+
+def _evaluate(sample: Sampler, nimg: int) -> dict[str, float]:
+    return {"swd": 1.0 / nimg}
+
+
+def test_evaluation_and_caches_may_change_and_the_result_is_equal_to_the_bit(pictures: Path, tmp_path: Path) -> None:
+    base = tiny("cyclegan", pictures, {"data": {"validation": 0.5}})
+    train(base, tmp_path / "straight/run")
+    run = tmp_path / "changed/run"
+    train(base, run, stop_before=8)
+    data = {"cache_dir": str(tmp_path / "elsewhere"), "max_broken": 0.5, "a": {"test_path": str(pictures / "testA")}}
+    change: dict[str, Any] = {
+        "data": {"validation": 0.5, **data},
+        "training": {"evaluation": {"every_kimg": 0.02, "best": "swd"}, "sample_count": 3},
+    }
+    train(tiny("cyclegan", pictures, change), run, stop_before=15, evaluate=_evaluate)
+    assert (tmp_path / "elsewhere").exists()
+    change = merge(change, {"data": {"cache_resolution": 0}, "training": {"evaluation": None}})
+    train(tiny("cyclegan", pictures, change), run)
+    assert last(run) == last(tmp_path / "straight/run")
+
+
+def test_a_batch_in_parts_goes_on_with_the_run(pictures: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(tiny("pggan", pictures), run, stop_before=8)
+    trainer = train(tiny("pggan", pictures, {"training": {"max_batch_per_device": 2}}), run)
+    assert min(trainer.seen) == 5
+    assert trainer.nimg == 88
+
+
+# --- folders without checkpoints ----------------------------------------------------------------------------------
+
+
+def test_a_folder_without_a_checkpoint_binds_nobody(pictures: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(tiny("pggan", pictures), run, stop_before=3)
+    assert not checkpoints(run / "checkpoints")
+    other = tiny("cyclegan", pictures, {"seed": 8})
+    train(other, run, stop_before=1)
+    assert load_recipe(run / "recipe.yaml") == other
+
+
+def test_results_whose_checkpoints_are_gone_are_not_mixed_with_others(
+    pictures: Path, stopped: Path, tmp_path: Path
+) -> None:
+    """The advice works: once they are moved away, the folder is free."""
+    run = tmp_path / "run"
+    shutil.copytree(stopped, run)
+    shutil.rmtree(run / "checkpoints")
+    (run / "best").mkdir()
+    check(run, tiny("pggan", pictures))
+    other = tiny("pggan", pictures, {"seed": 8})
+    words = f"{run}/snapshots and {run}/best hold results of another recipe, whose checkpoints are gone; use another"
+    with pytest.raises(UserError, match=re.escape(words)):
+        check(run, other)
+    for name in ("snapshots", "best"):
+        (run / name).rename(tmp_path / name)
+    check(run, other)
+
+
+def test_the_newest_checkpoint_that_can_be_read_tells(pictures: Path, stopped: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(stopped, run)
+    *_, before, newest = checkpoints(run / "checkpoints")
+    (newest / "state.json").write_text("{}")
+    record = read_record(run, tiny("pggan", pictures))
+    assert record is not None
+    assert record.nimg == 60
+    assert record.state["nimg"] == int(before.name[5:]) == 40
+    assert read(newest, "networks").keys()
+    assert read_record(tmp_path / "none", tiny("pggan", pictures)) is None
