@@ -11,7 +11,8 @@ from __future__ import annotations
 import importlib
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,21 @@ def draw(render: Callable[..., bytes], svg: Path) -> Image.Image:
     return common.on_white(Image.open(io.BytesIO(png))).reduce(OVERSAMPLING)
 
 
+def hold_out(place: Mapping[str, str], count: int, barred: set[str]) -> dict[str, str]:
+    """The split with other test pictures: ``count`` names of training, half of A and half of B; the test is left out.
+
+    To choose options by. The other members of a group stay in training, all on the side of the one that left: their
+    answers are not seen there.
+    """
+    held: set[str] = set()
+    for side in "AB":
+        names = [name for name, where in place.items() if where == side and name not in barred]
+        names.sort(key=lambda name: blake2b(f"held-out {name}".encode()).hexdigest())
+        held |= set(names[: count // 2])
+    common.expect("names to hold out", len(held), count)
+    return {name: "test" if name in held else where for name, where in place.items() if where != "test"}
+
+
 def main() -> None:
     """Fetch, draw, split and write the set."""
     parser = common.Parser(description="Rebuild the OpenMoji data set.")
@@ -65,7 +81,15 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=HERE, metavar="DIR", help="where to write (default: beside this script)"
     )
+    parser.add_argument(
+        "--held-out",
+        type=int,
+        metavar="N",
+        help="make a set to choose options by: pairs of N training names for its test, the test pictures left out",
+    )
     options = parser.parse_args()
+    if options.held_out is not None and options.out == HERE:
+        raise common.UsageError("--held-out makes another set than the bundled one: give it a folder with --out")
     render = load_renderer()
 
     with common.scratch_beside(options.out) as scratch:
@@ -103,17 +127,19 @@ def main() -> None:
         alike += common.same_pictures(color)
 
         place = common.split(black, TEST, alike, frames)
+        if options.held_out is not None:
+            place = hold_out(place, options.held_out, frames)
         test = sorted(n for n in place if place[n] == "test")
         common.publish(
             options.out,
             scratch,
             {
-                "trainA": {n: black[n] for n in black if place[n] == "A"},
-                "trainB": {n: color[n] for n in color if place[n] == "B"},
+                "trainA": {n: black[n] for n in black if place.get(n) == "A"},
+                "trainB": {n: color[n] for n in color if place.get(n) == "B"},
                 "testA": {n: black[n] for n in test},
                 "testB": {n: color[n] for n in test},
             },
-            common.preview((black, color), test[TEST // 16 :: TEST // 8]),
+            common.preview((black, color), test[len(test) // 16 :: max(len(test) // 8, 1)]),
         )
 
 

@@ -126,6 +126,29 @@ def test_size_and_no_package() -> None:
     assert not list(DATASETS.rglob("__init__.py"))
 
 
+def test_held_out_names_are_training_names_of_both_sides() -> None:
+    prepare = runpy.run_path(str(DATASETS / "openmoji" / "prepare.py"))
+    place = {f"{side}{i}": side for side in ("A", "B", "test") for i in range(30)}
+    barred = {"A0", "A1", "B0"}
+    held = prepare["hold_out"](place, 20, barred)
+    test = {name for name, where in held.items() if where == "test"}
+    assert sum(name.startswith("A") for name in test) == sum(name.startswith("B") for name in test) == 10
+    assert not test & barred
+    assert not any(name.startswith("test") for name in held), "what was the test is in no folder"
+    assert all(where == place[name] for name, where in held.items() if name not in test)
+    assert prepare["hold_out"](dict(reversed(place.items())), 20, barred) == dict(reversed(held.items()))
+
+
+def test_more_names_than_there_are_cannot_be_held_out() -> None:
+    prepare = runpy.run_path(str(DATASETS / "openmoji" / "prepare.py"))
+    with pytest.raises(Exception, match="expected 10 names to hold out, found 4"):
+        prepare["hold_out"]({"a": "A", "b": "A", "c": "B", "d": "B"}, 10, set())
+
+
+def test_held_out_names_do_not_replace_the_bundled_set() -> None:
+    assert_refused(script("openmoji/prepare.py", "--held-out", 200), "--out")
+
+
 # ---------------------------------------------------------------- landscapes
 
 LANDSCAPES = {"trainA": 200, "trainB": 76, "testA": 20, "testB": 10}
