@@ -3,7 +3,8 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,6 +22,17 @@ def atomic_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def as_others(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` make a file, and give it the permissions that new files have here.
+
+    safetensors makes files that only their owner can read, whatever the umask is.
+    """
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)  # asking for the umask would change it for a moment, in all threads
+    write(path)
+    path.chmod(mode)
 
 
 def remove_temporaries(folder: Path) -> None:

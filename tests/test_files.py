@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from progcycle.files import atomic_file, atomic_folder, remove_temporaries
+from progcycle.files import as_others, atomic_file, atomic_folder, remove_temporaries
 
 
 class StopError(Exception):
@@ -117,3 +117,22 @@ def test_folder_set_aside_by_a_killed_writer_comes_back(tmp_path: Path) -> None:
     with pytest.raises(StopError), atomic_folder(path) as temporary:
         stop(temporary / "f")
     assert (path / "f").read_text() == "old"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o002])
+def test_files_of_libraries_get_the_permissions_of_new_files(umask: int, tmp_path: Path) -> None:
+    def private(path: Path) -> None:
+        """As safetensors: a file of another name, for its owner only, takes the place."""
+        other = tmp_path / "other"
+        other.write_text("x")
+        other.chmod(0o600)
+        other.replace(path)
+
+    before = os.umask(umask)
+    try:
+        as_others(tmp_path / "file", private)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~umask
+    assert (tmp_path / "file").read_text() == "x"

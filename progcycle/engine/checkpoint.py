@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from progcycle.errors import UserError
+from progcycle.files import as_others
 from progcycle.recipe import Recipe
 
 FORMAT = 1
@@ -99,7 +101,7 @@ def write_part(folder: Path, content: Content) -> None:
     for name, tensors in content.files.items():
         path = temporary(folder, content.nimg) / f"{name}.safetensors"
         try:
-            save_file(tensors, path)
+            as_others(path, partial(save_file, tensors))
         except SafetensorError as error:
             found = re.search(r"os error (\d+)", str(error))
             number = int(found[1]) if found else errno.EIO

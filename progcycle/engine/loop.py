@@ -1,6 +1,5 @@
 """The one training loop. It knows Accelerate, optimizers, files and the clock, but not which task it trains."""
 
-import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from progcycle.data import Batch, as_reals
-from progcycle.engine import recovery, reports, state
+from progcycle.engine import memory, recovery, reports, state
 from progcycle.engine.alarms import Alarms
 from progcycle.engine.build import build, parts
 from progcycle.engine.clock import CpuClock
@@ -72,6 +71,7 @@ class Trainer:
                 "training.evaluation: nothing is there to evaluate with; use progcycle train, or leave it out."
             )
         self.recipe, self.run_dir, self.save_snapshot, self.evaluate = recipe, run_dir, save_snapshot, evaluate
+        self.preparation = preparation
         built = build(recipe, preparation)
         self.schedule, self.task = built.schedule, built.task
         self.ground = set_up(recipe, run_dir, self.schedule, cache_dir)
@@ -233,7 +233,8 @@ class Trainer:
         self.clock.start()
         for nimg, growth, batches in loader:
             self.broken += [f"domain {d}: {sentence}" for d, batch in batches.items() for sentence in batch.broken]
-            self.train_step(batches, growth)
+            with memory.told(self, growth):
+                self.train_step(batches, growth)
             self.log.progress(growth.batch_size)
             if self.due(nimg, self.recipe.training.status_kimg):
                 reports.status(self, growth, self.nimg - shown, time.perf_counter() - clock)
@@ -244,7 +245,7 @@ class Trainer:
                 self._act(votes)
                 reports.save(self, nimg, growth)
                 if votes and (number := agreed(votes[: len(SIGNALS)])):
-                    self._stop(number)
+                    reports.stop(self, number, growth)
             clock += time.perf_counter() - before
         self.clock.stop()
         self.writer.finish()
@@ -261,15 +262,6 @@ class Trainer:
     def _stop_if_unwritable(self) -> None:
         if reason := self.writer.trouble():
             self.writer.rescue(state.contents(self) if self.recipe.training.fallback_dir else None, reason)
-
-    def _stop(self, number: signal.Signals) -> None:
-        """Leave by a signal that a process has received, with a checkpoint; all processes do so at the same step."""
-        good = reports.last_checkpoint(self)
-        raise StoppedError(
-            number,
-            f"stopped by {number.name} at {self.nimg / 1000:g} kimg with the checkpoint {good}; "
-            "the same command goes on from there",
-        )
 
     def _initialize(self) -> None:
         """Let the task set weights by real pictures; a resumed run has them in its checkpoint."""

@@ -1,16 +1,18 @@
 """What a run leaves behind as it goes: status lines, samples, snapshots, checkpoints; each where the recipe says so."""
 
-from pathlib import Path
+import signal
 from typing import TYPE_CHECKING
 
 from accelerate.utils import gather_object
+from safetensors import SafetensorError
 
-from progcycle.engine import state
+from progcycle.engine import memory, state
 from progcycle.engine.alarms import of_pictures, saturation
 from progcycle.engine.checkpoint import folder_name
 from progcycle.engine.evaluation import evaluate_now, write_snapshot
 from progcycle.engine.plots import plot_curves, plot_plan
 from progcycle.engine.samples import panel_of, spread
+from progcycle.engine.stop import StoppedError
 from progcycle.engine.trouble import stop_if_trouble
 from progcycle.schedule import Growth
 
@@ -69,7 +71,8 @@ def save(trainer: "Trainer", before: int, growth: Growth) -> None:
     if sampled or snapshot or full or evaluation:
         stop_if_trouble(trainer)
     if evaluation and trainer.evaluate is not None and trainer.accelerator.is_main_process:
-        evaluate_now(trainer, trainer.evaluate, growth)
+        with memory.told(trainer, growth, "evaluation"):
+            evaluate_now(trainer, trainer.evaluate, growth)
     if sampled:
         samples(trainer, growth)
         if trainer.accelerator.is_main_process and trainer.log.stats_path.exists():
@@ -82,26 +85,46 @@ def save(trainer: "Trainer", before: int, growth: Growth) -> None:
         state.save(trainer)
 
 
-def last_checkpoint(trainer: "Trainer") -> Path:
-    """Write a checkpoint, unless one was begun after this very step, and wait for it; every process must call this.
+def stop(trainer: "Trainer", number: signal.Signals, growth: Growth) -> None:
+    """Leave by a signal that a process has received; every process must call this, all at the same step.
+
+    First a checkpoint is written, unless one was begun after this very step: whoever sent the signal may not wait long.
+    Then a snapshot, so that the run can be used as it is now.
+
+    Args:
+        trainer: the run.
+        number: the signal.
+        growth: of the step just done.
 
     Raises:
         UserError: a figure was not finite, or the checkpoint cannot be written.
+        StoppedError: always, if all went well.
     """
     if trainer.writer.begun_at != trainer.nimg:
         stop_if_trouble(trainer)
         state.save(trainer)
     trainer.writer.finish()
-    assert trainer.writer.last is not None
-    return trainer.writer.last
+    if trainer.accelerator.is_main_process:
+        snapshot = trainer.run_dir / "snapshots" / folder_name(trainer.nimg)
+        try:
+            if not snapshot.exists():
+                write_snapshot(trainer, snapshot, growth)
+        except (OSError, SafetensorError) as error:  # the checkpoint is what counts
+            trainer.log.say(f"warning: the snapshot {snapshot} could not be written ({error}).")
+    raise StoppedError(
+        number,
+        f"stopped by {number.name} at {trainer.nimg / 1000:g} kimg with the checkpoint {trainer.writer.last}; "
+        "the same command goes on from there",
+    )
 
 
 def samples(trainer: "Trainer", growth: Growth) -> None:
     """Write a grid of samples, in the first process."""
     if trainer.accelerator.is_main_process:
         sets, count = {**trainer.ground.sets, **trainer.ground.tests}, trainer.recipe.training.sample_count
-        panel = panel_of(trainer.task, sets, count, growth, trainer.accelerator.device)
-        rows = trainer.sampler(growth)(panel)
+        with memory.told(trainer, growth, "samples"):
+            panel = panel_of(trainer.task, sets, count, growth, trainer.accelerator.device)
+            rows = trainer.sampler(growth)(panel)
         if trainer.nimg:  # networks that have not learned anything are no trouble
             shown = trainer.task.shown(rows, lambda domain: spread(sets[domain], count, growth, rows[0].device))
             trainer.alarms.look(trainer.nimg, of_pictures(shown))

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from progcycle.data import Batch, build_loader
 from progcycle.engine.checkpoint import folder_name
 from progcycle.engine.parallel import first_told
 from progcycle.errors import UserError
-from progcycle.files import atomic_folder
+from progcycle.files import as_others, atomic_folder
 from progcycle.schedule import Growth
 
 if TYPE_CHECKING:
@@ -149,7 +150,8 @@ def _write(trainer: "Trainer", trouble: Trouble, figures: Mapping[str, float]) -
         about["pictures"] = {domain: _names(batch) for domain, batch in batches.items()}
     with atomic_folder(path) as folder:
         (folder / "report.json").write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        save_file({domain: batch.images for domain, batch in batches.items()}, folder / "pictures.safetensors")
+        pictures = {domain: batch.images for domain, batch in batches.items()}
+        as_others(folder / "pictures.safetensors", partial(save_file, pictures))
         for domain, batch in batches.items():
             columns = math.ceil(len(batch) ** 0.5)
             save_image(make_grid(batch.images / 255, nrow=columns, padding=0), folder / f"{domain}.png")

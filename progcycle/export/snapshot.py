@@ -119,7 +119,10 @@ def list_snapshots(run: str | Path) -> list[Path]:
     places = [p for folder in (run / "snapshots", run) if folder.is_dir() for p in folder.iterdir() if p.is_dir()]
     found = [(int(match[1]), p) for p in places if (match := _NAME.fullmatch(p.name))]
     if not found:
-        raise UserError(f"{run} has no snapshot yet; training writes one every training.snapshot_kimg and at its end.")
+        raise UserError(
+            f"{run} has no snapshot yet; training writes one every training.snapshot_kimg, when a signal stops it, and "
+            "at its end."
+        )
     return [p for _, p in sorted(found)]
 
 

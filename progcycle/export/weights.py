@@ -1,6 +1,7 @@
 """Strict reading and writing of the two files of a snapshot: nothing missing, nothing over, nothing misshapen."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from progcycle.errors import UserError
 from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, SnapshotConfig, read_config
-from progcycle.files import atomic_file
+from progcycle.files import as_others, atomic_file
 
 if TYPE_CHECKING:
     from progcycle.export.base import SnapshotModel
@@ -29,7 +30,7 @@ def write_model(folder: Path, config: SnapshotConfig, weights: Mapping[str, Tens
     tensors = {name: w.detach().to("cpu", torch.float32).contiguous().clone() for name, w in weights.items()}
     _check_finite(tensors, folder)
     with atomic_file(folder / WEIGHTS_FILE) as path:
-        save_file(tensors, path, metadata={"format": "pt"})
+        as_others(path, partial(save_file, tensors, metadata={"format": "pt"}))
     with atomic_file(folder / CONFIG_FILE) as path:
         path.write_text(config.to_json(), encoding="utf-8")
 

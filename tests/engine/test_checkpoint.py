@@ -156,3 +156,11 @@ def test_old_checkpoints_and_half_written_ones_go(pictures: Path, tmp_path: Path
     train(tiny("pggan", pictures, {"training": {"keep_checkpoints": 3}}), run)
     names = sorted(p.name for p in (run / "checkpoints").iterdir())
     assert names == ["nimg-000000000060", "nimg-000000000080", "nimg-000000000088"]
+
+
+def test_every_file_of_a_run_has_the_permissions_of_new_files(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    usual = (tmp_path / "new").stat().st_mode & 0o777
+    files = [path for path in finished.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} >= {".safetensors", ".json", ".jsonl", ".yaml", ".png"}
+    assert [path for path in files if path.stat().st_mode & 0o777 != usual] == []

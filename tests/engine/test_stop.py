@@ -12,10 +12,10 @@ from tiny_runs import WatchedTrainer, checkpoint_content, stats, tiny, train
 from torch import nn
 
 from progcycle.engine import loop, pretraining
-from progcycle.engine.checkpoint import checkpoints
+from progcycle.engine.checkpoint import checkpoints, read
 from progcycle.engine.parallel import Votes, average_gradients
 from progcycle.engine.stop import SIGNALS, StoppedError, StopSignals, agreed
-from progcycle.export import save_snapshot
+from progcycle.export import load, save_snapshot
 from progcycle.recipe import Recipe
 from progcycle.schedule import Growth
 
@@ -68,6 +68,12 @@ def test_the_step_is_finished_a_checkpoint_written_and_the_run_goes_on_from_it(
     )
     assert trainer.nimg == nimg
     assert checkpoints(run / "checkpoints")[-1] == good
+    model = load(run)  # at once, though no snapshot was due
+    assert model.config.nimg == nimg
+    assert model.config.stage == trainer.stage
+    averages = read(good, "ema")
+    assert averages.keys() == model.state_dict().keys()
+    assert all(torch.equal(averages[key], value) for key, value in model.state_dict().items())
     assert [signal.getsignal(each) for each in CODES] == before
     resumed = train(recipe, run)
     assert resumed.nimg == 88

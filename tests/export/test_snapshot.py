@@ -76,6 +76,14 @@ def test_files_are_as_documented(make_snapshot: Make, task: str) -> None:
     assert set(names) == expected
 
 
+def test_whoever_may_read_the_config_may_read_the_weights(make_snapshot: Make, tmp_path: Path) -> None:
+    snapshot = make_snapshot()
+    load(snapshot).save_pretrained(tmp_path / "saved")
+    for folder in (snapshot, tmp_path / "saved"):
+        modes = {file: (folder / file).stat().st_mode for file in ("config.json", "model.safetensors")}
+        assert modes["model.safetensors"] == modes["config.json"]
+
+
 def test_recipe_comes_back_equal(make_snapshot: Make) -> None:
     model = load(make_snapshot())
     assert model.recipe.schedule.batch_size == {"default": 4, 16: 2}  # JSON makes text of number keys

@@ -1,0 +1,125 @@
+"""A device that runs out of memory: one sentence, whose advice works when it is followed."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import tiny, train
+
+from progcycle.engine import memory, reports
+from progcycle.engine.checkpoint import checkpoints
+from progcycle.errors import UserError
+from progcycle.recipe import Recipe, load_recipe, merge
+from progcycle.schedule import Growth
+from progcycle.tasks.judge import Judge
+
+ERRORS = {
+    "CUDA": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    "CPU": RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"),
+    "cuBLAS": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    "numpy": MemoryError("Unable to allocate 93.1 GiB for an array"),
+}
+
+
+def run_out(monkeypatch: pytest.MonkeyPatch, more_than: int, error: BaseException, resolution: int = 16) -> None:
+    """A device that can judge so many pictures of a resolution at a time."""
+    loss = Judge.loss
+
+    def limited(judge: Judge, *arguments: Any, **keywords: Any) -> Any:
+        pictures = next(value for value in (*arguments, *keywords.values()) if isinstance(value, torch.Tensor))
+        if pictures.shape[-1] == resolution and len(pictures) > more_than:
+            raise error
+        return loss(judge, *arguments, **keywords)
+
+    monkeypatch.setattr(Judge, "loss", limited)
+
+
+def refused(recipe: Recipe, run: Path) -> str:
+    with pytest.raises(UserError) as error:
+        train(recipe, run)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "kind"), [("pggan", "CUDA"), ("cyclegan", "CPU"), ("pggan", "cuBLAS"), ("pggan", "numpy")]
+)
+def test_the_key_that_helps_is_named_and_the_run_goes_on_with_it(
+    task: str, kind: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_out(monkeypatch, 2, ERRORS[kind])
+    run = tmp_path / "run"
+    assert refused(tiny(task, pictures), run) == (
+        "The device cpu has not enough memory for training on 4 pictures at a time at stage 2 (16 px); the same "
+        "command with training.max_batch_per_device=2 goes on from the newest checkpoint."
+    )
+    assert [path.name for path in checkpoints(run / "checkpoints")] == ["nimg-000000000020", "nimg-000000000040"]
+    trainer = train(tiny(task, pictures, {"training": {"max_batch_per_device": 2}}), run)
+    assert min(trainer.seen) == 10
+    assert trainer.nimg == 88
+
+
+def test_without_a_checkpoint_the_run_starts_again(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_out(monkeypatch, 3, ERRORS["CUDA"], resolution=8)
+    recipe = tiny("pggan", pictures, {"training": {"checkpoint_kimg": 1, "max_batch_per_device": {16: 2}}})
+    told = refused(recipe, tmp_path / "run")
+    assert told.endswith(
+        "for training on 4 pictures at a time at stage 1 (8 px); the same command with "
+        "training.max_batch_per_device.8=2 starts again, there being no checkpoint yet."
+    )
+    load_recipe(tmp_path / "run/recipe.yaml", ["training.max_batch_per_device.8=2"])
+
+
+def test_what_cannot_be_divided_further_ends_below_the_stage(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Minibatch standard deviation compares two pictures, so that parts of one are no advice."""
+    run_out(monkeypatch, 1, ERRORS["CUDA"])
+    change: dict[str, Any] = {"training": {"max_batch_per_device": 2}, "schedule": {"decay_kimg": 0}}
+    told = refused(tiny("pggan", pictures, change), tmp_path / "run")
+    assert (
+        "for training on 2 pictures at a time at stage 2 (16 px); a batch can be in no smaller parts; take a sm" in told
+    )
+    assert told.endswith(", or end the run before this stage with schedule.hold_resolution=8.")
+    trainer = train(tiny("pggan", pictures, merge(change, {"schedule": {"hold_resolution": 8}})), tmp_path / "run")
+    assert trainer.nimg == 48
+
+    change["schedule"] = {"decay_kimg": 0.02}  # with a plan that ends at 48, the decay would have begun at 28
+    told = refused(tiny("pggan", pictures, change), tmp_path / "decay")
+    assert told.endswith("or a device with more memory.")
+
+
+def test_samples_and_evaluations_name_their_own_keys(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise ERRORS["CUDA"]
+
+    run, recipe = tmp_path / "run", tiny("pggan", pictures, {"training": {"evaluation": {"every_kimg": 0.028}}})
+    with pytest.raises(UserError, match=r"training.evaluation at stage 1 .* with training.evaluation=null goes on"):
+        train(recipe, run, evaluate=fail)
+    real = reports.panel_of
+
+    def limited(task: Any, sets: Any, count: int, growth: Growth, device: Any) -> Any:
+        return real(task, sets, count, growth, device) if growth.stage == 0 or count < 3 else fail()
+
+    monkeypatch.setattr(reports, "panel_of", limited)
+    with pytest.raises(UserError, match=r"a grid of 4 samples at stage 1 .* with training.sample_count=2 goes on"):
+        train(tiny("pggan", pictures), run)
+    assert train(tiny("pggan", pictures, {"training": {"sample_count": 2}}), run).nimg == 88
+
+
+def test_other_errors_keep_their_traceback(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_out(monkeypatch, 0, RuntimeError("The size of tensor a (4) must match the size of tensor b (3)"))
+    with pytest.raises(RuntimeError, match="size of tensor a"):
+        train(tiny("pggan", pictures), tmp_path / "run")
+
+
+def test_torch_says_it_as_expected() -> None:
+    with pytest.raises(RuntimeError, match=re.escape("can't allocate memory")) as error:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert memory.ran_out(error.value)
+    assert not memory.ran_out(RuntimeError("Trying to backward through the graph a second time"))
