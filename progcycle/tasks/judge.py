@@ -159,7 +159,10 @@ class Judge:
     def loss(self, real: Batch, fake: Tensor, growth: Growth, step: int) -> tuple[Tensor, Stats]:
         """The discriminator's loss, each term a line; then the queues take in what was judged.
 
-        Penalties judge with the same earlier pictures, as constants, so that they act on the function that is used.
+        Penalties act on the function that judges real and fake pictures: with the same earlier pictures, as constants,
+        and behind the same augmentation, with the step's own random numbers. R1 is the gradient of D(T(x)) with respect
+        to x, as in the authors' code (Karras et al. 2020, ADA); between a real and a fake picture T draws what it draws
+        for the real one. Noise is left out.
 
         Args:
             real: real pictures.  # images [N, C, H, W]
@@ -177,12 +180,16 @@ class Judge:
         }
         loss = adversarial
 
-        def critic(earlier: Earlier | None) -> Critic:  # without noise, of pictures as they are
-            return lambda x: self.judge(x, growth, step, earlier=earlier).logits
+        def critic(kind: str, earlier: Earlier | None) -> Critic:
+            def logits(x: Tensor) -> Tensor:
+                shown = self.augment(x, f"discriminator/{kind}", real.positions, step) if self.augment else x
+                return self.judge(shown, growth, step, earlier=earlier).logits
+
+            return logits
 
         if options.gradient_penalty:
             mix = beside(uniform(self.seed, f"mix{suffix}", real.positions), real.images)
-            mixed = critic(self.queues.between(mix))
+            mixed = critic("real", self.queues.between(mix))
             penalty = gradient_penalty(mixed, real.images, fake, mix, options.gradient_penalty.target)
             stats[f"penalty/gradient{suffix}"] = penalty
             loss = loss + options.gradient_penalty.weight * penalty
@@ -191,7 +198,7 @@ class Judge:
             loss = loss + options.drift * penalty
         for name, kind, pictures, lazy in (("r1", "real", real.images, options.r1), ("r2", "fake", fake, options.r2)):
             if lazy and step % lazy.every == 0:
-                penalty = zero_centred(critic(self.queues.earlier(kind)), pictures, lazy.gamma)
+                penalty = zero_centred(critic(kind, self.queues.earlier(kind)), pictures, lazy.gamma)
                 stats[f"penalty/{name}{suffix}"] = penalty
                 loss = loss + lazy.every * penalty
         if self.classes:

@@ -10,8 +10,9 @@ from torch import Tensor
 from progcycle.blocks import NUMBERS
 from progcycle.blocks.augment import augment
 from progcycle.errors import UserError
+from progcycle.networks import ProgressiveDiscriminator
 from progcycle.recipe import Adversarial, ClassWeights
-from progcycle.rng import uniforms
+from progcycle.rng import uniform, uniforms
 from progcycle.tasks import TASKS, CycleganTask
 from progcycle.tasks.judge import Judge
 from progcycle.tasks.specs import check_adversarial, check_augment
@@ -33,10 +34,11 @@ def pictures(seed: int, n: int = 4) -> Tensor:
 
 def expected(x: Tensor, purpose: str, p: float = 1.0, first: int = FIRST, suffix: str = "_a") -> Tensor:
     numbers = uniforms(SEED, f"augment/{purpose}{suffix}", range(first, first + len(x)), sum(NUMBERS.values()))
-    return augment(x, numbers, p, POLICY)
+    return augment(x, numbers.double() if x.dtype == torch.float64 else numbers, p, POLICY)
 
 
 REAL, FAKE = pictures(1), pictures(2)
+QUICK = {"kimg": 0.02, "every": 1}  # with batches of 4, p moves by 0.2 a step
 
 
 # --- what is augmented --------------------------------------------------------------------------------------------
@@ -89,21 +91,51 @@ def test_class_terms_see_augmented_pictures() -> None:
         torch.testing.assert_close(stats[f"class/{kind}_a"], wanted)
 
 
-def test_penalties_and_first_weights_see_pictures_as_they_are() -> None:
-    penalties = {"gradient_penalty": {}, "r1": {}, "r2": {}}
-    one, network = judge(loss="wgan", **penalties)
+def test_penalties_judge_what_the_discriminator_sees_and_first_weights_pictures_as_they_are() -> None:
+    one, network = judge({"probability": 0.5}, loss="wgan", gradient_penalty={}, r1={}, r2={})
     one.loss(batch(REAL, FIRST), FAKE, GROWTH, 0)
     both, mixed, at_real, at_fake = network.calls
-    assert not torch.equal(both[0::2], REAL)
-    assert torch.equal(at_real, REAL)
-    assert torch.equal(at_fake, FAKE)
-    share = ((mixed - FAKE) / (REAL - FAKE)).flatten(1)  # on the line between the two, one place for each picture
-    assert (share - share.mean(1, keepdim=True)).abs().max() < 1e-3
-    plain = Judge(FakeDiscriminator(), Adversarial.model_validate({"loss": "wgan", **penalties}), seed=SEED)
-    _, without = plain.loss(batch(REAL, FIRST), FAKE, GROWTH, 0)
-    assert {"penalty/r1", "penalty/r2", "penalty/gradient"} < without.keys()
+    assert torch.equal(at_real, both[0::2])
+    assert torch.equal(at_fake, both[1::2])
+    share = uniform(SEED, "mix_a", range(FIRST, FIRST + 4))
+    between = torch.lerp(REAL, FAKE, share.float().reshape(-1, 1, 1, 1))
+    torch.testing.assert_close(mixed, expected(between, "discriminator/real", 0.5))
     one.initialize(REAL, GROWTH)
     assert torch.equal(network.initialized[0], REAL)
+
+
+@pytest.mark.parametrize("name", ["r1", "r2", "gradient_penalty"])
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_penalties_are_gradients_of_d_of_t_of_x(name: str, adaptive: bool) -> None:
+    """By hand, with autograd, for one picture after the other; p stays what it was at the beginning of the step."""
+    torch.manual_seed(0)
+    network = ProgressiveDiscriminator([6, 4], base_resolution=4, stddev_group=0).double()
+    augmentation: dict[str, Any] = {"policy": POLICY, "probability": 0.6}
+    options = {"loss": "lsgan", "augment": augmentation | ({"adaptive": QUICK} if adaptive else {}), name: {}}
+    one = Judge(network, Adversarial.model_validate(options), seed=SEED, suffix="_a")
+    real, fake = REAL.double(), FAKE.double()
+    places = {"r1": real, "r2": fake}
+    kind, x = ("fake" if name == "r2" else "real"), places.get(name)
+    if x is None:
+        x = torch.lerp(real, fake, uniform(SEED, "mix_a", range(FIRST, FIRST + 4)).double().reshape(-1, 1, 1, 1))
+    terms, at_pictures = [], []
+    for i in range(4):
+        one_picture = x[i : i + 1].clone().requires_grad_()
+        shown = expected(one_picture, f"discriminator/{kind}", 0.6, FIRST + i)
+        for terms_of, start in ((terms, one_picture), (at_pictures, shown.detach().requires_grad_())):
+            through = shown if start is one_picture else start
+            logit = network(through, GROWTH.stage, GROWTH.alpha).mean()
+            (gradient,) = torch.autograd.grad(logit, start, create_graph=True)
+            square = gradient.square().sum()
+            terms_of.append((square.sqrt() - 1) ** 2 if name == "gradient_penalty" else 5 * square)
+    wanted = torch.stack(terms).mean()
+    weights = list(network.parameters())
+    _, stats = one.loss(batch(real, FIRST), fake, GROWTH, 0)
+    found = stats["penalty/gradient_a" if name == "gradient_penalty" else f"penalty/{name}_a"]
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=0)
+    assert not torch.isclose(found, torch.stack(at_pictures).mean(), rtol=1e-3)
+    ours = torch.autograd.grad(found, weights, allow_unused=True, materialize_grads=True)
+    torch.testing.assert_close(ours, torch.autograd.grad(wanted, weights, allow_unused=True, materialize_grads=True))
 
 
 def test_parts_of_a_batch_are_augmented_as_the_whole() -> None:
@@ -137,8 +169,6 @@ def test_half_precision_fakes_are_augmented_in_float32() -> None:
 
 
 # --- the probability ----------------------------------------------------------------------------------------------
-
-QUICK = {"kimg": 0.02, "every": 1}  # with batches of 4, p moves by 0.2 a step
 
 
 def test_probability_rises_where_the_discriminator_is_sure_and_is_logged() -> None:
