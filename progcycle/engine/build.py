@@ -8,7 +8,7 @@ from torch import nn
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe, by_resolution
 from progcycle.rng import address
-from progcycle.schedule import GrowthSchedule
+from progcycle.schedule import GrowthSchedule, Phase
 from progcycle.tasks import PREPARATIONS, TASKS, Task
 
 
@@ -44,13 +44,10 @@ def check_batches(recipe: Recipe, schedule: GrowthSchedule, processes: int) -> N
     """Check that every batch of the plan can be divided over the processes and into parts that fit a device.
 
     Raises:
-        UserError: a batch cannot be divided; the sentence names the nearest that can.
+        UserError: a batch cannot be divided, and the sentence names the nearest that can; or pictures are computed one
+            by one though something compares them.
     """
-    stddev, instead = recipe.network.minibatch_stddev, recipe.network.minibatch_discrimination
-    # With a queue, a single picture is compared with earlier ones.
-    alone = bool(stddev.group) and not stddev.queue
-    compared = "minibatch_discrimination" if instead else "minibatch_stddev" if alone else None
-    together = processes if (instead or stddev).gather else 1  # processes whose pictures are compared
+    singles = {}  # the first phase in which pictures are computed one by one, by pictures of a device
     for phase in schedule.phases:
         if phase.batch_size % processes:
             nearest = max(round(phase.batch_size / processes), 1) * processes
@@ -59,11 +56,65 @@ def check_batches(recipe: Recipe, schedule: GrowthSchedule, processes: int) -> N
                 f"{processes} processes; the nearest that can is {nearest}."
             )
         local = phase.batch_size // processes
-        if compared and 1 == together * (local // parts(recipe, phase.resolution, local)) < local:
+        if local == parts(recipe, phase.resolution, local):
+            singles.setdefault(local, phase)
+    for local, phase in singles.items():
+        _check_comparison(recipe, phase.resolution, local, processes)
+    if singles:
+        _check_batch_norm(recipe, *next(iter(singles.items())))
+
+
+def _check_comparison(recipe: Recipe, resolution: int, local: int, processes: int) -> None:
+    """Refuse pictures that are compared, but computed one by one.
+
+    Args:
+        recipe: the recipe.
+        resolution: where this is so.
+        local: pictures of a device there.
+        processes: how many there are; they may be compared together.
+    """
+    stddev, instead = recipe.network.minibatch_stddev, recipe.network.minibatch_discrimination
+    if instead:
+        compared = "network.minibatch_discrimination"
+    elif stddev.group and not stddev.queue:  # with a queue, a single picture is compared with earlier ones
+        compared = "network.minibatch_stddev"
+    else:
+        return
+    if (instead or stddev).gather and processes > 1:
+        return
+    if local > 1:
+        raise UserError(
+            f"training.max_batch_per_device: at {resolution} px a device's {local} pictures could only be computed one "
+            f"by one, which leaves nothing for {compared} to see; allow more, or choose a batch size with a divisor "
+            "that fits."
+        )
+    if not instead and stddev.averaging in ("flat", "gpool"):  # what a single picture has too
+        return
+    remedies = [f"choose at least {2 * processes}"]
+    if processes > 1:
+        remedies.append(f"compare the pictures of all processes ({compared}.gather: true)")
+    if not instead:
+        remedies.append(f"compare with earlier pictures ({compared}: {{group: batch, queue: 8}})")
+    remedies.append(f"leave {compared} out" if instead else f"set {compared} to off")
+    raise UserError(
+        f"schedule.batch_size: at {resolution} px a device has a single picture, which leaves nothing for {compared} "
+        f"to see; {', '.join(remedies[:-1])}, or {remedies[-1]}."
+    )
+
+
+def _check_batch_norm(recipe: Recipe, local: int, phase: Phase) -> None:
+    """Refuse batch norm that would have one number a channel."""
+    if "batch" not in (recipe.network.normalization.generator, recipe.network.normalization.discriminator):
+        return
+    with torch.device("meta"):
+        task = build(recipe).task
+    for player, names in task.players.items():
+        if any(getattr(task.networks[name], "needs_two", False) for name in names):
+            key = "schedule.batch_size" if local == 1 else "training.max_batch_per_device"
             raise UserError(
-                f"training.max_batch_per_device: at {phase.resolution} px a device's {local} pictures could only be "
-                f"computed one by one, which leaves nothing for network.{compared} to see; allow more, or choose a "
-                "batch size with a divisor that fits."
+                f"{key}: at {phase.resolution} px pictures are computed one by one, of which "
+                f"network.normalization.{player}: batch has a single number a channel in a dense layer; allow two or "
+                "more, or choose another normalization."
             )
 
 

@@ -69,7 +69,8 @@ class ResnetTranslator(FixedNetwork):
         initialization: Initialization = "he",
     ) -> None:
         super().__init__()
-        self.smallest = 8 if residual_blocks else 4  # reflection needs more pixels than it adds on a side
+        # Reflection needs more pixels than it adds on a side, and these norms more than one.
+        self.smallest = 8 if residual_blocks or normalize in ("batch", "instance") else 4
         make, widths = LayerMaker(normalize, epsilon), [filters, 2 * filters, 4 * filters]
         self.encoder = nn.Sequential(
             nn.ReflectionPad2d(3),

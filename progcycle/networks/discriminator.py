@@ -186,6 +186,8 @@ class GrowingDiscriminator(nn.Module):
 
     Attributes:
         init_wanted: whether :meth:`initialize` has something to do.
+        needs_two: whether training takes two pictures or more at a time: batch norm of a dense layer has one number of
+            each picture in a channel.
 
     Args:
         encoder: the trunk.
@@ -210,6 +212,7 @@ class GrowingDiscriminator(nn.Module):
         self.encoder, self.head = encoder, head
         self.init_wanted = head.variation.kernels > 0
         self.batch_norm = style.normalize == "batch"
+        self.needs_two = self.batch_norm and isinstance(head, DenseHead)
         draw(self, initialization, style.equalized)
         if spectral_norm:
             normalize_spectrally(self)
@@ -262,5 +265,8 @@ class GrowingDiscriminator(nn.Module):
         """
         head = self.head
         if isinstance(head, DenseHead) and head.discrimination is not None:
-            parts = [head.features(self.encoder(part, stage, alpha)[0]) for part in torch.split(pictures, INIT_BATCH)]
-            head.discrimination.initialize(torch.cat(parts))
+            parts = list(torch.split(pictures, INIT_BATCH))
+            if len(parts) > 1 and len(parts[-1]) == 1:  # too few for batch norm
+                parts[-2:] = [torch.cat(parts[-2:])]
+            features = [head.features(self.encoder(part, stage, alpha)[0]) for part in parts]
+            head.discrimination.initialize(torch.cat(features))

@@ -38,6 +38,14 @@ class MinibatchStddev(Section):
     )
 
     @model_validator(mode="after")
+    def _something_to_compare(self) -> "MinibatchStddev":
+        if self.group == 1 and self.averaging not in ("flat", "gpool"):
+            raise ValueError(
+                "group: 1 compares a picture with itself alone, which always gives the same; take 2 or more, or off"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_group(self) -> "MinibatchStddev":
         if self.queue and self.group != "batch":
             raise ValueError(

@@ -4,10 +4,12 @@ import pytest
 import torch
 from tiny_runs import TASKS, gradients_at, tiny
 
+from progcycle.blocks import minibatch_stddev
 from progcycle.engine.build import build, check_batches, parts
 from progcycle.engine.loop import Trainer
 from progcycle.errors import UserError
 from progcycle.export import save_snapshot
+from progcycle.recipe import RecipeError
 
 NOWHERE = Path("nowhere")
 
@@ -40,7 +42,8 @@ def test_a_batch_that_cannot_be_divided_is_refused_with_the_nearest_that_can(bat
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 4, 6, 12])
 def test_a_batch_that_can_be_divided_is_taken(processes: int) -> None:
-    recipe = tiny("pggan", NOWHERE, {"schedule": {"batch_size": {"default": 12, 8: 24}}})
+    change = {"network": {"minibatch_stddev": 0}, "schedule": {"batch_size": {"default": 12, 8: 24}}}
+    recipe = tiny("pggan", NOWHERE, change)
     check_batches(recipe, build(recipe).schedule, processes)
 
 
@@ -96,6 +99,89 @@ def test_what_compares_pictures_needs_two_of_them(network: dict[str, object], pr
         return
     with pytest.raises(UserError, match=rf"one by one, which leaves nothing for network\.{key} to see"):
         check_batches(recipe, schedule, processes)
+
+
+SINGLE = r"^schedule\.batch_size: at 4 px a device has a single picture, which leaves nothing for network\."
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(("batch", "processes"), [(1, 1), (4, 4)])
+def test_a_single_picture_a_device_is_refused_where_it_would_be_compared(task: str, batch: int, processes: int) -> None:
+    """The statistic of one picture is sqrt(1e-8) everywhere, whatever the picture; each remedy named works."""
+    alone = {"schedule": {"batch_size": batch}}
+    recipe = tiny(task, NOWHERE, alone)
+    with pytest.raises(UserError, match=SINGLE + r"minibatch_stddev to see; ") as caught:
+        check_batches(recipe, build(recipe).schedule, processes)
+    words = str(caught.value)
+    assert f"choose at least {2 * processes}, " in words
+    assert "(network.minibatch_stddev: {group: batch, queue: 8})" in words
+    assert words.endswith("or set network.minibatch_stddev to off.")
+    assert ("(network.minibatch_stddev.gather: true)" in words) == (processes > 1)
+    remedies: list[dict[str, object]] = [{"group": "batch", "queue": 8}, {"group": 0}, {"averaging": "flat"}]
+    remedies += [{"gather": True}] if processes > 1 else []
+    for remedy in remedies:
+        mended = tiny(task, NOWHERE, {**alone, "network": {"minibatch_stddev": remedy}})
+        check_batches(mended, build(mended).schedule, processes)
+    enough = tiny(task, NOWHERE, {"schedule": {"batch_size": 2 * processes}})
+    check_batches(enough, build(enough).schedule, processes)
+
+
+def test_what_a_single_picture_leaves_of_the_statistic() -> None:
+    """Why modes flat and gpool are taken with one picture and a group of one, and the others are not."""
+    x = torch.randn(1, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    for averaging in ("all", "spatial", "none", "group2", "flat", "gpool"):
+        statistic = minibatch_stddev(x, 4, averaging)[:, 4:]
+        nothing = torch.allclose(statistic, torch.tensor(1e-4), rtol=1e-5, atol=0)
+        assert nothing == (averaging not in ("flat", "gpool"))
+        recipe = {"network": {"minibatch_stddev": {"group": 1, "averaging": averaging}}}
+        if nothing:
+            with pytest.raises(RecipeError, match=r"minibatch_stddev: group: 1 compares a picture with itself alone"):
+                tiny("pggan", NOWHERE, recipe)
+        else:
+            tiny("pggan", NOWHERE, recipe)
+
+
+def test_a_single_picture_is_refused_with_minibatch_discrimination_too() -> None:
+    network = {"minibatch_stddev": 0, "minibatch_discrimination": {}}
+    recipe = tiny("pggan", NOWHERE, {"schedule": {"batch_size": 4}, "network": network})
+    with pytest.raises(UserError, match=SINGLE + r"minibatch_discrimination to see; choose at least 8, compare the"):
+        check_batches(recipe, build(recipe).schedule, 4)
+
+
+@pytest.mark.parametrize(
+    ("task", "network", "refused"),
+    [
+        ("pggan", {}, True),
+        ("cyclegan", {"head": "dense"}, True),
+        ("cyclegan", {"head": "dense", "discriminator": "pggan"}, True),
+        ("cyclegan", {}, False),  # a patch head has a grid of 4 x 4
+    ],
+)
+@pytest.mark.parametrize("limited", [False, True])
+def test_batch_norm_of_a_dense_layer_needs_two_pictures(
+    task: str, network: dict[str, object], refused: bool, limited: bool
+) -> None:
+    norm = {"minibatch_stddev": 0, "normalization": {"generator": "batch", "discriminator": "batch"}}
+    change = {"network": {**norm, **network}, "schedule": {"batch_size": 4 if limited else 1}}
+    change["training"] = {"max_batch_per_device": {8: 1}} if limited else {}
+    recipe = tiny(task, NOWHERE, change)
+    built = build(recipe)
+    name = built.task.players["discriminator"][0]
+    pictures = torch.zeros(1, 3, 8, 8)
+    if not refused:
+        check_batches(recipe, built.schedule, 1)
+        built.task.networks[name](pictures, 1, 1.0)
+        return
+    key, place = ("training.max_batch_per_device", 8) if limited else ("schedule.batch_size", 4)
+    words = (
+        rf"^{key}: at {place} px pictures are computed one by one, of which network\.normalization\.discriminator: b"
+    )
+    with pytest.raises(UserError, match=words):
+        check_batches(recipe, built.schedule, 1)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        built.task.networks[name](pictures, 1, 1.0)
+    two = tiny(task, NOWHERE, {**change, "schedule": {"batch_size": 2}, "training": {}})
+    check_batches(two, build(two).schedule, 1)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -298,3 +298,13 @@ def test_he_keeps_the_size_of_signals() -> None:
             x = torch.randn(4, conv.in_channels, 16, 16).relu()
             inside = conv(x)[:, :, 4:-4, 4:-4]
             assert inside.square().mean() == pytest.approx(1, rel=0.15)
+
+
+@pytest.mark.parametrize("normalize", ["batch", "instance", "pixel", "layer", "none"])
+def test_a_resnet_without_blocks_takes_4_px_unless_its_norm_needs_more_than_one_number(normalize: Any) -> None:
+    """At 4 px its middle is a single pixel: of one picture, batch norm refuses it and instance norm makes it 0."""
+    smallest = 8 if normalize in ("batch", "instance") else 4
+    network = ResnetTranslator(4, residual_blocks=0, normalize=normalize)
+    assert network.smallest == smallest
+    one, other = (network(torch.rand(1, 3, smallest, smallest)) for _ in range(2))
+    assert not torch.allclose(one, other)

@@ -171,6 +171,17 @@ def test_initialize_does_nothing_where_there_is_nothing_to_do(case: Case) -> Non
         assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
+@pytest.mark.parametrize("n", [1, 16, 17, 33])
+def test_initialize_never_leaves_a_picture_alone_with_batch_norm(n: int) -> None:
+    """It reads 16 at a time; batch norm of the dense layer has nothing to go by with one."""
+    network = make("pggan", stddev_group=0, kernels=4, normalize="batch")
+    if n == 1:
+        with pytest.raises(ValueError, match="more than 1 value"):
+            network.initialize(pictures(n, 1), 1, 1.0)
+        return
+    network.initialize(pictures(n, 1), 1, 1.0)
+
+
 def test_initialize_leaves_no_history() -> None:
     network = make("pggan", kernels=5)
     network.initialize(pictures(20, 1), 1, 0.5)

@@ -354,7 +354,12 @@ def test_channels_go_the_right_way() -> None:
             "network.minibatch_discrimination: it judges whole pictures, not the patches of network.head: patch; use",
         ),
         (
-            {"network": {"minibatch_stddev": {"averaging": "group5"}, "discriminator_channels": {"max": 12}}},
+            {
+                "network": {
+                    "minibatch_stddev": {"averaging": "group5"},
+                    "discriminator_channels": {"base": 96, "max": 12},
+                }
+            },
             "network.minibatch_stddev.averaging: group5 does not divide the 12 feature maps",
         ),
         ({"network": {"discriminator": "pggan"}}, "network.head: the network 'pggan' of network.discriminator has no"),

@@ -24,7 +24,7 @@ def latents(generator: FakeGenerator) -> torch.Tensor:
 
 
 def test_losses_by_hand() -> None:
-    task = make(loss="wgan", gradient_penalty={"weight": 10})
+    task = make(loss="wgan", gradient_penalty={"weight": 10}, drift=0)
     real = batch(0.5)
     loss, stats = task.loss("generator", {"real": real}, GROWTH, 0)
     fake = latents(task.generator)[:, 0].mean().item()
@@ -259,7 +259,7 @@ def test_options_reach_the_networks_that_have_them(network: dict[str, Any], expe
             "network.discriminator: there is no 'x'; choose one of fake, patchgan, pggan, progr",
         ),
         ({"objective": {"loss": "hinge", "drift": 0.1}}, "objective.drift: it belongs to wgan"),
-        ({"objective": {"loss": "wgan"}}, "add objective.gradient_penalty: {weight: 10}"),
+        ({"objective": {"gradient_penalty": None}}, "add objective.gradient_penalty: {weight: 10}"),
         ({"objective": {"loss": "hinge", "noise": {}}}, "objective.noise: it belongs to lsgan, not to hinge"),
         ({"network": {"tanh": True, "rgb": "sum"}}, "network.tanh: it bounds a whole picture, not the sum of network."),
         (
