@@ -31,7 +31,9 @@ def run(argv: Sequence[str] | None = None) -> int:
     p.add_argument("run", type=Path, metavar="RUN", help="a run folder (its newest snapshot is used), or a snapshot")
     p.add_argument("--a", metavar="FOLDER", help="test pictures of A, instead of those of the recipe")
     p.add_argument("--b", metavar="FOLDER", help="test pictures of B, instead of those of the recipe")
-    p.add_argument("--unpaired", action="store_true", help="CycleGAN: test pictures of one name are not a true pair")
+    named = p.add_mutually_exclusive_group()
+    named.add_argument("--paired", action="store_true", help="CycleGAN: test pictures of one name are a true pair")
+    named.add_argument("--unpaired", action="store_true", help="CycleGAN: they are not (default: data.paired)")
     p.add_argument(
         "--inception",
         metavar="WEIGHTS",
@@ -74,8 +76,10 @@ def run(argv: Sequence[str] | None = None) -> int:
     if not isinstance(model, Translator):
         if args.a or args.b:
             raise UserError(f"{args.run} holds a PG-GAN, which has no domains; --data names other real pictures.")
-        if args.unpaired or args.inception or args.no_page:
-            raise UserError("--unpaired, --inception and --no-page are for translators; this run holds a PG-GAN.")
+        if args.paired or args.unpaired or args.inception or args.no_page:
+            raise UserError(
+                "--paired, --unpaired, --inception and --no-page are for translators; this run holds a PG-GAN."
+            )
         ask = Question(
             metrics=[name.strip() for name in args.metrics.split(",")] if args.metrics else None,
             count=args.count,
@@ -100,7 +104,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     asked = Asked(
         a=args.a,
         b=args.b,
-        unpaired=args.unpaired,
+        paired=True if args.paired else False if args.unpaired else None,
         inception=args.inception,
         page=not args.no_page,
         seed=args.seed,

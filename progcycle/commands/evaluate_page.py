@@ -61,9 +61,10 @@ def write_page(
     """
     side = parts[0].side.source.shape[-1]
     tables = []
-    for heading, columns in TABLES:
-        shown = columns_of(columns, results)
-        tables.append({"title": heading, "columns": shown, "lines": list(lines_of(shown, results))})
+    for table in TABLES:
+        shown = columns_of(table, results)
+        if lines := list(lines_of(shown, results)):
+            tables.append({"title": table.title, "columns": shown, "lines": lines})
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(files("progcycle.commands").joinpath("evaluate_page.html").read_text("utf-8"))
     text = template.render(

@@ -1,6 +1,6 @@
-"""Figures of translators as tables, for a terminal and for a page."""
+"""Figures of translators as tables, for a terminal of 100 columns and for a page."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from progcycle.commands.round_trip import Figures
@@ -12,6 +12,7 @@ ROWS = {
     "matched": "colours matched",
     "floor": "real to real (floor)",
 }
+LABEL, CELL = 30, 9  # columns of the terminal
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,21 @@ class Column:
     words: str
 
 
+@dataclass(frozen=True)
+class Table:
+    """A heading and the figures below it; columns and rows without any figure are not shown."""
+
+    title: str
+    columns: tuple[Column, ...]
+
+
 AGAINST_TARGET = (
     Column("KID", "kid", ".5f", "kernel distance to the real pictures; 0 is best"),
     Column("+-", "kid_error", ".5f", "standard error of KID"),
     Column("FD", "fd", ".2f", "Frechet distance to the real pictures; not below the floor"),
     Column("SWD", "swd", ".2f", "sliced Wasserstein distance to the real pictures x 1000; not below the floor"),
+)
+AGAINST_TRUTH = (
     Column("L1", "l1", ".4f", "mean absolute difference to the true pair; 0 is best, 2 the most"),
     Column("PSNR", "psnr", ".2f", "to the true pair, in dB; 100 for equal pictures"),
     Column("SSIM", "ssim", ".4f", "to the true pair; 1 for equal pictures"),
@@ -41,41 +52,60 @@ AGAINST_SOURCE = (
     Column("feature", "source_feature", ".4f", "cosine distance of features to the source"),
     Column("copy", "copy", ".3f", "1 does nothing; with pairs 0 changes as much as the truth, else SSIM to the source"),
     Column("inverse", "inversion", ".3f", "1 for a negative of the source, -1 for its colours"),
+)
+THERE_AND_BACK = (
     Column("cycle", "cycle", ".4f", "mean absolute difference after the way there and back"),
     Column("rounded", "cycle_rounded", ".4f", "the same with the middle picture rounded to 8 bits"),
     Column("noisy", "cycle_noisy", ".4f", "the same with noise of two grey levels on it"),
     Column("hidden", "hidden", ".2f", "about 1 or less if the way back reads nothing hidden"),
 )
-TABLES: tuple[tuple[str, tuple[Column, ...]], ...] = (
-    ("against the other domain", AGAINST_TARGET),
-    ("against the source", AGAINST_SOURCE),
+TABLES = (
+    Table("against the other domain", AGAINST_TARGET),
+    Table("against the true pair", AGAINST_TRUTH),
+    Table("against the source", AGAINST_SOURCE),
+    Table("there and back", THERE_AND_BACK),
 )
 MISSING = "n/a"  # not applicable
-ALWAYS = {"l1", "psnr", "ssim", "source_l1", "source_psnr", "source_ssim"}  # columns that stay where nothing pairs up
 
 
-def columns_of(columns: Sequence[Column], results: Results) -> list[Column]:
-    """The columns that any row has a figure for; those of pairs and of the source stay."""
+def columns_of(table: Table, results: Results) -> list[Column]:
+    """The columns that any row has a figure for."""
     names = {name for rows in results.values() for row in rows.values() for name in row}
-    in_features = {"feature", "source_feature"} if "kid" in names else set()
-    return [column for column in columns if column.name in names | ALWAYS | in_features]
+    return [column for column in table.columns if column.name in names]
 
 
-def lines_of(columns: Sequence[Column], results: Results) -> Iterator[tuple[str, list[str]]]:
+def lines_of(
+    columns: Sequence[Column], results: Results, labels: Mapping[str, str] = ROWS
+) -> Iterator[tuple[str, list[str]]]:
     """Every row's label and cells, ``n/a`` where a figure is not there; rows without any figure are left out."""
     for direction, rows in results.items():
         for what, row in rows.items():
             cells = [format(row[column.name], column.style) if column.name in row else MISSING for column in columns]
-            if set(cells) != {MISSING}:
-                yield f"{direction[0].upper()} to {direction[1].upper()} {ROWS[what]}", cells
+            if set(cells) - {MISSING}:
+                yield f"{direction[0].upper()} to {direction[1].upper()} {labels[what]}", cells
 
 
-def as_text(results: Results) -> str:
-    """Both tables, for a terminal."""
+def as_text(
+    results: Results,
+    tables: Sequence[Table] = TABLES,
+    labels: Mapping[str, str] = ROWS,
+    starred: Collection[str] = (),
+) -> str:
+    """Tables for a terminal, those without any figure left out.
+
+    Args:
+        results: figures.
+        tables: what to show of them.
+        labels: words for the rows.
+        starred: names of figures that get a star, for a note below.
+    """
     texts = []
-    for title, columns in TABLES:
-        shown = columns_of(columns, results)
-        lines = [f"{title:32}" + "".join(f"{column.title:>9}" for column in shown)]
-        lines += [f"{label:32}" + "".join(f"{cell:>9}" for cell in cells) for label, cells in lines_of(shown, results)]
-        texts.append("\n".join(lines))
+    for table in tables:
+        shown = columns_of(table, results)
+        titles = [column.title + "*" * (column.name in starred) for column in shown]
+        lines = [f"{table.title:{LABEL}}" + "".join(f"{title:>{CELL}}" for title in titles)]
+        for label, cells in lines_of(shown, results, labels):
+            lines.append(f"{label:{LABEL}}" + "".join(f"{cell:>{CELL}}" for cell in cells))
+        if len(lines) > 1:
+            texts.append("\n".join(lines))
     return "\n\n".join(texts)

@@ -12,10 +12,11 @@ from tqdm import tqdm
 
 from progcycle.commands.cli import origin, say, versions, warn
 from progcycle.commands.evaluate_table import as_text
-from progcycle.commands.pairs import pair_up
-from progcycle.commands.round_trip import NOISE, Figures, Trip, travel
+from progcycle.commands.pairs import Pairing, find_pairs
+from progcycle.commands.round_trip import NOISE, Figures, Trip, as_training, travel
+from progcycle.commands.subject import growth_of
 from progcycle.commands.translation_metrics import DIRECTIONS, HIDDEN, INVERTED, Side, faults, real_features, turned
-from progcycle.commands.translation_pictures import read_pictures, test_sets, training_pictures
+from progcycle.commands.translation_pictures import read_pictures, shown, test_sets, training_pictures
 from progcycle.data import PictureSet
 from progcycle.errors import UserError
 from progcycle.export.pictures import as_channels
@@ -36,7 +37,7 @@ class Question:
     Attributes:
         a: folder of test pictures of A, instead of the recipe's.
         b: folder of test pictures of B, instead of the recipe's.
-        unpaired: equal names mean nothing.
+        paired: whether equal names are true pairs, instead of the recipe's word.
         inception: weights file of the Inception network for features, instead of EfficientNet-lite0.
         page: write the page of pictures.
         seed: of noise and of random halves.
@@ -47,7 +48,7 @@ class Question:
 
     a: str | None = None
     b: str | None = None
-    unpaired: bool = False
+    paired: bool | None = None
     inception: str | None = None
     page: bool = True
     seed: int = 0
@@ -73,17 +74,26 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
         raise UserError(f"--out names the JSON file, and {out} is the name of a page; the page stands beside it.")
     recipe: CycleganRecipe = model.recipe  # type: ignore[assignment]  # a Translator's
     sets = test_sets(recipe, ask.a, ask.b)
-    pairs = [] if ask.unpaired else pair_up(sets["a"].names, sets["b"].names)
     features, missing = _features(ask)
     begun = time.perf_counter()
-    pictures = {domain: read_pictures(sets[domain], model.resolution) for domain in ("a", "b")}
+    sharp = {domain: read_pictures(sets[domain], model.resolution) for domain in ("a", "b")}
+    paired = recipe.data.paired if ask.paired is None else ask.paired
+    pairing = find_pairs(sets, paired, lambda domain, places: sharp[domain][places])
+    pairs, pictures = pairing.pairs, shown(model, sharp)
     colours, why = training_pictures(recipe, run, model.resolution)
+    colours = shown(model, colours) if colours else None
     fading = f" at alpha {model.config.alpha:.2f}" if model.config.alpha < 1 else ""
     summary = (
         f"{len(pairs)} pairs of {len(sets['a'])} and {len(sets['b'])} test pictures, {model.resolution} px{fading}, "
         f"{snapshot}, seed {ask.seed}" + (f", features of {features.name}" if features else "")
     )
     say(summary)
+    if model.config.alpha < 1:
+        say("All pictures are faded as training fades them at this moment.")
+    if pairing.sentence:
+        say(f"{pairing.sentence[0].upper()}{pairing.sentence[1:]}.")
+    if missing:
+        say(f"KID and distances in features are left out: {missing}")
 
     reals = real_features(features, pictures["a"], pictures["b"]) if features else None
     sides: dict[str, Side] = {}
@@ -92,7 +102,7 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
     results: dict[str, dict[str, Figures]] = {}
     for direction, source, target in tqdm(DIRECTIONS, unit="direction", disable=None, leave=False):
         side = Side(direction, pictures[source], pictures[target], turned(pairs, direction), features, reals)
-        trip = travel(lambda x, to: model.translate(x, to, "native"), side.source, direction, ask.seed, ask.batch_size)
+        trip = travel(as_training(model), side.source, direction, ask.seed, ask.batch_size)
         rows = {"translated": trip.output, "unchanged": side.unchanged}
         if colours:
             rows["matched"] = matched(side.unchanged, colours[source], colours[target])
@@ -107,8 +117,6 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
     wrong, seconds = faults(found), round(time.perf_counter() - begun, 1)
 
     say("\n" + as_text(results) + "\n")
-    if missing:
-        say(f"KID and distances in features are left out: {missing}")
     if why:
         say(f"The row of matched colours is left out, since the training pictures cannot be read: {why}")
     for sentence in wrong.values():
@@ -116,7 +124,7 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
     about = {"name": features.name, "dimensions": features.dimensions, **features.protocol} if features else None
     libraries = ["kornia", "numpy", *([features.protocol["library"]] if features else [])]
     record = {
-        **_origin(model, snapshot, sets, len(pairs)),
+        **_origin(model, snapshot, sets, pairing),
         "protocol": _protocol(sides, colours, ask),
         "features": about,
         "seconds": seconds,
@@ -181,10 +189,12 @@ def _with_floor(rows: dict[str, Figures]) -> dict[str, Figures]:
 # --- record ---------------------------------------------------------------------------------------------------------
 
 
-def _origin(model: "Translator", snapshot: Path, sets: Mapping[str, PictureSet], pairs: int) -> dict[str, Any]:
+def _origin(model: "Translator", snapshot: Path, sets: Mapping[str, PictureSet], pairing: Pairing) -> dict[str, Any]:
     return {
         **origin(snapshot, model.config),
-        "pairs": pairs,
+        "faded": growth_of(model.config).fade_reals and model.config.alpha < 1,
+        "pairs": len(pairing.pairs),
+        "paired": pairing.about,
         "pictures": {domain: len(pictures) for domain, pictures in sets.items()},
         "paths": {domain: list(pictures.paths) for domain, pictures in sets.items()},
     }

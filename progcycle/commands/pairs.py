@@ -1,19 +1,71 @@
-"""Which pictures of two domains show the same: those of equal names."""
+"""Which pictures of two domains show the same: those of equal names, where names mean something."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from progcycle.data.split import stem_of
 from progcycle.errors import UserError
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def pair_up(names_a: Sequence[str], names_b: Sequence[str], strict: bool = True) -> list[tuple[int, int]]:
+    from progcycle.data import PictureSet
+
+Paired = bool | Literal["auto"]
+LEVEL = 0.01  # names are believed if so few random pairings, or fewer, are as near as that by names
+FEWEST = 6  # pairs; the 120 orders of 5 cannot be told from chance at this level
+LOOKED_AT = 256  # pairs that are compared at most
+SIDE = 16  # pixels of a side that they are reduced to
+REMEDY = "set data.paired: true if they are true pairs"
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """True pairs of test pictures, and how it was decided that they are.
+
+    Attributes:
+        pairs: numbers of A and of B; empty if there are none.
+        named: how many pictures of A have the name of one of B.
+        paired: what ``data.paired`` says.
+        as_near: share of random pairings in which the pictures are as near to each other; None where it was not asked.
+        sentence: what a person should know of it; empty if there is nothing to know.
+    """
+
+    pairs: list[tuple[int, int]]
+    named: int
+    paired: Paired
+    as_near: float | None = None
+    sentence: str = ""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The same for a record."""
+        asked = self.as_near is not None
+        return {
+            "said": self.paired,
+            "equal_names": self.named,
+            "random_pairings_as_near": self.as_near,
+            "believed_up_to": LEVEL if asked else None,
+        }
+
+
+def pair_up(
+    names_a: Sequence[str],
+    names_b: Sequence[str],
+    strict: bool = True,
+    several: tuple[bool, bool] = (False, False),
+) -> list[tuple[int, int]]:
     """Indices of pictures whose names (without the ending, with sub-folders) are equal, in name order.
+
+    The rule is that of the split into training and validation, :func:`progcycle.data.split.stem_of`.
 
     Args:
         names_a: names of the pictures of A.
         names_b: names of the pictures of B.
         strict: refuse a name of both domains that stands twice in one; else it has no pair.
+        several: whether the pictures of A, and those of B, come from several paths; their names then lead with it.
 
     Returns:
         Numbers of A and of B; nothing if no names are equal.
@@ -21,7 +73,7 @@ def pair_up(names_a: Sequence[str], names_b: Sequence[str], strict: bool = True)
     Raises:
         UserError: see ``strict``.
     """
-    stems = [[stem_of(name, several=False) for name in names] for names in (names_a, names_b)]
+    stems = [[stem_of(name, s) for name in names] for names, s in zip((names_a, names_b), several, strict=True)]
     both = set(stems[0]) & set(stems[1])
     for domain, names, here in zip("AB", (names_a, names_b), stems, strict=True):
         doubled = {stem for stem, count in Counter(here).items() if count > 1} & both
@@ -32,3 +84,66 @@ def pair_up(names_a: Sequence[str], names_b: Sequence[str], strict: bool = True)
         both -= doubled
     places = [{stem: i for i, stem in enumerate(here)} for here in stems]
     return [(places[0][stem], places[1][stem]) for stem in sorted(both)]
+
+
+def several_of(sets: Mapping[str, "PictureSet"]) -> tuple[bool, bool]:
+    """Whether the pictures of A, and those of B, come from several paths, for :func:`pair_up`."""
+    return len(sets["a"].paths) > 1, len(sets["b"].paths) > 1
+
+
+def find_pairs(
+    sets: Mapping[str, "PictureSet"],
+    paired: Paired,
+    look: Callable[[str, list[int]], "Tensor"],
+    chosen: Mapping[str, Sequence[int]] | None = None,
+    strict: bool = True,
+) -> Pairing:
+    """The true pairs of two sets of pictures.
+
+    Cameras number their pictures, so that ``IMG_0001`` of two unrelated folders has one name. With ``auto`` names are
+    therefore believed only if pictures of one name are nearer to each other than nearly all random pairings of the same
+    pictures make them, see :func:`progcycle.metrics.share_as_near`.
+
+    Args:
+        sets: pictures of ``a`` and ``b``.
+        paired: whether equal names are true pairs; ``auto`` looks at the pictures.
+        look: pictures of a domain by their places in ``chosen``, in [-1, 1].  # [n] -> [n, C, R, R]
+        chosen: numbers of the pictures in question; default: all.
+        strict: with ``paired: true``, refuse a name that stands twice, see :func:`pair_up`.
+
+    Raises:
+        UserError: see ``strict``.
+    """
+    if paired is False:
+        return Pairing([], 0, paired)
+    places = chosen or {domain: range(len(pictures)) for domain, pictures in sets.items()}
+    names_a, names_b = ([sets[domain].names[i] for i in places[domain]] for domain in ("a", "b"))
+    found = pair_up(names_a, names_b, strict and paired is True, several_of(sets))
+    count = len(found)
+    if paired is True or not found:
+        missing = "no picture of A has the name of one of B, though data.paired or --paired says that they are pairs"
+        return Pairing(found, count, paired, sentence=missing if paired is True and not found else "")
+    if count < FEWEST:
+        few = "1 picture of A has" if count == 1 else f"{count} pictures of A have"
+        sentence = f"{few} the name of one of B, too few to tell whether they are pairs, so they are not; {REMEDY}"
+        return Pairing([], count, paired, sentence=sentence)
+    some = [found[i * count // LOOKED_AT] for i in range(LOOKED_AT)] if count > LOOKED_AT else found
+    as_near = _share_as_near(look("a", [i for i, _ in some]), look("b", [j for _, j in some]))
+    if as_near <= LEVEL:
+        words = f"equal names are true pairs: as near to each other in {as_near:.1%} of random pairings"
+        return Pairing(found, count, paired, as_near, words)
+    sentence = (
+        f"{count} pictures of A have the name of one of B, but are as near to another one in {as_near:.0%} of random "
+        f"pairings, so they are not taken for pairs; {REMEDY}"
+    )
+    return Pairing([], count, paired, as_near, sentence)
+
+
+def _share_as_near(a: "Tensor", b: "Tensor") -> float:
+    from progcycle.export.pictures import as_channels, resize
+    from progcycle.metrics import share_as_near
+
+    channels = 3 if a.shape[1] == b.shape[1] == 3 else 1
+    side = min(SIDE, *a.shape[2:], *b.shape[2:])
+    x, y = (resize(as_channels(pictures.float(), channels), side, side) for pictures in (a, b))
+    return share_as_near(x, y)

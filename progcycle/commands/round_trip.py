@@ -12,7 +12,7 @@ from progcycle.metrics import hidden_signal
 from progcycle.rng import normal
 
 if TYPE_CHECKING:
-    from progcycle.export.models import Direction
+    from progcycle.export.models import Direction, Translator
 
 Translate = Callable[[Tensor, "Direction"], Tensor]
 Figures = dict[str, float]
@@ -54,6 +54,25 @@ class Trip:
             f"cycle_noisy/{cycle}": e["noisy"],
             f"hidden/{cycle}": hidden,
         }
+
+
+def as_training(model: "Translator") -> Translate:
+    """The translators as training runs them: what goes in is what the networks see, neither padded nor faded.
+
+    Real pictures of a fading stage come from :func:`progcycle.data.as_reals`; pictures in the middle of a way there and
+    back are faded by the network that painted them.
+
+    Args:
+        model: of a snapshot; its pictures have its resolution.
+    """
+    stage, alpha = model.config.growth_at(None)
+    networks = {"ab": model.gen_ab, "ba": model.gen_ba}
+
+    def translate(pictures: Tensor, direction: "Direction") -> Tensor:
+        made: Tensor = networks[direction](pictures.to(model.device), stage, alpha)
+        return made
+
+    return translate
 
 
 @torch.no_grad()

@@ -105,14 +105,15 @@ class Exam:
     """
 
     def __init__(self, recipe: CycleganRecipe) -> None:
-        from progcycle.commands.pairs import pair_up
+        from progcycle.commands.pairs import find_pairs
         from progcycle.commands.translation_metrics import real_features
         from progcycle.commands.translation_pictures import read_pictures, test_sets
         from progcycle.metrics import load_features
 
         sets = test_sets(recipe, None, None)
-        self.pairs = pair_up(sets["a"].names, sets["b"].names)
-        self.a, self.b = (read_pictures(sets[domain], recipe.resolution) for domain in ("a", "b"))
+        pictures = {domain: read_pictures(sets[domain], recipe.resolution) for domain in ("a", "b")}
+        pairing = find_pairs(sets, recipe.data.paired, lambda domain, places: pictures[domain][places])
+        self.pairs, self.a, self.b = pairing.pairs, pictures["a"], pictures["b"]
         self.features = load_features()
         self.reals = real_features(self.features, self.a, self.b)
 

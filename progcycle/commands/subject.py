@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from progcycle.data import PictureSet
     from progcycle.engine.samples import Sampler
     from progcycle.export import Generator
+    from progcycle.export.config import SnapshotConfig
     from progcycle.metrics import Source
     from progcycle.recipe import PgganRecipe
     from progcycle.schedule import Growth
@@ -104,6 +105,14 @@ class Subject:
                     bar.update(len(some))
 
         return batches
+
+
+def growth_of(config: "SnapshotConfig") -> "Growth":
+    """Where growth stood when a snapshot was taken, for :func:`progcycle.data.as_reals`."""
+    from progcycle.schedule import Growth
+
+    fade = config.fade_reals
+    return Growth(config.stage, config.resolution, config.alpha, nimg=config.nimg, fade_reals=fade)
 
 
 def grey_levels(pictures: "Tensor") -> "Tensor":
@@ -196,15 +205,12 @@ def subject_of(
         UserError: a path is missing or has no pictures.
     """
     from progcycle.recipe import PgganRecipe
-    from progcycle.schedule import Growth
 
-    recipe, config = model.recipe, model.config
+    recipe = model.recipe
     if not isinstance(recipe, PgganRecipe):
         raise UserError("This generator's recipe is not one of the task pggan.")
     pictures = real_pictures(recipe, seed, cache_dir, paths)
-    fade = recipe.schedule.fade_reals
-    growth = Growth(config.stage, config.resolution, config.alpha, nimg=config.nimg, fade_reals=fade)
-
+    growth = growth_of(model.config)
     bounds = class_bounds(pictures, len(model.classes))
 
     def paint(numbers: Sequence[int]) -> "Tensor":

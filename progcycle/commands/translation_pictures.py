@@ -1,17 +1,19 @@
 """Test and training pictures of a translator, as its evaluation reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from progcycle.data import PictureSet, resolve_sets, resolve_test_sets
+from progcycle.commands.subject import growth_of
+from progcycle.data import PictureSet, as_reals, resolve_sets, resolve_test_sets
 from progcycle.errors import UserError
 from progcycle.export.pictures import from_uint8
 
 if TYPE_CHECKING:
+    from progcycle.export import Translator
     from progcycle.recipe import CycleganRecipe
 
 COLOURS = 1000  # training pictures of a domain whose colours are looked at
@@ -66,6 +68,12 @@ def read_pictures(
             raise UserError(f"{sample.broken[0].rstrip('.')}; repair or remove it, it cannot be measured.")
         found.append(from_uint8(sample.image))
     return torch.cat(found)
+
+
+def shown(model: "Translator", pictures: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Pictures by domain as training shows them at a snapshot's moment: faded in the middle of a fade."""
+    growth = growth_of(model.config)
+    return {domain: as_reals(x, growth) for domain, x in pictures.items()}
 
 
 def training_pictures(recipe: "CycleganRecipe", run: Path, resolution: int) -> tuple[dict[str, Tensor] | None, str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from progcycle.commands.cli import say, warn
 from progcycle.commands.metrics import Figures, check_best
-from progcycle.commands.pairs import pair_up
+from progcycle.commands.pairs import SIDE, find_pairs, pair_up, several_of
 from progcycle.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class TranslationEvaluator:
         sets = resolve_validation_sets(
             data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=cache_dir or Path()
         )
-        self.sets = sets
+        self.recipe, self.sets = recipe, sets
         self.chosen = {domain: choose(pictures, options.count) for domain, pictures in sets.items()}
         self._features: dict[str, Features] = {}
         self._reals: tuple[object, dict[str, Tensor]] | None = None  # of which pictures, and their features
@@ -93,8 +93,8 @@ class TranslationEvaluator:
             try:
                 if name == "kid":
                     self._load("cpu")  # whether it can be: the run's device is not known yet
-                if name == "pair" and not pair_up(*self._names(), strict=False):
-                    raise UserError("no held-out picture of A has the name of one of B.")
+                if name == "pair":
+                    self._look_for_pairs()
             except UserError as error:
                 if name in wanted:
                     raise UserError(f"{where}: {name} cannot be measured: {error}") from None
@@ -103,9 +103,16 @@ class TranslationEvaluator:
                 found.append(name)
         return found
 
-    def _names(self) -> tuple[list[str], list[str]]:
-        a, b = ([self.sets[domain].names[i] for i in self.chosen[domain]] for domain in ("a", "b"))
-        return a, b
+    def _look_for_pairs(self) -> None:
+        from progcycle.commands.translation_pictures import read_pictures
+
+        def look(domain: str, places: list[int]) -> "Tensor":
+            numbers = [self.chosen[domain][place] for place in places]
+            return read_pictures(self.sets[domain], min(SIDE, self.recipe.resolution), numbers, strict=False)
+
+        pairing = find_pairs(self.sets, self.recipe.data.paired, look, self.chosen, strict=False)
+        if not pairing.pairs:
+            raise UserError(f"{pairing.sentence or 'no held-out picture of A has the name of one of B'}.")
 
     def about(self) -> list[str]:
         """Lines that say what is measured, and what is not."""
@@ -128,7 +135,7 @@ class TranslationEvaluator:
             batches = torch.split(pictures, BATCH)
             return torch.cat([sample.through(f"gen_{direction}", some).clamp(-1, 1).cpu() for some in batches])
 
-        pairs = pair_up(names_a, names_b, strict=False) if "pair" in self.metrics else []
+        pairs = pair_up(names_a, names_b, False, several_of(self.sets)) if "pair" in self.metrics else []
         features = self._load(str(sample.device)) if "kid" in self.metrics else None
         reals = None
         if features is not None:

@@ -6,7 +6,7 @@ from progcycle.metrics.distances import frechet_distance, kernel_distance, kerne
 from progcycle.metrics.features import Features, MissingExtra, load_features
 from progcycle.metrics.modes import ModeCoverage, mode_coverage
 from progcycle.metrics.ms_ssim import ms_ssim, pair_similarities
-from progcycle.metrics.paired import PairedScores, join, paired_scores
+from progcycle.metrics.paired import PairedScores, join, paired_scores, share_as_near
 from progcycle.metrics.sliced_wasserstein import sliced_wasserstein
 from progcycle.metrics.source import Source, source_of
 from progcycle.metrics.translation import copy_score, feature_distance, hidden_signal
@@ -33,6 +33,7 @@ __all__ = [
     "ms_ssim",
     "pair_similarities",
     "paired_scores",
+    "share_as_near",
     "sliced_wasserstein",
     "source_of",
 ]

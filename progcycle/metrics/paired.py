@@ -1,4 +1,4 @@
-"""How close pictures are to their true pairs, pixel by pixel."""
+"""How close pictures are to their true pairs, pixel by pixel, and whether pairs are true."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,9 @@ import torch
 from kornia.metrics import psnr, ssim
 from torch import Tensor
 
+from progcycle.rng import generator_at
+
+PAIRINGS = 999  # random ones
 PSNR_LIMIT = 100.0  # dB given to equal pictures, whose PSNR is infinite
 SSIM_WINDOW = 11  # Wang et al. 2004
 
@@ -60,3 +63,35 @@ def join(parts: list[PairedScores]) -> PairedScores:
         RuntimeError: there are none.
     """
     return PairedScores(*(torch.cat([getattr(p, name) for p in parts]) for name in ("l1", "psnr", "ssim")))
+
+
+def share_as_near(pictures: Tensor, others: Tensor, seed: int = 0) -> float:
+    """Share of random pairings in which two sets are as near to each other as in the order given, or nearer.
+
+    A permutation test (Fisher 1935; Phipson and Smyth 2010 for the 1 that is added): near 0 for true pairs, and evenly
+    spread between 0 and 1 where the order means nothing. Near is meant in the sum of squared differences, so that
+    what moves all pictures of a set alike, such as a tint, makes no difference.
+
+    Args:
+        pictures: in the order of their supposed pairs.  # [N, C, H, W]
+        others: the supposed pairs, the same shape.  # [N, C, H, W]
+        seed: of the pairings.
+
+    Returns:
+        (1 + how many of 999 random pairings are as near) / 1000.
+
+    Raises:
+        ValueError: the shapes differ, or there are no pictures.
+    """
+    if pictures.shape != others.shape or 0 in pictures.shape:
+        raise ValueError(f"expected two equal shapes, got {list(pictures.shape)} and {list(others.shape)}")
+    x, y = (z.flatten(1).double().cpu() for z in (pictures, others))
+    # Squares of a set add up to the same in every pairing: only the products decide.
+    alike = ((x - x.mean(dim=0)) @ (y - y.mean(dim=0)).T).numpy()
+    rng = generator_at(seed, "metric/pairings", len(x))
+    rows = range(len(x))
+    given = alike[rows, rows].sum()
+    # A pairing that is the given one in another order of adding counts as equally near.
+    slack = 1e-9 * abs(alike).sum()
+    as_near = sum(alike[rows, rng.permutation(len(x))].sum() >= given - slack for _ in range(PAIRINGS))
+    return (1 + int(as_near)) / (1 + PAIRINGS)

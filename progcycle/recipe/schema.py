@@ -13,6 +13,7 @@ from progcycle.recipe.section import Section
 from progcycle.recipe.values import (
     AsTuple,
     BatchSizes,
+    Paired,
     Paths,
     Precision,
     Resolution,
@@ -77,6 +78,9 @@ class CycleganData(DataOptions):
     b: Pictures = Pictures()
     validation: float = Field(
         0.0, ge=0, lt=1, description="share of the training pictures that is held out, chosen by their names"
+    )
+    paired: Paired = Field(
+        "auto", description="whether pictures of one name are true pairs; auto: if they are nearer than random pairs"
     )
 
     @model_validator(mode="after")

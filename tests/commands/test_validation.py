@@ -74,7 +74,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def content(data: Path, evaluation: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     change = {
-        "data": {"validation": SHARE, **changes},
+        "data": {"validation": SHARE, "paired": True, **changes},
         "training": {"evaluation": {**EVALUATION, **(evaluation or {})}},
     }
     return tiny_content("cyclegan", data, change)
@@ -265,7 +265,12 @@ def test_pairs_that_are_asked_for_must_be_there(data: Path, here: Path, capsys: 
     (here / "other").mkdir()
     for path in (data / "trainB").iterdir():
         (here / "other" / f"x{path.name}").write_bytes(path.read_bytes())
-    paths: dict[str, Any] = {"root": None, "a": {"path": str(data / "trainA")}, "b": {"path": str(here / "other")}}
+    paths: dict[str, Any] = {
+        "paired": "auto",
+        "root": None,
+        "a": {"path": str(data / "trainA")},
+        "b": {"path": str(here / "other")},
+    }
     name = write(here, data, {"metrics": ["pair"]}, **paths)
     assert main([name, "--run-dir", "run"]) == 2
     assert capsys.readouterr().err == (
@@ -274,6 +279,28 @@ def test_pairs_that_are_asked_for_must_be_there(data: Path, here: Path, capsys: 
     )
     assert main([name, "training.evaluation.metrics=all", "--dry-run"]) == 0
     assert "pair is left out: no held-out picture of A has the name of one of B.\n" in capsys.readouterr().out
+
+
+def test_names_of_pictures_that_are_no_pairs_are_not_believed(
+    data: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = len(held_out(data / "trainA") & held_out(data / "trainB"))
+    assert common >= 6
+    name = write(here, data, {"metrics": ["pair"]}, paired="auto")
+    assert main([name, "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert f"pair cannot be measured: {common} pictures of A have the name of one of B, but are as near" in error
+    assert error.endswith("so they are not taken for pairs; set data.paired: true if they are true pairs.\n")
+    assert main([name, "training.evaluation.metrics=all", "--dry-run"]) == 0
+    assert "pair is left out: " in capsys.readouterr().out
+    assert main([name, "data.paired=true", "--dry-run"]) == 0
+    assert "evaluation: pair on" in capsys.readouterr().out
+    twins = here / "twins"  # the same pictures, a little darker
+    for domain in ("trainA", "trainB"):
+        (twins / domain).mkdir(parents=True)
+        for path in (data / "trainA").iterdir():
+            Image.open(path).point(lambda v: v * 0.9 if domain == "trainB" else v).save(twins / domain / path.name)  # noqa: B023
+    assert main([write(here, twins, {"metrics": ["pair"]}, paired="auto"), "--dry-run"]) == 0
 
 
 def test_figures_of_a_pg_gan_that_the_best_cannot_follow(

@@ -1,12 +1,13 @@
 """Paired scores against numpy by hand."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from progcycle.metrics import join, paired_scores
+from progcycle.metrics import join, paired_scores, share_as_near
 
 
 def ssim_by_hand(x: np.ndarray, y: np.ndarray, side: int) -> float:
@@ -69,3 +70,40 @@ def test_batches_do_not_matter() -> None:
 def test_shapes_must_agree(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     with pytest.raises(ValueError, match="shapes"):
         paired_scores(torch.zeros(shapes[0]), torch.zeros(shapes[1]))
+
+
+# --- whether pairs are true ---------------------------------------------------------------------------------------
+
+
+def test_share_as_near_is_that_of_all_orders() -> None:
+    """Six pictures have 720 orders, which can be tried one by one."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(6, 3, 4, 4))
+    for weight in (0.0, 0.2, 0.5):
+        y = weight * x + rng.normal(size=x.shape)
+        away = [((x - y[list(order)]) ** 2).sum() for order in itertools.permutations(range(6))]
+        exact = np.mean([distance <= away[0] + 1e-9 for distance in away])
+        found = share_as_near(torch.from_numpy(x), torch.from_numpy(y))
+        assert found == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 999) + 1 / 1000)
+
+
+def test_a_tint_does_not_matter_and_pairs_are_found() -> None:
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=(40, 3, 8, 8)))
+    y = 0.5 * x + torch.from_numpy(rng.normal(size=x.shape)) + torch.tensor([5.0, -3.0, 0.0]).reshape(1, 3, 1, 1)
+    assert share_as_near(x, y) == 0.001
+    assert share_as_near(x, x) == 0.001
+    assert share_as_near(x[:, :, :, :], y.roll(1, dims=0)) > 0.05
+    assert share_as_near(torch.zeros(9, 1, 2, 2), torch.zeros(9, 1, 2, 2)) == 1  # equal pictures tell nothing
+
+
+def test_names_that_mean_nothing_are_believed_as_often_as_the_level_says() -> None:
+    rng = np.random.default_rng(0)
+    shares = [share_as_near(*torch.from_numpy(rng.normal(size=(2, 8, 1, 4, 4)))) for _ in range(200)]
+    assert np.mean(np.array(shares) <= 0.1) == pytest.approx(0.1, abs=0.07)  # about 3 standard errors
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.07)
+
+
+def test_sets_of_different_shapes_have_no_order() -> None:
+    with pytest.raises(ValueError, match="two equal shapes"):
+        share_as_near(torch.zeros(2, 1, 4, 4), torch.zeros(3, 1, 4, 4))
