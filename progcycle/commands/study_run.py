@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from progcycle.commands.cli import versions
+from progcycle.commands.cli import say, versions
 from progcycle.recipe import CycleganRecipe, Recipe, Study
 
 if TYPE_CHECKING:
@@ -113,6 +113,8 @@ class Exam:
         sets = test_sets(recipe, None, None)
         pictures = {domain: read_pictures(sets[domain], recipe.resolution) for domain in ("a", "b")}
         pairing = find_pairs(sets, recipe.data.paired, lambda domain, places: pictures[domain][places])
+        if pairing.sentence:
+            say(f"{pairing.sentence}.")
         self.pairs, self.a, self.b = pairing.pairs, pictures["a"], pictures["b"]
         self.features = load_features()
         self.reals = real_features(self.features, self.a, self.b)

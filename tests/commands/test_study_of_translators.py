@@ -24,7 +24,11 @@ ROOT = Path(__file__).parents[2]
 def file(tmp_path: Path) -> Path:
     data = write_domains(tmp_path / "data")
     write_pictures(data / "testB", 3, 9)
-    changes = {"resolution": 8, "schedule": {"stable_kimg": {4: 0.016, 8: 0.032}, "fade_kimg": {8: 0.016}}}
+    changes = {
+        "resolution": 8,
+        "data": {"paired": True},
+        "schedule": {"stable_kimg": {4: 0.016, 8: 0.032}, "fade_kimg": {8: 0.016}},
+    }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tiny_content("cyclegan", data, changes)))
     study = {
         "title": "Growth",
