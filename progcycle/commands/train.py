@@ -77,6 +77,8 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
         say(f"{domain:14}{len(pictures):>14,} pictures{more}")
     for line in evaluate.about() if isinstance(evaluate, TranslationEvaluator) else ():
         say(line)
+    for line in ground.notes:
+        say(line)
     say(
         f"run folder {run_dir}, processes: {ground.accelerator.num_processes}, "
         f"device: {ground.accelerator.device.type}, precision: {ground.precision}"

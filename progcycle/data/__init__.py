@@ -6,6 +6,7 @@ Shapes trail as ``# [N, C, H, W]``: N pictures of the batch, C channels, H and W
 from progcycle.data.batch import Batch, Sample, collate
 from progcycle.data.decode import BrokenPicture, UnsupportedPicture, decode_picture
 from progcycle.data.fit import box_reduce, fit_square
+from progcycle.data.identity import identity, tell_change
 from progcycle.data.labels import find_classes
 from progcycle.data.loader import build_loader
 from progcycle.data.pictures import PictureSet
@@ -25,7 +26,9 @@ __all__ = [
     "decode_picture",
     "find_classes",
     "fit_square",
+    "identity",
     "resolve_sets",
     "resolve_test_sets",
     "resolve_validation_sets",
+    "tell_change",
 ]

@@ -1,17 +1,23 @@
 """What a run folder binds: a run that goes on must be the run that its checkpoints are of."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
+from progcycle.data import PictureSet, tell_change
 from progcycle.engine import checkpoint
 from progcycle.engine.writer import fallback_of
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
 from progcycle.recipe import OPERATION, Recipe, RecipeError, difference, dump, load_recipe
 from progcycle.schedule import GrowthSchedule
+
+# Where pictures and their labels come from: these may change as long as the pictures are the same.
+PATHS = ("data.path", "data.root", "data.a.path", "data.b.path", "data.labels")
+AUTOMATIC = ("no", "bf16")  # what the precision ``auto`` may stand for
 
 
 @dataclass(frozen=True)
@@ -58,24 +64,27 @@ def _checkpoints(run_dir: Path, recipe: Recipe) -> list[Path]:
     return sorted(found, key=lambda path: path.name, reverse=True)
 
 
-def check_folder(run_dir: Path, recipe: Recipe, record: Record | None) -> None:
+def check_folder(run_dir: Path, recipe: Recipe, record: Record | None) -> list[str]:
     """Check that a run may be written into a folder.
 
     A folder without checkpoints binds nobody, unless it holds snapshots: a run that starts afresh would mix its own
-    with them. A folder with checkpoints takes recipes that differ in keys of ``OPERATION`` only, and in the growth plan
-    behind the pictures shown.
+    with them. A folder with checkpoints takes recipes that differ in keys of ``OPERATION`` only, in the growth plan
+    behind the pictures shown, in a precision that means the same, and in paths of pictures.
 
     Args:
         run_dir: the folder.
         recipe: of the run that is to be written there.
         record: what the checkpoints of the run tell.
 
+    Returns:
+        Lines ``key: old -> new`` of paths that differ, for :func:`check_pictures`.
+
     Raises:
         UserError: the folder belongs to another recipe.
     """
     path = run_dir / "recipe.yaml"
     if not path.exists():
-        return
+        return []
     try:
         old = load_recipe(path)
     except RecipeError as error:
@@ -90,8 +99,12 @@ def check_folder(run_dir: Path, recipe: Recipe, record: Record | None) -> None:
                 f"{where} hold{'s' * (len(results) == 1)} results of another recipe, whose checkpoints are gone; use "
                 "another --run-dir, or move them away."
             )
-        return
-    changes = difference(old, recipe, free=OPERATION)
+        return []
+    precision = recipe.training.precision
+    same = record.state.get("precision") in AUTOMATIC and precision in ("auto", record.state["precision"])
+    changes = difference(old, recipe, free=(*OPERATION, *(["training.precision"] if same else [])))
+    moved = [line for line in changes if line.partition(":")[0] in PATHS]
+    changes = [line for line in changes if line not in moved]
     planned = [line for line in changes if line.startswith("schedule.")]
     parting = _parting(old, recipe, record.nimg) if planned else None
     if parting is None:
@@ -104,6 +117,55 @@ def check_folder(run_dir: Path, recipe: Recipe, record: Record | None) -> None:
                 f"another from {parting / 1000:g} kimg on"
             )
         raise UserError(f"{told}.")
+    return moved
+
+
+def check_pictures(
+    run_dir: Path,
+    record: Record | None,
+    sets: Mapping[str, PictureSet],
+    identities: Mapping[str, dict[str, Any]],
+    moved: Sequence[str],
+) -> list[str]:
+    """Compare the pictures of a run that goes on with those that it was trained on.
+
+    Where paths are as before, other pictures are worth a warning; where they are not, the pictures must be the same.
+
+    Args:
+        run_dir: the run folder.
+        record: what the checkpoints of the run tell.
+        sets: training pictures by domain.
+        identities: of these, see :func:`progcycle.data.identity`.
+        moved: from :func:`check_folder`.
+
+    Returns:
+        Sentences about what is not as it was.
+
+    Raises:
+        UserError: the paths are other ones, and so are the pictures.
+    """
+    if record is None:
+        return []
+    before: dict[str, dict[str, Any]] = record.state.get("pictures", {})
+    if moved and not before:
+        raise UserError(
+            f"{run_dir} holds a run of other paths, and its checkpoints are too old to tell whether the pictures are "
+            f"the same; use another --run-dir, or undo: {'; '.join(moved)}."
+        )
+    notes = []
+    for domain, known in before.items():
+        change = tell_change(known, identities[domain]) if domain in identities else ""
+        if moved and change:
+            raise UserError(
+                f"{run_dir} holds a run that was trained on other pictures, of domain {domain}: {change}; use another "
+                f"--run-dir, or undo: {'; '.join(moved)}."
+            )
+        if change:
+            notes.append(f"warning: domain {domain}: {change}; training goes on with those that are there now.")
+        elif moved:
+            where = ", ".join(sets[domain].paths)
+            notes.append(f"domain {domain}: the same {known['count']:,} pictures as before, now in {where}")
+    return notes
 
 
 def _parting(old: Recipe, new: Recipe, nimg: int) -> int | None:

@@ -95,7 +95,7 @@ class Trainer:
         self.votes = Votes(self.accelerator, lambda: [*self.stop.votes(), *self.writer.votes()])
         evaluation = recipe.training.evaluation
         self.best = BestFolder(run_dir, evaluation.best if evaluation else None, self.schedule.final.resolution)
-        for line in begun:
+        for line in (*self.ground.notes, *begun):
             self.log.say(line)
         self.alarms = Alarms(self.schedule.total, self.log.say)
         self.nimg = self.step = 0

@@ -57,6 +57,13 @@ def has_fp16(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def can_compute(name: str, device: torch.device) -> bool:
+    """Whether a precision other than fp16 works on a device at all, be it slowly."""
+    if name == "bf16" and device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return name == "no" or device.type == "cpu"
+
+
 class Scaler:
     """Loss scaling of one player in fp16, and how many steps it skipped; in other precisions it changes nothing.
 
@@ -121,6 +128,7 @@ class Precision:
         choice: ``no``, ``bf16``, ``fp16``, or ``auto``: bf16 where it is faster (see :func:`has_bf16`), else ``no``;
             never fp16.
         device: where the run computes.
+        before: what the run has been trained in until now; ``auto`` keeps it where the device can.
 
     Attributes:
         name: ``no``, ``bf16`` or ``fp16``.
@@ -130,10 +138,18 @@ class Precision:
         UserError: fp16 on a device that lacks it.
     """
 
-    def __init__(self, choice: str, device: torch.device) -> None:
+    def __init__(self, choice: str, device: torch.device, before: str | None = None) -> None:
         if choice == "fp16" and not has_fp16(device):
             raise UserError(f"training.precision: fp16 needs a CUDA GPU, this run is on {device.type}; use auto or no.")
         self.name, self.why = _automatic(device) if choice == "auto" else (choice, "")
+        if choice == "auto" and before in ("no", "bf16"):
+            here, there = (WORDS.get(name, name) for name in (self.name, before))
+            if before == self.name:
+                self.why = "as until now"
+            elif can_compute(before, device):
+                self.name, self.why = before, f"as until now; for a new run auto is {here} here"
+            else:
+                self.why = f"until now {there}, which this device cannot compute"
         self.device = device
 
     def __str__(self) -> str:

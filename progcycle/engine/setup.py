@@ -4,16 +4,17 @@ import os
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import InitProcessGroupKwargs, LoggerType
 
-from progcycle.data import PictureSet, resolve_sets, resolve_test_sets, resolve_validation_sets
+from progcycle.data import PictureSet, identity, resolve_sets, resolve_test_sets, resolve_validation_sets
 from progcycle.engine import guard
 from progcycle.engine.build import check_batches
-from progcycle.engine.folder import check_folder, newest_checkpoint, read_record
+from progcycle.engine.folder import check_folder, check_pictures, newest_checkpoint, read_record
 from progcycle.engine.log import flat_config
 from progcycle.engine.parallel import check_processes
 from progcycle.engine.precision import Precision, without_tf32
@@ -37,6 +38,8 @@ class Ground:
         sets: training pictures by domain.
         tests: test pictures by domain, where there are some.
         validation: held-out training pictures by domain, where the recipe holds some out.
+        identities: of the training pictures by domain, see :func:`progcycle.data.identity`.
+        notes: what is not as it was, of a run that goes on; each is said once.
     """
 
     accelerator: Accelerator
@@ -44,6 +47,8 @@ class Ground:
     sets: dict[str, PictureSet]
     tests: dict[str, PictureSet]
     validation: dict[str, PictureSet]
+    identities: dict[str, dict[str, Any]]
+    notes: tuple[str, ...]
 
 
 def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: Path | None = None) -> Ground:
@@ -69,17 +74,25 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
     guard.begin(accelerator, lambda: newest_checkpoint(run_dir, recipe))
     choose_algorithms(accelerator.device)
     check_batches(recipe, schedule, accelerator.num_processes)
-    precision = Precision(recipe.training.precision, accelerator.device)
     record = read_record(run_dir, recipe)
-    for folder in (run_dir, fallback_of(run_dir, recipe)):
-        if folder is not None:
-            check_folder(folder, recipe, record)
+    before = record.state.get("precision") if record else None
+    precision = Precision(recipe.training.precision, accelerator.device, before)
+    places = [folder for folder in (run_dir, fallback_of(run_dir, recipe)) if folder is not None]
+    moved = [line for folder in places for line in check_folder(folder, recipe, record)]
     caches = cache_dir or run_dir.parent / ".cache"
     sets, tests, validation = (
         resolve(recipe.data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=caches)
         for resolve in (resolve_sets, resolve_test_sets, resolve_validation_sets)
     )
-    return Ground(accelerator, precision, sets, tests, validation)
+    identities = {domain: identity(pictures) for domain, pictures in sets.items()}
+    notes = check_pictures(run_dir, record, sets, identities, moved)
+    if record and record.state and before is None and recipe.training.precision == "auto":
+        notes.append(f"the checkpoint does not tell what precision auto was; from here on it is {precision}")
+    if record and record.state.get("device", accelerator.device.type) != accelerator.device.type:
+        notes.append(
+            f"the checkpoint was written on {record.state['device']}, this run is on {accelerator.device.type}"
+        )
+    return Ground(accelerator, precision, sets, tests, validation, identities, tuple(notes))
 
 
 def choose_algorithms(device: torch.device) -> None:

@@ -53,6 +53,9 @@ def contents(trainer: "Trainer") -> Content:
         "alarms": trainer.alarms.state_dict(),
         "stats_bytes": trainer.log.length(),
         "cpu_seconds": trainer.clock.seconds,
+        "precision": trainer.precision.name,
+        "device": device.type,
+        "pictures": trainer.ground.identities,
         "scalers": {player: scaler.state_dict() for player, scaler in trainer.scalers.items()},
     }
     return Content(trainer.nimg, checkpoint.copies(files), state)

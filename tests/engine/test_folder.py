@@ -1,5 +1,6 @@
 """What a run folder binds: which changes a run that goes on accepts, and what comes of them."""
 
+import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -7,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import checkpoint_content, tiny, train
+from tiny_runs import checkpoint_content, full, tiny, train, write_pictures
 
+from progcycle.engine import checkpoint
 from progcycle.engine.checkpoint import checkpoints, read
 from progcycle.engine.folder import check_folder, read_record
 from progcycle.engine.samples import Sampler
@@ -177,3 +179,82 @@ def test_the_newest_checkpoint_that_can_be_read_tells(pictures: Path, stopped: P
     assert record.state["nimg"] == int(before.name[5:]) == 40
     assert read(newest, "networks").keys()
     assert read_record(tmp_path / "none", tiny("pggan", pictures)) is None
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------
+
+
+def _copied(pictures: Path, tmp_path: Path) -> Path:
+    """A data set of its own to change."""
+    shutil.copytree(pictures, tmp_path / "pictures")
+    return tmp_path / "pictures"
+
+
+@pytest.mark.parametrize("task", ["pggan", "cyclegan"])
+def test_the_same_pictures_elsewhere_are_the_same_run(
+    task: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = full(task, pictures) if task == "pggan" else {}  # with a file of labels, which moves along
+    train(tiny(task, pictures, options), tmp_path / "straight/run")
+    run = tmp_path / "moved/run"
+    train(tiny(task, pictures, options), run, stop_before=8)
+    elsewhere = tmp_path / "b" / "c"
+    shutil.copytree(pictures, elsewhere)
+    recipe = tiny(task, elsewhere, full(task, elsewhere) if task == "pggan" else {})
+    capsys.readouterr()
+    assert min(train(recipe, run).seen) == 5
+    domain, folder = ("real", "trainA") if task == "pggan" else ("b", "trainB")
+    count = 11 if task == "pggan" else 7
+    assert (
+        f"domain {domain}: the same {count} pictures as before, now in {elsewhere / folder}" in capsys.readouterr().out
+    )
+    assert last(run) == last(tmp_path / "straight/run")
+
+
+def test_pictures_added_or_removed_are_warned_of_with_both_numbers(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, run = _copied(pictures, tmp_path), tmp_path / "run"
+    train(tiny("pggan", own), run, stop_before=8)
+    write_pictures(own / "trainA/more", 3, seed=9)
+    (own / "trainA/00.png").unlink()
+    capsys.readouterr()
+    assert train(tiny("pggan", own), run).nimg == 88
+    told = capsys.readouterr().out
+    assert "warning: domain real: there were 11 pictures, now there are 13; training goes on with those" in told
+    train(tiny("pggan", own), run)
+    assert "warning" not in capsys.readouterr().out, "said once"
+
+
+def test_other_pictures_at_another_path_are_refused(pictures: Path, tmp_path: Path) -> None:
+    own, run = _copied(pictures, tmp_path), tmp_path / "run"
+    train(tiny("cyclegan", pictures), run, stop_before=8)
+    (own / "trainB/00.png").unlink()
+    before = sorted(run.rglob("*"))
+    with pytest.raises(UserError) as refused:
+        train(tiny("cyclegan", own), run)
+    assert str(refused.value) == (
+        f"{run} holds a run that was trained on other pictures, of domain b: there were 7 pictures, now there are 6; "
+        f"use another --run-dir, or undo: data.root: {pictures} -> {own}."
+    )
+    assert sorted(run.rglob("*")) == before
+
+
+def test_a_checkpoint_that_does_not_tell_of_its_pictures_and_precision_still_resumes(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As those of version 0.1."""
+    own, run = _copied(pictures, tmp_path), tmp_path / "run"
+    auto = {"training": {"precision": "auto"}}
+    train(tiny("pggan", pictures, auto), run, stop_before=8)
+    path = checkpoints(run / "checkpoints")[-1] / "state.json"
+    content = json.loads(path.read_text())
+    for key in ("digest", "pictures", "precision", "device"):
+        del content[key]
+    content["digest"] = checkpoint._text_digest(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"too old to tell whether the pictures are the same; .* or undo: data\.path: "):
+        train(tiny("pggan", own, auto), run)
+    capsys.readouterr()
+    assert train(tiny("pggan", pictures, auto), run).nimg == 88
+    assert "the checkpoint does not tell what precision auto was; from here on it is " in capsys.readouterr().out

@@ -27,6 +27,29 @@ def test_auto_is_bf16_where_the_hardware_has_it_and_never_fp16(
     assert "precision: auto" in (tmp_path / "run/recipe.yaml").read_text()
 
 
+@pytest.mark.parametrize(("first", "then"), [("bf16", "no"), ("no", "bf16")])
+def test_auto_stays_what_it_was_on_a_machine_where_it_would_be_another(
+    first: str, then: str, monkeypatch: pytest.MonkeyPatch, pictures: Path, tmp_path: Path, capsys: Any
+) -> None:
+    auto = tiny("pggan", pictures, {"training": {"precision": "auto"}})
+    words = {"no": "float32", "bf16": "bf16"}
+    for name, stop in ((first, 6), (then, 12)):
+        monkeypatch.setattr(precision, "has_bf16", lambda _, name=name: name == "bf16")
+        assert train(auto, tmp_path / "run", stop_before=stop).precision.name == first
+    told = capsys.readouterr().out
+    assert f"precision: {words[first]} (as until now; for a new run auto is {words[then]} here)" in told
+    monkeypatch.setattr(precision, "can_compute", lambda *_: False)
+    assert train(auto, tmp_path / "run", stop_before=13).precision.name == then
+    assert (
+        f"precision: {words[then]} (until now {words[first]}, which this device cannot comp" in capsys.readouterr().out
+    )
+    # From the checkpoint that was written before.
+    same = tiny("pggan", pictures, {"training": {"precision": first}})
+    assert train(same, tmp_path / "run", stop_before=11).precision.name == first
+    with pytest.raises(UserError, match=f"undo: training.precision: {first} -> {then}"):
+        train(tiny("pggan", pictures, {"training": {"precision": then}}), tmp_path / "run")
+
+
 def _cpu(monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool] | None, flags: str, tiles: bool | None) -> None:
     """A CPU as torch and the kernel tell of it; None is a torch that does not tell."""
     for name, value in (("get_capabilities", capabilities), ("_is_amx_tile_supported", tiles)):
