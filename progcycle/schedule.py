@@ -200,7 +200,10 @@ def _check_complete(options: Schedule, resolutions: list[int]) -> None:
         table, needed = getattr(options, name), resolutions[1:] if name == "fade_kimg" else resolutions
         missing = [] if "default" in table else [r for r in needed if r not in table]
         if missing:
-            raise UserError(f"schedule.{name}: there is no value for {missing[0]} px and no default.")
+            raise UserError(
+                f"schedule.{name}: there is no value for {missing[0]} px and no default; give "
+                f"schedule.{name}.{missing[0]} one."
+            )
 
 
 def _phases(options: Schedule, resolutions: list[int], first_stage: int) -> Iterator[Phase]:

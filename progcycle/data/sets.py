@@ -1,5 +1,6 @@
 """From a recipe's data section to sets of pictures, with the usual folder layouts of translation understood."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -162,8 +163,16 @@ def find_layout(root: str) -> Layout:
         return pair("A", "B"), (None, None)
     raise UserError(
         f"{locate(root)[0]} has none of the known layouts (trainA and trainB, train/<domain>/, or A and B) but "
-        f"{', '.join(here) or 'no folders'}; rename them, or give data.a.path and data.b.path instead of data.root."
+        f"{', '.join(here) or 'no folders'}; rename them, or give {_paths_of(base, here)}."
     )
+
+
+def _paths_of(base: str, folders: Sequence[str]) -> str:
+    """The keys that name two folders; as they would be written, if there are two."""
+    if len(folders) != 2:
+        return "data.a.path and data.b.path instead of data.root"
+    pair = zip(DOMAINS, folders, strict=True)
+    return " ".join(shlex.quote(f"data.{domain}.path={base}/{folder}") for domain, folder in pair)
 
 
 def _within(base: str, split: str, domains: tuple[str, ...]) -> tuple[str | None, str | None]:

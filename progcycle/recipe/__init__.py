@@ -15,17 +15,16 @@ from progcycle.recipe.networks import (
     PgganNetwork,
 )
 from progcycle.recipe.objectives import Adaptive, Adversarial, ClassWeights, DiscriminatorAugment, DiscriminatorNoise
+from progcycle.recipe.optimizers import Adam, Ema
 from progcycle.recipe.plan import Schedule
 from progcycle.recipe.pretraining import pretraining_recipe
 from progcycle.recipe.reading import OPERATION, difference, dump, json_schema, load_recipe, merge, override, validate
 from progcycle.recipe.schema import (
-    Adam,
     Augmentation,
     BaseRecipe,
     CycleganData,
     CycleganRecipe,
     DataOptions,
-    Ema,
     Evaluation,
     PgganData,
     PgganRecipe,
@@ -36,6 +35,7 @@ from progcycle.recipe.schema import (
     WarmStart,
 )
 from progcycle.recipe.shipped import find_recipe, shipped_folder, shipped_recipes, shipped_studies
+from progcycle.recipe.sizes import Sizes, sizes_for
 from progcycle.recipe.study import Study, load_study
 from progcycle.recipe.values import RecipeError, by_resolution, on_curve
 
@@ -70,6 +70,7 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Schedule",
+    "Sizes",
     "Study",
     "TranslationEvaluation",
     "WarmStart",
@@ -87,5 +88,6 @@ __all__ = [
     "shipped_folder",
     "shipped_recipes",
     "shipped_studies",
+    "sizes_for",
     "validate",
 ]

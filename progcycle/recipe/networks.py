@@ -12,7 +12,10 @@ Norm = Literal["pixel", "batch", "instance", "layer", "none"]
 
 
 class Channels(Section):
-    """Feature maps at a resolution R: min(base / (R / 2) ** decay, max), as in the official code."""
+    """Feature maps at a resolution R: min(base / (R / 2) ** decay, max), as in the official code.
+
+    Translators that leave out ``base`` or ``max`` get them by their resolution, see ``sizes``.
+    """
 
     base: int = Field(8192, ge=1, le=1 << 24)
     decay: float = Field(1.0, ge=0, le=10)

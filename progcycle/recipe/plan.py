@@ -13,10 +13,12 @@ class Schedule(Section):
     """The growth plan, in thousands of real pictures (of one domain) shown to the discriminators."""
 
     start_resolution: Resolution | None = Field(None, description="default: the network's base_resolution")
-    stable_kimg: Lengths = Field({DEFAULT: 600.0})
-    fade_kimg: Lengths = Field({DEFAULT: 600.0})
+    stable_kimg: Lengths = Field({DEFAULT: 600.0}, description="default: 600; of a translator 10")
+    fade_kimg: Lengths = Field({DEFAULT: 600.0}, description="default: 600; of a translator half of stable_kimg")
     total_kimg: float | None = Field(None, gt=0, le=1e9, description="default: the sum of all phases")
-    batch_size: BatchSizes = Field({DEFAULT: 16}, description="pictures a step, all processes together")
+    batch_size: BatchSizes = Field(
+        {DEFAULT: 16}, description="pictures a step, all processes together; default: 16; of a translator 4"
+    )
     lr_scale: Scales = Field({DEFAULT: 1.0}, description="factor on every player's learning rate")
     rampup_kimg: float = Field(0.0, ge=0, le=1e9, description="learning rate rises from 0 at the start")
     stage_rampup_kimg: float = Field(0.0, ge=0, le=1e9, description="learning rate rises again when a stage opens")

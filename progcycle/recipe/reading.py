@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from progcycle.recipe.choices import named_keys, settle
 from progcycle.recipe.schema import RECIPES, Recipe
 from progcycle.recipe.shipped import find_recipe
 from progcycle.recipe.text import parse, read_text, to_text
@@ -39,13 +40,18 @@ def _by_resolution(value: Any) -> bool:
 def merge(base: Mapping[Any, Any], change: Mapping[Any, Any]) -> dict[Any, Any]:
     """``base`` with ``change`` laid over it, section by section.
 
-    Mappings by resolution (``{default: 16, 256: 14}``) are values, not sections: they are replaced whole.
+    Mappings by resolution (``{default: 16, 256: 14}``) are values, not sections: they are replaced whole. Keys of
+    ``base`` that a key of ``change`` excludes are left out, see ``choices``.
     """
+    return settle(_laid_over(base, change), dict(named_keys(change)))
+
+
+def _laid_over(base: Mapping[Any, Any], change: Mapping[Any, Any]) -> dict[Any, Any]:
     merged = dict(base)
     for key, value in change.items():
         old = _long_form(key, merged.get(key)) if isinstance(value, Mapping) else merged.get(key)
         deep = isinstance(old, Mapping) and isinstance(value, Mapping) and not _by_resolution(old)
-        merged[key] = merge(old, value) if deep and not _by_resolution(value) else value  # type: ignore[arg-type]
+        merged[key] = _laid_over(old, value) if deep and not _by_resolution(value) else value  # type: ignore[arg-type]
     return merged
 
 
@@ -90,10 +96,12 @@ def _kind(value: Any) -> str:
 def override(content: Mapping[Any, Any], assignments: Sequence[str]) -> dict[Any, Any]:
     """Apply dotted overrides such as ``schedule.batch_size=8``; values are read as YAML.
 
+    Keys of ``content`` that the overrides exclude are left out, see ``choices``.
+
     Raises:
         RecipeError: an assignment without ``=`` or without a key, or a value that is not YAML.
     """
-    result = dict(content)
+    result, written = dict(content), dict[str, Any]()
     for assignment in assignments:
         dotted, equals, text = assignment.partition("=")
         names = dotted.strip().split(".")
@@ -102,7 +110,12 @@ def override(content: Mapping[Any, Any], assignments: Sequence[str]) -> dict[Any
         value = parse(text, f"override {dotted}")
         keys: list[Any] = [int(name) if name.isdecimal() and len(name) < 20 else name for name in names]
         result = _set(result, keys, value)
-    return result
+        written.update(named_keys(_nested(keys, value)))
+    return settle(result, written)
+
+
+def _nested(keys: list[Any], value: Any) -> dict[Any, Any]:
+    return {keys[0]: value if len(keys) == 1 else _nested(keys[1:], value)}
 
 
 def _set(content: Any, keys: list[Any], value: Any) -> dict[Any, Any]:

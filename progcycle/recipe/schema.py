@@ -8,8 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from progcycle.recipe.networks import CycleganNetwork, PgganNetwork, with_fixed_defaults
 from progcycle.recipe.objectives import CycleganObjective, PgganObjective
+from progcycle.recipe.optimizers import Adam, Ema, Optimizer
 from progcycle.recipe.plan import Schedule
 from progcycle.recipe.section import Section
+from progcycle.recipe.sizes import with_longer_tables, with_sizes
 from progcycle.recipe.values import (
     AsTuple,
     BatchSizes,
@@ -93,54 +95,7 @@ class CycleganData(DataOptions):
         return self
 
 
-# --- optimizer and engine -----------------------------------------------------------------------------------------
-
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Adam(Section):
-    """Adam settings of one player."""
-
-    lr: float = Field(1e-3, gt=0)
-    betas: Annotated[tuple[Beta, Beta], AsTuple] = (0.0, 0.99)
-    eps: float = Field(1e-8, gt=0)
-
-
-class Optimizer(Section):
-    """Adam for each player, and when its moments are cleared."""
-
-    generator: Adam = Adam()
-    discriminator: Adam = Adam()
-    reset: Literal["never", "stage", "fade_edges"] = "fade_edges"
-
-
-HALF_LIFE_KIMG, RAMPUP = 10.0, 0.05
-
-
-class Ema(Section):
-    """Running average of each generator: a half-life in pictures, or a factor per step."""
-
-    half_life_kimg: float | None = Field(
-        None, gt=0, description="default: 10, without per_step; empty: as long as rampup lets it be"
-    )
-    rampup: float = Field(RAMPUP, gt=0, le=1, description="the half-life is at most this share of the pictures shown")
-    per_step: float | None = Field(None, ge=0, lt=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _default_half_life(cls, content: Any) -> Any:
-        if not isinstance(content, Mapping) or content.get("per_step") is not None:
-            return content
-        return {"half_life_kimg": HALF_LIFE_KIMG, **content}
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "Ema":
-        if self.half_life_kimg is not None and self.per_step is not None:
-            raise ValueError("give half_life_kimg or per_step, not both")
-        if self.per_step is not None and self.rampup != RAMPUP:
-            raise ValueError(f"rampup belongs to half_life_kimg, not to per_step; leave it at {RAMPUP:g}")
-        return self
+# --- engine -----------------------------------------------------------------------------------------------------------
 
 
 class Recovery(Section):
@@ -255,6 +210,11 @@ class BaseRecipe(Section):
     optimizer: Optimizer = Optimizer()
     training: Training = Training()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _tables_up_to_the_resolution(cls, content: Any) -> Any:
+        return with_longer_tables(content)
+
 
 class PgganRecipe(BaseRecipe):
     """An unconditional progressive GAN."""
@@ -281,6 +241,11 @@ class CycleganRecipe(BaseRecipe):
             return content
         before = filled_from(content.get("pretraining"), "optimizer", content.get("optimizer"), "generator")
         return {**content, "pretraining": before} if "pretraining" in content else content
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sizes_by_resolution(cls, content: Any) -> Any:
+        return with_sizes(content)
 
     @model_validator(mode="before")
     @classmethod

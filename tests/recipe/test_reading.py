@@ -114,7 +114,7 @@ def test_extends_replaces_mappings_by_resolution_whole(write: Callable[..., Path
     assert child.schedule.stable_kimg == {"default": 7}
     child = load_recipe(write("extends: parent.yaml\nschedule: {batch_size: 5, stable_kimg: {4: 1}}\n"))
     assert child.schedule.batch_size == {"default": 5}
-    assert child.schedule.stable_kimg == {4: 1}
+    assert child.schedule.stable_kimg == {4: 1, 8: 1, 16: 1, 32: 1}, "the highest entry is that of all above"
 
 
 def test_extends_of_a_dumped_recipe_replaces_them_too(write: Callable[..., Path]) -> None:

@@ -85,7 +85,7 @@ AVERAGING = "network.minibatch_stddev.averaging: must be all, flat, spatial, non
             "network.minibatch_stddev: queue holds earlier pictures of its own process, and gather joins all; choose",
         ),
         (
-            {"network": {"minibatch_discrimination": {}}},
+            {"network": {"minibatch_discrimination": {}, "minibatch_stddev": 4}},
             "network: minibatch_discrimination takes the place of minibatch_stddev; set minibatch_stddev: 0.",
         ),
         ({"network": {"minibatch_discrimination": 100}}, "network.minibatch_discrimination: this is a section of keys"),
@@ -152,7 +152,7 @@ def test_bad_recipes_are_refused_in_one_line(change: dict[Any, Any], sentence: s
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"data": {"a": {"path": "x"}}}, "data: give either root or a.path and b.path, not both"),
+        ({"data": {"root": "y", "a": {"path": "x"}}}, "data: give either root or a.path and b.path, not both"),
         ({"data": {"root": None}}, "data: give root (a folder with trainA and trainB), or both a.path and b.path"),
         ({"data": {"root": None, "a": {"path": "x"}}}, "data: give root"),
         (

@@ -1,0 +1,130 @@
+"""Widths, lengths and batches by resolution: what a recipe gets where it does not name them.
+
+The rule of the README of recipes ("Sizes by resolution"), for translators:
+
+* widths: 16 feature maps at the final resolution, twice as many at every halving, up to 96, or up to as many as the
+  resolution has pixels on a side;
+* lengths: 10 kimg at every resolution; a fade half as long as the stable phase that follows it;
+* batch: 4 pictures.
+
+On a GPU ``progcycle new`` writes twice the width and the batch, and four times the lengths.
+
+For both tasks: a resolution above all those that a table of ``schedule`` names has the entry of the highest one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from progcycle.recipe.networks import FIXED_DISCRIMINATORS, FIXED_GENERATORS
+from progcycle.recipe.values import DEFAULT, is_resolution_key
+
+MAPS_AT_THE_END: Final = 16
+WIDEST_AT_LEAST: Final = 96
+KIMG: Final = 10.0
+FADE: Final = 0.5  # of the stable phase at the same resolution
+BATCH: Final = 4
+TABLES: Final = ("stable_kimg", "fade_kimg", "batch_size", "lr_scale")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a translator for one final resolution.
+
+    Attributes:
+        base, widest: ``network.channels.base`` and ``max``.
+        stable_kimg, fade_kimg: lengths at every resolution.
+        batch_size: pictures of a step.
+    """
+
+    base: int
+    widest: int
+    stable_kimg: float
+    fade_kimg: float
+    batch_size: int
+
+
+def sizes_for(resolution: int, gpu: bool = False) -> Sizes:
+    """The rule of this file.
+
+    Args:
+        resolution: final pixels of a side.
+        gpu: whether training runs on a GPU.
+    """
+    wide, long = (2, 4) if gpu else (1, 1)
+    widest = max(WIDEST_AT_LEAST, resolution)
+    base = MAPS_AT_THE_END * resolution // 2
+    return Sizes(wide * base, wide * widest, long * KIMG, long * KIMG * FADE, wide * BATCH)
+
+
+def with_sizes(content: Any) -> Any:
+    """A recipe of a translator, before validation, with sizes by the rule for what it leaves out.
+
+    Networks that do not grow have sizes of their own, and keep the plain defaults.
+
+    Args:
+        content: as written; anything that is not of a recipe's shape comes back as it is.
+    """
+    if not isinstance(content, Mapping) or not _is_resolution(content.get("resolution")):
+        return content
+    network = content.get("network", {})
+    if not isinstance(network, Mapping):
+        return content
+    if network.get("generator") in FIXED_GENERATORS and network.get("discriminator") in FIXED_DISCRIMINATORS:
+        return content
+    sizes = sizes_for(content["resolution"])
+    filled = dict(content)
+    channels = network.get("channels", {})
+    if isinstance(channels, Mapping):
+        filled["network"] = {**network, "channels": {"base": sizes.base, "max": sizes.widest, **channels}}
+    filled["schedule"] = _schedule(content.get("schedule", {}), sizes)
+    before = content.get("pretraining")
+    if isinstance(before, Mapping) and before.get("schedule") is not None:
+        filled["pretraining"] = {**before, "schedule": _schedule(before["schedule"], sizes)}
+    return filled
+
+
+def _schedule(written: Any, sizes: Sizes) -> Any:
+    if not isinstance(written, Mapping):
+        return written
+    stable = written.get("stable_kimg", sizes.stable_kimg)
+    filled = {"stable_kimg": stable, "batch_size": sizes.batch_size, **written}
+    if "fade_kimg" not in written:
+        try:
+            fades = (
+                {key: FADE * value for key, value in stable.items()} if isinstance(stable, Mapping) else FADE * stable
+            )
+        except TypeError:  # not a length, which validation tells
+            return filled
+        filled["fade_kimg"] = fades
+    return filled
+
+
+def with_longer_tables(content: Any) -> Any:
+    """A recipe, before validation, whose tables of ``schedule`` reach up to its resolution, or to where growth holds.
+
+    A table without a default that ends below has its highest entry for every resolution above.
+
+    Args:
+        content: as written; anything that is not of a recipe's shape comes back as it is.
+    """
+    if not isinstance(content, Mapping) or not isinstance(content.get("schedule"), Mapping):
+        return content
+    schedule = content["schedule"]
+    end = schedule.get("hold_resolution") or content.get("resolution")
+    if not isinstance(end, int) or not _is_resolution(end):
+        return content
+    longer = {name: _longer(schedule[name], end) for name in TABLES if name in schedule}
+    return {**content, "schedule": {**schedule, **longer}}
+
+
+def _longer(table: Any, end: int) -> Any:
+    if not isinstance(table, Mapping) or not table or DEFAULT in table or not all(map(is_resolution_key, table)):
+        return table
+    highest = max(table, key=int)
+    above = [2**power for power in range(2, end.bit_length()) if int(highest) < 2**power]
+    return {**table, **dict.fromkeys(above, table[highest])}
+
+
+def _is_resolution(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 4 <= value <= 1024
