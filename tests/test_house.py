@@ -10,12 +10,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "progcycle"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-LEAVES = {"errors", "rng", "files", "recipe", "schedule"}
+LEAVES = {"errors", "figures", "files", "output", "recipe", "rng", "schedule"}
 # What each room may know of the others; rooms on one floor do not know each other.
 STAIRS = {
     "errors": set(),
     "rng": set(),
     "files": set(),
+    "figures": set(),
+    "output": set(),
     "recipe": {"errors"},
     "schedule": {"errors", "recipe"},
     "blocks": set(),
@@ -32,6 +34,8 @@ OUTSIDE = {
     "errors": set(),
     "rng": {"numpy", "torch"},
     "files": set(),
+    "figures": {"matplotlib"},
+    "output": set(),
     "recipe": {"pydantic", "yaml"},
     "schedule": set(),
     "blocks": {"torch"},
@@ -89,6 +93,12 @@ def test_every_room_has_its_place_on_the_stairs() -> None:
     assert rooms == {*STAIRS, "commands"}
     for entrance in entrances - {"__init__"}:
         assert rooms_in(PACKAGE / f"{entrance}.py") <= {"commands"}, "what can be run is in commands"
+
+
+def test_matplotlib_is_imported_in_one_place() -> None:
+    """The place that does not fall over the backend of a notebook."""
+    users = [path for path in FILES if any(name.split(".")[0] == "matplotlib" for name in imports(path))]
+    assert users == [PACKAGE / "figures.py"]
 
 
 def test_tasks_do_not_know_each_other() -> None:

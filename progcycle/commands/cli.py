@@ -1,7 +1,8 @@
 """The console script ``progcycle NAME ...``, and what all commands share: errors as one sentence, and exit codes.
 
 Exit codes: 0 done, 1 done but for the pictures that are listed, 2 wrong input, 130 interrupted. Training leaves by a
-signal with 128 + its number.
+signal with 128 + its number: 129 (SIGHUP), 130 (SIGINT), 138 (SIGUSR1), 140 (SIGUSR2), 143 (SIGTERM), 152 (SIGXCPU).
+Where standard output is a pipe whose reader has gone, training goes on in silence; other commands end with 1.
 """
 
 import argparse
@@ -11,11 +12,13 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from progcycle import __version__
 from progcycle.errors import UserError
+from progcycle.output import BROKEN, flush_or_silence, silence
 
 if TYPE_CHECKING:
     from progcycle.export.config import SnapshotConfig
@@ -49,15 +52,24 @@ def is_main_process() -> bool:
 
 
 def say(text: str) -> None:
-    """Print a line on standard output, in the main process."""
+    """Print a line on standard output, in the main process.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     if is_main_process():
-        print(text, flush=True)
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "standard output") from None
 
 
 def warn(text: str) -> None:
-    """Print a line on standard error, in the main process."""
+    """Print a line on standard error, in the main process; where that cannot be written, nothing happens."""
     if is_main_process():
-        print(text, file=sys.stderr, flush=True)
+        with suppress(*BROKEN):
+            print(text, file=sys.stderr, flush=True)
+        flush_or_silence(sys.stderr)
 
 
 def guarded(command: Command) -> Callable[..., int]:
@@ -75,11 +87,12 @@ def guarded(command: Command) -> Callable[..., int]:
         except (UserError, RecipeError) as error:
             return _refused(str(error))
         except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            silence(sys.stdout)
             return 1
         except OSError as error:
             if error.strerror is None:
                 raise
+            flush_or_silence(sys.stdout)
             return _refused(f"{error.filename or 'a file'}: {error.strerror}.")
         except KeyboardInterrupt:
             warn("interrupted")

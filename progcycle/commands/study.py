@@ -19,6 +19,7 @@ from progcycle.commands.study_report import write_report
 from progcycle.commands.study_run import METRICS, measure_references, run_row
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
+from progcycle.output import steady_output
 from progcycle.recipe import PgganRecipe, Recipe, Study, load_study
 
 DESCRIPTION = """Train every variant of a study with every seed, measure it, and write a table and plots.
@@ -268,4 +269,4 @@ def _in_processes(
         say(f"{failed} runs failed; the report holds the others")
 
 
-main = guarded(run)
+main = steady_output()(guarded(run))

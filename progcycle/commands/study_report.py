@@ -221,11 +221,11 @@ def line_looks(variants: list[str]) -> dict[str, dict[str, str]]:
 
 def _panels(count: int, height: float, sharey: bool = False) -> tuple[Any, list[Any]]:
     """A plot of so many panels, each so many inches high, four in a line at most: smaller ones cannot be read."""
-    from matplotlib.figure import Figure
+    from progcycle.figures import new_figure
 
     columns = min(count, 4)
     lines = -(-count // columns)
-    figure = Figure(figsize=(1.2 + 3.4 * columns, height * lines + 0.4), layout="constrained")
+    figure = new_figure(1.2 + 3.4 * columns, height * lines + 0.4)
     axes = list(figure.subplots(lines, columns, sharey=sharey, squeeze=False).flatten())
     for axis in axes[count:]:
         axis.set_axis_off()
@@ -234,7 +234,7 @@ def _panels(count: int, height: float, sharey: bool = False) -> tuple[Any, list[
 
 def _save(figure: Any, title: str, path: Path) -> None:
     """Write a plot in the format of its ending; the same plot is the same file."""
-    import matplotlib
+    from progcycle.figures import matplotlib
 
     figure.suptitle(title, fontsize=11)
     svg = path.suffix == ".svg"

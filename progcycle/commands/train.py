@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from progcycle.commands.cli import guarded, parser, say
+from progcycle.output import steady_output
 
 if TYPE_CHECKING:
     from progcycle.recipe import Recipe
@@ -86,4 +87,4 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     end(ground.accelerator, last=True)
 
 
-main = guarded(run)
+main = steady_output()(guarded(run))

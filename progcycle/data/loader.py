@@ -54,7 +54,7 @@ def _as_it_is(batches: Any) -> Any:
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     # Ctrl-C and launchers reach the whole process group. The main process finishes its step, and then ends its workers.
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP", "SIGUSR2", "SIGXCPU"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 

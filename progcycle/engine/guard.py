@@ -99,10 +99,12 @@ def _end(sentence: str, speaks: bool) -> None:
     backstop.start()
     if speaks:  # past Python's buffers, whose locks others may hold
         start = "\n" if sys.stderr.isatty() else ""  # below the progress bar
-        os.write(2, f"{start}error: {sentence}".encode())
+        with suppress(OSError):  # nobody may be there to read it
+            os.write(2, f"{start}error: {sentence}".encode())
         newest = None if _newest is None else _newest()
         where = "; there is no checkpoint yet" if newest is None else f" to go on from {newest}"
-        os.write(2, f" Start the same command again{where}.\n".encode())
+        with suppress(OSError):
+            os.write(2, f" Start the same command again{where}.\n".encode())
     for child in multiprocessing.active_children():
         child.kill()
     for stream in (sys.stdout, sys.stderr):

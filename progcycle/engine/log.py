@@ -3,8 +3,9 @@
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from torch import Tensor
 from torchvision.utils import make_grid, save_image
 from tqdm import tqdm
 
+from progcycle.engine.trackers import track, track_samples
 from progcycle.files import atomic_file
+from progcycle.output import steady_output
 from progcycle.schedule import Growth, GrowthSchedule
 
-# Figures that differ between two equal runs.
-TIMES = ("seconds", "images_per_s", "cpu_seconds")
+# What differs between two equal runs.
+TIMES = ("time", "seconds", "images_per_s", "cpu_seconds")
 
 
 class RunLog:
@@ -36,12 +39,13 @@ class RunLog:
         self.stats_path = run_dir / "stats.jsonl"
         self.bar: Any = None
         self.broken: dict[str, None] = {}
+        self.missed: set[str] = set()
 
     def say(self, text: str) -> None:
-        """Print a line, above the progress bar if there is one."""
+        """Print a line, above the progress bar if there is one; where nobody can read it, nothing happens."""
         if self.main:
-            tqdm.write(text, file=sys.stdout)
-            sys.stdout.flush()
+            with steady_output():
+                tqdm.write(text, file=sys.stdout)
 
     def start(self, nimg: int) -> None:
         """Show a progress bar on a terminal, standing at ``nimg`` pictures."""
@@ -133,12 +137,12 @@ class RunLog:
         length = self.length()
         try:
             with self.stats_path.open("a") as file:
-                file.write(json.dumps({**place, **figures}) + "\n")
+                file.write(json.dumps({"time": round(time.time()), **place, **figures}) + "\n")
         except OSError:  # on a full disk a part of the line may be there
             with suppress(OSError):
                 self.cut(length)
             raise
-        self.accelerator.log({**place, **figures}, step=nimg)
+        track(self.accelerator, {**place, **figures}, nimg, self.say)
 
     def _time_left(self, nimg: int, growth: Growth, rate: float) -> str:
         # A doubling about doubles the cost of a picture: four times the pixels, half the feature maps.
@@ -162,17 +166,24 @@ class RunLog:
         zoom = max(1, 64 // rows[0].shape[-1])
         grid = make_grid(torch.cat(rows).clamp(-1, 1), nrow=columns, padding=0, normalize=True, value_range=(-1, 1))
         grid = grid.repeat_interleave(zoom, dim=1).repeat_interleave(zoom, dim=2)
-        with atomic_file(self.run_dir / "samples" / f"nimg-{nimg:012d}.png") as path:
+        with self.drawing("samples"), atomic_file(self.run_dir / "samples" / f"nimg-{nimg:012d}.png") as path:
             save_image(grid, path)
+        if self.accelerator.trackers:
+            # As save_image rounds.
+            pixels = grid.mul(255).add(0.5).clamp(0, 255).permute(1, 2, 0).to(torch.uint8)
+            track_samples(self.accelerator, pixels.numpy(), nimg, self.say)
 
+    @contextmanager
+    def drawing(self, what: str) -> Iterator[None]:
+        """Let a picture of the run that cannot be drawn or written be missing; each reason is told once.
 
-def flat_config(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, int | float | str | bool]:
-    """A recipe as flat scalars, which is what trackers take."""
-    flat: dict[str, int | float | str | bool] = {}
-    for key, value in recipe.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat.update(flat_config(value, f"{name}."))
-        else:
-            flat[name] = value if isinstance(value, int | float | str | bool) else str(value)
-    return flat
+        Args:
+            what: the picture, such as ``curves.png``.
+        """
+        try:
+            yield
+        except Exception as error:  # a full disk, a folder in its place, a font, no memory
+            why = f"{what} could not be drawn ({' '.join(str(error).split()) or type(error).__name__})"
+            if why not in self.missed:
+                self.missed.add(why)
+                self.say(f"warning: {why}; training goes on")

@@ -23,8 +23,9 @@ from progcycle.engine.log import RunLog
 from progcycle.engine.meter import Meter
 from progcycle.engine.parallel import Votes, average_gradients, broadcast_weights
 from progcycle.engine.samples import Evaluate, Sampler, spread
-from progcycle.engine.setup import end, prepare_data, set_up, start_trackers
+from progcycle.engine.setup import end, prepare_data, set_up
 from progcycle.engine.stop import SIGNALS, StoppedError, StopSignals, agreed
+from progcycle.engine.trackers import start_trackers
 from progcycle.engine.trouble import stop_if_trouble
 from progcycle.engine.writer import CheckpointWriter
 from progcycle.errors import UserError
@@ -47,7 +48,7 @@ class Trainer:
         start_from: gives the networks their first weights and says what it did; never called on resuming.
         preparation: what to train in place of the recipe's task, see :func:`build`.
         cache_dir: folder of the caches of pictures; default: ``.cache`` beside the run folder.
-        signals: whether SIGTERM, SIGINT and SIGUSR1 stop the run in good order.
+        signals: whether the signals of ``engine/stop.py`` stop the run in good order.
         lock: taken before anything is written; whoever made it gives it back.
 
     Raises:
@@ -203,7 +204,7 @@ class Trainer:
             self.log.say(f"this run is finished, at {self.nimg / 1000:g} kimg; there is nothing to do")
             end(self.accelerator, last)
             return
-        start_trackers(self.recipe, self.accelerator)
+        start_trackers(self.recipe, self.accelerator, self.run_dir)
         prepare_data(self.ground, self.schedule)
         if not resumed:
             self._initialize()
@@ -261,7 +262,7 @@ class Trainer:
 
     def _stop_if_unwritable(self) -> None:
         if reason := self.writer.trouble():
-            self.writer.rescue(state.contents(self) if self.recipe.training.fallback_dir else None, reason)
+            self.writer.rescue(state.contents(self), reason)
 
     def _initialize(self) -> None:
         """Let the task set weights by real pictures; a resumed run has them in its checkpoint."""

@@ -10,18 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from progcycle.figures import Axes, Figure, FixedLocator, MaxNLocator, NullLocator, new_figure
 from progcycle.files import atomic_file
 from progcycle.schedule import GrowthSchedule
 
 INK, QUIET, BLUE, ORANGE, FADE = "#222222", "#8a8f98", "#2f6fb5", "#d9822b", "#e3edf8"
 COLOURS = ("#2f6fb5", "#d9822b", "#3a9a5b", "#b8473d", "#7a5aa8", "#8a6a4f", "#c65f9c", "#5f6b7a")
 SMOOTHING = 0.03  # share of the points that a curve is smoothed over
-CLOCK = frozenset({"nimg", "kimg", "stage", "alpha", "resolution", "step", "seconds", "cpu_seconds"})
+CLOCK = frozenset({"nimg", "kimg", "stage", "alpha", "resolution", "step", "time", "seconds", "cpu_seconds"})
 
 
 @contextmanager
@@ -41,7 +38,7 @@ def plot_plan(schedule: GrowthSchedule, path: Path) -> None:
         schedule: the plan.
         path: PNG to write.
     """
-    figure = Figure(figsize=(10, 7.2), layout="constrained")
+    figure = new_figure(10, 7.2)
     shapes = [3.0, 1.1, 1.3, 1.3]
     top, alpha, batch, rate = figure.subplots(4, 1, sharex=True, height_ratios=shapes)
     # Every edge of a phase stands twice, on both of its sides, so that steps are drawn upright.
@@ -110,7 +107,7 @@ def plot_curves(stats: Path, path: Path) -> None:
     panels = dict(sorted(panels.items(), key=lambda item: (item[0] != "loss", item[1] == [item[0]])))
     columns = 1 if len(panels) < 2 else 2
     rows = max(-(-len(panels) // columns), 1)
-    figure = Figure(figsize=(6.4 * columns, 2.7 * rows + 0.4), layout="constrained")
+    figure = new_figure(6.4 * columns, 2.7 * rows + 0.4)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     openings = list(_openings(lines))
     for axes, (group, names) in zip(grid, panels.items(), strict=False):
@@ -201,6 +198,5 @@ def _dress(axes: Axes, words: str) -> None:
 
 
 def _write(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110, facecolor="white", format="png")

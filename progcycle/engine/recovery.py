@@ -11,6 +11,7 @@ from progcycle.engine.parallel import speaking
 from progcycle.engine.setup import loader_workers
 from progcycle.engine.trouble import ATTEMPT, GoBackError, lr_factor
 from progcycle.errors import UserError
+from progcycle.output import steady_output
 from progcycle.schedule import Growth
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Batches = Generator[tuple[int, Growth, dict[str, Batch]], None, None]
 
 
+@steady_output()
 @guard()
 def train(trainer: "Trainer") -> None:
     """Train to the end of the plan, from the last checkpoint again as often as ``training.recovery`` allows.

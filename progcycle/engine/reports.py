@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def plan(trainer: "Trainer") -> None:
     """Draw the growth plan, in the first process."""
     if trainer.accelerator.is_main_process:
-        plot_plan(trainer.schedule, trainer.run_dir / "plan.png")
+        with trainer.log.drawing("plan.png"):
+            plot_plan(trainer.schedule, trainer.run_dir / "plan.png")
 
 
 def status(trainer: "Trainer", growth: Growth, pictures: int, seconds: float) -> None:
@@ -76,7 +77,7 @@ def save(trainer: "Trainer", before: int, growth: Growth) -> None:
     if sampled:
         samples(trainer, growth)
         if trainer.accelerator.is_main_process and trainer.log.stats_path.exists():
-            with trainer.writer.watching():
+            with trainer.log.drawing("curves.png"):
                 plot_curves(trainer.log.stats_path, trainer.run_dir / "curves.png")
     if snapshot and trainer.accelerator.is_main_process:
         with trainer.writer.watching():
@@ -128,5 +129,4 @@ def samples(trainer: "Trainer", growth: Growth) -> None:
         if trainer.nimg:  # networks that have not learned anything are no trouble
             shown = trainer.task.shown(rows, lambda domain: spread(sets[domain], count, growth, rows[0].device))
             trainer.alarms.look(trainer.nimg, of_pictures(shown))
-        with trainer.writer.watching():
-            trainer.log.samples(trainer.nimg, rows)
+        trainer.log.samples(trainer.nimg, rows)

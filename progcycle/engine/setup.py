@@ -8,18 +8,17 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
-from accelerate.utils import InitProcessGroupKwargs, LoggerType
+from accelerate.utils import InitProcessGroupKwargs
 
 from progcycle.data import PictureSet, identity, resolve_sets, resolve_test_sets, resolve_validation_sets
 from progcycle.engine import guard
 from progcycle.engine.build import check_batches
 from progcycle.engine.folder import check_folder, check_pictures, newest_checkpoint, read_record
-from progcycle.engine.log import flat_config
 from progcycle.engine.parallel import check_processes
 from progcycle.engine.precision import Precision, without_tf32
+from progcycle.engine.trackers import check_trackers, close_trackers
 from progcycle.engine.writer import fallback_of
-from progcycle.errors import UserError
+from progcycle.output import steady_output
 from progcycle.recipe import Recipe
 from progcycle.schedule import GrowthSchedule
 
@@ -63,7 +62,7 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
     Raises:
         UserError: the launch, the trackers, the batch sizes, the precision, the pictures or the run folder do not fit.
     """
-    _check_trackers(recipe)
+    check_trackers(recipe)
     accelerator = Accelerator(
         mixed_precision="no",
         log_with=list(recipe.training.trackers) or None,
@@ -105,40 +104,15 @@ def choose_algorithms(device: torch.device) -> None:
         torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
 
 
-def _check_trackers(recipe: Recipe) -> None:
-    known = sorted(str(tracker.value) for tracker in LoggerType if tracker != LoggerType.ALL)
-    installed = {str(tracker) for tracker in get_available_trackers()}
-    for name in recipe.training.trackers:
-        if name not in known:
-            raise UserError(f"training.trackers: there is no {name!r}; choose from {', '.join(known)}.")
-        if name not in installed:
-            raise UserError(f"training.trackers: {name} is not installed; pip install it, or leave it out.")
-
-
-def start_trackers(recipe: Recipe, accelerator: Accelerator) -> None:
-    """Open the recipe's trackers.
-
-    Raises:
-        UserError: one of them does not start.
-    """
-    if not recipe.training.trackers:
-        return
-    try:
-        accelerator.init_trackers("progcycle", config=flat_config(recipe.model_dump(mode="json")))
-    except Exception as error:  # each tracker has its own kinds: no account, no network, ...
-        raise UserError(f"training.trackers: {' '.join(str(error).split()) or type(error).__name__}") from None
-
-
 def end(accelerator: Accelerator, last: bool) -> None:
     """Close the trackers; the processes part after their last run only."""
+    close_trackers(accelerator)
     if last:
         guard.leave()
         accelerator.end_training()
-        return
-    for tracker in accelerator.trackers:
-        tracker.finish()
 
 
+@steady_output()
 def prepare_data(ground: Ground, schedule: GrowthSchedule) -> None:
     """Build the caches that are missing, in the first process, while the others wait and then find them."""
     resolutions = sorted({phase.resolution for phase in schedule.phases})

@@ -4,11 +4,13 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
-# SIGUSR1 is how clusters tell of a preemption; Windows has no such signal.
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+# A terminal that is closed and a connection that is lost send SIGHUP; SIGUSR1 and SIGUSR2 are how clusters tell of a
+# preemption; SIGXCPU comes at a soft limit of processor time. Windows has none of these four.
+NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP", "SIGUSR2", "SIGXCPU")
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 LAUNCHED = "ACCELERATE_MIXED_PRECISION"  # accelerate launch sets it for what it starts
 HINT = b"\nstopping after this step and its checkpoint; Ctrl-C again stops at once\n"
 
@@ -56,7 +58,7 @@ class StopSignals:
         if not self.enabled or threading.current_thread() is not threading.main_thread():
             yield
             return
-        # What was ignored before, as SIGINT is in the background of a script, stays ignored.
+        # What was ignored before, as SIGINT is in the background of a script and SIGHUP under nohup, stays ignored.
         heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._remember) for number in heard}
         self._launcher = os.getppid() if LAUNCHED in os.environ else None
@@ -75,7 +77,10 @@ class StopSignals:
             # The kernel's own action needs no turn of the interpreter, which may be inside a long call of a library.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             if os.environ.get("RANK", "0") == "0":
-                os.write(2, HINT)  # print is not safe here: the signal may have come in the middle of another one
+                # print is not safe here: the signal may have come in the middle of another one. A reader of the output
+                # may have had the same Ctrl-C, and be gone.
+                with suppress(OSError):
+                    os.write(2, HINT)
 
     def votes(self) -> list[bool]:
         """For each of ``SIGNALS``, whether this process was asked to stop by it."""

@@ -174,18 +174,18 @@ class CheckpointWriter:
         """What :meth:`watching` remembered in any process, or an empty text; every process must call this together."""
         return self._together(self._raise_trouble)
 
-    def rescue(self, content: Content | None, reason: str) -> None:
-        """Stop the run because of a file that cannot be written; every process must call this.
+    def rescue(self, content: Content, reason: str) -> None:
+        """Stop the run because of a file that cannot be written; every process must call this, after :meth:`finish`.
 
         Args:
-            content: of a checkpoint for the fallback folder, if the recipe names one.
+            content: of a last checkpoint, for the folder that can take it.
             reason: from :meth:`trouble`.
 
         Raises:
             UserError: always.
         """
-        if content is not None:
-            self._fall_back(content, reason)
+        self.start(content, 0.0)
+        self.finish()
         raise UserError(f"The run folder {self.run_dir} cannot be written ({reason}); {self._advice()}")
 
     def close(self) -> None:

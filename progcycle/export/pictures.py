@@ -190,7 +190,7 @@ def _font(words: Iterable[str]) -> Font:
     """Pillow's own font, or where that has not all the letters, the one of matplotlib."""
     if all(text.isascii() for text in words):
         return ImageFont.load_default(13)
-    import matplotlib
+    from progcycle.figures import matplotlib
 
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), 12)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from tiny_runs import STEPS, TASKS, TOTAL, KilledError, WatchedTrainer, full, hook, stats, tiny, train, write_domains
 from torch import Tensor
 
-from progcycle.engine import reports, setup
+from progcycle.engine import reports
 from progcycle.engine.log import TIMES
 from progcycle.engine.loop import Trainer
 from progcycle.errors import UserError
@@ -321,32 +321,6 @@ def test_too_many_broken_pictures_stop_the_run(tmp_path: Path) -> None:
     (data / "trainA/03.png").write_bytes(b"broken")
     with pytest.raises(UserError, match=r"^Domain real: .* broken"):
         train(tiny("pggan", data, {"data": {"max_broken": 0.01}}), tmp_path / "run")
-
-
-def test_trackers_are_fed(pictures: Path, tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
-
-    train(tiny("pggan", pictures, {"training": {"trackers": ["tensorboard"]}}), tmp_path / "run")
-    events = [p for p in (tmp_path / "run").rglob("events.out.tfevents.*") if p.parent.name == "progcycle"]
-    assert len(events) == 1
-    read = EventAccumulator(str(events[0])).Reload()
-    points = [(point.step, point.value) for point in read.Scalars("loss/generator")]
-    assert points == [(s["nimg"], pytest.approx(s["loss/generator"])) for s in stats(tmp_path / "run")]
-
-
-@pytest.mark.parametrize("name", ["tensorbord", "all", ""])
-def test_an_unknown_tracker_is_one_sentence(name: str, pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"^training.trackers: there is no '{name}'; choose from .*tensorboard.*\.$"):
-        train(tiny("pggan", pictures, {"training": {"trackers": [name]}}), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_tracker_that_is_not_installed_is_one_sentence(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(setup, "get_available_trackers", list)
-    with pytest.raises(UserError, match=r"^training.trackers: tensorboard is not installed; pip install it"):
-        train(tiny("pggan", pictures, {"training": {"trackers": ["tensorboard"]}}), tmp_path / "run")
 
 
 def test_a_progress_bar_on_a_terminal(

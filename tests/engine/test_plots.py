@@ -2,6 +2,8 @@
 
 import gc
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from matplotlib.artist import Artist
 from PIL import Image
 
+import progcycle
 from progcycle.engine.plots import plot_curves, plot_plan
 from progcycle.recipe import Schedule
 from progcycle.schedule import GrowthSchedule
@@ -114,3 +117,21 @@ def test_a_plot_leaves_nothing_in_memory(tmp_path: Path) -> None:
 
 def test_no_global_state() -> None:
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+@pytest.mark.parametrize("backend", ["module://no_such_package.backend", "svg"])
+def test_the_backend_of_a_notebook_is_nobodys_trouble(backend: str, tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from progcycle.engine.plots import plot_curves\n"
+        "plot_curves(Path('none.jsonl'), Path('curves.png'))\n"
+        "import matplotlib as m; print(os.environ['MPLBACKEND'], m.rcParams['backend'], 'pyplot' in str(sys.modules))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(progcycle.__file__).parents[1]), "MPLBACKEND": backend}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    if backend == "svg":
+        assert done.stdout.split() == ["svg", "svg", "False"], "one that exists is left to those who show figures"
+    else:
+        assert done.stdout.startswith(backend)

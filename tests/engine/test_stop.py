@@ -19,7 +19,10 @@ from progcycle.export import load, save_snapshot
 from progcycle.recipe import Recipe
 from progcycle.schedule import Growth
 
-CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 138}
+CODES = {
+    signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 138, signal.SIGHUP: 129, signal.SIGUSR2: 140,
+    signal.SIGXCPU: 152,
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +55,9 @@ def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # By the recipe a checkpoint is due at 40 and at the end, 88, but not at 28.
-@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 6), (signal.SIGINT, 9), (signal.SIGUSR1, 21)])
+@pytest.mark.parametrize(
+    ("number", "step"), [(signal.SIGTERM, 6), (signal.SIGINT, 9), (signal.SIGUSR1, 21), (signal.SIGHUP, 6)]
+)
 def test_the_step_is_finished_a_checkpoint_written_and_the_run_goes_on_from_it(
     number: signal.Signals, step: int, whole: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -132,16 +137,27 @@ def test_a_thread_cannot_listen_and_does_not_try() -> None:
     assert seen == [before]
 
 
-def test_a_signal_that_was_ignored_stays_ignored() -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])  # in the background of a script, and under nohup
+def test_a_signal_that_was_ignored_stays_ignored(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         stop = StopSignals(enabled=True)
         with stop.listening():
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         assert stop.asked is None
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
+
+
+def test_all_that_stops_a_run_is_listened_to_and_has_the_shells_exit_code() -> None:
+    assert set(SIGNALS) == set(CODES)
+    for number, code in CODES.items():
+        stop = StopSignals(enabled=True)
+        with pytest.raises(StoppedError) as stopped, stop.listening():  # noqa: PT012
+            os.kill(os.getpid(), number)
+            raise StoppedError(agreed(stop.votes()) or number, "done")
+        assert (stop.asked, stopped.value.exit_code) == (number, code)
 
 
 def test_a_signal_after_the_last_step_is_delivered_again_where_it_ends_the_process() -> None:
@@ -214,18 +230,20 @@ class _Other:
 @pytest.mark.parametrize(
     ("own", "other", "number"),
     [
-        ([False, False, False], [0.0, 0.0, 0.0], None),
-        ([False, False, False], [0.0, 0.0, 1.0], signal.SIGUSR1),
-        ([True, False, False], [0.0, 0.0, 0.0], signal.SIGTERM),
-        ([False, True, False], [1.0, 0.0, 0.0], signal.SIGTERM),
+        ([], [], None),
+        ([], [signal.SIGUSR1], signal.SIGUSR1),
+        ([], [signal.SIGHUP], signal.SIGHUP),
+        ([signal.SIGTERM], [], signal.SIGTERM),
+        ([signal.SIGINT], [signal.SIGTERM], signal.SIGTERM),
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_all_processes_hear_of_a_signal_of_one_with_the_gradients(
-    own: list[bool], other: list[float], number: signal.Signals | None, dtype: torch.dtype
+    own: list[signal.Signals], other: list[signal.Signals], number: signal.Signals | None, dtype: torch.dtype
 ) -> None:
-    accelerator: Any = _Other(other)
-    votes = Votes(accelerator, lambda: own)
+    own_votes, others = ([float(each in heard) for each in SIGNALS] for heard in (own, other))
+    accelerator: Any = _Other(others)
+    votes = Votes(accelerator, lambda: [bool(vote) for vote in own_votes])
     assert votes.read() == []
     parameters = [nn.Parameter(torch.zeros(2, 2, dtype=dtype)), nn.Parameter(torch.zeros(3, dtype=dtype))]
     for parameter in parameters:
@@ -233,7 +251,7 @@ def test_all_processes_hear_of_a_signal_of_one_with_the_gradients(
     average_gradients(accelerator, parameters, votes)
     for parameter in parameters:
         assert torch.equal(parameter.grad, torch.full_like(parameter, 2))
-    assert votes.read() == [(a + b) / 2 for a, b in zip(own, other, strict=True)]
+    assert votes.read() == [(a + b) / 2 for a, b in zip(own_votes, others, strict=True)]
     assert agreed(votes.read()) == number
     votes.forget()
     assert votes.read() == []

@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny_runs import WatchedTrainer, checkpoint_content, stats, tiny, train
 
-from progcycle.engine import checkpoint, parallel, writer
+from progcycle.engine import checkpoint, parallel, reports, writer
 from progcycle.engine.checkpoint import Content, checkpoints, newest_whole, prune
 from progcycle.engine.log import RunLog
 from progcycle.engine.writer import CheckpointWriter, fallback_of
@@ -319,7 +319,7 @@ def test_when_neither_folder_can_take_it_both_are_named(
 
 
 @pytest.mark.parametrize("fallback", [True, False])
-def test_a_status_line_that_cannot_be_written_stops_the_run_and_saves_it_where_it_can(
+def test_a_status_line_that_cannot_be_written_stops_the_run_with_a_checkpoint(
     fallback: bool, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = {"fallback_dir": str(tmp_path / "other")} if fallback else {}
@@ -331,17 +331,56 @@ def test_a_status_line_that_cannot_be_written_stops_the_run_and_saves_it_where_i
             raise FULL
         real(log, nimg, *arguments)
 
+    def no_room(*_: Any) -> None:
+        raise FULL
+
     good = fallback_of(run, recipe) if fallback else run
-    name = f"{good}/checkpoints/nimg-{24 if fallback else 20:012d}"
+    name = f"{good}/checkpoints/nimg-{24:012d}"
     with monkeypatch.context() as patch:
         patch.setattr(RunLog, "_record", full)
+        if fallback:  # the run folder takes no checkpoint either
+            real_prepare = checkpoint.prepare
+            patch.setattr(
+                checkpoint, "prepare",
+                lambda folder, nimg: no_room() if nimg == 24 and run in folder.parents else real_prepare(folder, nimg),
+            )  # fmt: skip
         with pytest.raises(UserError) as error:
             train(recipe, run)
     assert str(error.value).startswith(f"The run folder {run} cannot be written (No space left on device); make room")
     assert str(error.value).endswith(f" to go on from {name}.")
     resumed = train(recipe, run)
-    assert min(resumed.seen) == (6 if fallback else 5)
+    assert min(resumed.seen) == 6
     assert resumed.nimg == 88
+
+
+@pytest.mark.parametrize("trouble", ["samples", "plots"])
+def test_pictures_that_cannot_be_drawn_are_missing_and_the_run_is_the_same(
+    trouble: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, run = tiny("pggan", pictures), tmp_path / "run"
+    run.mkdir()
+    if trouble == "samples":
+        (run / "samples").write_text("a file where the folder should be")
+        missing = {"samples": "File exists"}
+    else:
+        missing = {"plan.png": "no font", "curves.png": "no font"}
+
+        def fail(*_: Any) -> None:
+            raise RuntimeError("no font")
+
+        monkeypatch.setattr(reports, "plot_plan", fail)
+        monkeypatch.setattr(reports, "plot_curves", fail)
+    train(recipe, run)
+    said = capsys.readouterr().out
+    for name, why in missing.items():
+        (line,) = [line for line in said.splitlines() if line.startswith(f"warning: {name} could not be drawn (")]
+        assert why in line
+        assert line.endswith("; training goes on")
+    monkeypatch.undo()
+    train(recipe, tmp_path / "whole")
+    assert stats(run) == stats(tmp_path / "whole")
+    last = "checkpoints/nimg-000000000088"
+    assert checkpoint_content(run / last) == checkpoint_content(tmp_path / "whole" / last)
 
 
 def test_a_fallback_that_another_recipe_has_used_is_refused(pictures: Path, tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""Standard output and standard error that never raise: a run that nobody hears any more is still a run.
+
+The reader of a pipe may go (``| head``, a ``tee`` that Ctrl-C reached first), the disk behind ``> log`` may be full, a
+terminal may be closed, or a stream may never have been there (``>&-``).
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
+
+BROKEN = (OSError, ValueError)  # ValueError: the stream is closed
+
+
+class SteadyStream:
+    """A text stream, of which what cannot be written is dropped; all else is the stream's own.
+
+    Args:
+        stream: where to write; None is a stream that was closed before Python began.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self.stream: TextIO = open(os.devnull, "w", encoding="utf-8") if stream is None else stream  # noqa: SIM115
+
+    def write(self, text: str) -> int:
+        """Write a text, with ``\\x..`` for letters that the stream has not."""
+        try:
+            return self.stream.write(text)
+        except UnicodeEncodeError as error:
+            return self.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
+        except BROKEN as error:
+            self._give_up(error)
+            return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write texts."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Send what is written on its way."""
+        try:
+            self.stream.flush()
+        except BROKEN as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        # A disk may have room again later. A reader that has gone does not come back.
+        if isinstance(error, BrokenPipeError):
+            silence(self.stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def silence(stream: TextIO | None) -> None:
+    """Let a stream write into nothing from now on, so that what it still holds cannot fail when Python ends."""
+    with suppress(*BROKEN, AttributeError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nothing, stream.fileno())  # type: ignore[union-attr]
+        finally:
+            os.close(nothing)
+
+
+def flush_or_silence(stream: TextIO | None) -> bool:
+    """Flush a stream, or silence one that cannot be written; whether it could be."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except BROKEN:
+        silence(stream)
+        return False
+    return True
+
+
+@contextmanager
+def steady_output() -> Iterator[None]:
+    """Let nothing that speaks raise: print, progress bars, warnings, libraries, and the flush as Python ends."""
+    before = sys.stdout, sys.stderr
+    _fill_standard_places()
+    for name in ("stdout", "stderr"):
+        if not isinstance(getattr(sys, name), SteadyStream):
+            setattr(sys, name, SteadyStream(getattr(sys, name)))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+        for stream in before:
+            flush_or_silence(stream)
+
+
+def _fill_standard_places() -> None:
+    """Open nothing where a standard stream is closed: else the next file has its number, and is written into."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            if nothing != number:
+                os.dup2(nothing, number)
+                os.close(nothing)
