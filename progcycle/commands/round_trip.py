@@ -12,7 +12,7 @@ from progcycle.metrics import hidden_signal
 from progcycle.rng import normal
 
 if TYPE_CHECKING:
-    from progcycle.export.models import Direction, Translator
+    from progcycle.export.translator import Direction, Translator
 
 Translate = Callable[[Tensor, "Direction"], Tensor]
 Figures = dict[str, float]

@@ -10,8 +10,8 @@ from progcycle.commands.cli import add_device, guarded, parser, pick_device, pos
 from progcycle.errors import UserError, one_line
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
-    from torch import Tensor
 
     from progcycle.commands.files import Job
     from progcycle.data.source import Entry
@@ -25,7 +25,7 @@ EXAMPLES = """examples:
   progcycle translate runs/openmoji photo.jpg translated.png --direction ab
   progcycle translate runs/openmoji photos/ translated/ --direction ba --grid
   progcycle translate runs/openmoji photos/ translated/ --direction ab --scale native --skip-existing"""
-GRID_PAIRS, THUMBNAIL = 16, 160
+GRID_PAIRS, THUMBNAIL = 16, 256
 # Faults of one picture's name: too long, of letters that the file system lacks, or the name of a folder or file there.
 OF_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 MAX_PIXELS = 4_194_304  # 2048 x 2048: about 2 GB of features with 64 maps at the last resolution
@@ -39,10 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--direction", choices=("ab", "ba"), required=True, help="ab turns pictures of A into B, ba back")
     p.add_argument(
         "--scale",
-        choices=("train", "native"),
-        default="train",
-        help="train (default): resized to the scale of training, translated, and resized back; native: every pixel as "
-        "it is",
+        choices=("detail", "train", "native"),
+        help="detail (default where the recipe has predict: change): the change is painted at the scale of training, "
+        "enlarged along the picture's edges, and added to the full picture; train (default elsewhere): resized to the "
+        "scale of training, translated, and enlarged, so that detail is lost; native: every pixel as it is",
     )
     p.add_argument("--resolution", type=positive, metavar="R", help="run an earlier stage, in pixels of a side")
     p.add_argument(
@@ -71,9 +71,10 @@ def run(argv: Sequence[str] | None = None) -> int:
     if not isinstance(model, Translator):
         raise UserError(f"{args.run} holds a PG-GAN, which paints from nothing; use progcycle generate.")
     model.config.growth_at(args.resolution)
+    asked, args.scale = args.scale, model.choose_scale(args.scale)
     jobs = plan_jobs(args.input, args.output)
     todo = [job for job in jobs if not (args.skip_existing and job.target.exists())]
-    work = _Work(model, args)
+    work = _Work(model, args, loss_is_news=asked is None and args.scale == "train")
     # Spread over all: neighbours in name order are often alike.
     shown = {i * len(todo) // GRID_PAIRS for i in range(GRID_PAIRS)} if args.grid else set()
     for i, job in enumerate(tqdm(todo, unit="img", disable=None, leave=False)):
@@ -85,11 +86,12 @@ def run(argv: Sequence[str] | None = None) -> int:
 class _Work:
     """Translates one picture after the other, and remembers faults and thumbnails."""
 
-    def __init__(self, model: "Translator", args: argparse.Namespace) -> None:
+    def __init__(self, model: "Translator", args: argparse.Namespace, loss_is_news: bool) -> None:
         from progcycle.data.source import Opener
 
         self.model, self.args = model, args
         self.opener, self.warned = Opener(), False
+        self.loss_is_news = loss_is_news
         self.channels = model.channels(args.direction)[0]
         self.background = model.config.background(args.direction[0])
         self.side: int = args.resolution or model.resolution
@@ -104,37 +106,37 @@ class _Work:
             show: whether it goes onto the before/after sheet.
         """
         from progcycle.commands.files import write_picture
-        from progcycle.export.pictures import to_pil
+        from progcycle.export.pictures import as_image
 
         name, args = job.source.name, self.args
         try:
-            x = self._read(job.source)
-            self._check_size(name, *x.shape[2:])
-            after = to_pil(self.model.translate(x, args.direction, args.scale, args.resolution))[0]
+            before = self._read(job.source)
+            self._check_size(name, *before.shape[:2])
+            after = as_image(self.model.translate(before, args.direction, args.scale, args.resolution))
             write_picture(after, job.target)
         except UserError as error:
             self.faults.append(str(error))
         except (MemoryError, RuntimeError) as error:
             if not isinstance(error, MemoryError) and "memory" not in str(error):
                 raise
-            self.faults.append(f"{name}: there is not enough memory for it; lower --max-pixels, or use --scale train.")
+            remedy = "use another --scale" if args.scale == "native" else "make it smaller"
+            self.faults.append(f"{name}: there is not enough memory for it; {remedy}, or lower --max-pixels.")
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno is not None and error.errno not in OF_NAMES:
                 raise  # the disk refuses, not the picture's format: no other picture could be written either
             self.faults.append(f"{name}: {' '.join(str(error).split()).rstrip('.')}.")
         else:
             if show:
-                self.pairs.append([_thumbnail(to_pil(x)[0]), _thumbnail(after)])
+                self.pairs.append([_thumbnail(as_image(before)), _thumbnail(after)])
 
-    def _read(self, source: "Entry") -> "Tensor":  # [1, C, H, W]
+    def _read(self, source: "Entry") -> "np.ndarray":  # [H, W, C] uint8
         from progcycle.data import decode_picture
-        from progcycle.export.pictures import from_uint8
 
         try:
             file = self.opener.open(source)
         except Exception as error:  # a zip member can fail in many ways: checksum, encryption, compression
             raise UserError(f"{source.name}: this picture cannot be read ({error}).") from None
-        return from_uint8(decode_picture(file, channels=self.channels, background=self.background, name=source.name))
+        return decode_picture(file, channels=self.channels, background=self.background, name=source.name)
 
     def _check_size(self, name: str, height: int, width: int) -> None:
         from progcycle.data.fit import stage_size
@@ -142,13 +144,19 @@ class _Work:
         short, limit, native = min(height, width), self.args.max_pixels, self.args.scale == "native"
         h, w = (height, width) if native else stage_size(height, width, self.side)
         if h * w > limit:
-            remedy = "use --scale train, or raise --max-pixels" if native else "cut it up, or raise --max-pixels"
+            remedy = "use another --scale, or raise --max-pixels" if native else "cut it up, or raise --max-pixels"
             raise UserError(f"{name}: {w}x{h} px for the network are more than --max-pixels {limit}; {remedy}.")
         if native and not self.warned and not self.side / 2 < short < 2 * self.side:
             self.warned = True
             warn(
                 f"warning: {name} is {width}x{height} px, training worked at {self.side} px: with --scale native its "
                 "contents have another size than the networks know, and may come out hardly changed."
+            )
+        if self.loss_is_news and short > self.side:
+            self.loss_is_news = False
+            warn(
+                f"{name} is {width}x{height} px, larger than the {self.side} px of training: these translators paint "
+                "whole pictures, which are enlarged, so that detail is lost (predict: change keeps it)."
             )
 
     def write_sheet(self, path: Path) -> Path | None:

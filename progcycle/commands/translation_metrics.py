@@ -29,7 +29,7 @@ from progcycle.metrics import (
 from progcycle.rng import generator_at
 
 if TYPE_CHECKING:
-    from progcycle.export.models import Direction
+    from progcycle.export.translator import Direction
 
 Pairs = Sequence[tuple[int, int]]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from progcycle.data import PictureSet
     from progcycle.engine.samples import Sampler
-    from progcycle.export.models import Direction
+    from progcycle.export.translator import Direction
     from progcycle.metrics.features import Features
     from progcycle.recipe import CycleganRecipe
     from progcycle.schedule import Growth

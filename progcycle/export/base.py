@@ -1,12 +1,14 @@
 """What the models of snapshots share: building from a config, and strict loading and saving, also by Hugging Face."""
 
+from itertools import chain
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from huggingface_hub.errors import HFValidationError
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from progcycle.errors import UserError
 from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, SnapshotConfig
@@ -63,6 +65,34 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights: float32 unless ``.half()``, ``.to(torch.bfloat16)`` or ``.double()`` changed it."""
+        return next(self.parameters()).dtype
+
+    def run(self, network: nn.Module, x: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        """A network's output in the precision of its weights.
+
+        Half precision is training's mixed precision: convolutions in half, what would suffer from it in float32.
+
+        Args:
+            network: one of the model's own.
+            x: its input; its type does not matter.
+            arguments, options: what else the network takes.
+
+        Returns:
+            What the network gives, float32 at least.
+        """
+        half = self.dtype in (torch.float16, torch.bfloat16)
+        if not half:
+            y: Tensor = network(x.to(self.dtype), *arguments, **options)
+            return y
+        named = chain(network.named_parameters(), network.named_buffers())
+        weights = {name: w.float() if w.dtype == self.dtype else w for name, w in named}
+        with torch.autocast(self.device.type, self.dtype):
+            y = functional_call(network, weights, (x.float(), *arguments), options)
+        return y.float()
 
     def _save_pretrained(self, save_directory: Path) -> None:
         write_model(save_directory, self.config, self.state_dict())

@@ -31,13 +31,18 @@ def from_pil(image: Image.Image, channels: int, background: str = "white") -> Te
     Raises:
         UserError: the picture has more than 8 bits a channel, which would be clipped without a word.
     """
+    return from_uint8(pixels_of(image, channels, background))
+
+
+def pixels_of(image: Image.Image, channels: int, background: str = "white") -> np.ndarray:  # [H, W, channels] uint8
+    """The grey levels of a Pillow image; arguments and errors as of :func:`from_pil`."""
     if image.mode not in _EIGHT_BIT_MODES:
         raise UserError(f"Pictures of mode {image.mode} (over 8 bits a channel) are not supported; convert it first.")
     image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
-    return from_uint8(np.asarray(image.convert("L" if channels == 1 else "RGB")))
+    return np.atleast_3d(np.asarray(image.convert("L" if channels == 1 else "RGB")))
 
 
 def from_uint8(array: np.ndarray) -> Tensor:  # [H, W] or [H, W, C] uint8 -> [1, C, H, W] in [-1, 1]
@@ -57,7 +62,12 @@ def to_pil(pictures: Tensor) -> list[Image.Image]:
     """
     if pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
         raise ValueError(f"expected pictures of shape [N, 1 or 3, H, W], got {list(pictures.shape)}")
-    return [Image.fromarray(a[:, :, 0] if a.shape[2] == 1 else a) for a in to_uint8(pictures)]
+    return [as_image(a) for a in to_uint8(pictures)]
+
+
+def as_image(levels: np.ndarray) -> Image.Image:  # [H, W, 1 or 3] uint8
+    """Grey levels as a Pillow image of mode L or RGB."""
+    return Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels)
 
 
 def to_uint8(pictures: Tensor) -> np.ndarray:  # [N, C, H, W] in [-1, 1] -> [N, H, W, C] uint8

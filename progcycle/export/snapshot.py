@@ -15,12 +15,14 @@ from torch import nn
 from progcycle import __version__
 from progcycle.errors import UserError
 from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, BestFigure, NetworkSpec, SnapshotConfig, read_config
-from progcycle.export.models import MODELS, Generator, Translator
+from progcycle.export.generator import Generator
+from progcycle.export.translator import Translator
 from progcycle.export.weights import read_model, write_model
 from progcycle.files import atomic_folder
 from progcycle.recipe import Recipe
 from progcycle.schedule import Growth
 
+MODELS: dict[str, type[Generator] | type[Translator]] = {"pggan": Generator, "cyclegan": Translator}
 _NAME = re.compile(r"nimg-(\d+)")
 
 

@@ -62,7 +62,8 @@ def test_a_messy_folder(run: Path, tmp_path: Path, capsys: Read) -> None:
             assert (after.size, after.format, after.mode) == (before.size, before.format, "RGB")
     text, errors = capsys.readouterr()
     assert text == f"wrote 5 translated pictures to {out}\n"
-    lines = errors.splitlines()
+    news, *lines = errors.splitlines()
+    assert news.startswith("a.png is 37x53 px, larger than the 16 px of training: ")
     assert lines[0] == "3 of 8 pictures were not translated:"
     assert [line.split(":")[0].strip() for line in lines[1:]] == ["broken.png", "deep.tif", "empty.jpg"]
 
@@ -163,7 +164,7 @@ def test_pictures_that_are_too_large_are_listed_with_the_remedy(run: Path, tmp_p
     out = tmp_path / "out"
     assert translate(run, tmp_path / "in", out, "--scale", "native", "--max-pixels", "1000") == 1
     errors = capsys.readouterr().err
-    assert "large.png: 80x40 px for the network are more than --max-pixels 1000; use --scale train" in errors
+    assert "large.png: 80x40 px for the network are more than --max-pixels 1000; use another --scale" in errors
     assert files(out) == ["small.png"]
     # At the scale of training (16 px) both are small.
     assert translate(run, tmp_path / "in", out, "--max-pixels", "1000") == 0
@@ -176,8 +177,39 @@ def test_one_warning_about_another_scale(run: Path, tmp_path: Path, side: int, w
         paint(tmp_path / "in" / name, side + 40, side)
     assert translate(run, tmp_path / "in", tmp_path / "out", "--scale", "native") == 0
     assert capsys.readouterr().err.count("warning: ") == warns
-    assert translate(run, tmp_path / "in", tmp_path / "out") == 0
+    assert translate(run, tmp_path / "in", tmp_path / "out", "--scale", "train") == 0
     assert capsys.readouterr().err == ""
+
+
+def test_detail_is_kept_by_default_where_a_change_is_predicted(
+    make_snapshot: Make, tmp_path: Path, capsys: Read
+) -> None:
+    """Fresh networks change nothing, so that every pixel must come back; reduced and enlarged it could not."""
+    run = make_snapshot(stage=1, predict="change").parent.parent
+    source = paint(tmp_path / "in" / "a.png", 150, 90)
+    assert translate(run, tmp_path / "in", tmp_path / "out") == 0
+    assert translate(run, tmp_path / "in", tmp_path / "detail", "--scale", "detail") == 0
+    assert translate(run, tmp_path / "in", tmp_path / "train", "--scale", "train") == 0
+    assert capsys.readouterr().err == ""
+    before, *after = (
+        np.asarray(Image.open(path)).astype(int)
+        for path in (source, tmp_path / "out/a.png", tmp_path / "detail/a.png", tmp_path / "train/a.png")
+    )
+    assert np.array_equal(after[0], before)
+    assert np.array_equal(after[1], before)
+    assert np.abs(after[2] - before).mean() > 20
+
+
+def test_whole_pictures_lose_detail_and_it_is_said_once(run: Path, tmp_path: Path, capsys: Read) -> None:
+    for name, side in (("a.png", 16), ("b.png", 40), ("c.png", 40)):
+        paint(tmp_path / "in" / name, side, side)
+    assert translate(run, tmp_path / "in", tmp_path / "out") == 0
+    said = capsys.readouterr().err
+    assert said.startswith("b.png is 40x40 px, larger than the 16 px of training")
+    assert said.count("detail is lost") == 1
+    assert translate(run, tmp_path / "in", tmp_path / "new", "--scale", "detail") == 2
+    assert "paint whole pictures (network.predict: picture)" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_grid(run: Path, tmp_path: Path, capsys: Read) -> None:
@@ -187,8 +219,8 @@ def test_grid(run: Path, tmp_path: Path, capsys: Read) -> None:
     sheet = tmp_path / "out" / "before_after.png"
     assert capsys.readouterr().out.splitlines()[-1] == f"wrote {sheet}"
     with Image.open(sheet) as image:
-        assert image.width == 4 * 164 + 4
-        assert image.height > 3 * 160
+        assert image.width == 4 * 260 + 4
+        assert image.height > 3 * 256
     assert translate(run, tmp_path / "in" / "1.png", tmp_path / "one.png", "--grid") == 0
     assert (tmp_path / "one_before_after.png").is_file()
     paint(tmp_path / "in" / "before_after.png")

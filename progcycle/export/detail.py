@@ -1,0 +1,128 @@
+"""A change painted at the training scale, added to a picture of any size along that picture's own edges.
+
+A guided filter (He, Sun and Tang 2013) explains the change by the picture: within a few pixels it is taken as a linear
+function of the picture's colours, change = a * picture + b. The functions are found on the small picture, where the
+network worked, and only they are enlarged; the full picture goes into them (He and Sun 2015, "Fast Guided Filter",
+arXiv 1505.00996). So the radius is in pixels of training whatever the size of the picture, edges are as sharp as the
+picture has them, and a full pixel costs little.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+RADIUS = 2  # of the neighbourhoods, in pixels of the training scale
+EPSILON = 0.01  # below this variance the guide counts as flat; of numbers in [-1, 1], so a deviation of 13 grey levels
+BAND = 1 << 20  # pixels that are worked on at a time
+
+Rows = Callable[[int, int], Tensor]
+"""The rows from a first to below a last of pictures, which need not exist as a whole.  # [N, C, last - first, W]"""
+
+
+class Enlarged:
+    """Maps enlarged to a height and width a few rows at a time, as ``F.interpolate`` does it at once.
+
+    Args:
+        maps: what to enlarge.  # [N, C, h, w]
+        height: of the whole.
+        width: of the whole.
+        mode: of the interpolation.
+    """
+
+    def __init__(self, maps: Tensor, height: int, width: int, mode: Literal["bilinear", "bicubic"]) -> None:
+        self.maps, self.height, self.width, self.mode = maps, height, width, mode
+
+    def __call__(self, first: int, last: int) -> Tensor:
+        """The rows from ``first`` to below ``last``.  # [N, C, last - first, W]"""
+        small = self.maps.shape[2]
+        # On the CPU: far down in a long picture float32 loses the place, and not every accelerator has float64.
+        places = (torch.arange(first, last, dtype=torch.float64) + 0.5) * small / self.height - 0.5
+        above = places.floor()
+        taps = _cubic(places - above) if self.mode == "bicubic" else [(0, 1 - (places - above)), (1, places - above)]
+        rows: Tensor | float = 0.0
+        for offset, weight in taps:
+            index = (above.long() + offset).clamp(0, small - 1).to(self.maps.device)
+            rows = rows + self.maps.index_select(2, index) * weight[:, None].to(self.maps.dtype).to(self.maps.device)
+        assert isinstance(rows, Tensor)
+        return F.interpolate(rows, (last - first, self.width), mode=self.mode, align_corners=False)
+
+
+def _cubic(t: Tensor) -> list[tuple[int, Tensor]]:
+    """Taps of the cubic convolution of Keys 1981 with a = -3/4, as ``F.interpolate`` has it."""
+    a = -0.75
+
+    def near(x: Tensor) -> Tensor:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+
+    def far(x: Tensor) -> Tensor:
+        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+
+    return [(-1, far(t + 1)), (0, near(t)), (1, near(1 - t)), (2, far(2 - t))]
+
+
+def fit_lines(guide: Tensor, change: Tensor, radius: int = RADIUS, epsilon: float = EPSILON) -> tuple[Tensor, Tensor]:
+    """The linear functions that explain a change by a guide around every pixel.
+
+    He, Sun and Tang 2013, equations 19 to 21; with one channel they are equations 5, 6 and 8.
+
+    Args:
+        guide: pictures.  # [N, G, h, w]
+        change: what is to be explained.  # [N, C, h, w]
+        radius: of the square neighbourhoods, which end at the border.
+        epsilon: variance below which the guide counts as flat.
+
+    Returns:
+        Slopes  # [N, C, G, h, w]
+        and intercepts  # [N, C, h, w]
+        of change[c] = sum of slope[c, g] * guide[g] over g, + intercept[c].
+    """
+
+    def covariance(x: Tensor, y: Tensor) -> Tensor:  # [N, X, h, w], [N, Y, h, w] -> [N, h, w, X, Y]
+        products = (x[:, :, None] * y[:, None]).flatten(1, 2)
+        both = _mean(products, radius).reshape(x.shape[0], x.shape[1], y.shape[1], *x.shape[2:])
+        return (both - _mean(x, radius)[:, :, None] * _mean(y, radius)[:, None]).permute(0, 3, 4, 1, 2)
+
+    variance = covariance(guide, guide) + epsilon * torch.eye(guide.shape[1])
+    slope = torch.linalg.solve(variance, covariance(guide, change)).permute(0, 4, 3, 1, 2)  # [N, C, G, h, w]
+    intercept = _mean(change, radius) - (slope * _mean(guide, radius)[:, None]).sum(dim=2)
+    return _mean(slope.flatten(1, 2), radius).reshape(slope.shape), _mean(intercept, radius)
+
+
+def _mean(x: Tensor, radius: int) -> Tensor:
+    return F.avg_pool2d(x, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
+
+
+def add_change(full: Rows, height: int, width: int, small: Tensor, change: Tensor) -> Rows:
+    """Pictures with a change that was found at a smaller scale.
+
+    Args:
+        full: the pictures, in [-1, 1].  # [N, C, height, width]
+        height: of the full pictures, at least that of the small ones.
+        width: of the full pictures, likewise.
+        small: the same pictures at the training scale.  # [N, C, h, w]
+        change: what is to be added to them.  # [N, C, h, w]
+
+    Returns:
+        The changed pictures, clamped to [-1, 1].  # [N, C, height, width]
+    """
+    slope, intercept = fit_lines(small.cpu(), change.cpu())
+    channels = intercept.shape[1]
+    lines = Enlarged(torch.cat([slope.flatten(1, 2), intercept], dim=1).to(small.device), height, width, "bilinear")
+
+    def rows(first: int, last: int) -> Tensor:
+        x, line = full(first, last), lines(first, last)
+        slope = line[:, :-channels].reshape(x.shape[0], channels, channels, *x.shape[2:])
+        return (x + (slope * x[:, None]).sum(dim=2) + line[:, -channels:]).clamp(-1, 1)
+
+    return rows
+
+
+def bands(height: int, width: int) -> Iterator[tuple[int, int]]:
+    """Rows from top to bottom, about a million pixels at a time: (first, last) with ``last`` one below."""
+    step = max(1, BAND // width)
+    for i in range(math.ceil(height / step)):
+        yield i * step, min((i + 1) * step, height)

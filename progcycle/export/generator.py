@@ -1,0 +1,122 @@
+"""``Generator``: the network of a PG-GAN snapshot, which paints pictures from nothing; read in evaluation mode."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from progcycle import networks
+from progcycle.data.labels import list_names
+from progcycle.errors import UserError
+from progcycle.export.base import SnapshotModel
+from progcycle.rng import normal
+
+
+class Generator(SnapshotModel):
+    """A trained PG-GAN generator, at the stage and alpha of its snapshot."""
+
+    task: ClassVar[str] = "pggan"
+    registry: ClassVar[dict[str, type[nn.Module]]] = networks.GENERATORS
+    generator: nn.Module
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that it can paint, in the order of their numbers; () if it was trained without."""
+        return tuple(self.config.classes)
+
+    def class_number(self, name: str) -> int:
+        """Number of a class, by its name or else by its number as text.
+
+        Raises:
+            UserError: there is no such class, or there are none.
+        """
+        if not self.classes:
+            raise UserError("This model was trained without classes, so there is none to choose.")
+        if name in self.classes:
+            return self.classes.index(name)
+        if name.isdecimal() and int(name) < len(self.classes):
+            return int(name)
+        raise UserError(f"This model has no class {name}; it has {list_names(self.classes)}.")
+
+    def forward(
+        self, latents: Tensor, resolution: int | None = None, labels: Sequence[int] | Tensor | None = None
+    ) -> Tensor:
+        """Paint pictures from latents.
+
+        Args:
+            latents: drawn from N(0, I).  # [N, latent_size]
+            resolution: an earlier stage to paint at; default: the snapshot's own.
+            labels: numbers of the pictures' classes, if the model has any.  # [N]
+
+        Returns:
+            Pictures in about [-1, 1].  # [N, C, R, R]
+
+        Raises:
+            UserError: there is no such resolution.
+            ValueError: labels are missing, there are too many or too few, or there is no such class.
+        """
+        stage, alpha = self.config.growth_at(resolution)
+        one_hot = self._one_hot(len(latents), labels)
+        options = {} if one_hot is None else {"labels": one_hot}
+        return self.run(self.generator, latents.to(self.device), stage, alpha, **options)
+
+    def _one_hot(self, count: int, labels: Sequence[int] | Tensor | None) -> Tensor | None:  # [N] -> [N, K]
+        numbers = [] if labels is None else [int(label) for label in labels]
+        known = len(self.classes)
+        if len(numbers) != count * bool(known) or not all(0 <= number < known for number in numbers):
+            raise ValueError(f"a model of {known} classes got {count} latents and the labels {numbers}")
+        return F.one_hot(torch.tensor(numbers, device=self.device), known).to(self.dtype) if known else None
+
+    @torch.no_grad()
+    def generate(
+        self,
+        n: int,
+        seed: int = 0,
+        *,
+        start: int = 0,
+        resolution: int | None = None,
+        batch_size: int = 16,
+        labels: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Paint the pictures ``start`` to ``start + n - 1`` of a seed; :func:`to_pil` makes images of them.
+
+        Latents are looked up by (seed, number of the picture), so picture i of a seed is the same whatever n, start
+        and the batch size (to floating-point rounding).
+
+        Args:
+            n: how many pictures.
+            seed: which series of pictures.
+            start: number of the first picture.
+            resolution: an earlier stage to paint at, in pixels of a side; default: the snapshot's own. Only the
+                snapshot's own is what training last worked on: with ``rgb: replace``, the earlier stages' last layers
+                stood still since they were faded out.
+            batch_size: pictures painted at a time.
+            labels: numbers of the n pictures' classes; default: the classes in turn, class i % K for picture i.
+
+        Returns:
+            Pictures in [-1, 1], clamped, on the CPU.  # [n, C, R, R] float32
+
+        Raises:
+            UserError: there is no such resolution.
+            ValueError: n or batch_size is below 1, start is negative, or labels are wrong.
+        """
+        if n < 1 or batch_size < 1 or start < 0:
+            raise ValueError(f"n and batch_size start at 1 and start at 0, got {n}, {batch_size} and {start}")
+        if labels is not None and len(labels) != n:
+            raise ValueError(f"{n} pictures need as many labels, got {len(labels)}")
+        if labels is None and self.classes:
+            labels = [i % len(self.classes) for i in range(start, start + n)]
+        parts = []
+        for i in range(0, n, batch_size):
+            count = min(batch_size, n - i)
+            some = None if labels is None else labels[i : i + count]
+            pictures = self(self.latents(count, seed, start=start + i), resolution, some)
+            parts.append(pictures.float().clamp(-1, 1).cpu())
+        return torch.cat(parts)
+
+    def latents(self, n: int, seed: int = 0, *, start: int = 0) -> Tensor:
+        """The latents of the pictures ``start`` to ``start + n - 1`` of a seed.  # [n, latent_size] float32"""
+        size = int(self.generator.latent_size)  # type: ignore[arg-type]
+        return normal(seed, "latent", range(start, start + n), size)

@@ -1,0 +1,252 @@
+"""``Translator``: the two networks of a CycleGAN snapshot, which turn pictures of A into B and back.
+
+It is read in evaluation mode, where batch norm, if a recipe asks for it, uses the statistics of training; without it
+both modes are the same.
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Literal, overload
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from progcycle import networks
+from progcycle.blocks import downsample2x, fade_in, upsample2x
+from progcycle.data import decode_picture
+from progcycle.data.fit import fit_short
+from progcycle.errors import UserError
+from progcycle.export.base import SnapshotModel
+from progcycle.export.detail import Enlarged, Rows, add_change, bands
+from progcycle.export.pictures import (
+    as_channels,
+    as_image,
+    from_uint8,
+    pad_to_multiple,
+    pixels_of,
+    resize,
+    to_stage,
+    to_uint8,
+)
+
+Direction = Literal["ab", "ba"]
+Scale = Literal["detail", "train", "native"]
+PAINTS_ALL = (
+    "These translators paint whole pictures (network.predict: picture), so that there is no change to enlarge with the "
+    "scale 'detail'; use the scale 'train', or 'native'."
+)
+
+
+class Translator(SnapshotModel):
+    """A trained pair of CycleGAN translators, at the stage and alpha of their snapshot."""
+
+    task: ClassVar[str] = "cyclegan"
+    registry: ClassVar[dict[str, type[nn.Module]]] = networks.TRANSLATORS
+    gen_ab: nn.Module
+    gen_ba: nn.Module
+
+    def channels(self, direction: Direction) -> tuple[int, int]:
+        """Channels of the pictures that go in and come out.
+
+        Raises:
+            ValueError: the direction is neither ``ab`` nor ``ba``.
+        """
+        if direction not in ("ab", "ba"):
+            raise ValueError(f"direction is 'ab' or 'ba', got {direction!r}")
+        arguments = self.config.networks[f"gen_{direction}"].arguments
+        return arguments.get("in_channels", 3), arguments.get("out_channels", 3)
+
+    @property
+    def scale(self) -> Scale:
+        """What :meth:`translate` takes by itself: ``detail`` if the networks predict a change, else ``train``."""
+        changes = all(getattr(network, "change", False) for network in (self.gen_ab, self.gen_ba))
+        return "detail" if changes else "train"
+
+    def choose_scale(self, scale: Scale | None) -> Scale:
+        """The scale that was asked for, by default :attr:`scale`.
+
+        Raises:
+            UserError: it is ``detail``, and the networks paint whole pictures.
+            ValueError: there is no such scale.
+        """
+        if scale not in (None, "detail", "train", "native"):
+            raise ValueError(f"scale is 'detail', 'train' or 'native', got {scale!r}")
+        if scale == "detail" != self.scale:
+            raise UserError(PAINTS_ALL)
+        return scale or self.scale
+
+    def forward(self, x: Tensor, direction: Direction = "ab", resolution: int | None = None) -> Tensor:
+        """Run a network as in training: the input is padded to a size that suits it, and faded if reals were.
+
+        Args:
+            x: pictures in [-1, 1] of any size.  # [N, C_in, H, W]
+            direction: ``ab`` or ``ba``.
+            resolution: an earlier stage to run at; default: the snapshot's own.
+
+        Returns:
+            Pictures in about [-1, 1].  # [N, C_out, H, W] float32 at least
+        """
+        return self._shown_and_painted(x, direction, resolution)[1]
+
+    def _shown_and_painted(self, x: Tensor, direction: Direction, resolution: int | None) -> tuple[Tensor, Tensor]:
+        """What the network is given, which in mid-fade is not quite ``x``, and what it makes of it."""
+        stage, alpha = self.config.growth_at(resolution)
+        height, width = x.shape[2:]
+        network = self.gen_ab if direction == "ab" else self.gen_ba
+        x = pad_to_multiple(x.to(self.device), *_sides(network, stage))
+        if alpha < 1 and self.config.fade_reals:  # as the real pictures of a fading stage
+            x = fade_in(upsample2x(downsample2x(x)), x, alpha)
+        y = self.run(network, x, stage, alpha)
+        return x[:, :, :height, :width], y[:, :, :height, :width]
+
+    @overload
+    def translate(
+        self,
+        picture: Image.Image | str | os.PathLike[str],
+        direction: Direction = ...,
+        scale: Scale | None = ...,
+        resolution: int | None = ...,
+    ) -> Image.Image: ...
+
+    @overload
+    def translate(
+        self, picture: Tensor, direction: Direction = ..., scale: Scale | None = ..., resolution: int | None = ...
+    ) -> Tensor: ...
+
+    @overload
+    def translate(
+        self, picture: np.ndarray, direction: Direction = ..., scale: Scale | None = ..., resolution: int | None = ...
+    ) -> np.ndarray: ...
+
+    @torch.no_grad()
+    def translate(
+        self,
+        picture: Image.Image | str | os.PathLike[str] | Tensor | np.ndarray,
+        direction: Direction = "ab",
+        scale: Scale | None = None,
+        resolution: int | None = None,
+    ) -> Image.Image | Tensor | np.ndarray:
+        """Translate a picture of any size and aspect; what comes back has its size.
+
+        Args:
+            picture: one of these:
+                a Pillow image or the path of a picture: it is turned upright by its EXIF orientation and made grey or
+                colour as the domain needs, transparency is put on the colour that training put there, usually white;
+                an array of grey levels;  # [H, W] or [H, W, 1 or 3] uint8
+                pictures in [-1, 1].  # [N, 1 or 3, H, W]
+            direction: ``ab`` turns pictures of A into B, ``ba`` the other way.
+            scale: ``detail`` brings the short side to the resolution of training as training does (in 256 grey levels,
+                by Pillow's filters), takes what the network changes there, and adds it to the full picture along the
+                picture's own edges (:mod:`progcycle.export.detail`);
+                ``train`` works at the same size, and enlarges the whole translation, so that detail is lost;
+                ``native`` translates every pixel as it is, for pictures whose contents have the scale of training.
+                Default: ``detail`` if the networks predict a change (``network.predict: change``), else ``train``.
+            resolution: an earlier stage to run at, in pixels of a side; default: the snapshot's own.
+
+        Returns:
+            A Pillow image of mode L or RGB; an array  # [H, W, C_out] uint8; or pictures in [-1, 1], clamped, on the
+            CPU  # [N, C_out, H, W] float32.
+
+        Raises:
+            UserError: there is no such resolution, the picture cannot be read, or ``detail`` for networks that paint
+                whole pictures.
+            ValueError: an unknown direction or scale, or pictures of another shape.
+            TypeError: none of the above, or an array that is not uint8.
+        """
+        channels, _ = self.channels(direction)
+        self.config.growth_at(resolution)
+        scale = self.choose_scale(scale)
+        if isinstance(picture, Tensor):
+            if picture.ndim != 4 or picture.shape[1] not in (1, 3) or 0 in picture.shape:
+                raise ValueError(f"expected pictures of shape [N, 1 or 3, H, W], got {list(picture.shape)}")
+            x = as_channels(picture.to(self.device, torch.float32), channels)
+            return self._tensors(x, direction, scale, resolution)
+        if isinstance(picture, np.ndarray):
+            return self._levels(_colours(picture, channels), direction, scale, resolution)
+        background = self.config.background(direction[0])
+        if isinstance(picture, Image.Image):
+            levels = pixels_of(picture, channels, background)
+        elif isinstance(picture, str | os.PathLike):
+            levels = decode_picture(Path(picture), channels=channels, background=background)
+        else:
+            raise TypeError(f"expected a Pillow image, a path, an array or a tensor, got a {type(picture).__name__}")
+        return as_image(self._levels(levels, direction, scale, resolution))
+
+    def _tensors(self, x: Tensor, direction: Direction, scale: Scale, resolution: int | None) -> Tensor:
+        height, width = x.shape[2:]
+        small = partial(to_stage, x, resolution or self.resolution, self.config.final_resolution)
+        rows = self._rows(lambda i, j: x[:, :, i:j], height, width, small, direction, scale, resolution)
+        y = torch.empty(len(x), self.channels(direction)[1], height, width)
+        for i, j in bands(height, width):
+            y[:, :, i:j] = rows(i, j)
+        return y
+
+    def _levels(
+        self, levels: np.ndarray, direction: Direction, scale: Scale, resolution: int | None
+    ) -> np.ndarray:  # [H, W, C_in] -> [H, W, C_out] uint8
+        """Translate grey levels; of a large picture only a band is ever held as floating point numbers."""
+        height, width, _ = levels.shape
+
+        def small() -> Tensor:
+            fitted = fit_short(levels, resolution or self.resolution, self.config.final_resolution)
+            return from_uint8(fitted).to(self.device)
+
+        rows = self._rows(
+            lambda i, j: from_uint8(levels[i:j]).to(self.device), height, width, small, direction, scale, resolution
+        )
+        out = np.empty((height, width, self.channels(direction)[1]), np.uint8)
+        for i, j in bands(height, width):
+            out[i:j] = to_uint8(rows(i, j))[0]
+        return out
+
+    def _rows(
+        self,
+        full: Rows,
+        height: int,
+        width: int,
+        small: Callable[[], Tensor],
+        direction: Direction,
+        scale: Scale,
+        resolution: int | None,
+    ) -> Rows:
+        """The translation of pictures, from their rows and what makes them small."""
+        if scale == "native":
+            x = full(0, height)
+            return _slices(self(x, direction, resolution).float().clamp(-1, 1))
+        x = small()
+        larger = height >= x.shape[2] and width >= x.shape[3]
+        shown, painted = self._shown_and_painted(x, direction, resolution)
+        painted = painted.float().clamp(-1, 1)
+        if scale == "train":
+            enlarged = Enlarged(painted, height, width, "bicubic")
+            whole = enlarged if larger else _slices(resize(painted, height, width))
+            return lambda i, j: whole(i, j).clamp(-1, 1)
+        change = painted - shown.float()
+        if (height, width) != x.shape[2:] and larger:
+            return add_change(full, height, width, x, change)
+        reduced = resize(change, height, width)
+        return lambda i, j: (full(i, j) + reduced[:, :, i:j]).clamp(-1, 1)
+
+
+def _slices(x: Tensor) -> Rows:
+    return lambda i, j: x[:, :, i:j]
+
+
+def _colours(levels: np.ndarray, channels: int) -> np.ndarray:  # [H, W] or [H, W, 1 or 3] -> [H, W, channels]
+    if levels.dtype != np.uint8:
+        raise TypeError(
+            f"expected an array of grey levels (uint8), got {levels.dtype}; numbers in [-1, 1] go in a tensor"
+        )
+    if levels.ndim not in (2, 3) or 0 in levels.shape or levels.shape[2:] not in ((), (1,), (3,)):
+        raise ValueError(f"expected an array of shape [H, W] or [H, W, 1 or 3], got {list(levels.shape)}")
+    return pixels_of(as_image(np.atleast_3d(levels)), channels)
+
+
+def _sides(network: nn.Module, stage: int) -> tuple[int, int]:
+    """What the sides of a translator's pictures are multiples of, and the smallest one."""
+    multiple: int = network.multiple(stage) if hasattr(network, "multiple") else 1 << stage  # type: ignore[operator]
+    return multiple, int(getattr(network, "smallest", 1))
