@@ -47,7 +47,7 @@ def check_batches(recipe: Recipe, schedule: GrowthSchedule, processes: int) -> N
         UserError: a batch cannot be divided, and the sentence names the nearest that can; or pictures are computed one
             by one though something compares them.
     """
-    singles = {}  # the first phase in which pictures are computed one by one, by pictures of a device
+    singles: dict[int, Phase] = {}  # the first phase in which pictures are computed one by one, by pictures of a device
     for phase in schedule.phases:
         if phase.batch_size % processes:
             nearest = max(round(phase.batch_size / processes), 1) * processes

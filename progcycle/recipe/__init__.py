@@ -16,9 +16,10 @@ from progcycle.recipe.networks import (
 )
 from progcycle.recipe.objectives import Adaptive, Adversarial, ClassWeights, DiscriminatorAugment, DiscriminatorNoise
 from progcycle.recipe.optimizers import Adam, Ema
+from progcycle.recipe.overrides import override
 from progcycle.recipe.plan import Schedule
 from progcycle.recipe.pretraining import pretraining_recipe
-from progcycle.recipe.reading import OPERATION, difference, dump, json_schema, load_recipe, merge, override, validate
+from progcycle.recipe.reading import OPERATION, difference, dump, json_schema, load_recipe, merge, validate
 from progcycle.recipe.schema import (
     Augmentation,
     BaseRecipe,

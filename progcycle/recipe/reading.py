@@ -8,10 +8,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from progcycle.recipe.choices import named_keys, settle
+from progcycle.recipe.overrides import models_of, override, text_kinds
 from progcycle.recipe.schema import RECIPES, Recipe
 from progcycle.recipe.shipped import find_recipe
 from progcycle.recipe.text import parse, read_text, to_text
-from progcycle.recipe.values import DEFAULT, SHORT_FORMS, RecipeError, is_resolution_key
+from progcycle.recipe.values import RecipeError, is_resolution_key, long_form
 
 SHOWN = 20  # wrong keys in an error
 # Keys that may change while a run goes on. They say how it is watched, saved, measured and rescued, and where and how
@@ -49,15 +50,10 @@ def merge(base: Mapping[Any, Any], change: Mapping[Any, Any]) -> dict[Any, Any]:
 def _laid_over(base: Mapping[Any, Any], change: Mapping[Any, Any]) -> dict[Any, Any]:
     merged = dict(base)
     for key, value in change.items():
-        old = _long_form(key, merged.get(key)) if isinstance(value, Mapping) else merged.get(key)
+        old = long_form(key, merged.get(key)) if isinstance(value, Mapping) else merged.get(key)
         deep = isinstance(old, Mapping) and isinstance(value, Mapping) and not _by_resolution(old)
         merged[key] = _laid_over(old, value) if deep and not _by_resolution(value) else value  # type: ignore[arg-type]
     return merged
-
-
-def _long_form(key: Any, value: Any) -> Any:
-    """The section that a lone value is short for, so that a change to another key of it keeps that value."""
-    return {SHORT_FORMS[key]: value} if key in SHORT_FORMS and isinstance(value, int | str) else value
 
 
 def read_content(path: Path, seen: tuple[Path, ...] = ()) -> dict[Any, Any]:
@@ -93,45 +89,12 @@ def _kind(value: Any) -> str:
     return names.get(type(value), f"a {type(value).__name__}")
 
 
-def override(content: Mapping[Any, Any], assignments: Sequence[str]) -> dict[Any, Any]:
-    """Apply dotted overrides such as ``schedule.batch_size=8``; values are read as YAML.
-
-    Keys of ``content`` that the overrides exclude are left out, see ``choices``.
-
-    Raises:
-        RecipeError: an assignment without ``=`` or without a key, or a value that is not YAML.
-    """
-    result, written = dict(content), dict[str, Any]()
-    for assignment in assignments:
-        dotted, equals, text = assignment.partition("=")
-        names = dotted.strip().split(".")
-        if not equals or not all(names):
-            raise RecipeError(f"{assignment!r} is not an override; write key=value, for example schedule.batch_size=8.")
-        value = parse(text, f"override {dotted}")
-        keys: list[Any] = [int(name) if name.isdecimal() and len(name) < 20 else name for name in names]
-        result = _set(result, keys, value)
-        written.update(named_keys(_nested(keys, value)))
-    return settle(result, written)
-
-
-def _nested(keys: list[Any], value: Any) -> dict[Any, Any]:
-    return {keys[0]: value if len(keys) == 1 else _nested(keys[1:], value)}
-
-
-def _set(content: Any, keys: list[Any], value: Any) -> dict[Any, Any]:
-    if isinstance(keys[0], int) and not isinstance(content, Mapping):
-        content = {DEFAULT: content} if content is not None else {}  # batch_size: 8, then batch_size.256=4
-    inner = dict(content) if isinstance(content, Mapping) else {}
-    inner[keys[0]] = value if len(keys) == 1 else _set(_long_form(keys[0], inner.get(keys[0])), keys[1:], value)
-    return inner
-
-
 def _unknown(error: Any, model: type[BaseModel]) -> str:
     """The sentence for an unknown key, with the nearest known one."""
     known: set[str] = set(model.model_fields)
     for part in error["loc"][:-1]:
         field = model.model_fields.get(str(part))
-        candidates = [] if field is None else _models(field.annotation)
+        candidates = [] if field is None else models_of(field.annotation)
         if not candidates:
             break
         model = candidates[0]
@@ -141,10 +104,18 @@ def _unknown(error: Any, model: type[BaseModel]) -> str:
     return f"unknown key, {hint}"
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for arg in getattr(annotation, "__args__", ()) for model in _models(arg)]
+def _no_text(error: Any, model: type[BaseModel]) -> str:
+    """What stands where text should, for a key that takes text; nothing for other keys."""
+    kinds, got = text_kinds(model, error["loc"]), error["input"]
+    if error["loc"][-1] != "[key]" and not kinds & {"text", "texts"}:
+        return ""
+    if got is None:
+        return "this is empty; text with a # in it, where YAML sees a comment, belongs in quotes"
+    if isinstance(got, bool):
+        return f"YAML reads this as {str(got).lower()}; text such as no or yes belongs in quotes"
+    if isinstance(got, int | float):
+        return f"YAML reads this as the number {got}; put text in quotes"
+    return "this takes text, and YAML reads a section; put text in quotes" if isinstance(got, Mapping) else ""
 
 
 def sentence(error: Any, model: type[BaseModel]) -> str:
@@ -156,6 +127,8 @@ def sentence(error: Any, model: type[BaseModel]) -> str:
         return f"{where}: this key is missing"
     if error["type"] == "model_type":
         return f"{where}: this is a section of keys and values, got {_kind(error['input'])}"
+    if error["type"] in ("string_type", "tuple_type") and (text := _no_text(error, model)):
+        return f"{where}: {text}"
     message = error["msg"].removeprefix("Value error, ")
     message = (message[0].lower() + message[1:]).replace("tuple", "list")  # as YAML calls it
     got = error["input"]

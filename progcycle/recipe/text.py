@@ -14,6 +14,10 @@ LARGEST: Final = 256 * 1024  # bytes of a file; the longest recipes have some th
 MOST_VALUES, DEEPEST, WIDEST = 20_000, 40, 64  # values, levels of sections and lists, bits of a whole number
 
 
+# What text that YAML takes for something else ends in: @home, *x, a: b.
+_UNQUOTED: Final = (yaml.scanner.ScannerError, yaml.composer.ComposerError)
+
+
 class _Loader(yaml.SafeLoader):
     """Safe YAML that refuses duplicate keys, and reads 1e-3 as the number it is."""
 
@@ -92,7 +96,8 @@ def parse(text: str, where: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise RecipeError(f"{where}{line}: this is not valid YAML ({problem}).") from None
+        quotes = "; text with such characters belongs in quotes" if isinstance(error, _UNQUOTED) else ""
+        raise RecipeError(f"{where}{line}: this is not valid YAML ({problem}){quotes}.") from None
     _check_plain(value, where)
     return value
 

@@ -84,6 +84,11 @@ def _as_precision(value: Any) -> Any:
     return "no" if value is False else value  # as YAML reads it
 
 
+def long_form(key: Any, value: Any) -> Any:
+    """The section that a lone value is short for, so that a change to another key of it keeps that value."""
+    return {SHORT_FORMS[key]: value} if key in SHORT_FORMS and isinstance(value, int | str) else value
+
+
 def filled_from(content: Any, section: str, other: Any, source: str) -> Any:
     """``content`` whose partly written ``section`` has the keys of a like section for those that it leaves out.
 

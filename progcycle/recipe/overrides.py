@@ -1,0 +1,109 @@
+"""Changes to a recipe from the command line, ``key.key=value``, and which keys take text."""
+
+import types
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from progcycle.recipe.choices import named_keys, settle
+from progcycle.recipe.schema import RECIPES
+from progcycle.recipe.text import parse
+from progcycle.recipe.values import DEFAULT, RecipeError, long_form
+
+NOTHING = "null"
+
+
+def override(content: Mapping[Any, Any], assignments: Sequence[str]) -> dict[Any, Any]:
+    """Apply dotted overrides such as ``schedule.batch_size=8``.
+
+    A key that takes text gets what stands behind the ``=`` as it is: ``data.path=horses #2`` is the folder of that
+    name, and so are ``001``, ``no`` and ``@home``. There, text in quotes loses them, nothing and ``null`` empty a key
+    that may be empty, and a key that takes several texts also takes a YAML list, ``[one, two]``. All other values are
+    YAML. Keys of ``content`` that the overrides exclude are left out, see ``choices``.
+
+    Args:
+        content: a recipe before validation; its ``task`` says which keys there are.
+        assignments: the overrides, in turn.
+
+    Raises:
+        RecipeError: an assignment without ``=`` or without a key, or a value that is not YAML.
+    """
+    result, written = dict(content), dict[str, Any]()
+    for assignment in assignments:
+        dotted, equals, text = assignment.partition("=")
+        names = dotted.strip().split(".")
+        if not equals or not all(names):
+            raise RecipeError(f"{assignment!r} is not an override; write key=value, for example schedule.batch_size=8.")
+        task = result.get("task")
+        model = RECIPES.get(task) if isinstance(task, str) else None
+        value = _value(text, f"override {dotted}", text_kinds(model, names))
+        keys: list[Any] = [int(name) if name.isdecimal() and len(name) < 20 else name for name in names]
+        result = _set(result, keys, value)
+        written.update(named_keys(_nested(keys, value)))
+    return settle(result, written)
+
+
+def _value(text: str, where: str, kinds: frozenset[str]) -> Any:
+    """What is written, for a key of these kinds, see :func:`text_kinds`."""
+    listed = "texts" in kinds and text.startswith("[") and text.endswith("]")
+    if not kinds or not text or listed or (text == NOTHING and "nothing" in kinds):
+        return parse(text, where)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RecipeError(f"{where}: this is not UTF-8 text.") from None
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        try:
+            value = parse(text, where)
+        except RecipeError:
+            return text
+        return value if isinstance(value, str) else text
+    return text
+
+
+def _nested(keys: list[Any], value: Any) -> dict[Any, Any]:
+    return {keys[0]: value if len(keys) == 1 else _nested(keys[1:], value)}
+
+
+def _set(content: Any, keys: list[Any], value: Any) -> dict[Any, Any]:
+    if isinstance(keys[0], int) and not isinstance(content, Mapping):
+        content = {DEFAULT: content} if content is not None else {}  # batch_size: 8, then batch_size.256=4
+    inner = dict(content) if isinstance(content, Mapping) else {}
+    inner[keys[0]] = value if len(keys) == 1 else _set(long_form(keys[0], inner.get(keys[0])), keys[1:], value)
+    return inner
+
+
+def text_kinds(model: type[BaseModel] | None, path: Sequence[Any]) -> frozenset[str]:
+    """How a key takes text: ``text`` one, ``texts`` several, and ``nothing`` if it may be empty; none of these if not.
+
+    Args:
+        model: of the recipe; None if there is none, and so no key.
+        path: names of the sections and of the key; numbers of entries in lists are passed over.
+    """
+    *sections, key = [part for part in path if not isinstance(part, int) and part != "[key]"] or [""]
+    for name in sections:
+        field = model.model_fields.get(str(name)) if model else None
+        models = [] if field is None else models_of(field.annotation)
+        model = models[0] if models else None
+    field = model.model_fields.get(str(key)) if model else None
+    kinds = frozenset() if field is None else _kinds(field.annotation)
+    return frozenset() if "other" in kinds or kinds == {"nothing"} else kinds
+
+
+def _kinds(annotation: Any) -> frozenset[str]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kinds(arguments[0])
+    if origin in (Union, types.UnionType):
+        return frozenset().union(*map(_kinds, arguments))
+    if origin is tuple and arguments == (str, Ellipsis):
+        return frozenset({"texts"})
+    return frozenset({{str: "text", type(None): "nothing"}.get(annotation, "other")})
+
+
+def models_of(annotation: Any) -> list[type[BaseModel]]:
+    """The sections in a type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for arg in getattr(annotation, "__args__", ()) for model in models_of(arg)]
