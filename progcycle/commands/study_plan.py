@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from progcycle.recipe import Recipe
+from progcycle.recipe import CycleganRecipe, Recipe
 
 WARM_UP = 4  # steps that are not counted, since the first ones allocate
 STEPS = 16  # steps that are counted at least; lazy penalties are due every 8th or 16th
@@ -74,8 +74,13 @@ def probe(recipe: Recipe, folder: Path) -> list[tuple[str, int, float]]:
     from progcycle.recipe import pretraining_recipe
 
     torch.set_num_threads(1)
+    if isinstance(recipe, CycleganRecipe):  # what weights training begins with makes no step slower
+        recipe = recipe.model_copy(update={"warm_start": None})
     first = pretraining_recipe(recipe)
-    parts = [(NAME, first, {"preparation": NAME})] if first else []
+    parts: list[tuple[str, Recipe, dict[str, Any]]] = []
+    if first is not None:
+        parts = [(NAME, first, {"preparation": NAME})]
+        recipe = recipe.model_copy(update={"pretraining": None})
     found: list[tuple[str, int, float]] = []
     for name, part, options in [*parts, ("", recipe, {})]:
         found += [(f"{name} {phase}".strip(), n, cost) for phase, n, cost in _probe(part, folder, options)]

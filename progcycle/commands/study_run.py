@@ -27,9 +27,8 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
 
     from progcycle.commands.metrics import evaluator, measure
     from progcycle.commands.study_plan import comparable
-    from progcycle.commands.warm_start import warm_start
     from progcycle.engine.pretraining import NAME, train
-    from progcycle.export import save_snapshot
+    from progcycle.export import save_snapshot, warm_start
 
     torch.set_num_threads(1)
     recipe = comparable(recipe)

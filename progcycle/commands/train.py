@@ -43,10 +43,9 @@ def run(argv: Sequence[str] | None = None) -> int:
         return 0
 
     from progcycle.commands.metrics import evaluator
-    from progcycle.commands.warm_start import warm_start
     from progcycle.engine.pretraining import train
     from progcycle.engine.stop import StoppedError
-    from progcycle.export import save_snapshot
+    from progcycle.export import save_snapshot, warm_start
 
     evaluate = evaluator(recipe, run_dir.parent / ".cache")
     try:
@@ -62,9 +61,9 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     from progcycle.commands.metrics import evaluator
     from progcycle.commands.plan import tell_plan
     from progcycle.commands.validation import TranslationEvaluator
-    from progcycle.commands.warm_start import warm_start
     from progcycle.engine.pretraining import check
     from progcycle.engine.setup import end
+    from progcycle.export import warm_start
     from progcycle.recipe import dump
 
     say(dump(recipe))

@@ -55,8 +55,10 @@ class BestFolder:
         restore_folder(self.path)
         file = self.path / "config.json"
         try:
-            best = json.loads(file.read_text(encoding="utf-8"))["best"]
-            return str(best["figure"]), float(best["value"])
+            config = json.loads(file.read_text(encoding="utf-8"))
+            if config["resolution"] != self.final:  # of a plan that ended below and was made longer
+                return None
+            return str(config["best"]["figure"]), float(config["best"]["value"])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError):

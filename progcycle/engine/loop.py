@@ -24,6 +24,7 @@ from progcycle.engine.meter import Meter
 from progcycle.engine.parallel import Votes, average_gradients, broadcast_weights
 from progcycle.engine.samples import Evaluate, Sampler, spread
 from progcycle.engine.setup import end, prepare_data, set_up
+from progcycle.engine.start import StartFrom, begin
 from progcycle.engine.stop import SIGNALS, StoppedError, StopSignals, agreed
 from progcycle.engine.trackers import start_trackers
 from progcycle.engine.trouble import stop_if_trouble
@@ -34,7 +35,6 @@ from progcycle.schedule import Growth
 
 SaveSnapshot = Callable[..., Path]
 Batches = Iterable[tuple[int, Growth, dict[str, Batch]]]
-StartFrom = Callable[[Mapping[str, nn.Module]], Sequence[str]]
 
 
 class Trainer:
@@ -45,7 +45,8 @@ class Trainer:
         run_dir: the run folder.
         save_snapshot: writes inference weights, see ``export.save_snapshot``.
         evaluate: figures of quality for ``training.evaluation``, from a sampler and the number of pictures shown.
-        start_from: gives the networks their first weights and says what it did; never called on resuming.
+        start_from: gives the networks their first weights and says what it did, such as ``export.warm_start(recipe)``;
+            never called on resuming, nor where the networks begin from ``pretraining``.
         preparation: what to train in place of the recipe's task, see :func:`build`.
         cache_dir: folder of the caches of pictures; default: ``.cache`` beside the run folder.
         signals: whether the signals of ``engine/stop.py`` stop the run in good order.
@@ -77,7 +78,8 @@ class Trainer:
         self.schedule, self.task = built.schedule, built.task
         self.ground = set_up(recipe, run_dir, self.schedule, cache_dir)
         self.accelerator, self.precision = self.ground.accelerator, self.ground.precision
-        begun = start_from(self.task.networks) if start_from and not has_checkpoint(run_dir, recipe) else ()
+        fresh = not has_checkpoint(run_dir, recipe)
+        begun = begin(recipe, run_dir, self.task.networks, start_from, preparation) if fresh else ()
         if lock is not None:
             lock.take(self.accelerator)
         claim(run_dir, recipe, self.accelerator)

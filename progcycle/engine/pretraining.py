@@ -1,26 +1,22 @@
 """A recipe's whole training: pre-training in a folder of its own where the recipe has it, then the task."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from progcycle.engine import checkpoint, state
 from progcycle.engine.build import Parts, build
-from progcycle.engine.folder import checkpoint_folders, claim, has_checkpoint
+from progcycle.engine.folder import claim, has_checkpoint
 from progcycle.engine.guard import guard
 from progcycle.engine.lock import RunLock
-from progcycle.engine.loop import SaveSnapshot, StartFrom, Trainer
+from progcycle.engine.loop import SaveSnapshot, Trainer
 from progcycle.engine.samples import Evaluate
 from progcycle.engine.setup import Ground, set_up
+from progcycle.engine.start import NAME, StartFrom, check_start
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe, pretraining_recipe
-
-NAME = "pretraining"  # of the folder in the run folder, and of the recipe's section
 
 
 @contextmanager
@@ -70,8 +66,10 @@ def check(recipe: Recipe, run_dir: Path, start_from: StartFrom | None = None) ->
         begins = run_dir / NAME
         with _in_section():
             set_up(before, begins, first.schedule, run_dir.parent / ".cache")
-    if start_from is not None and not has_checkpoint(begins, before or recipe):
-        start_from(built.task.networks)
+    if not has_checkpoint(begins, before or recipe):
+        check_start(recipe, start_from)
+        if start_from is not None:
+            start_from(built.task.networks)
     return ground
 
 
@@ -110,9 +108,7 @@ def train(
                 built = build(recipe)
             set_up(recipe, run_dir, built.schedule)
             _pretrain(recipe, before, run_dir, save_snapshot, {"start_from": start_from, **safety})
-            trainer = Trainer(
-                recipe, run_dir, save_snapshot, evaluate, partial(_averages, run_dir / NAME, before), **safety
-            )
+            trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, **safety)
         trainer.run()
     return trainer
 
@@ -132,18 +128,3 @@ def _pretrain(
     claim(run_dir, recipe, trainer.accelerator)  # from now on the folder belongs to this recipe
     trainer.log.say(f"pre-training for {trainer.schedule.total / 1000:g} kimg in {trainer.run_dir}")
     trainer.run(last=False)
-
-
-def _averages(run_dir: Path, recipe: Recipe, networks: Mapping[str, nn.Module]) -> Sequence[str]:
-    """Give networks the averages of a finished run; from its files, so that it does not matter when it was."""
-    warnings: list[str] = []
-    folder, *others = checkpoint_folders(run_dir, recipe)
-    found = checkpoint.newest_whole(folder, warnings.append, *others)
-    if found is None:
-        raise UserError(f"{run_dir} has no checkpoint to begin from; start the same command again.")
-    path, content = found
-    tensors = checkpoint.read(path, "ema")
-    names = sorted({key.partition(".")[0] for key in tensors})
-    for name in names:
-        networks[name].load_state_dict(state.part(tensors, name))
-    return [*warnings, f"{' and '.join(names)} begin from {path}, after {content['nimg'] / 1000:g} kimg"]

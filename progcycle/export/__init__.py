@@ -5,6 +5,7 @@ from progcycle.export.generator import Generator
 from progcycle.export.pictures import from_pil, to_pil
 from progcycle.export.snapshot import find_snapshot, list_snapshots, load, save_snapshot
 from progcycle.export.translator import Translator
+from progcycle.export.warm_start import warm_start
 
 __all__ = [
     "Generator",
@@ -16,4 +17,5 @@ __all__ = [
     "load",
     "save_snapshot",
     "to_pil",
+    "warm_start",
 ]

@@ -15,7 +15,7 @@ from progcycle.commands.study_plan import comparable, factor_for, length, probe,
 from progcycle.commands.study_report import line_looks, reached, rivals_table, table
 from progcycle.commands.study_run import cpu_seconds
 from progcycle.errors import UserError
-from progcycle.recipe import RecipeError, Study, load_study, validate
+from progcycle.recipe import RecipeError, Study, load_study, merge, validate
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,6 +92,18 @@ def test_every_phase_is_timed_and_nothing_is_left(file: Path, monkeypatch: pytes
     ]
     assert all(0 < seconds < 60 for _, _, seconds in found)
     assert not (file.parent / "probe").exists()
+
+
+def test_pre_training_is_timed_too_and_what_it_begins_with_is_not_needed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"WARM_UP": 1, "STEPS": 1, "SECONDS": 0.0}.items():
+        monkeypatch.setattr(study_plan, name, value)
+    change = {"pretraining": {"share": 0.5}, "warm_start": {"gen_ab": "gone"}}
+    found = probe(validate(merge(recipe_of(file).model_dump(), change)), file.parent / "probe")
+    plan = [("4 px stable", 16), ("8 px fade", 16), ("8 px stable", 32)]
+    before = [(f"pretraining {name}", pictures // 2) for name, pictures in plan]
+    assert [(name, pictures) for name, pictures, _ in found] == [*before, *plan]
 
 
 def test_translators_are_measured_along_the_way_against_doing_nothing(file: Path) -> None:

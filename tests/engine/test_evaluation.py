@@ -125,9 +125,9 @@ def test_a_writer_that_fails_leaves_the_best_in_its_place(pictures: Path, tmp_pa
 GROWN = Growth(2, 16, 1.0)
 
 
-def best_of(tmp_path: Path, value: Any, figure: Any = "kid") -> BestFolder:
+def best_of(tmp_path: Path, value: Any, figure: Any = "kid", resolution: int = 16) -> BestFolder:
     (tmp_path / "best").mkdir()
-    content = {"best": {"figure": figure, "value": value}}
+    content = {"best": {"figure": figure, "value": value}, "resolution": resolution}
     (tmp_path / "best/config.json").write_text(json.dumps(content))
     return BestFolder(tmp_path, "auto", 16)
 
@@ -158,6 +158,10 @@ def test_only_a_lower_value_of_the_same_figure_is_better(tmp_path: Path) -> None
     assert best.beaten_by({"kid": 0.25}, GROWN) is None
     assert best.beaten_by({"kid": 0.24}, GROWN) == ("kid", 0.24)
     assert best.beaten_by({"swd": 99.0}, GROWN) == ("swd", 99.0), "the folder is of another figure"
+
+
+def test_the_best_of_a_plan_that_was_held_does_not_compare_with_what_has_grown_further(tmp_path: Path) -> None:
+    assert best_of(tmp_path, 0.01, resolution=8).beaten_by({"kid": 0.25}, GROWN) == ("kid", 0.25)
 
 
 @pytest.mark.parametrize("value", ["much", None, [1]])

@@ -16,7 +16,7 @@ from progcycle.engine.folder import has_checkpoint
 from progcycle.engine.loop import Trainer
 from progcycle.engine.pretraining import check, train
 from progcycle.errors import UserError
-from progcycle.export import load, save_snapshot
+from progcycle.export import load, save_snapshot, warm_start
 from progcycle.recipe import Recipe, merge, validate
 from progcycle.schedule import Growth
 
@@ -239,3 +239,49 @@ def test_a_damaged_checkpoint_of_pre_training_is_trained_again(watch: Watch, pic
     assert found is not None
     assert found[1]["nimg"] == 20
     assert not has_checkpoint(run, recipe)
+
+
+# --- whoever starts it --------------------------------------------------------------------------------------------
+
+
+def test_a_trainer_alone_begins_from_pre_training_that_is_finished(
+    watch: Watch, pictures: Path, tmp_path: Path
+) -> None:
+    recipe, run = tiny("cyclegan", pictures, SOME), tmp_path / "run"
+
+    def refused() -> None:
+        with pytest.raises(UserError, match=r"pretraining: .*run/pretraining has no finished pre-training to begin fr"):
+            Trainer(recipe, run, save_snapshot)
+        assert not (run / "recipe.yaml").exists()
+
+    refused()
+    watch.run(recipe, run, kill_before=3)
+    (run / "recipe.yaml").unlink()
+    refused()
+    watch.run(recipe, run, kill_before=3)  # the last two steps of pre-training, and one after it
+    trainer = Trainer(recipe, run, save_snapshot)
+    averages = read(run / "pretraining" / LAST, "ema")
+    first = weights(trainer.task.networks)
+    assert all(torch.equal(first[key], value) for key, value in averages.items())
+
+
+@pytest.mark.parametrize("before", [None, {}])
+def test_first_weights_that_nobody_gives_are_refused(before: Any, watch: Watch, pictures: Path, tmp_path: Path) -> None:
+    recipe = tiny("cyclegan", pictures, {**SOME, "pretraining": before, "warm_start": {"gen_ab": "gone"}})
+    run = tmp_path / "run"
+    attempts = [
+        lambda **options: train(recipe, run, save_snapshot, **options),
+        lambda **options: check(recipe, run, **options),
+    ]
+    if before is None:
+        attempts.append(lambda **options: Trainer(recipe, run, save_snapshot, **options))
+    for attempt in attempts:
+        with pytest.raises(
+            UserError, match=r"^warm_start: nothing is there to begin from; give start_from=progcycle.exp"
+        ):
+            attempt()
+        with pytest.raises(UserError, match=r"^warm_start.gen_ab: gone does not exist"):
+            attempt(start_from=warm_start(recipe))
+        assert not run.exists()
+    watch.run(recipe, run, kill_before=3, start_from=lambda _: ["given"])
+    watch.run(recipe, run, kill_before=1)  # resumed, it needs them no more

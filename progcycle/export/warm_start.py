@@ -1,18 +1,17 @@
 """The recipe key ``warm_start``: translators whose decoders begin with the stages of a PG-GAN trained here."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import nn
 
 from progcycle.errors import UserError
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from progcycle.engine.loop import StartFrom
-    from progcycle.recipe import CycleganRecipe, Recipe
+from progcycle.export.generator import Generator
+from progcycle.export.snapshot import load
+from progcycle.networks import GrowingDecoder, copy_stages
+from progcycle.recipe import CycleganRecipe, Recipe
 
 
-def warm_start(recipe: "Recipe") -> "StartFrom | None":
+def warm_start(recipe: Recipe) -> Callable[[Mapping[str, nn.Module]], Sequence[str]] | None:
     """What gives a recipe's translators their first weights, or None if the recipe does not ask for it.
 
     The PG-GANs are read when it is called: a run that is resumed does not need them any more.
@@ -24,22 +23,17 @@ def warm_start(recipe: "Recipe") -> "StartFrom | None":
         A function of the networks that says what it copied, and raises UserError where a PG-GAN is missing or does not
         fit.
     """
-    from progcycle.recipe import CycleganRecipe
-
     if not isinstance(recipe, CycleganRecipe) or recipe.warm_start is None:
         return None
     runs = recipe.warm_start.runs
 
-    def start_from(networks: "Mapping[str, nn.Module]") -> Sequence[str]:
+    def start_from(networks: Mapping[str, nn.Module]) -> Sequence[str]:
         return [_begin(recipe, name, run, networks[name]) for name, run in runs.items()]
 
     return start_from
 
 
-def _begin(recipe: "CycleganRecipe", name: str, run: str, translator: "nn.Module") -> str:
-    from progcycle.export import Generator, load
-    from progcycle.networks import GrowingDecoder, copy_stages
-
+def _begin(recipe: CycleganRecipe, name: str, run: str, translator: nn.Module) -> str:
     where, network = f"warm_start.{name}", recipe.network
     try:
         model = load(run)

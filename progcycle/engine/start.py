@@ -1,0 +1,76 @@
+"""What the networks of a run begin with, where the recipe says so: the same, whoever starts the training."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from progcycle.engine import checkpoint
+from progcycle.engine.folder import checkpoint_folders
+from progcycle.engine.state import part
+from progcycle.errors import UserError
+from progcycle.recipe import CycleganRecipe, Recipe, pretraining_recipe
+from progcycle.schedule import GrowthSchedule
+
+NAME = "pretraining"  # of the folder in the run folder, and of the recipe's section
+StartFrom = Callable[[Mapping[str, nn.Module]], Sequence[str]]
+
+
+def check_start(recipe: Recipe, start_from: StartFrom | None) -> None:
+    """Refuse a training whose recipe asks for first weights that nobody gives.
+
+    Raises:
+        UserError: there is ``warm_start`` in the recipe, and no ``start_from``.
+    """
+    if start_from is None and isinstance(recipe, CycleganRecipe) and recipe.warm_start is not None:
+        raise UserError(
+            "warm_start: nothing is there to begin from; give start_from=progcycle.export.warm_start(recipe), or use "
+            "progcycle train."
+        )
+
+
+def begin(
+    recipe: Recipe,
+    run_dir: Path,
+    networks: Mapping[str, nn.Module],
+    start_from: StartFrom | None = None,
+    preparation: str | None = None,
+) -> Sequence[str]:
+    """Give the networks of a run that starts afresh their first weights.
+
+    Args:
+        recipe: of the run.
+        run_dir: its folder.
+        networks: of its task, by name, initialised.
+        start_from: gives the first weights of all, see :class:`progcycle.engine.loop.Trainer`.
+        preparation: what the run trains in place of the recipe's task.
+
+    Returns:
+        Lines about what they begin with.
+
+    Raises:
+        UserError: what the recipe asks for is not there.
+    """
+    before = pretraining_recipe(recipe) if preparation is None else None
+    if before is not None:
+        return _averages(run_dir / NAME, before, networks)
+    check_start(recipe, start_from)
+    return () if start_from is None else start_from(networks)
+
+
+def _averages(run_dir: Path, recipe: Recipe, networks: Mapping[str, nn.Module]) -> Sequence[str]:
+    """Give networks the averages of a finished run; from its files, so that it does not matter when it was."""
+    warnings: list[str] = []
+    folder, *others = checkpoint_folders(run_dir, recipe)
+    found = checkpoint.newest_whole(folder, warnings.append, *others)
+    if found is None or found[1]["nimg"] < GrowthSchedule.of(recipe).total:
+        raise UserError(
+            f"{NAME}: {run_dir} has no finished pre-training to begin from; use progcycle train, or "
+            "progcycle.engine.pretraining.train, which do it first."
+        )
+    path, content = found
+    tensors = checkpoint.read(path, "ema")
+    names = sorted({key.partition(".")[0] for key in tensors})
+    for name in names:
+        networks[name].load_state_dict(part(tensors, name))
+    return [*warnings, f"{' and '.join(names)} begin from {path}, after {content['nimg'] / 1000:g} kimg"]
