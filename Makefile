@@ -6,7 +6,7 @@ RECIPE := recipes/cyclegan_openmoji.yaml
 RUN := runs/cyclegan_openmoji
 DATA := datasets/openmoji
 
-.PHONY: demo test lint schema setup clean
+.PHONY: demo test lint schema figures setup clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -34,6 +34,10 @@ lint: setup
 # The JSON Schema that editors check recipes against.
 schema: setup
 	$(BIN)/python -c 'import json; from progcycle.recipe import json_schema; print(json.dumps(json_schema(), indent=1))' > recipes/schema.json
+
+# The pictures of the documents that come of recipes.
+figures: setup
+	$(BIN)/python -m progcycle.plan $(RECIPE) --out docs/images/plan.png
 
 clean:
 	rm -rf $(VENV) build *.egg-info

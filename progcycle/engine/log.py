@@ -15,13 +15,15 @@ from torch import Tensor
 from torchvision.utils import make_grid, save_image
 from tqdm import tqdm
 
+from progcycle.engine.clock import TimeLeft
 from progcycle.engine.trackers import track, track_samples
+from progcycle.engine.words import duration, position, status_line, wrapped
 from progcycle.files import atomic_file
 from progcycle.output import steady_output
 from progcycle.schedule import Growth, GrowthSchedule
 
-# What differs between two equal runs.
-TIMES = ("time", "seconds", "images_per_s", "cpu_seconds")
+# What differs between two equal runs; memory_gb is the peak of this process.
+TIMES = ("time", "seconds", "images_per_s", "cpu_seconds", "memory_gb")
 
 
 class RunLog:
@@ -38,6 +40,7 @@ class RunLog:
         self.main = accelerator.is_main_process
         self.stats_path = run_dir / "stats.jsonl"
         self.bar: Any = None
+        self.time_left = TimeLeft(schedule)
         self.broken: dict[str, None] = {}
         self.missed: set[str] = set()
 
@@ -50,14 +53,7 @@ class RunLog:
     def start(self, nimg: int) -> None:
         """Show a progress bar on a terminal, standing at ``nimg`` pictures."""
         if self.main:
-            self.bar = tqdm(
-                total=self.schedule.total,
-                initial=nimg,
-                unit="img",
-                unit_scale=True,
-                dynamic_ncols=True,
-                disable=not sys.stderr.isatty(),
-            )
+            self.bar = _Bar(self.schedule.total, nimg, self.time_left)
 
     def progress(self, pictures: int) -> None:
         """Move the progress bar."""
@@ -98,23 +94,8 @@ class RunLog:
         if not self.main:
             return
         self._record(nimg, growth, {"lr_scale": growth.lr_scale, **figures, **extra})
-        losses = "  ".join(
-            f"{name.removeprefix('loss/')} {value:.3f}"
-            for name, value in figures.items()
-            if name.startswith(("loss/", "cycle/"))
-        )
-        skipped = "".join(
-            f"skipped by {name.removeprefix('skipped/')} {value:.0f}  "
-            for name, value in extra.items()
-            if name.startswith("skipped/") and value
-        )
-        alarms = "".join(f"ALARM {name.removeprefix('alarm/')}  " for name in extra if name.startswith("alarm/"))
-        left = self._time_left(nimg, growth, extra["images_per_s"])
-        self.say(
-            f"kimg {nimg / 1000:8.1f}/{self.schedule.total / 1000:.1f}  stage {growth.stage} "
-            f"({growth.resolution} px) alpha {growth.alpha:.2f}  {losses}  {skipped}{alarms}"
-            f"{extra['images_per_s']:.4g} img/s  about {left} left"
-        )
+        left = self.time_left.left()
+        self.say(status_line(nimg, self.schedule.total, growth, figures, extra, left))
 
     def evaluation(self, nimg: int, growth: Growth, figures: Mapping[str, float], extra: Mapping[str, float]) -> None:
         """Append a line ``metric/<name>`` to stats.jsonl, print it and feed the trackers.
@@ -129,8 +110,8 @@ class RunLog:
             return
         finite = {f"metric/{name}": value for name, value in figures.items() if math.isfinite(value)}
         self._record(nimg, growth, {**finite, **extra})
-        words = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        self.say(f"kimg {nimg / 1000:8.1f}/{self.schedule.total / 1000:.1f}  {words}")
+        words = (f"{name} {value:.4g}" for name, value in figures.items())
+        self.say(wrapped(f"kimg {position(nimg, self.schedule.total)}", words))
 
     def _record(self, nimg: int, growth: Growth, figures: Mapping[str, float]) -> None:
         place = {"nimg": nimg, "stage": growth.stage, "resolution": growth.resolution, "alpha": growth.alpha}
@@ -143,16 +124,6 @@ class RunLog:
                 self.cut(length)
             raise
         track(self.accelerator, {**place, **figures}, nimg, self.say)
-
-    def _time_left(self, nimg: int, growth: Growth, rate: float) -> str:
-        # A doubling about doubles the cost of a picture: four times the pixels, half the feature maps.
-        seconds = sum(
-            (p.end - max(p.start, nimg)) / rate * (p.resolution / growth.resolution)
-            for p in self.schedule.phases
-            if p.end > nimg
-        )
-        hours, rest = divmod(int(seconds), 3600)
-        return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
 
     def samples(self, nimg: int, rows: Sequence[Tensor]) -> None:
         """Write a grid of samples; row tensors are [n, C, H, W] in about [-1, 1]."""
@@ -187,3 +158,25 @@ class RunLog:
             if why not in self.missed:
                 self.missed.add(why)
                 self.say(f"warning: {why}; training goes on")
+
+
+class _Bar(tqdm):  # type: ignore[type-arg]
+    """A progress bar that tells the same time as the status lines."""
+
+    def __init__(self, total: int, nimg: int, time_left: TimeLeft) -> None:
+        self.time_left = time_left
+        super().__init__(
+            total=total,
+            initial=nimg,
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+            bar_format="{percentage:3.0f} %|{bar}| {position} kimg{left}",
+        )
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """What the bar's format may name."""
+        known = super().format_dict
+        left = self.time_left.left()
+        words = "" if left is None else f", {duration(left)} left"
+        return {**known, "position": position(known["n"], known["total"]), "left": words}

@@ -210,9 +210,7 @@ class Trainer:
         prepare_data(self.ground, self.schedule)
         if not resumed:
             self._initialize()
-        reports.plan(self)
-        processes, device = self.accelerator.num_processes, self.accelerator.device
-        self.log.say(f"training on {device.type}, processes: {processes}, precision: {self.precision}")
+        reports.begin(self)
         try:
             if not resumed and self.recipe.training.recovery:
                 with guard():
@@ -233,23 +231,27 @@ class Trainer:
         if self.nimg == 0:
             reports.samples(self, self.schedule.at(0))
         clock, shown = time.perf_counter(), self.nimg
+        began = clock
         self.clock.start()
         for nimg, growth, batches in loader:
             self.broken += [f"domain {d}: {sentence}" for d, batch in batches.items() for sentence in batch.broken]
             with memory.told(self, growth):
                 self.train_step(batches, growth)
+            before = time.perf_counter()
+            self.log.time_left.step(growth, before - began)
             self.log.progress(growth.batch_size)
             if self.due(nimg, self.recipe.training.status_kimg):
-                reports.status(self, growth, self.nimg - shown, time.perf_counter() - clock)
-                clock, shown = time.perf_counter(), self.nimg
-            before = time.perf_counter()
+                reports.status(self, growth, self.nimg - shown, before - clock)
+                clock, shown = before, self.nimg
             with self.clock.paused():
                 votes = self.votes.read()
                 self._act(votes)
                 reports.save(self, nimg, growth)
                 if votes and (number := agreed(votes[: len(SIGNALS)])):
                     reports.stop(self, number, growth)
-            clock += time.perf_counter() - before
+            began = time.perf_counter()
+            clock += began - before
+            self.log.time_left.beside(began - before)
         self.clock.stop()
         self.writer.finish()
         self._stop_if_unwritable()

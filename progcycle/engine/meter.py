@@ -1,5 +1,6 @@
 """Figures of the steps since the last status line, added up on the device without waiting for it."""
 
+import sys
 from collections import deque
 from collections.abc import Mapping
 
@@ -12,6 +13,22 @@ Key = tuple[str, ...]
 NEVER = torch.iinfo(torch.int64).max
 RECENT = 20_000  # updates whose figures are kept as they came, until they are known to be finite
 UPDATES = 1_000_000  # more than the updates of one step, all parts of a batch counted
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """The most memory that this process has held so far, in bytes; None where the system does not tell.
+
+    Args:
+        device: on a CUDA GPU, the memory of tensors there counts; else that of the whole process.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 class Meter:

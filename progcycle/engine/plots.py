@@ -3,7 +3,7 @@
 import gc
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,9 @@ from progcycle.schedule import GrowthSchedule
 INK, QUIET, BLUE, ORANGE, FADE = "#222222", "#8a8f98", "#2f6fb5", "#d9822b", "#e3edf8"
 COLOURS = ("#2f6fb5", "#d9822b", "#3a9a5b", "#b8473d", "#7a5aa8", "#8a6a4f", "#c65f9c", "#5f6b7a")
 SMOOTHING = 0.03  # share of the points that a curve is smoothed over
-CLOCK = frozenset({"nimg", "kimg", "stage", "alpha", "resolution", "step", "time", "seconds", "cpu_seconds"})
+CLOCK = frozenset(
+    {"nimg", "kimg", "stage", "alpha", "resolution", "step", "time", "seconds", "cpu_seconds", "memory_gb"}
+)
 
 
 @contextmanager
@@ -36,7 +38,7 @@ def plot_plan(schedule: GrowthSchedule, path: Path) -> None:
 
     Args:
         schedule: the plan.
-        path: PNG to write.
+        path: PNG to write; its entry ``Description`` is the plan's table.
     """
     figure = new_figure(10, 7.2)
     shapes = [3.0, 1.1, 1.3, 1.3]
@@ -84,7 +86,7 @@ def plot_plan(schedule: GrowthSchedule, path: Path) -> None:
     fades = any(p.kind == "fade" for p in schedule.phases)
     title = f"Growth plan: {min(sides)} to {max(sides)} px" if len(sides) > 1 else f"Plan: {sides[0]} px, no growth"
     top.set_title(f"{title}, {end:g} kimg" + (" (shaded: fading in)" if fades else ""), loc="left", color=INK)
-    _write(figure, path)
+    _write(figure, path, {"Description": schedule.table()})
 
 
 @_cleared_away()
@@ -197,6 +199,6 @@ def _dress(axes: Axes, words: str) -> None:
     axes.tick_params(colors=INK, labelsize=9)
 
 
-def _write(figure: Figure, path: Path) -> None:
+def _write(figure: Figure, path: Path, metadata: Mapping[str, str] | None = None) -> None:
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=110, facecolor="white", format="png")
+        figure.savefig(temporary, dpi=110, facecolor="white", format="png", metadata=metadata)

@@ -10,8 +10,9 @@ from progcycle.engine import memory, state
 from progcycle.engine.alarms import of_pictures, saturation
 from progcycle.engine.checkpoint import folder_name
 from progcycle.engine.evaluation import evaluate_now, write_snapshot
+from progcycle.engine.meter import peak_memory
 from progcycle.engine.plots import plot_curves, plot_plan
-from progcycle.engine.samples import panel_of, spread
+from progcycle.engine.samples import efforts, panel_of, spread
 from progcycle.engine.stop import StoppedError
 from progcycle.engine.trouble import stop_if_trouble
 from progcycle.schedule import Growth
@@ -20,11 +21,16 @@ if TYPE_CHECKING:
     from progcycle.engine.loop import Trainer
 
 
-def plan(trainer: "Trainer") -> None:
-    """Draw the growth plan, in the first process."""
-    if trainer.accelerator.is_main_process:
-        with trainer.log.drawing("plan.png"):
-            plot_plan(trainer.schedule, trainer.run_dir / "plan.png")
+def begin(trainer: "Trainer") -> None:
+    """Say what is trained, draw its plan, and find out how much longer steps of later stages take."""
+    if not trainer.accelerator.is_main_process:
+        return
+    with trainer.log.drawing("plan.png"):
+        plot_plan(trainer.schedule, trainer.run_dir / "plan.png")
+    processes, device = trainer.accelerator.num_processes, trainer.accelerator.device
+    trainer.log.say(f"training on {device.type}, processes: {processes}, precision: {trainer.precision}")
+    channels = {domain: pictures.options.channels for domain, pictures in trainer.ground.sets.items()}
+    trainer.log.time_left.effort = efforts(trainer.sampler, trainer.schedule, channels, processes)
 
 
 def status(trainer: "Trainer", growth: Growth, pictures: int, seconds: float) -> None:
@@ -44,6 +50,8 @@ def status(trainer: "Trainer", growth: Growth, pictures: int, seconds: float) ->
     trainer.broken = []
     extra = {"step": trainer.step, "seconds": round(seconds, 3), "images_per_s": float(f"{pictures / seconds:.4g}")}
     extra["cpu_seconds"] = round(trainer.cpu_seconds, 3)
+    if memory := peak_memory(trainer.accelerator.device):
+        extra["memory_gb"] = round(memory / 1e9, 3)
     for player, scaler in trainer.scalers.items():
         extra |= {f"{name}/{player}": value for name, value in scaler.figures().items()}
     figures = trainer.meter.means(trainer.accelerator)

@@ -1,5 +1,6 @@
 """Pictures to look at and to measure: what the averaged networks make of fixed inputs."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -8,8 +9,10 @@ from torch import Tensor, nn
 
 from progcycle.data import PictureSet, as_reals, collate
 from progcycle.engine.precision import Precision
-from progcycle.schedule import Growth
+from progcycle.schedule import Growth, GrowthSchedule
 from progcycle.tasks import Task
+
+LONG = 0.5  # seconds of sampling, to find out how long it takes
 
 
 class Sampler:
@@ -96,3 +99,48 @@ def panel_of(
     """
     columns = min(count, *(len(pictures) for pictures in sets.values()))
     return task.panel(count, lambda domain: spread(sets[domain], columns, growth, device))
+
+
+def efforts(
+    sampler: Callable[[Growth], Sampler], schedule: GrowthSchedule, channels: Mapping[str, int], processes: int
+) -> dict[int, float]:
+    """How long it takes to sample as many pictures as a step trains on, at each stage. Nothing of the run is changed.
+
+    Above a stage that takes long, or that does not fit the memory, each is taken to double the one before.
+
+    Args:
+        sampler: gives the sampler of a moment of growth.
+        schedule: the growth plan.
+        channels: of the pictures, by domain.
+        processes: that a batch is divided over.
+
+    Returns:
+        Seconds by stage; of a plan with one stage only, nothing worth measuring.
+    """
+    phases = {phase.stage: phase for phase in schedule.phases}
+    found: dict[int, float] = {}
+    longest = LONG if len(phases) == 1 else 0.0
+    device = sampler(schedule.at(0)).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for stage, phase in sorted(phases.items()):
+            taken = None
+            if longest < LONG:
+                taken = _effort(sampler(schedule.at(phase.end - 1)), phase.batch_size // processes, channels)
+            longest = taken or 2 * longest or LONG
+            found[stage] = longest
+    return found
+
+
+def _effort(sampler: Sampler, count: int, channels: Mapping[str, int]) -> float | None:
+    side = sampler.growth.resolution
+    panel = sampler.task.panel(count, lambda domain: torch.zeros(count, channels[domain], side, side))
+    taken: list[float] = []
+    try:
+        while len(taken) < 2 or (len(taken) < 4 and sum(taken) < LONG / 4):
+            began = time.perf_counter()
+            for row in sampler(panel):
+                float(row.sum())  # waits for the device
+            taken.append(time.perf_counter() - began)
+    except RuntimeError:  # of the kinds that devices have for a lack of memory
+        return None
+    return min(taken)

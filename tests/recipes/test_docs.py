@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from progcycle.recipe import PgganRecipe, load_recipe, merge, validate
+from progcycle.schedule import GrowthSchedule
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "pggan.md").read_text(encoding="utf-8")
@@ -30,6 +32,13 @@ def test_examples_of_translation_are_parts_of_recipes(block: str) -> None:
 def test_there_are_examples() -> None:
     assert TRANSLATION
     assert len(BLOCKS) > 12
+
+
+def test_the_plan_of_the_readme_is_that_of_its_recipe() -> None:
+    """``make figures`` draws it; the picture holds the table that it shows."""
+    (recipe,) = re.findall(r"progcycle[. ]plan (recipes/\w+\.yaml) --out", (ROOT / "README.md").read_text("utf-8"))
+    with Image.open(ROOT / "docs" / "images" / "plan.png") as image:
+        assert image.info["Description"] == GrowthSchedule.of(load_recipe(ROOT / recipe)).table()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)

@@ -1,0 +1,98 @@
+"""What a run tells on its lines and on the bar; the words themselves are in test_words.py."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import TASKS, WatchedTrainer, tiny
+from torch import Tensor
+
+from progcycle.engine import reports
+from progcycle.engine.words import duration
+from progcycle.export import save_snapshot
+from progcycle.schedule import Growth
+
+
+def test_slow_training_tells_its_rate_and_time_left(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", save_snapshot)
+    trainer.nimg = 4
+    trainer.log.time_left.step(trainer.schedule.at(0), 2000.0)
+    reports.status(trainer, trainer.schedule.at(0), 4, 2000.0)
+    line = json.loads((tmp_path / "run/stats.jsonl").read_text())
+    assert line["images_per_s"] == 0.002
+    # Steps of 2000 s: 3 at 4 px, 8 at twice and 10 at four times what grows with the stage, which is 60 % of a step.
+    seconds = 2000 * (3 + 8 * (0.4 + 0.6 * 2) + 10 * (0.4 + 0.6 * 4))
+    assert duration(seconds) == "1 day 0 h"
+    out = capsys.readouterr().out
+    assert out.rstrip().endswith("1 day 0 h left")
+    assert "  0.002 img/s  " in out
+
+
+def test_the_bar_and_the_status_line_tell_the_same_time(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", save_snapshot)
+    trainer.log.start(0)
+    for nimg, growth in trainer.schedule.steps():
+        trainer.nimg = nimg + growth.batch_size
+        trainer.log.time_left.step(growth, 1000.0 * 2**growth.stage)
+        trainer.log.progress(growth.batch_size)
+        capsys.readouterr()
+        reports.status(trainer, growth, 4, 1000.0)
+        told = capsys.readouterr()
+        left = told.out.rstrip().rpartition("  ")[2]
+        assert left.endswith(" left")
+        bar = told.err.replace("\r", "\n").rstrip().splitlines()[-1]
+        assert bar.endswith(f"{trainer.nimg / 1000:.3f}/0.088 kimg, {left}")
+    trainer.log.close()
+
+
+def test_how_long_stages_take_is_measured_without_changing_anything(pictures: Path, tmp_path: Path) -> None:
+    for task in TASKS:
+        trainer = WatchedTrainer(tiny(task, pictures), tmp_path / task, save_snapshot)
+        before = {
+            name: tensor.clone() for net in trainer.ema.networks.values() for name, tensor in net.state_dict().items()
+        }
+        stream = torch.get_rng_state()
+        reports.begin(trainer)
+        assert torch.equal(torch.get_rng_state(), stream)
+        after = {name: tensor for net in trainer.ema.networks.values() for name, tensor in net.state_dict().items()}
+        assert all(torch.equal(before[name], after[name]) for name in before)
+        effort = trainer.log.time_left.effort
+        assert list(effort) == [0, 1, 2]
+        assert all(0 < seconds < 60 for seconds in effort.values())
+
+
+def test_stages_that_take_long_or_do_not_fit_are_taken_to_double(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", save_snapshot)
+    honest, seen = trainer.task.sample, set()
+
+    def sample(networks: Any, panel: Mapping[str, Tensor], growth: Growth) -> list[Tensor]:
+        seen.add(growth.resolution)
+        if growth.resolution > 8:
+            raise torch.OutOfMemoryError
+        return honest(networks, panel, growth)
+
+    monkeypatch.setattr(trainer.task, "sample", sample)
+    reports.begin(trainer)
+    effort = trainer.log.time_left.effort
+    assert seen == {4, 8, 16}
+    assert effort[2] == 2 * effort[1]
+    monkeypatch.setattr("progcycle.engine.samples.LONG", 0.0)
+    seen.clear()
+    reports.begin(trainer)
+    assert seen == set()
+    monkeypatch.setattr("progcycle.engine.samples.LONG", 1e-9)
+    reports.begin(trainer)
+    assert seen == {4}
+    effort = trainer.log.time_left.effort
+    assert effort[2] == 2 * effort[1] == 4 * effort[0]
