@@ -19,7 +19,7 @@ from progcycle.engine.clock import TimeLeft
 from progcycle.engine.trackers import track, track_samples
 from progcycle.engine.words import duration, position, status_line, wrapped
 from progcycle.files import atomic_file
-from progcycle.output import steady_output
+from progcycle.output import SteadyStream, steady_output
 from progcycle.schedule import Growth, GrowthSchedule
 
 # What differs between two equal runs; memory_gb is the peak of this process.
@@ -48,7 +48,11 @@ class RunLog:
         """Print a line, above the progress bar if there is one; where nobody can read it, nothing happens."""
         if self.main:
             with steady_output():
-                tqdm.write(text, file=sys.stdout)
+                if self.bar is not None:
+                    self.bar.clear()
+                print(text, flush=True)
+                if self.bar is not None:
+                    self.bar.refresh()
 
     def start(self, nimg: int) -> None:
         """Show a progress bar on a terminal, standing at ``nimg`` pictures."""
@@ -168,8 +172,9 @@ class _Bar(tqdm):  # type: ignore[type-arg]
         super().__init__(
             total=total,
             initial=nimg,
+            file=SteadyStream(sys.stderr),
             dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
+            disable=sys.stderr is None or not sys.stderr.isatty(),
             bar_format="{percentage:3.0f} %|{bar}| {position} kimg{left}",
         )
 
