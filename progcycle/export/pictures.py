@@ -158,6 +158,8 @@ def sheet(
 ) -> Image.Image:
     """A contact sheet on white; every picture fits a square tile, thinly framed, small ones enlarged by whole pixels.
 
+    A row of nothing but wide pictures is as low as they are.
+
     Args:
         rows: pictures, row by row.
         header: words above the columns.
@@ -171,7 +173,9 @@ def sheet(
     left = 2 * MARGIN + max(round(measure.multiline_textbbox((0, 0), words, font)[2]) for words in side) if side else 0
     top = LINE * (title is not None) + LINE * bool(header)
     columns = max(map(len, rows))
-    width, height = left + columns * (tile + gap) + gap, top + len(rows) * (tile + gap) + gap
+    tiles = [[_fit_tile(picture, tile) for picture in row] for row in rows]
+    heights = [max(t.height for t in row) if all(t.width > t.height for t in row) else tile for row in tiles]
+    width, height = left + columns * (tile + gap) + gap, top + sum(heights) + (len(rows) + 1) * gap
     page = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(page)
 
@@ -182,17 +186,17 @@ def sheet(
         write(gap + MARGIN / 2, LINE / 2 + 1, title, "lm", width - 2 * gap - MARGIN)
     for column, words in enumerate(header or []):
         write(left + gap + column * (tile + gap) + tile / 2, top - LINE / 2 + 1, words, "mm", tile)
-    for r, row in enumerate(rows):
-        upper = top + gap + r * (tile + gap)
+    upper = top + gap
+    for r, (row, tall) in enumerate(zip(tiles, heights, strict=True)):
         if side:
-            place = (left - MARGIN, upper + tile / 2)
+            place = (left - MARGIN, upper + tall / 2)
             draw.multiline_text(place, side[r], fill="#333333", font=font, anchor="rm", align="right")
-        for c, picture in enumerate(row):
-            small = _fit_tile(picture, tile)
+        for c, small in enumerate(row):
             x = left + gap + c * (tile + gap) + (tile - small.width) // 2
-            y = upper + (tile - small.height) // 2
+            y = upper + (tall - small.height) // 2
             draw.rectangle((x - 1, y - 1, x + small.width, y + small.height), outline="#cccccc")  # ends of white ones
             page.paste(small, (x, y))
+        upper += tall + gap
     return page
 
 

@@ -356,3 +356,13 @@ def test_sheet_keeps_rows_and_columns() -> None:
     assert page.getpixel((4 + 32, 24 + 4 + 32)) == (255, 0, 0)
     assert page.getpixel((4 + 68 + 32, 24 + 4 + 32)) == (0, 0, 0)
     assert page.getpixel((4 + 32, 24 + 4 + 2)) == (255, 255, 255)  # wide pictures are not stretched
+
+
+def test_a_row_of_wide_pictures_is_as_low_as_they_are() -> None:
+    red, blue = Image.new("RGB", (200, 50), "red"), Image.new("RGB", (200, 100), "blue")
+    page = sheet([[red, blue], [red, red]], tile=100, gap=4)
+    assert page.size == (2 * 104 + 4, 4 + 50 + 4 + 25 + 4)
+    assert page.getpixel((4 + 50, 4 + 25)) == (255, 0, 0)  # in the middle of its row
+    assert page.getpixel((4 + 50, 4 + 5)) == (255, 255, 255)
+    assert page.getpixel((108 + 50, 4 + 5)) == (0, 0, 255)
+    assert page.getpixel((4 + 50, 4 + 50 + 4 + 12)) == (255, 0, 0)
