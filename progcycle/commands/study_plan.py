@@ -70,7 +70,7 @@ def probe(recipe: Recipe, folder: Path) -> list[tuple[str, int, float]]:
     """
     import torch
 
-    from progcycle.engine.pretraining import NAME
+    from progcycle.engine.start import NAME
     from progcycle.recipe import pretraining_recipe
 
     torch.set_num_threads(1)

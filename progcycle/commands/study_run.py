@@ -27,7 +27,8 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
 
     from progcycle.commands.metrics import evaluator, measure
     from progcycle.commands.study_plan import comparable
-    from progcycle.engine.pretraining import NAME, train
+    from progcycle.engine.pretraining import train
+    from progcycle.engine.start import NAME
     from progcycle.export import save_snapshot, warm_start
 
     torch.set_num_threads(1)
