@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from progcycle.data.source import Entry, list_pictures
+from progcycle.data.source import Entry, find_pictures
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
 
@@ -33,7 +33,7 @@ class Job:
     target: Path
 
 
-def plan_jobs(given: Path, output: Path) -> list[Job]:
+def plan_jobs(given: Path, output: Path) -> tuple[list[Job], tuple[str, ...]]:
     """Pair every picture with its target: the same name, and the same sub-folder under ``output``.
 
     Args:
@@ -41,17 +41,22 @@ def plan_jobs(given: Path, output: Path) -> list[Job]:
         output: for a picture, the file to write or a folder for it; else a folder. What lies in it is not read, so it
             may be inside of ``given``.
 
+    Returns:
+        The pictures, and a sentence for each kind of thing that is left out and might be missed.
+
     Raises:
         UserError: there is nothing to read, or a target is one of the pictures that are read.
     """
     if not given.exists():
         raise UserError(f"There is no picture, folder or zip file {given}.")
+    remarks: tuple[str, ...] = ()
     if given.is_file() and given.suffix.lower() != ".zip":
         jobs = [Job(Entry(given.name, str(given), None, ""), _single_target(given, output))]
     else:
         if output.exists() and not output.is_dir():
             raise UserError(f"{output} is a file; give a folder to write the pictures of {given} to.")
-        entries = list(list_pictures([str(given)]))
+        listing = find_pictures([str(given)])
+        entries, remarks = listing.entries, listing.remarks()
         top, written = os.path.realpath(given) + os.sep, os.path.realpath(output) + os.sep
         if written.startswith(top) and written != top:
             entries = [entry for entry in entries if not os.path.realpath(entry.file).startswith(written)]
@@ -59,7 +64,7 @@ def plan_jobs(given: Path, output: Path) -> list[Job]:
             raise UserError(f"{given} has no pictures in it but those of {output}.")
         jobs = [Job(entry, output / _kept_name(entry, given)) for entry in entries]
     _check_targets(jobs)
-    return jobs
+    return jobs, remarks
 
 
 def _kept_name(entry: Entry, given: Path) -> Path:

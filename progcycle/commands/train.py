@@ -75,6 +75,8 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
         others = {"held out for validation": ground.validation, "test pictures": ground.tests}
         more = "".join(f", {len(sets[domain]):,} {words}" for words, sets in others.items() if domain in sets)
         say(f"{domain:14}{len(pictures):>14,} pictures{more}")
+    for line in ground.remarks():
+        say(line)
     for line in evaluate.about() if isinstance(evaluate, TranslationEvaluator) else ():
         say(line)
     for line in ground.notes:

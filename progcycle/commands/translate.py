@@ -72,7 +72,9 @@ def run(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"{args.run} holds a PG-GAN, which paints from nothing; use progcycle generate.")
     model.config.growth_at(args.resolution)
     asked, args.scale = args.scale, model.choose_scale(args.scale)
-    jobs = plan_jobs(args.input, args.output)
+    jobs, remarks = plan_jobs(args.input, args.output)
+    for remark in remarks:
+        warn(remark)
     todo = [job for job in jobs if not (args.skip_existing and job.target.exists())]
     work = _Work(model, args, loss_is_news=asked is None and args.scale == "train")
     # Spread over all: neighbours in name order are often alike.
@@ -131,12 +133,20 @@ class _Work:
 
     def _read(self, source: "Entry") -> "np.ndarray":  # [H, W, C] uint8
         from progcycle.data import decode_picture
+        from progcycle.recipe import MAX_PIXELS as LARGEST
 
         try:
             file = self.opener.open(source)
         except Exception as error:  # a zip member can fail in many ways: checksum, encryption, compression
             raise UserError(f"{source.name}: this picture cannot be read ({error}).") from None
-        return decode_picture(file, channels=self.channels, background=self.background, name=source.name)
+        return decode_picture(
+            file,
+            channels=self.channels,
+            background=self.background,
+            name=source.name,
+            max_pixels=max(LARGEST, self.args.max_pixels),
+            limit="--max-pixels",
+        )
 
     def _check_size(self, name: str, height: int, width: int) -> None:
         from progcycle.data.fit import stage_size

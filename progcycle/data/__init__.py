@@ -4,7 +4,8 @@ Shapes trail as ``# [N, C, H, W]``: N pictures of the batch, C channels, H and W
 """
 
 from progcycle.data.batch import Batch, Sample, collate
-from progcycle.data.decode import BrokenPicture, UnsupportedPicture, decode_picture
+from progcycle.data.decode import BrokenPicture, decode_picture, image_pixels
+from progcycle.data.deep import UnsupportedPicture
 from progcycle.data.fit import box_reduce, fit_square
 from progcycle.data.identity import identity, tell_change
 from progcycle.data.labels import find_classes
@@ -27,6 +28,7 @@ __all__ = [
     "find_classes",
     "fit_square",
     "identity",
+    "image_pixels",
     "resolve_sets",
     "resolve_test_sets",
     "resolve_validation_sets",

@@ -1,24 +1,26 @@
 """One picture file in, 8-bit pixels out; what cannot be shown faithfully is refused by name."""
 
+import functools
 import io
+import re
+import threading
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError, features
 
+from progcycle.data import deep
+from progcycle.data.deep import UnsupportedPicture
+from progcycle.data.kinds import ADVICE, has_heif
 from progcycle.errors import UserError
+from progcycle.recipe import MAX_PIXELS
 
 # Only these decoders: a file named .png that is really PostScript must not start Ghostscript.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV"})
-ALPHA = frozenset({"LA", "PA", "RGBA", "RGBa"})
-DEEP = "only PNG may have more than 8, convert it first"
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
+ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 LARGEST = 1 << 30  # bytes of a file; larger ones are not read into memory
-
-
-class UnsupportedPicture(UserError):  # noqa: N818 - what it is, said in full
-    """A sound picture of a kind that 8 bits would ruin; it stops the run rather than being replaced."""
+_OPENING = threading.Lock()
 
 
 class BrokenPicture(UserError):  # noqa: N818 - what it is, said in full
@@ -38,7 +40,15 @@ def parse_colour(name: str) -> tuple[int, int, int]:
 
 
 def decode_picture(
-    file: Path | BinaryIO, *, channels: int, background: str, min_side: int | None = None, name: str | None = None
+    file: Path | BinaryIO,
+    *,
+    channels: int,
+    background: str,
+    min_side: int | None = None,
+    name: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    limit: str = "data.max_pixels",
+    any_range: bool = False,
 ) -> np.ndarray:
     """Read a picture: upright (EXIF), on a background where it is transparent, grey or RGB; animations' first frame.
 
@@ -52,37 +62,81 @@ def decode_picture(
         min_side: lets JPEGs be decoded at 1/2, 1/4 or 1/8 of their size (much faster) as long as both sides stay at
             least this long and divide evenly; other formats come at their full size.
         name: what errors call the picture; default: the file's own name.
+        max_pixels: pictures of more pixels are refused before they are decoded; of a JPEG that ``min_side`` reduces,
+            those count that are left.
+        limit: what errors call ``max_pixels``.
+        any_range: take the upper bytes of 16 bits also where few different ones are left.
 
     Returns:
         The pixels, uint8.  # [H, W, C]
 
     Raises:
         UnsupportedPicture: more than 8 bits a channel in another format than PNG, or a colour space that has no plain
-            way to RGB.
-        BrokenPicture: the file cannot be read as a picture.
+            way to RGB; :class:`LowRange` if a PNG's values lie too close together for the upper 8 bits.
+        BrokenPicture: the file cannot be read as a picture, or is too large.
         UserError: there is no such background colour.
     """
     name = name or str(file if isinstance(file, Path) else getattr(file, "name", "picture"))
     colour = parse_colour(background)
+    head = b""
     try:
         stream = _bytes(file) if isinstance(file, Path) else file
         head = stream.read(1024)
         stream.seek(0)
         if not head:
             raise BrokenPicture(f"{name}: this file is empty.")
-        with Image.open(stream, formats=FORMATS) as image:
-            _refuse_deep(image, head, name)
+        with _open(stream, head, max_pixels) as image:
+            deep.refuse_deep(image, head, name)
+            full = image.size
             if min_side is not None:
                 _draft(image, min_side)
+            # A progressive JPEG is held in memory as a whole, whatever is made of it.
+            width, height = full if image.info.get("progressive") else image.size
+            if width * height > max_pixels:
+                raise _too_large(name, f"{width}x{height} pixels", limit, max_pixels)
             image.load()
+            if deep.is_deep_png(head) and not any_range:
+                stream.seek(0)
+                deep.check_range(image, stream.read(), name)
             return _pixels(_upright(image), channels, colour)
     except (UserError, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise BrokenPicture(f"{name}: this is not a picture in a known format.") from None
+        raise BrokenPicture(f"{name}: {_what_else(head)}.") from None
+    except Image.DecompressionBombError as error:
+        found = re.search(r"(\d+) pixels", str(error))
+        raise _too_large(name, f"{int(found[1]):,} pixels" if found else "pixels", limit, max_pixels) from None
     except Exception as error:  # damaged files make decoders raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BrokenPicture(f"{name}: this picture cannot be read ({reason.rstrip('.')}).") from None
+
+
+def image_pixels(
+    image: Image.Image, *, channels: int, background: str = "white", name: str = "The picture"
+) -> np.ndarray:
+    """The pixels of an image in memory, read as :func:`decode_picture` reads a file.
+
+    Args:
+        image: of any mode that can be shown in 8 bits, or grey of 16 bits, whose upper 8 count.
+        channels: 1 for grey, 3 for RGB.
+        background: colour put behind transparent pixels.
+        name: what errors call it.
+
+    Returns:
+        The pixels, uint8.  # [H, W, C]
+
+    Raises:
+        UnsupportedPicture: it has another mode, or its 16-bit values lie too close together.
+        UserError: there is no such background colour.
+    """
+    if image.mode in deep.SIXTEEN_BIT:
+        deep.check_range(image, None, name)
+    elif image.mode in ("I", "F"):
+        kind = "32 bits a channel" if image.mode == "I" else "floating point numbers"
+        raise UnsupportedPicture(f"{name} has {kind} (mode {image.mode}); {deep.ONLY_PNG}.")
+    else:
+        deep.refuse_mode(image, name)
+    return _pixels(_upright(image), channels, parse_colour(background))
 
 
 def _bytes(file: Path) -> io.BytesIO:
@@ -91,34 +145,56 @@ def _bytes(file: Path) -> io.BytesIO:
     return io.BytesIO(file.read_bytes())
 
 
-def _refuse_deep(image: Image.Image, head: bytes, name: str) -> None:
-    """Pillow opens 16-bit RGB as 8-bit without a word, so the header is asked as well as the mode."""
-    if image.mode == "F":
-        raise UnsupportedPicture(f"{name}: this picture holds floating point numbers; {DEEP}.")
-    bits = _bits(image, head)
-    if bits == 16 and image.format == "PNG":  # whose numbers fill their range, unlike those of many a TIFF
-        if image.mode == "RGB" and "transparency" in image.info:  # Pillow keeps the upper bytes alone
-            raise UnsupportedPicture(f"{name}: a transparent colour of 16 bits is not supported, convert it first.")
-        return
-    if bits > 8:
-        raise UnsupportedPicture(f"{name}: this picture has {bits} bits a channel; {DEEP}.")
-    if image.mode.startswith("I"):
-        raise UnsupportedPicture(f"{name}: this picture has more than 8 bits a channel (mode {image.mode}); {DEEP}.")
-    if image.mode not in EIGHT_BIT:
-        raise UnsupportedPicture(f"{name}: pictures of mode {image.mode} are not supported; convert it to RGB first.")
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Names of the formats that can be read here; pillow-heif registers its own where it is installed."""
+    found: tuple[str, ...] = FORMATS
+    if features.check("jpg_2000"):
+        found += ("JPEG2000",)
+    if "avif" in features.modules and features.check("avif"):
+        found += ("AVIF",)
+    if has_heif():
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        found += ("HEIF",)
+    return found
 
 
-def _bits(image: Image.Image, head: bytes) -> int:
-    """Bits a channel that the file's header declares; 8 where the format has no choice."""
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return head[24]
-    if image.format == "PPM" and head[:2] in (b"P2", b"P3", b"P5", b"P6"):
-        lines = (line.partition(b"#")[0] for line in head.splitlines())
-        return int(b" ".join(lines).split()[3]).bit_length()
-    if image.format == "TIFF":
-        declared: Any = image.tag_v2.get(258, 1)  # type: ignore[attr-defined]  # 258 = BitsPerSample
-        return max(declared) if isinstance(declared, tuple) else int(declared)
-    return 8
+class _Limit(int):
+    """Pillow warns above its limit and refuses above twice as much; of this one twice is the limit itself."""
+
+    def __rmul__(self, other: int) -> int:
+        return int(self)
+
+
+def _open(stream: BinaryIO, head: bytes, max_pixels: int) -> Image.Image:
+    """Open a file with our limit in place of Pillow's, which is a variable of its module.
+
+    A JPEG takes no memory before it is decoded, perhaps at a part of its size, so it is looked at later.
+    """
+    formats = _formats()
+    with _OPENING:
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None if head.startswith(b"\xff\xd8\xff") else _Limit(max_pixels)
+        try:
+            return Image.open(stream, formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _too_large(name: str, size: str, limit: str, max_pixels: int) -> BrokenPicture:
+    return BrokenPicture(f"{name}: this picture has {size}, above {limit} = {max_pixels}; raise that, or reduce it.")
+
+
+def _what_else(head: bytes) -> str:
+    """What a file is that no decoder knows."""
+    if head[4:8] == b"ftyp":
+        brand = head[8:12]
+        kind = ".heic" if brand[:2] in (b"he", b"mi", b"ms") else ".avif" if brand[:2] == b"av" else None
+        if kind is not None:
+            return f"this is a picture in the {kind[1:].upper()} format; {ADVICE[kind]} to read it"
+    return "this is not a picture in a known format"
 
 
 def _draft(image: Image.Image, min_side: int) -> None:
@@ -140,8 +216,10 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _pixels(image: Image.Image, channels: int, colour: tuple[int, int, int]) -> np.ndarray:
-    if image.mode == "I;16":
-        image = _upper_byte(image)
+    if image.mode in deep.SIXTEEN_BIT or image.mode == "I":
+        image = deep.upper_byte(image)
+    if image.mode == "La":  # Pillow's only way from premultiplied grey
+        image = image.convert("LA")
     if image.mode in ALPHA or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*colour, 255)), image)
@@ -149,13 +227,3 @@ def _pixels(image: Image.Image, channels: int, colour: tuple[int, int, int]) -> 
         grey = image if image.mode in ("L", "1") else image.convert("RGB")
         return np.array(grey.convert("L"))[:, :, None]
     return np.array(image.convert("RGB"))
-
-
-def _upper_byte(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits as Pillow makes colour of 16 bits 8: by its upper byte, at most one level off."""
-    deep = np.asarray(image)
-    levels = (deep >> 8).astype(np.uint8)
-    if "transparency" not in image.info:
-        return Image.fromarray(levels)
-    alpha = np.where(deep == image.info["transparency"], 0, 255).astype(np.uint8)
-    return Image.fromarray(np.stack([levels, alpha], axis=2))

@@ -36,12 +36,12 @@ def fit_square(
             the whole picture without its proportions.
         background: colour of the bars.
     """
-    image = _image(picture)
-    width, height = image.size
+    height, width = picture.shape[:2]
     if how == "crop":
         square = min(width, height)
         left, top = (width - square) // 2, (height - square) // 2
-        image = image.crop((left, top, left + square, top + square))
+        picture = np.ascontiguousarray(picture[top : top + square, left : left + square])
+    image = _image(picture)
     if how == "pad" and width != height:
         longer = max(width, height)
         image = _resize(image, max(round(width * side / longer), 1), max(round(height * side / longer), 1))

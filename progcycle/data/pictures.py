@@ -10,13 +10,14 @@ import numpy as np
 from progcycle.data.augment import Transforms
 from progcycle.data.batch import Sample
 from progcycle.data.cache import ArrayCache, folder_name
-from progcycle.data.decode import BrokenPicture, decode_picture, parse_colour
-from progcycle.data.fit import box_reduce, fit_square
+from progcycle.data.decode import BrokenPicture, parse_colour
+from progcycle.data.fit import box_reduce
 from progcycle.data.labels import read_labels
-from progcycle.data.source import Opener, list_pictures
+from progcycle.data.reader import PictureReader
+from progcycle.data.source import find_pictures
 from progcycle.data.split import part_of
 from progcycle.errors import UserError
-from progcycle.recipe import Pictures
+from progcycle.recipe import MAX_PIXELS, Pictures
 from progcycle.rng import generator_at
 
 CHUNK = 64  # pictures decoded ahead while a cache is built
@@ -38,6 +39,7 @@ class PictureSet:
         cache_dir: folder that holds caches, or None for no cache.
         cache_resolution: arrays up to this resolution are cached; 0 for no cache.
         max_broken: share of pictures that may be broken.
+        max_pixels: pictures of more pixels count as broken.
         labels: where classes come from (see :func:`progcycle.data.labels.read_labels`), or None.
         classes: names of the classes that there are; default: those that the pictures have.
         validation: share of the pictures that is held out, see :func:`progcycle.data.split.part_of`.
@@ -45,6 +47,7 @@ class PictureSet:
 
     Attributes:
         classes: names of the classes in the order of their numbers; () without labels.
+        remarks: a sentence for each kind of thing under the paths that is left out and might be missed.
 
     Raises:
         UserError: a path is missing or has no pictures, a picture has no label, one part has too few pictures, or an
@@ -62,6 +65,7 @@ class PictureSet:
         cache_dir: Path | None = None,
         cache_resolution: int = 0,
         max_broken: float = 0.05,
+        max_pixels: int = MAX_PIXELS,
         labels: str | None = None,
         classes: Sequence[str] | None = None,
         validation: float = 0.0,
@@ -80,8 +84,9 @@ class PictureSet:
         self.transforms: Transforms | None = None
         if options.augment:
             self.transforms = Transforms(options.augment, resolution, options.channels, domain)
-        found = list_pictures(self.paths)
-        self.entries = part_of(found, len(self.paths) > 1, validation, held_out, domain)
+        found = find_pictures(self.paths)
+        self.remarks = found.remarks()
+        self.entries = part_of(found.entries, len(self.paths) > 1, validation, held_out, domain)
         self.names = tuple(entry.name for entry in self.entries)
         self.classes: tuple[str, ...] = ()
         self._labels: np.ndarray | None = None  # [N] int64
@@ -92,7 +97,7 @@ class PictureSet:
             shape = (len(self), self.side, self.side, options.channels)
             name = folder_name(self.paths, self.entries, self.side, options)
             self.cache = ArrayCache(Path(cache_dir).absolute() / name, shape)
-        self._opener = Opener()
+        self._reader = PictureReader(self.entries, options, max_pixels)
         self._broken: dict[int, str] = {}  # by index: the sentence about it
         self._orders: dict[int, np.ndarray] = {}
         self._knows_cache = False
@@ -193,16 +198,7 @@ class PictureSet:
         return row
 
     def _decode(self, index: int, side: int, resolution: int) -> np.ndarray:
-        entry, options = self.entries[index], self.options
-        try:
-            file = self._opener.open(entry)
-        except Exception as error:  # a zip member can fail in many ways: checksum, encryption, compression
-            raise BrokenPicture(f"{entry.name}: this picture cannot be read ({error}).") from None
-        # Twice the square is enough for a clean reduction; all stages share it, so that they show the same picture.
-        picture = decode_picture(
-            file, channels=options.channels, background=options.background, min_side=2 * side, name=entry.name
-        )
-        return box_reduce(fit_square(picture, side, options.fit, options.background), resolution)
+        return box_reduce(self._reader.square(index, side), resolution)
 
     # --- broken pictures ------------------------------------------------------------------------------------------
 

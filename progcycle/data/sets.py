@@ -119,6 +119,7 @@ def _maker(
             cache_dir=Path(data.cache_dir).expanduser() if data.cache_dir is not None else cache_dir,
             cache_resolution=data.cache_resolution,
             max_broken=data.max_broken,
+            max_pixels=data.max_pixels,
             labels=data.labels if isinstance(data, PgganData) else None,
             classes=classes,
             validation=validation,

@@ -2,17 +2,20 @@
 
 import io
 import os
+import stat
 import unicodedata
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO
 
+from progcycle.data.kinds import count_endings, ending, is_left_out, readable_endings, tell_others
 from progcycle.errors import UserError
 
 LARGEST = 1 << 30  # bytes of a picture or of a file of labels; larger ones are not read into memory
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+NAMED = 3  # unreadable folders that a sentence names
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,31 @@ class Entry:
     file: str
     member: str | None
     stamp: str
+
+
+@dataclass
+class Listing:
+    """The pictures under some paths, and what was left out.
+
+    Attributes:
+        entries: the pictures, sorted by name.
+        others: how many other files there are by ending, hidden ones and those in systems' folders not counted.
+        unreadable: folders that may not be read, with all that is in them.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    unreadable: list[str] = field(default_factory=list)
+
+    def remarks(self) -> tuple[str, ...]:
+        """A sentence for each thing left out that somebody might miss."""
+        found = [tell_others(self.others)]
+        if self.unreadable:
+            count, shown = len(self.unreadable), ", ".join(self.unreadable[:NAMED])
+            folders = "a folder" if count == 1 else f"{count} folders"
+            more = " and others" if count > NAMED else ""
+            found.append(f"warning: no permission to read {folders}, so what is inside is left out: {shown}{more}")
+        return tuple(remark for remark in found if remark)
 
 
 def locate(path: str) -> tuple[Path, str | None]:
@@ -64,19 +92,24 @@ def _where_to_get(path: Path) -> str:
 
 
 def subfolders(path: str) -> tuple[str, ...]:
-    """Sorted names of the folders directly inside a folder or zip file, hidden ones left out.
+    """Sorted names of the folders directly inside a folder or zip file; hidden and systems' ones are left out.
 
     Raises:
-        UserError: as :func:`locate`.
+        UserError: as :func:`locate`, or the folder cannot be read.
     """
     container, prefix = locate(path)
     if prefix is None:
-        return tuple(sorted(e.name for e in _scan(str(container)) if os.path.isdir(e) and not _hidden(e.name)))
-    inner = (m.filename[len(prefix) :] for m in _members(container) if m.filename.startswith(prefix))
-    return tuple(sorted({name.partition("/")[0] for name in inner if "/" in name and not _hidden(name)}))
+        return tuple(sorted(e.name for e in _scan(str(container)) if os.path.isdir(e) and not is_left_out(e.name)))
+    inner = (name[len(prefix) :] for name, _ in _members(container) if name.startswith(prefix))
+    return tuple(sorted({name.partition("/")[0] for name in inner if "/" in name and not is_left_out(name)}))
 
 
 def list_pictures(paths: Sequence[str]) -> tuple[Entry, ...]:
+    """The pictures of :func:`find_pictures`."""
+    return tuple(find_pictures(paths).entries)
+
+
+def find_pictures(paths: Sequence[str]) -> Listing:
     """All pictures under the paths, sorted by name.
 
     With several paths every name starts with the last part of its path (and a number where two paths end alike).
@@ -84,18 +117,27 @@ def list_pictures(paths: Sequence[str]) -> tuple[Entry, ...]:
     Raises:
         UserError: a path is missing, cannot be read, or has no pictures in it.
     """
-    entries: list[Entry] = []
+    listing = Listing()
     ends = [os.path.basename(os.path.abspath(os.path.expanduser(path))) for path in paths]
     for i, (path, end) in enumerate(zip(paths, ends, strict=True)):
         container, prefix = locate(path)
-        found = list(_in_folder(container) if prefix is None else _in_zip(container, prefix))
+        here = Listing()
+        found = list(_in_folder(container, here) if prefix is None else _in_zip(container, prefix, here))
         if not found:
-            known = " ".join(sorted(extension[1:] for extension in EXTENSIONS))
-            place = Path(container, prefix or "")
-            raise UserError(f"{place} has no pictures in it; files must end in one of: {known}.")
+            raise UserError(_nothing_in(Path(container, prefix or ""), here))
         label = "" if len(paths) == 1 else f"{end}/" if ends.count(end) == 1 else f"{end}-{i + 1}/"
-        entries += [Entry(_text(label + entry.name), entry.file, entry.member, entry.stamp) for entry in found]
-    return tuple(sorted(entries, key=lambda entry: (entry.name, entry.file)))
+        listing.entries += [Entry(_text(label + entry.name), entry.file, entry.member, entry.stamp) for entry in found]
+        listing.others += here.others
+        listing.unreadable += here.unreadable
+    listing.entries.sort(key=lambda entry: (entry.name, entry.file))
+    return listing
+
+
+def _nothing_in(place: Path, listing: Listing) -> str:
+    known = " ".join(sorted(extension[1:] for extension in readable_endings()))
+    others = f", only other files: {count_endings(listing.others, advise=True)}" if listing.others else ""
+    closed = f", and {listing.unreadable[0]} may not be read" if listing.unreadable else ""
+    return f"{place} has no pictures in it{others}{closed}; files must end in one of: {known}."
 
 
 def _text(name: str) -> str:
@@ -103,12 +145,14 @@ def _text(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _hidden(name: str) -> bool:
-    return any(part == "__MACOSX" or (part.startswith(".") and part not in (".", "..")) for part in name.split("/"))
-
-
-def _is_picture(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in EXTENSIONS and not _hidden(name)
+def _is_picture(name: str, listing: Listing) -> bool:
+    """Whether a file is a picture to read; if not it is counted, unless it is hidden."""
+    if is_left_out(name):
+        return False
+    if (end := ending(name)) in readable_endings():
+        return True
+    listing.others[end] += 1
+    return False
 
 
 def _scan(folder: str) -> list["os.DirEntry[str]"]:
@@ -119,38 +163,66 @@ def _scan(folder: str) -> list["os.DirEntry[str]"]:
         raise UserError(f"{folder}: this folder cannot be read ({error.strerror or error}).") from None
 
 
-def _in_folder(top: Path) -> Iterator[Entry]:
+def _in_folder(top: Path, listing: Listing) -> Iterator[Entry]:
     """Walk a folder; every real folder is entered once, so that links in a circle end."""
     seen: set[tuple[int, int]] = set()
     stack = [(str(top), "")]
     while stack:
         folder, prefix = stack.pop()
-        listing = _scan(folder)
-        status = os.stat(folder)
+        try:
+            status = os.stat(folder)
+            with os.scandir(folder) as entries:
+                inside = sorted(entries, key=lambda entry: entry.name)
+            kinds = [_kind(entry) for entry in inside]
+        except PermissionError as error:  # such as lost+found
+            if not prefix:
+                raise UserError(f"{folder}: this folder cannot be read ({error.strerror or error}).") from None
+            listing.unreadable.append(folder)
+            continue
+        except OSError as error:
+            raise UserError(f"{folder}: this folder cannot be read ({error.strerror or error}).") from None
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        stack += [(e.path, f"{prefix}{e.name}/") for e in reversed(listing) if os.path.isdir(e) and not _hidden(e.name)]
-        for entry in listing:
-            if _is_picture(entry.name) and os.path.isfile(entry):
+        below = [e for e, kind in zip(inside, kinds, strict=True) if kind == "folder" and not is_left_out(e.name)]
+        stack += [(e.path, f"{prefix}{e.name}/") for e in reversed(below)]
+        for entry, kind in zip(inside, kinds, strict=True):
+            if kind == "file" and _is_picture(entry.name, listing):
                 info = entry.stat()
                 name = unicodedata.normalize("NFC", prefix + entry.name)  # macOS lists decomposed accents
                 yield Entry(name, entry.path, None, f"{info.st_size} {info.st_mtime_ns}")
 
 
-def _members(file: Path) -> list[zipfile.ZipInfo]:
+def _kind(entry: "os.DirEntry[str]") -> str:
+    """What an entry of a folder, or what it links to, is; "" for a link to nowhere.
+
+    Raises:
+        PermissionError: the folder may be listed, but nothing in it opened.
+    """
+    try:
+        mode = entry.stat().st_mode
+    except PermissionError:
+        if entry.is_symlink():  # to where one may not go
+            return ""
+        raise
+    except OSError:  # a link to nowhere or to itself
+        return ""
+    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else ""
+
+
+def _members(file: Path) -> list[tuple[str, zipfile.ZipInfo]]:
+    """Members of a zip file and their names with forward slashes; some writers for Windows use backward ones."""
     try:
         with zipfile.ZipFile(file) as archive:
-            return archive.infolist()
+            return [(member.filename.replace("\\", "/"), member) for member in archive.infolist()]
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise UserError(f"{file}: this zip file cannot be read ({error}).") from None
 
 
-def _in_zip(file: Path, prefix: str) -> Iterator[Entry]:
-    members = {m.filename: m for m in _members(file)}  # of two members with one name the later counts
-    for member in members.values():
-        inner = member.filename[len(prefix) :]
-        if member.filename.startswith(prefix) and not member.is_dir() and _is_picture(inner):
+def _in_zip(file: Path, prefix: str, listing: Listing) -> Iterator[Entry]:
+    for full, member in dict(_members(file)).items():  # of two members with one name the later counts
+        inner = full[len(prefix) :]
+        if full.startswith(prefix) and inner and not full.endswith("/") and _is_picture(inner, listing):
             name = unicodedata.normalize("NFC", inner)
             yield Entry(name, str(file), member.filename, f"{member.file_size} {member.CRC}")
 

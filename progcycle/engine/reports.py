@@ -27,6 +27,8 @@ def begin(trainer: "Trainer") -> None:
         return
     with trainer.log.drawing("plan.png"):
         plot_plan(trainer.schedule, trainer.run_dir / "plan.png")
+    for line in trainer.ground.remarks():
+        trainer.log.say(line)
     processes, device = trainer.accelerator.num_processes, trainer.accelerator.device
     trainer.log.say(f"training on {device.type}, processes: {processes}, precision: {trainer.precision}")
     channels = {domain: pictures.options.channels for domain, pictures in trainer.ground.sets.items()}

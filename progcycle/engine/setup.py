@@ -49,6 +49,11 @@ class Ground:
     identities: dict[str, dict[str, Any]]
     notes: tuple[str, ...]
 
+    def remarks(self) -> list[str]:
+        """Sentences about what lies among the pictures and is left out; each is said once."""
+        tests = {f"{domain} (test pictures)": pictures for domain, pictures in self.tests.items()}
+        return [f"{name}: {remark}" for name, pictures in (self.sets | tests).items() for remark in pictures.remarks]
+
 
 def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: Path | None = None) -> Ground:
     """Check all that can be checked before the first step; nothing is written.

@@ -21,6 +21,7 @@ from progcycle.recipe.plan import Schedule
 from progcycle.recipe.pretraining import pretraining_recipe
 from progcycle.recipe.reading import OPERATION, difference, dump, json_schema, load_recipe, merge, validate
 from progcycle.recipe.schema import (
+    MAX_PIXELS,
     Augmentation,
     BaseRecipe,
     CycleganData,
@@ -43,6 +44,7 @@ from progcycle.recipe.values import RecipeError, by_resolution, on_curve
 __all__ = [
     "FIXED_DISCRIMINATORS",
     "FIXED_GENERATORS",
+    "MAX_PIXELS",
     "OPERATION",
     "Adam",
     "Adaptive",

@@ -10,7 +10,7 @@ import pytest
 from picture_folders import picture, write_folder
 from PIL import Image
 
-import progcycle.data.pictures as pictures_module
+import progcycle.data.reader as reader_module
 from progcycle.errors import UserError
 
 
@@ -20,7 +20,7 @@ def forbid_decoding(monkeypatch):
         def fail(*_, **__):
             raise AssertionError("a picture was decoded")
 
-        monkeypatch.setattr(pictures_module, "decode_picture", fail)
+        monkeypatch.setattr(reader_module, "decode_picture", fail)
 
     return forbid
 
@@ -112,7 +112,7 @@ def test_domains_that_look_alike_do_not_share(tmp_path, make_set):
 def test_an_interrupted_build_leaves_nothing(folder, tmp_path, make_set, monkeypatch, error):
     pictures = make_set(folder, cache_dir=tmp_path / "cache")
     expected = [pictures.training(p, 8).image for p in range(7)]
-    real, calls = pictures_module.fit_square, []
+    real, calls = reader_module.fit_square, []
 
     def interrupted(*args):
         calls.append(1)
@@ -120,7 +120,7 @@ def test_an_interrupted_build_leaves_nothing(folder, tmp_path, make_set, monkeyp
             raise error
         return real(*args)
 
-    monkeypatch.setattr(pictures_module, "fit_square", interrupted)
+    monkeypatch.setattr(reader_module, "fit_square", interrupted)
     with pytest.raises(error):
         pictures.prepare([4, 8])
     assert not list((tmp_path / "cache").rglob("*.*"))

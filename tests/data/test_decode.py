@@ -211,7 +211,7 @@ def test_16_bit_colour_tiff_is_refused():
         decode(io.BytesIO(content))
 
 
-def test_broken_files(tmp_path, monkeypatch):
+def test_broken_files(tmp_path):
     whole = stored(Image.fromarray(RGB), "PNG").getvalue()
     contents = {"zero.png": b"", "text.png": b"not a picture", "cut.png": whole[:-60], "script.png": b"%!PS-Adobe\n"}
     for name, content in contents.items():
@@ -222,9 +222,6 @@ def test_broken_files(tmp_path, monkeypatch):
         assert "BytesIO" not in str(caught.value)
     with pytest.raises(BrokenPicture, match="cannot be read"):
         decode_picture(tmp_path / "absent.png", channels=3, background="white")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
-    with pytest.raises(BrokenPicture, match="decompression bomb"):
-        decode(io.BytesIO(whole))
 
 
 def test_unknown_colour():

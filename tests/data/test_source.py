@@ -131,7 +131,7 @@ def test_the_readme_of_a_data_set_is_pointed_to(tmp_path):
 
 def test_places_without_pictures(tmp_path, folder):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="empty has no pictures in it; files must end in one of: bmp"):
+    with pytest.raises(UserError, match="empty has no pictures in it; files must end in one of: apng avif bmp"):
         names(tmp_path / "empty")
     with pytest.raises(UserError, match=r"00\.png is neither a folder nor a readable zip file"):
         names(folder / "00.png")
