@@ -118,7 +118,12 @@ def test_evaluation_and_caches_may_change_and_the_result_is_equal_to_the_bit(pic
     train(base, tmp_path / "straight/run")
     run = tmp_path / "changed/run"
     train(base, run, stop_before=8)
-    data = {"cache_dir": str(tmp_path / "elsewhere"), "max_broken": 0.5, "a": {"test_path": str(pictures / "testA")}}
+    data = {
+        "cache_dir": str(tmp_path / "elsewhere"),
+        "max_broken": 0.5,
+        "max_pixels": 10**9,
+        "a": {"test_path": str(pictures / "testA")},
+    }
     change: dict[str, Any] = {
         "data": {"validation": 0.5, **data},
         "training": {"evaluation": {"every_kimg": 0.02, "best": "swd"}, "sample_count": 3},
