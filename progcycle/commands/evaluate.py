@@ -10,18 +10,21 @@ from progcycle.errors import UserError
 
 DESCRIPTION = """Measure a trained model.
 
-PG-GAN: the sliced Wasserstein distance between generated and training pictures, beside that between two halves of the
-training pictures; MS-SSIM of random pairs; on request, the modes of stacked digits that were found. All at the
+PG-GAN: the sliced Wasserstein distance and KID between generated and training pictures, beside those between two halves
+of the training pictures; MS-SSIM of random pairs; on request, the modes of stacked digits that were found. All at the
 resolution that training stands at. docs/metrics.md tells what they mean.
 
 CycleGAN: translations of the test pictures, in both directions, beside doing nothing and matching colours. Distances to
 the real pictures of the other domain (KID in features, sliced Wasserstein), to the true pictures where pictures pair
 up by name, and to the source; the way there and back; whether colours turn into their opposites. A page shows all
 pictures, worst first. The test folders are those of the run's recipe. docs/metrics.md tells what it all means."""
+WHERE = "weights-inception-2015-12-05-6726825d.pth, 95 MB, from https://github.com/toshas/torch-fidelity/releases"
 EXAMPLES = """examples:
   progcycle evaluate runs/openmoji
+  progcycle evaluate runs/openmoji --resolution 64
   progcycle evaluate runs/horse2zebra --unpaired
-  progcycle evaluate runs/pggan_celebahq --metrics swd,ms-ssim --count 16384
+  progcycle evaluate runs/pggan_celebahq --metrics swd ms-ssim --count 16384
+  progcycle evaluate runs/pggan_celebahq --metrics fid kid is --inception weights-inception-2015-12-05-6726825d.pth
   progcycle evaluate runs/openmoji/snapshots/nimg-000000600000 --a data/testA --b data/testB"""
 
 
@@ -35,17 +38,29 @@ def run(argv: Sequence[str] | None = None) -> int:
     named.add_argument("--paired", action="store_true", help="CycleGAN: test pictures of one name are a true pair")
     named.add_argument("--unpaired", action="store_true", help="CycleGAN: they are not (default: data.paired)")
     p.add_argument(
+        "--metrics",
+        nargs="+",
+        metavar="NAME",
+        help="PG-GAN: of swd, ms-ssim, modes, kid, fid and is (default: swd, ms-ssim and kid); CycleGAN: of swd, kid, "
+        "fid and is (default: swd and kid), beside figures that are always there; with --inception fid and is too",
+    )
+    p.add_argument(
         "--inception",
-        metavar="WEIGHTS",
-        help="CycleGAN: distances in features of the Inception network of FID, from torch-fidelity's weights file, "
-        "instead of EfficientNet-lite0's",
+        metavar="FILE",
+        help=f"features of the Inception network, which fid and is need, instead of EfficientNet-lite0's: {WHERE}",
+    )
+    p.add_argument(
+        "--resolution",
+        type=positive,
+        metavar="PX",
+        help="CycleGAN: compare true pairs at so many pixels a side too, for every --scale of progcycle translate",
     )
     p.add_argument("--no-page", action="store_true", help="CycleGAN: leave out the HTML page of all pictures")
-    p.add_argument("--metrics", metavar="NAMES", help="PG-GAN: of swd, ms-ssim and modes (default swd,ms-ssim)")
     p.add_argument(
         "--count",
         type=positive,
-        help="PG-GAN: pictures of each set (default 16384, or half of the real ones if fewer; for modes 25600)",
+        help="PG-GAN: pictures of each set (default 16384, or half of the real ones if fewer; for modes 25600; for kid "
+        "as many as there are real ones, at most 2048, with --inception 50000)",
     )
     p.add_argument(
         "--pairs", type=positive, help="PG-GAN: pairs of ms-ssim (default 10000, or half of the real pictures if fewer)"
@@ -70,18 +85,19 @@ def run(argv: Sequence[str] | None = None) -> int:
     from progcycle.commands.evaluate_generator import Question, evaluate_generator
     from progcycle.export import Translator, find_snapshot, load
 
+    metrics = [name for names in args.metrics for name in names.replace(",", " ").split()] if args.metrics else None
     snapshot, device = find_snapshot(args.run), pick_device(args.device)
     model, folder = load(snapshot, device), _run_folder(snapshot)
     out = args.out or folder / "evaluation" / f"nimg-{model.config.nimg:012d}.json"
     if not isinstance(model, Translator):
         if args.a or args.b:
             raise UserError(f"{args.run} holds a PG-GAN, which has no domains; --data names other real pictures.")
-        if args.paired or args.unpaired or args.inception or args.no_page:
+        if args.paired or args.unpaired or args.no_page or args.resolution:
             raise UserError(
-                "--paired, --unpaired, --inception and --no-page are for translators; this run holds a PG-GAN."
+                "--paired, --unpaired, --no-page and --resolution are for translators; this run holds a PG-GAN."
             )
         ask = Question(
-            metrics=[name.strip() for name in args.metrics.split(",")] if args.metrics else None,
+            metrics=metrics,
             count=args.count,
             pairs=args.pairs,
             seed=args.seed,
@@ -89,14 +105,15 @@ def run(argv: Sequence[str] | None = None) -> int:
             memory_gb=args.memory,
             data=args.data,
             digits=args.digits,
+            inception=args.inception,
             device=device,
         )
         evaluate_generator(model, snapshot, folder, out, ask)
         return 0
-    if args.metrics or args.count or args.pairs or args.data or args.digits:
+    if args.count or args.pairs or args.data or args.digits:
         raise UserError(
-            "--metrics, --count, --pairs, --data and --digits are for PG-GANs; this run holds translators, whose test "
-            "pictures --a and --b name."
+            "--count, --pairs, --data and --digits are for PG-GANs; this run holds translators, whose test pictures "
+            "--a and --b name."
         )
     from progcycle.commands.evaluate_translator import Question as Asked
     from progcycle.commands.evaluate_translator import evaluate_translator
@@ -104,6 +121,8 @@ def run(argv: Sequence[str] | None = None) -> int:
     asked = Asked(
         a=args.a,
         b=args.b,
+        resolution=args.resolution,
+        metrics=metrics,
         paired=True if args.paired else False if args.unpaired else None,
         inception=args.inception,
         page=not args.no_page,

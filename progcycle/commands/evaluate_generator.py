@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from progcycle.commands.cli import origin, say, versions, warn
 from progcycle.commands.evaluate_modes import pick_judge, report_modes
-from progcycle.commands.metrics import check_judge, check_metrics, swd_figures
+from progcycle.commands.in_features import IN_FEATURES, PUBLISHED, about, pick_features, report_in_features
+from progcycle.commands.metrics import METRICS, SMALLEST, check_judge, check_metrics, swd_figures
 from progcycle.commands.subject import Subject, subject_of
 from progcycle.errors import UserError
 
 if TYPE_CHECKING:
     from progcycle.export import Generator
+    from progcycle.metrics import Features
 
-DEFAULTS = ("swd", "ms-ssim")
+DEFAULTS = ("swd", "ms-ssim", "kid")
 FULL_COUNT, FULL_PAIRS, FULL_MODES = 16384, 10000, 25600  # of the paper's protocols
 
 
@@ -25,8 +27,10 @@ class Question:
     """What is asked of a generator.
 
     Attributes:
-        metrics: names of ``METRICS``; default: swd and ms-ssim.
-        count: pictures of each set; default: 16,384, or half of the real ones if these are fewer; of modes 25,600.
+        metrics: names of ``METRICS`` and ``IN_FEATURES``; default: swd, ms-ssim and kid, and fid and is with
+            ``inception``, as far as they can be measured.
+        count: pictures of each set; default: 16,384, or half of the real ones if these are fewer; of modes 25,600; in
+            features as many as there are real ones, at most 2,048, or 50,000 with ``inception``.
         pairs: pairs of ms-ssim; default: 10,000, or half as many as there are real pictures if these are fewer.
         seed: of latents, of the order of real pictures, and of the metrics' own choices.
         batch_size: pictures painted or read at a time.
@@ -34,6 +38,7 @@ class Question:
         data: folders or zip files of real pictures, instead of those of the recipe.
         digits: folder or zip file of single digits by class that the judge of modes learns from, instead of
             scikit-learn's.
+        inception: weights file of the Inception network for features, instead of EfficientNet-lite0.
         device: where to paint and compute.
     """
 
@@ -45,6 +50,7 @@ class Question:
     memory_gb: float = 4.0
     data: Sequence[str] | None = None
     digits: str | None = None
+    inception: str | None = None
     device: str = "cpu"
 
 
@@ -63,24 +69,29 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, out: Path,
     """
     from progcycle.files import atomic_file
 
-    names = list(dict.fromkeys(ask.metrics or DEFAULTS))
-    check_metrics(names, model.resolution, model.recipe.data.channels, "--metrics")  # type: ignore[union-attr]
+    names, features, left_out = _available(ask, model.resolution, model.recipe.data.channels)  # type: ignore[union-attr]
     cache = run.absolute().parent / ".cache"
     subject = subject_of(model, ask.seed, ask.device, ask.batch_size, ask.data, cache, progress=True)
-    sizes = {name: _SIZES[name](ask, len(subject.reals)) for name in names}
+    sizes = {name: _SIZES[name](ask, len(subject.reals)) for name in names if name in _SIZES}
     if "modes" in names:
         judge = pick_judge(ask.digits, subject.resolution)
         judge.about["accuracy_on_real_pictures"] = check_judge(judge.network, subject.reals, "--metrics")
     growth = subject.reals.growth
     fading = f" at alpha {growth.alpha:.2f}" if growth.alpha < 1 else ""
     say(f"{snapshot}, {model.resolution} px{fading}, against {len(subject.reals)} real pictures, seed {ask.seed}")
+    for sentence in left_out:
+        say(sentence)
     begun, results = time.perf_counter(), dict[str, Any]()
     for name in names:
+        if name in results:  # with another one that features are needed for
+            continue
         say("")
         if name == "swd":
             results[name] = _distances(subject, sizes[name], ask.memory_gb)
         elif name == "ms-ssim":
             results[name] = _similarities(subject, sizes[name])
+        elif features is not None and name in IN_FEATURES:
+            results |= report_in_features(subject, [n for n in names if n in IN_FEATURES], features, ask.count)
         else:
             results[name] = {**report_modes(subject, judge.network, sizes[name]), "judge": judge.about}
     for sentence in subject.reals.broken:
@@ -89,14 +100,35 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, out: Path,
         **_origin(model, snapshot, subject, ask),
         "seconds": round(time.perf_counter() - begun, 1),
         "results": results,
-        "versions": versions("numpy"),
+        "left_out": left_out,
+        "features": about(features),
+        "versions": versions("numpy", *([features.protocol["library"]] if features else [])),
     }
     with atomic_file(out) as path:
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     say(f"\nwrote {out}")
 
 
-# --- how many -------------------------------------------------------------------------------------------------------
+# --- what, and how many ----------------------------------------------------------------------------------------------
+
+
+def _available(ask: Question, resolution: int, channels: int) -> tuple[list[str], "Features | None", list[str]]:
+    """Names of the metrics to measure, the network that they need, and sentences about defaults that are left out."""
+    where, left_out = "--metrics", []
+    names = list(dict.fromkeys(ask.metrics or (*DEFAULTS, *(PUBLISHED if ask.inception else ()))))
+    for name in names:
+        if name not in METRICS and name not in IN_FEATURES:
+            raise UserError(f"{where}: there is no metric {name!r}; choose from {', '.join((*METRICS, *IN_FEATURES))}.")
+    if not ask.metrics:
+        for name in [name for name in names if resolution < SMALLEST.get(name, 0)]:
+            names.remove(name)
+            left_out.append(f"{name} is left out: it starts at {SMALLEST[name]} px, and these are {resolution} px.")
+    check_metrics([name for name in names if name in METRICS], resolution, channels, where)
+    features, why = pick_features(names, bool(ask.metrics), ask.inception, ask.device)
+    if why:
+        names = [name for name in names if name not in IN_FEATURES]
+        left_out.append(f"kid is left out: {why}")
+    return names, features, left_out
 
 
 def _count(ask: Question, real: int) -> int:

@@ -2,8 +2,8 @@
 
 import base64
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,14 @@ class Part:
 
 
 def write_page(
-    path: Path, title: str, summary: str, parts: Sequence[Part], results: Results, faults: Sequence[str]
+    path: Path,
+    title: str,
+    summary: str,
+    parts: Sequence[Part],
+    results: Results,
+    faults: Sequence[str],
+    starred: Collection[str] = (),
+    note: str = "",
 ) -> None:
     """Write the page.
 
@@ -58,19 +65,23 @@ def write_page(
         parts: the directions.
         results: figures for the tables on top.
         faults: sentences about what is wrong.
+        starred: names of figures that get a star.
+        note: what the star means.
     """
     side = parts[0].side.source.shape[-1]
     tables = []
     for table in TABLES:
         shown = columns_of(table, results)
         if lines := list(lines_of(shown, results)):
-            tables.append({"title": table.title, "columns": shown, "lines": lines})
+            marked = [replace(column, title=column.title + "*" * (column.name in starred)) for column in shown]
+            tables.append({"title": table.title, "columns": marked, "lines": lines})
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(files("progcycle.commands").joinpath("evaluate_page.html").read_text("utf-8"))
     text = template.render(
         title=title,
         summary=summary,
         faults=faults,
+        note=note,
         tables=tables,
         parts=[_part(part) for part in parts],
         side=min(max(side, SMALLEST), LARGEST),

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,23 +11,36 @@ from torch import Tensor
 from tqdm import tqdm
 
 from progcycle.commands.cli import origin, say, versions, warn
+from progcycle.commands.evaluate_resolution import check_resolution, report_at
 from progcycle.commands.evaluate_table import as_text
+from progcycle.commands.in_features import IN_FEATURES, PUBLISHED, about, is_small, note, pick_features
 from progcycle.commands.pairs import Pairing, find_pairs
 from progcycle.commands.round_trip import NOISE, Figures, Trip, as_training, travel
 from progcycle.commands.subject import growth_of
-from progcycle.commands.translation_metrics import DIRECTIONS, HIDDEN, INVERTED, Side, faults, real_features, turned
+from progcycle.commands.translation_metrics import (
+    DIRECTIONS,
+    HIDDEN,
+    INVERTED,
+    SMALLEST,
+    Side,
+    faults,
+    real_features,
+    turned,
+)
 from progcycle.commands.translation_pictures import read_pictures, shown, test_sets, training_pictures
 from progcycle.data import PictureSet
 from progcycle.errors import UserError
 from progcycle.export.pictures import as_channels
 from progcycle.files import atomic_file
-from progcycle.metrics import Features, MissingExtra, colour_statistics, load_features, match_colours
+from progcycle.metrics import Features, colour_statistics, match_colours
 from progcycle.metrics.sliced_wasserstein import DIRECTIONS as RANDOM
 from progcycle.metrics.sliced_wasserstein import PATCHES, REPEATS, SCALE
 
 if TYPE_CHECKING:
     from progcycle.export import Translator
     from progcycle.recipe import CycleganRecipe
+
+SETS = ("swd", *IN_FEATURES)  # distances of sets
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,8 @@ class Question:
     Attributes:
         a: folder of test pictures of A, instead of the recipe's.
         b: folder of test pictures of B, instead of the recipe's.
+        resolution: pixels of a side at which true pairs are compared too, or None.
+        metrics: distances of sets to measure, of ``SETS``; default: those that can be measured.
         paired: whether equal names are true pairs, instead of the recipe's word.
         inception: weights file of the Inception network for features, instead of EfficientNet-lite0.
         page: write the page of pictures.
@@ -48,6 +63,8 @@ class Question:
 
     a: str | None = None
     b: str | None = None
+    resolution: int | None = None
+    metrics: Sequence[str] | None = None
     paired: bool | None = None
     inception: str | None = None
     page: bool = True
@@ -73,13 +90,15 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
     if out.suffix == ".html":
         raise UserError(f"--out names the JSON file, and {out} is the name of a page; the page stands beside it.")
     recipe: CycleganRecipe = model.recipe  # type: ignore[assignment]  # a Translator's
-    sets = test_sets(recipe, ask.a, ask.b)
-    features, missing = _features(ask)
+    sets = test_sets(recipe, ask.a, ask.b, recipe.resolution)
+    names, features, left_out = _available(ask, model.resolution)
     begun = time.perf_counter()
     sharp = {domain: read_pictures(sets[domain], model.resolution) for domain in ("a", "b")}
     paired = recipe.data.paired if ask.paired is None else ask.paired
     pairing = find_pairs(sets, paired, lambda domain, places: sharp[domain][places])
     pairs, pictures = pairing.pairs, shown(model, sharp)
+    if ask.resolution is not None:
+        check_resolution(model, ask.resolution, pairs, pairing.sentence)
     colours, why = training_pictures(recipe, run, model.resolution)
     colours = shown(model, colours) if colours else None
     fading = f" at alpha {model.config.alpha:.2f}" if model.config.alpha < 1 else ""
@@ -92,14 +111,15 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
         say("All pictures are faded as training fades them at this moment.")
     if pairing.sentence:
         say(f"{pairing.sentence[0].upper()}{pairing.sentence[1:]}.")
-    if missing:
-        say(f"KID and distances in features are left out: {missing}")
+    for sentence in left_out:
+        say(sentence)
 
     reals = real_features(features, pictures["a"], pictures["b"]) if features else None
     sides: dict[str, Side] = {}
     trips: dict[str, Trip] = {}
     found: Figures = {}
     results: dict[str, dict[str, Figures]] = {}
+    larger: dict[str, Any] | None = None
     for direction, source, target in tqdm(DIRECTIONS, unit="direction", disable=None, leave=False):
         side = Side(direction, pictures[source], pictures[target], turned(pairs, direction), features, reals)
         trip = travel(as_training(model), side.source, direction, ask.seed, ask.batch_size)
@@ -107,7 +127,7 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
         if colours:
             rows["matched"] = matched(side.unchanged, colours[source], colours[target])
         figures = {
-            what: side.figures(output, swd=True, seed=ask.seed, memory_gb=ask.memory_gb)
+            what: _wanted(side.figures(output, swd="swd" in names, seed=ask.seed, memory_gb=ask.memory_gb), names)
             for what, output in rows.items()
         }
         figures["translated"] |= trip.figures(direction)
@@ -116,19 +136,30 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
         sides[direction], trips[direction] = side, trip
     wrong, seconds = faults(found), round(time.perf_counter() - begun, 1)
 
-    say("\n" + as_text(results) + "\n")
+    small = features is not None and is_small(features, *map(len, pictures.values()))
+    starred = [name for name in PUBLISHED if small and name in names]
+    say("\n" + as_text(results, starred=starred) + "\n")
+    star = note(features) if starred and features is not None else ""
+    if star:
+        say(star)
+    if ask.resolution is not None:
+        say("")
+        larger = report_at(model, recipe, (ask.a, ask.b), pairs, ask.resolution, ask.batch_size)
+        say("")
     if why:
         say(f"The row of matched colours is left out, since the training pictures cannot be read: {why}")
     for sentence in wrong.values():
         warn(f"warning: {sentence}")
-    about = {"name": features.name, "dimensions": features.dimensions, **features.protocol} if features else None
     libraries = ["kornia", "numpy", *([features.protocol["library"]] if features else [])]
     record = {
         **_origin(model, snapshot, sets, pairing),
         "protocol": _protocol(sides, colours, ask),
-        "features": about,
+        "features": about(features),
+        "biased": starred,
+        "left_out": left_out,
         "seconds": seconds,
         "results": results,
+        "at_resolution": larger,
         "faults": wrong,
         "versions": versions(*libraries),
     }
@@ -143,7 +174,7 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
             for direction, a, b in DIRECTIONS
         ]
         page = out.with_suffix(".html")
-        write_page(page, f"Translations of {run.name}", summary, parts, results, list(wrong.values()))
+        write_page(page, f"Translations of {run.name}", summary, parts, results, list(wrong.values()), starred, star)
         say(f"wrote {page}")
 
 
@@ -163,14 +194,38 @@ def matched(unchanged: Tensor, source: Tensor, target: Tensor) -> Tensor:
 # --- figures --------------------------------------------------------------------------------------------------------
 
 
-def _features(ask: Question) -> tuple[Features | None, str]:
-    """The network, or a sentence why there is none."""
-    if ask.inception is not None:
-        return load_features("inception", ask.device, ask.inception), ""
-    try:
-        return load_features(device=ask.device), ""
-    except MissingExtra as error:
-        return None, str(error)
+def _available(ask: Question, resolution: int) -> tuple[list[str], Features | None, list[str]]:
+    """Names of the distances of sets, the network that they need, and sentences about defaults that are left out."""
+    names, left_out = list(dict.fromkeys(ask.metrics or ("kid", "swd"))), []
+    if not ask.metrics and ask.inception:
+        names += PUBLISHED
+    for name in names:
+        if name not in SETS:
+            raise UserError(
+                f"--metrics: there is no distance of sets {name!r}; choose from {', '.join(SETS)}. Figures against "
+                "truth and source are always there."
+            )
+    if "swd" in names and (resolution < SMALLEST or resolution & (resolution - 1)):
+        why = f"it takes sides of a power of two from {SMALLEST} px on, and these have {resolution} px"
+        if ask.metrics:
+            raise UserError(f"--metrics: swd cannot be measured: {why}; leave it out.")
+        names.remove("swd")
+        left_out.append(f"SWD is left out: {why}.")
+    features, why = pick_features(names, bool(ask.metrics), ask.inception, ask.device)
+    if why:
+        names.remove("kid")
+        left_out.append(f"KID and distances in features are left out: {why}")
+    return names, features, left_out
+
+
+def _wanted(figures: Figures, names: Sequence[str]) -> Figures:
+    """Without the distances in features that were not asked for."""
+    unwanted = {figure for name in IN_FEATURES if name not in names for _, figure, _ in IN_FEATURES[name]}
+    kept = {}
+    for name, value in figures.items():
+        if name.partition("/")[0].removesuffix("_floor") not in unwanted:
+            kept[name] = value
+    return kept
 
 
 def _short(figures: Figures) -> Figures:
@@ -204,7 +259,6 @@ def _protocol(sides: Mapping[str, Side], colours: Mapping[str, Tensor] | None, a
     return {
         "seed": ask.seed,
         "device": ask.device,
-        "kid": "(x.y / D + 1)^3, unbiased, all pictures; kid_error: jackknife over the pictures of both sets",
         "halves": {direction: len(side.halves(ask.seed)[0]) for direction, side in sides.items()},
         "swd": {
             "patches_per_picture": PATCHES,

@@ -67,12 +67,7 @@ def as_training(model: "Translator") -> Translate:
     """
     stage, alpha = model.config.growth_at(None)
     networks = {"ab": model.gen_ab, "ba": model.gen_ba}
-
-    def translate(pictures: Tensor, direction: "Direction") -> Tensor:
-        made: Tensor = networks[direction](pictures.to(model.device), stage, alpha)
-        return made
-
-    return translate
+    return lambda pictures, direction: model.run(networks[direction], pictures.to(model.device), stage, alpha)
 
 
 @torch.no_grad()

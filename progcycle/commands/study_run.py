@@ -110,7 +110,7 @@ class Exam:
         from progcycle.commands.translation_pictures import read_pictures, test_sets
         from progcycle.metrics import load_features
 
-        sets = test_sets(recipe, None, None)
+        sets = test_sets(recipe, None, None, recipe.resolution)
         pictures = {domain: read_pictures(sets[domain], recipe.resolution) for domain in ("a", "b")}
         pairing = find_pairs(sets, recipe.data.paired, lambda domain, places: pictures[domain][places])
         if pairing.sentence:

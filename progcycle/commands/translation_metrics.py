@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from progcycle.commands.in_features import distances, is_published, score
 from progcycle.commands.round_trip import Figures, Translate, travel
 from progcycle.commands.subject import grey_levels
 from progcycle.export.pictures import as_channels
@@ -20,8 +21,6 @@ from progcycle.metrics import (
     copy_score,
     feature_distance,
     frechet_distance,
-    kernel_distance,
-    kernel_distance_spread,
     paired_scores,
     sliced_wasserstein,
     source_of,
@@ -189,11 +188,12 @@ class Side:
 
     def _in_features(self, found: Tensor, reals: Mapping[str, Tensor], parts: tuple[Tensor, Tensor, Tensor]) -> Figures:
         own, real = reals[self.direction[0]], reals[self.direction[1]]
-        figures: Figures = {}
-        if min(len(found), len(real)) >= 3:
-            figures |= {"kid": kernel_distance(found, real), "kid_error": kernel_distance_spread(found, real)}
+        assert self.features is not None
+        figures = distances(found, real, self.features) | score(found, self.features)
         chosen, reference, others = parts
-        if len(chosen) > found.shape[1]:
+        if is_published(self.features):
+            figures |= {f"{name}_floor": value for name, value in score(real, self.features).items()}
+        elif len(chosen) > found.shape[1]:
             figures["fd"] = frechet_distance(found[chosen], real[reference])
             figures["fd_floor"] = frechet_distance(real[others], real[reference])
         if self.pairs:

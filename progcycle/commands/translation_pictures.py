@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 COLOURS = 1000  # training pictures of a domain whose colours are looked at
 
 
-def test_sets(recipe: "CycleganRecipe", a: str | None, b: str | None) -> dict[str, PictureSet]:
+def test_sets(recipe: "CycleganRecipe", a: str | None, b: str | None, resolution: int) -> dict[str, PictureSet]:
     """Test pictures of both domains.
 
     Args:
         recipe: of the translators.
         a: folder of test pictures of A, instead of the recipe's.
         b: folder of test pictures of B, instead of the recipe's.
+        resolution: pixels of a side that they have at most.
 
     Raises:
         UserError: there are none, or a path is missing.
@@ -37,7 +38,7 @@ def test_sets(recipe: "CycleganRecipe", a: str | None, b: str | None) -> dict[st
             data = data.model_copy(update={domain: options})
     if a is not None and b is not None:
         data = data.model_copy(update={"root": None})  # the training data need not be here
-    sets = resolve_test_sets(data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=Path())
+    sets = resolve_test_sets(data, resolution=resolution, seed=recipe.seed, cache_dir=Path())
     for domain in ("a", "b"):
         if domain not in sets:
             raise UserError(f"The recipe has no test pictures of {domain.upper()}; give a folder with --{domain}.")

@@ -4,9 +4,10 @@ from progcycle.blocks import colour_inversion
 from progcycle.metrics.colour import ColourStatistics, colour_statistics, match_colours
 from progcycle.metrics.distances import frechet_distance, kernel_distance, kernel_distance_spread
 from progcycle.metrics.features import Features, MissingExtra, load_features
+from progcycle.metrics.inception_score import inception_score
 from progcycle.metrics.modes import ModeCoverage, mode_coverage
 from progcycle.metrics.ms_ssim import ms_ssim, pair_similarities
-from progcycle.metrics.paired import PairedScores, join, paired_scores, share_as_near
+from progcycle.metrics.paired import PairedScores, gradient_error, join, paired_scores, share_as_near
 from progcycle.metrics.sliced_wasserstein import sliced_wasserstein
 from progcycle.metrics.source import Source, source_of
 from progcycle.metrics.translation import copy_score, feature_distance, hidden_signal
@@ -23,7 +24,9 @@ __all__ = [
     "copy_score",
     "feature_distance",
     "frechet_distance",
+    "gradient_error",
     "hidden_signal",
+    "inception_score",
     "join",
     "kernel_distance",
     "kernel_distance_spread",

@@ -17,6 +17,10 @@ from progcycle.errors import UserError
 SIDE = 112  # pixels that EfficientNet-lite0 looks at, half of what it was trained with: a quarter of the time
 BATCH = 32  # pictures at a time
 EXTRA = "pip install 'progcycle[metrics]'"
+INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+HOW_TO_GET_INCEPTION = (
+    f"the file {INCEPTION_FILE} from https://github.com/toshas/torch-fidelity/releases/tag/v0.2.0 (95 MB)"
+)
 
 
 class MissingExtra(UserError):  # noqa: N818  # a sentence for people, as its parent
@@ -32,6 +36,8 @@ class Features:
         dimensions: of a feature.
         device: where to compute.
         protocol: what to tell of it in a record: libraries, sizes, weights.
+        classes: weights of the layer behind the features, for the Inception Score; None where that is not defined.
+            # [K, dimensions]
     """
 
     def __init__(
@@ -41,9 +47,11 @@ class Features:
         dimensions: int,
         device: str = "cpu",
         protocol: dict[str, str] | None = None,
+        classes: Tensor | None = None,
     ) -> None:
         self.name, self.dimensions, self.device = name, dimensions, torch.device(device)
         self.protocol = protocol or {}
+        self.classes = None if classes is None else classes.detach().float().cpu()
         network = network.to(memory_format=torch.channels_last)  # a little faster
         self._network = network.to(self.device).eval().requires_grad_(False)
 
@@ -69,6 +77,22 @@ class Features:
                 found.append(self._network(x).float().cpu())
         return torch.cat(found)
 
+    def logits(self, found: Tensor) -> Tensor:
+        """Logits of the classes, without the layer's bias, as the published Inception Score has them.
+
+        Args:
+            found: features, as calling gives them.  # [N, dimensions]
+
+        Returns:
+            Logits.  # [N, K] float32
+
+        Raises:
+            ValueError: the network has no classes.
+        """
+        if self.classes is None:
+            raise ValueError(f"the features of {self.name} have no classes")
+        return found @ self.classes.T
+
 
 def load_features(name: str = "efficientnet-lite0", device: str = "cpu", weights: str | None = None) -> Features:
     """A network for features, by name; nothing is downloaded.
@@ -77,11 +101,12 @@ def load_features(name: str = "efficientnet-lite0", device: str = "cpu", weights
         name: ``efficientnet-lite0`` (1,280 numbers; its weights come with the extra ``metrics``), or ``inception``
             (2,048 numbers; the network of the published FID and KID).
         device: where to compute.
-        weights: ``inception``: its weights file, as torch-fidelity publishes it.
+        weights: ``inception``: its weights file, as torch-fidelity publishes it, see ``HOW_TO_GET_INCEPTION``.
 
     Raises:
         MissingExtra: the extra ``metrics`` is not installed.
-        UserError: there are no such features, or the weights are missing, not needed or of another network.
+        UserError: there are no such features, or the weights are missing, not needed or of another network; the
+            sentence says where they come from.
     """
     if name not in FEATURES:
         raise UserError(f"There are no features {name!r}; choose from {', '.join(FEATURES)}.")
@@ -121,7 +146,15 @@ class _Inception(nn.Module):
             raise
         except Exception as error:
             reason = str(error).strip().partition("\n")[0].rstrip(".:")
-            raise UserError(f"{weights} does not hold the weights of torch-fidelity's Inception ({reason}).") from None
+            raise UserError(
+                f"{weights} does not hold the weights of torch-fidelity's Inception ({reason}); it takes "
+                f"{HOW_TO_GET_INCEPTION}."
+            ) from None
+
+    @property
+    def classes(self) -> Tensor:  # [1008, 2048]
+        weight: Tensor = self.network.fc.weight
+        return weight
 
     def forward(self, x: Tensor) -> Tensor:  # [N, 3, H, W] -> [N, 2048]
         levels = (x.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
@@ -143,11 +176,14 @@ def _efficientnet(device: str, weights: str | None) -> Features:
 
 def _inception(device: str, weights: str | None) -> Features:
     if weights is None:
-        raise UserError("The features of inception need a weights file, as torch-fidelity publishes it.")
+        raise UserError(f"The features of inception need a weights file: {HOW_TO_GET_INCEPTION}.")
+    if not Path(weights).is_file():
+        raise UserError(f"There is no file {weights}; the features of inception take {HOW_TO_GET_INCEPTION}.")
     network = _Inception(weights)
-    checksum = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    with Path(weights).open("rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
     about = {"library": "torch_fidelity", "resize": "299 px, bilinear, as TensorFlow 1", "sha256": checksum}
-    return Features("inception", network, 2048, device, about)
+    return Features("inception", network, 2048, device, {**about, "file": Path(weights).name}, network.classes)
 
 
 FEATURES: dict[str, Callable[[str, str | None], Features]] = {

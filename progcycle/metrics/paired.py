@@ -56,6 +56,32 @@ def paired_scores(pictures: Tensor, truth: Tensor) -> PairedScores:
     return PairedScores(l1, ratios, similarity.mean(dim=(1, 2, 3)))
 
 
+def gradient_error(pictures: Tensor, truth: Tensor) -> Tensor:
+    """How far the steps from pixel to pixel are from those of the true pairs: the sharpness that L1 hardly sees.
+
+    The mean absolute difference of forward differences, (|dx - dx'| + |dy - dy'|) / 2 with dx(i, j) = x(i, j + 1) -
+    x(i, j) and dy(i, j) = x(i + 1, j) - x(i, j), each averaged over its own pixels and the channels. A relative of the
+    gradient difference loss of Mathieu, Couprie and LeCun 2016 (equation 6), which takes absolute differences first and
+    so does not see an edge that goes the wrong way.
+
+    Args:
+        pictures: in [-1, 1], of 2 pixels or more a side.  # [N, C, H, W]
+        truth: in [-1, 1], the same shape.  # [N, C, H, W]
+
+    Returns:
+        0 for equal pictures, up to 2.  # [N] float32
+
+    Raises:
+        ValueError: the shapes differ, or a side has no step.
+    """
+    if pictures.shape != truth.shape or pictures.ndim != 4 or min(pictures.shape[2:]) < 2:
+        shapes = f"{list(pictures.shape)} and {list(truth.shape)}"
+        raise ValueError(f"expected two equal shapes [N, C, H, W] of 2 pixels a side or more, got {shapes}")
+    apart = pictures.float() - truth.float()
+    across, down = (apart.diff(dim=dim).abs().mean(dim=(1, 2, 3)) for dim in (3, 2))
+    return (across + down) / 2
+
+
 def join(parts: list[PairedScores]) -> PairedScores:
     """Scores of several batches as one.
 

@@ -11,20 +11,41 @@ import pytest
 import torch
 from PIL import Image
 from tiny_runs import write_pictures
+from torch import Tensor, nn
 
+from progcycle.commands import in_features
 from progcycle.commands.cli import main
 from progcycle.commands.metrics import check_judge, measure
 from progcycle.commands.subject import class_bounds, draw_classes, grey_levels, subject_of
 from progcycle.data import as_reals
 from progcycle.errors import UserError
 from progcycle.export import Generator, load, to_pil
+from progcycle.metrics import Features, MissingExtra, ms_ssim, sliced_wasserstein, source_of
 from progcycle.metrics import digits as digits_module
-from progcycle.metrics import ms_ssim, sliced_wasserstein, source_of
 from progcycle.metrics.digits import digit_split, stack_digits, stack_labels
 
 Make = Callable[..., Path]
 Read = pytest.CaptureFixture[str]
 COUNT = 20
+
+
+class Mean(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3)) + 1
+
+
+CLASSES = torch.tensor([[1.0, 0.0, -1.0], [0.0, 2.0, 0.0], [0.5, 0.5, 0.5], [-1.0, 0.0, 3.0]])  # four classes
+
+
+@pytest.fixture(autouse=True)
+def quick_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three numbers for a picture, in no time."""
+
+    def load_features(name: str, device: str = "cpu", weights: str | None = None) -> Features:
+        protocol = {"library": "torch", **({"sha256": "1234"} if weights else {})}
+        return Features(name, Mean(), 3, device, protocol, CLASSES if name == "inception" else None)
+
+    monkeypatch.setattr(in_features, "load_features", load_features)
 
 
 @pytest.fixture
@@ -74,7 +95,7 @@ def test_figures_are_those_of_the_metrics_on_these_pictures(make_snapshot: Make,
     assert main(["evaluate", str(run), "--seed", "4", "--batch-size", "3"]) == 0
     record = json.loads((run / "evaluation" / "nimg-000000012000.json").read_text())
     results = record["results"]
-    assert list(results) == ["swd", "ms-ssim"]
+    assert list(results) == ["swd", "ms-ssim", "kid"]
 
     model = generator(folder)
     painted = torch.cat([torch.from_numpy(np.array(image))[None] for image in to_pil(model.generate(20, 4))])
@@ -276,13 +297,103 @@ def test_digits_in_other_folders_are_refused(make_snapshot: Make, pictures: Path
     assert "must hold folders 0 to 9 of digits, but has 0, 1, three." in capsys.readouterr().err
 
 
+# --- in features --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_8_px_is_measured_by_what_there_is(
+    make_snapshot: Make, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read
+) -> None:
+    folder = snapshot(make_snapshot, pictures, stage=1)
+    out = folder.parent.parent / "evaluation" / "nimg-000000012000.json"
+    assert main(["evaluate", str(folder)]) == 0
+    record = json.loads(out.read_text())
+    assert list(record["results"]) == ["kid"]
+    words = ["swd is left out: it starts at 16 px, and these are 8 px.", "ms-ssim is left out: it starts at 16 px"]
+    text = capsys.readouterr().out
+    assert all(sentence in text and sentence in " ".join(record["left_out"]) for sentence in words)
+
+    def nothing(*_: object) -> Features:
+        raise MissingExtra("The features need more; install them with pip install 'progcycle[metrics]'.")
+
+    monkeypatch.setattr(in_features, "load_features", nothing)
+    assert main(["evaluate", str(folder)]) == 0
+    record = json.loads(out.read_text())
+    assert record["results"] == {}
+    assert len(record["left_out"]) == 3
+    assert "kid is left out: The features need more; install them with" in capsys.readouterr().out
+    assert main(["evaluate", str(folder), "--metrics", "kid"]) == 2
+
+
+def test_fid_kid_and_is_against_their_formulas(
+    make_snapshot: Make, pictures: Path, tmp_path: Path, capsys: Read
+) -> None:
+    folder, out = snapshot(make_snapshot, pictures), tmp_path / "x.json"
+    command = ["evaluate", str(folder), "--out", str(out), "--inception", "w.pth", "--metrics", "fid", "kid", "is"]
+    assert main([*command, "--count", "30"]) == 0
+    record = json.loads(out.read_text())
+    assert list(record["results"]) == ["fid", "kid", "is"]
+    model = generator(folder)
+    painted = torch.cat([torch.from_numpy(np.array(image))[None] for image in to_pil(model.generate(30, 0))]).double()
+    subject = subject_of(model, 0, "cpu")
+    real = np.stack([subject.reals.pictures.training(i, 16).image for i in range(COUNT)])
+    x, y = painted.mean(dim=(1, 2)).numpy() / 127.5, real.astype(float).mean(axis=(1, 2)) / 127.5
+    cx, cy = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    roots = np.sqrt(np.linalg.eigvals(cx @ cy).real.clip(min=0)).sum()
+    fid = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(cx + cy) - 2 * roots
+    results = record["results"]
+    assert results["fid"]["generated"]["fid"] == pytest.approx(fid, rel=1e-3)
+    kxx, kyy, kxy = ((a @ b.T / 3 + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
+    off = (kxx.sum() - np.trace(kxx)) / (30 * 29) + (kyy.sum() - np.trace(kyy)) / (20 * 19)
+    assert results["kid"]["generated"]["kid"] == pytest.approx(off - 2 * kxy.mean(), rel=1e-3)
+    for z, row in ((x, "generated"), (y, "real")):
+        p = np.exp(z @ CLASSES.numpy().T)
+        p /= p.sum(axis=1, keepdims=True)
+        score = np.exp((p * np.log(p / p.mean(axis=0))).sum(axis=1).mean())
+        assert results["is"][row]["is"] == pytest.approx(score, rel=1e-4)
+    for name in ("fid", "kid", "is"):
+        assert (results[name]["count"], results[name]["real_count"]) == (30, 20)
+    assert results["fid"]["biased"] is results["is"]["biased"] is False
+    assert (record["features"]["name"], record["features"]["sha256"]) == ("inception", "1234")
+    text = capsys.readouterr().out
+    assert numbers(text, "generated ") == pytest.approx(
+        [results["fid"]["generated"]["fid"], *results["kid"]["generated"].values(), results["is"]["generated"]["is"]],
+        abs=0.006,
+    )
+    assert "*" not in text
+    assert max(len(line) for line in text.splitlines() if not line.startswith(("wrote", str(folder)))) <= 100
+
+
+def test_figures_of_few_pictures_are_marked(make_snapshot: Make, pictures: Path, tmp_path: Path, capsys: Read) -> None:
+    folder, out = snapshot(make_snapshot, pictures), tmp_path / "x.json"
+    few = write_pictures(tmp_path / "few", 2, seed=1)
+    command = ["evaluate", str(folder), "--out", str(out), "--inception", "w.pth", "--data", str(few), str(pictures)]
+    in_few = [*command, "--metrics", "fid", "--count"]
+    assert main([*in_few, "3"]) == 0
+    assert "FID*" not in capsys.readouterr().out  # three pictures of three dimensions
+
+    class Wide(Mean):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).repeat(1, 2)
+
+    wide = Features("inception", Wide(), 6, "cpu", {"library": "torch"}, torch.ones(4, 6))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(in_features, "load_features", lambda *_: wide)
+        assert main([*in_few, "3"]) == 0
+    text = capsys.readouterr().out
+    assert "FID*" in text
+    assert "* of fewer than 6 pictures, for which FID is too high and IS too low: compare at equal counts" in text
+    assert json.loads(out.read_text())["results"]["fid"]["biased"] is True
+
+
 # --- what it refuses ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--metrics", "swd,fid"], "--metrics: there is no metric 'fid'; choose from swd, ms-ssim, modes."),
+        (["--metrics", "swd,x"], "--metrics: there is no metric 'x'; choose from swd, ms-ssim, modes, kid, fid, is."),
+        (["--metrics", "swd", "fid"], "--metrics: fid is measured in features of the Inception network; give --incep"),
+        (["--metrics", "kid", "--count", "2"], "kid: 3 generated and 3 real pictures are the fewest, and there are 2"),
         (
             ["--count", "21"],
             "--count: 21 pictures of each set are asked for, but there are 20 real ones; 10 is the most",
@@ -314,10 +425,11 @@ def test_memory_is_a_positive_number(memory: str, capsys: Read) -> None:
 def test_small_pictures_have_no_distance_and_translators_no_metrics(
     make_snapshot: Make, pictures: Path, capsys: Read
 ) -> None:
-    assert main(["evaluate", str(snapshot(make_snapshot, pictures, stage=1))]) == 2
+    small = str(snapshot(make_snapshot, pictures, stage=1))
+    assert main(["evaluate", small, "--metrics", "swd"]) == 2
     assert "swd needs pictures of 16 px or more, these have 8 px" in capsys.readouterr().err
     translators = make_snapshot(run="t")
-    for options in (["--metrics", "swd"], ["--count", "3"], ["--pairs", "3"], ["--data", "x"], ["--digits", "x"]):
+    for options in (["--count", "3"], ["--pairs", "3"], ["--data", "x"], ["--digits", "x"]):
         assert main(["evaluate", str(translators), *options]) == 2
         assert "are for PG-GANs; this run holds translators" in capsys.readouterr().err
     with pytest.raises(UserError, match="holds translators"):

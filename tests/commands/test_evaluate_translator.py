@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from progcycle.commands import evaluate_translator as module
+from progcycle.commands import in_features
 from progcycle.commands.cli import main
 from progcycle.commands.pairs import pair_up
 from progcycle.commands.translation_metrics import measure_translation
@@ -42,6 +43,9 @@ def paint(path: Path, seed: int, side: int = 64) -> Path:
     return path
 
 
+CLASSES = torch.tensor([[1.0, 0.0, -1.0], [0.0, 2.0, 0.0], [0.5, 0.5, 0.5], [-1.0, 0.0, 3.0]])  # four classes
+
+
 class Mean(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(dim=(2, 3)) + 1
@@ -51,18 +55,20 @@ class Mean(nn.Module):
 def quick_features(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three numbers for a picture, in no time."""
 
-    def load_features(name: str = "mean", device: str = "cpu", weights: str | None = None) -> Features:
-        return Features(name, Mean(), 3, device, {"library": "torch"})
+    def load_features(name: str, device: str = "cpu", weights: str | None = None) -> Features:
+        if name == "inception":
+            return Features(name, Mean(), 3, device, {"library": "torch", "sha256": "1234"}, CLASSES)
+        return Features("mean", Mean(), 3, device, {"library": "torch"})
 
-    monkeypatch.setattr(module, "load_features", load_features)
+    monkeypatch.setattr(in_features, "load_features", load_features)
 
 
 @pytest.fixture
 def no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load_features(**_: object) -> Features:
+    def load_features(*_: object) -> Features:
         raise MissingExtra("The features need more; install them with pip install 'progcycle[metrics]'.")
 
-    monkeypatch.setattr(module, "load_features", load_features)
+    monkeypatch.setattr(in_features, "load_features", load_features)
 
 
 @pytest.fixture
@@ -218,7 +224,11 @@ def test_the_record_holds_the_whole_protocol(make_snapshot: Make, paired: Path) 
     assert (record["pairs"], record["pictures"]) == (4, {"a": 5, "b": 5})
     assert (record["resolution"], record["nimg"], record["stage"], record["alpha"]) == (16, 12000, 1, 1.0)
     assert record["paths"] == {"a": [str(paired / "testA")], "b": [str(paired / "testB")]}
-    assert record["features"] == {"name": "mean", "dimensions": 3, "library": "torch"}
+    about = record["features"]
+    assert (about["name"], about["dimensions"], about["library"]) == ("mean", 3, "torch")
+    assert "unbiased, all pictures" in about["kid"]
+    assert "fid" not in about
+    assert (record["left_out"], record["biased"]) == ([], [])
     assert (record["protocol"]["seed"], record["protocol"]["halves"]) == (5, {"ab": 2, "ba": 2})
     assert record["versions"].keys() == {"progcycle", "torch", "kornia", "numpy", "python"}
     assert record["seconds"] > 0
@@ -319,7 +329,7 @@ def test_what_has_no_meaning_is_refused(make_snapshot: Make, paired: Path, tmp_p
     assert main([*arguments, "--out", str(tmp_path / "x.html")]) == 2
     assert "the page stands beside it" in capsys.readouterr().err
     generator = str(make_snapshot(task="pggan", run="g"))
-    for options in (["--paired"], ["--unpaired"], ["--inception", "x"], ["--no-page"]):
+    for options in (["--paired"], ["--unpaired"], ["--no-page"]):
         assert main(["evaluate", generator, *options]) == 2
         assert "are for translators; this run holds a PG-GAN" in capsys.readouterr().err
 
@@ -392,6 +402,157 @@ def test_names_pair_up_without_their_endings() -> None:
     with pytest.raises(UserError, match="have one name"):
         pair_up(["1.png", "1.jpg"], ["1.png"])
     assert pair_up(["1.png", "1.jpg"], ["2.png"]) == []
+
+
+# --- FID, KID and IS ----------------------------------------------------------------------------------------------
+
+
+def gaussian_distance(x: np.ndarray, y: np.ndarray) -> float:
+    """FID by its formula, with an eigenvalue for each dimension."""
+    cx, cy = (np.cov(z, rowvar=False) for z in (x, y))
+    roots = np.sqrt(np.linalg.eigvals(cx @ cy).real.clip(min=0))
+    return float(((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(cx + cy) - 2 * roots.sum())
+
+
+def test_inception_gives_fid_kid_and_is_of_all_pictures(
+    make_snapshot: Make, paired: Path, tmp_path: Path, capsys: Read
+) -> None:
+    for i in range(4):  # 5 of A and 9 of B, as test sets have other sizes than each other
+        paint(paired / "testB" / f"more{i}.png", 70 + i)
+    run = make_snapshot(stage=1, data={"root": str(paired), "paired": True}).parent.parent
+    record = evaluate(run, "--inception", "weights.pth")
+    model = load(run)
+    assert isinstance(model, Translator)
+    found = {}
+    for domain in "AB":
+        files = sorted((paired / f"test{domain}").iterdir(), key=lambda path: path.name)
+        found[domain] = (
+            torch.from_numpy(np.stack([reduced(p) for p in files]).transpose(0, 3, 1, 2)).float() / 127.5 - 1
+        )
+    made = model.translate(found["A"], "ab", "native")
+    x, y = (z.double().mean(dim=(2, 3)).numpy() + 1 for z in (made, found["B"]))
+    rows = record["results"]["ab"]
+    assert rows["translated"]["fid"] == pytest.approx(gaussian_distance(x, y), rel=1e-3)
+    assert rows["unchanged"]["fid"] > 0
+    assert "fid" not in rows["floor"]
+    for z, row in ((x, "translated"), (y, "floor")):
+        p = np.exp(z @ CLASSES.numpy().T)
+        p /= p.sum(axis=1, keepdims=True)
+        assert rows[row]["is"] == pytest.approx(np.exp((p * np.log(p / p.mean(axis=0))).sum(axis=1).mean()), rel=1e-4)
+    assert {"kid", "kid_error", "swd"} <= rows["translated"].keys()
+    assert not any(name.startswith("fd") for row in rows.values() for name in row)
+    assert (record["features"]["name"], record["features"]["sha256"]) == ("inception", "1234")
+    assert {"kid", "fid", "is"} <= record["features"].keys()
+    assert record["biased"] == []  # 5 and 9 pictures, for three dimensions
+    text = capsys.readouterr().out
+    assert "FID*" not in text
+    assert f"{rows['translated']['fid']:.2f}" in text
+    (tmp_path / "few").mkdir()
+    for i in range(2):
+        paint(tmp_path / "few" / f"{i}.png", i)
+    record = evaluate(run, "--inception", "weights.pth", "--a", str(tmp_path / "few"), "--metrics", "fid", "is")
+    assert record["biased"] == ["fid", "is"]
+    names = {name for rows in record["results"].values() for row in rows.values() for name in row}
+    assert {"fid", "is", "source_l1", "cycle"} <= names
+    assert not names & {"kid", "kid_error", "swd"}
+    text = capsys.readouterr().out
+    assert "FID*" in text
+    assert "IS*" in text
+    assert "* of fewer than 3 pictures, for which FID is too high and IS too low" in text
+    page = page_of(run)[0]
+    assert "FID*</th>" in page
+    assert "* of fewer than 3 pictures" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ["--metrics", "fid"],
+            "fid is measured in features of the Inception network; give --inception the file weights-",
+        ),
+        (
+            ["--metrics", "kid,is"],
+            "--metrics: is is measured in features of the Inception network; give --inception the",
+        ),
+        (["--metrics", "modes"], "--metrics: there is no distance of sets 'modes'; choose from swd, kid, fid, is."),
+        (
+            ["--metrics", "swd", "--inception", "x"],
+            "--inception: swd need no features; add kid, fid or is to --metrics.",
+        ),
+    ],
+)
+def test_distances_that_cannot_be_had_are_one_sentence(
+    make_snapshot: Make, paired: Path, capsys: Read, options: list[str], words: str
+) -> None:
+    run = make_snapshot(data={"root": str(paired)}).parent.parent
+    assert main(["evaluate", str(run), *options]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_a_run_of_8_px_has_all_figures_but_one(make_snapshot: Make, paired: Path, capsys: Read) -> None:
+    run = make_snapshot(stage=0, data={"root": str(paired), "paired": True}).parent.parent
+    record = evaluate(run)
+    (sentence,) = record["left_out"]
+    assert sentence == "SWD is left out: it takes sides of a power of two from 16 px on, and these have 8 px."
+    assert sentence in capsys.readouterr().out
+    assert {"kid", "l1", "ssim", "cycle", "copy"} <= record["results"]["ab"]["translated"].keys()
+    assert main(["evaluate", str(run), "--metrics", "swd"]) == 2
+    assert "swd cannot be measured: it takes sides" in capsys.readouterr().err
+
+
+# --- larger pictures ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("predict", ["change", "picture"])
+def test_larger_pictures_by_every_scale_against_numpy(
+    make_snapshot: Make, paired: Path, capsys: Read, predict: str
+) -> None:
+    folder = make_snapshot(stage=1, data={"root": str(paired), "paired": True}, predict=predict)
+    model = load(folder)
+    assert isinstance(model, Translator)
+    record = evaluate(folder.parent.parent, "--resolution", "64", "--no-page", "--batch-size", "3")
+    at = record["at_resolution"]
+    assert (at["resolution"], at["pairs"], at["smaller"]) == (64, 4, {"a": 0, "b": 0})
+    scales = ["detail", "train"] if predict == "change" else ["train"]
+    assert list(at["results"]["ba"]) == [*scales, "unchanged"]
+    rows: dict[str, list[list[float]]] = {what: [] for what in at["results"]["ba"]}
+    for name in NAMES[1:]:
+        a, b = (
+            np.asarray(Image.open(paired / f"test{d}" / f"{name}.{kind}").convert("RGB")) / 127.5 - 1
+            for d, kind in (("A", "png"), ("B", "webp"))
+        )
+        x = torch.from_numpy(b.transpose(2, 0, 1)[None]).float()
+        for what, found in rows.items():
+            y = b if what == "unchanged" else model.translate(x, "ba", what)[0].numpy().transpose(1, 2, 0)  # type: ignore[call-overload]
+            steps = [np.abs(np.diff(y, axis=axis) - np.diff(a, axis=axis)).mean() for axis in (0, 1)]
+            found.append([np.abs(y - a).mean(), np.mean(steps)])
+    for what, found in rows.items():
+        figures = at["results"]["ba"][what]
+        assert [figures["l1"], figures["gradient"]] == pytest.approx(np.mean(found, axis=0), rel=1e-4)
+        assert -1 < figures["ssim"] < 1
+    text = capsys.readouterr().out
+    table = text.partition("true pairs at 64 px")[2]
+    line = next(line for line in table.splitlines() if line.startswith("B to A --scale train"))
+    assert line.split()[-1] == f"{at['results']['ba']['train']['gradient']:.4f}"
+    assert ("There is no --scale detail" in text) == (predict == "picture")
+    assert all(len(line) <= 100 for line in table.splitlines()[:7])
+
+
+def test_what_cannot_be_compared_at_a_resolution(make_snapshot: Make, paired: Path, capsys: Read) -> None:
+    run = make_snapshot(data={"root": str(paired), "paired": True}).parent.parent
+    assert main(["evaluate", str(run), "--resolution", "16"]) == 2
+    assert "--resolution: 16 px is below the 32 px of training" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--resolution", "64", "--unpaired"]) == 2
+    assert "compared with their true pairs, and there are none; name test pictures" in capsys.readouterr().err
+    assert not (run / "evaluation").exists()
+    record = evaluate(run, "--resolution", "96", "--no-page")  # any size, but these pictures have 64 px
+    assert record["at_resolution"]["smaller"] == {"a": 5, "b": 5}
+    assert "5 of 5 test pictures of A are smaller than 96 px and were enlarged" in capsys.readouterr().err
+    assert main(["evaluate", str(make_snapshot(task="pggan", run="g")), "--resolution", "64"]) == 2
+    assert "are for translators; this run holds a PG-GAN" in capsys.readouterr().err
 
 
 # --- page ---------------------------------------------------------------------------------------------------------

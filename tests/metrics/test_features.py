@@ -1,5 +1,6 @@
 """Features: what goes in and comes out, and what is said where they cannot be had."""
 
+import hashlib
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +12,7 @@ from hostile import harmful, pickles
 from torch import Tensor, nn
 
 from progcycle.errors import UserError
-from progcycle.metrics import Features, MissingExtra, kernel_distance, load_features
+from progcycle.metrics import Features, MissingExtra, inception_score, kernel_distance, load_features
 from progcycle.metrics import features as module
 
 
@@ -107,6 +108,7 @@ def extractor(monkeypatch: pytest.MonkeyPatch) -> None:
             super().__init__()
             assert features == ["2048"]
             self.linear = nn.Linear(3, 2048)
+            self.fc = nn.Linear(2048, 5)
             self.load_state_dict(torch.load(path, weights_only=True))
 
         def forward(self, x: Tensor) -> tuple[Tensor]:
@@ -121,11 +123,15 @@ def extractor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("extractor")
 def test_inception_from_a_file(tmp_path: Path) -> None:
+    fc = torch.arange(5.0)[:, None].expand(5, 2048).clone()
     weights = {"linear.weight": torch.ones(2048, 3), "linear.bias": torch.zeros(2048)}
+    weights |= {"fc.weight": fc, "fc.bias": torch.full((5,), 1e6)}  # a bias that the score is without
     torch.save(weights, tmp_path / "w.pth")
     features = load_features("inception", weights=str(tmp_path / "w.pth"))
     assert (features.name, features.dimensions) == ("inception", 2048)
-    assert len(features.protocol["sha256"]) == 64
+    assert features.protocol["sha256"] == hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
+    assert features.protocol["file"] == "w.pth"
+    assert features.logits(torch.ones(2, 2048)).tolist() == [[0, 2048, 4096, 6144, 8192]] * 2
     levels = torch.tensor([-1.0, 1.0, 3.0]).reshape(3, 1, 1, 1).expand(3, 1, 8, 8)  # black, white, beyond white
     assert features(levels)[:, 0].tolist() == [0, 3 * 255, 3 * 255]
     torch.save({"other": torch.ones(1)}, tmp_path / "w.pth")
@@ -153,3 +159,40 @@ def test_a_hostile_weights_file_runs_nothing(tmp_path: Path, monkeypatch: pytest
             load_features("inception", weights=str(weights))
         assert str(caught.value).isprintable()
         assert not mark.exists(), name
+
+
+def test_what_to_fetch_is_said() -> None:
+    """Where the file comes from stands in the sentence, as torch-fidelity itself knows it."""
+    with pytest.raises(UserError, match=r"weights-inception-2015-12-05-6726825d\.pth from https://github\.com/toshas/"):
+        load_features("inception", weights="gone.pth")
+    library = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+    assert library.URL_INCEPTION_V3.endswith(f"/v0.2.0/{module.INCEPTION_FILE}")
+    assert "https://github.com/toshas/torch-fidelity/releases/tag/v0.2.0" in module.HOW_TO_GET_INCEPTION
+
+
+def test_the_real_network_with_random_weights(tmp_path: Path) -> None:
+    """Features and logits are those that torch-fidelity itself computes, and so is the Inception Score."""
+    pytest.importorskip("torch_fidelity")
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    from torch_fidelity.metric_isc import isc_features_to_metric
+
+    torch.manual_seed(0)
+    names = ["2048", "logits_unbiased"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        network = FeatureExtractorInceptionV3("inception-v3-compat", names)
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    features = load_features("inception", weights=str(tmp_path / "w.pth"))
+    x = drawing(6, 5)
+    levels = ((x + 1) * 127.5).round().to(torch.uint8)
+    expected, logits = network(levels)
+    found = features(x)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(features.logits(found), logits, rtol=1e-4, atol=1e-5)
+    spread = logits * 100  # random weights know no classes
+    for parts in (1, 3):
+        score = isc_features_to_metric(spread, splits=parts, shuffle=False)
+        assert inception_score(spread, parts) == pytest.approx(
+            (score["inception_score_mean"], score["inception_score_std"]), rel=1e-6, abs=1e-9
+        )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from progcycle.metrics import join, paired_scores, share_as_near
+from progcycle.metrics import gradient_error, join, paired_scores, share_as_near
 
 
 def ssim_by_hand(x: np.ndarray, y: np.ndarray, side: int) -> float:
@@ -70,6 +70,37 @@ def test_batches_do_not_matter() -> None:
 def test_shapes_must_agree(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     with pytest.raises(ValueError, match="shapes"):
         paired_scores(torch.zeros(shapes[0]), torch.zeros(shapes[1]))
+
+
+# --- steps from pixel to pixel ------------------------------------------------------------------------------------
+
+
+def test_gradient_error_by_hand() -> None:
+    """One bright pixel in a corner of 2x2: one of two steps across is off by 1, and one of two down."""
+    x = torch.zeros(1, 1, 2, 2)
+    y = x.clone()
+    y[0, 0, 0, 0] = 1
+    assert gradient_error(y, x).item() == pytest.approx(0.5)
+    wide = torch.tensor([[0.0, 1.0, 0.0]]).reshape(1, 1, 1, 3).expand(1, 1, 2, 3)  # across 1, down 0
+    assert gradient_error(wide, torch.zeros_like(wide)).item() == pytest.approx(0.5)
+    assert gradient_error(wide + 0.3, wide).item() == pytest.approx(0, abs=1e-7)  # brightness has no steps
+    assert gradient_error(-wide, wide).item() == pytest.approx(1)  # and an edge that goes the wrong way counts double
+
+
+def test_gradient_error_of_every_picture_against_numpy() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(-1, 1, size=(2, 3, 3, 6, 5))
+    expected = [
+        np.mean([np.abs(np.diff(a, axis=axis) - np.diff(b, axis=axis)).mean() for axis in (1, 2)])
+        for a, b in zip(x, y, strict=True)
+    ]
+    assert gradient_error(torch.from_numpy(x), torch.from_numpy(y)).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("shapes", [((1, 1, 2, 2), (1, 1, 2, 3)), ((1, 1, 1, 4), (1, 1, 1, 4))])
+def test_pictures_without_steps_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    with pytest.raises(ValueError, match="of 2 pixels a side or more"):
+        gradient_error(torch.zeros(shapes[0]), torch.zeros(shapes[1]))
 
 
 # --- whether pairs are true ---------------------------------------------------------------------------------------

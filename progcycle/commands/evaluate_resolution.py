@@ -1,0 +1,132 @@
+"""The part of ``progcycle evaluate`` that measures translations of pictures larger than those of training."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from progcycle.commands.cli import say, warn
+from progcycle.commands.evaluate_table import Column, Table, as_text
+from progcycle.commands.round_trip import Figures
+from progcycle.commands.translation_metrics import DIRECTIONS, Pairs, turned
+from progcycle.commands.translation_pictures import read_pictures, test_sets
+from progcycle.data.source import Opener
+from progcycle.errors import UserError
+from progcycle.export.pictures import as_channels
+from progcycle.metrics import gradient_error, paired_scores
+
+if TYPE_CHECKING:
+    from progcycle.data import PictureSet
+    from progcycle.export import Translator
+    from progcycle.export.translator import Scale
+    from progcycle.recipe import CycleganRecipe
+
+COLUMNS = (
+    Column("L1", "l1", ".4f", "mean absolute difference to the true pair; 0 is best, 2 the most"),
+    Column("SSIM", "ssim", ".4f", "to the true pair; 1 for equal pictures"),
+    Column("gradient", "gradient", ".4f", "mean absolute difference of the steps from pixel to pixel; 0 is best"),
+)
+LABELS = {"detail": "--scale detail", "train": "--scale train", "unchanged": "unchanged (do nothing)"}
+
+
+def check_resolution(model: "Translator", resolution: int, pairs: Pairs, why: str) -> None:
+    """Refuse a resolution at which nothing can be measured.
+
+    Args:
+        model: translators.
+        resolution: pixels of a side.
+        pairs: true pairs of test pictures.
+        why: a sentence why there are none, or "".
+
+    Raises:
+        UserError: it is below that of training, or there are no pairs.
+    """
+    if resolution < model.resolution:
+        raise UserError(
+            f"--resolution: {resolution} px is below the {model.resolution} px of training, at which all is measured "
+            "anyway; give a larger one."
+        )
+    if not pairs:
+        raise UserError(
+            "--resolution: translations are compared with their true pairs, and there are none"
+            + (f": {why}" if why else "; name test pictures with --a and --b whose names are equal")
+            + "."
+        )
+
+
+def report_at(
+    model: "Translator",
+    recipe: "CycleganRecipe",
+    folders: tuple[str | None, str | None],
+    pairs: Pairs,
+    resolution: int,
+    batch_size: int,
+) -> dict[str, Any]:
+    """Print how near translations of larger pictures are to their true pairs, for every scale of ``translate``.
+
+    ``train`` works on the reduced picture and enlarges the translation, ``detail`` adds the enlarged change to the full
+    picture; beside them stands the picture itself.
+
+    Args:
+        model: translators.
+        recipe: theirs.
+        folders: of test pictures of A and B, instead of the recipe's.
+        pairs: true pairs, numbers of A and of B.
+        resolution: pixels of a side of the test pictures, at least that of training.
+        batch_size: pictures at a time.
+
+    Returns:
+        The same for a record.
+
+    Raises:
+        UserError: a picture is broken.
+    """
+    sets = test_sets(recipe, *folders, resolution)
+    scales: list[Scale] = ["detail", "train"] if model.scale == "detail" else ["train"]
+    results: dict[str, dict[str, Figures]] = {}
+    bar = tqdm(total=2 * len(pairs), desc=f"at {resolution} px", unit="img", disable=None, leave=False)
+    with bar:
+        for direction, source, target in DIRECTIONS:
+            numbers = turned(pairs, direction)
+            rows: dict[str, list[Tensor]] = {what: [] for what in (*scales, "unchanged")}
+            for start in range(0, len(numbers), batch_size):
+                some = numbers[start : start + batch_size]
+                x = read_pictures(sets[source], resolution, [i for i, _ in some])
+                truth = read_pictures(sets[target], resolution, [j for _, j in some])
+                for scale in scales:
+                    rows[scale].append(_scores(model.translate(x, direction, scale), truth))
+                rows["unchanged"].append(_scores(as_channels(x, truth.shape[1]), truth))
+                bar.update(len(some))
+            results[direction] = {
+                what: dict(zip((column.name for column in COLUMNS), torch.cat(parts).mean(dim=0).tolist(), strict=True))
+                for what, parts in rows.items()
+            }
+    smaller = {domain: smaller_than(pictures, resolution) for domain, pictures in sets.items()}
+    say(as_text(results, [Table(f"true pairs at {resolution} px", COLUMNS)], LABELS))
+    if "detail" not in scales:
+        say("There is no --scale detail: these translators paint whole pictures (network.predict: picture).")
+    for domain, count in smaller.items():
+        if count:
+            warn(
+                f"warning: {count} of {len(sets[domain])} test pictures of {domain.upper()} are smaller than "
+                f"{resolution} px and were enlarged: there is less detail in them than their size says."
+            )
+    return {"resolution": resolution, "pairs": len(pairs), "smaller": smaller, "results": results}
+
+
+def _scores(made: Tensor, truth: Tensor) -> Tensor:
+    """The figures of ``COLUMNS`` for every picture.  # [N, 3] float64"""
+    scores = paired_scores(made, truth)
+    return torch.stack([scores.l1, scores.ssim, gradient_error(made, truth)], dim=1).double()
+
+
+def smaller_than(pictures: "PictureSet", side: int) -> int:
+    """How many pictures of a set have a side of fewer pixels; only their headers are read."""
+    opener = Opener()
+    count = 0
+    for entry in pictures.entries:
+        with Image.open(opener.open(entry)) as image:
+            count += min(image.size) < side
+    return count

@@ -1,0 +1,179 @@
+"""Figures in features of a network: KID in any, FID and the Inception Score in those of Inception alone."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from progcycle.commands.cli import say
+from progcycle.commands.round_trip import Figures
+from progcycle.errors import UserError
+from progcycle.metrics import (
+    Features,
+    MissingExtra,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    kernel_distance_spread,
+    load_features,
+)
+from progcycle.metrics.features import HOW_TO_GET_INCEPTION
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from progcycle.commands.subject import Subject
+    from progcycle.metrics import Source
+
+# Figures of each metric: heading, name, and how it is written.
+IN_FEATURES = {
+    "kid": (("KID", "kid", ".5f"), ("+-", "kid_error", ".5f")),
+    "fid": (("FID", "fid", ".2f"),),
+    "is": (("IS", "is", ".3f"), ("+-", "is_deviation", ".3f")),
+}
+PUBLISHED = ("fid", "is")  # names that stand for the Inception network
+FEWEST = 3  # pictures of a set, for the standard error of KID
+PARTS, PARTS_FROM = 10, 5000  # of the Inception Score: parts, and from how many pictures on there are several
+COUNTS = {True: 50_000, False: 2048}  # generated pictures by default, with Inception (as published) and without
+
+
+def pick_features(names: Sequence[str], asked: bool, inception: str | None, device: str) -> tuple[Features | None, str]:
+    """The network that metrics need.
+
+    Args:
+        names: of metrics.
+        asked: whether a person named them; else what cannot be had is left out.
+        inception: weights file of the Inception network, or None for EfficientNet-lite0.
+        device: where to compute.
+
+    Returns:
+        The network, or None and a sentence why there is none; None and "" where no metric needs one.
+
+    Raises:
+        UserError: what was asked for cannot be had.
+    """
+    for name in names:
+        if name in PUBLISHED and inception is None:
+            raise UserError(
+                f"--metrics: {name} is measured in features of the Inception network; give --inception "
+                f"{HOW_TO_GET_INCEPTION}."
+            )
+    if not set(names) & set(IN_FEATURES):
+        if inception is not None:
+            raise UserError(f"--inception: {' and '.join(names)} need no features; add kid, fid or is to --metrics.")
+        return None, ""
+    try:
+        return load_features("inception" if inception else "efficientnet-lite0", device, inception), ""
+    except MissingExtra as error:
+        if asked or inception is not None:
+            raise
+        return None, str(error)
+
+
+def is_published(features: "Callable[[Tensor], Tensor]") -> bool:
+    """Whether FID and the Inception Score are defined in features: those of a classifier whose last layer is known.
+
+    Any function from pictures to features will do for KID.
+    """
+    return getattr(features, "classes", None) is not None
+
+
+def distances(made: "Tensor", real: "Tensor", features: Features) -> Figures:
+    """KID and FID of two sets by their features, as far as so many pictures have them.  # [N, D], [M, D]"""
+    figures: Figures = {}
+    if min(len(made), len(real)) >= FEWEST:
+        figures |= {"kid": kernel_distance(made, real), "kid_error": kernel_distance_spread(made, real)}
+    if is_published(features) and min(len(made), len(real)) >= 2:
+        figures["fid"] = frechet_distance(made, real)
+    return figures
+
+
+def score(found: "Tensor", features: Features) -> Figures:
+    """The Inception Score of pictures by their features, and its deviation over parts if there are any.  # [N, D]"""
+    if not is_published(features):
+        return {}
+    parts = PARTS if len(found) >= PARTS_FROM else 1
+    mean, deviation = inception_score(features.logits(found), parts)
+    return {"is": mean, "is_deviation": deviation} if parts > 1 else {"is": mean}
+
+
+def is_small(features: Features, *counts: int) -> bool:
+    """Whether FID and the Inception Score of so few pictures are mostly bias: fewer pictures than dimensions."""
+    return is_published(features) and min(counts) < features.dimensions
+
+
+def note(features: Features) -> str:
+    """What a star at FID and IS means, in two lines."""
+    return (
+        f"* of fewer than {features.dimensions:,} pictures, for which FID is too high and IS too low: compare at equal "
+        "counts\n  only; KID has no such bias"
+    )
+
+
+def about(features: Features | None) -> dict[str, Any] | None:
+    """The network and the protocol, for a record."""
+    if features is None:
+        return None
+    found = {"name": features.name, "dimensions": features.dimensions, **features.protocol}
+    found["kid"] = "(x.y / D + 1)^3, unbiased, all pictures; kid_error: jackknife over the pictures of both sets"
+    if is_published(features):
+        found["fid"] = "means and covariances of all pictures; biased below as many as there are dimensions"
+        found["is"] = f"{PARTS} parts from {PARTS_FROM} pictures on, else one"
+    return found
+
+
+def report_in_features(
+    subject: "Subject", names: Sequence[str], features: Features, count: int | None
+) -> dict[str, Any]:
+    """Print those metrics of generated pictures that are measured in features, beside those of real ones.
+
+    Args:
+        subject: generated and real pictures.
+        names: of metrics, of ``IN_FEATURES``.
+        features: the network.
+        count: generated pictures; default: as many as there are real ones, at most ``COUNTS``.
+
+    Returns:
+        The same for a record, by metric.
+
+    Raises:
+        UserError: there are too few pictures.
+    """
+    reals = len(subject.reals)
+    count = count or min(reals, COUNTS[is_published(features)])
+    real_count = min(reals, max(count, FEWEST))
+    if min(count, real_count) < FEWEST:
+        raise UserError(
+            f"{' and '.join(names)}: {FEWEST} generated and {FEWEST} real pictures are the fewest, and there are "
+            f"{count} and {real_count}; raise --count, or name other real pictures with --data."
+        )
+    made, real = (_features_of(source, features) for source in (subject.painted(count), subject.real(real_count)))
+    half = real_count // 2
+    rows = {
+        "generated": distances(made, real, features) | score(made, features),
+        "real": distances(real[:half], real[half:], features) | score(real, features),
+    }
+    small = is_small(features, count, real_count)
+    say(f"in features of {features.name}: {count} generated against {real_count} real pictures")
+    columns = [column for name in names for column in IN_FEATURES[name] if column[1] in rows["generated"]]
+    stars = ["*" * (small and name in PUBLISHED) for _, name, _ in columns]
+    say(f"{'':24}" + "".join(f"{title + star:>10}" for (title, _, _), star in zip(columns, stars, strict=True)))
+    for what, label in (("generated", "generated"), ("real", "real, half to half")):
+        cells = [format(rows[what][name], style) if name in rows[what] else "n/a" for _, name, style in columns]
+        say(f"{label:24}" + "".join(f"{cell:>10}" for cell in cells))
+    if any(stars):
+        say(note(features))
+    found = {}
+    for name in names:
+        own = [figure for _, figure, _ in IN_FEATURES[name]]
+        found[name] = {
+            "count": count,
+            "real_count": real_count,
+            **{what: {figure: row[figure] for figure in own if figure in row} for what, row in rows.items()},
+            **({"biased": small} if name in PUBLISHED else {}),
+        }
+    return found
+
+
+def _features_of(source: "Source", features: Features) -> "Tensor":
+    return torch.cat([features(batch.float() / 127.5 - 1) for batch in source()])
