@@ -93,8 +93,15 @@ def reduced(path: Path, data: Path) -> Recipe:
         loads = {"data.a": recipe.data.a, "data.b": recipe.data.b}
     for where, options in loads.items():
         changes[f"{where}.load_resolution"] = 20 if options.load_resolution else None
-    return load_recipe(
-        path, [f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in changes.items()]
+    return load_recipe(path, [f"{key}={written(value)}" for key, value in changes.items()])
+
+
+def written(value: Any) -> str:
+    """A value as it is written on a command line."""
+    return (
+        value
+        if isinstance(value, str)
+        else yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
     )
 
 
