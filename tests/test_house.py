@@ -27,7 +27,7 @@ STAIRS = {
     "tasks": {"blocks", "networks", "objectives", "data", *LEAVES} - {"files"},
     "metrics": {"blocks", "data", *LEAVES},
     "export": {"blocks", "networks", "data", "version", *LEAVES},
-    "engine": {"blocks", "networks", "objectives", "data", "tasks", "version", *LEAVES},
+    "engine": {"blocks", "networks", "objectives", "data", "tasks", "export", "version", *LEAVES},
 }
 # What the lower rooms may use of the world outside.
 OUTSIDE = {

@@ -4,15 +4,14 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from accelerate import Accelerator
-from torch import Tensor
-from torchvision.utils import make_grid, save_image
+from PIL import Image
 from tqdm import tqdm
 
 from progcycle.engine.clock import TimeLeft
@@ -129,24 +128,14 @@ class RunLog:
             raise
         track(self.accelerator, {**place, **figures}, nimg, self.say)
 
-    def samples(self, nimg: int, rows: Sequence[Tensor]) -> None:
-        """Write a grid of samples; row tensors are [n, C, H, W] in about [-1, 1]."""
+    def samples(self, nimg: int, sheet: Image.Image) -> None:
+        """Write a sheet of samples, and show it to the trackers."""
         if not self.main:
             return
-        rows = [row.detach().cpu().float() for row in rows]
-        rows = [row.expand(-1, 3, -1, -1) if row.shape[1] == 1 else row for row in rows]
-        columns = rows[0].shape[0]
-        if len(rows) == 1:  # one kind of picture: about square
-            columns = max(1, round(columns**0.5))
-        zoom = max(1, 64 // rows[0].shape[-1])
-        grid = make_grid(torch.cat(rows).clamp(-1, 1), nrow=columns, padding=0, normalize=True, value_range=(-1, 1))
-        grid = grid.repeat_interleave(zoom, dim=1).repeat_interleave(zoom, dim=2)
         with self.drawing("samples"), atomic_file(self.run_dir / "samples" / f"nimg-{nimg:012d}.png") as path:
-            save_image(grid, path)
+            sheet.save(path)
         if self.accelerator.trackers:
-            # As save_image rounds.
-            pixels = grid.mul(255).add(0.5).clamp(0, 255).permute(1, 2, 0).to(torch.uint8)
-            track_samples(self.accelerator, pixels.numpy(), nimg, self.say)
+            track_samples(self.accelerator, np.asarray(sheet), nimg, self.say)
 
     @contextmanager
     def drawing(self, what: str) -> Iterator[None]:

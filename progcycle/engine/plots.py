@@ -3,7 +3,7 @@
 import gc
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -105,8 +105,11 @@ def plot_curves(stats: Path, path: Path) -> None:
     for name in dict.fromkeys(key for line in lines for key in line if key not in CLOCK):
         if any(_number(line.get(name)) for line in lines):
             panels.setdefault(_panel(name), []).append(name)
-    # Losses first, single figures such as the speed last.
-    panels = dict(sorted(panels.items(), key=lambda item: (item[0] != "loss", item[1] == [item[0]])))
+    # Losses first, then how well it does; single figures such as the speed last.
+    first = ("loss", "cycle", "metric")
+    panels = dict(
+        sorted(panels.items(), key=lambda item: (_rank(item[0].partition("/")[0], first), item[1] == [item[0]]))
+    )
     columns = 1 if len(panels) < 2 else 2
     rows = max(-(-len(panels) // columns), 1)
     figure = new_figure(6.4 * columns, 2.7 * rows + 0.4)
@@ -147,6 +150,10 @@ def _read(stats: Path) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(content, dict) and _number(content.get("nimg")):
             yield content
+
+
+def _rank(name: str, first: Sequence[str]) -> int:
+    return first.index(name) if name in first else len(first)
 
 
 def _panel(name: str) -> str:

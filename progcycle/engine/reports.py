@@ -12,7 +12,7 @@ from progcycle.engine.checkpoint import folder_name
 from progcycle.engine.evaluation import evaluate_now, write_snapshot
 from progcycle.engine.meter import peak_memory
 from progcycle.engine.plots import plot_curves, plot_plan
-from progcycle.engine.samples import efforts, panel_of, spread
+from progcycle.engine.samples import efforts, panel_of, sample_sheet, spread
 from progcycle.engine.stop import StoppedError
 from progcycle.engine.trouble import stop_if_trouble
 from progcycle.schedule import Growth
@@ -139,4 +139,4 @@ def samples(trainer: "Trainer", growth: Growth) -> None:
         if trainer.nimg:  # networks that have not learned anything are no trouble
             shown = trainer.task.shown(rows, lambda domain: spread(sets[domain], count, growth, rows[0].device))
             trainer.alarms.look(trainer.nimg, of_pictures(shown))
-        trainer.log.samples(trainer.nimg, rows)
+        trainer.log.samples(trainer.nimg, sample_sheet(trainer.task, rows, trainer.nimg, growth, trainer.schedule))

@@ -1,17 +1,21 @@
 """Pictures to look at and to measure: what the averaged networks make of fixed inputs."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from progcycle.data import PictureSet, as_reals, collate
 from progcycle.engine.precision import Precision
+from progcycle.export.pictures import sheet, to_pil
 from progcycle.schedule import Growth, GrowthSchedule
 from progcycle.tasks import Task
 
+SMALLEST, LARGEST = 96, 256  # pixels of a side on a sheet; a picture is never made smaller than it is
+COLUMNS = 12  # of a sheet with a column for each class
 LONG = 0.5  # seconds of sampling, to find out how long it takes
 
 
@@ -99,6 +103,31 @@ def panel_of(
     """
     columns = min(count, *(len(pictures) for pictures in sets.values()))
     return task.panel(count, lambda domain: spread(sets[domain], columns, growth, device))
+
+
+def sample_sheet(
+    task: Task, rows: Sequence[Tensor], nimg: int, growth: Growth, schedule: GrowthSchedule
+) -> Image.Image:
+    """A sheet of samples: rows with their names, or one kind of picture about square or by class; a title on top.
+
+    Args:
+        task: that they are of.
+        rows: what :meth:`Task.sample` gave.  # each [n, C, R, R]
+        nimg: pictures shown.
+        growth: of the step just done.
+        schedule: the growth plan; its last resolution decides how large pictures are on all sheets of a run.
+    """
+    pictures = [to_pil(row) for row in rows]
+    names, header = list(task.row_names()), None
+    if not names:
+        (made,) = pictures
+        classes = list(task.classes) if len(task.classes) <= min(len(made), COLUMNS) else []
+        columns = len(classes) or max(1, round(len(made) ** 0.5))
+        pictures, header = [made[i : i + columns] for i in range(0, len(made), columns)], classes or None
+    final = schedule.final.resolution
+    tile = max(growth.resolution, min(final * max(1, round(SMALLEST / final)), LARGEST))
+    title = f"{nimg / 1000:g} kimg, {growth.resolution} px" + f", alpha {growth.alpha:.2f}" * growth.fading
+    return sheet(pictures, header, tile, side=names or None, title=title)
 
 
 def efforts(

@@ -90,6 +90,10 @@ class Task(ABC):
             growth: where growth stands.
         """
 
+    def row_names(self) -> tuple[str, ...]:
+        """What the rows of :meth:`sample` are, in words; () for one row of pictures that are all of one kind."""
+        return ()
+
     def shown(self, rows: Sequence[Tensor], pictures: Callable[[str], Tensor]) -> dict[str, Shown]:
         """By network, what a sample grid shows of it; for alarms. Nothing by default.
 

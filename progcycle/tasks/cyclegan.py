@@ -218,6 +218,10 @@ class CycleganTask(Task):
             rows += [panel[domain], fake, networks[back](fake, growth.stage, growth.alpha)]
         return rows
 
+    def row_names(self) -> tuple[str, ...]:
+        """Names of the six rows."""
+        return ("A", "A to B", "back to A", "B", "B to A", "back to B")
+
     def shown(self, rows: Sequence[Tensor], pictures: Callable[[str], Tensor]) -> dict[str, Shown]:
         """The translations of both domains, beside the panel's pictures."""
         real_a, fake_b, _, real_b, fake_a, _ = rows

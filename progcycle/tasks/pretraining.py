@@ -114,3 +114,8 @@ class PretrainingTask(Task):
             rows += [real] if seen is real else [real, seen]
             rows += [network(seen, growth.stage, growth.alpha) for network in networks.values()]
         return rows
+
+    def row_names(self) -> tuple[str, ...]:
+        """Names of the rows: pictures, what is seen of them (inpainting), and the translators that restore them."""
+        seen = ("seen",) if self.options.masked is not None and self.options.patch is not None else ()
+        return tuple(name for domain in DOMAINS for name in (domain.upper(), *seen, *self.networks))
