@@ -3,7 +3,6 @@
 import functools
 import io
 import re
-import threading
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +12,7 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError, features
 from progcycle.data import deep
 from progcycle.data.deep import UnsupportedPicture
 from progcycle.data.kinds import ADVICE, has_heif
+from progcycle.data.limit import pixel_limit
 from progcycle.errors import UserError
 from progcycle.recipe import MAX_PIXELS
 
@@ -20,7 +20,6 @@ from progcycle.recipe import MAX_PIXELS
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
 ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 LARGEST = 1 << 30  # bytes of a file; larger ones are not read into memory
-_OPENING = threading.Lock()
 
 
 class BrokenPicture(UserError):  # noqa: N818 - what it is, said in full
@@ -85,7 +84,9 @@ def decode_picture(
         stream.seek(0)
         if not head:
             raise BrokenPicture(f"{name}: this file is empty.")
-        with _open(stream, head, max_pixels) as image:
+        # A JPEG takes no memory before it is decoded, perhaps at a part of its size, so it is looked at later.
+        jpeg = head.startswith(b"\xff\xd8\xff")
+        with pixel_limit(None if jpeg else max_pixels), Image.open(stream, formats=_formats()) as image:
             deep.refuse_deep(image, head, name)
             full = image.size
             if min_side is not None:
@@ -161,28 +162,6 @@ def _formats() -> tuple[str, ...]:
     return found
 
 
-class _Limit(int):
-    """Pillow warns above its limit and refuses above twice as much; of this one twice is the limit itself."""
-
-    def __rmul__(self, other: int) -> int:
-        return int(self)
-
-
-def _open(stream: BinaryIO, head: bytes, max_pixels: int) -> Image.Image:
-    """Open a file with our limit in place of Pillow's, which is a variable of its module.
-
-    A JPEG takes no memory before it is decoded, perhaps at a part of its size, so it is looked at later.
-    """
-    formats = _formats()
-    with _OPENING:
-        before = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = None if head.startswith(b"\xff\xd8\xff") else _Limit(max_pixels)
-        try:
-            return Image.open(stream, formats=formats)
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
-
-
 def _too_large(name: str, size: str, limit: str, max_pixels: int) -> BrokenPicture:
     return BrokenPicture(f"{name}: this picture has {size}, above {limit} = {max_pixels}; raise that, or reduce it.")
 
@@ -194,6 +173,8 @@ def _what_else(head: bytes) -> str:
         kind = ".heic" if brand[:2] in (b"he", b"mi", b"ms") else ".avif" if brand[:2] == b"av" else None
         if kind is not None:
             return f"this is a picture in the {kind[1:].upper()} format; {ADVICE[kind]} to read it"
+    if head[:4] in (b"II*\0", b"MM\0*"):
+        return "this is a TIFF of a kind that cannot be read; save it as a PNG of 8 bits a channel"
     return "this is not a picture in a known format"
 
 

@@ -5,23 +5,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
+from progcycle.data import image_pixels
 from progcycle.data.fit import fit_short
-from progcycle.errors import UserError
 
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 LINE, MARGIN = 24, 8  # of the words on a sheet, in pixels
-_EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV")
 
 
 def from_pil(image: Image.Image, channels: int, background: str = "white") -> Tensor:
     """A Pillow image as a tensor in [-1, 1], upright by its EXIF orientation.
 
     Args:
-        image: a picture of 8 bits a channel, any mode.
+        image: a picture of 8 bits a channel, any mode; or grey of 16 bits, of which the upper 8 count.
         channels: 1 reads it as grey, 3 as RGB.
         background: colour put behind transparent pixels.
 
@@ -29,20 +28,14 @@ def from_pil(image: Image.Image, channels: int, background: str = "white") -> Te
         The picture.  # [1, channels, H, W] float32
 
     Raises:
-        UserError: the picture has more than 8 bits a channel, which would be clipped without a word.
+        UserError: the picture has more bits a channel, or 16-bit values that lie close together.
     """
     return from_uint8(pixels_of(image, channels, background))
 
 
 def pixels_of(image: Image.Image, channels: int, background: str = "white") -> np.ndarray:  # [H, W, channels] uint8
     """The grey levels of a Pillow image; arguments and errors as of :func:`from_pil`."""
-    if image.mode not in _EIGHT_BIT_MODES:
-        raise UserError(f"Pictures of mode {image.mode} (over 8 bits a channel) are not supported; convert it first.")
-    image = ImageOps.exif_transpose(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
-    return np.atleast_3d(np.asarray(image.convert("L" if channels == 1 else "RGB")))
+    return image_pixels(image, channels=channels, background=background)
 
 
 def from_uint8(array: np.ndarray) -> Tensor:  # [H, W] or [H, W, C] uint8 -> [1, C, H, W] in [-1, 1]

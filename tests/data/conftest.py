@@ -9,7 +9,7 @@ import pytest
 from picture_folders import write_folder
 
 from progcycle.data import PictureSet
-from progcycle.recipe import Pictures
+from progcycle.recipe import MAX_PIXELS, Pictures
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
@@ -26,6 +26,7 @@ def make_set() -> Callable[..., PictureSet]:
 
     def make(path: Path | list[str], domain: str = "real", **options: Any) -> PictureSet:
         given = {"resolution": 32, "seed": 5, "cache_dir": None, "cache_resolution": 64, "max_broken": 0.5}
+        given |= {"max_pixels": MAX_PIXELS}
         arguments = {name: options.pop(name, value) for name, value in given.items()}
         paths = path if isinstance(path, list) else [str(path)]
         return PictureSet(domain, Pictures.model_validate(options), paths, **arguments)

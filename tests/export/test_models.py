@@ -254,10 +254,21 @@ def test_eight_bit_modes_are_read(mode: str, channels: int) -> None:
     assert x.max() <= 1
 
 
-@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+@pytest.mark.parametrize("mode", ["I", "F", "LAB"])
 def test_deep_pictures_are_refused(mode: str) -> None:
     with pytest.raises(UserError, match=f"mode {mode}"):
         from_pil(Image.new(mode, (4, 4)), 3)
+
+
+def test_grey_of_16_bits_is_read_as_from_a_file(translator: Translator, tmp_path: Path) -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (40, 50)).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    expected = translator.translate(str(tmp_path / "a.png"))
+    assert translator.translate(Image.fromarray(deep)).tobytes() == expected.tobytes()
+    levels = (deep >> 8).astype(np.uint8)
+    assert translator.translate(Image.fromarray(levels)).tobytes() == expected.tobytes()
+    with pytest.raises(UserError, match="its 16-bit values run from 0 to 40"):
+        translator.translate(Image.fromarray(deep >> 4))
 
 
 def test_pictures_are_turned_upright() -> None:
