@@ -3,7 +3,7 @@
 import functools
 import importlib.util
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 
 from PIL import features
@@ -44,6 +44,11 @@ SYSTEM_FOLDERS = frozenset(
 )
 
 
+# What training and studies leave in a folder of theirs; a folder of pictures may hold a recipe.yaml of its own.
+OF_A_RUN = frozenset({"stats.jsonl", "plan.png", "lock.json", "checkpoints", "snapshots"})
+OF_A_STUDY = frozenset({"plans.json", "rows.jsonl"})
+
+
 @functools.cache
 def has_heif() -> bool:
     """Whether HEIC pictures can be read: the package pillow-heif is installed."""
@@ -67,6 +72,11 @@ def is_left_out(name: str) -> bool:
     """Whether a relative name lies in a hidden or a system's folder, or is itself hidden (``._x.jpg`` of macOS too)."""
     parts = [part for part in name.split("/") if part not in ("", ".", "..")]
     return any(part.startswith(".") or part.lower() in SYSTEM_FOLDERS for part in parts)
+
+
+def is_output(names: Collection[str]) -> bool:
+    """Whether a folder with such files and folders in it is that of a run or of a study: its pictures are results."""
+    return ("recipe.yaml" in names and not OF_A_RUN.isdisjoint(names)) or OF_A_STUDY.issubset(names)
 
 
 def tell_others(endings: Mapping[str, int]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from progcycle.data.kinds import count_endings, ending, is_left_out, readable_endings, tell_others
+from progcycle.data.kinds import count_endings, ending, is_left_out, is_output, readable_endings, tell_others
 from progcycle.errors import UserError
 
 LARGEST = 1 << 30  # bytes of a picture or of a file of labels; larger ones are not read into memory
@@ -43,11 +43,13 @@ class Listing:
         entries: the pictures, sorted by name.
         others: how many other files there are by ending, hidden ones and those in systems' folders not counted.
         unreadable: folders that may not be read, with all that is in them.
+        outputs: folders of runs and studies, with all that is in them.
     """
 
     entries: list[Entry] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
 
     def remarks(self) -> tuple[str, ...]:
         """A sentence for each thing left out that somebody might miss."""
@@ -57,6 +59,11 @@ class Listing:
             folders = "a folder" if count == 1 else f"{count} folders"
             more = " and others" if count > NAMED else ""
             found.append(f"warning: no permission to read {folders}, so what is inside is left out: {shown}{more}")
+        if self.outputs:
+            count, shown = len(self.outputs), ", ".join(self.outputs[:NAMED])
+            folders = "a run folder lies" if count == 1 else f"{count} run folders lie"
+            more = " and others" if count > NAMED else ""
+            found.append(f"{folders} among the pictures, and what is inside is left out: {shown}{more}")
         return tuple(remark for remark in found if remark)
 
 
@@ -129,6 +136,7 @@ def find_pictures(paths: Sequence[str]) -> Listing:
         listing.entries += [Entry(_text(label + entry.name), entry.file, entry.member, entry.stamp) for entry in found]
         listing.others += here.others
         listing.unreadable += here.unreadable
+        listing.outputs += here.outputs
     listing.entries.sort(key=lambda entry: (entry.name, entry.file))
     return listing
 
@@ -137,7 +145,8 @@ def _nothing_in(place: Path, listing: Listing) -> str:
     known = " ".join(sorted(extension[1:] for extension in readable_endings()))
     others = f", only other files: {count_endings(listing.others, advise=True)}" if listing.others else ""
     closed = f", and {listing.unreadable[0]} may not be read" if listing.unreadable else ""
-    return f"{place} has no pictures in it{others}{closed}; files must end in one of: {known}."
+    runs = f", but the run folder {listing.outputs[0]}" if listing.outputs else ""
+    return f"{place} has no pictures in it{runs}{others}{closed}; files must end in one of: {known}."
 
 
 def _text(name: str) -> str:
@@ -184,6 +193,9 @@ def _in_folder(top: Path, listing: Listing) -> Iterator[Entry]:
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
+        if prefix and is_output({entry.name for entry in inside}):
+            listing.outputs.append(folder)
+            continue
         below = [e for e, kind in zip(inside, kinds, strict=True) if kind == "folder" and not is_left_out(e.name)]
         stack += [(e.path, f"{prefix}{e.name}/") for e in reversed(below)]
         for entry, kind in zip(inside, kinds, strict=True):
@@ -220,11 +232,22 @@ def _members(file: Path) -> list[tuple[str, zipfile.ZipInfo]]:
 
 
 def _in_zip(file: Path, prefix: str, listing: Listing) -> Iterator[Entry]:
-    for full, member in dict(_members(file)).items():  # of two members with one name the later counts
+    members = {full: member for full, member in _members(file) if full.startswith(prefix)}  # of two the later counts
+    outputs = _outputs_in([full[len(prefix) :] for full in members])
+    listing.outputs += [str(Path(file, prefix, folder)) for folder in outputs]
+    within = tuple(f"{prefix}{folder}/" for folder in outputs)
+    for full, member in members.items():
         inner = full[len(prefix) :]
-        if full.startswith(prefix) and inner and not full.endswith("/") and _is_picture(inner, listing):
+        if inner and not full.endswith("/") and not full.startswith(within) and _is_picture(inner, listing):
             name = unicodedata.normalize("NFC", inner)
             yield Entry(name, str(file), member.filename, f"{member.file_size} {member.CRC}")
+
+
+def _outputs_in(names: Sequence[str]) -> list[str]:
+    """Folders of runs and studies among the folders that file names lie in."""
+    possible = {name.rpartition("/")[0] for name in names if name.endswith(("/recipe.yaml", "/rows.jsonl"))}
+    inside = {f: {name[len(f) + 1 :].partition("/")[0] for name in names if name.startswith(f"{f}/")} for f in possible}
+    return sorted(folder for folder, content in inside.items() if is_output(content))
 
 
 class Opener:

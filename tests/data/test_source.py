@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from picture_folders import write_folder
 
-from progcycle.data.source import list_pictures, subfolders
+from progcycle.data.source import find_pictures, list_pictures, subfolders
 from progcycle.errors import UserError
 
 
@@ -152,3 +152,33 @@ def test_damaged_zip_members_are_broken_pictures(folder, tmp_path, make_set):
     sample = make_set(file).plain(1, 8)
     assert sample.name == "04.png"
     assert sample.broken == ("02.png: this picture cannot be read (Bad CRC-32 for file '02.png').",)
+
+
+def test_what_runs_and_studies_left_among_the_pictures_is_no_picture(tmp_path):
+    """A real run folder has these files; a recipe.yaml alone, or at the top, is nothing of the kind."""
+    folder = write_folder(tmp_path / "pictures", 4)
+    expected = names(folder)
+
+    def fill(place, *files):
+        for name in files:
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).touch()
+        (place / "samples").mkdir(parents=True, exist_ok=True)
+        (place / "samples/nimg-000000000000.png").touch()
+
+    fill(folder / "runs/one", "recipe.yaml", "plan.png")
+    fill(folder / "runs/two", "recipe.yaml", "stats.jsonl", "checkpoints/nimg-000000000020/state.json")
+    fill(folder / "study", "plans.json", "rows.jsonl", "runs/one-0/log.txt")
+    found = find_pictures([str(folder)])
+    assert [entry.name for entry in found.entries] == expected
+    (remark,) = found.remarks()
+    places = ", ".join(str(folder / name) for name in ("runs/one", "runs/two", "study"))
+    assert remark == f"3 run folders lie among the pictures, and what is inside is left out: {places}"
+    packed = find_pictures([str(pack(folder, tmp_path / "x.zip", under="in/"))])
+    assert [entry.name for entry in packed.entries] == [f"in/{name}" for name in expected]
+    assert [place.split("x.zip/in/")[1] for place in packed.outputs] == ["runs/one", "runs/two", "study"]
+    with pytest.raises(UserError, match=r"runs has no pictures in it, but the run folder .*runs/one; files must end"):
+        find_pictures([str(folder / "runs")])
+    assert names(folder / "runs/one") == ["plan.png", "samples/nimg-000000000000.png"], "as it was asked for"
+    fill(folder / "cooking", "recipe.yaml")
+    assert "cooking/samples/nimg-000000000000.png" in names(folder)
