@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PATIENCE = 12.0  # seconds; longer than the grace of engine/watch.py
 
 COMMANDS = {
+    "new": "look at pictures of yours, and write a recipe for them",
     "train": "train, or resume, what a recipe describes",
     "recipes": "list the recipes that come along, or print one",
     "plan": "show when a recipe grows, and how large its networks are",
@@ -37,6 +38,7 @@ COMMANDS = {
     "study": "train variants of a recipe with several seeds, and compare them",
 }
 EPILOG = """examples:
+  progcycle new summer photos/july photos/january
   progcycle plan cyclegan_openmoji
   progcycle train cyclegan_openmoji
   progcycle translate runs/cyclegan_openmoji photos/ translated/ --direction ab

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from progcycle.commands.subject import growth_of
-from progcycle.data import PictureSet, as_reals, resolve_sets, resolve_test_sets
+from progcycle.data import PictureSet, as_reals, resolve_sets, resolve_test_sets, resolve_validation_sets
 from progcycle.errors import UserError
 from progcycle.export.pictures import from_uint8
 
@@ -20,7 +20,7 @@ COLOURS = 1000  # training pictures of a domain whose colours are looked at
 
 
 def test_sets(recipe: "CycleganRecipe", a: str | None, b: str | None, resolution: int) -> dict[str, PictureSet]:
-    """Test pictures of both domains.
+    """Test pictures of both domains; where there are none, the training pictures that ``data.validation`` holds out.
 
     Args:
         recipe: of the translators.
@@ -39,9 +39,16 @@ def test_sets(recipe: "CycleganRecipe", a: str | None, b: str | None, resolution
     if a is not None and b is not None:
         data = data.model_copy(update={"root": None})  # the training data need not be here
     sets = resolve_test_sets(data, resolution=resolution, seed=recipe.seed, cache_dir=Path())
+    missing = [domain for domain in ("a", "b") if domain not in sets]
+    if missing and data.validation:
+        held_out = resolve_validation_sets(data, resolution=resolution, seed=recipe.seed, cache_dir=Path())
+        sets |= {domain: held_out[domain] for domain in missing}
     for domain in ("a", "b"):
         if domain not in sets:
-            raise UserError(f"The recipe has no test pictures of {domain.upper()}; give a folder with --{domain}.")
+            raise UserError(
+                f"The recipe has no test pictures of {domain.upper()}; give a folder with --{domain}, or hold some of "
+                "the training pictures out before training (data.validation=0.1)."
+            )
     return sets
 
 

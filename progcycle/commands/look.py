@@ -1,0 +1,170 @@
+"""A look at somebody's pictures before anything is trained: how many, how large, of what kind, and what is left out."""
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from progcycle.data.source import Entry
+
+HEADERS = 5000  # pictures of a folder whose size and mode are read, evenly spaced
+DECODED = 48  # pictures of a folder that are decoded, evenly spaced
+GREY_LEVELS = 8  # red, green and blue differ by less: a grey pixel
+MODES = {"RGB": "colour", "L": "grey", "RGBA": "colour with transparency", "P": "palette", "1": "black and white"}
+DEEP = ("I", "F")  # modes, and those that start with I; have more than 8 bits
+
+
+@dataclass
+class Look:
+    """What was seen in one folder or zip file.
+
+    Attributes:
+        path: as it was given.
+        count: pictures found.
+        read: pictures whose size and mode were read.
+        sizes: width and height of each of those.
+        modes: how many of those have each of Pillow's modes.
+        refused: sentences about pictures that would stop a training.
+        broken: sentences about pictures that cannot be read and are passed over.
+        remarks: sentences about files that are left out.
+        stems: names without their endings.
+        flat: share of neighbouring pixels that are equal, the median over pictures: high for drawings.
+        grey: share of pictures without colour.
+        seconds: time to read one picture, as training does once.
+    """
+
+    path: str
+    count: int
+    read: int = 0
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    modes: Counter[str] = field(default_factory=Counter)
+    refused: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    remarks: tuple[str, ...] = ()
+    stems: frozenset[str] = frozenset()
+    flat: float = 0.0
+    grey: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether most are drawings or other flat pictures, and not photographs."""
+        return self.flat > 0.5
+
+    def smaller_than(self, side: int) -> float:
+        """Share of pictures whose shorter side has fewer pixels, so that they are enlarged."""
+        return sum(min(size) < side for size in self.sizes) / max(len(self.sizes), 1)
+
+    def lines(self, side: int) -> list[str]:
+        """The look in words.
+
+        Args:
+            side: pixels of a side that the pictures are brought to.
+        """
+        kinds = ", ".join(f"{MODES.get(mode, mode)} {count:,}" for mode, count in self.modes.most_common())
+        lines = [f"{self.count:,} pictures{self._of_them()}: {self._range()}, {kinds}"]
+        lines.append("drawings, or other pictures with flat areas" if self.is_drawn else "photographs, or alike")
+        if self.grey == 1:
+            lines.append("all without colour")
+        if (small := self.smaller_than(side)) > 0:
+            lines.append(f"{small:.0%} are smaller than {side} px and are enlarged, which blurs them")
+        if self.broken:
+            lines.append(f"{len(self.broken):,} cannot be read and are passed over: {self.broken[0]}")
+        if self.refused:
+            lines.append(f"{len(self.refused):,} would stop the training; convert or remove them: {self.refused[0]}")
+        return [*lines, *self.remarks]
+
+    def _of_them(self) -> str:
+        return "" if self.read == self.count else f" ({self.read:,} of them looked at)"
+
+    def _range(self) -> str:
+        if not self.sizes:
+            return "none can be read"
+        ordered = sorted(self.sizes, key=lambda size: size[0] * size[1])
+        first, last = ordered[0], ordered[-1]
+        if first == last:
+            return f"{first[0]}x{first[1]} px"
+        return f"{first[0]}x{first[1]} to {last[0]}x{last[1]} px"
+
+
+def look_at(path: str, side: int) -> Look:
+    """Look at the pictures of a folder or zip file, as training will find them.
+
+    Args:
+        path: a folder or a zip file.
+        side: pixels of a side that the pictures are brought to.
+
+    Raises:
+        UserError: there is no such place, or no picture in it.
+    """
+    from progcycle.data.source import find_pictures
+    from progcycle.data.split import stem_of
+
+    listing = find_pictures((path,))
+    entries = listing.entries
+    look = Look(path, len(entries), remarks=listing.remarks())
+    look.stems = frozenset(stem_of(entry.name, several=False) for entry in entries)
+    deep = _read_headers(look, _evenly(entries, HEADERS))
+    _decode(look, [*_evenly(entries, DECODED), *deep[:DECODED]], side)
+    return look
+
+
+def _evenly(entries: "Sequence[Entry]", most: int) -> "list[Entry]":
+    count = min(len(entries), most)
+    return [entries[i * len(entries) // count] for i in range(count)]
+
+
+def _read_headers(look: Look, entries: "list[Entry]") -> "list[Entry]":
+    """Sizes and modes; gives back the pictures of more than 8 bits, which may be refused."""
+    from PIL import Image
+
+    from progcycle.data.source import Opener
+
+    opener, deep = Opener(), []
+    for entry in entries:
+        try:
+            with Image.open(opener.open(entry)) as image:
+                turned = image.getexif().get(274, 1) >= 5  # orientation: on its side
+                look.sizes.append(image.size[::-1] if turned else image.size)
+                look.modes[image.mode] += 1
+                if image.mode.startswith(DEEP):
+                    deep.append(entry)
+        except Exception:  # decoders raise nearly anything; what is wrong is told when it is decoded
+            deep.append(entry)
+    look.read = len(entries)
+    return deep
+
+
+def _decode(look: Look, entries: "list[Entry]", side: int) -> None:
+    """Pixels of some pictures, read as training reads them."""
+    from progcycle.data import BrokenPicture, UnsupportedPicture, decode_picture
+    from progcycle.data.source import Opener
+
+    opener = Opener()
+    flat, grey, begun, done = [], [], time.perf_counter(), 0
+    for entry in dict.fromkeys(entries):
+        try:
+            file = opener.open(entry)
+            pixels = decode_picture(file, channels=3, background="white", min_side=2 * side, name=entry.name)
+        except UnsupportedPicture as error:
+            look.refused.append(str(error))
+            continue
+        except BrokenPicture as error:
+            look.broken.append(str(error))
+            continue
+        except Exception as error:  # of a zip member: checksum, encryption, compression
+            look.broken.append(f"{entry.name}: this picture cannot be read ({error}).")
+            continue
+        done += 1
+        if pixels.shape[1] > 1:
+            flat.append(float((pixels[:, 1:] == pixels[:, :-1]).all(axis=2).mean()))
+        grey.append(float(np.ptp(pixels, axis=2).max()) < GREY_LEVELS)
+    if done:
+        look.seconds = (time.perf_counter() - begun) / done
+        look.flat = statistics.median(flat) if flat else 0.0
+        look.grey = sum(grey) / done

@@ -1,0 +1,239 @@
+"""``progcycle new NAME FOLDER_A [FOLDER_B]``: look at pictures, write a recipe, and say what training takes."""
+
+import shlex
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from progcycle.commands.cli import add_device, guarded, parser, pick_device, say, warn
+from progcycle.errors import UserError
+from progcycle.files import atomic_file
+
+if TYPE_CHECKING:
+    from progcycle.commands.estimate import Estimate
+    from progcycle.commands.look import Look
+    from progcycle.commands.new_recipe import Wish
+
+DESCRIPTION = """Look at the pictures of one or two folders and write a recipe for them.
+
+Two folders: translators between them. One folder: a PG-GAN that paints pictures like them. A folder may be a zip file,
+and may have any name. A few steps are timed on this device, to say how long training takes and in how much memory."""
+EXAMPLES = """examples:
+  progcycle new summer photos/july photos/january
+  progcycle new summer photos/july photos/january --size 128
+  progcycle new flowers my_flowers.zip"""
+SIZES = (32, 64, 128, 256, 512, 1024)
+FEWEST = 8  # pictures of a folder
+ENOUGH = {32: 200, 64: 200, 128: 400, 256: 800, 512: 2000, 1024: 5000}  # pictures by size; what fewer do is said
+HELD_OUT = (0.1, 8, 200)  # share of the pictures that is held out, and from how few to how many pictures
+HOUR, DAY = 3600.0, 86_400.0
+UNDISTURBED = 0.7  # share of the processors, below which other work is to be told of
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Write the recipe, and print the look, the estimate and what to do next."""
+    p = parser("new", DESCRIPTION, EXAMPLES)
+    p.add_argument("name", metavar="NAME", help="of the recipe; NAME.yaml is written")
+    p.add_argument("folders", nargs="+", metavar="FOLDER", help="pictures of A, and of B; one folder for a PG-GAN")
+    p.add_argument("--size", type=int, choices=SIZES, default=64, help="pixels of a side (default 64)")
+    p.add_argument("--force", action="store_true", help="overwrite NAME.yaml")
+    p.add_argument("--no-estimate", action="store_true", help="time no steps")
+    add_device(p)
+    args = p.parse_intermixed_args(argv)
+    if len(args.folders) > 2:
+        raise UserError(
+            f"{len(args.folders)} folders are given; translators are between two, and a PG-GAN has one (put names with "
+            "spaces in quotes)."
+        )
+    file = recipe_file(args.name)
+    if file.exists() and not args.force:
+        raise UserError(f"{file} is there already; choose another NAME, or add --force to overwrite it.")
+
+    from progcycle.commands.look import look_at
+
+    looks = []
+    for letter, folder in zip("AB", args.folders, strict=False):
+        look = look_at(folder, args.size)
+        looks.append(look)
+        say(f"{letter}  {folder}" if len(args.folders) == 2 else folder)
+        for line in look.lines(args.size):
+            say(f"   {line}")
+    _check_counts(looks, args.size)
+    wish = _wish(file, looks, args)
+    _write(file, wish)
+    _tell_estimate(wish, args)
+    for line in next_steps(file, wish):
+        say(line)
+    return 0
+
+
+def recipe_file(name: str) -> Path:
+    """The file of a recipe's name, which may be a path, with or without its ending.
+
+    Raises:
+        UserError: nothing is left of the name without its ending.
+    """
+    path = Path(name)
+    file = path if path.suffix == ".yaml" else path.with_name(f"{path.name}.yaml") if path.name else None
+    if file is None or file.name.startswith("."):
+        raise UserError(f"{name!r} is no name for a recipe; give one such as summer.")
+    return file
+
+
+def _check_counts(looks: "Sequence[Look]", size: int) -> None:
+    for look in looks:
+        usable = look.count - len(look.broken) - len(look.refused)
+        if usable < FEWEST:
+            raise UserError(
+                f"{look.path} has {usable} pictures that can be read, and {FEWEST} are the fewest to train on; some "
+                f"{ENOUGH[size]} are better."
+            )
+        if look.count < ENOUGH[size]:
+            say(
+                f"note: {look.path} has {look.count} pictures; from about {ENOUGH[size]} on the networks learn what is "
+                "common to them, with fewer they learn them by heart"
+            )
+
+
+def _wish(file: Path, looks: "Sequence[Look]", args: Namespace) -> "Wish":
+    from progcycle.commands.new_recipe import Wish
+
+    if len(looks) == 2:
+        tests = _tests(looks)
+        named = len(looks[0].stems & looks[1].stems)
+        if named:
+            say(
+                f"{named:,} names are in both folders; if these are pairs, they are held out together, and evaluate "
+                "compares with them (data.paired)"
+            )
+        share = 0.0 if tests else held_out(looks)
+    else:
+        tests, share = (), 0.0
+        _tell_layout(looks[0].path)
+    gpu = not pick_device(args.device).startswith("cpu")
+    grey = all(look.grey == 1 and not look.refused for look in looks)
+    command = f"progcycle train {shlex.quote(str(file))}"
+    channels = 1 if grey else 3
+    return Wish(file.stem, command, tuple(looks), args.size, gpu, share, tests, channels)
+
+
+def _tests(looks: "Sequence[Look]") -> tuple[str, ...]:
+    """Folders of test pictures beside the two: testA beside trainA, test/x beside train/x."""
+    found = []
+    for look in looks:
+        path = Path(look.path)
+        beside = [path.with_name(path.name.replace("train", "test", 1))] if path.name.startswith("train") else []
+        if path.parent.name == "train":
+            beside.append(path.parent.with_name("test") / path.name)
+        found += [str(place) for place in beside if place.is_dir()][:1]
+    if len(found) < 2:
+        return ()
+    say(f"test pictures: {found[0]}, {found[1]}")
+    return tuple(found)
+
+
+def held_out(looks: "Sequence[Look]") -> float:
+    """Share of the pictures to hold out by name, so that each folder has some of both kinds."""
+    from progcycle.data.split import place_of
+
+    share, fewest, most = HELD_OUT
+    smallest = min(look.count for look in looks)
+    share = min(max(share, fewest / smallest), 0.25)
+    share = round(min(share, max(most / smallest, 0.01)), 2)
+    while any(sum(place_of(stem) < share for stem in look.stems) < 2 for look in looks) and share < 0.5:
+        share = round(share + 0.05, 2)
+    return share
+
+
+def _tell_layout(path: str) -> None:
+    """A folder of two domains, given as one."""
+    from progcycle.data.sets import find_layout
+
+    try:
+        first, second = find_layout(path)[0]
+    except UserError:
+        return
+    say(
+        "note: one folder is for a PG-GAN; for translators between the two inside it give both: "
+        f"{shlex.quote(first)} {shlex.quote(second)}"
+    )
+
+
+def _write(file: Path, wish: "Wish") -> None:
+    """Write the recipe, once it is known to be one."""
+    from progcycle.commands.new_recipe import content_of, write_recipe
+    from progcycle.recipe import validate
+
+    text = write_recipe(wish)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError("A folder's name holds bytes that are no text, which no recipe can name; rename it.") from None
+    validate(content_of(text), str(file))
+    with atomic_file(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _tell_estimate(wish: "Wish", args: Namespace) -> None:
+    if args.no_estimate:
+        return
+    from progcycle.commands.estimate import estimate
+    from progcycle.commands.new_recipe import content_of, write_recipe
+    from progcycle.engine.words import duration
+
+    say("timing a few steps ...")
+    found = estimate(content_of(write_recipe(wish)))
+    say(f"training at {wish.resolution} px takes about {in_words(found)}")
+    if found.share < UNDISTURBED:
+        say(
+            f"other work on this machine left {found.share:.0%} of its processors to these steps; alone it may take "
+            f"{duration(found.seconds * found.share)}"
+        )
+    reading = sum(look.count * look.seconds for look in wish.looks)
+    if reading > 10:
+        say(f"reading the pictures for the first time takes about {duration(reading)} more")
+    if found.seconds * found.share < DAY:
+        return
+    warn(f"that is long; {smaller(wish, found)}")
+
+
+def in_words(found: "Estimate") -> str:
+    """An estimate in words."""
+    from progcycle.engine.words import duration, memory_size
+
+    where = found.device if found.device != "cpu" else f"cpu, {found.threads} thread{'s' * (found.threads != 1)}"
+    memory = "" if found.memory is None else f" and {memory_size(found.memory)} of memory"
+    return f"{duration(found.seconds)}{memory} on this device ({where})"
+
+
+def smaller(wish: "Wish", found: "Estimate") -> str:
+    """What would fit into an hour, measured."""
+    from dataclasses import replace
+
+    from progcycle.commands.estimate import estimate
+    from progcycle.commands.new_recipe import content_of, write_recipe
+    from progcycle.engine.words import duration
+
+    for size in sorted((size for size in SIZES if size < wish.resolution), reverse=True):
+        if found.seconds * (size / wish.resolution) ** 2 > 4 * HOUR:  # far off: not worth the time to measure
+            continue
+        found_there = estimate(content_of(write_recipe(replace(wish, resolution=size))))
+        if found_there.seconds <= HOUR or size == SIZES[0]:
+            return f"--size {size} takes about {duration(found_there.seconds)}"
+    return f"shorten schedule.stable_kimg, of which {HOUR / found.seconds:.1%} fit into an hour"
+
+
+def next_steps(file: Path, wish: "Wish") -> list[str]:
+    """The commands that follow, to be copied."""
+    run, recipe = shlex.quote(str(Path("runs") / file.stem)), shlex.quote(str(file))
+    lines = [f"wrote {file}; what follows:", f"  progcycle train {recipe}"]
+    if len(wish.looks) == 1:
+        out = shlex.quote(f"{file.stem}_painted")
+        return [*lines, f"  progcycle generate {run} --count 64 --out {out} --grid", f"  progcycle evaluate {run}"]
+    source = shlex.quote(wish.tests[0] if wish.tests else wish.looks[0].path)
+    out = shlex.quote(f"{file.stem}_translated")
+    return [*lines, f"  progcycle translate {run} {source} {out} --direction ab --grid", f"  progcycle evaluate {run}"]
+
+
+main = guarded(run)

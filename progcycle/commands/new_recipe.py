@@ -1,0 +1,213 @@
+"""The recipe that ``progcycle new`` writes: short, every value that a stranger would change, and a word beside it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from progcycle.commands.look import Look
+from progcycle.recipe import Sizes, sizes_for
+
+UNGROWN = 64  # px up to which small translators are better or level without growth
+PGGAN_BASE = 4
+BESIDE = 34  # column of the words beside the values
+FEW = 1000  # pictures, below which a PG-GAN's discriminator sees augmented ones
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a recipe is to be written for.
+
+    Attributes:
+        name: of the recipe, for its first line.
+        command: that trains it.
+        looks: the folders, one for a PG-GAN, A and B for translators.
+        resolution: final pixels of a side.
+        gpu: whether a GPU trains it.
+        validation: share of the pictures that is held out by name.
+        tests: folders of test pictures of A and B, where there are some.
+        channels: 1 for grey pictures, 3 for colours.
+    """
+
+    name: str
+    command: str
+    looks: tuple[Look, ...]
+    resolution: int
+    gpu: bool
+    validation: float = 0.0
+    tests: tuple[str, ...] = ()
+    channels: int = 3
+
+    @property
+    def sizes(self) -> Sizes:
+        """Widths, lengths and batch by the rule."""
+        return sizes_for(self.resolution, self.gpu)
+
+    @property
+    def start(self) -> int:
+        """Where training starts: at the end for small pictures, else at 64 px; a PG-GAN at its base."""
+        return PGGAN_BASE if len(self.looks) == 1 else min(self.resolution, UNGROWN)
+
+
+def write_recipe(wish: Wish) -> str:
+    """The text of the recipe."""
+    return "\n".join(_translator(wish) if len(wish.looks) == 2 else _generator(wish)) + "\n"
+
+
+def content_of(text: str) -> dict[str, Any]:
+    """What the text says, before validation."""
+    from progcycle.recipe.text import parse
+
+    content: dict[str, Any] = parse(text, "the new recipe")
+    return content
+
+
+def _translator(wish: Wish) -> list[str]:
+    size, res, start = wish.sizes, wish.resolution, wish.start
+    resolutions = _doublings(start, res)
+    base = min(start, max(8, res // 8))
+    held = "of the pictures of each folder, by name; evaluate measures on them"
+    fade = dict.fromkeys(resolutions[1:], size.fade_kimg)
+    return [
+        f"# {wish.name}: pictures of A into pictures of B and back, at {res} px. Written by progcycle new.",
+        *_head(wish),
+        "task: cyclegan",
+        _line(f"resolution: {res}", "pixels of a side, a power of two; twice takes about 4 times as long"),
+        "",
+        "data:",
+        *_domain(wish, 0),
+        *_domain(wish, 1),
+        *([_line(f"  validation: {wish.validation:g}", held)] if wish.validation else []),
+        "",
+        "network:",
+        _line(f"  base_resolution: {base}", "how small the networks see the picture; smaller sees more at once"),
+        _line(
+            f"  channels: {{base: {size.base}, max: {size.widest}}}", "feature maps; twice takes 2 to 4 times as long"
+        ),
+        "  residual_blocks: 3",
+        _line("  predict: change", "paint what is added to the input, which keeps its detail; picture: all of it"),
+        "  rgb: sum",
+        "  smooth: true",
+        "  bounded: true",
+        "  minibatch_stddev: 4",
+        "",
+        "schedule:",
+        "  # Lengths are thousands of pictures of each folder; a picture counts every time that it is shown.",
+        _line(f"  start_resolution: {start}", "lower than the resolution: the networks grow from there"),
+        _line(f"  stable_kimg: {_table(dict.fromkeys(resolutions, size.stable_kimg))}", "longer is mostly better"),
+        *([_line(f"  fade_kimg: {_table(fade)}", "while the next size is faded in")] if fade else []),
+        _line(f"  batch_size: {size.batch_size}", "pictures of each folder in a step"),
+        _line(f"  decay_kimg: {size.stable_kimg / 2:g}", "the learning rate falls to 0 over the last part"),
+        "",
+        "objective:",
+        "  loss: non_saturating",
+        "  r1: {gamma: 1.0, every: 8}",
+        _line("  cycle: {aba: 10, bab: 10}", "how much of the input is kept; less changes more"),
+        "  pool_size: 50",
+        "",
+        *_optimizer(0.001 if wish.gpu else 0.002),
+        *_training(wish, len(resolutions) * size.stable_kimg + sum(fade.values())),
+    ]
+
+
+def _generator(wish: Wish) -> list[str]:
+    size, res = wish.sizes, wish.resolution
+    resolutions = _doublings(PGGAN_BASE, res)
+    fade = dict.fromkeys(resolutions[1:], size.fade_kimg)
+    few = wish.looks[0].count < FEW
+    return [
+        f"# {wish.name}: new pictures like those of a folder, at {res} px. Written by progcycle new.",
+        *_head(wish),
+        "task: pggan",
+        _line(f"resolution: {res}", "pixels of a side, a power of two; twice takes about 4 times as long"),
+        "",
+        "data:",
+        *_pictures(wish.looks[0], wish.channels, "  "),
+        "",
+        "network:",
+        _line(
+            f"  channels: {{base: {2 * size.base}, max: {size.widest}}}",
+            "feature maps; twice takes 2 to 4 times as long",
+        ),
+        _line("  latent_size: 64", "random numbers that a picture is painted from"),
+        "  minibatch_stddev: 4",
+        "",
+        "schedule:",
+        "  # Lengths are thousands of pictures; a picture counts every time that it is shown.",
+        _line(f"  stable_kimg: {_table(dict.fromkeys(resolutions, size.stable_kimg))}", "longer is mostly better"),
+        _line(f"  fade_kimg: {_table(fade)}", "while the next size is faded in"),
+        _line(f"  batch_size: {2 * size.batch_size}", "pictures of a step"),
+        _line(f"  decay_kimg: {size.stable_kimg:g}", "the learning rate falls to 0 over the last part"),
+        "",
+        "objective:",
+        "  loss: wgan",
+        "  gradient_penalty: {weight: 10}",
+        "  drift: 0.001",
+        *(
+            [
+                _line(
+                    "  augment: {policy: [color, translation, cutout]}",
+                    f"for few pictures; leave it out from some {FEW:,} on",
+                )
+            ]
+            if few
+            else []
+        ),
+        "",
+        *_optimizer(0.001 if wish.gpu else 0.002),
+        *_training(wish, len(resolutions) * size.stable_kimg + sum(fade.values())),
+    ]
+
+
+def _head(wish: Wish) -> list[str]:
+    return [
+        f"# Train it with: {wish.command}",
+        "# Any key can also be changed there (seed=1); what each means: recipes/README.md of the project.",
+    ]
+
+
+def _domain(wish: Wish, which: int) -> list[str]:
+    letter = "ab"[which]
+    tests = [f"    test_path: {_text(wish.tests[which])}"] if wish.tests else []
+    first, *rest = _pictures(wish.looks[which], wish.channels, "    ")
+    return [f"  {letter}:", first, *tests, *rest]
+
+
+def _pictures(look: Look, channels: int, indent: str) -> list[str]:
+    grey = [_line(f"{indent}channels: 1", "all are grey")] if channels == 1 else []
+    mirror = "half of them is flipped; false where left and right differ, as in writing"
+    return [f"{indent}path: {_text(look.path)}", _line(f"{indent}mirror: true", mirror), *grey]
+
+
+def _optimizer(rate: float) -> list[str]:
+    rates = f"{{lr: {rate:g}, betas: [0.0, 0.99]}}"
+    return ["optimizer:", f"  generator: {rates}", f"  discriminator: {rates}", ""]
+
+
+def _training(wish: Wish, kimg: float) -> list[str]:
+    often = max(round(kimg / 10), 1)
+    return [
+        "training:",
+        _line(f"  ema: {{half_life_kimg: {kimg / 20:g}}}", "of the running average that paints"),
+        _line(f"  status_kimg: {max(kimg / 100, 0.1):g}", "how often figures are shown,"),
+        _line(f"  sample_kimg: {often:g}", "test pictures painted,"),
+        _line(f"  checkpoint_kimg: {often:g}", "and all is saved, to go on from"),
+        f"  snapshot_kimg: {often:g}",
+    ]
+
+
+def _doublings(start: int, end: int) -> Sequence[int]:
+    return [start << i for i in range((end // start).bit_length())]
+
+
+def _table(lengths: Mapping[int, float]) -> str:
+    return "{" + ", ".join(f"{px}: {kimg:g}" for px, kimg in lengths.items()) + "}"
+
+
+def _text(value: str) -> str:
+    """Any text as YAML in double quotes, which JSON is."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _line(key: str, words: str) -> str:
+    return f"{key:{BESIDE}}  # {words}"
