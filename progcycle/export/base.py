@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, snapshot_download
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from progcycle.errors import UserError
-from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, SnapshotConfig
+from progcycle.export.config import CONFIG_FILE, SnapshotConfig
+from progcycle.export.hub import fetch_model
 from progcycle.export.weights import read_model, write_model
 from progcycle.recipe import Recipe, validate
 
@@ -121,23 +121,12 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
         """
         folder = Path(pretrained_model_name_or_path)
         if not folder.is_dir():
-            try:
-                folder = Path(
-                    snapshot_download(
-                        str(pretrained_model_name_or_path),
-                        revision=revision,
-                        cache_dir=cache_dir,
-                        force_download=force_download,
-                        local_files_only=local_files_only,
-                        token=token,
-                        allow_patterns=[CONFIG_FILE, WEIGHTS_FILE],
-                    )
-                )
-            except HFValidationError:
-                raise UserError(f"There is no snapshot folder {pretrained_model_name_or_path}.") from None
-            except (OSError, ValueError) as error:  # what huggingface_hub raises without network or repository
-                reason = str(error).split("\n")[0].rstrip(".")
-                raise UserError(
-                    f"{pretrained_model_name_or_path} is neither a folder nor a model to download ({reason})."
-                ) from None
+            folder = fetch_model(
+                str(pretrained_model_name_or_path),
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
+            )
         return read_model(folder, cls, map_location)

@@ -16,6 +16,7 @@ from progcycle import __version__
 from progcycle.errors import UserError
 from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, BestFigure, NetworkSpec, SnapshotConfig, read_config
 from progcycle.export.generator import Generator
+from progcycle.export.hub import fetch_model, is_hub_name, suggestion
 from progcycle.export.translator import Translator
 from progcycle.export.weights import read_model, write_model
 from progcycle.files import atomic_folder
@@ -99,7 +100,7 @@ def find_snapshot(path: str | Path) -> Path:
     """
     path = Path(path)
     if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
+        what = "is a file" if path.exists() else f"does not exist{suggestion(path)}"
         raise UserError(f"{path} {what}; give a run folder, or one of its snapshots.")
     if (path / CONFIG_FILE).exists() or (path / WEIGHTS_FILE).exists():
         return path
@@ -114,7 +115,7 @@ def list_snapshots(run: str | Path) -> list[Path]:
     """
     run = Path(run)
     if not run.is_dir():
-        what = "is a file" if run.exists() else "does not exist"
+        what = "is a file" if run.exists() else f"does not exist{suggestion(run)}"
         raise UserError(f"{run} {what}; give a run folder.")
     if (run / CONFIG_FILE).exists():
         raise UserError(f"{run} is a single snapshot; give the run folder that it lies in.")
@@ -132,13 +133,14 @@ def load(path: str | Path, device: str = "cpu") -> Generator | Translator:
     """Read a trained model.
 
     Args:
-        path: a run folder (its newest snapshot is taken), or a snapshot folder.
+        path: a run folder (its newest snapshot is taken), a snapshot folder, or as text ``user/model``, which is
+            fetched from the Hugging Face Hub if there is neither such a folder nor one called ``user``.
         device: ``cpu``, ``cuda``, ``cuda:1``, ...
 
     Raises:
         UserError: there is no snapshot, or its files do not fit exactly.
     """
-    folder = find_snapshot(path)
+    folder = fetch_model(str(path)) if is_hub_name(path) else find_snapshot(path)
     kind: type[Any] = MODELS[read_config(folder).task]
     model: Generator | Translator = read_model(folder, kind, device)
     return model

@@ -1,0 +1,69 @@
+"""Where a model is: in a folder here, in one whose name was meant, or on the Hugging Face Hub."""
+
+import difflib
+import re
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
+
+from progcycle.errors import UserError
+from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def is_hub_name(path: str | Path) -> bool:
+    """Whether it is ``user/model``, given as text, and nothing here: neither such a folder nor one called ``user``."""
+    if not isinstance(path, str) or not _HUB_NAME.fullmatch(path):
+        return False
+    return not Path(path).exists() and not Path(path).parent.exists()
+
+
+def fetch_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    force_download: bool = False,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+) -> Path:
+    """The two files of a model of the Hub, downloaded unless they are in its cache.
+
+    Args:
+        name: ``user/model``.
+        revision, cache_dir, force_download, local_files_only, token: as in ``huggingface_hub.snapshot_download``.
+
+    Raises:
+        UserError: it is no name of the Hub, there is no such model, or the Hub cannot be reached.
+    """
+    try:
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+            allow_patterns=[CONFIG_FILE, WEIGHTS_FILE],
+        )
+    except HFValidationError:
+        raise UserError(f"There is no snapshot folder {name}{suggestion(Path(name))}.") from None
+    except (OSError, ValueError) as error:  # what huggingface_hub raises without network or repository
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise UserError(
+            f"{name} is neither a folder nor a model to download from the Hugging Face Hub ({reason}); without a "
+            f"network, give a folder with the model's {CONFIG_FILE} and {WEIGHTS_FILE}."
+        ) from None
+    return Path(folder)
+
+
+def suggestion(path: Path) -> str:
+    """Words that name the folder that was probably meant, of those beside ``path`` and in ``runs``; or none."""
+    near: dict[str, Path] = {}
+    for place in (Path("runs"), path.parent):
+        if place.is_dir():
+            near |= {folder.name: folder for folder in sorted(place.iterdir()) if folder.is_dir()}
+    found = difflib.get_close_matches(path.name, near, n=1)
+    return f" (did you mean {near[found[0]]}?)" if found else ""
