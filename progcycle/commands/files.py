@@ -23,6 +23,17 @@ WRITERS: dict[str, dict[str, object]] = {
     ".ppm": {},
     ".pgm": {},
 }
+# What of an image's info each of them can hold.
+KEEPS: dict[str, tuple[str, ...]] = {
+    ".png": ("icc_profile", "exif", "dpi"),
+    ".jpg": ("icc_profile", "exif", "dpi"),
+    ".jpeg": ("icc_profile", "exif", "dpi"),
+    ".webp": ("icc_profile", "exif"),
+    ".bmp": ("dpi",),
+    ".tif": ("icc_profile", "dpi"),
+    ".tiff": ("icc_profile", "dpi"),
+}
+WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -105,8 +116,17 @@ def _check_targets(jobs: Iterable[Job]) -> None:
 def write_picture(image: Image.Image, target: Path) -> None:
     """Write a picture in the format of its file name: lossless where the format can be, JPEG at quality 95.
 
+    Colour profile, EXIF block and dots an inch of its ``info`` are written as far as the format holds them.
+
     Raises:
+        UserError: the picture is transparent, which the format cannot hold.
         OSError, ValueError: Pillow or the disk refuses.
     """
+    kind = target.suffix.lower()
+    if image.mode in ("LA", "RGBA") and kind not in WITH_ALPHA:
+        raise UserError(
+            f"{target.name}: {kind} holds no transparency; give a name that ends in {' '.join(WITH_ALPHA)}."
+        )
+    kept = {name: image.info[name] for name in KEEPS.get(kind, ()) if name in image.info}
     with atomic_file(target) as temporary:
-        image.save(temporary, **WRITERS[target.suffix.lower()])  # type: ignore[arg-type]
+        image.save(temporary, **WRITERS[kind], **kept)  # type: ignore[arg-type]

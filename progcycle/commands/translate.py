@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from progcycle.commands.files import Job
     from progcycle.data.source import Entry
     from progcycle.export import Translator
+    from progcycle.export.metadata import Metadata
 
 DESCRIPTION = """Translate a picture, or all pictures of a folder or zip file, with a trained CycleGAN.
 
 Pictures may have any size and aspect and keep it; names, sub-folders and formats are kept too (what Pillow cannot write
-in true colour, such as GIF, becomes NAME.gif.png). Transparent pictures are put on the colour that training used."""
+in true colour, such as GIF, becomes NAME.gif.png), as are colour profile, EXIF block and dots an inch where the format
+holds them. Transparent pictures are put on the colour that training used, unless --alpha keep is given."""
 EXAMPLES = """examples:
   progcycle translate runs/openmoji photo.jpg translated.png --direction ab
   progcycle translate runs/openmoji photos/ translated/ --direction ba --grid
@@ -28,7 +30,7 @@ EXAMPLES = """examples:
 GRID_PAIRS, THUMBNAIL = 16, 256
 # Faults of one picture's name: too long, of letters that the file system lacks, or the name of a folder or file there.
 OF_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
-MAX_PIXELS = 4_194_304  # 2048 x 2048: about 2 GB of features with 64 maps at the last resolution
+FOR_NETWORK = 4_194_304  # pixels, 2048 x 2048: about 2 GB of features with 64 maps at the last resolution
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,13 +46,19 @@ def _parser() -> argparse.ArgumentParser:
         "enlarged along the picture's edges, and added to the full picture; train (default elsewhere): resized to the "
         "scale of training, translated, and enlarged, so that detail is lost; native: every pixel as it is",
     )
+    p.add_argument(
+        "--alpha",
+        choices=("drop", "keep"),
+        default="drop",
+        help="of transparent pictures: drop (default) writes opaque ones, keep gives translations their transparency",
+    )
     p.add_argument("--resolution", type=positive, metavar="R", help="run an earlier stage, in pixels of a side")
     p.add_argument(
         "--max-pixels",
         type=positive,
-        default=MAX_PIXELS,
         metavar="N",
-        help="pictures that are larger than this for the network are listed and left out (default %(default)s)",
+        help="pictures of more pixels are listed and left out (default: 268435456, which take about 6 GB; with --scale "
+        f"native, where the network works on all of them, {FOR_NETWORK})",
     )
     p.add_argument("--grid", action="store_true", help=f"add a before/after sheet of {GRID_PAIRS} pictures")
     p.add_argument("--skip-existing", action="store_true", help="leave pictures alone whose output is there already")
@@ -90,8 +98,12 @@ class _Work:
 
     def __init__(self, model: "Translator", args: argparse.Namespace, loss_is_news: bool) -> None:
         from progcycle.data.source import Opener
+        from progcycle.recipe import MAX_PIXELS
 
         self.model, self.args = model, args
+        asked, native = args.max_pixels, args.scale == "native"
+        self.for_network: int = asked or FOR_NETWORK if native else max(asked or 0, FOR_NETWORK)
+        self.for_picture: int = max(asked or 0, MAX_PIXELS) if native else asked or MAX_PIXELS
         self.opener, self.warned = Opener(), False
         self.loss_is_news = loss_is_news
         self.channels = model.channels(args.direction)[0]
@@ -108,13 +120,16 @@ class _Work:
             show: whether it goes onto the before/after sheet.
         """
         from progcycle.commands.files import write_picture
+        from progcycle.export.metadata import Metadata
         from progcycle.export.pictures import as_image
 
         name, args = job.source.name, self.args
+        metadata = Metadata(wants_alpha=args.alpha == "keep")
         try:
-            before = self._read(job.source)
+            before = self._read(job.source, metadata)
             self._check_size(name, *before.shape[:2])
-            after = as_image(self.model.translate(before, args.direction, args.scale, args.resolution))
+            levels = self.model.translate(before, args.direction, args.scale, args.resolution)
+            after = metadata.dress(levels, self.background)
             write_picture(after, job.target)
         except UserError as error:
             self.faults.append(str(error))
@@ -129,11 +144,10 @@ class _Work:
             self.faults.append(f"{name}: {' '.join(str(error).split()).rstrip('.')}.")
         else:
             if show:
-                self.pairs.append([_thumbnail(as_image(before)), _thumbnail(after)])
+                self.pairs.append([_thumbnail(as_image(before)), _thumbnail(as_image(levels))])
 
-    def _read(self, source: "Entry") -> "np.ndarray":  # [H, W, C] uint8
+    def _read(self, source: "Entry", metadata: "Metadata") -> "np.ndarray":  # [H, W, C] uint8
         from progcycle.data import decode_picture
-        from progcycle.recipe import MAX_PIXELS as LARGEST
 
         try:
             file = self.opener.open(source)
@@ -144,18 +158,21 @@ class _Work:
             channels=self.channels,
             background=self.background,
             name=source.name,
-            max_pixels=max(LARGEST, self.args.max_pixels),
+            max_pixels=self.for_picture,
             limit="--max-pixels",
+            look=metadata,
         )
 
     def _check_size(self, name: str, height: int, width: int) -> None:
         from progcycle.data.fit import stage_size
 
-        short, limit, native = min(height, width), self.args.max_pixels, self.args.scale == "native"
+        short, native = min(height, width), self.args.scale == "native"
         h, w = (height, width) if native else stage_size(height, width, self.side)
-        if h * w > limit:
+        if h * w > self.for_network:
             remedy = "use another --scale, or raise --max-pixels" if native else "cut it up, or raise --max-pixels"
-            raise UserError(f"{name}: {w}x{h} px for the network are more than --max-pixels {limit}; {remedy}.")
+            raise UserError(
+                f"{name}: {w}x{h} px for the network are more than --max-pixels {self.for_network}; {remedy}."
+            )
         if native and not self.warned and not self.side / 2 < short < 2 * self.side:
             self.warned = True
             warn(

@@ -3,6 +3,7 @@
 import functools
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -48,6 +49,7 @@ def decode_picture(
     max_pixels: int = MAX_PIXELS,
     limit: str = "data.max_pixels",
     any_range: bool = False,
+    look: Callable[[Image.Image], None] | None = None,
 ) -> np.ndarray:
     """Read a picture: upright (EXIF), on a background where it is transparent, grey or RGB; animations' first frame.
 
@@ -65,6 +67,7 @@ def decode_picture(
             those count that are left.
         limit: what errors call ``max_pixels``.
         any_range: take the upper bytes of 16 bits also where few different ones are left.
+        look: called with the upright image as it is, before it is put on a background and made grey or RGB.
 
     Returns:
         The pixels, uint8.  # [H, W, C]
@@ -99,7 +102,10 @@ def decode_picture(
             if deep.is_deep_png(head) and not any_range:
                 stream.seek(0)
                 deep.check_range(image, stream.read(), name)
-            return _pixels(_upright(image), channels, colour)
+            turned = upright(image)
+            if look is not None:
+                look(turned)
+            return _pixels(turned, channels, colour)
     except (UserError, MemoryError):
         raise
     except UnidentifiedImageError:
@@ -137,7 +143,7 @@ def image_pixels(
         raise UnsupportedPicture(f"{name} has {kind} (mode {image.mode}); {deep.ONLY_PNG}.")
     else:
         deep.refuse_mode(image, name)
-    return _pixels(_upright(image), channels, parse_colour(background))
+    return _pixels(upright(image), channels, parse_colour(background))
 
 
 def _bytes(file: Path) -> io.BytesIO:
@@ -189,7 +195,8 @@ def _draft(image: Image.Image, min_side: int) -> None:
             return
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
+    """A copy that is turned as the EXIF block says, if it does."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # a damaged EXIF block says nothing about the pixels, which have been read

@@ -1,10 +1,11 @@
 """A change painted at the training scale, added to a picture of any size along that picture's own edges.
 
 A guided filter (He, Sun and Tang 2013) explains the change by the picture: within a few pixels it is taken as a linear
-function of the picture's colours, change = a * picture + b. The functions are found on the small picture, where the
-network worked, and only they are enlarged; the full picture goes into them (He and Sun 2015, "Fast Guided Filter",
-arXiv 1505.00996). So the radius is in pixels of training whatever the size of the picture, edges are as sharp as the
-picture has them, and a full pixel costs little.
+function of the picture's colours. The slopes are found on the small picture, where the network worked, and only they
+are enlarged; the full picture goes into them (He and Sun 2015, "Fast Guided Filter", arXiv 1505.00996). So the radius
+is in pixels of training whatever the size of the picture, edges are as sharp as the picture has them, and a full pixel
+costs little. Unlike a filter, which takes the linear part alone, the rest of the change is enlarged too, bilinearly:
+nothing of what the network painted is smoothed away, and at the size of training the result is the network's picture.
 """
 
 import math
@@ -64,10 +65,10 @@ def _cubic(t: Tensor) -> list[tuple[int, Tensor]]:
     return [(-1, far(t + 1)), (0, near(t)), (1, near(1 - t)), (2, far(2 - t))]
 
 
-def fit_lines(guide: Tensor, change: Tensor, radius: int = RADIUS, epsilon: float = EPSILON) -> tuple[Tensor, Tensor]:
-    """The linear functions that explain a change by a guide around every pixel.
+def fit_slopes(guide: Tensor, change: Tensor, radius: int = RADIUS, epsilon: float = EPSILON) -> Tensor:
+    """How a change follows the colours of a guide around every pixel.
 
-    He, Sun and Tang 2013, equations 19 to 21; with one channel they are equations 5, 6 and 8.
+    The slopes of He, Sun and Tang 2013, equation 19, averaged as in equation 21; with one channel, equations 5 and 8.
 
     Args:
         guide: pictures.  # [N, G, h, w]
@@ -76,9 +77,7 @@ def fit_lines(guide: Tensor, change: Tensor, radius: int = RADIUS, epsilon: floa
         epsilon: variance below which the guide counts as flat.
 
     Returns:
-        Slopes  # [N, C, G, h, w]
-        and intercepts  # [N, C, h, w]
-        of change[c] = sum of slope[c, g] * guide[g] over g, + intercept[c].
+        Slopes: change[c] varies by slope[c, g] as guide[g] varies by 1.  # [N, C, G, h, w]
     """
 
     def covariance(x: Tensor, y: Tensor) -> Tensor:  # [N, X, h, w], [N, Y, h, w] -> [N, h, w, X, Y]
@@ -88,8 +87,7 @@ def fit_lines(guide: Tensor, change: Tensor, radius: int = RADIUS, epsilon: floa
 
     variance = covariance(guide, guide) + epsilon * torch.eye(guide.shape[1])
     slope = torch.linalg.solve(variance, covariance(guide, change)).permute(0, 4, 3, 1, 2)  # [N, C, G, h, w]
-    intercept = _mean(change, radius) - (slope * _mean(guide, radius)[:, None]).sum(dim=2)
-    return _mean(slope.flatten(1, 2), radius).reshape(slope.shape), _mean(intercept, radius)
+    return _mean(slope.flatten(1, 2), radius).reshape(slope.shape)
 
 
 def _mean(x: Tensor, radius: int) -> Tensor:
@@ -109,14 +107,15 @@ def add_change(full: Rows, height: int, width: int, small: Tensor, change: Tenso
     Returns:
         The changed pictures, clamped to [-1, 1].  # [N, C, height, width]
     """
-    slope, intercept = fit_lines(small.cpu(), change.cpu())
-    channels = intercept.shape[1]
-    lines = Enlarged(torch.cat([slope.flatten(1, 2), intercept], dim=1).to(small.device), height, width, "bilinear")
+    channels = change.shape[1]
+    slope = fit_slopes(small.cpu(), change.cpu()).to(small.device)
+    rest = change - (slope * small[:, None]).sum(dim=2)
+    enlarged = Enlarged(torch.cat([slope.flatten(1, 2), rest], dim=1), height, width, "bilinear")
 
     def rows(first: int, last: int) -> Tensor:
-        x, line = full(first, last), lines(first, last)
-        slope = line[:, :-channels].reshape(x.shape[0], channels, channels, *x.shape[2:])
-        return (x + (slope * x[:, None]).sum(dim=2) + line[:, -channels:]).clamp(-1, 1)
+        x, maps = full(first, last), enlarged(first, last)
+        slope = maps[:, :-channels].reshape(x.shape[0], channels, channels, *x.shape[2:])
+        return (x + (slope * x[:, None]).sum(dim=2) + maps[:, -channels:]).clamp(-1, 1)
 
     return rows
 

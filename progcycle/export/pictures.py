@@ -30,12 +30,7 @@ def from_pil(image: Image.Image, channels: int, background: str = "white") -> Te
     Raises:
         UserError: the picture has more bits a channel, or 16-bit values that lie close together.
     """
-    return from_uint8(pixels_of(image, channels, background))
-
-
-def pixels_of(image: Image.Image, channels: int, background: str = "white") -> np.ndarray:  # [H, W, channels] uint8
-    """The grey levels of a Pillow image; arguments and errors as of :func:`from_pil`."""
-    return image_pixels(image, channels=channels, background=background)
+    return from_uint8(image_pixels(image, channels=channels, background=background))
 
 
 def from_uint8(array: np.ndarray) -> Tensor:  # [H, W] or [H, W, C] uint8 -> [1, C, H, W] in [-1, 1]

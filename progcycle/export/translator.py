@@ -17,17 +17,18 @@ from torch import Tensor, nn
 
 from progcycle import networks
 from progcycle.blocks import downsample2x, fade_in, upsample2x
-from progcycle.data import decode_picture
+from progcycle.data import decode_picture, image_pixels
+from progcycle.data.decode import upright
 from progcycle.data.fit import fit_short
 from progcycle.errors import UserError
 from progcycle.export.base import SnapshotModel
 from progcycle.export.detail import Enlarged, Rows, add_change, bands
+from progcycle.export.metadata import Metadata
 from progcycle.export.pictures import (
     as_channels,
     as_image,
     from_uint8,
     pad_to_multiple,
-    pixels_of,
     resize,
     to_stage,
     to_uint8,
@@ -35,6 +36,7 @@ from progcycle.export.pictures import (
 
 Direction = Literal["ab", "ba"]
 Scale = Literal["detail", "train", "native"]
+Alpha = Literal["drop", "keep"]
 PAINTS_ALL = (
     "These translators paint whole pictures (network.predict: picture), so that there is no change to enlarge with the "
     "scale 'detail'; use the scale 'train', or 'native'."
@@ -110,6 +112,7 @@ class Translator(SnapshotModel):
         direction: Direction = ...,
         scale: Scale | None = ...,
         resolution: int | None = ...,
+        alpha: Alpha = ...,
     ) -> Image.Image: ...
 
     @overload
@@ -129,6 +132,7 @@ class Translator(SnapshotModel):
         direction: Direction = "ab",
         scale: Scale | None = None,
         resolution: int | None = None,
+        alpha: Alpha = "drop",
     ) -> Image.Image | Tensor | np.ndarray:
         """Translate a picture of any size and aspect; what comes back has its size.
 
@@ -146,20 +150,25 @@ class Translator(SnapshotModel):
                 ``native`` translates every pixel as it is, for pictures whose contents have the scale of training.
                 Default: ``detail`` if the networks predict a change (``network.predict: change``), else ``train``.
             resolution: an earlier stage to run at, in pixels of a side; default: the snapshot's own.
+            alpha: of an image or a path: ``drop`` gives an opaque image, ``keep`` one with the transparency that the
+                picture has.
 
         Returns:
-            A Pillow image of mode L or RGB; an array  # [H, W, C_out] uint8; or pictures in [-1, 1], clamped, on the
-            CPU  # [N, C_out, H, W] float32.
+            A Pillow image of mode L or RGB (LA or RGBA with transparency), whose ``info`` has the picture's EXIF block,
+            dots an inch and, where it fits, colour profile; an array  # [H, W, C_out] uint8; or pictures in [-1, 1],
+            clamped, on the CPU  # [N, C_out, H, W] float32.
 
         Raises:
             UserError: there is no such resolution, the picture cannot be read, or ``detail`` for networks that paint
                 whole pictures.
-            ValueError: an unknown direction or scale, or pictures of another shape.
+            ValueError: an unknown direction, scale or alpha, or pictures of another shape.
             TypeError: none of the above, or an array that is not uint8.
         """
         channels, _ = self.channels(direction)
         self.config.growth_at(resolution)
         scale = self.choose_scale(scale)
+        if alpha not in ("drop", "keep"):
+            raise ValueError(f"alpha is 'drop' or 'keep', got {alpha!r}")
         if isinstance(picture, Tensor):
             if picture.ndim != 4 or picture.shape[1] not in (1, 3) or 0 in picture.shape:
                 raise ValueError(f"expected pictures of shape [N, 1 or 3, H, W], got {list(picture.shape)}")
@@ -168,13 +177,16 @@ class Translator(SnapshotModel):
         if isinstance(picture, np.ndarray):
             return self._levels(_colours(picture, channels), direction, scale, resolution)
         background = self.config.background(direction[0])
+        metadata = Metadata(wants_alpha=alpha == "keep")
         if isinstance(picture, Image.Image):
-            levels = pixels_of(picture, channels, background)
+            picture = upright(picture)
+            metadata(picture)
+            levels = image_pixels(picture, channels=channels, background=background)
         elif isinstance(picture, str | os.PathLike):
-            levels = decode_picture(Path(picture), channels=channels, background=background)
+            levels = decode_picture(Path(picture), channels=channels, background=background, look=metadata)
         else:
             raise TypeError(f"expected a Pillow image, a path, an array or a tensor, got a {type(picture).__name__}")
-        return as_image(self._levels(levels, direction, scale, resolution))
+        return metadata.dress(self._levels(levels, direction, scale, resolution), background)
 
     def _tensors(self, x: Tensor, direction: Direction, scale: Scale, resolution: int | None) -> Tensor:
         height, width = x.shape[2:]
@@ -226,7 +238,7 @@ class Translator(SnapshotModel):
             whole = enlarged if larger else _slices(resize(painted, height, width))
             return lambda i, j: whole(i, j).clamp(-1, 1)
         change = painted - shown.float()
-        if (height, width) != x.shape[2:] and larger:
+        if larger:
             return add_change(full, height, width, x, change)
         reduced = resize(change, height, width)
         return lambda i, j: (full(i, j) + reduced[:, :, i:j]).clamp(-1, 1)
@@ -243,7 +255,7 @@ def _colours(levels: np.ndarray, channels: int) -> np.ndarray:  # [H, W] or [H, 
         )
     if levels.ndim not in (2, 3) or 0 in levels.shape or levels.shape[2:] not in ((), (1,), (3,)):
         raise ValueError(f"expected an array of shape [H, W] or [H, W, 1 or 3], got {list(levels.shape)}")
-    return pixels_of(as_image(np.atleast_3d(levels)), channels)
+    return image_pixels(as_image(np.atleast_3d(levels)), channels=channels)
 
 
 def _sides(network: nn.Module, stage: int) -> tuple[int, int]:

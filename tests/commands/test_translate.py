@@ -166,9 +166,19 @@ def test_pictures_that_are_too_large_are_listed_with_the_remedy(run: Path, tmp_p
     errors = capsys.readouterr().err
     assert "large.png: 80x40 px for the network are more than --max-pixels 1000; use another --scale" in errors
     assert files(out) == ["small.png"]
-    # At the scale of training (16 px) both are small.
-    assert translate(run, tmp_path / "in", out, "--max-pixels", "1000") == 0
+    # Elsewhere it is about the picture's own size, since the network works at the scale of training (16 px).
+    assert translate(run, tmp_path / "in", out, "--max-pixels", "3199") == 1
+    assert "large.png: this picture has 3,200 pixels, above --max-pixels = 3199; raise that" in capsys.readouterr().err
+    assert translate(run, tmp_path / "in", out, "--max-pixels", "3200") == 0
     assert files(out) == ["large.png", "small.png"]
+
+
+def test_a_strip_that_training_would_enlarge_beyond_all_measure_is_refused(
+    run: Path, tmp_path: Path, capsys: Read
+) -> None:
+    paint(tmp_path / "strip.png", 1, 20_000)
+    assert translate(run, tmp_path / "strip.png", tmp_path / "out.png") == 1
+    assert "16x320000 px for the network are more than --max-pixels 4194304; cut it up" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("side", "warns"), [(8, True), (9, False), (31, False), (32, True)])
@@ -220,7 +230,7 @@ def test_grid(run: Path, tmp_path: Path, capsys: Read) -> None:
     assert capsys.readouterr().out.splitlines()[-1] == f"wrote {sheet}"
     with Image.open(sheet) as image:
         assert image.width == 4 * 260 + 4
-        assert image.height > 3 * 256
+        assert image.height > 3 * 192
     assert translate(run, tmp_path / "in" / "1.png", tmp_path / "one.png", "--grid") == 0
     assert (tmp_path / "one_before_after.png").is_file()
     paint(tmp_path / "in" / "before_after.png")

@@ -1,0 +1,121 @@
+"""What a translated picture takes over besides pixels: colour profile, EXIF block, dots an inch, transparency."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from progcycle.data.decode import parse_colour
+
+# Four letters in the header of an ICC profile say which numbers it is for (ICC.1:2022, 7.2.6).
+FAMILIES = {b"RGB ": "RGB", b"GRAY": "L"}
+DESCRIBING = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)  # what, camera, program, when, by whom
+EXIF_IFD, GPS_IFD, MAKER_NOTE, WIDTH, HEIGHT = 0x8769, 0x8825, 0x927C, 0xA002, 0xA003
+MOST_EXIF = 65_500  # bytes; a JPEG holds no more
+
+
+@dataclass
+class Metadata:
+    """Filled by calling it with the decoded, upright source.
+
+    Attributes:
+        wants_alpha: whether to remember transparency.
+        icc: the colour profile.
+        exif: the EXIF block, without an orientation since the picture has been turned.
+        dpi: pixels an inch, across and down.
+        alpha: opacity, 0 to 255, if the picture has transparent pixels.  # [H, W] uint8
+    """
+
+    wants_alpha: bool = False
+    icc: bytes | None = None
+    exif: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    alpha: np.ndarray | None = field(default=None, repr=False)
+
+    def __call__(self, image: Image.Image) -> None:
+        """Remember what an image has."""
+        icc, dpi = image.info.get("icc_profile"), image.info.get("dpi")
+        self.icc = icc if isinstance(icc, bytes) else None
+        self.dpi = _resolution(dpi)
+        self.exif = _exif(image)
+        if self.wants_alpha and image.has_transparency_data:
+            self.alpha = _alpha(image)
+
+    def dress(self, levels: np.ndarray, background: str) -> Image.Image:
+        """The image of translated pixels, with what was remembered in its ``info``.
+
+        A profile stays only where it is for the same kind of numbers: of RGB for colour, of grey for grey. Transparent
+        pixels had been put on the background; it is taken out of their translation again, so that on the background the
+        picture looks as it does without transparency, and elsewhere it has no fringe of it.
+
+        Args:
+            levels: grey or RGB.  # [H, W, 1 or 3] uint8
+            background: colour that transparent pixels had been put on.
+
+        Returns:
+            An image of mode L or RGB, or of LA or RGBA with transparency.
+        """
+        mode = "L" if levels.shape[2] == 1 else "RGB"
+        if self.alpha is None:
+            image = Image.fromarray(levels[:, :, 0] if mode == "L" else levels)
+        else:
+            image = Image.fromarray(_uncovered(levels, self.alpha, background))
+        if self.icc is not None and FAMILIES.get(self.icc[16:20]) == mode:
+            image.info["icc_profile"] = self.icc
+        if self.exif is not None:
+            image.info["exif"] = self.exif
+        if self.dpi is not None:
+            image.info["dpi"] = self.dpi
+        return image
+
+
+def _uncovered(levels: np.ndarray, alpha: np.ndarray, background: str) -> np.ndarray:  # [H, W, 2 or 4] uint8
+    """c of c * alpha + background * (1 - alpha) = levels, as near as grey levels come."""
+    ground = np.array(parse_colour(background), np.float32)
+    if levels.shape[2] == 1:
+        ground = ground @ np.array([0.299, 0.587, 0.114], np.float32)
+    out = np.empty((*alpha.shape, levels.shape[2] + 1), np.uint8)
+    out[:, :, -1] = alpha
+    step = max(1, (1 << 20) // alpha.shape[1])
+    for i in range(0, len(alpha), step):  # of a large picture a band at a time
+        some = np.s_[i : i + step]
+        share = np.maximum(alpha[some], 1)[:, :, None] / np.float32(255)
+        colours = (levels[some] - ground) / share + ground
+        colours = np.where(alpha[some][:, :, None] == 0, levels[some], colours)
+        out[some][:, :, :-1] = colours.round().clip(0, 255)
+    return out
+
+
+def _alpha(image: Image.Image) -> np.ndarray | None:
+    if image.mode.startswith("I"):  # grey of 16 bits, of which one value is transparent
+        clear = image.info.get("transparency")
+        return np.where(np.asarray(image) == clear, 0, 255).astype(np.uint8) if isinstance(clear, int) else None
+    if image.mode == "La":
+        image = image.convert("LA")
+    alpha = np.array(image.convert("RGBA").getchannel("A"))
+    return None if (alpha == 255).all() else alpha
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    """What the EXIF block says about how the picture came about; nothing of how its file was laid out."""
+    try:
+        old, new = image.getexif(), Image.Exif()
+        for tag in DESCRIBING:
+            if tag in old:
+                new[tag] = old[tag]
+        for tag in (EXIF_IFD, GPS_IFD):
+            new.get_ifd(tag).update({key: value for key, value in old.get_ifd(tag).items() if key != MAKER_NOTE})
+        sides = new.get_ifd(EXIF_IFD)
+        sides.update({tag: side for tag, side in ((WIDTH, image.width), (HEIGHT, image.height)) if tag in sides})
+        block = new.tobytes()
+    except Exception:  # a damaged block says nothing about the pixels
+        return None
+    return block if old and len(block) <= MOST_EXIF else None
+
+
+def _resolution(dpi: object) -> tuple[float, float] | None:
+    try:
+        across, down = (float(number) for number in dpi)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (across, down) if 1 <= across <= 1e6 and 1 <= down <= 1e6 else None
