@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -16,7 +17,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, on an error it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # The start of the name only: file systems limit it, mostly to 255 bytes.
-    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}.tmp{path.suffix}")
+    # Containers that share a folder may have the same process numbers, so there is a random one too.
+    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}{secrets.randbelow(10**9):09}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -9,7 +9,7 @@ from progcycle.data.deep import UnsupportedPicture
 from progcycle.data.fit import box_reduce, fit_square
 from progcycle.data.identity import identity, tell_change
 from progcycle.data.labels import find_classes
-from progcycle.data.loader import build_loader
+from progcycle.data.loader import LoaderError, build_loader, dead_worker
 from progcycle.data.pictures import PictureSet
 from progcycle.data.reals import as_reals
 from progcycle.data.sets import resolve_sets, resolve_test_sets, resolve_validation_sets
@@ -17,6 +17,7 @@ from progcycle.data.sets import resolve_sets, resolve_test_sets, resolve_validat
 __all__ = [
     "Batch",
     "BrokenPicture",
+    "LoaderError",
     "PictureSet",
     "Sample",
     "UnsupportedPicture",
@@ -24,6 +25,7 @@ __all__ = [
     "box_reduce",
     "build_loader",
     "collate",
+    "dead_worker",
     "decode_picture",
     "find_classes",
     "fit_square",

@@ -3,8 +3,9 @@
 import contextlib
 import json
 import os
+import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from progcycle.rng import address
 
 MANIFEST = "manifest.json"
 VERSION = 1  # raise it when the pixels of the same pictures change
-ABANDONED = 3600.0  # seconds without a write after which a half-written file has lost its writer
+ABANDONED = 3600.0  # seconds without a sign of life after which a half-written file has lost its writer
+SIGN = 60.0  # seconds between two signs of life
 
 
 def folder_name(paths: Sequence[str], entries: Sequence[Entry], side: int, options: Pictures) -> str:
@@ -112,25 +114,34 @@ class ArrayCache:
             UserError: the disk refuses (full, read-only).
         """
         count, side, _, channels = self.shape
-        partial = {r: self.path(r).with_name(f"{r}.npy.{os.getpid()}.partial") for r in resolutions}
+        # Another writer may build the same at the same time, on another machine or in another container with the same
+        # process numbers. Both write the same bytes, so that it does not matter whose are renamed last.
+        own = secrets.token_hex(8)
+        partial = {r: self.path(r).with_name(f"{r}.npy.{own}.partial") for r in resolutions}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._sweep()
             with contextlib.ExitStack() as stack:
                 # Plain writes: on a full disk they raise, where a write to a memory map would kill the process.
                 streams = {r: stack.enter_context(open(file, "wb")) for r, file in partial.items()}
                 for r, stream in streams.items():
                     header = {"descr": "|u1", "fortran_order": False, "shape": (count, r, r, channels)}
                     np.lib.format.write_array_header_1_0(stream, header)
+                self._sweep(partial.values())
+                alive = time.monotonic()
                 for picture in pictures:
                     for r, stream in streams.items():
                         stream.write(np.ascontiguousarray(box_reduce(picture, r)).data)
+                    if time.monotonic() - alive > SIGN:
+                        alive = time.monotonic()
+                        for file in partial.values():
+                            os.utime(file)
                 for stream in streams.values():
                     stream.flush()
                     os.fsync(stream.fileno())
-            self._write_manifest({**about, "count": count, "side": side, "channels": channels, "broken": dict(broken)})
+            about = {**about, "count": count, "side": side, "channels": channels, "broken": dict(broken)}
+            self._write_manifest(about, own)
             for r, written in partial.items():
-                os.replace(written, self.path(r))
+                self._rename(written, self.path(r))
         except OSError as error:
             raise UserError(
                 f"The picture cache {self.folder} cannot be written ({error.strerror or error}); set data.cache_dir to "
@@ -142,14 +153,28 @@ class ArrayCache:
                     file.unlink()
         self._broken = None
 
-    def _write_manifest(self, content: Mapping[str, Any]) -> None:
-        partial = self.folder / f"{MANIFEST}.{os.getpid()}.partial"
+    def _write_manifest(self, content: Mapping[str, Any], own: str) -> None:
+        partial = self.folder / f"{MANIFEST}.{own}.partial"
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-        os.replace(partial, self.folder / MANIFEST)
+        self._rename(partial, self.folder / MANIFEST)
 
-    def _sweep(self) -> None:
-        """Delete what a killed build left behind."""
+    @staticmethod
+    def _rename(written: Path, place: Path) -> None:
+        try:
+            os.replace(written, place)
+        except PermissionError:  # Windows replaces no file that somebody reads: it is there, then, and the same
+            if not place.is_file():
+                raise
+            written.unlink()
+
+    def _sweep(self, own: Collection[Path]) -> None:
+        """Delete what a killed build left behind, and nothing of one that is on its way.
+
+        Args:
+            own: files just written here, which tell the time by the clock that stamps the others too.
+        """
+        now = max(file.stat().st_mtime for file in own)
         for file in self.folder.glob("*.partial"):
             with contextlib.suppress(OSError):
-                if time.time() - file.stat().st_mtime > ABANDONED:
+                if now - file.stat().st_mtime > ABANDONED:
                     file.unlink()

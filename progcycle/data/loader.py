@@ -1,12 +1,16 @@
 """Batches for every step of the schedule, the same for any number of workers and processes."""
 
+import multiprocessing
+import shutil
 import signal
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from progcycle.data.batch import Batch, collate
 from progcycle.data.pictures import PictureSet
@@ -15,6 +19,50 @@ from progcycle.schedule import Growth, GrowthSchedule
 
 Key = tuple[int, int]  # global position, resolution
 PREFETCH = 2  # batches that each worker prepares ahead
+TICK = 2  # seconds after which a wait for a batch is looked at again
+LAST_WORDS = 5.0  # seconds for a worker that was killed; on a lost mount it stays
+
+
+class LoaderError(UserError):
+    """A loader process has died; the steps that are done are as they should be."""
+
+
+@dataclass(frozen=True)
+class _Written:
+    """Batches as plain arrays, which go through a pipe: shared memory has no room for them."""
+
+    batches: dict[str, Batch]  # without tensors
+    arrays: dict[str, tuple[np.ndarray, np.ndarray | None]]
+
+    def read(self) -> dict[str, Batch]:
+        def tensors(images: np.ndarray, labels: np.ndarray | None) -> dict[str, Any]:
+            return {"images": torch.from_numpy(images), "labels": None if labels is None else torch.from_numpy(labels)}
+
+        return {domain: replace(batch, **tensors(*self.arrays[domain])) for domain, batch in self.batches.items()}
+
+
+def _ready_to_send(batches: dict[str, Batch]) -> dict[str, Batch] | _Written:
+    """Batches in shared memory, here where an error is seen: torch would lose them, and the run wait for ever."""
+    try:
+        for batch in batches.values():
+            batch.images.share_memory_()  # type: ignore[no-untyped-call]
+            if batch.labels is not None:
+                batch.labels.share_memory_()  # type: ignore[no-untyped-call]
+        return batches
+    except (RuntimeError, OSError):
+        arrays = {d: (b.images.numpy(), None if b.labels is None else b.labels.numpy()) for d, b in batches.items()}
+        return _Written({d: replace(b, images=torch.empty(0), labels=None) for d, b in batches.items()}, arrays)
+
+
+def _no_room(workers: int) -> str:
+    try:
+        size = f" ({shutil.disk_usage('/dev/shm').total / 1e6:.3g} MB)"
+    except OSError:
+        size = ""
+    return (
+        f"shared memory, /dev/shm{size}, has no room for the batches of data.workers={workers}; they go through pipes, "
+        "which is slower. In Docker, --shm-size=2g gives it more; data.workers=0 needs none"
+    )
 
 
 class _Positions:
@@ -36,15 +84,16 @@ class _Domains(Dataset[Any]):
     def __init__(self, sets: Mapping[str, PictureSet]) -> None:
         self.sets = dict(sets)
 
-    def __getitems__(self, keys: Sequence[Key]) -> dict[str, Batch] | UserError:
+    def __getitems__(self, keys: Sequence[Key]) -> dict[str, Batch] | _Written | UserError:
         """One batch a domain. An error is returned, since a worker would raise it with its whole traceback as text."""
         try:
-            return {
+            batches = {
                 domain: collate([pictures.training(position, resolution) for position, resolution in keys])
                 for domain, pictures in self.sets.items()
             }
         except UserError as error:
             return error
+        return batches if get_worker_info() is None else _ready_to_send(batches)
 
 
 def _as_it_is(batches: Any) -> Any:
@@ -69,6 +118,8 @@ def build_loader(
     workers: int,
     pin_memory: bool,
     shift: int = 0,
+    waiting: Callable[[float], None] = lambda seconds: None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> Generator[tuple[int, Growth, dict[str, Batch]], None, None]:
     """This process's batches, one item for each step of ``schedule.steps(start_nimg)``.
 
@@ -84,12 +135,15 @@ def build_loader(
         workers: loader processes; 0 loads in this one.
         pin_memory: copy batches to page-locked memory, for a faster way to a GPU.
         shift: added to all positions, for other pictures and all else that is random.
+        waiting: called every two seconds while workers are waited for, with how long; what it raises ends the wait.
+        tell: told what is worth knowing, once.
 
     Yields:
         Pictures shown before the step, its growth, and a uint8 batch for each domain.
 
     Raises:
-        UserError: too many pictures are broken, or one has more than 8 bits.
+        UserError: too many pictures are broken, one has more than 8 bits, or workers cannot be started.
+        LoaderError: a worker has died.
     """
     loader: DataLoader[Any] = DataLoader(
         _Domains(sets),
@@ -99,21 +153,68 @@ def build_loader(
         prefetch_factor=PREFETCH if workers else None,
         worker_init_fn=_start_worker,
         pin_memory=pin_memory,
+        timeout=TICK if workers else 0,
         generator=torch.Generator(),  # its workers' seed would be drawn from torch's stream, which a resume must find
     )
     named: dict[str, dict[str, None]] = {domain: {} for domain in sets}
-    batches = iter(loader)
     try:
-        for (nimg, growth), loaded in zip(schedule.steps(start_nimg), batches, strict=True):
+        for queue in _queues(workers and workers + 1):
+            queue.close()  # torch's own, which it drops with a traceback when there is no room for them
+        batches = iter(loader)
+    except OSError as error:
+        raise UserError(
+            f"data.workers={workers}: the loader processes cannot be started ({error.strerror or error}); they need "
+            "memory, and room in /dev/shm (in Docker, --shm-size=2g). Set data.workers=0, or fewer."
+        ) from None
+    cramped = False
+    try:
+        for (nimg, growth), loaded in zip(schedule.steps(start_nimg), _patiently(batches, waiting), strict=True):
             if isinstance(loaded, UserError):
                 raise loaded
+            if isinstance(loaded, _Written):
+                if not cramped:
+                    tell(f"warning: {_no_room(workers)}")
+                cramped, loaded = True, loaded.read()
             yield nimg, growth, {d: _name_once(batch, named[d], sets[d]) for d, batch in loaded.items()}
     finally:
         if workers:
             batches._shutdown_workers()  # type: ignore[attr-defined]  # not left to the garbage collector
             for worker in batches._workers:  # type: ignore[attr-defined]
-                worker.kill()  # one that hangs, on a lost mount perhaps; torch asks it by SIGTERM only
-                worker.join()
+                worker.kill()  # one that hangs; torch asks it by SIGTERM only
+                worker.join(LAST_WORDS)
+
+
+def _queues(count: int) -> list["multiprocessing.Queue[None]"]:
+    return [multiprocessing.Queue() for _ in range(count)]
+
+
+def _patiently(batches: Iterator[Any], waiting: Callable[[float], None]) -> Iterator[Any]:
+    """``batches``, with a look at the world every few seconds of waiting; torch by itself waits for ever."""
+    while True:
+        since = time.monotonic()
+        while True:
+            try:
+                item = next(batches)
+                break
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "timed out after" not in str(error):
+                    raise dead_worker(error) or error from None
+                waiting(time.monotonic() - since)
+        yield item
+
+
+def dead_worker(error: RuntimeError) -> LoaderError | None:
+    """One sentence for what torch raises, anywhere, when a loader process has died; None for other errors."""
+    text = " ".join(str(error).split())
+    if not text.startswith("DataLoader worker"):
+        return None
+    how = text.partition("killed by signal: ")[2].partition(".")[0] or "unexpectedly"
+    return LoaderError(
+        f"A loader process has died ({how}); it may have had too little memory, or room in /dev/shm (in Docker, "
+        "--shm-size=2g). Start the same command again to go on, with a lower data.workers if need be."
+    )
 
 
 def _name_once(batch: Batch, named: dict[str, None], pictures: PictureSet) -> Batch:

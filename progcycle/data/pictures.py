@@ -237,8 +237,7 @@ class PictureSet:
         """
         if self.cache is None:
             return
-        wanted = {self.side} if self._needs_full_size else set(resolutions)
-        wanted = {r for r in wanted if r <= self.cache_resolution and self.side % r == 0}
+        wanted = self._to_cache(resolutions)
         missing = sorted(r for r in wanted if not self.cache.has(r))
         if missing:
             broken: dict[str, str] = {}
@@ -246,6 +245,17 @@ class PictureSet:
             self.cache.build(missing, self._all(broken, progress), broken, about)
         if wanted:
             self._learn_from_cache()
+
+    def _to_cache(self, resolutions: Iterable[int]) -> set[int]:
+        """Sizes of the arrays that are kept for the stages that will be read."""
+        wanted = {self.side} if self._needs_full_size else set(resolutions)
+        return {r for r in wanted if self.cache and r <= self.cache_resolution and self.side % r == 0}
+
+    def cache_bytes(self, resolutions: Iterable[int]) -> tuple[int, int]:
+        """Bytes of the cache arrays for the stages that will be read: of all, and of those still to be built."""
+        sizes = {r: len(self) * r * r * self.options.channels for r in self._to_cache(resolutions)}
+        missing = sum(size for r, size in sizes.items() if self.cache is not None and not self.cache.has(r))
+        return sum(sizes.values()), missing
 
     def _learn_from_cache(self) -> None:
         if self._knows_cache or self.cache is None:

@@ -207,7 +207,7 @@ class Trainer:
             end(self.accelerator, last)
             return
         start_trackers(self.recipe, self.accelerator, self.run_dir)
-        prepare_data(self.ground, self.schedule)
+        prepare_data(self.ground, self.schedule, self.log.say)
         if not resumed:
             self._initialize()
         reports.begin(self)

@@ -4,11 +4,12 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from progcycle.data import Batch, build_loader
-from progcycle.engine import state
+from progcycle.data import Batch, LoaderError, build_loader, dead_worker
+from progcycle.engine import reports, state
 from progcycle.engine.guard import guard
 from progcycle.engine.parallel import speaking
 from progcycle.engine.setup import loader_workers
+from progcycle.engine.stop import StoppedWaitingError, agreed
 from progcycle.engine.trouble import ATTEMPT, GoBackError, lr_factor
 from progcycle.errors import UserError
 from progcycle.output import steady_output
@@ -16,6 +17,9 @@ from progcycle.schedule import Growth
 
 if TYPE_CHECKING:
     from progcycle.engine.loop import Trainer
+
+PATIENCE = 60.0  # seconds of waiting for pictures, until a word is said
+GRACE = 15.0  # seconds for pictures after a signal, with several processes; launchers kill after 30
 
 Batches = Generator[tuple[int, Growth, dict[str, Batch]], None, None]
 
@@ -29,19 +33,28 @@ def train(trainer: "Trainer") -> None:
         UserError, StoppedError: as :meth:`Trainer.run`.
     """
     while True:
-        batches = speaking(trainer.accelerator, _batches(trainer))
+        waiting = _Waiting(trainer)
+        batches = speaking(trainer.accelerator, _batches(trainer, waiting))
         trainer.log.start(trainer.nimg)
         try:
             trainer.steps(batches)
             return
         except GoBackError as error:
             trouble = str(error)
+        except StoppedWaitingError as error:
+            reports.stop(trainer, error.number, waiting.growth or trainer.schedule.at(trainer.nimg))
+        except LoaderError:
+            if trainer.accelerator.num_processes == 1:
+                reports.last_checkpoint(trainer)
+            raise
+        except RuntimeError as error:
+            raise dead_worker(error) or error from None
         finally:
             batches.close()
         _go_back(trainer, trouble)
 
 
-def _batches(trainer: "Trainer") -> Batches:
+def _batches(trainer: "Trainer", waiting: "_Waiting") -> Batches:
     """This process's batches from where the run stands, and the growth that goes with them.
 
     In another attempt all pictures have other numbers, and with them another order, other crops, latents and noise:
@@ -57,13 +70,51 @@ def _batches(trainer: "Trainer") -> Batches:
         workers=loader_workers(recipe, accelerator),
         pin_memory=accelerator.device.type == "cuda",
         shift=trainer.attempt * ATTEMPT,
+        waiting=waiting,
+        tell=trainer.log.say,
     )
     factor = lr_factor(trainer)
     try:
         for nimg, growth, batches in loader:
+            waiting.growth = growth
             yield nimg, replace(growth, lr_scale=growth.lr_scale * factor), batches
     finally:
         loader.close()
+
+
+class _Waiting:
+    """What happens while a loader is waited for, perhaps for ever: signals are heard, and a word is said.
+
+    Attributes:
+        growth: of the last step, if there was one.
+    """
+
+    def __init__(self, trainer: "Trainer") -> None:
+        self.trainer, self.told = trainer, False
+        self.asked: float | None = None  # seconds of waiting when a signal was heard
+        self.growth: Growth | None = None
+
+    def __call__(self, seconds: float) -> None:
+        """Look around after so many seconds of waiting.
+
+        Raises:
+            StoppedWaitingError: a signal has come, and there are no other processes to agree with.
+            UserError: it has come, the others wait for this one, and pictures do not come.
+        """
+        if seconds > PATIENCE and not self.told:
+            self.told = True
+            self.trainer.log.say(f"waiting for pictures for {seconds:.0f} s; is the disk slow, or lost?")
+        number = agreed(self.trainer.stop.votes())
+        if number is None:
+            return
+        if self.trainer.accelerator.num_processes == 1:
+            raise StoppedWaitingError(number)
+        self.asked = seconds if self.asked is None else self.asked
+        if seconds - self.asked > GRACE:
+            raise UserError(
+                f"Stopped by {number.name} while waiting for pictures, without a checkpoint; the same command goes on "
+                "from the last one."
+            )
 
 
 def _go_back(trainer: "Trainer", trouble: str) -> None:

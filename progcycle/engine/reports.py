@@ -96,6 +96,18 @@ def save(trainer: "Trainer", before: int, growth: Growth) -> None:
         state.save(trainer)
 
 
+def last_checkpoint(trainer: "Trainer") -> None:
+    """Write a checkpoint, unless one was begun after this very step, and wait for it; every process must call this.
+
+    Raises:
+        UserError: a figure was not finite, or the checkpoint cannot be written.
+    """
+    if trainer.writer.begun_at != trainer.nimg:
+        stop_if_trouble(trainer)
+        state.save(trainer)
+    trainer.writer.finish()
+
+
 def stop(trainer: "Trainer", number: signal.Signals, growth: Growth) -> None:
     """Leave by a signal that a process has received; every process must call this, all at the same step.
 
@@ -111,10 +123,7 @@ def stop(trainer: "Trainer", number: signal.Signals, growth: Growth) -> None:
         UserError: a figure was not finite, or the checkpoint cannot be written.
         StoppedError: always, if all went well.
     """
-    if trainer.writer.begun_at != trainer.nimg:
-        stop_if_trouble(trainer)
-        state.save(trainer)
-    trainer.writer.finish()
+    last_checkpoint(trainer)
     if trainer.accelerator.is_main_process:
         snapshot = trainer.run_dir / "snapshots" / folder_name(trainer.nimg)
         try:

@@ -1,6 +1,7 @@
 """What a run stands on, found and checked before anything is written: processes, precision, trackers, pictures."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -118,12 +119,30 @@ def end(accelerator: Accelerator, last: bool) -> None:
 
 
 @steady_output()
-def prepare_data(ground: Ground, schedule: GrowthSchedule) -> None:
-    """Build the caches that are missing, in the first process, while the others wait and then find them."""
+def prepare_data(ground: Ground, schedule: GrowthSchedule, say: Callable[[str], None] = lambda line: None) -> None:
+    """Build the caches that are missing, in the first process, while the others wait and then find them.
+
+    Args:
+        ground: whose pictures.
+        schedule: the growth plan.
+        say: told where the caches are, and how large.
+    """
     resolutions = sorted({phase.resolution for phase in schedule.phases})
+    sets = (*ground.sets.values(), *ground.validation.values())
+    sizes = [pictures.cache_bytes(resolutions) for pictures in sets]
+    total, missing = sum(size for size, _ in sizes), sum(size for _, size in sizes)
+    for folder in {pictures.cache.folder.parent: None for pictures in sets if pictures.cache and total}:
+        here = Path.cwd()
+        where = folder.relative_to(here) if folder.is_relative_to(here) else folder
+        new = f", {_megabytes(missing)} of it built now" if 0 < missing < total else ", built now" if missing else ""
+        say(f"cache of pictures: {_megabytes(total)}{new}, in {where}")
     with ground.accelerator.main_process_first():
-        for pictures in (*ground.sets.values(), *ground.validation.values()):
+        for pictures in sets:
             pictures.prepare(resolutions, progress=ground.accelerator.is_main_process)
+
+
+def _megabytes(size: int) -> str:
+    return f"{max(size / 1e6, 0.1):,.1f} MB"
 
 
 def loader_workers(recipe: Recipe, accelerator: Accelerator) -> int:

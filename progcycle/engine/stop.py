@@ -33,6 +33,18 @@ class StoppedError(Exception):
         return 128 + self.number
 
 
+class StoppedWaitingError(Exception):
+    """A signal came while a loader was waited for, and so between two steps.
+
+    Args:
+        number: the signal.
+    """
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(f"{number.name} while waiting for pictures")
+        self.number = number
+
+
 class StopSignals:
     """Remembers that this process was asked to stop, so that the step can be finished first.
 

@@ -10,7 +10,9 @@ import pytest
 from picture_folders import picture, write_folder
 from PIL import Image
 
+import progcycle.data.cache as cache_module
 import progcycle.data.reader as reader_module
+from progcycle.data.cache import ArrayCache
 from progcycle.errors import UserError
 
 
@@ -179,3 +181,65 @@ def test_damage_and_bad_places_are_named(folder, tmp_path, make_set):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot be written .*set data\.cache_dir"):
         make_set(folder, cache_dir=tmp_path / "file" / "below").prepare([8])
+
+
+def _arrays(folder):
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def _pictures(count=6, pause=None):
+    for i in range(count):
+        if pause is not None:
+            pause(i)
+        yield np.full((8, 8, 3), i, np.uint8)
+
+
+def test_two_writers_with_one_process_number_both_succeed(tmp_path, monkeypatch):
+    """As in two containers, where both are process 1: the second comes while the first is half-way."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    first, second = (ArrayCache(tmp_path / "cache", (6, 8, 8, 3)) for _ in range(2))
+
+    def pause(i):
+        if i == 3:
+            second.build([4, 8], _pictures(), {}, {"paths": ["x"]})
+            assert second.has(8)
+            assert second.row(8, 5).tolist() == np.full((8, 8, 3), 5).tolist()
+
+    first.build([4, 8], _pictures(pause=pause), {}, {"paths": ["x"]})
+    assert sorted(_arrays(tmp_path / "cache")) == ["4.npy", "8.npy", "manifest.json"]
+    assert [int(first.row(4, i).mean()) for i in range(6)] == [0, 1, 2, 3, 4, 5]
+    assert [int(second.row(8, i).mean()) for i in range(6)] == [0, 1, 2, 3, 4, 5], "its file is another's now"
+    alone = ArrayCache(tmp_path / "alone", (6, 8, 8, 3))
+    alone.build([4, 8], _pictures(), {}, {"paths": ["x"]})
+    assert _arrays(tmp_path / "alone") == _arrays(tmp_path / "cache")
+
+
+def test_a_slow_writer_shows_that_it_is_alive_and_is_not_swept(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_module, "SIGN", 0.0)
+    slow, other = (ArrayCache(tmp_path / "cache", (6, 8, 8, 3)) for _ in range(2))
+    partial = []
+
+    def pause(i):
+        partial[:] = tmp_path.glob("cache/*.partial")
+        if i == 2:  # since its last sign of life hours have gone by
+            for file in partial:
+                os.utime(file, (1000.0, 1000.0))
+        elif i == 4:
+            other.build([8], _pictures(), {}, {})
+            assert all(file.exists() for file in partial)
+
+    slow.build([4], _pictures(pause=pause), {}, {})
+    assert len(partial) == 1
+    assert slow.has(4)
+    assert other.has(8)
+
+
+def test_abandoned_files_are_told_by_the_clock_of_their_file_system(tmp_path, monkeypatch):
+    """The clock of this machine may be wrong by hours."""
+    cache = ArrayCache(tmp_path / "cache", (6, 8, 8, 3))
+    cache.folder.mkdir()
+    young = cache.folder / "8.npy.other.partial"
+    young.write_bytes(b"half")
+    monkeypatch.setattr(time, "time", lambda: 4e9)
+    cache.build([8], _pictures(), {}, {})
+    assert young.exists()

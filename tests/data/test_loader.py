@@ -1,6 +1,11 @@
 """The loader: the same pictures for any number of workers and processes, errors in one sentence."""
 
+import dataclasses
+import errno
 import multiprocessing
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from picture_folders import AUGMENT, write_folder
 
-from progcycle.data import build_loader
+from progcycle.data import Batch, LoaderError, PictureSet, build_loader, loader
 from progcycle.errors import UserError
 from progcycle.recipe import Schedule
 from progcycle.schedule import GrowthSchedule
@@ -158,3 +163,90 @@ def test_pinned_batches(sets, workers):
     reference = next(load(sets))[2]
     assert np.array_equal(batches["a"].images.cuda().cpu(), reference["a"].images)
     loader.close()
+
+
+def test_batches_that_shared_memory_cannot_take_go_another_way_and_it_is_told(sets, monkeypatch):
+    def full(_):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2>: No space left on device (28)")
+
+    expected = list(load(sets))
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)  # workers are forked, and have it too
+    told = []
+    options = {"rank": 0, "processes": 1, "start_nimg": 0, "pin_memory": False}
+    same(expected, list(build_loader(sets, schedule(), workers=2, tell=told.append, **options)))
+    (sentence,) = told
+    assert all(word in sentence for word in ("/dev/shm", "--shm-size", "data.workers=2", "data.workers=0"))
+    assert "\n" not in sentence
+
+
+def test_labels_go_that_way_too():
+    batch = Batch(torch.ones(2, 1, 4, 4, dtype=torch.uint8), (0, 1), ("x", "y"), labels=torch.tensor([3, 5]))
+    arrays = {"real": (batch.images.numpy(), batch.labels.numpy())}
+    back = loader._Written({"real": dataclasses.replace(batch, images=torch.empty(0), labels=None)}, arrays).read()
+    assert torch.equal(back["real"].images, batch.images)
+    assert back["real"].labels.tolist() == [3, 5]
+    assert back["real"].names == ("x", "y")
+
+
+def test_a_wait_can_be_ended(sets, monkeypatch):
+    """A worker that stands still, as on a lost mount: what ``waiting`` raises ends the wait, and the workers go."""
+    monkeypatch.setattr(loader, "TICK", 0.2)
+    monkeypatch.setattr(PictureSet, "training", lambda *_: time.sleep(1000))
+    seconds = []
+
+    class EnoughError(Exception):
+        pass
+
+    def waiting(so_far):
+        seconds.append(so_far)
+        if len(seconds) == 3:
+            raise EnoughError
+
+    options = {"rank": 0, "processes": 1, "start_nimg": 0, "pin_memory": False}
+    monkeypatch.setattr(torch.utils.data.dataloader._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
+    with pytest.raises(EnoughError):
+        next(build_loader(sets, schedule(), workers=1, waiting=waiting, **options))
+    assert seconds == sorted(seconds)
+    assert seconds[-1] >= 0.5
+    assert not multiprocessing.active_children()
+
+
+def test_a_slow_worker_is_waited_for_and_nothing_is_lost(sets, monkeypatch):
+    expected = list(load(sets))
+    monkeypatch.setattr(loader, "TICK", 0.05)
+    training = PictureSet.training
+
+    def slow(self, position, resolution):
+        if position in (5, 17):
+            time.sleep(0.4)
+        return training(self, position, resolution)
+
+    monkeypatch.setattr(PictureSet, "training", slow)
+    waits = []
+    options = {"rank": 0, "processes": 1, "start_nimg": 0, "pin_memory": False}
+    same(expected, list(build_loader(sets, schedule(), workers=2, waiting=waits.append, **options)))
+    assert waits
+
+
+def test_a_worker_that_is_killed_is_one_sentence(sets):
+    batches = load(sets, workers=1)
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises((LoaderError, RuntimeError)) as caught:
+        list(batches)
+    # torch may notice in its signal handler, wherever the main thread is; the engine then asks the same function.
+    error = caught.value if isinstance(caught.value, LoaderError) else loader.dead_worker(caught.value)
+    assert error is not None
+    assert str(error).startswith(("A loader process has died (Killed); ", "A loader process has died (unexpectedly); "))
+    assert "data.workers" in str(error)
+    assert loader.dead_worker(RuntimeError("something else")) is None
+
+
+def test_workers_that_cannot_be_started_are_one_sentence(sets, monkeypatch):
+    def none(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch.utils.data.dataloader, "_MultiProcessingDataLoaderIter", none)
+    with pytest.raises(UserError, match=r"^data.workers=2: .*cannot be started \(No space left on device\).*/dev/shm"):
+        next(load(sets, workers=2))

@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -335,3 +336,23 @@ def test_processes_that_do_not_know_each_other_are_refused(
     with pytest.raises(UserError, match=r"^The launcher started 2 processes, but each of them trains by itself"):
         train(tiny("pggan", pictures), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_start_tells_where_the_cache_of_pictures_is_and_how_large(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = tiny("pggan", pictures)
+    train(recipe, tmp_path / "runs/one", stop_before=0)
+    arrays = [np.load(path, mmap_mode="r") for path in (tmp_path / "runs/.cache").rglob("*.npy")]
+    assert 1000 < sum(array.nbytes for array in arrays) < 100_000
+    size = "0.1 MB"
+    line = f"cache of pictures: {size}{{}}, in runs/.cache"
+    assert line.format(", built now") in capsys.readouterr().out.splitlines()
+    train(recipe, tmp_path / "runs/two", stop_before=0)
+    assert line.format("") in capsys.readouterr().out.splitlines()
+    shutil.rmtree(tmp_path / "runs/.cache")
+    train(recipe, tmp_path / "runs/two", stop_before=1)
+    assert line.format(", built now") in capsys.readouterr().out.splitlines()
+    train(tiny("pggan", pictures, {"data": {"cache_resolution": 0}}), tmp_path / "runs/three", stop_before=0)
+    assert "cache of pictures" not in capsys.readouterr().out

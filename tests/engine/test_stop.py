@@ -1,6 +1,8 @@
+import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +13,12 @@ import torch
 from tiny_runs import WatchedTrainer, checkpoint_content, stats, tiny, train
 from torch import nn
 
-from progcycle.engine import loop, pretraining
+from progcycle.data import PictureSet, loader
+from progcycle.engine import loop, pretraining, recovery
 from progcycle.engine.checkpoint import checkpoints, read
 from progcycle.engine.parallel import Votes, average_gradients
 from progcycle.engine.stop import SIGNALS, StoppedError, StopSignals, agreed
+from progcycle.errors import UserError
 from progcycle.export import load, save_snapshot
 from progcycle.recipe import Recipe
 from progcycle.schedule import Growth
@@ -208,6 +212,80 @@ def test_pre_training_stops_too_and_training_does_not_begin(
         pretraining.train(recipe, tmp_path / "run", save_snapshot, signals=True)
     assert [p.name for p in checkpoints(tmp_path / "run/pretraining/checkpoints")] == ["nimg-000000000004"]
     assert not (tmp_path / "run/checkpoints").exists()
+
+
+# --- while a loader is waited for ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loader process that stands still at picture 16, as on a mount that is lost."""
+    real = PictureSet.training
+
+    def training(self: PictureSet, position: int, resolution: int) -> Any:
+        if position >= 16:
+            time.sleep(1000)
+        return real(self, position, resolution)
+
+    monkeypatch.setattr(PictureSet, "training", training)  # workers are forked, and have it too
+    monkeypatch.setattr(loader, "TICK", 0.2)
+    monkeypatch.setattr(torch.utils.data.dataloader._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
+
+
+@pytest.mark.usefixtures("stands_still")
+def test_a_run_that_waits_for_pictures_stops_with_a_checkpoint(
+    whole: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(recovery, "PATIENCE", 0.5)
+    recipe, run = tiny("pggan", pictures, {"data": {"workers": 1}}), tmp_path / "run"
+    trainer = WatchedTrainer(recipe, run, save_snapshot, signals=True)
+
+    def on_step(trainer: WatchedTrainer, _: Growth) -> None:
+        if trainer.step == 3:  # the last one for which there are pictures
+            timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM))
+            timer.start()
+
+    trainer.on_step = on_step
+    with pytest.raises(StoppedError) as stopped:
+        trainer.run()
+    assert stopped.value.exit_code == 143
+    assert trainer.nimg == 16
+    assert checkpoints(run / "checkpoints")[-1].name == "nimg-000000000016"
+    assert not multiprocessing.active_children()
+    assert capsys.readouterr().out.count("waiting for pictures for") == 1
+    monkeypatch.undo()
+    train(recipe, run)
+    assert stats(run) == stats(whole)
+    last = "checkpoints/nimg-000000000088"
+    assert checkpoint_content(run / last) == checkpoint_content(whole / last)
+
+
+def test_with_others_that_wait_in_turn_it_is_an_error_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop: Any = SimpleNamespace(votes=lambda: [False] * len(SIGNALS))
+    trainer: Any = SimpleNamespace(
+        stop=stop, accelerator=SimpleNamespace(num_processes=2), log=SimpleNamespace(say=lambda text: None)
+    )
+    waiting = recovery._Waiting(trainer)
+    waiting(1000.0)
+    stop.votes = lambda: [number == signal.SIGUSR1 for number in SIGNALS]
+    waiting(1002.0)
+    waiting(1002.0 + recovery.GRACE)
+    with pytest.raises(UserError, match=r"^Stopped by SIGUSR1 while waiting for pictures, without a checkpoint"):
+        waiting(1003.0 + recovery.GRACE)
+
+
+@pytest.mark.usefixtures("stands_still")
+def test_a_loader_process_that_is_killed_costs_no_step(pictures: Path, tmp_path: Path) -> None:
+    recipe, run = tiny("pggan", pictures, {"data": {"workers": 1}}), tmp_path / "run"
+
+    def on_step(trainer: WatchedTrainer, _: Growth) -> None:
+        if trainer.step == 3:
+            (worker,) = multiprocessing.active_children()
+            threading.Timer(1.0, worker.kill).start()
+
+    with pytest.raises(UserError, match=r"^A loader process has died"):
+        train(recipe, run, on_step=on_step)
+    assert [path.name for path in checkpoints(run / "checkpoints")][-1:] == ["nimg-000000000016"]
 
 
 # --- several processes ----------------------------------------------------------------------------------------------
