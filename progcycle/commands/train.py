@@ -14,10 +14,10 @@ DESCRIPTION = """Train what a recipe describes. The same command again resumes f
 
 With a section pretraining in the recipe, translators are pre-trained first, in a folder of that name."""
 EXAMPLES = """examples:
-  accelerate launch -m progcycle.train recipes/pggan_celebahq.yaml
   progcycle train recipes/cyclegan_openmoji.yaml seed=1 --run-dir runs/seed1
   progcycle train recipes/cyclegan_openmoji.yaml schedule.batch_size.32=8 --dry-run
-  progcycle train recipes/cyclegan_openmoji.yaml pretraining.kind=inpainting --run-dir runs/pretrained"""
+  progcycle train recipes/cyclegan_openmoji.yaml pretraining.kind=inpainting --run-dir runs/pretrained
+  accelerate launch --num_processes 4 -m progcycle.train recipes/pggan_celebahq_4gpus.yaml"""
 RESULTS = "recipe.yaml, stats.jsonl, curves.png, plan.png, samples, snapshots, checkpoints"
 
 

@@ -14,10 +14,10 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast, gather_object
 from torch import Tensor, nn
 
+from progcycle.engine.launch import SHARDED, refusal
 from progcycle.errors import UserError
 
 T = TypeVar("T")
-SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM")
 
 
 def check_processes(accelerator: Accelerator) -> None:
@@ -35,7 +35,7 @@ def check_processes(accelerator: Accelerator) -> None:
         )
     kind = str(accelerator.distributed_type).removeprefix("DistributedType.")
     if kind in SHARDED:
-        raise UserError(f"Accelerate is configured for {kind}, which does not suit GANs; configure plain multi-GPU.")
+        raise refusal(kind)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from progcycle.data import PictureSet, identity, resolve_sets, resolve_test_sets
 from progcycle.engine import guard
 from progcycle.engine.build import check_batches
 from progcycle.engine.folder import check_folder, check_pictures, newest_checkpoint, read_record
+from progcycle.engine.launch import check_environment, lonely, overruled
 from progcycle.engine.parallel import check_processes
 from progcycle.engine.precision import Precision, without_tf32
 from progcycle.engine.trackers import check_trackers, close_trackers
@@ -39,7 +40,7 @@ class Ground:
         tests: test pictures by domain, where there are some.
         validation: held-out training pictures by domain, where the recipe holds some out.
         identities: of the training pictures by domain, see :func:`progcycle.data.identity`.
-        notes: what is not as it was, of a run that goes on; each is said once.
+        notes: what the launcher asked for in vain, and what of a run that goes on is not as it was; each is said once.
     """
 
     accelerator: Accelerator
@@ -69,6 +70,7 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
         UserError: the launch, the trackers, the batch sizes, the precision, the pictures or the run folder do not fit.
     """
     check_trackers(recipe)
+    check_environment()
     accelerator = Accelerator(
         mixed_precision="no",
         log_with=list(recipe.training.trackers) or None,
@@ -90,7 +92,8 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
         for resolve in (resolve_sets, resolve_test_sets, resolve_validation_sets)
     )
     identities = {domain: identity(pictures) for domain, pictures in sets.items()}
-    notes = check_pictures(run_dir, record, sets, identities, moved)
+    notes = [*overruled(precision, recipe.training.precision), *lonely(accelerator)]
+    notes += check_pictures(run_dir, record, sets, identities, moved)
     if record and record.state and before is None and recipe.training.precision == "auto":
         notes.append(f"the checkpoint does not tell what precision auto was; from here on it is {precision}")
     if record and record.state.get("device", accelerator.device.type) != accelerator.device.type:

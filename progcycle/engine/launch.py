@@ -1,0 +1,99 @@
+"""What the launcher of a run asked for, in its environment: what is refused, and what the recipe decides instead."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import yaml
+from accelerate import Accelerator
+from accelerate.commands.config.config_args import default_config_file
+
+from progcycle.engine.precision import WORDS, Precision
+from progcycle.engine.stop import LAUNCHED
+from progcycle.errors import UserError
+
+SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG")
+
+
+def refusal(kind: str) -> UserError:
+    """The error about a configuration that shares out the weights of one network over processes."""
+    return UserError(
+        f"Accelerate is configured for {kind}, which does not suit GANs; configure plain multi-GPU with accelerate "
+        f"config, or unset ACCELERATE_USE_{kind}."
+    )
+
+
+def check_environment(environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse what progcycle does not do before Accelerate asks for the packages that would do it.
+
+    Raises:
+        UserError: weights are to be shared out.
+    """
+    for kind in SHARDED:
+        if environment.get(f"ACCELERATE_USE_{kind}", "").lower() == "true":
+            raise refusal(kind)
+
+
+def overruled(precision: Precision, choice: str, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """A line about every variable of Accelerate that says something else than the recipe, which decides.
+
+    Args:
+        precision: of the run.
+        choice: ``training.precision`` of the recipe.
+        environment: the variables.
+    """
+    found = []
+    asked = environment.get(LAUNCHED, precision.name).lower()
+    if asked != precision.name:
+        decided = WORDS.get(precision.name, precision.name)
+        found.append((f"{LAUNCHED}={asked}", f"training.precision: {choice} is {decided}"))
+    steps = environment.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    if steps != "1":
+        found.append(
+            (
+                f"ACCELERATE_GRADIENT_ACCUMULATION_STEPS={steps}",
+                "every batch is one update; training.max_batch_per_device computes it in parts",
+            )
+        )
+    backend = environment.get("ACCELERATE_DYNAMO_BACKEND", "no")
+    if backend.lower() != "no":
+        found.append((f"ACCELERATE_DYNAMO_BACKEND={backend}", "networks are not compiled"))
+    return [f"{variable} is not used, the recipe decides: {decision}" for variable, decision in found]
+
+
+def lonely(accelerator: Accelerator, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Lines for a run that was to have several processes and has one: on a CPU, accelerate launch starts no more."""
+    if accelerator.num_processes > 1 or accelerator.device.type != "cpu" or LAUNCHED not in environment:
+        return []
+    asked = _asked_for(_launcher())
+    if asked < 2:
+        return []
+    return [
+        f"accelerate launch was to start {asked} processes, and starts one on a CPU: this run has one. For {asked}:",
+        f"  ACCELERATE_USE_CPU=true torchrun --nproc_per_node {asked} -m progcycle.train ...",
+    ]
+
+
+def _launcher() -> list[str]:
+    """Command line of the process that started this one; empty if that cannot be known."""
+    try:
+        return list(psutil.Process(os.getppid()).cmdline())
+    except (psutil.Error, OSError):
+        return []
+
+
+def _asked_for(command: Sequence[str]) -> int:
+    """The number of processes that a command line of accelerate launch names, itself or by its configuration."""
+    options = dict[str, str]()
+    for i, word in enumerate(command):
+        name, equals, _ = word.replace("_", "-").partition("=")
+        if name in ("--num-processes", "--config-file"):
+            options.setdefault(name, word.partition("=")[2] if equals else "".join(command[i + 1 : i + 2]))
+    if "--num-processes" not in options:
+        try:
+            content = yaml.safe_load(Path(options.get("--config-file", default_config_file)).read_text("utf-8"))
+            options["--num-processes"] = str(content["num_processes"])
+        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+            return 1
+    return int(options["--num-processes"]) if options["--num-processes"].isdigit() else 1
