@@ -95,7 +95,8 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
     begun = time.perf_counter()
     sharp = {domain: read_pictures(sets[domain], model.resolution) for domain in ("a", "b")}
     paired = recipe.data.paired if ask.paired is None else ask.paired
-    pairing = find_pairs(sets, paired, lambda domain, places: sharp[domain][places])
+    remedy = "--paired says that they are true pairs"
+    pairing = find_pairs(sets, paired, lambda domain, places: sharp[domain][places], remedy=remedy)
     pairs, pictures = pairing.pairs, shown(model, sharp)
     if ask.resolution is not None:
         check_resolution(model, ask.resolution, pairs, pairing.sentence)
@@ -143,7 +144,6 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
     if star:
         say(star)
     if ask.resolution is not None:
-        say("")
         larger = report_at(model, recipe, (ask.a, ask.b), pairs, ask.resolution, ask.batch_size)
         say("")
     if why:

@@ -18,7 +18,7 @@ LEVEL = 0.01  # names are believed if so few random pairings, or fewer, are as n
 FEWEST = 6  # pairs; the 120 orders of 5 cannot be told from chance at this level
 LOOKED_AT = 256  # pairs that are compared at most
 SIDE = 16  # pixels of a side that they are reduced to
-REMEDY = "set data.paired: true if they are true pairs"
+IN_A_RECIPE = "set data.paired: true if they are true pairs"
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ def find_pairs(
     look: Callable[[str, list[int]], "Tensor"],
     chosen: Mapping[str, Sequence[int]] | None = None,
     strict: bool = True,
+    remedy: str = IN_A_RECIPE,
 ) -> Pairing:
     """The true pairs of two sets of pictures.
 
@@ -110,6 +111,7 @@ def find_pairs(
         look: pictures of a domain by their places in ``chosen``, in [-1, 1].  # [n] -> [n, C, R, R]
         chosen: numbers of the pictures in question; default: all.
         strict: with ``paired: true``, refuse a name that stands twice, see :func:`pair_up`.
+        remedy: what to do where names of true pairs are not believed, for the sentence.
 
     Raises:
         UserError: see ``strict``.
@@ -125,16 +127,16 @@ def find_pairs(
         return Pairing(found, count, paired, sentence=missing if paired is True and not found else "")
     if count < FEWEST:
         few = "1 picture of A has" if count == 1 else f"{count} pictures of A have"
-        sentence = f"{few} the name of one of B, too few to tell whether they are pairs, so they are not; {REMEDY}"
+        sentence = f"{few} the name of one of B, too few to tell whether they are pairs, so they are not; {remedy}"
         return Pairing([], count, paired, sentence=sentence)
     some = [found[i * count // LOOKED_AT] for i in range(LOOKED_AT)] if count > LOOKED_AT else found
     as_near = _share_as_near(look("a", [i for i, _ in some]), look("b", [j for _, j in some]))
     if as_near <= LEVEL:
-        words = f"equal names are true pairs: as near to each other in {as_near:.1%} of random pairings"
+        words = f"pictures of one name are true pairs: {as_near:.1%} of random pairings are as near to each other"
         return Pairing(found, count, paired, as_near, words)
     sentence = (
-        f"{count} pictures of A have the name of one of B, but are as near to another one in {as_near:.0%} of random "
-        f"pairings, so they are not taken for pairs; {REMEDY}"
+        f"{count} pictures of A have the name of one of B, but {as_near:.0%} of random pairings are as near to each "
+        f"other, so they are not taken for pairs; {remedy}"
     )
     return Pairing([], count, paired, as_near, sentence)
 
