@@ -26,7 +26,7 @@ SHOWN = 20  # wrong keys in an error
 # task, networks, objective, optimizer, averages, what is done to pictures), or what it began with (pretraining,
 # warm_start).
 OPERATION = (
-    *(f"data.{name}" for name in ("workers", "cache_dir", "cache_resolution", "max_broken", "max_pixels")),
+    *(f"data.{name}" for name in ("workers", "cache_dir", "cache_resolution", "max_broken", "max_pixels", "paired")),
     *(f"data.{name}test_path" for name in ("", "a.", "b.")),
     *(f"training.{name}_kimg" for name in ("status", "sample", "snapshot", "checkpoint", "permanent")),
     *(f"training.{name}" for name in ("keep_checkpoints", "fallback_dir", "sample_count", "trackers", "recovery")),

@@ -122,6 +122,7 @@ def test_evaluation_and_caches_may_change_and_the_result_is_equal_to_the_bit(pic
         "cache_dir": str(tmp_path / "elsewhere"),
         "max_broken": 0.5,
         "max_pixels": 10**9,
+        "paired": False,
         "a": {"test_path": str(pictures / "testA")},
     }
     change: dict[str, Any] = {
