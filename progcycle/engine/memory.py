@@ -60,6 +60,25 @@ def told(trainer: "Trainer", growth: Growth, work: str = "training") -> Iterator
         raise UserError(sentence) from None
 
 
+@contextmanager
+def told_elsewhere() -> Iterator[None]:
+    """Tell in one sentence of memory that runs out beside the steps: for networks, checkpoints, or caches.
+
+    Raises:
+        UserError: there is not enough memory.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        raise UserError(
+            f"There is not enough memory to prepare the run ({reason}); stop what else uses it, take a device with "
+            "more, or a smaller network (network.channels, network.filters) in another --run-dir."
+        ) from None
+
+
 def _advice(trainer: "Trainer", growth: Growth, work: str, local: int, count: int) -> str:
     if work == "evaluation":
         change: str | None = "training.evaluation=null"

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from progcycle.engine import memory
 from progcycle.engine.build import Parts, build
 from progcycle.engine.folder import claim, has_checkpoint
 from progcycle.engine.guard import guard
@@ -99,7 +100,7 @@ def train(
         StoppedError: a signal stopped the run, and its checkpoint is written.
     """
     before = pretraining_recipe(recipe)
-    with RunLock(run_dir) as lock:
+    with memory.told_elsewhere(), RunLock(run_dir) as lock:
         safety: dict[str, Any] = {"signals": signals, "lock": lock}
         if before is None or has_checkpoint(run_dir, recipe):
             trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, start_from, **safety)

@@ -14,6 +14,7 @@ from torch import Tensor
 from progcycle.engine import checkpoint
 from progcycle.engine.checkpoint import Content
 from progcycle.engine.folder import checkpoint_folders
+from progcycle.engine.memory import ran_out
 from progcycle.errors import UserError
 from progcycle.files import atomic_file, remove_temporaries
 
@@ -84,6 +85,8 @@ def resume(trainer: "Trainer") -> bool:
     try:
         _load(trainer, path, state)
     except Exception as error:  # what a damaged or hostile file can raise is nearly anything
+        if ran_out(error):
+            raise
         raise UserError(f"The checkpoint {path} does not fit this run ({' '.join(str(error).split())}).") from None
     trainer.writer.resumed(path, trainer.nimg)
     trainer.log.cut(state["stats_bytes"])

@@ -17,7 +17,8 @@ from progcycle.recipe.values import RecipeError, is_resolution_key, long_form
 SHOWN = 20  # wrong keys in an error
 # Keys that may change while a run goes on. They say how it is watched, saved, measured and rescued, and where and how
 # pictures are kept ready, not what is trained:
-# * loader processes and caches give the same pixels, or an error; test pictures are for looking at only;
+# * loader processes and caches give the same pixels, or an error; limits to what is read are for ending with an error,
+#   whose advice is to move them; test pictures are for looking at only;
 # * a batch in parts has the gradients of the whole one. Rounding differs, and so do the groups of minibatch standard
 #   deviation, but what does not fit into memory cannot go on otherwise;
 # * evaluations draw from random streams of their own.

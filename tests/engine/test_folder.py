@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +246,24 @@ def test_other_pictures_at_another_path_are_refused(pictures: Path, tmp_path: Pa
     assert sorted(run.rglob("*")) == before
 
 
+def _rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what a checkpoint tells."""
+    content = json.loads((path / "state.json").read_text())
+    del content["digest"]
+    change(content)
+    content["digest"] = checkpoint._text_digest(content)
+    (path / "state.json").write_text(json.dumps(content))
+
+
+def test_a_device_of_another_kind_is_told_of(
+    pictures: Path, stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(stopped, tmp_path / "run")
+    _rewrite(checkpoints(tmp_path / "run/checkpoints")[-1], lambda content: content.update(device="cuda"))
+    train(tiny("pggan", pictures), tmp_path / "run", stop_before=15)
+    assert "the checkpoint was written on cuda, this run is on cpu" in capsys.readouterr().out
+
+
 def test_a_checkpoint_that_does_not_tell_of_its_pictures_and_precision_still_resumes(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,12 +271,8 @@ def test_a_checkpoint_that_does_not_tell_of_its_pictures_and_precision_still_res
     own, run = _copied(pictures, tmp_path), tmp_path / "run"
     auto = {"training": {"precision": "auto"}}
     train(tiny("pggan", pictures, auto), run, stop_before=8)
-    path = checkpoints(run / "checkpoints")[-1] / "state.json"
-    content = json.loads(path.read_text())
-    for key in ("digest", "pictures", "precision", "device"):
-        del content[key]
-    content["digest"] = checkpoint._text_digest(content)
-    path.write_text(json.dumps(content))
+    path = checkpoints(run / "checkpoints")[-1]
+    _rewrite(path, lambda content: [content.pop(key) for key in ("pictures", "precision", "device")])
     with pytest.raises(UserError, match=r"too old to tell whether the pictures are the same; .* or undo: data\.path: "):
         train(tiny("pggan", own, auto), run)
     capsys.readouterr()

@@ -8,9 +8,10 @@ import pytest
 import torch
 from tiny_runs import tiny, train
 
-from progcycle.engine import memory, reports
+from progcycle.engine import memory, pretraining, reports, state
 from progcycle.engine.checkpoint import checkpoints
 from progcycle.errors import UserError
+from progcycle.export import save_snapshot
 from progcycle.recipe import Recipe, load_recipe, merge
 from progcycle.schedule import Growth
 from progcycle.tasks.judge import Judge
@@ -110,6 +111,26 @@ def test_samples_and_evaluations_name_their_own_keys(
     with pytest.raises(UserError, match=r"a grid of 4 samples at stage 1 .* with training.sample_count=2 goes on"):
         train(tiny("pggan", pictures), run)
     assert train(tiny("pggan", pictures, {"training": {"sample_count": 2}}), run).nimg == 88
+
+
+def test_memory_that_networks_or_a_checkpoint_need_is_told_too(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, recipe = tmp_path / "run", tiny("pggan", pictures)
+    train(recipe, run, stop_before=6)
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise ERRORS["CUDA"]
+
+    words = (
+        r"There is not enough memory to prepare the run \(CUDA out of memory. Tried to allocate 2.00 GiB\); stop what"
+    )
+    for owner, name in ((torch.nn.Module, "to"), (state, "_load_optimizers")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fail)
+            with pytest.raises(UserError, match=words):
+                pretraining.train(recipe, run, save_snapshot)
+    assert train(recipe, run, stop_before=7).nimg == 28
 
 
 def test_other_errors_keep_their_traceback(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
