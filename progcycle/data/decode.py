@@ -1,5 +1,6 @@
 """One picture file in, 8-bit pixels out; what cannot be shown faithfully is refused by name."""
 
+import contextlib
 import functools
 import io
 import re
@@ -102,7 +103,7 @@ def decode_picture(
             if deep.is_deep_png(head) and not any_range:
                 stream.seek(0)
                 deep.check_range(image, stream.read(), name)
-            turned = upright(image)
+            turned = upright(image, in_place=True)
             if look is not None:
                 look(turned)
             return _pixels(turned, channels, colour)
@@ -195,12 +196,12 @@ def _draft(image: Image.Image, min_side: int) -> None:
             return
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """A copy that is turned as the EXIF block says, if it does."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a damaged EXIF block says nothing about the pixels, which have been read
-        return image
+def upright(image: Image.Image, in_place: bool = False) -> Image.Image:
+    """The image turned as its EXIF block says; in place it takes no memory where there is nothing to turn."""
+    with contextlib.suppress(Exception):  # a damaged block says nothing about the pixels, which have been read
+        turned: Image.Image | None = ImageOps.exif_transpose(image, in_place=in_place)  # type: ignore[call-overload]
+        return image if turned is None else turned
+    return image
 
 
 def _pixels(image: Image.Image, channels: int, colour: tuple[int, int, int]) -> np.ndarray:
@@ -213,5 +214,5 @@ def _pixels(image: Image.Image, channels: int, colour: tuple[int, int, int]) -> 
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*colour, 255)), image)
     if channels == 1:
         grey = image if image.mode in ("L", "1") else image.convert("RGB")
-        return np.array(grey.convert("L"))[:, :, None]
-    return np.array(image.convert("RGB"))
+        return np.array(grey if grey.mode == "L" else grey.convert("L"))[:, :, None]
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
