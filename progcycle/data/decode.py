@@ -103,7 +103,7 @@ def decode_picture(
             if deep.is_deep_png(head) and not any_range:
                 stream.seek(0)
                 deep.check_range(image, stream.read(), name)
-            turned = upright(image, in_place=True)
+            turned = upright(image, in_place=look is None)
             if look is not None:
                 look(turned)
             return _pixels(turned, channels, colour)
