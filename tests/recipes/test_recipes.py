@@ -89,7 +89,12 @@ def reduced(path: Path, data: Path) -> Recipe:
         loads: dict[str, Pictures] = {"data": recipe.data}
     else:
         paths = {f"data.{d}.{k}": None for d in "ab" for k in ("path", "test_path")}
-        changes |= {"data.root": str(data), **paths, "network.residual_blocks": min(recipe.network.residual_blocks, 1)}
+        changes |= {
+            "data.root": str(data),
+            "data.validation": 0,
+            **paths,
+            "network.residual_blocks": min(recipe.network.residual_blocks, 1),
+        }
         loads = {"data.a": recipe.data.a, "data.b": recipe.data.b}
     for where, options in loads.items():
         changes[f"{where}.load_resolution"] = 20 if options.load_resolution else None
