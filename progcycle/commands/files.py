@@ -1,14 +1,17 @@
 """Which pictures a command reads, and where it writes each of them."""
 
+import io
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from PIL import Image
 
-from progcycle.data.source import Entry, find_pictures
+from progcycle.data.source import Entry, Opener, find_pictures
 from progcycle.errors import UserError
+from progcycle.export.clips import ANIMATIONS, CODECS, VIDEOS, check_av, is_animated, is_video
 from progcycle.files import atomic_file
 
 # How Pillow writes a picture of true colour or grey; other formats cannot hold one and become PNG files.
@@ -62,7 +65,9 @@ def plan_jobs(given: Path, output: Path) -> tuple[list[Job], tuple[str, ...]]:
         raise UserError(f"There is no picture, folder or zip file {given}.")
     remarks: tuple[str, ...] = ()
     if given.is_file() and given.suffix.lower() != ".zip":
-        jobs = [Job(Entry(given.name, str(given), None, ""), _single_target(given, output))]
+        check_av(given)
+        entry = Entry(given.name, str(given), None, "")
+        jobs = [Job(entry, _single_target(entry, output))]
     else:
         if output.exists() and not output.is_dir():
             raise UserError(f"{output} is a file; give a folder to write the pictures of {given} to.")
@@ -81,7 +86,22 @@ def plan_jobs(given: Path, output: Path) -> tuple[list[Job], tuple[str, ...]]:
 def _kept_name(entry: Entry, given: Path) -> Path:
     # Listed names are in composed form (NFC); a file keeps the one that it has on disk.
     name = _inside(entry) if entry.member else Path(os.path.relpath(entry.file, given.expanduser().absolute()))
-    return name if name.suffix.lower() in WRITERS else name.with_name(f"{name.name}.png")
+    return name.with_name(_writable(name.name, entry))
+
+
+def _writable(name: str, source: Entry) -> str:
+    """The name itself if such a file can be written, else with an ending behind it."""
+    suffix = Path(name).suffix.lower()
+    if suffix in WRITERS or suffix in CODECS or (suffix == ".gif" and is_animated(_opened(source))):
+        return name
+    return f"{name}.mp4" if suffix in VIDEOS else f"{name}.png"
+
+
+def _opened(source: Entry) -> Path | BinaryIO:
+    try:
+        return Opener().open(source)
+    except Exception:  # whoever reads its pixels says what is wrong with it
+        return io.BytesIO()
 
 
 def _inside(entry: Entry) -> Path:
@@ -92,12 +112,16 @@ def _inside(entry: Entry) -> Path:
     return name
 
 
-def _single_target(given: Path, output: Path) -> Path:
+def _single_target(source: Entry, output: Path) -> Path:
+    given = Path(source.file)
     if output.is_dir() or not output.suffix:
-        return output / (given.name if given.suffix.lower() in WRITERS else f"{given.name}.png")
-    if output.suffix.lower() not in WRITERS:
-        kinds = " ".join(suffix[1:] for suffix in WRITERS)
-        raise UserError(f"{output}: pictures can be written as {kinds}, not as {output.suffix[1:]}.")
+        return output / _writable(given.name, source)
+    moving = is_video(given) or is_animated(given)
+    kinds, what = ((*ANIMATIONS, *CODECS), "clips") if moving else (tuple(WRITERS), "pictures")
+    if output.suffix.lower() not in kinds:
+        names = " ".join(suffix[1:] for suffix in kinds)
+        raise UserError(f"{output}: {what} can be written as {names}, not as {output.suffix[1:]}.")
+    check_av(output)
     return output
 
 

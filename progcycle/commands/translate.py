@@ -4,29 +4,30 @@ import argparse
 import errno
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from progcycle.commands.cli import add_device, guarded, parser, pick_device, positive, say, warn
 from progcycle.errors import UserError, one_line
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
 
     from progcycle.commands.files import Job
     from progcycle.data.source import Entry
     from progcycle.export import Translator
-    from progcycle.export.metadata import Metadata
 
 DESCRIPTION = """Translate a picture, or all pictures of a folder or zip file, with a trained CycleGAN.
 
 Pictures may have any size and aspect and keep it; names, sub-folders and formats are kept too (what Pillow cannot write
-in true colour, such as GIF, becomes NAME.gif.png), as are colour profile, EXIF block and dots an inch where the format
-holds them. Transparent pictures are put on the colour that training used, unless --alpha keep is given."""
+in true colour, such as a still GIF, becomes NAME.gif.png), as are colour profile, EXIF block and dots an inch where the
+format holds them. Transparent pictures are put on the colour that training used, unless --alpha keep is given. Of
+animated GIF, WebP and PNG every frame is translated, and of a video that is given by itself (mp4, mov, mkv, webm: pip
+install 'progcycle[video]'); frames keep their times, and a video its sound if its kind stays the same."""
 EXAMPLES = """examples:
   progcycle translate runs/openmoji photo.jpg translated.png --direction ab
   progcycle translate runs/openmoji photos/ translated/ --direction ba --grid
-  progcycle translate runs/openmoji photos/ translated/ --direction ab --scale native --skip-existing"""
+  progcycle translate runs/openmoji photos/ translated/ --direction ab --scale native --skip-existing
+  progcycle translate runs/openmoji walk.mp4 translated.mp4 --direction ab"""
 GRID_PAIRS, THUMBNAIL = 16, 256
 # Faults of one picture's name: too long, of letters that the file system lacks, or the name of a folder or file there.
 OF_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
@@ -36,7 +37,9 @@ FOR_NETWORK = 4_194_304  # pixels, 2048 x 2048: about 2 GB of features with 64 m
 def _parser() -> argparse.ArgumentParser:
     p = parser("translate", DESCRIPTION, EXAMPLES)
     p.add_argument("run", type=Path, metavar="RUN", help="a run folder (its newest snapshot is used), or a snapshot")
-    p.add_argument("input", type=Path, metavar="INPUT", help="a picture, a folder (searched recursively) or a zip file")
+    p.add_argument(
+        "input", type=Path, metavar="INPUT", help="a picture or video, a folder (searched recursively) or a zip file"
+    )
     p.add_argument("output", type=Path, metavar="OUTPUT", help="folder to write to, or a file for a single picture")
     p.add_argument("--direction", choices=("ab", "ba"), required=True, help="ab turns pictures of A into B, ba back")
     p.add_argument(
@@ -119,18 +122,14 @@ class _Work:
             job: the picture and its target.
             show: whether it goes onto the before/after sheet.
         """
-        from progcycle.commands.files import write_picture
-        from progcycle.export.metadata import Metadata
-        from progcycle.export.pictures import as_image
+        from progcycle.export.clips import ANIMATIONS, CODECS, is_animated, is_video
 
         name, args = job.source.name, self.args
-        metadata = Metadata(wants_alpha=args.alpha == "keep")
+        kind = job.target.suffix.lower()
         try:
-            before = self._read(job.source, metadata)
-            self._check_size(name, *before.shape[:2])
-            levels = self.model.translate(before, args.direction, args.scale, args.resolution)
-            after = metadata.dress(levels, self.background)
-            write_picture(after, job.target)
+            file = self._open(job.source)
+            moving = is_video(Path(name)) or (kind in (*ANIMATIONS, *CODECS) and is_animated(file))
+            pair = self._clip(file, job) if moving else self._picture(file, job)
         except UserError as error:
             self.faults.append(str(error))
         except (MemoryError, RuntimeError) as error:
@@ -144,24 +143,46 @@ class _Work:
             self.faults.append(f"{name}: {' '.join(str(error).split()).rstrip('.')}.")
         else:
             if show:
-                self.pairs.append([_thumbnail(as_image(before)), _thumbnail(as_image(levels))])
+                self.pairs.append([_thumbnail(image) for image in pair])
 
-    def _read(self, source: "Entry", metadata: "Metadata") -> "np.ndarray":  # [H, W, C] uint8
+    def _picture(self, file: "Path | BinaryIO", job: "Job") -> "tuple[Image.Image, Image.Image]":
+        from progcycle.commands.files import write_picture
         from progcycle.data import decode_picture
+        from progcycle.export.metadata import Metadata
+        from progcycle.export.pictures import as_image
 
-        try:
-            file = self.opener.open(source)
-        except Exception as error:  # a zip member can fail in many ways: checksum, encryption, compression
-            raise UserError(f"{source.name}: this picture cannot be read ({error}).") from None
-        return decode_picture(
+        name, args = job.source.name, self.args
+        metadata = Metadata(wants_alpha=args.alpha == "keep")
+        before = decode_picture(
             file,
             channels=self.channels,
             background=self.background,
-            name=source.name,
+            name=name,
             max_pixels=self.for_picture,
             limit="--max-pixels",
             look=metadata,
         )
+        self._check_size(name, *before.shape[:2])
+        levels = self.model.translate(before, args.direction, args.scale, args.resolution)
+        write_picture(metadata.dress(levels, self.background), job.target)
+        return as_image(before), as_image(levels)
+
+    def _clip(self, file: "Path | BinaryIO", job: "Job") -> "tuple[Image.Image, Image.Image]":
+        """Translate every frame; its first frame before and after."""
+        from progcycle.commands.clip import translate_clip
+
+        return translate_clip(file, job, self._frame, self.for_picture)
+
+    def _frame(self, image: "Image.Image", name: str) -> "Image.Image":
+        args = self.args
+        self._check_size(name, image.height, image.width)
+        return self.model.translate(image, args.direction, args.scale, args.resolution, args.alpha)
+
+    def _open(self, source: "Entry") -> "Path | BinaryIO":
+        try:
+            return self.opener.open(source)
+        except Exception as error:  # a zip member can fail in many ways: checksum, encryption, compression
+            raise UserError(f"{source.name}: this picture cannot be read ({error}).") from None
 
     def _check_size(self, name: str, height: int, width: int) -> None:
         from progcycle.data.fit import stage_size

@@ -60,9 +60,7 @@ def _write_animation(file: Path, frames: list[Image.Image], fps: int) -> None:
     ends = [round(1000 / unit * i / fps) * unit for i in range(len(frames) + 1)]
     options: dict[str, Any] = {"quality": 90, "method": 4} if webp else {}
     if not webp:  # a palette for each frame, chosen with more care than by Pillow's own writer
-        frames = [
-            frame.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE) for frame in frames
-        ]
+        frames = [quantized(frame) for frame in frames]
     frames[0].save(
         file,
         save_all=True,
@@ -84,8 +82,18 @@ def _write_mp4(file: Path, frames: Iterator[Image.Image], fps: int) -> None:
         stream.pix_fmt = "yuv420p"
         stream.codec_context.colorspace = 6  # the matrix of BT.601, by which the encoder converts, for players to know
         for image in chain([first], frames):
-            pixels = np.asarray(image)
-            height, width = pixels.shape[:2]
-            pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(stream.encode(av_frame(av, image)))
         container.mux(stream.encode())
+
+
+def quantized(image: Image.Image) -> Image.Image:
+    """An RGB image with a palette of its own, as a GIF needs it."""
+    return image.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+
+
+def av_frame(av: Any, image: Image.Image) -> Any:
+    """An image as a frame of a video, odd sides grown by a repeated pixel."""
+    pixels = np.asarray(image.convert("RGB"))
+    height, width = pixels.shape[:2]
+    pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return av.VideoFrame.from_ndarray(pixels, format="rgb24")

@@ -1,0 +1,74 @@
+"""An animation or a video, translated frame by frame into another."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+from progcycle.commands.files import Job
+from progcycle.errors import UserError
+from progcycle.export.clips import (
+    ANIMATIONS,
+    Frame,
+    Video,
+    is_video,
+    read_animation,
+    repeats,
+    write_animation,
+    write_video,
+)
+
+MILLISECOND = Fraction(1, 1000)
+Change = Callable[[Image.Image, str], Image.Image]
+
+
+def translate_clip(file: Path | BinaryIO, job: Job, change: Change, max_pixels: int) -> tuple[Image.Image, Image.Image]:
+    """Translate every frame of a clip, which keep their times.
+
+    Args:
+        file: of the source.
+        job: the source, whose name says what it is, and the target, whose name says what it becomes.
+        change: translates a frame; it is also told the name of the clip.
+        max_pixels: of all frames of an animation together, which is held in memory.
+
+    Returns:
+        The first frame before and after.
+
+    Raises:
+        UserError: the clip cannot be read, has too many pixels, or the target cannot be written.
+    """
+    name, target = job.source.name, job.target
+    first: list[Image.Image] = []
+
+    def changed(parts: Iterable[Any]) -> Iterator[Any]:
+        pixels = 0
+        for part in parts:
+            if not isinstance(part, Frame):
+                yield part
+                continue
+            pixels += part.image.width * part.image.height
+            if target.suffix.lower() in ANIMATIONS and pixels > max_pixels:
+                raise UserError(f"{name}: its frames have more pixels than --max-pixels {max_pixels}; make it a video.")
+            image = change(part.image, name)
+            if not first:
+                first.extend((part.image.convert("RGB"), image.convert("RGB")))
+            yield replace(part, image=image)
+
+    if not is_video(Path(name)):
+        frames = changed(read_animation(file, name, max_pixels))
+        if target.suffix.lower() in ANIMATIONS:
+            write_animation(target, frames, repeats(file))
+        else:
+            write_video(target, frames, Fraction(25), MILLISECOND)
+    else:
+        with Video(file, name) as video:
+            if target.suffix.lower() in ANIMATIONS:
+                write_animation(target, changed(video.frames()))
+            else:
+                audio = video.audio if Path(name).suffix.lower() == target.suffix.lower() else None
+                parts = video.frames() if audio is None else video.parts()
+                write_video(target, changed(parts), video.rate, video.time_base, audio)
+    return first[0], first[1]
