@@ -12,7 +12,7 @@ from progcycle.data.labels import find_classes
 from progcycle.data.loader import LoaderError, build_loader, dead_worker
 from progcycle.data.pictures import PictureSet
 from progcycle.data.reals import as_reals
-from progcycle.data.sets import resolve_sets, resolve_test_sets, resolve_validation_sets
+from progcycle.data.sets import resolve_sets, resolve_test_sets, resolve_validation_sets, uncached
 
 __all__ = [
     "Batch",
@@ -35,4 +35,5 @@ __all__ = [
     "resolve_test_sets",
     "resolve_validation_sets",
     "tell_change",
+    "uncached",
 ]

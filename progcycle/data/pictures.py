@@ -248,8 +248,12 @@ class PictureSet:
 
     def _to_cache(self, resolutions: Iterable[int]) -> set[int]:
         """Sizes of the arrays that are kept for the stages that will be read."""
-        wanted = {self.side} if self._needs_full_size else set(resolutions)
+        wanted = self.read_at(resolutions)
         return {r for r in wanted if self.cache and r <= self.cache_resolution and self.side % r == 0}
+
+    def read_at(self, resolutions: Iterable[int]) -> set[int]:
+        """Sides of the squares that pictures are made into for the stages that will be read."""
+        return {self.side} if self._needs_full_size else set(resolutions)
 
     def cache_bytes(self, resolutions: Iterable[int]) -> tuple[int, int]:
         """Bytes of the cache arrays for the stages that will be read: of all, and of those still to be built."""

@@ -1,7 +1,7 @@
 """From a recipe's data section to sets of pictures, with the usual folder layouts of translation understood."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from progcycle.data.labels import find_classes
@@ -180,3 +180,20 @@ def _within(base: str, split: str, domains: tuple[str, ...]) -> tuple[str | None
     there = subfolders(f"{base}/{split}")
     first, second = (f"{base}/{split}/{domain}" if domain in there else None for domain in domains)
     return first, second
+
+
+def uncached(pictures: PictureSet, resolutions: Collection[int]) -> str | None:
+    """A sentence if no stage is to be read from the cache that there should be; else None.
+
+    Args:
+        pictures: the set.
+        resolutions: the stages that will be read.
+    """
+    if pictures.cache is None or pictures.cache_bytes(resolutions)[0]:
+        return None
+    side = min(pictures.read_at(resolutions))
+    reason = "" if side == pictures.resolution else " (load_resolution)"
+    return (
+        f"domain {pictures.domain}: pictures are read at {side} px{reason}, above data.cache_resolution "
+        f"{pictures.cache_resolution}, and so from their files at every step; data.cache_resolution={side} caches them"
+    )

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
-from progcycle.data import PictureSet, identity, resolve_sets, resolve_test_sets, resolve_validation_sets
+from progcycle.data import PictureSet, identity, resolve_sets, resolve_test_sets, resolve_validation_sets, uncached
 from progcycle.engine import guard
 from progcycle.engine.build import check_batches
 from progcycle.engine.folder import check_folder, check_pictures, newest_checkpoint, read_record
@@ -40,7 +40,8 @@ class Ground:
         tests: test pictures by domain, where there are some.
         validation: held-out training pictures by domain, where the recipe holds some out.
         identities: of the training pictures by domain, see :func:`progcycle.data.identity`.
-        notes: what the launcher asked for in vain, and what of a run that goes on is not as it was; each is said once.
+        notes: what the launcher asked for in vain, and what of a run that goes on is not as it was, and what
+            is not cached; each is said once.
     """
 
     accelerator: Accelerator
@@ -94,6 +95,8 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
     identities = {domain: identity(pictures) for domain, pictures in sets.items()}
     notes = [*overruled(precision, recipe.training.precision), *lonely(accelerator)]
     notes += check_pictures(run_dir, record, sets, identities, moved)
+    resolutions = sorted({phase.resolution for phase in schedule.phases})
+    notes += [line for pictures in sets.values() if (line := uncached(pictures, resolutions))]
     if record and record.state and before is None and recipe.training.precision == "auto":
         notes.append(f"the checkpoint does not tell what precision auto was; from here on it is {precision}")
     if record and record.state.get("device", accelerator.device.type) != accelerator.device.type:

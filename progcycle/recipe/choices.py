@@ -47,8 +47,10 @@ CHOICES: Final = (
     Choice((_INSTEAD,), {_STDDEV: 0}),
     Choice((f"{_STDDEV}.group",), _without(_INSTEAD), lambda v: _something(v) and v != 0),
     Choice((f"{_STDDEV}.group",), _without(f"{_STDDEV}.queue"), lambda v: v != "batch"),
+    Choice((f"{_STDDEV}.group",), _without(f"{_STDDEV}.averaging", f"{_STDDEV}.gather"), lambda v: not v),
     Choice((f"{_STDDEV}.queue",), _without(f"{_STDDEV}.gather"), lambda v: v != 0),
     Choice((f"{_STDDEV}.gather",), _without(f"{_STDDEV}.queue")),
+    Choice(("network.discriminator",), _without("network.head"), lambda v: v == "pggan"),
     Choice(("network.equalized",), _without("network.initialization")),
     Choice(("objective.loss",), _without("objective.drift"), lambda v: v != "wgan"),
     Choice(

@@ -49,6 +49,13 @@ class MinibatchStddev(Section):
         return self
 
     @model_validator(mode="after")
+    def _nothing_idle(self) -> "MinibatchStddev":
+        for key, usual in (("averaging", "all"), ("gather", False)):
+            if not self.group and getattr(self, key) != usual:
+                raise ValueError(f"{key} belongs to a statistic, which is off with group: 0; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _one_group(self) -> "MinibatchStddev":
         if self.queue and self.group != "batch":
             raise ValueError(
@@ -131,7 +138,7 @@ class PgganNetwork(NetworkOptions):
 class CycleganNetwork(NetworkOptions):
     """Networks of the translation task: both translators alike, both discriminators alike.
 
-    Defaults differ where a network does not grow, see :func:`with_fixed_defaults`.
+    Some networks have defaults of their own, see :func:`with_own_defaults`.
     """
 
     generator: str = Field("progressive", description="progressive, or what does not grow: resnet, unet")
@@ -146,7 +153,9 @@ class CycleganNetwork(NetworkOptions):
         description="cut pictures off at black and white, as files do; keeps plain grounds plain. inward: what is cut "
         "off still learns what leads back",
     )
-    head: Literal["patch", "dense"] = Field("patch", description="one logit a place, or one a picture as in PG-GAN")
+    head: Literal["patch", "dense"] = Field(
+        "patch", description="one logit a place, or one a picture as in PG-GAN; default: patch, dense of pggan"
+    )
     discriminator_scales: int = Field(
         1, ge=1, le=16, description="resolutions that discriminators judge a picture at, each half of the one before"
     )
@@ -162,11 +171,12 @@ FIXED_GENERATORS: Final = ("resnet", "unet")
 FIXED_DISCRIMINATORS: Final = ("patchgan",)
 
 
-def with_fixed_defaults(network: Mapping[Any, Any], resolution: Any) -> dict[Any, Any]:
-    """A ``network`` section of the translation task in which networks that do not grow have defaults of their own.
+def with_own_defaults(network: Mapping[Any, Any], resolution: Any) -> dict[Any, Any]:
+    """A ``network`` section of the translation task in which some networks have defaults of their own.
 
-    They are what the networks have anyway, or else what Zhu et al. 2017 publish: instance norm, and if both are such,
-    weights from N(0, 0.02^2) without equalized; their base resolution is the resolution. Written keys stay.
+    Those of networks that do not grow are what they have anyway, or else what Zhu et al. 2017 publish: instance norm,
+    and if both are such, weights from N(0, 0.02^2) without equalized; their base resolution is the resolution. The
+    discriminator of PG-GAN has its dense head. Written keys stay.
 
     Args:
         network: as written in the recipe.
@@ -174,7 +184,7 @@ def with_fixed_defaults(network: Mapping[Any, Any], resolution: Any) -> dict[Any
     """
     generator = network.get("generator") in FIXED_GENERATORS
     discriminator = network.get("discriminator") in FIXED_DISCRIMINATORS
-    defaults: dict[Any, Any] = {}
+    defaults: dict[Any, Any] = {"head": "dense"} if network.get("discriminator") == "pggan" else {}
     norms: dict[Any, Any] = {}
     if generator and discriminator:
         defaults |= {"equalized": False, "initialization": "normal"}

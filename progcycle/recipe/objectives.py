@@ -157,3 +157,12 @@ class CycleganObjective(Adversarial):
     cycle: Cycle = Cycle()
     identity: IdentityWeights = IdentityWeights()
     pool_size: int = Field(50, ge=0, description="earlier fakes that discriminators see again; 0 = off")
+
+    @model_validator(mode="after")
+    def _always_at_once(self) -> "CycleganObjective":
+        if self.simultaneous:
+            raise ValueError(
+                "simultaneous changes nothing here, since discriminators judge the very fakes of the translators' "
+                "update anyway; leave it out"
+            )
+        return self

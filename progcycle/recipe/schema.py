@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from progcycle.recipe.networks import CycleganNetwork, PgganNetwork, with_fixed_defaults
-from progcycle.recipe.objectives import CycleganObjective, PgganObjective
+from progcycle.recipe.networks import CycleganNetwork, PgganNetwork, with_own_defaults
+from progcycle.recipe.objectives import ClassWeights, CycleganObjective, PgganObjective
 from progcycle.recipe.optimizers import Adam, Ema, Optimizer
 from progcycle.recipe.plan import Schedule
 from progcycle.recipe.section import Section
@@ -227,6 +227,14 @@ class PgganRecipe(BaseRecipe):
     network: PgganNetwork = PgganNetwork()
     objective: PgganObjective = PgganObjective()
 
+    @model_validator(mode="after")
+    def _classes_of_labels(self) -> "PgganRecipe":
+        if self.objective.classes != ClassWeights() and self.data.labels is None:
+            raise ValueError(
+                "objective.classes are weights of the classes of data.labels; give labels, or leave it out"
+            )
+        return self
+
 
 class CycleganRecipe(BaseRecipe):
     """A progressive CycleGAN between two unpaired domains."""
@@ -256,7 +264,7 @@ class CycleganRecipe(BaseRecipe):
         network = content.get("network") if isinstance(content, Mapping) else None
         if not isinstance(network, Mapping):
             return content
-        return {**content, "network": with_fixed_defaults(network, content.get("resolution"))}
+        return {**content, "network": with_own_defaults(network, content.get("resolution"))}
 
     pretraining: Pretraining | None = Field(None, description="pre-train the translators first")
     warm_start: WarmStart | None = Field(None, description="begin the decoders from PG-GANs")

@@ -76,10 +76,12 @@ class CycleganTask(Task):
             )
         gen_channels, disc_channels, hidden = widths(net, net.base_resolution, recipe.resolution)
         check_variation(net, disc_channels[0])
-        if net.discriminator == "progressive" and net.discriminator_scales > len(disc_channels):
+        last = recipe.schedule.hold_resolution or recipe.resolution
+        reached = (last // net.base_resolution).bit_length()
+        if net.discriminator == "progressive" and net.discriminator_scales > max(reached, 1):
             raise UserError(
-                f"network.discriminator_scales: from {net.base_resolution} to {recipe.resolution} px there are "
-                f"{len(disc_channels)} resolutions to judge at, not {net.discriminator_scales}; lower it."
+                f"network.discriminator_scales: from {net.base_resolution} to {last} px, where growth ends, there are "
+                f"{reached} resolutions to judge at, not {net.discriminator_scales}; lower it."
             )
         translator = {
             **generator_arguments(net),

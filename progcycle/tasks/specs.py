@@ -9,7 +9,7 @@ from torch import nn
 from progcycle.errors import UserError
 from progcycle.networks import feature_maps, stage_channels
 from progcycle.objectives import ADVERSARIAL
-from progcycle.recipe import Adversarial, Channels, CycleganNetwork, NetworkOptions, Recipe
+from progcycle.recipe import Adversarial, Channels, CycleganNetwork, NetworkOptions, Normalization, Recipe
 
 # Arguments that not every network takes: their recipe keys, and the value that one without them has anyway, unless its
 # class says otherwise in ``has``.
@@ -218,6 +218,7 @@ def check_keys(options: CycleganNetwork, generator: Mapping[str, Any], discrimin
         UserError: a key away from its default would change nothing.
     """
     either = {**generator, **discriminator}
+    norms = options.normalization
     own_filters = "filters" in discriminator and options.discriminator_filters is not None
     idle = {
         "channels": "channels" not in either and options.channels != Channels(),
@@ -227,6 +228,10 @@ def check_keys(options: CycleganNetwork, generator: Mapping[str, Any], discrimin
         "rgb": "rgb" not in either and options.rgb != "replace",
         "equalized": "equalized" not in either and options.equalized,
         "slope": "slope" not in either and options.slope != 0.2,
+        "normalization.epsilon": norms.epsilon != Normalization().epsilon
+        and not any(
+            arguments.get("normalize") == "pixel" and "epsilon" in arguments for arguments in (generator, discriminator)
+        ),
     }
     for key in (key for key, nothing in idle.items() if nothing):
         raise UserError(

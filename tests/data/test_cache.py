@@ -12,6 +12,7 @@ from PIL import Image
 
 import progcycle.data.cache as cache_module
 import progcycle.data.reader as reader_module
+from progcycle.data import uncached
 from progcycle.data.cache import ArrayCache
 from progcycle.errors import UserError
 
@@ -52,6 +53,34 @@ def test_built_once_for_the_stages_that_are_read(folder, tmp_path, make_set, for
     pictures.prepare([32])
     forbid_decoding()
     make_set(folder, cache_dir=tmp_path, cache_resolution=16).prepare([4, 8, 16, 32], progress=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "resolutions", "side"),
+    [
+        ({"load_resolution": 65}, [4, 32], 65),
+        ({"load_resolution": 64}, [4, 32], None),
+        ({"cache_resolution": 16}, [32], 32),
+        ({"cache_resolution": 16}, [16, 32], None),  # some of the stages
+        ({"cache_resolution": 0, "load_resolution": 65}, [4, 32], None),  # as it is wanted
+        ({"cache_dir": None, "load_resolution": 65}, [4, 32], None),
+    ],
+)
+def test_where_no_stage_is_cached_it_is_said_with_what_to_do(folder, tmp_path, make_set, options, resolutions, side):
+    def prepared(**changes):
+        pictures = make_set(folder, **{"cache_dir": tmp_path / "cache", **options, **changes})
+        pictures.prepare(resolutions)
+        cached = pictures.cache is not None and any(pictures.cache.has(r) for r in (*resolutions, 65, 64))
+        return uncached(pictures, resolutions), cached
+
+    sentence, cached = prepared()
+    if side is None:
+        assert sentence is None
+        return
+    assert not cached
+    assert f"pictures are read at {side} px" in sentence
+    assert sentence.endswith(f"at every step; data.cache_resolution={side} caches them")
+    assert prepared(cache_resolution=side) == (None, True)
 
 
 def test_stages_can_be_added(folder, tmp_path, make_set):

@@ -174,7 +174,7 @@ def test_override_of_one_resolution_keeps_the_others(write: Callable[..., Path])
     [
         ("16", "averaging=spatial", 16, "spatial"),
         ("batch", "averaging=gpool", "batch", "gpool"),
-        ("off", "averaging=flat", 0, "flat"),
+        ("{group: 8, averaging: flat}", "group=0", 0, "all"),
         ("{group: 8, averaging: flat}", "group=2", 2, "flat"),
         ("{averaging: flat}", "group=batch", "batch", "flat"),
     ],

@@ -71,6 +71,18 @@ AVERAGING = "network.minibatch_stddev.averaging: must be all, flat, spatial, non
         ({"network": {"minibatch_stddev": {"averaging": "group"}}}, AVERAGING),
         ({"network": {"minibatch_stddev": {"averaging": "group0"}}}, AVERAGING),
         ({"network": {"minibatch_stddev": {"averaging": "mean"}}}, AVERAGING),
+        (
+            {"network": {"minibatch_stddev": {"group": 0, "averaging": "flat"}}},
+            "network.minibatch_stddev: averaging belongs to a statistic, which is off with group: 0; leave it out.",
+        ),
+        (
+            {"network": {"minibatch_stddev": {"group": False, "gather": True}}},
+            "network.minibatch_stddev: gather belongs to a statistic, which is off with group: 0; leave it out.",
+        ),
+        (
+            {"objective": {"classes": {"real": 2}}},
+            "recipe: objective.classes are weights of the classes of data.labels; give labels, or leave it out.",
+        ),
         ({"network": {"minibatch_stddev": {"queue": -1}}}, "network.minibatch_stddev.queue: input should be greater"),
         (
             {"network": {"minibatch_stddev": {"queue": 3}}},
@@ -173,6 +185,7 @@ def test_bad_recipes_are_refused_in_one_line(change: dict[Any, Any], sentence: s
             "objective.cycle: noise_std belongs to through: noisy, not to blurred; leave it out.",
         ),
         ({"objective": {"classes": {"real": 1}}}, "objective.classes: unknown key"),
+        ({"objective": {"simultaneous": True}}, "objective: simultaneous changes nothing here, since discriminators"),
         ({"network": {"convs": 1}}, "network.convs: unknown key"),
         ({"network": {"fused_scale": True}}, "network.fused_scale: unknown key"),
         ({"data": {"labels": "folders"}}, "data.labels: unknown key"),
@@ -182,6 +195,11 @@ def test_bad_cyclegan_recipes(change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(RecipeError) as caught:
         validate(merge(CYCLEGAN, change))
     assert sentence in str(caught.value)
+
+
+def test_what_a_refused_key_is_told_to_add_is_enough() -> None:
+    validate(merge(PGGAN, {"data": {"labels": "folders"}, "objective": {"classes": {"real": 2}}}))
+    validate(merge(PGGAN, {"objective": {"classes": {"real": 1}}}))  # as it is anyway
 
 
 def test_every_wrong_key_is_named_at_once() -> None:

@@ -1,0 +1,261 @@
+"""No key is taken and does nothing: changed alone, each changes what is trained, or is refused with a sentence.
+
+Every key of the networks, the objective, the optimizer, the averages and the schedule of both tasks, away from its
+default, in short runs: those of a default recipe, and of one with what the key belongs to.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+from tiny_runs import write_pictures
+
+from progcycle.data import build_loader
+from progcycle.engine.loop import Trainer
+from progcycle.errors import UserError
+from progcycle.export import save_snapshot
+from progcycle.recipe import RecipeError, merge, override, validate
+from progcycle.recipe.overrides import models_of
+from progcycle.recipe.schema import RECIPES
+
+SECTIONS = ("network", "objective", "optimizer", "training.ema", "schedule")
+DENSE = ["network.head=dense"]
+LSGAN = ["objective.loss=lsgan", "objective.gradient_penalty=null"]
+NOISE = [*LSGAN, "schedule.stable_kimg=0.008", "objective.noise.limit=0", "objective.noise.signal=d_loss"]
+LONG = ["schedule.stable_kimg=0.02"]
+ADA = [
+    "objective.loss=hinge", "objective.gradient_penalty=null", *LONG,
+    "objective.augment={policy: [cutout], probability: 0.5, adaptive: {target: -0.9, kimg: 0.01, every: 1}}",
+]  # fmt: skip
+INSTEAD = ["network.minibatch_stddev=off", "network.minibatch_discrimination={init_pictures: 4}"]
+CLASSIC = ["network.generator=resnet", "network.discriminator=patchgan", "network.patch_layers=1"]
+
+# A value away from the default, and what the key needs beside it to mean something: the same in both tasks.
+COMMON: dict[str, tuple[str, list[str]]] = {
+    "network.base_resolution": ("8", []),
+    "network.channels.base": ("8", []),
+    "network.channels.decay": ("3", []),
+    "network.channels.max": ("3", []),
+    "network.discriminator_channels.base": ("8", []),
+    "network.discriminator_channels.decay": ("3", []),
+    "network.discriminator_channels.max": ("3", []),
+    "network.rgb": ("sum", []),
+    "network.equalized": ("false", []),
+    "network.slope": ("0.1", []),
+    "network.initialization": ("normal", ["network.equalized=false"]),
+    "network.normalization.generator": ("instance", []),
+    "network.normalization.discriminator": ("instance", []),
+    "network.normalization.epsilon": ("0.01", []),
+    "network.minibatch_stddev.group": ("batch", ["schedule.batch_size=8"]),
+    "network.minibatch_stddev.averaging": ("spatial", []),
+    "network.minibatch_stddev.queue": ("3", ["network.minibatch_stddev.group=batch"]),
+    "network.minibatch_discrimination.kernels": ("3", INSTEAD),
+    "network.minibatch_discrimination.dimensions": ("2", INSTEAD),
+    "network.minibatch_discrimination.init_pictures": ("3", INSTEAD),
+    "network.spectral_norm": ("true", []),
+    "objective.loss": ("hinge", []),
+    "objective.gradient_penalty.weight": ("3", []),
+    "objective.gradient_penalty.target": ("2", []),
+    "objective.r1.gamma": ("3", []),
+    "objective.r1.every": ("2", ["objective.r1.gamma=9"]),
+    "objective.r2.gamma": ("3", []),
+    "objective.r2.every": ("2", ["objective.r2.gamma=9"]),
+    "objective.drift": ("0.5", ["objective.loss=wgan", "objective.gradient_penalty.weight=10"]),
+    "objective.lsgan_factor": ("0.5", LSGAN),
+    "objective.lsgan_fake_factor": ("0.5", LSGAN),
+    "objective.noise.mode": ("mul", NOISE),
+    "objective.noise.signal": ("real", [*LSGAN, "objective.noise={limit: 0, gain: 9, signal: d_loss}"]),
+    "objective.noise.gain": ("9", NOISE),
+    "objective.noise.limit": ("0.3", [*LSGAN, "objective.noise={limit: 0, gain: 9, signal: d_loss}"]),
+    "objective.noise.exponent": ("1", NOISE),
+    "objective.noise.momentum": ("0.1", NOISE),
+    "objective.augment.policy": ("[flip, cutout]", []),
+    "objective.augment.probability": ("0.3", ["objective.augment.policy=[cutout]"]),
+    "objective.augment.adaptive.target": ("0.9", ADA),
+    "objective.augment.adaptive.kimg": ("0.05", ADA),
+    "objective.augment.adaptive.every": ("3", ADA),
+    "objective.augment.adaptive.maximum": ("0.55", ADA),
+    "objective.n_critic": ("2", []),
+    **{
+        f"optimizer.{player}.{key}": (value, [])
+        for player in ("generator", "discriminator")
+        for key, value in (("lr", "0.1"), ("betas", "[0.5, 0.9]"), ("eps", "0.1"))
+    },
+    "optimizer.reset": ("never", []),
+    "training.ema.half_life_kimg": ("0.002", ["training.ema.rampup=1"]),
+    "training.ema.rampup": ("0.5", []),
+    "training.ema.per_step": ("0.5", []),
+    "schedule.start_resolution": ("8", []),
+    "schedule.stable_kimg": ("0.008", []),
+    "schedule.fade_kimg": ("0.008", []),
+    "schedule.total_kimg": ("0.016", []),
+    "schedule.batch_size": ("2", []),
+    "schedule.lr_scale": ("0.5", []),
+    "schedule.rampup_kimg": ("0.01", []),
+    "schedule.stage_rampup_kimg": ("0.01", []),
+    "schedule.decay_kimg": ("0.01", []),
+    "schedule.hold_resolution": ("4", []),
+    "schedule.fade_reals": ("false", ["schedule.fade_kimg=0.008"]),
+}
+OWN: dict[str, dict[str, tuple[str, list[str]]]] = {
+    "pggan": {
+        "network.discriminator": ("progressive", []),
+        "network.latent_size": ("5", []),
+        "network.convs": ("1", []),
+        "network.rgb_kernel": ("3", []),
+        "network.tanh": ("true", []),
+        "network.fused_scale": ("true", []),
+        "objective.simultaneous": ("true", []),
+        "objective.classes.real": ("0.5", ["data.labels=folders"]),
+        "objective.classes.fake": ("0.5", ["data.labels=folders"]),
+    },
+    "cyclegan": {
+        **{key: (value, [*INSTEAD, *DENSE]) for key, (value, more) in COMMON.items() if more is INSTEAD},
+        "network.generator": ("resnet", ["schedule.start_resolution=8"]),
+        "network.discriminator": ("pggan", []),
+        "network.residual_blocks": ("2", []),
+        "network.skips": ("false", []),
+        "network.predict": ("picture", []),
+        "network.smooth": ("true", []),
+        "network.bounded": ("true", ["optimizer.generator.lr=0.1"]),
+        "network.head": ("dense", []),
+        "network.discriminator_scales": ("2", []),
+        "network.filters": ("5", CLASSIC),
+        "network.discriminator_filters": ("7", CLASSIC),
+        "network.upsampling": ("resize", CLASSIC),
+        "network.patch_layers": ("1", ["network.discriminator=patchgan", "network.patch_layers=2", "resolution=16",
+                                       "schedule.start_resolution=16"]),
+        "objective.cycle.aba": ("3", []),
+        "objective.cycle.bab": ("3", []),
+        "objective.cycle.scales": ("2", []),
+        "objective.cycle.through": ("blurred", []),
+        "objective.cycle.noise_std": ("0.5", ["objective.cycle.through=noisy"]),
+        "objective.identity.a": ("0.5", []),
+        "objective.identity.b": ("0.5", []),
+        "objective.pool_size": ("2", LONG),
+    },
+}  # fmt: skip
+# Keys that change nothing in runs as short, on one process, as these; and why.
+ELSEWHERE = {
+    "network.generator": "PG-GAN has one",
+    "network.minibatch_stddev.gather": "joins the pictures of several processes",
+    "network.minibatch_discrimination.gather": "joins the pictures of several processes",
+    "objective.simultaneous": "refused for translators, see test_options.py",
+}
+# Without what it belongs to a key may also rest: a recipe that others extend, or a plan that does not grow, names it.
+MAY_REST = {
+    "objective.noise.mode": "its strength is still 0",
+    "objective.noise.signal": "the same",
+    "objective.noise.gain": "the same",
+    "objective.noise.limit": "the same",
+    "objective.noise.exponent": "the same",
+    "objective.noise.momentum": "the same",
+    "network.bounded": "no picture is out of bounds yet",
+    "training.ema.half_life_kimg": "the rampup decides in short runs",
+    "schedule.fade_reals": "alpha is 0 in a fade of one step, where sharp and faded pictures are judged alike",
+}
+
+
+def leaves(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    """The dotted keys of a section, but those of sections in it, whose own keys follow."""
+    for key, field in model.model_fields.items():
+        inner = models_of(field.annotation)
+        if inner and not any(isinstance(arg, str) for arg in get_args(field.annotation)):
+            yield from leaves(inner[0], f"{prefix}.{key}")
+        else:
+            yield f"{prefix}.{key}"
+
+
+def keys(task: str) -> list[str]:
+    found: list[str] = []
+    for section in SECTIONS:
+        model: type[BaseModel] = RECIPES[task]
+        for name in section.split("."):
+            model = models_of(model.model_fields[name].annotation)[0]
+        found += leaves(model, section)
+    return found
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    for i, name in enumerate(("trainA/x", "trainA/y", "trainB", "testA")):
+        write_pictures(root / name, 3, i, side=9)
+    return root
+
+
+def recipe(task: str, pictures: Path, changes: list[str]) -> Any:
+    content = {
+        "task": task,
+        "resolution": 8,
+        "data": {"workers": 0, "cache_resolution": 0},
+        "network": {"base_resolution": 4, "channels": {"base": 12, "max": 4}},
+        "schedule": {"stable_kimg": 0.004, "fade_kimg": 0.004, "batch_size": 4},
+        "training": {"precision": "no"},
+    }
+    own: dict[str, Any] = {"data": {"root": str(pictures)}, "network": {"residual_blocks": 1}}
+    if task == "pggan":
+        own = {"data": {"path": str(pictures / "trainA")}, "network": {"latent_size": 3}}
+    elif CLASSIC[0] in changes:
+        own["network"] = {"filters": 4}
+        content.update(network={}, schedule={"stable_kimg": 0.008, "batch_size": 4})
+    return validate(override(merge(content, own), changes))
+
+
+def trained(task: str, pictures: Path, folder: Path, changes: list[str]) -> str:
+    """A digest of all weights and averages at the end of a run of some steps from 4 to 8 px."""
+    folder.mkdir()
+    trainer = Trainer(recipe(task, pictures, changes), folder / "run", save_snapshot)
+    trainer._initialize()
+    where: dict[str, Any] = {"rank": 0, "processes": 1, "start_nimg": 0, "workers": 0, "pin_memory": False}
+    for _, growth, batches in build_loader(trainer.ground.sets, trainer.schedule, **where):
+        trainer.train_step(batches, growth)
+    digest = hashlib.sha256()
+    for networks in (trainer.task.networks, trainer.ema.networks):
+        for name, network in sorted(networks.items()):
+            for key, value in network.state_dict().items():
+                digest.update(f"{name} {key} {tuple(value.shape)}".encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def told(task: str) -> dict[str, tuple[str, list[str]]]:
+    return COMMON | OWN[task]
+
+
+@pytest.mark.parametrize("task", RECIPES)
+def test_every_key_is_looked_at(task: str) -> None:
+    assert set(keys(task)) == set(told(task)) | (set(ELSEWHERE) & set(keys(task)))
+
+
+@pytest.mark.parametrize("task", RECIPES)
+def test_every_key_changes_what_is_trained(task: str, pictures: Path, tmp_path: Path) -> None:
+    known: dict[tuple[str, ...], str] = {}
+    idle = []
+    for i, (key, (value, companions)) in enumerate(told(task).items()):
+        if task == "cyclegan" and key.startswith(("schedule", "optimizer", "training")):
+            continue  # nothing of the task is in these
+        if tuple(companions) not in known:
+            known[tuple(companions)] = trained(task, pictures, tmp_path / f"{i}-without", companions)
+        with_it = trained(task, pictures, tmp_path / f"{i}-with", [*companions, f"{key}={value}"])
+        idle += [key] if with_it == known[tuple(companions)] else []
+    assert idle == []
+
+
+@pytest.mark.parametrize("task", RECIPES)
+def test_a_key_without_what_it_belongs_to_is_refused_or_does_something(
+    task: str, pictures: Path, tmp_path: Path
+) -> None:
+    plain = trained(task, pictures, tmp_path / "plain", [])
+    idle = []
+    for i, (key, (value, companions)) in enumerate(told(task).items()):
+        if not companions or key in MAY_REST:
+            continue
+        try:
+            alone = trained(task, pictures, tmp_path / str(i), [f"{key}={value}"])
+        except (RecipeError, UserError):
+            continue
+        idle += [key] if alone == plain else []
+    assert idle == []
