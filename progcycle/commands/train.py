@@ -14,6 +14,7 @@ DESCRIPTION = """Train what a recipe describes. The same command again resumes f
 
 With a section pretraining in the recipe, translators are pre-trained first, in a folder of that name."""
 EXAMPLES = """examples:
+  progcycle train recipes/cyclegan_openmoji.yaml
   progcycle train recipes/cyclegan_openmoji.yaml seed=1 --run-dir runs/seed1
   progcycle train recipes/cyclegan_openmoji.yaml schedule.batch_size.32=8 --dry-run
   progcycle train recipes/cyclegan_openmoji.yaml pretraining.kind=inpainting --run-dir runs/pretrained

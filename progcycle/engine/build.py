@@ -135,4 +135,4 @@ def parts(recipe: Recipe, resolution: int, local_batch: int) -> int:
 
 def count_parameters(network: nn.Module) -> int:
     """Number of trainable numbers in a network."""
-    return sum(p.numel() for p in network.parameters())
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)

@@ -2,9 +2,10 @@
 
 import copy
 from collections.abc import Mapping
+from itertools import compress
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from progcycle.recipe import Ema
 
@@ -40,7 +41,13 @@ class EmaNetworks:
     def __init__(self, networks: Mapping[str, nn.Module], options: Ema) -> None:
         self.options = options
         self.sources = dict(networks)
+        # What a network has frozen by itself is the same in its average.
+        moving = {name: [p.requires_grad for p in net.parameters()] for name, net in networks.items()}
         self.networks = {name: copy.deepcopy(net).requires_grad_(False).eval() for name, net in networks.items()}
+        self._pairs: dict[str, list[list[Tensor]]] = {
+            name: [list(compress(net.parameters(), moving[name])) for net in (average, self.sources[name])]
+            for name, average in self.networks.items()
+        }
 
     @torch.no_grad()
     def update(self, nimg: int, batch_size: int) -> None:
@@ -48,6 +55,8 @@ class EmaNetworks:
         weight = 1 - ema_factor(self.options, nimg, batch_size)
         for name, average in self.networks.items():
             source = self.sources[name]
-            torch._foreach_lerp_(list(average.parameters()), list(source.parameters()), weight)
+            averages, newest_ones = self._pairs[name]
+            if averages:
+                torch._foreach_lerp_(averages, newest_ones, weight)
             for buffer, newest in zip(average.buffers(), source.buffers(), strict=True):
                 buffer.copy_(newest)

@@ -27,6 +27,7 @@ from progcycle.engine.setup import end, prepare_data, set_up
 from progcycle.engine.start import StartFrom, begin
 from progcycle.engine.stop import SIGNALS, StoppedError, StopSignals, agreed
 from progcycle.engine.trackers import start_trackers
+from progcycle.engine.trainable import Trainable
 from progcycle.engine.trouble import stop_if_trouble
 from progcycle.engine.writer import CheckpointWriter
 from progcycle.errors import UserError
@@ -88,6 +89,7 @@ class Trainer:
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         broadcast_weights(self.accelerator, self.task.networks.values())
         self.ema = EmaNetworks({name: self.task.networks[name] for name in self.task.ema_of}, recipe.training.ema)
+        self.trainable = Trainable(self.task.networks, self.task.players)
         self.scalers = {player: self.precision.scaler() for player in self.task.players}
         self.optimizers = {player: self._optimizer(player) for player in self.task.players}
         self.meter = Meter(device)
@@ -109,12 +111,9 @@ class Trainer:
     def _optimizer(self, player: str) -> Any:
         options: Adam = getattr(self.recipe.optimizer, player)
         adam = torch.optim.Adam(
-            self._parameters(player), lr=options.lr, betas=options.betas, eps=options.eps, fused=True
+            self.trainable.of(player), lr=options.lr, betas=options.betas, eps=options.eps, fused=True
         )
         return self.accelerator.prepare(adam)
-
-    def _parameters(self, player: str) -> list[nn.Parameter]:
-        return [p for name in self.task.players[player] for p in self.task.networks[name].parameters()]
 
     @property
     def cpu_seconds(self) -> float:
@@ -166,8 +165,7 @@ class Trainer:
             reals: this process's real pictures by domain, as the networks see them.
             growth: where growth stands.
         """
-        for name, network in self.task.networks.items():
-            network.requires_grad_(name in self.task.players[player])
+        self.trainable.choose(player)
         self.optimizers[player].zero_grad(set_to_none=True)
         count = parts(self.recipe, growth.resolution, len(next(iter(reals.values()))))
         chunks = {domain: batch.chunk(count) for domain, batch in reals.items()}
@@ -176,7 +174,7 @@ class Trainer:
                 loss, stats = self.task.loss(player, {d: chunk[i] for d, chunk in chunks.items()}, growth, self.step)
             self.scalers[player].backward(loss / count)
             self.meter.add({f"loss/{player}": loss, **stats}, self.step)
-        average_gradients(self.accelerator, self._parameters(player), self.votes)
+        average_gradients(self.accelerator, self.trainable.of(player), self.votes)
 
     def _apply(self, player: str, growth: Growth) -> None:
         # Not through Accelerate's wrapper: its step would make the scaler wait for the device.

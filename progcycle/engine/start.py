@@ -8,6 +8,7 @@ from torch import nn
 from progcycle.engine import checkpoint
 from progcycle.engine.folder import checkpoint_folders
 from progcycle.engine.state import part
+from progcycle.engine.trainable import frozen_names, load_weights
 from progcycle.errors import UserError
 from progcycle.recipe import CycleganRecipe, Recipe, pretraining_recipe
 from progcycle.schedule import GrowthSchedule
@@ -51,11 +52,18 @@ def begin(
     Raises:
         UserError: what the recipe asks for is not there.
     """
+    kept = [
+        (p, p.detach().clone()) for network in networks.values() for p in network.parameters() if not p.requires_grad
+    ]
     before = pretraining_recipe(recipe) if preparation is None else None
     if before is not None:
-        return _averages(run_dir / NAME, before, networks)
-    check_start(recipe, start_from)
-    return () if start_from is None else start_from(networks)
+        lines = _averages(run_dir / NAME, before, networks)
+    else:
+        check_start(recipe, start_from)
+        lines = () if start_from is None else start_from(networks)
+    for parameter, own in kept:  # no checkpoint would hold what a network froze
+        parameter.data.copy_(own)
+    return lines
 
 
 def _averages(run_dir: Path, recipe: Recipe, networks: Mapping[str, nn.Module]) -> Sequence[str]:
@@ -72,5 +80,5 @@ def _averages(run_dir: Path, recipe: Recipe, networks: Mapping[str, nn.Module]) 
     tensors = checkpoint.read(path, "ema")
     names = sorted({key.partition(".")[0] for key in tensors})
     for name in names:
-        networks[name].load_state_dict(part(tensors, name))
+        load_weights(networks[name], part(tensors, name), frozen_names(networks[name]))
     return [*warnings, f"{' and '.join(names)} begin from {path}, after {content['nimg'] / 1000:g} kimg"]

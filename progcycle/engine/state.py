@@ -15,6 +15,7 @@ from progcycle.engine import checkpoint
 from progcycle.engine.checkpoint import Content
 from progcycle.engine.folder import checkpoint_folders
 from progcycle.engine.memory import ran_out
+from progcycle.engine.trainable import load_weights, without
 from progcycle.errors import UserError
 from progcycle.files import atomic_file, remove_temporaries
 
@@ -44,7 +45,10 @@ def contents(trainer: "Trainer") -> Content:
         # Running statistics of batch norm differ between processes, and those of the first are kept. Training never
         # uses them, so that the others go on the same.
         for name, networks in (("networks", trainer.task.networks), ("ema", trainer.ema.networks)):
-            files[name] = _joined({key: network.state_dict() for key, network in networks.items()})
+            frozen = trainer.trainable.frozen
+            files[name] = _joined(
+                {key: without(network.state_dict(), frozen[key]) for key, network in networks.items()}
+            )
         files["optimizers"] = _optimizer_tensors(trainer)
     state = {
         "step": trainer.step,
@@ -122,7 +126,7 @@ def _load(trainer: "Trainer", path: Path, state: dict[str, Any]) -> None:
     for file, networks in (("networks", trainer.task.networks), ("ema", trainer.ema.networks)):
         tensors = checkpoint.read(path, file)
         for name, network in networks.items():
-            network.load_state_dict(part(tensors, name))
+            load_weights(network, part(tensors, name), trainer.trainable.frozen[name])
     _load_optimizers(trainer, checkpoint.read(path, "optimizers"))
     for player, scaler in trainer.scalers.items():
         scaler.load_state_dict(state["scalers"][player])
