@@ -71,7 +71,14 @@ def as_training(model: "Translator") -> Translate:
 
 
 @torch.no_grad()
-def travel(translate: Translate, pictures: Tensor, direction: "Direction", seed: int = 0, batch_size: int = 64) -> Trip:
+def travel(
+    translate: Translate,
+    pictures: Tensor,
+    direction: "Direction",
+    seed: int = 0,
+    batch_size: int = 64,
+    back: Translate | None = None,
+) -> Trip:
     """Translate pictures there and back, three times back: as they are, rounded to 8 bits, and with slight noise.
 
     Args:
@@ -80,7 +87,9 @@ def travel(translate: Translate, pictures: Tensor, direction: "Direction", seed:
         direction: of the first half of the way.
         seed: of the noise.
         batch_size: pictures at a time.
+        back: the same for the way back; default: ``translate``.
     """
+    home = back or translate
     parts: list[list[Tensor]] = []
     for start in range(0, len(pictures), batch_size):
         x = pictures[start : start + batch_size].float()
@@ -90,9 +99,9 @@ def travel(translate: Translate, pictures: Tensor, direction: "Direction", seed:
         noise = normal(seed, f"metric/noise/{direction}", range(start, start + len(x)), size)
         noisy = (middle + NOISE * noise.reshape(middle.shape).to(middle.device)).clamp(-1, 1)
         returned: Direction = "ba" if direction == "ab" else "ab"
-        back, *others = (translate(y, returned).float().clamp(-1, 1).to(x.device) for y in (middle, rounded, noisy))
-        errors = [_l1(y, x) for y in (back, *others)]
-        found = [middle, grey_levels(back), *errors, _l1(rounded, middle), _l1(noisy, middle)]
+        again, *others = (home(y, returned).float().clamp(-1, 1).to(x.device) for y in (middle, rounded, noisy))
+        errors = [_l1(y, x) for y in (again, *others)]
+        found = [middle, grey_levels(again), *errors, _l1(rounded, middle), _l1(noisy, middle)]
         parts.append([tensor.cpu() for tensor in found])
     return Trip(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 

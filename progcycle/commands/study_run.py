@@ -11,8 +11,12 @@ from progcycle.commands.cli import say, versions
 from progcycle.recipe import CycleganRecipe, Recipe, Study
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from progcycle.commands.round_trip import Translate
     from progcycle.engine.loop import Trainer
+    from progcycle.export import Translator
+    from progcycle.export.translator import Direction
 
 METRICS = ("swd",)  # of a PG-GAN, where a study does not say
 Figures = dict[str, float]
@@ -84,7 +88,7 @@ def measure_course(
         model = load(snapshot)
         assert isinstance(model, Translator)
         # Earlier stages work at their own resolution, and their pictures are enlarged.
-        figures = exam.measure(lambda x, to, model=model: model.translate(x, to, "train"))  # type: ignore[misc]
+        figures = exam.measure(lambda x, to, model=model: model.translate(x, to, "train"), way_back(model))  # type: ignore[misc]
         spent = before + (model.config.cpu_seconds or 0.0)
         course.append({"nimg": model.config.nimg, "cpu_seconds": round(spent, 3), **figures})
     if study.raw:
@@ -95,6 +99,23 @@ def measure_course(
         )
         figures = figures | {f"raw/{name}": value for name, value in raw.items()}
     return course, figures
+
+
+def way_back(model: "Translator") -> "Translate":
+    """What takes translations back that ``model.translate(x, to, "train")`` painted and enlarged.
+
+    As in training they are neither rounded nor faded: the network that painted them has faded them already.
+    """
+    from progcycle.commands.round_trip import as_training
+    from progcycle.export.pictures import resize
+
+    bare, side = as_training(model), model.resolution
+
+    def back(pictures: "Tensor", direction: "Direction") -> "Tensor":
+        made = bare(resize(pictures, side, side), direction).float().clamp(-1, 1)
+        return resize(made, *pictures.shape[2:])
+
+    return back
 
 
 class Exam:
@@ -119,14 +140,16 @@ class Exam:
         self.features = load_features()
         self.reals = real_features(self.features, self.a, self.b)
 
-    def measure(self, translate: "Translate") -> Figures:
+    def measure(self, translate: "Translate", back: "Translate | None" = None) -> Figures:
         """Figures of both directions, see :func:`measure_translation`."""
         import torch
 
         from progcycle.commands.translation_metrics import measure_translation
 
         with torch.no_grad():
-            return measure_translation(translate, self.a, self.b, self.pairs, self.features, reals=self.reals)
+            return measure_translation(
+                translate, self.a, self.b, self.pairs, self.features, reals=self.reals, back=back
+            )
 
     def references(self, recipe: CycleganRecipe, run_dir: Path) -> dict[str, Figures]:
         """Figures of doing nothing, and of matching the colour statistics of the training pictures."""

@@ -49,6 +49,7 @@ def measure_translation(
     swd: bool = False,
     seed: int = 0,
     batch_size: int = 64,
+    back: Translate | None = None,
 ) -> Figures:
     """Figures of both directions of a translator on test pictures.
 
@@ -62,6 +63,7 @@ def measure_translation(
         swd: measure the sliced Wasserstein distance too, which takes longer.
         seed: of the noise, and of the random choices of distances.
         batch_size: pictures translated at a time.
+        back: translates what ``translate`` painted back; default: ``translate`` itself.
 
     Returns:
         Figures by name; those that these pictures do not allow are left out.
@@ -71,7 +73,7 @@ def measure_translation(
         reals = real_features(features, a, b)
     pictures = {"a": a, "b": b}
     for direction, source, target in DIRECTIONS:
-        trip = travel(translate, pictures[source], direction, seed, batch_size)
+        trip = travel(translate, pictures[source], direction, seed, batch_size, back)
         side = Side(
             direction, pictures[source].cpu(), pictures[target].cpu(), turned(pairs, direction), features, reals
         )

@@ -2,10 +2,12 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from tiny_runs import tiny_content, write_domains, write_pictures
 
@@ -13,8 +15,9 @@ from progcycle.commands import study_plan
 from progcycle.commands.study import main, read_plans
 from progcycle.commands.study_plan import comparable, factor_for, length, probe, quiet, stretched
 from progcycle.commands.study_report import line_looks, reached, rivals_table, table
-from progcycle.commands.study_run import cpu_seconds
+from progcycle.commands.study_run import cpu_seconds, way_back
 from progcycle.errors import UserError
+from progcycle.export import Translator, load
 from progcycle.recipe import RecipeError, Study, load_study, merge, validate
 
 ROOT = Path(__file__).parents[2]
@@ -138,6 +141,21 @@ def test_translators_are_measured_along_the_way_against_doing_nothing(file: Path
     (out / "references.json").unlink()
     assert main([str(file), "--out", str(out), "--runs", str(file.parent / "runs"), "--seeds", "5"]) == 0
     assert (out / "references.json").exists(), "what is missing is made again, and no run is"
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_the_way_back_is_not_faded_twice(make_snapshot: Callable[..., Path], alpha: float) -> None:
+    model = load(make_snapshot(stage=2, alpha=alpha))
+    assert isinstance(model, Translator)
+    painted = model.translate(torch.rand(2, 3, 32, 32) * 2 - 1, "ab", "train")
+    with torch.no_grad():
+        bare = model.gen_ba(painted, 2, alpha).clamp(-1, 1)
+        found = way_back(model)(painted, "ba")
+    torch.testing.assert_close(found, bare)
+    again = model.translate(painted, "ba", "train")
+    assert torch.allclose(found, again, atol=1e-6) == (alpha == 1), "which fades what it is given"
+    small = load(make_snapshot(stage=1, run="small"))
+    assert way_back(small)(painted, "ba").shape == painted.shape  # type: ignore[arg-type]
 
 
 def test_one_variant_can_be_run_alone(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
