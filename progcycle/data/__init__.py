@@ -4,7 +4,7 @@ Shapes trail as ``# [N, C, H, W]``: N pictures of the batch, C channels, H and W
 """
 
 from progcycle.data.batch import Batch, Sample, collate
-from progcycle.data.decode import BrokenPicture, decode_picture, image_pixels
+from progcycle.data.decode import BrokenPicture, decode_picture, decode_reduced, image_pixels
 from progcycle.data.deep import UnsupportedPicture
 from progcycle.data.fit import box_reduce, fit_square
 from progcycle.data.identity import identity, tell_change
@@ -27,6 +27,7 @@ __all__ = [
     "collate",
     "dead_worker",
     "decode_picture",
+    "decode_reduced",
     "find_classes",
     "fit_square",
     "identity",

@@ -20,6 +20,7 @@ from progcycle.recipe import MAX_PIXELS
 
 # Only these decoders: a file named .png that is really PostScript must not start Ghostscript.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
+JPEG = b"\xff\xd8\xff"
 ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 LARGEST = 1 << 30  # bytes of a file; larger ones are not read into memory
 
@@ -89,8 +90,10 @@ def decode_picture(
         if not head:
             raise BrokenPicture(f"{name}: this file is empty.")
         # A JPEG takes no memory before it is decoded, perhaps at a part of its size, so it is looked at later.
-        jpeg = head.startswith(b"\xff\xd8\xff")
-        with pixel_limit(None if jpeg else max_pixels), Image.open(stream, formats=_formats()) as image:
+        with (
+            pixel_limit(None if head.startswith(JPEG) else max_pixels),
+            Image.open(stream, formats=_formats()) as image,
+        ):
             deep.refuse_deep(image, head, name)
             full = image.size
             if min_side is not None:
@@ -117,6 +120,46 @@ def decode_picture(
     except Exception as error:  # damaged files make decoders raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BrokenPicture(f"{name}: this picture cannot be read ({reason.rstrip('.')}).") from None
+
+
+def decode_reduced(
+    file: Path | BinaryIO, full: np.ndarray, final: int, *, channels: int, background: str
+) -> np.ndarray | None:
+    """What training reads of a large JPEG: decoded at a part of its size, which is not quite the full picture reduced.
+
+    Args:
+        file: path, or a binary file that can seek, of a picture that has been read.
+        full: its pixels.  # [H, W, C] uint8
+        final: pixels of a side that training fits pictures to.
+        channels, background: as of :func:`decode_picture`.
+
+    Returns:
+        The smaller pixels, uint8; None where training reads ``full``.  # [h, w, C]
+
+    Raises:
+        UserError: the file has changed.
+    """
+    if min(full.shape[:2]) < 4 * final:
+        return None
+    content = _bytes(file) if isinstance(file, Path) else file
+    jpeg = content.read(len(JPEG)) == JPEG
+    content.seek(0)
+    if not jpeg:
+        return None
+    size = full.shape[0] * full.shape[1]
+    return decode_picture(content, channels=channels, background=background, min_side=2 * final, max_pixels=size)
+
+
+def undecoded(image: Image.Image) -> io.BytesIO | None:
+    """The file of a JPEG that Pillow has opened and not decoded yet, so that its pixels cannot have been changed."""
+    file = getattr(image, "fp", None)
+    if file is None or not getattr(image, "tile", None) or image.format not in ("JPEG", "MPO"):
+        return None
+    place = file.tell()
+    file.seek(0)
+    content = io.BytesIO(file.read())
+    file.seek(place)
+    return content
 
 
 def image_pixels(

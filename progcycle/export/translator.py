@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal, overload
+from typing import Any, BinaryIO, ClassVar, Literal, overload
 
 import numpy as np
 import torch
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from progcycle import networks
 from progcycle.blocks import downsample2x, fade_in, upsample2x
-from progcycle.data import decode_picture, image_pixels
-from progcycle.data.decode import upright
+from progcycle.data import decode_picture, decode_reduced, image_pixels
+from progcycle.data.decode import undecoded, upright
 from progcycle.data.fit import fit_short
 from progcycle.errors import UserError
 from progcycle.export.base import SnapshotModel
@@ -122,7 +122,13 @@ class Translator(SnapshotModel):
 
     @overload
     def translate(
-        self, picture: np.ndarray, direction: Direction = ..., scale: Scale | None = ..., resolution: int | None = ...
+        self,
+        picture: np.ndarray,
+        direction: Direction = ...,
+        scale: Scale | None = ...,
+        resolution: int | None = ...,
+        *,
+        reduced: np.ndarray | None = ...,
     ) -> np.ndarray: ...
 
     @torch.no_grad()
@@ -133,6 +139,7 @@ class Translator(SnapshotModel):
         scale: Scale | None = None,
         resolution: int | None = None,
         alpha: Alpha = "drop",
+        reduced: np.ndarray | None = None,
     ) -> Image.Image | Tensor | np.ndarray:
         """Translate a picture of any size and aspect; what comes back has its size.
 
@@ -152,6 +159,8 @@ class Translator(SnapshotModel):
             resolution: an earlier stage to run at, in pixels of a side; default: the snapshot's own.
             alpha: of an image or a path: ``drop`` gives an opaque image, ``keep`` one with the transparency that the
                 picture has.
+            reduced: of an array from a large JPEG: the same decoded at a part of its size, as training reads it
+                (:func:`progcycle.data.decode_reduced`); a path or an image just opened needs none.  # [h, w, C] uint8
 
         Returns:
             A Pillow image of mode L or RGB (LA or RGBA with transparency), whose ``info`` has the picture's EXIF block,
@@ -175,18 +184,24 @@ class Translator(SnapshotModel):
             x = as_channels(picture.to(self.device, torch.float32), channels)
             return self._tensors(x, direction, scale, resolution)
         if isinstance(picture, np.ndarray):
-            return self._levels(_colours(picture, channels), direction, scale, resolution)
+            return self._levels(_colours(picture, channels), direction, scale, resolution, reduced)
         background = self.config.background(direction[0])
         metadata = Metadata(wants_alpha=alpha == "keep")
+        options: dict[str, Any] = {"channels": channels, "background": background}
+        file: Path | BinaryIO | None
         if isinstance(picture, Image.Image):
+            file = undecoded(picture)
             picture = upright(picture)
             metadata(picture)
-            levels = image_pixels(picture, channels=channels, background=background)
+            levels = image_pixels(picture, **options)
         elif isinstance(picture, str | os.PathLike):
-            levels = decode_picture(Path(picture), channels=channels, background=background, look=metadata)
+            file = Path(picture)
+            levels = decode_picture(file, look=metadata, **options)
         else:
             raise TypeError(f"expected a Pillow image, a path, an array or a tensor, got a {type(picture).__name__}")
-        return metadata.dress(self._levels(levels, direction, scale, resolution), background)
+        if file is not None:
+            reduced = decode_reduced(file, levels, self.config.final_resolution, **options)
+        return metadata.dress(self._levels(levels, direction, scale, resolution, reduced), background)
 
     def _tensors(self, x: Tensor, direction: Direction, scale: Scale, resolution: int | None) -> Tensor:
         height, width = x.shape[2:]
@@ -198,13 +213,19 @@ class Translator(SnapshotModel):
         return y
 
     def _levels(
-        self, levels: np.ndarray, direction: Direction, scale: Scale, resolution: int | None
+        self,
+        levels: np.ndarray,
+        direction: Direction,
+        scale: Scale,
+        resolution: int | None,
+        reduced: np.ndarray | None = None,
     ) -> np.ndarray:  # [H, W, C_in] -> [H, W, C_out] uint8
         """Translate grey levels; of a large picture only a band is ever held as floating point numbers."""
         height, width, _ = levels.shape
 
         def small() -> Tensor:
-            fitted = fit_short(levels, resolution or self.resolution, self.config.final_resolution)
+            shown = levels if reduced is None else reduced
+            fitted = fit_short(shown, resolution or self.resolution, self.config.final_resolution)
             return from_uint8(fitted).to(self.device)
 
         rows = self._rows(

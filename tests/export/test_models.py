@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -134,7 +134,7 @@ def test_the_input_is_not_faded_where_training_did_not_fade_it(make_snapshot: Ma
     torch.testing.assert_close(model.translate(x, "ab", "native"), expected)
 
 
-def network_input(model: Translator, picture: Image.Image | Tensor, **options: Any) -> np.ndarray:
+def network_input(model: Translator, picture: Any, **options: Any) -> np.ndarray:
     """What the network of ``ab`` is given, as grey levels.  # [h, w, C]"""
     given: list[Tensor] = []
     hook = model.gen_ab.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
@@ -162,6 +162,24 @@ def test_the_network_is_shown_what_training_showed_it(
                 if channels == 3:  # grey of a tensor is rounded once more
                     got = network_input(model, as_tensor, resolution=resolution)
                     assert np.abs(got - expected).max() < 0.01
+
+
+def test_a_large_jpeg_is_reduced_as_training_reduces_it(translator: Translator, tmp_path: Path) -> None:
+    strokes = Image.new("RGB", (512, 512), "white")
+    draw = ImageDraw.Draw(strokes)
+    for i in range(40):
+        draw.line((i * 37 % 512, 0, i * 91 % 512, 512), fill=(i * 5, 200 - i * 4, i * 3), width=3)
+    strokes.save(tmp_path / "a.jpg", quality=80)
+    trained_on = PictureSet("a", Pictures(), [str(tmp_path)], resolution=32, seed=0)
+    for resolution in (8, 32):
+        expected = trained_on.plain(0, resolution).image
+        from_file = network_input(translator, str(tmp_path / "a.jpg"), resolution=resolution)
+        assert np.abs(from_file - expected).max() < 0.01
+        with Image.open(tmp_path / "a.jpg") as image:
+            assert np.abs(network_input(translator, image, resolution=resolution) - expected).max() < 0.01
+        with Image.open(tmp_path / "a.jpg") as image:
+            image.paste((0, 0, 0), (0, 0, 512, 512))  # a changed image is no longer its file
+            assert network_input(translator, image, resolution=resolution).max() < 0.01
 
 
 @pytest.mark.parametrize(("width", "height", "small"), [(150, 100, (48, 32)), (64, 130, (32, 65)), (20, 50, (32, 80))])
