@@ -1,12 +1,13 @@
 """``progcycle new NAME FOLDER_A [FOLDER_B]``: look at pictures, write a recipe, and say what training takes."""
 
 import shlex
+import textwrap
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from progcycle.commands.cli import add_device, guarded, parser, pick_device, say, warn
+from progcycle.commands.cli import guarded, parser, pick_device, say
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
 
@@ -27,6 +28,7 @@ SIZES = (32, 64, 128, 256, 512, 1024)
 FEWEST = 8  # pictures of a folder
 ENOUGH = {32: 200, 64: 200, 128: 400, 256: 800, 512: 2000, 1024: 5000}  # pictures by size; what fewer do is said
 HELD_OUT = (0.1, 8, 200)  # share of the pictures that is held out, and from how few to how many pictures
+COLUMNS = 100
 HOUR, DAY = 3600.0, 86_400.0
 UNDISTURBED = 0.7  # share of the processors, below which other work is to be told of
 
@@ -39,7 +41,6 @@ def run(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--size", type=int, choices=SIZES, default=64, help="pixels of a side (default 64)")
     p.add_argument("--force", action="store_true", help="overwrite NAME.yaml")
     p.add_argument("--no-estimate", action="store_true", help="time no steps")
-    add_device(p)
     args = p.parse_intermixed_args(argv)
     if len(args.folders) > 2:
         raise UserError(
@@ -58,7 +59,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         looks.append(look)
         say(f"{letter}  {folder}" if len(args.folders) == 2 else folder)
         for line in look.lines(args.size):
-            say(f"   {line}")
+            tell(line, "   ")
     _check_counts(looks, args.size)
     wish = _wish(file, looks, args)
     _write(file, wish)
@@ -81,6 +82,12 @@ def recipe_file(name: str) -> Path:
     return file
 
 
+def tell(text: str, indent: str = "") -> None:
+    """Print a sentence in lines of at most 100 columns; what is longer than one, such as a path, sticks out."""
+    lines = textwrap.wrap(text, COLUMNS - len(indent) - 2, break_long_words=False, break_on_hyphens=False)
+    say(indent + f"\n{indent}  ".join(lines))
+
+
 def _check_counts(looks: "Sequence[Look]", size: int) -> None:
     for look in looks:
         usable = look.count - len(look.broken) - len(look.refused)
@@ -90,7 +97,7 @@ def _check_counts(looks: "Sequence[Look]", size: int) -> None:
                 f"{ENOUGH[size]} are better."
             )
         if look.count < ENOUGH[size]:
-            say(
+            tell(
                 f"note: {look.path} has {look.count} pictures; from about {ENOUGH[size]} on the networks learn what is "
                 "common to them, with fewer they learn them by heart"
             )
@@ -103,15 +110,15 @@ def _wish(file: Path, looks: "Sequence[Look]", args: Namespace) -> "Wish":
         tests = _tests(looks)
         named = len(looks[0].stems & looks[1].stems)
         if named:
-            say(
+            tell(
                 f"{named:,} names are in both folders; if these are pairs, they are held out together, and evaluate "
                 "compares with them (data.paired)"
             )
         share = 0.0 if tests else held_out(looks)
     else:
         tests, share = (), 0.0
-        _tell_layout(looks[0].path)
-    gpu = not pick_device(args.device).startswith("cpu")
+        _tell_layout(looks[0].path, file)
+    gpu = pick_device(None) != "cpu"
     grey = all(look.grey == 1 and not look.refused for look in looks)
     command = f"progcycle train {shlex.quote(str(file))}"
     channels = 1 if grey else 3
@@ -129,7 +136,7 @@ def _tests(looks: "Sequence[Look]") -> tuple[str, ...]:
         found += [str(place) for place in beside if place.is_dir()][:1]
     if len(found) < 2:
         return ()
-    say(f"test pictures: {found[0]}, {found[1]}")
+    tell(f"test pictures: {found[0]}, {found[1]}")
     return tuple(found)
 
 
@@ -146,18 +153,17 @@ def held_out(looks: "Sequence[Look]") -> float:
     return share
 
 
-def _tell_layout(path: str) -> None:
-    """A folder of two domains, given as one."""
+def _tell_layout(path: str, file: Path) -> None:
+    """A folder of two domains, given as one: this may not be what was meant."""
     from progcycle.data.sets import find_layout
 
     try:
         first, second = find_layout(path)[0]
     except UserError:
         return
-    say(
-        "note: one folder is for a PG-GAN; for translators between the two inside it give both: "
-        f"{shlex.quote(first)} {shlex.quote(second)}"
-    )
+    tell(f"note: one folder is for a PG-GAN, and {path} holds two domains; for translators between them")
+    words = ("progcycle", "new", str(file.with_suffix("")), first, second, "--force")
+    say(f"  {' '.join(map(shlex.quote, words))}")
 
 
 def _write(file: Path, wish: "Wish") -> None:
@@ -186,7 +192,7 @@ def _tell_estimate(wish: "Wish", args: Namespace) -> None:
     found = estimate(content_of(write_recipe(wish)))
     say(f"training at {wish.resolution} px takes about {in_words(found)}")
     if found.share < UNDISTURBED:
-        say(
+        tell(
             f"other work on this machine left {found.share:.0%} of its processors to these steps; alone it may take "
             f"{duration(found.seconds * found.share)}"
         )
@@ -195,7 +201,7 @@ def _tell_estimate(wish: "Wish", args: Namespace) -> None:
         say(f"reading the pictures for the first time takes about {duration(reading)} more")
     if found.seconds * found.share < DAY:
         return
-    warn(f"that is long; {smaller(wish, found)}")
+    tell(f"that is long; {smaller(wish, found)}")
 
 
 def in_words(found: "Estimate") -> str:

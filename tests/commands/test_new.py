@@ -301,6 +301,7 @@ def test_from_two_folders_to_an_evaluation(tmp_path: Path, monkeypatch: pytest.M
     folder(Path("dämmerung"), 10, 2)
     assert main(["new", "my summer", "day light", "dämmerung", "--size", "32", "--no-estimate"]) == 0
     shown = capsys.readouterr()
+    assert max(map(len, shown.out.splitlines())) <= 100
     assert "12 pictures: 80x60 px, colour 12" in shown.out
     assert "note: dämmerung has 10 pictures; from about 200 on" in shown.out
     train, translate, evaluate = commands_of(shown.out)
@@ -356,9 +357,10 @@ def test_a_folder_of_two_domains_given_as_one_gets_a_note(
     for seed, name in enumerate(("trainA", "trainB")):
         folder(Path("my data") / name, FEWEST, seed)
     assert main(["new", "mine", "my data", "--no-estimate"]) == 0
-    note = next(line for line in capsys.readouterr().out.splitlines() if "one folder is for a PG-GAN" in line)
-    assert main(["new", "two", *shlex.split(note)[-2:], "--no-estimate"]) == 0
-    assert load_recipe("two.yaml").task == "cyclegan"
+    shown = capsys.readouterr().out
+    assert "note: one folder is for a PG-GAN" in shown
+    assert main([*commands_of(shown)[0], "--no-estimate"]) == 0
+    assert load_recipe("mine.yaml").task == "cyclegan"
 
 
 @pytest.mark.parametrize(
