@@ -67,9 +67,10 @@ def _checkpoints(run_dir: Path, recipe: Recipe) -> list[Path]:
 def check_folder(run_dir: Path, recipe: Recipe, record: Record | None) -> list[str]:
     """Check that a run may be written into a folder.
 
-    A folder without checkpoints binds nobody, unless it holds snapshots: a run that starts afresh would mix its own
-    with them. A folder with checkpoints takes recipes that differ in keys of ``OPERATION`` only, in the growth plan
-    behind the pictures shown, in a precision that means the same, and in paths of pictures.
+    A folder without checkpoints binds nobody, unless it holds snapshots, which a run that starts afresh would mix with
+    its own, or a recipe that somebody wrote. A folder with checkpoints takes recipes that differ in keys of
+    ``OPERATION`` only, in the growth plan behind the pictures shown, in a precision that means the same, and in paths
+    of pictures.
 
     Args:
         run_dir: the folder.
@@ -92,13 +93,7 @@ def check_folder(run_dir: Path, recipe: Recipe, record: Record | None) -> list[s
             f"{run_dir} holds a run whose recipe cannot be read ({error}); use another --run-dir."
         ) from None
     if record is None:
-        results = [name for name in ("snapshots", "best") if (run_dir / name).exists()]
-        if results and difference(old, recipe, free=OPERATION):
-            where = " and ".join(str(run_dir / name) for name in results)
-            raise UserError(
-                f"{where} hold{'s' * (len(results) == 1)} results of another recipe, whose checkpoints are gone; use "
-                "another --run-dir, or move them away."
-            )
+        _check_without_checkpoints(run_dir, old, recipe)
         return []
     precision = recipe.training.precision
     same = record.state.get("precision") in AUTOMATIC and precision in ("auto", record.state["precision"])
@@ -118,6 +113,24 @@ def check_folder(run_dir: Path, recipe: Recipe, record: Record | None) -> list[s
             )
         raise UserError(f"{told}.")
     return moved
+
+
+def _check_without_checkpoints(run_dir: Path, old: Recipe, recipe: Recipe) -> None:
+    if not difference(old, recipe, free=OPERATION):
+        return
+    results = [name for name in ("snapshots", "best") if (run_dir / name).exists()]
+    if results:
+        where = " and ".join(str(run_dir / name) for name in results)
+        raise UserError(
+            f"{where} hold{'s' * (len(results) == 1)} results of another recipe, whose checkpoints are gone; use "
+            "another --run-dir, or move them away."
+        )
+    path = run_dir / "recipe.yaml"
+    if path.read_text(encoding="utf-8") != dump(old):
+        raise UserError(
+            f"{path} is another recipe, and not as training writes it, so it is not replaced; use another --run-dir, "
+            "or rename that file."
+        )
 
 
 def check_pictures(

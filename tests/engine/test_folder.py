@@ -15,7 +15,7 @@ from progcycle.engine.checkpoint import checkpoints, read
 from progcycle.engine.folder import check_folder, read_record
 from progcycle.engine.samples import Sampler
 from progcycle.errors import UserError
-from progcycle.recipe import Recipe, load_recipe, merge
+from progcycle.recipe import Recipe, dump, load_recipe, merge
 
 EVEN = {"schedule": {"decay_kimg": 0}}
 
@@ -154,6 +154,21 @@ def test_a_folder_without_a_checkpoint_binds_nobody(pictures: Path, tmp_path: Pa
     other = tiny("cyclegan", pictures, {"seed": 8})
     train(other, run, stop_before=1)
     assert load_recipe(run / "recipe.yaml") == other
+
+
+def test_a_recipe_that_somebody_wrote_into_the_folder_is_not_replaced_by_another(
+    pictures: Path, tmp_path: Path
+) -> None:
+    run, file = tmp_path / "run", tmp_path / "run/recipe.yaml"
+    run.mkdir()
+    file.write_text("# mine\n" + dump(tiny("pggan", pictures)))
+    check(run, tiny("pggan", pictures))
+    with pytest.raises(
+        UserError, match=r"run/recipe\.yaml is another recipe, and not as training writes it, .* rename"
+    ):
+        check(run, tiny("pggan", pictures, {"seed": 8}))
+    file.write_text(dump(tiny("pggan", pictures)))
+    check(run, tiny("pggan", pictures, {"seed": 8}))
 
 
 def test_results_whose_checkpoints_are_gone_are_not_mixed_with_others(
