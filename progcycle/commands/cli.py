@@ -32,7 +32,7 @@ COMMANDS = {
     "plan": "show when a recipe grows, and how large its networks are",
     "generate": "paint pictures with a trained PG-GAN",
     "interpolate": "walk through the pictures of a trained PG-GAN, as a video",
-    "progression": "show what a PG-GAN painted through its training",
+    "progression": "show what a model made of the same latents or pictures through its training",
     "translate": "translate pictures with a trained CycleGAN",
     "evaluate": "measure a trained model: generated pictures, or translations against true pairs",
     "study": "train variants of a recipe with several seeds, and compare them",

@@ -1,4 +1,4 @@
-"""``progcycle progression RUN --out FILE``: the same latents through all snapshots of a PG-GAN run."""
+"""``progcycle progression RUN --out FILE``: the same latents, or the same test pictures, through a run's snapshots."""
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,16 +11,22 @@ from progcycle.errors import UserError
 from progcycle.files import atomic_file
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
-DESCRIPTION = """Show how a PG-GAN learned: the same latents through the snapshots of its run, the oldest first.
+    from progcycle.export.config import SnapshotConfig
+
+DESCRIPTION = """Show how a model learned, the oldest snapshot of its run first: what each makes of the same latents
+(PG-GAN) or of the same test pictures (CycleGAN).
 
 A PNG file is a contact sheet with a row for each snapshot. A video (.webp, .gif, or .mp4 with the extra 'video':
 pip install 'progcycle[video]') has a frame for each snapshot, and stays at the last one for two seconds."""
 EXAMPLES = """examples:
   progcycle progression runs/pggan_emoji --out progression.png
   progcycle progression runs/pggan_emoji --out progression.mp4 --count 16 --fps 8
-  progcycle progression runs/pggan_celebahq --out faces.png --count 6 --rows 20 --size 256"""
+  progcycle progression runs/pggan_celebahq --out faces.png --count 6 --rows 20 --size 256
+  progcycle progression runs/cyclegan_openmoji --out coloured.png --direction ab
+  progcycle progression runs/cyclegan_openmoji --out mine.webp --direction ba --pictures photos/"""
 REST = 2.0  # seconds
 
 
@@ -30,7 +36,14 @@ def run(argv: Sequence[str] | None = None) -> int:
     p.add_argument("run", type=Path, metavar="RUN", help="a run folder")
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write: .png, .webp, .gif or .mp4")
     p.add_argument("--count", type=positive, default=8, help="pictures of each snapshot (default 8)")
-    p.add_argument("--seed", type=natural, default=0, help="which series of pictures (default 0)")
+    p.add_argument("--seed", type=natural, help="of a PG-GAN: which series of pictures (default 0)")
+    p.add_argument("--direction", choices=("ab", "ba"), help="of a CycleGAN: ab turns A into B (default), ba back")
+    p.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="of a CycleGAN: folder of pictures (default: the run's test pictures)",
+    )
     p.add_argument("--every", type=positive, default=1, metavar="N", help="take every N-th snapshot, and the last")
     p.add_argument("--rows", type=positive, default=12, help="of a contact sheet, at most, spread evenly (default 12)")
     p.add_argument("--fps", type=positive, default=4, help="snapshots a second of a video (default 4)")
@@ -42,6 +55,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
     from tqdm import tqdm
 
+    from progcycle.commands.source_pictures import read_sources
     from progcycle.export import list_snapshots
     from progcycle.export.config import read_config
     from progcycle.export.video import VIDEOS, check_video, write_video
@@ -52,20 +66,32 @@ def run(argv: Sequence[str] | None = None) -> int:
         check_video(args.out, args.fps)
     folders = list_snapshots(args.run)
     configs = [read_config(folder) for folder in folders]
-    if configs[0].task != "pggan":
-        raise UserError(f"{args.run} is a run of translators; progression shows runs of a PG-GAN.")
+    translates = configs[0].task == "cyclegan"
+    _refuse_others(args, translates)
+    args.seed, args.direction = args.seed or 0, args.direction or "ab"
+    sources = read_sources(configs[-1], args.direction, args.pictures, args.count, args.size) if translates else None
     chosen = sorted({*range(0, len(folders), args.every), len(folders) - 1})
     if not is_video:
         chosen = [chosen[i] for i in spread([configs[i].resolution for i in chosen], args.rows)]
     work = tqdm([folders[i] for i in chosen], unit="snapshot", disable=None, leave=False)
-    shown = (_Row(folder, args) for folder in work)
+    shown = (_Row(folder, args, sources) for folder in work)
     if is_video:
-        write_video(args.out, _frames(shown, args), args.fps)
+        write_video(args.out, _frames(shown, args, sources), args.fps)
     else:
-        _write_sheet(list(shown), args)
+        _write_sheet(list(shown), args, sources)
     number = f"{len(chosen)} of {len(folders)}" if len(chosen) < len(folders) else f"{len(folders)}"
-    say(f"wrote {args.count} pictures of {number} snapshots (seed {args.seed}) to {args.out}")
+    which = f"{args.direction[0].upper()} to {args.direction[1].upper()}" if translates else f"seed {args.seed}"
+    say(f"wrote {len(sources or range(args.count))} pictures of {number} snapshots ({which}) to {args.out}")
     return 0
+
+
+def _refuse_others(args: argparse.Namespace, translates: bool) -> None:
+    """Refuse options of the other task, which would change nothing."""
+    others = ("seed", "class_name") if translates else ("direction", "pictures")
+    for name in others:
+        if getattr(args, name) is not None:
+            option, needs = name.removesuffix("_name"), "a PG-GAN" if translates else "a CycleGAN"
+            raise UserError(f"--{option} is for runs of {needs}, and {args.run} is none; leave it out.")
 
 
 def spread(resolutions: Sequence[int], limit: int) -> list[int]:
@@ -95,34 +121,58 @@ def spread(resolutions: Sequence[int], limit: int) -> list[int]:
 class _Row:
     """The pictures of one snapshot, and what is to be said about them."""
 
-    def __init__(self, folder: Path, args: argparse.Namespace) -> None:
-        model = load_generator(folder, pick_device(args.device))
-        labels = choose_labels(model, args.class_name, args.count)
-        latents = model.latents(args.count, args.seed)
-        self.pictures: list[Image.Image] = list(paint(model, latents, labels, None, args.batch_size))
-        config = model.config
+    def __init__(self, folder: Path, args: argparse.Namespace, sources: "Sequence[np.ndarray] | None") -> None:
+        self.pictures: list[Image.Image]
+        self.classes: list[str] | None = None
+        config = self._paint(folder, args) if sources is None else self._translate(folder, args, sources)
         self.words = [f"{config.nimg / 1000:.6g} kimg", f"{config.resolution} px"]
         if config.alpha < 1:
             self.words.append(f"fade {int(100 * config.alpha)}%")
-        in_turn = labels is not None and args.class_name is None
-        self.classes = [model.classes[label] for label in labels or ()] if in_turn else None
+
+    def _paint(self, folder: Path, args: argparse.Namespace) -> "SnapshotConfig":
+        model = load_generator(folder, pick_device(args.device))
+        labels = choose_labels(model, args.class_name, args.count)
+        latents = model.latents(args.count, args.seed)
+        self.pictures = list(paint(model, latents, labels, None, args.batch_size))
+        if labels is not None and args.class_name is None:
+            self.classes = [model.classes[label] for label in labels]
+        return model.config
+
+    def _translate(self, folder: Path, args: argparse.Namespace, sources: "Sequence[np.ndarray]") -> "SnapshotConfig":
+        from progcycle.export import Translator, load
+        from progcycle.export.pictures import as_image
+
+        model = load(folder, pick_device(args.device))
+        if not isinstance(model, Translator):
+            raise UserError(f"{folder} holds a PG-GAN, and the run's last snapshot translators; they are of two runs.")
+        self.pictures = [as_image(model.translate(levels, args.direction)) for levels in sources]
+        return model.config
 
 
-def _write_sheet(rows: Sequence[_Row], args: argparse.Namespace) -> None:
-    from progcycle.export.pictures import sheet
+def _write_sheet(rows: Sequence[_Row], args: argparse.Namespace, sources: "Sequence[np.ndarray] | None") -> None:
+    from progcycle.export.pictures import as_image, sheet
 
     side = ["\n".join(row.words) for row in rows]
-    page = sheet([row.pictures for row in rows], rows[-1].classes, args.size, side=side)
+    pictures = [row.pictures for row in rows]
+    if sources is not None:
+        side, pictures = [args.direction[0].upper(), *side], [[as_image(levels) for levels in sources], *pictures]
+    page = sheet(pictures, rows[-1].classes, args.size, side=side)
     with atomic_file(args.out) as file:
         page.save(file)
 
 
-def _frames(rows: Iterable[_Row], args: argparse.Namespace) -> Iterator["Image.Image"]:
-    from progcycle.export.pictures import sheet
+def _frames(
+    rows: Iterable[_Row], args: argparse.Namespace, sources: "Sequence[np.ndarray] | None"
+) -> Iterator["Image.Image"]:
+    from progcycle.export.pictures import as_image, sheet
 
-    columns = columns_for(args.count)
+    count = args.count if sources is None else len(sources)
+    columns = columns_for(count)
+    before = [as_image(levels) for levels in sources or ()]
     for row in rows:
-        lines = [row.pictures[i : i + columns] for i in range(0, args.count, columns)]
+        # Sources, if there are any, above what became of them.
+        kinds = [before, row.pictures] if before else [row.pictures]
+        lines = [kind[i : i + columns] for i in range(0, count, columns) for kind in kinds]
         frame = sheet(lines, tile=args.size, title=", ".join(row.words))
         yield frame
     for _ in range(round(REST * args.fps)):

@@ -12,7 +12,7 @@ from PIL import Image
 from progcycle.commands.cli import main
 from progcycle.commands.painting import columns_for
 from progcycle.commands.progression import spread
-from progcycle.export import Generator, load, to_pil
+from progcycle.export import Generator, Translator, load, to_pil
 
 Make = Callable[..., Path]
 
@@ -181,7 +181,12 @@ def test_other_folders_are_refused(make_snapshot: Make, tmp_path: Path, capsys: 
         return err
 
     translators = make_snapshot(run="translators").parent.parent
-    assert "is a run of translators" in refused(translators)
+    assert "--seed is for runs of a PG-GAN" in refused(translators, "x.png", "--seed", "0")
+    assert "--class is for runs of a PG-GAN" in refused(translators, "x.png", "--class", "cat")
+    sentence = refused(translators)  # its recipe names a folder that is not there
+    assert "pictures are not here" in sentence
+    assert "nowhere" in sentence
+    assert "give a folder with --pictures" in sentence
     folder = make_snapshot(task="pggan")
     assert "is a single snapshot" in refused(folder)
     assert "does not exist" in refused(tmp_path / "nowhere")
@@ -189,5 +194,55 @@ def test_other_folders_are_refused(make_snapshot: Make, tmp_path: Path, capsys: 
     run = folder.parent.parent
     assert "ends in .png, .webp, .gif or .mp4" in refused(run, "x.jpg")
     assert "is a folder" in refused(run, "run")
+    assert "--direction is for runs of a CycleGAN" in refused(run, "x.png", "--direction", "ab")
+    assert "--pictures is for runs of a CycleGAN" in refused(run, "x.png", "--pictures", str(tmp_path))
     assert "1 to 50" in refused(run, "x.gif", "--fps", "51")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "translators"]
+
+
+# --- translators ------------------------------------------------------------------------------------------------------
+
+
+def write_sources(folder: Path, count: int, side: int = 40) -> list[np.ndarray]:
+    folder.mkdir(parents=True)
+    pixels = np.random.default_rng(3).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    for i, levels in enumerate(pixels):
+        Image.fromarray(levels).save(folder / f"{i}.png")
+    return list(pixels)
+
+
+@pytest.mark.parametrize("direction", ["ab", "ba"])
+def test_a_row_of_test_pictures_and_what_each_snapshot_makes_of_them(
+    make_snapshot: Make, tmp_path: Path, direction: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {name: write_sources(tmp_path / "data" / name, 4) for name in ("trainA", "trainB", "testA", "testB")}
+    for i, nimg in enumerate((5, 12)):
+        folder = make_snapshot(nimg=nimg, stage=i + 1, seed=i, data={"root": str(tmp_path / "data")})
+    out = tmp_path / "x.png"
+    options = ["--direction", direction, "--count", "3", "--size", "40"]
+    assert main(["progression", str(folder.parent.parent), "--out", str(out), *options]) == 0
+    words = {"ab": "A to B", "ba": "B to A"}[direction]
+    assert capsys.readouterr().out == f"wrote 3 pictures of 2 snapshots ({words}) to {out}\n"
+    with Image.open(out) as image:
+        page = np.asarray(image.convert("RGB"))
+    rows = [[page[4 + 44 * r :][:40, page.shape[1] - 44 * c :][:, :40] for c in (3, 2, 1)] for r in range(3)]
+    sources = [data[f"test{direction[0].upper()}"][i] for i in (0, 1, 2)]  # spread over the four
+    assert all(np.array_equal(got, expected) for got, expected in zip(rows[0], sources, strict=True))
+    for row, nimg in zip(rows[1:], (5, 12), strict=True):
+        model = load(folder.parent / f"nimg-{nimg:09d}")
+        assert isinstance(model, Translator)
+        expected = [model.translate(levels, direction) for levels in sources]  # type: ignore[call-overload]
+        assert all(np.array_equal(got, some) for got, some in zip(row, expected, strict=True))
+        assert not np.array_equal(row[0], sources[0])
+
+
+def test_own_pictures_in_a_video(make_snapshot: Make, tmp_path: Path) -> None:
+    write_sources(tmp_path / "mine", 2, 200)
+    for i, nimg in enumerate((5, 12, 20)):
+        run = make_snapshot(nimg=nimg, stage=i, predict="change").parent.parent
+    out = tmp_path / "x.webp"
+    options = ["--pictures", str(tmp_path / "mine"), "--size", "64", "--fps", "4"]
+    assert main(["progression", str(run), "--out", str(out), *options]) == 0
+    with Image.open(out) as image:
+        assert image.n_frames >= 1  # fresh networks change nothing, so that equal frames may be one
+        assert image.size == (2 * 68 + 4, 24 + 2 * 68 + 4)
