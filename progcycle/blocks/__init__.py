@@ -16,7 +16,7 @@ from progcycle.blocks.noise import Noise, NoiseMode, gdrop
 from progcycle.blocks.normalize import Norm, PixelNorm, make_norm, pixel_norm
 from progcycle.blocks.precision import full_precision, in_full_precision
 from progcycle.blocks.processes import gather_rows, own_rows, sum_over_processes, world_size
-from progcycle.blocks.resample import downsample2x, smooth_upsample2x, upsample2x
+from progcycle.blocks.resample import downsample2x, mean_preserving_upsample2x, smooth_upsample2x, upsample2x
 from progcycle.blocks.spectral import normalize_spectrally
 from progcycle.blocks.variation import (
     Earlier,
@@ -52,6 +52,7 @@ __all__ = [
     "gdrop",
     "in_full_precision",
     "make_norm",
+    "mean_preserving_upsample2x",
     "minibatch_stddev",
     "noisy",
     "normalize_spectrally",

@@ -1,4 +1,4 @@
-"""The two changes of size that growth is made of."""
+"""The changes of size that growth is made of."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,3 +20,12 @@ def downsample2x(x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, H/2, W/2]
 def smooth_upsample2x(x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, 2H, 2W]
     """Enlarge by bilinear interpolation: no blocks, but :func:`downsample2x` of it is a slightly blurred ``x``."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def mean_preserving_upsample2x(x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, 2H, 2W]
+    """Enlarge by bilinear interpolation, and correct every block of 2x2 pixels to the mean that it had in ``x``.
+
+    :func:`downsample2x` of it is ``x`` but for rounding, where that of :func:`smooth_upsample2x` is blurred.
+    """
+    u = smooth_upsample2x(x)
+    return u + upsample2x(x - downsample2x(u))

@@ -18,7 +18,7 @@ from progcycle.blocks import (
 )
 from progcycle.networks.discriminator import DenseHead, GrowingDiscriminator, PatchHead, Variation
 from progcycle.networks.layers import PIXEL_NORM, Layer, Style, draw
-from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Rgb
+from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Rgb, Smooth
 
 
 class ResidualBlock(nn.Module):
@@ -52,7 +52,8 @@ class ProgressiveTranslator(nn.Module):
         skips: hand the encoder's features to the decoder at every stage but the base.
         predict: ``picture``, or ``change``: the decoder paints what is added to the input, starting from nothing
             (its to_rgb layers begin at zero weights).
-        smooth: enlarge by bilinear interpolation, not by repeating pixels, whose blocks show.
+        smooth: enlarge by bilinear interpolation, not by repeating pixels, whose blocks show; ``mean_preserving``:
+            pictures so that their 2x2 means stay, and a new stage is the one before when it is made small again.
         bounded: cut what goes out off at -1 and 1, so that plain white or black is exact and easily kept: ``inward``
             with a gradient that leads back into the range (:func:`clamp_inward`), True without.
         rgb: how the stages' pictures join, ``replace`` or ``sum``.
@@ -74,7 +75,7 @@ class ProgressiveTranslator(nn.Module):
         residual_blocks: int = 4,
         skips: bool = True,
         predict: Literal["picture", "change"] = "picture",
-        smooth: bool = False,
+        smooth: Smooth = False,
         bounded: bool | Literal["inward"] = False,
         rgb: Rgb = "replace",
         normalize: Norm = "pixel",

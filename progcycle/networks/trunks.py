@@ -9,8 +9,9 @@ newest stage. How the stages' pictures join is ``rgb``:
 * ``sum`` (a Laplacian pyramid; skips of Karras et al. 2020, figure 7): every stage's picture is added to the enlarged
   one before, the newest weighted by alpha, and every from_rgb is added likewise. Nothing learned is faded out.
 
-Both are exact at the ends: a stage at alpha 0 is the stage before, enlarged. (With ``smooth`` it is enlarged otherwise
-than the real pictures are, so that the fade begins with a slight blur of what is painted.)
+Both are exact at the ends: a stage at alpha 0 is the stage before, enlarged. With ``smooth`` it is enlarged otherwise
+than the real pictures are: the fade begins with a slight blur of what is painted where ``smooth`` is true, and with the
+same picture, but for rounding, when it is made small again, where it is ``mean_preserving``.
 """
 
 import itertools
@@ -27,6 +28,7 @@ from progcycle.blocks import (
     fade_in,
     full_precision,
     in_full_precision,
+    mean_preserving_upsample2x,
     smooth_upsample2x,
     upsample2x,
 )
@@ -34,6 +36,7 @@ from progcycle.networks.layers import PIXEL_NORM, PLAIN, Layer, Layers, Style, w
 
 Rgb = Literal["replace", "sum"]
 Convs = Literal[1, 2]
+Smooth = bool | Literal["mean_preserving"]
 
 
 def feature_maps(resolution: int, base: int = 8192, decay: float = 1.0, maximum: int = 512) -> int:
@@ -128,7 +131,8 @@ class GrowingDecoder(nn.Module):
         fused: whether the enlargement and the convolution behind it are one transposed convolution; the same function.
         rgb_kernel: side of the to_rgb kernels.
         tanh: whether each to_rgb is bounded by tanh, before the blend.
-        smooth: whether features and pictures are enlarged by bilinear interpolation, not by repeating pixels.
+        smooth: whether features and pictures are enlarged by bilinear interpolation, not by repeating pixels;
+            ``mean_preserving``: pictures so that their 2x2 means stay.
 
     Raises:
         ValueError: ``fused`` with ``skips``, which come in between, or with ``smooth``; or ``tanh`` with ``rgb`` =
@@ -147,7 +151,7 @@ class GrowingDecoder(nn.Module):
         fused: bool = False,
         rgb_kernel: Literal[1, 3] = 1,
         tanh: bool = False,
-        smooth: bool = False,
+        smooth: Smooth = False,
     ) -> None:
         super().__init__()
         if fused and smooth:
@@ -158,6 +162,7 @@ class GrowingDecoder(nn.Module):
             raise ValueError("tanh would bound every detail of a sum of pictures; use rgb 'replace'")
         self.rgb, self.fused, self.tanh = rgb, fused, tanh
         self.enlarge = smooth_upsample2x if smooth else upsample2x
+        self.enlarge_picture = mean_preserving_upsample2x if smooth == "mean_preserving" else self.enlarge
         self.blocks = nn.ModuleList(
             Layers(
                 Layer(low + (high if skips else 0), high, style=style, scale="up" if fused else None),
@@ -192,11 +197,11 @@ class GrowingDecoder(nn.Module):
             x = self.blocks[s - 1](x)
             if self.rgb == "sum":
                 assert picture is not None
-                picture = self.enlarge(picture) + weight * self._painted(x, s)
+                picture = self.enlarge_picture(picture) + weight * self._painted(x, s)
             elif s == stage:
                 picture = self._painted(x, s)
                 if weight < 1:
-                    picture = fade_in(self.enlarge(self._painted(before, s - 1)), picture, weight)
+                    picture = fade_in(self.enlarge_picture(self._painted(before, s - 1)), picture, weight)
         assert picture is not None
         return picture
 

@@ -147,7 +147,11 @@ class CycleganNetwork(NetworkOptions):
     residual_blocks: int = Field(4, ge=0, le=1000, description="default: 4; of resnet 6, and 9 from 256 px")
     skips: bool = Field(True, description="hand the encoder's features to the decoder at every resolution")
     predict: Literal["picture", "change"] = Field("change", description="paint the picture, or the change to the input")
-    smooth: bool = Field(False, description="translators enlarge by bilinear interpolation, not by repeating pixels")
+    smooth: bool | Literal["mean_preserving"] = Field(
+        False,
+        description="translators enlarge by bilinear interpolation, not by repeating pixels; mean_preserving: so that "
+        "a new stage opens as the one before",
+    )
     bounded: bool | Literal["inward"] = Field(
         False,
         description="cut pictures off at black and white, as files do; keeps plain grounds plain. inward: what is cut "

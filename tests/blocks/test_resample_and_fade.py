@@ -9,6 +9,7 @@ from progcycle.blocks import (
     fade_in,
     full_precision,
     in_full_precision,
+    mean_preserving_upsample2x,
     smooth_upsample2x,
     upsample2x,
 )
@@ -78,3 +79,17 @@ def test_smooth_enlargement_is_linear_between_the_middles_of_pixels() -> None:
     row = [0.0, 1.0, 3.0, 4.0]
     expected = torch.tensor([[value + 2 * below for value in row] for below in row])
     assert torch.equal(smooth_upsample2x(x)[0, 0], expected)
+
+
+def test_mean_preserving_enlargement_keeps_means_and_is_bilinear_otherwise() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 5, 7, dtype=torch.float64)
+    enlarged = mean_preserving_upsample2x(x)
+    torch.testing.assert_close(downsample2x(enlarged), x, rtol=0, atol=1e-14)
+    assert (downsample2x(smooth_upsample2x(x)) - x).abs().mean() > 0.1
+    within = enlarged - upsample2x(x)  # what differs in a block: of bilinear interpolation, without its mean
+    smooth = smooth_upsample2x(x)
+    torch.testing.assert_close(within, smooth - upsample2x(downsample2x(smooth)), rtol=0, atol=1e-14)
+    ramp = torch.arange(8.0, dtype=torch.float64).expand(1, 1, 8, 8)  # bilinear keeps the means of a slope
+    inside = slice(2, -2)
+    torch.testing.assert_close(mean_preserving_upsample2x(ramp)[..., inside], smooth_upsample2x(ramp)[..., inside])

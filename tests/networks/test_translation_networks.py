@@ -67,6 +67,28 @@ def test_smooth_translators_open_a_stage_with_the_smoothly_enlarged_translation(
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("predict", ["picture", "change"])
+@pytest.mark.parametrize("rgb", ["replace", "sum"])
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_mean_preserving_stage_opens_as_the_one_before_made_small(rgb: str, predict: str, stage: int) -> None:
+    """What a discriminator sees at alpha 0 is reduced; bilinear enlargement alone makes it jump."""
+    jumps = {}
+    for smooth in (True, "mean_preserving"):
+        torch.manual_seed(0)
+        network = ProgressiveTranslator(CHANNELS, predict=predict, rgb=rgb, smooth=smooth).double()
+        for parameter in network.decoder.to_rgb.parameters():
+            torch.nn.init.normal_(parameter)  # those of predict: change begin at zero
+        x = torch.rand(2, 3, 4 << stage - 1, 6 << stage - 1, dtype=torch.float64) * 2 - 1
+        opened, before = network(upsample2x(x), stage, 0.0), network(x, stage - 1, 1.0)
+        jumps[smooth] = (downsample2x(opened) - before).abs().mean().item()
+        network.bounded = True
+        cut, before = network(upsample2x(x), stage, 0.0), network(x, stage - 1, 1.0)
+        jumps[smooth, "bounded"] = (downsample2x(cut) - before).abs().mean().item()
+    assert jumps["mean_preserving"] < 1e-14 < 0.05 < jumps[True]
+    assert jumps["mean_preserving", "bounded"] < jumps[True, "bounded"] / 2
+
+
+@torch.no_grad()
 def test_skips_reach_the_decoder_at_every_stage_but_the_base() -> None:
     torch.manual_seed(0)
     with_skips = ProgressiveTranslator(CHANNELS, predict="picture", skips=True)
