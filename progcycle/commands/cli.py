@@ -9,11 +9,14 @@ import argparse
 import importlib
 import os
 import platform
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from progcycle import __version__
@@ -82,25 +85,56 @@ def guarded(command: Command) -> Callable[..., int]:
     """
 
     def main(argv: Sequence[str] | None = None) -> int:
-        from progcycle.recipe import RecipeError
-
-        try:
-            return command(argv)
-        except (UserError, RecipeError) as error:
-            return _refused(str(error))
-        except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
-            silence(sys.stdout)
-            return 1
-        except OSError as error:
-            if error.strerror is None:
-                raise
-            flush_or_silence(sys.stdout)
-            return _refused(f"{error.filename or 'a file'}: {error.strerror}.")
-        except KeyboardInterrupt:
+        with _interrupts() as interrupted:
+            try:
+                return _told(command, argv)
+            except KeyboardInterrupt:
+                pass
+            except BaseException:
+                # An import that was interrupted may say so by any error.
+                if not interrupted.is_set():
+                    raise
             warn("interrupted")
             return 130
 
     return main
+
+
+def _told(command: Command, argv: Sequence[str] | None) -> int:
+    from progcycle.recipe import RecipeError
+
+    try:
+        return command(argv)
+    except (UserError, RecipeError) as error:
+        return _refused(str(error))
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        silence(sys.stdout)
+        return 1
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        flush_or_silence(sys.stdout)
+        return _refused(f"{error.filename or 'a file'}: {error.strerror}.")
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Know whether Ctrl-C has come, which else does what it always does; only where nobody else listens to it."""
+    interrupted = threading.Event()
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield interrupted
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _refused(sentence: str) -> int:
@@ -177,7 +211,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--version", action="version", version=f"progcycle {__version__}")
     p.add_argument("name", metavar="NAME", choices=tuple(COMMANDS), help="one of the commands above")
     arguments = list(sys.argv[1:] if argv is None else argv)
-    args = p.parse_args(arguments[:1])
-    # Imported only now: other commands' libraries would make --help slow.
-    command: Callable[[Sequence[str]], int] = importlib.import_module(f"progcycle.commands.{args.name}").main
-    return command(arguments[1:])
+    name = p.parse_args(arguments[:1]).name
+
+    def run(rest: Sequence[str] | None) -> int:
+        # Imported only now: other commands' libraries would make --help slow.
+        command: Command = importlib.import_module(f"progcycle.commands.{name}").main
+        return command(rest)
+
+    return guarded(run)(arguments[1:])

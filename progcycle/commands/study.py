@@ -2,18 +2,15 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
-import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 from progcycle.commands.cli import guarded, natural, parser, positive, say
 from progcycle.commands.metrics import check_metrics
+from progcycle.commands.processes import KilledError, in_processes
 from progcycle.commands.study_plan import factor_for, probe, quiet, stretched
 from progcycle.commands.study_report import write_report
 from progcycle.commands.study_run import METRICS, measure_references, run_row
@@ -218,53 +215,27 @@ def _run_all(
     return rows
 
 
-def _end_with_parent() -> None:
-    """Let this process end when the study that started it does, however that ends: a run goes on from a checkpoint."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, name="end with parent", daemon=True).start()
-
-
 def _in_processes(
     work: Callable[..., Any], jobs: dict[Any, Job], parallel: int, runs: Path
 ) -> Iterator[tuple[Any, Any]]:
-    """Results of jobs as they finish, one process for each: nothing that one leaves behind can touch another's figures.
+    """Results of jobs as they finish; those that failed are told.
 
     Raises:
         UserError: a process was killed.
     """
     failed = 0
-    pool = ProcessPoolExecutor(
-        parallel,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_end_with_parent,
-        max_tasks_per_child=1,
-    )
     try:
-        waiting: dict[Future[Any], Any] = {pool.submit(work, *job): key for key, job in jobs.items()}
-        for done in as_completed(waiting):
-            key = waiting[done]
-            try:
-                result = done.result()
-            except UserError as error:
+        for key, result in in_processes(work, jobs, parallel):
+            if isinstance(result, UserError):
                 failed += 1
                 name = f"{key[0]} with seed {key[1]}" if isinstance(key, tuple) else key
-                say(f"failed: {name}: {error}")
-                continue
-            except BrokenProcessPool:
-                raise UserError(
-                    f"A run was killed (see {runs}); start the command again to go on from where it stood."
-                ) from None
-            yield key, result
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)  # an interruption does not wait for runs on their way
-        raise
-    pool.shutdown()
+                say(f"failed: {name}: {result}")
+            else:
+                yield key, result
+    except KilledError:
+        raise UserError(
+            f"A run was killed (see {runs}); start the command again to go on from where it stood."
+        ) from None
     if failed:
         say(f"{failed} runs failed; the report holds the others")
 

@@ -1,6 +1,7 @@
 """What all commands share: help with examples, exit codes, errors as one sentence."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -263,3 +264,25 @@ def test_commands_tell_tasks_apart(make_snapshot: Make, tmp_path: Path, capsys: 
     assert "holds a PG-GAN" in capsys.readouterr().err
     assert main(["generate", str(tmp_path / "nowhere"), "--out", str(tmp_path / "x")]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_an_import_that_ctrl_c_broke_is_an_interruption_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    """Numpy tells of an interrupted import by an ImportError."""
+
+    def command(argv: object) -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("cannot load module more than once per process") from None
+        return 0
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert guarded(command)([]) == 130
+        assert capsys.readouterr().err == "interrupted\n"
+        assert guarded(guarded(command))([]) == 130
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with pytest.raises(ImportError):
+            fail(ImportError("no module"))([])
+    finally:
+        signal.signal(signal.SIGINT, before)
