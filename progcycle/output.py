@@ -5,6 +5,7 @@ terminal may be closed, or a stream may never have been there (``>&-``).
 """
 
 import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ class SteadyStream:
     """
 
     def __init__(self, stream: TextIO | None) -> None:
+        self.failed = False
         self.stream: TextIO = open(os.devnull, "w", encoding="utf-8") if stream is None else stream  # noqa: SIM115
 
     def write(self, text: str) -> int:
@@ -46,6 +48,7 @@ class SteadyStream:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
+        self.failed = True
         # A disk may have room again later. A reader that has gone does not come back.
         if isinstance(error, BrokenPipeError):
             silence(self.stream)
@@ -75,6 +78,17 @@ def flush_or_silence(stream: TextIO | None) -> bool:
     return True
 
 
+def _is_deserted(stream: TextIO | None) -> bool:
+    """Whether a stream is a pipe, or the like, that nobody reads any more."""
+    if stream is None or not hasattr(select, "poll"):  # Windows
+        return False
+    poll = select.poll()
+    with suppress(*BROKEN):
+        poll.register(stream.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    return False
+
+
 @contextmanager
 def steady_output() -> Iterator[None]:
     """Let nothing that speaks raise: print, progress bars, warnings, libraries, and the flush as Python ends."""
@@ -86,9 +100,12 @@ def steady_output() -> Iterator[None]:
     try:
         yield
     finally:
+        used = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = before
-        for stream in before:
-            flush_or_silence(stream)
+        for stream, steady in zip(before, used, strict=True):
+            failed = not flush_or_silence(stream) or getattr(steady, "failed", False)
+            if stream is not steady and (failed or _is_deserted(stream)):
+                silence(stream)  # what is said as Python ends would change the exit code
 
 
 def _fill_standard_places() -> None:

@@ -111,7 +111,8 @@ def python(code: str, shell: str, **more: Any) -> subprocess.CompletedProcess[st
 
 
 SPEAKS = """
-import sys
+import atexit, sys
+atexit.register(lambda: (print("goodbye", file=sys.stderr), print("goodbye")))
 from progcycle.output import steady_output
 with steady_output():
     first = open("first", "w")
@@ -125,12 +126,18 @@ sys.exit(7)
 
 @pytest.mark.parametrize(
     "shell",
-    ["PYTHON >/dev/full", "PYTHON >&- 2>&-", "PYTHON 2>&1 | head -n 1; exit ${PIPESTATUS[0]}", "PYTHON <&- >&-"],
+    [
+        "PYTHON >/dev/full",
+        "PYTHON >&- 2>&-",
+        "PYTHON 2>&1 | head -n 1; exit ${PIPESTATUS[0]}",
+        "PYTHON 2> >(exit) | head -n 1; exit ${PIPESTATUS[0]}",
+        "PYTHON <&- >&-",
+    ],
 )
 def test_the_exit_code_is_that_of_the_work(shell: str, tmp_path: Path) -> None:
     done = python(SPEAKS, shell, cwd=tmp_path)
     assert done.returncode == 7
-    assert done.stderr in ("", "standard error\n"), "nothing is said at the end"
+    assert done.stderr in ("", "standard error\ngoodbye\n"), "nothing is said of the output"
     assert (tmp_path / "done").exists()
     assert (tmp_path / "first").read_text() == "", "no file has taken the place of a closed stream"
 
