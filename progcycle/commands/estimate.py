@@ -5,13 +5,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from progcycle.commands.processes import KilledError, in_processes
 from progcycle.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,14 +51,17 @@ def estimate(content: Mapping[str, Any]) -> Estimate:
     Raises:
         UserError: the recipe cannot be trained, or there is not enough memory for it.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            return pool.submit(measure, dict(content)).result()
-        except BrokenProcessPool:
-            raise UserError(
-                "The steps that were to be timed were ended by the system, which mostly means that there is not enough "
-                "memory; choose a smaller --size."
-            ) from None
+    try:
+        ((_, found),) = in_processes(measure, {"": (dict(content),)}, 1)
+    except KilledError:
+        raise UserError(
+            "The steps that were to be timed were ended by the system, which mostly means that there is not enough "
+            "memory; choose a smaller --size."
+        ) from None
+    if isinstance(found, UserError):
+        raise found
+    assert isinstance(found, Estimate)
+    return found
 
 
 def measure(content: dict[str, Any]) -> Estimate:

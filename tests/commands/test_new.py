@@ -16,6 +16,7 @@ from progcycle.commands.estimate import Estimate, estimate, measure, seconds_of_
 from progcycle.commands.look import Look, look_at
 from progcycle.commands.new import FEWEST, held_out, in_words, recipe_file
 from progcycle.commands.new_recipe import Wish, content_of, write_recipe
+from progcycle.commands.processes import KilledError
 from progcycle.data import resolve_sets, resolve_validation_sets
 from progcycle.data.split import place_of
 from progcycle.engine.build import build
@@ -264,18 +265,10 @@ def test_a_few_steps_of_every_phase_are_timed(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_process_that_is_killed_is_told_as_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    from concurrent.futures.process import BrokenProcessPool
+    def killed(*_: Any) -> Any:
+        raise KilledError
 
-    class Pool:
-        def __init__(self, *_: Any, **__: Any) -> None: ...
-        def __enter__(self) -> "Pool":
-            return self
-
-        def __exit__(self, *_: Any) -> None: ...
-        def submit(self, *_: Any) -> Any:
-            raise BrokenProcessPool
-
-    monkeypatch.setattr(estimate_module, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(estimate_module, "in_processes", killed)
     with pytest.raises(UserError, match=r"not enough memory; choose a smaller --size\.$"):
         estimate({})
 
