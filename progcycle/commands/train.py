@@ -19,7 +19,7 @@ EXAMPLES = """examples:
   progcycle train recipes/cyclegan_openmoji.yaml schedule.batch_size.32=8 --dry-run
   progcycle train recipes/cyclegan_openmoji.yaml pretraining.kind=inpainting --run-dir runs/pretrained
   accelerate launch --num_processes 4 -m progcycle.train recipes/pggan_celebahq_4gpus.yaml"""
-RESULTS = "recipe.yaml, stats.jsonl, curves.png, plan.png, samples, snapshots, checkpoints"
+RESULTS = "recipe.yaml, stats.jsonl, curves.png, plan.png, index.html, samples, snapshots, checkpoints"
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -44,17 +44,23 @@ def run(argv: Sequence[str] | None = None) -> int:
         return 0
 
     from progcycle.commands.metrics import evaluator
+    from progcycle.engine.page import NAME as PAGE
+    from progcycle.engine.page import next_commands
     from progcycle.engine.pretraining import train
     from progcycle.engine.stop import StoppedError
+    from progcycle.engine.words import folded
     from progcycle.export import save_snapshot, warm_start
 
     evaluate = evaluator(recipe, run_dir.parent / ".cache")
     try:
-        train(recipe, run_dir, save_snapshot, evaluate, warm_start(recipe), signals=True)
+        trainer = train(recipe, run_dir, save_snapshot, evaluate, warm_start(recipe), signals=True)
     except StoppedError as stopped:
         say(str(stopped))
         return stopped.exit_code
-    say(f"done: {run_dir} holds {RESULTS}")
+    say(folded(f"done: {run_dir} holds {RESULTS}"))
+    say(f"to look at: {run_dir / PAGE}")
+    for purpose, command in next_commands(trainer):
+        say(f"next, to {purpose}:\n    {command}")
     return 0
 
 

@@ -97,6 +97,11 @@ class TimeLeft:
         self.nimg = growth.nimg + growth.batch_size
         self._training += seconds
 
+    @property
+    def settled(self) -> bool:
+        """Whether there were enough steps to tell a time: 10 in 10 seconds."""
+        return self._training >= 10 and sum(mean.count for mean in self.steps.values()) >= 10
+
     def beside(self, seconds: float) -> None:
         """Take in what went on beside the steps."""
         self._beside += seconds

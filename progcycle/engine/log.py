@@ -15,8 +15,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from progcycle.engine.clock import TimeLeft
+from progcycle.engine.meter import peak_memory
 from progcycle.engine.trackers import track, track_samples
-from progcycle.engine.words import duration, position, status_line, wrapped
+from progcycle.engine.words import duration, memory_size, position, status_line, wrapped
 from progcycle.files import atomic_file
 from progcycle.output import SteadyStream, steady_output
 from progcycle.schedule import Growth, GrowthSchedule
@@ -40,6 +41,7 @@ class RunLog:
         self.stats_path = run_dir / "stats.jsonl"
         self.bar: Any = None
         self.time_left = TimeLeft(schedule)
+        self.untold = True
         self.broken: dict[str, None] = {}
         self.missed: set[str] = set()
 
@@ -59,9 +61,15 @@ class RunLog:
             self.bar = _Bar(self.schedule.total, nimg, self.time_left)
 
     def progress(self, pictures: int) -> None:
-        """Move the progress bar."""
+        """Move the progress bar; tell the time that is left as soon as it is known."""
         if self.bar is not None:
             self.bar.update(pictures)
+        if self.untold and self.time_left.settled:
+            self.untold = False
+            if (left := self.time_left.left()) is not None:
+                memory = peak_memory(self.accelerator.device)
+                words = f", {memory_size(memory)} of memory so far" if memory else ""
+                self.say(f"about {duration(left)} left{words}")
 
     def close(self) -> None:
         """Take the progress bar away."""
@@ -97,7 +105,7 @@ class RunLog:
         if not self.main:
             return
         self._record(nimg, growth, {"lr_scale": growth.lr_scale, **figures, **extra})
-        left = self.time_left.left()
+        left, self.untold = self.time_left.left(), False
         self.say(status_line(nimg, self.schedule.total, growth, figures, extra, left))
 
     def evaluation(self, nimg: int, growth: Growth, figures: Mapping[str, float], extra: Mapping[str, float]) -> None:

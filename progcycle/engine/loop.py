@@ -21,6 +21,7 @@ from progcycle.engine.guard import guard
 from progcycle.engine.lock import RunLock
 from progcycle.engine.log import RunLog
 from progcycle.engine.meter import Meter
+from progcycle.engine.page import RunPage
 from progcycle.engine.parallel import Votes, average_gradients, broadcast_weights
 from progcycle.engine.samples import Evaluate, Sampler, spread
 from progcycle.engine.setup import end, prepare_data, set_up
@@ -106,6 +107,7 @@ class Trainer:
         self.nimg = self.step = 0
         self.attempt = 0  # how often the run has gone back to a checkpoint
         self.stage, self.fading = self.schedule.at(0).stage, False
+        self.page = RunPage(self)
         self.broken: list[str] = []  # sentences about pictures, not said yet
 
     def _optimizer(self, player: str) -> Any:
@@ -202,6 +204,7 @@ class Trainer:
         resumed = state.resume(self)
         if self.nimg >= self.schedule.total:
             self.log.say(f"this run is finished, at {self.nimg / 1000:g} kimg; there is nothing to do")
+            self.page.write("finished")
             end(self.accelerator, last)
             return
         start_trackers(self.recipe, self.accelerator, self.run_dir)
@@ -210,11 +213,12 @@ class Trainer:
             self._initialize()
         reports.begin(self)
         try:
-            if not resumed and self.recipe.training.recovery:
-                with guard():
-                    state.save(self)  # something to go back to
-            with self.stop.listening():
-                recovery.train(self)
+            with self.page.to_the_end():
+                if not resumed and self.recipe.training.recovery:
+                    with guard():
+                        state.save(self)  # something to go back to
+                with self.stop.listening():
+                    recovery.train(self)
         except StoppedError:
             last = True
             raise
@@ -228,8 +232,8 @@ class Trainer:
         """Train on all batches, and write what is due; see :func:`progcycle.engine.recovery.train`."""
         if self.nimg == 0:
             reports.samples(self, self.schedule.at(0))
-        clock, shown = time.perf_counter(), self.nimg
-        began = clock
+            self.page.write()
+        clock, shown = (began := time.perf_counter()), self.nimg
         self.clock.start()
         for nimg, growth, batches in loader:
             self.broken += [f"domain {d}: {sentence}" for d, batch in batches.items() for sentence in batch.broken]
@@ -238,13 +242,15 @@ class Trainer:
             before = time.perf_counter()
             self.log.time_left.step(growth, before - began)
             self.log.progress(growth.batch_size)
-            if self.due(nimg, self.recipe.training.status_kimg):
+            if told := self.due(nimg, self.recipe.training.status_kimg):
                 reports.status(self, growth, self.nimg - shown, before - clock)
                 clock, shown = before, self.nimg
             with self.clock.paused():
                 votes = self.votes.read()
                 self._act(votes)
                 reports.save(self, nimg, growth)
+                if told or self.due(nimg, self.recipe.training.sample_kimg):
+                    self.page.write()
                 if votes and (number := agreed(votes[: len(SIGNALS)])):
                     reports.stop(self, number, growth)
             began = time.perf_counter()

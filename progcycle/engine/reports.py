@@ -11,10 +11,13 @@ from progcycle.engine.alarms import of_pictures, saturation
 from progcycle.engine.checkpoint import folder_name
 from progcycle.engine.evaluation import evaluate_now, write_snapshot
 from progcycle.engine.meter import peak_memory
+from progcycle.engine.page import NAME as PAGE
+from progcycle.engine.page import counted, what_is_trained
 from progcycle.engine.plots import plot_curves, plot_plan
 from progcycle.engine.samples import efforts, panel_of, sample_sheet, spread
 from progcycle.engine.stop import StoppedError
 from progcycle.engine.trouble import stop_if_trouble
+from progcycle.engine.words import folded
 from progcycle.schedule import Growth
 
 if TYPE_CHECKING:
@@ -30,7 +33,14 @@ def begin(trainer: "Trainer") -> None:
     for line in trainer.ground.remarks():
         trainer.log.say(line)
     processes, device = trainer.accelerator.num_processes, trainer.accelerator.device
-    trainer.log.say(f"training on {device.type}, processes: {processes}, precision: {trainer.precision}")
+    pictures = {"train": trainer.ground.sets, "test": trainer.ground.tests, "validation": trainer.ground.validation}
+    for line in (
+        f"{what_is_trained(trainer)}",
+        "; ".join(f"pictures of {domain}: {counted(domain, pictures)}" for domain in trainer.ground.sets),
+        f"training on {device.type}, processes: {processes}, precision: {trainer.precision}",
+        f"to look at while it trains: {trainer.run_dir / PAGE}",
+    ):
+        trainer.log.say(folded(line))
     channels = {domain: pictures.options.channels for domain, pictures in trainer.ground.sets.items()}
     trainer.log.time_left.effort = efforts(trainer.sampler, trainer.schedule, channels, processes)
 

@@ -103,12 +103,14 @@ def _losses(figures: Mapping[str, float]) -> list[str]:
     return [*words, f"cycle {brief(sum(cycles) / len(cycles))}"] if cycles else words
 
 
+def folded(text: str) -> str:
+    """A text in lines of at most 100 columns, broken between words; only a longer word, such as a path, sticks out."""
+    return textwrap.fill(text, COLUMNS, subsequent_indent=" " * 4, break_long_words=False, break_on_hyphens=False)
+
+
 def wrapped(start: str, words: Iterable[str]) -> str:
     """``start`` and words behind it, in lines of at most 100 columns; only a word that is longer sticks out."""
     # Within words nothing is broken: they are names, figures and paths to be copied.
     glue = "\N{NO-BREAK SPACE}"
     text = "  ".join(word.replace(" ", glue) for word in words)
-    lines = textwrap.wrap(
-        f"{start}  {text}", COLUMNS, subsequent_indent=" " * 4, break_long_words=False, break_on_hyphens=False
-    )
-    return "\n".join(lines).replace(glue, " ")
+    return folded(f"{start}  {text}").replace(glue, " ")
