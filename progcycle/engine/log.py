@@ -156,8 +156,10 @@ class RunLog:
             yield
         except Exception as error:  # a full disk, a folder in its place, a font, no memory
             why = f"{what} could not be drawn ({' '.join(str(error).split()) or type(error).__name__})"
-            if why not in self.missed:
-                self.missed.add(why)
+            # What the system says names a file with a name of its own each time.
+            kind = f"{what} {error.errno}" if isinstance(error, OSError) else why
+            if kind not in self.missed:
+                self.missed.add(kind)
                 self.say(f"warning: {why}; training goes on")
 
 

@@ -227,7 +227,16 @@ def test_accelerate_launch_trains(write: Callable[..., str], here: Path) -> None
     )
     assert done.returncode == 0, done.stderr
     run = here / "runs/tiny"
-    assert done.stdout.splitlines()[-1].startswith("done: runs/tiny holds recipe.yaml, stats.jsonl")
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("done: runs/tiny holds recipe.yaml, stats.jsonl") for line in lines)
+    assert "to look at: runs/tiny/index.html" in lines
+    assert all(len(line) <= 100 or str(here.parent) in line for line in lines)
+    # The last lines can be pasted, and work.
+    assert lines[-2] == "next, to translate:"
+    command = lines[-1].split()
+    assert command[:3] == ["progcycle", "translate", "runs/tiny"]
+    assert python("-m", *command).returncode == 0
+    assert len(list((here / "runs/tiny/translated").glob("*.png"))) >= 3
     assert load_recipe(run / "recipe.yaml").seed == 7
     assert stats(run)[-1]["nimg"] == 20
     again = main([recipe, "seed=7"])

@@ -194,7 +194,8 @@ class TestRunFolder:
         names = {str(p.relative_to(run)) for p in run.rglob("*")}
         last = f"nimg-{TOTAL:012d}"
         files = ("networks.safetensors", "ema.safetensors", "optimizers.safetensors", "rank-0.safetensors")
-        expected = {"recipe.yaml", "stats.jsonl", "plan.png", "curves.png", "samples", "snapshots", "checkpoints"}
+        expected = {"recipe.yaml", "stats.jsonl", "plan.png", "curves.png", "index.html"}
+        expected |= {"samples", "snapshots", "checkpoints"}
         expected |= {f"samples/nimg-{n:012d}.png" for n in (0, 44, TOTAL)}
         for snapshot in ("nimg-000000000044", last):
             expected |= {f"snapshots/{snapshot}{f}" for f in ("", "/config.json", "/model.safetensors")}
