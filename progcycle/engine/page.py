@@ -101,9 +101,9 @@ class RunPage:
             state: one of ``STATES``.
             words: what there is to say about it.
         """
-        if not self.main:
-            return
         trainer = self.trainer
+        if not self.main or not trainer.run_dir.is_dir():  # a folder that has vanished is not made anew
+            return
         with trainer.log.drawing(NAME):
             self.figures.update()
             if self._facts is None:
