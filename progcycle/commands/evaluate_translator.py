@@ -103,11 +103,10 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
     colours, why = training_pictures(recipe, run, model.resolution)
     colours = shown(model, colours) if colours else None
     fading = f" at alpha {model.config.alpha:.2f}" if model.config.alpha < 1 else ""
-    summary = (
-        f"{len(pairs)} pairs of {len(sets['a'])} and {len(sets['b'])} test pictures, {model.resolution} px{fading}, "
-        f"{snapshot}, seed {ask.seed}" + (f", features of {features.name}" if features else "")
-    )
-    say(summary)
+    counts = f"{len(pairs)} pairs of {len(sets['a'])} and {len(sets['b'])} test pictures"
+    where = f"{model.resolution} px{fading}, seed {ask.seed}" + (f", features of {features.name}" if features else "")
+    summary = f"{counts}, {snapshot}, {where}"
+    say(f"{snapshot}\n{counts}, {where}")
     if model.config.alpha < 1:
         say("All pictures are faded as training fades them at this moment.")
     if pairing.sentence:

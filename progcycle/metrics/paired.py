@@ -111,7 +111,7 @@ def share_as_near(pictures: Tensor, others: Tensor, seed: int = 0) -> float:
     """
     if pictures.shape != others.shape or 0 in pictures.shape:
         raise ValueError(f"expected two equal shapes, got {list(pictures.shape)} and {list(others.shape)}")
-    x, y = (z.flatten(1).double().cpu() for z in (pictures, others))
+    x, y = (z.cpu().flatten(1).double() for z in (pictures, others))
     # Squares of a set add up to the same in every pairing: only the products decide.
     alike = ((x - x.mean(dim=0)) @ (y - y.mean(dim=0)).T).numpy()
     rng = generator_at(seed, "metric/pairings", len(x))
