@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -12,6 +11,7 @@ from progcycle.commands.evaluate_table import Column, Table, as_text
 from progcycle.commands.round_trip import Figures
 from progcycle.commands.translation_metrics import DIRECTIONS, Pairs, turned
 from progcycle.commands.translation_pictures import read_pictures, test_sets
+from progcycle.data.decode import opened
 from progcycle.data.source import Opener
 from progcycle.errors import UserError
 from progcycle.export.pictures import as_channels
@@ -127,6 +127,6 @@ def smaller_than(pictures: "PictureSet", side: int) -> int:
     opener = Opener()
     count = 0
     for entry in pictures.entries:
-        with Image.open(opener.open(entry)) as image:
+        with opened(opener.open(entry)) as image:
             count += min(image.size) < side
     return count

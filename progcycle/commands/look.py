@@ -121,14 +121,13 @@ def _evenly(entries: "Sequence[Entry]", most: int) -> "list[Entry]":
 
 def _read_headers(look: Look, entries: "list[Entry]") -> "list[Entry]":
     """Sizes and modes; gives back the pictures of more than 8 bits, which may be refused."""
-    from PIL import Image
-
+    from progcycle.data.decode import opened
     from progcycle.data.source import Opener
 
     opener, deep = Opener(), []
     for entry in entries:
         try:
-            with Image.open(opener.open(entry)) as image:
+            with opened(opener.open(entry)) as image:
                 turned = image.getexif().get(274, 1) >= 5  # orientation: on its side
                 look.sizes.append(image.size[::-1] if turned else image.size)
                 look.modes[image.mode] += 1

@@ -147,7 +147,7 @@ class _Work:
 
     def _picture(self, file: "Path | BinaryIO", job: "Job") -> "tuple[Image.Image, Image.Image]":
         from progcycle.commands.files import write_picture
-        from progcycle.data import decode_picture
+        from progcycle.data import decode_picture, decode_reduced
         from progcycle.export.metadata import Metadata
         from progcycle.export.pictures import as_image
 
@@ -163,7 +163,9 @@ class _Work:
             look=metadata,
         )
         self._check_size(name, *before.shape[:2])
-        levels = self.model.translate(before, args.direction, args.scale, args.resolution)
+        final, options = self.model.config.final_resolution, {"channels": self.channels, "background": self.background}
+        reduced = None if args.scale == "native" else decode_reduced(file, before, final, **options)
+        levels = self.model.translate(before, args.direction, args.scale, args.resolution, reduced=reduced)
         write_picture(metadata.dress(levels, self.background), job.target)
         return as_image(before), as_image(levels)
 

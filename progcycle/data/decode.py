@@ -4,7 +4,7 @@ import contextlib
 import functools
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +22,7 @@ from progcycle.recipe import MAX_PIXELS
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
 JPEG = b"\xff\xd8\xff"
 ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-LARGEST = 1 << 30  # bytes of a file; larger ones are not read into memory
+LARGEST = 1 << 30  # bytes of a file that is read into memory, and pixels of one whose header is read
 
 
 class BrokenPicture(UserError):  # noqa: N818 - what it is, said in full
@@ -122,6 +122,17 @@ def decode_picture(
         raise BrokenPicture(f"{name}: this picture cannot be read ({reason.rstrip('.')}).") from None
 
 
+@contextlib.contextmanager
+def opened(file: Path | BinaryIO) -> Iterator[Image.Image]:
+    """A picture of which only the header is read, however large it is: its size, mode and EXIF block.
+
+    Raises:
+        OSError, ...: it cannot be read; decoders raise nearly anything.
+    """
+    with pixel_limit(LARGEST), Image.open(file, formats=_formats()) as image:
+        yield image
+
+
 def decode_reduced(
     file: Path | BinaryIO, full: np.ndarray, final: int, *, channels: int, background: str
 ) -> np.ndarray | None:
@@ -142,6 +153,7 @@ def decode_reduced(
     if min(full.shape[:2]) < 4 * final:
         return None
     content = _bytes(file) if isinstance(file, Path) else file
+    content.seek(0)
     jpeg = content.read(len(JPEG)) == JPEG
     content.seek(0)
     if not jpeg:

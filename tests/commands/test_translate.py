@@ -3,14 +3,18 @@
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from torch import Tensor
 
 from progcycle.commands.cli import main
 from progcycle.commands.files import WRITERS
+from progcycle.data import PictureSet
 from progcycle.export import Translator, load
+from progcycle.recipe import Pictures
 
 Make = Callable[..., Path]
 Read = pytest.CaptureFixture[str]
@@ -262,3 +266,49 @@ def test_nothing_to_read(run: Path, tmp_path: Path, capsys: Read) -> None:
     (tmp_path / "in" / "notes.txt").write_text("text")
     assert translate(run, tmp_path / "in", tmp_path / "out") == 2
     assert "no pictures" in capsys.readouterr().err
+
+
+def network_inputs(run: Path, given: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """What the network of the command is shown, as grey levels.  # [h, w, 3] each"""
+    shown: list[np.ndarray] = []
+    real = Translator._shown_and_painted
+
+    def spy(self: Translator, x: Tensor, *arguments: Any) -> Any:
+        shown.append((x[0].permute(1, 2, 0).double().numpy() + 1) * 127.5)
+        return real(self, x, *arguments)
+
+    monkeypatch.setattr(Translator, "_shown_and_painted", spy)
+    assert translate(run, given, output) == 0
+    return shown
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_network_is_shown_what_training_reads(
+    run: Path, tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = tmp_path / "in"
+    paint(given / "a.png", 90, 90, seed=1)
+    paint(given / "b.png", 12, 12, seed=2)
+    paint(given / "large.jpg", 512, 512, seed=3)  # training decodes it at a part of its size
+    paint(given / "odd.jpg", 333, 333, seed=4)
+    trained_on = PictureSet("a", Pictures(), [str(given)], resolution=32, seed=0)
+    expected = [trained_on.plain(i, 16).image for i in range(4)]
+    if packed:
+        with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+            for file in given.iterdir():
+                archive.write(file, file.name)
+        given = tmp_path / "in.zip"
+    shown = network_inputs(run, given, tmp_path / "out", monkeypatch)
+    assert len(shown) == 4
+    for got, wanted in zip(shown, expected, strict=True):
+        assert np.abs(got - wanted).max() < 0.5
+
+
+def test_other_files_are_named(run: Path, tmp_path: Path, capsys: Read) -> None:
+    paint(tmp_path / "in" / "a.png")
+    for name in ("b.MOV", "c.cr2", "notes.txt", "@eaDir/a.png", "Thumbs.db"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    assert translate(run, tmp_path / "in", tmp_path / "out") == 0
+    assert files(tmp_path / "out") == ["a.png"]
+    assert "2 files with other endings are left out: CR2 1, MOV 1" in capsys.readouterr().err

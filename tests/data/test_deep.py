@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, TiffImagePlugin, features
 
 from progcycle.data import BrokenPicture, UnsupportedPicture, decode_picture, image_pixels
+from progcycle.data.decode import opened
 from progcycle.data.deep import LowRange
 from progcycle.data.limit import pixel_limit
 from progcycle.errors import UserError
@@ -312,3 +313,11 @@ def test_other_threads_keep_pillows_limit(monkeypatch: pytest.MonkeyPatch) -> No
         with pixel_limit(255), pytest.raises(Image.DecompressionBombError):
             Image.open(io.BytesIO(content))
         assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_headers_of_large_pictures_are_read(monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for kind in ("PNG", "WEBP", "GIF"):
+        with opened(io.BytesIO(save(Image.fromarray(CORNERS), kind))) as image:
+            assert image.size == (16, 16)
+    assert not recwarn.list
