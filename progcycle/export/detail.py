@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -39,28 +40,30 @@ class Enlarged:
 
     def __call__(self, first: int, last: int) -> Tensor:
         """The rows from ``first`` to below ``last``.  # [N, C, last - first, W]"""
-        small = self.maps.shape[2]
-        # On the CPU: far down in a long picture float32 loses the place, and not every accelerator has float64.
-        places = (torch.arange(first, last, dtype=torch.float64) + 0.5) * small / self.height - 0.5
-        above = places.floor()
-        taps = _cubic(places - above) if self.mode == "bicubic" else [(0, 1 - (places - above)), (1, places - above)]
-        rows: Tensor | float = 0.0
-        for offset, weight in taps:
-            index = (above.long() + offset).clamp(0, small - 1).to(self.maps.device)
-            rows = rows + self.maps.index_select(2, index) * weight[:, None].to(self.maps.dtype).to(self.maps.device)
-        assert isinstance(rows, Tensor)
+        maps, small = self.maps, self.maps.shape[2]
+        # By numpy: far down in a long picture float32 loses the place, and not every accelerator has float64.
+        places = (np.arange(first, last) + 0.5) * small / self.height - 0.5
+        above = np.floor(places)
+        t = places - above
+        rows = maps.new_zeros(())
+        for offset, weight in _cubic(t) if self.mode == "bicubic" else [(0, 1 - t), (1, t)]:
+            index = torch.from_numpy((above.astype(np.int64) + offset).clip(0, small - 1)).to(maps.device)
+            share = torch.from_numpy(weight.astype(np.float32)[:, None]).to(maps)
+            rows = rows + maps.index_select(2, index) * share
         return F.interpolate(rows, (last - first, self.width), mode=self.mode, align_corners=False)
 
 
-def _cubic(t: Tensor) -> list[tuple[int, Tensor]]:
+def _cubic(t: np.ndarray) -> list[tuple[int, np.ndarray]]:
     """Taps of the cubic convolution of Keys 1981 with a = -3/4, as ``F.interpolate`` has it."""
     a = -0.75
 
-    def near(x: Tensor) -> Tensor:
-        return ((a + 2) * x - (a + 3)) * x * x + 1
+    def near(x: np.ndarray) -> np.ndarray:
+        y: np.ndarray = ((a + 2) * x - (a + 3)) * x * x + 1
+        return y
 
-    def far(x: Tensor) -> Tensor:
-        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    def far(x: np.ndarray) -> np.ndarray:
+        y: np.ndarray = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+        return y
 
     return [(-1, far(t + 1)), (0, near(t)), (1, near(1 - t)), (2, far(2 - t))]
 

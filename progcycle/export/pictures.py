@@ -108,10 +108,10 @@ def resize(x: Tensor, height: int, width: int) -> Tensor:  # [N, C, H, W] -> [N,
 
 def _box(old: int, new: int, like: Tensor) -> Tensor:  # [new, old]
     """Row i averages the old pixels that new pixel i covers, each by its covered share."""
-    edges = torch.arange(new + 1, dtype=torch.float64, device=like.device) * (old / new)
-    pixels = torch.arange(old, dtype=torch.float64, device=like.device)
-    covered = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)
-    return (covered.clamp(min=0) * (new / old)).to(like.dtype)
+    # By numpy: not every accelerator has float64.
+    edges, pixels = np.arange(new + 1) * (old / new), np.arange(old)
+    covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return torch.from_numpy((covered.clip(min=0) * (new / old)).astype(np.float32)).to(like)
 
 
 def to_stage(x: Tensor, resolution: int, final: int) -> Tensor:  # [N, C, H, W] -> [N, C, h, w]

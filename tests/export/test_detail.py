@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from progcycle.errors import UserError
-from progcycle.export import Translator, detail
+from progcycle.export import Generator, Translator, detail
 from progcycle.export.detail import Enlarged, add_change, bands, fit_slopes
 
 Make = Callable[..., Path]
@@ -200,3 +202,37 @@ def test_what_is_no_picture_is_named(translator: Translator, tmp_path: Path) -> 
     with pytest.raises(UserError, match=r"nowhere\.jpg"):
         translator.translate(tmp_path / "nowhere.jpg")
     assert translator.translate(np.zeros((4, 4), np.uint8)).shape == (4, 4, 3)
+
+
+class WithoutFloat64(TorchDispatchMode):
+    """Refuses what Apple's GPUs refuse."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        out = function(*args, **(kwargs or {}))
+        found = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor) and x.dtype == torch.float64]
+        assert not found, f"{function} has to do with float64"
+        return out
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("scale", ["detail", "train", "native"])
+def test_no_float64_on_the_way(make_snapshot: Make, scale: str, dtype: torch.dtype) -> None:
+    model = Translator.from_pretrained(make_snapshot(predict="change", stage=1, alpha=0.5, bounded=True)).to(dtype)
+    generator = Generator.from_pretrained(make_snapshot(task="pggan", run="other", alpha=0.5)).to(dtype)
+    sizes = [(9, 14), (16, 20), (50, 70)]
+    with WithoutFloat64():
+        for height, width in sizes:
+            model.translate(noise(2, 3, height, width), "ab", scale)
+            model.translate(Image.new("RGBA", (width, height), (9, 90, 200, 77)), "ba", scale, alpha="keep")
+        assert generator.generate(3).dtype == torch.float32
+    with pytest.raises(AssertionError, match="float64"), WithoutFloat64():
+        torch.zeros(3, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_generators_follow_their_weights(make_snapshot: Make, dtype: torch.dtype) -> None:
+    model = Generator.from_pretrained(make_snapshot(task="pggan", alpha=0.5, classes=("cat", "dog")))
+    expected = model.generate(4, seed=1)
+    got = model.to(dtype).generate(4, seed=1)
+    assert got.dtype == torch.float32
+    assert (got - expected).abs().mean() < {torch.float16: 0.005, torch.bfloat16: 0.04, torch.float64: 1e-5}[dtype]
