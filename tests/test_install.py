@@ -37,11 +37,13 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def python(code: str, cwd: Path, site: Path) -> str:
+def python(code: str, cwd: Path, site: Path, *options: str) -> str:
     """What Python prints that starts in ``cwd`` with ``site`` as its folder of packages, .pth files read."""
     prelude = f"import site; site.addsitedir({str(site)!r}); "
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run([sys.executable, "-c", prelude + code], capture_output=True, text=True, cwd=cwd, env=env)
+    done = subprocess.run(
+        [sys.executable, *options, "-c", prelude + code], capture_output=True, text=True, cwd=cwd, env=env
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -68,7 +70,7 @@ def test_an_editable_install_wins_over_the_folder_of_the_clone(in_the_clone: Non
     (tmp_path / "beside").mkdir()
     (tmp_path / "beside" / "progcycle").symlink_to(ROOT, target_is_directory=True)
     code = "import progcycle; print(progcycle.__file__, progcycle.__version__, callable(progcycle.__getattr__))"
-    file, _, lazy = python(code, tmp_path / "beside", tmp_path / "site").split()
+    file, _, lazy = python(code, tmp_path / "beside", tmp_path / "site", "-S").split()  # nothing else installed
     assert (Path(file).resolve(), lazy) == (ROOT / "progcycle" / "__init__.py", "True")
     assert not list((tmp_path / "site").rglob("*.yaml")), "recipes are read in the clone, not from a copy"
 
@@ -82,6 +84,6 @@ def test_recipes_are_found_by_name_from_a_wheel(site: Path, tmp_path: Path) -> N
     lines = python(f"import sys; sys.path.insert(0, {str(site)!r}); " + code, tmp_path, site).splitlines()
     assert lines[-1] == "mine True"
     assert f"{site / 'progcycle' / '_recipes'}" in lines[-2]
-    assert [line.split()[0] for line in lines[1:-3] if not line.startswith(" ")] == [
+    assert [line.split()[0] for line in lines[1:-4] if not line.startswith(" ")] == [
         path.stem for path in sorted((ROOT / "recipes").glob("*.yaml"))
     ]

@@ -35,7 +35,8 @@ def run(argv: Sequence[str] | None = None) -> int:
     say(f"{'name':{width}}  {'task':8}  {'px':>4}  what")
     for name, path in files.items():
         say(_row(name, path, width))
-    say(f"\n{len(files)} recipes in {shipped_folder()}; progcycle recipes NAME prints one.")
+    say(f"\n{len(files)} recipes; progcycle recipes NAME prints one, progcycle train NAME trains it. They lie in")
+    say(str(shipped_folder()))
     return 0
 
 
