@@ -163,8 +163,10 @@ class _Work:
             look=metadata,
         )
         self._check_size(name, *before.shape[:2])
-        final, options = self.model.config.final_resolution, {"channels": self.channels, "background": self.background}
-        reduced = None if args.scale == "native" else decode_reduced(file, before, final, **options)
+        reduced = None
+        if args.scale != "native":
+            final = self.model.config.final_resolution
+            reduced = decode_reduced(file, before, final, channels=self.channels, background=self.background)
         levels = self.model.translate(before, args.direction, args.scale, args.resolution, reduced=reduced)
         write_picture(metadata.dress(levels, self.background), job.target)
         return as_image(before), as_image(levels)

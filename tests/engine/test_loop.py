@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -357,3 +358,27 @@ def test_the_start_tells_where_the_cache_of_pictures_is_and_how_large(
     assert line.format(", built now") in capsys.readouterr().out.splitlines()
     train(tiny("pggan", pictures, {"data": {"cache_resolution": 0}}), tmp_path / "runs/three", stop_before=0)
     assert "cache of pictures" not in capsys.readouterr().out
+
+
+def test_what_lies_among_the_pictures_and_is_left_out_is_said_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_domains(tmp_path / "data")
+    closed = tmp_path / "data" / "trainA" / "lost+found"
+    closed.mkdir()
+    for name in ("a.cr2", "b.CR2", "clip.mov", "notes.txt"):
+        (tmp_path / "data" / "trainA" / name).touch()
+    real = os.scandir
+
+    def scandir(folder: Any) -> Any:
+        if str(folder) == str(closed):
+            raise PermissionError(13, "Permission denied")
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    train(tiny("pggan", tmp_path / "data"), tmp_path / "run", stop_before=1)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("real: ")]
+    assert lines == [
+        "real: 3 files with other endings are left out: CR2 2, MOV 1",
+        f"real: warning: no permission to read a folder, so what is inside is left out: {closed}",
+    ]
