@@ -9,7 +9,7 @@ import numpy as np
 from progcycle.schedule import Growth, GrowthSchedule
 
 FIXED = 0.4  # of a step at the first stage does not grow with the stage: optimizers, Python
-MEMORY = 0.99  # weight of the steps so far, one step later
+MEMORY = 0.97  # weight of the steps so far, one step later
 
 
 class CpuClock:
@@ -66,7 +66,7 @@ class CpuClock:
 class TimeLeft:
     """How long the rest of a run takes, given that later stages cost more.
 
-    The rate of a stage is measured as it trains: the mean of about its last 100 steps. What a step of a later stage
+    The rate of a stage is measured as it trains: the mean of about its last 30 steps. What a step of a later stage
     will take is told from ``effort``, measured for each stage once: ``fixed + slope * effort``. The two numbers come of
     the stages trained so far, scaled to fit the newest exactly. As long as that is the only one, the fixed part is
     taken to be ``FIXED`` of a step at the plan's first stage.

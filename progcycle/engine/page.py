@@ -239,7 +239,7 @@ def what_is_trained(trainer: "Trainer") -> str:
     parameters = sum(count_parameters(network) for network in trainer.task.networks.values())
     name = f"{trainer.preparation} of {trainer.recipe.task}" if trainer.preparation else trainer.recipe.task
     return (
-        f"{name} {grows}, {schedule.total / 1000:g} kimg, {parameters / 1e6:.2f} million parameters "
+        f"{name} {grows}, {schedule.total / 1000:g} kimg, {parameters:,} parameters "
         f"in {len(trainer.task.networks)} network{'s' * (len(trainer.task.networks) > 1)}"
     )
 

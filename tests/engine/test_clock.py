@@ -68,7 +68,7 @@ def test_a_machine_that_became_slower_is_slower_in_later_stages_too() -> None:
     left = time_left.left()
     assert left is not None
     rest = 100 * 0.12
-    assert rest + 1000 * 0.12 <= left <= rest + 1000 * 0.24  # a step of the last stage costs once to twice as much
+    assert rest + 1000 * 0.12 <= left <= rest + 1000 * 0.24 + 1e-6  # the last stage: once to twice
 
 
 def test_the_first_step_of_a_stage_is_slow_and_does_not_count() -> None:
