@@ -14,8 +14,11 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def is_hub_name(path: str | Path) -> bool:
-    """Whether it is ``user/model``, given as text, and nothing here: neither such a folder nor one called ``user``."""
-    if not isinstance(path, str) or not _HUB_NAME.fullmatch(path):
+    """Whether it is ``user/model``, given as text, and nothing here: neither such a folder nor one called ``user``.
+
+    ``runs/...`` is always meant to be here, though the working directory may be the wrong one.
+    """
+    if not isinstance(path, str) or not _HUB_NAME.fullmatch(path) or path.startswith("runs/"):
         return False
     return not Path(path).exists() and not Path(path).parent.exists()
 

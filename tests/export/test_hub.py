@@ -53,6 +53,12 @@ def test_without_a_network_there_is_one_sentence(asked: list[str]) -> None:
     )
 
 
+def test_runs_in_another_working_directory_are_not_asked_for(asked: list[str]) -> None:
+    with pytest.raises(UserError, match="runs/mine does not exist; give a run folder"):
+        progcycle.load("runs/mine")
+    assert asked == []
+
+
 def test_a_folder_here_is_never_looked_for_elsewhere(
     asked: list[str], make_snapshot: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
