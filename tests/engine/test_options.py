@@ -162,7 +162,9 @@ def test_labels_of_the_pictures_reach_the_networks_and_the_snapshot(
     sample = trainer.task.sample
     monkeypatch.setattr(trainer.task, "sample", lambda n, panel, g: (panels.append(panel), sample(n, panel, g))[1])
     trainer.run()
-    assert all(panel["labels"].argmax(1).tolist() == [0, 1, 2, 0, 1] for panel in panels)
+    shown = [panel for panel in panels if len(panel["labels"]) == 5]  # the others time the stages
+    assert len(shown) >= 2
+    assert all(panel["labels"].argmax(1).tolist() == [0, 1, 2, 0, 1] for panel in shown)
     for line in stats(tmp_path / "run"):
         assert {"class/real", "class/fake", "class/gen"} <= line.keys()
     assert load(tmp_path / "run").config.classes == list(CLASSES)
