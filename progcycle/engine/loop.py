@@ -204,7 +204,7 @@ class Trainer:
         resumed = state.resume(self)
         if self.nimg >= self.schedule.total:
             self.log.say(f"this run is finished, at {self.nimg / 1000:g} kimg; there is nothing to do")
-            self.page.write("finished")
+            self.page.settle()
             end(self.accelerator, last)
             return
         start_trackers(self.recipe, self.accelerator, self.run_dir)

@@ -6,7 +6,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -58,7 +58,7 @@ class Figures:
         length = self.path.stat().st_size if self.path.exists() else 0
         if length < self._read:
             self.newest, self.evaluations, self._read = {}, [], 0
-        if length == self._read:
+        if not length:
             return
         with self.path.open("rb") as file:
             file.seek(self._read)
@@ -123,6 +123,14 @@ class RunPage:
             )
             with atomic_file(trainer.run_dir / NAME) as path:
                 path.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+    def settle(self) -> None:
+        """Let the page of a run that is finished say so, if it does not yet: the run may have been killed just then."""
+        path = self.trainer.run_dir / NAME
+        with suppress(OSError):
+            if b'data-state="finished"' in path.read_bytes():
+                return
+        self.write("finished")
 
     @contextmanager
     def to_the_end(self) -> Iterator[None]:
@@ -226,9 +234,8 @@ def _cell(value: Any) -> str:
 
 
 def _links(run_dir: Path) -> list[tuple[str, str]]:
-    before = "" if run_dir.name != "pretraining" else f"../{NAME}"
     found = [("pre-training", f"pretraining/{NAME}"), ("report of trouble", "trouble"), ("best snapshot", "best")]
-    return [*found, ("the training that follows", before)] if before else found
+    return [*found, ("the training that follows", f"../{NAME}")] if run_dir.name == "pretraining" else found
 
 
 def what_is_trained(trainer: "Trainer") -> str:
@@ -280,10 +287,8 @@ def next_commands(trainer: "Trainer") -> list[tuple[str, str]]:
     if trainer.preparation:
         return []
     if "a" not in sets:
-        return [
-            ("paint pictures", _command("generate", run, "--out", run / "generated", "--count", "16", "--grid")),
-            ("measure them", _command("evaluate", run)),
-        ]
+        paint = _command("generate", run, "--out", run / "generated", "--count", "16", "--grid")
+        return [("paint pictures", paint), ("measure them", _command("evaluate", run))]
     folders = [str(path) for path in (tests.get("a") or sets["a"]).paths]
     found = [("translate", _command("translate", run, *folders[:1], run / "translated", "--direction", "ab", "--grid"))]
     return [*found, ("measure it", _command("evaluate", run))] if {"a", "b"} <= set(tests) else found
