@@ -16,6 +16,11 @@ DOCS = (ROOT / "docs" / "pggan.md").read_text(encoding="utf-8")
 INDEX = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
 TRANSLATION = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "translation.md").read_text("utf-8"), re.DOTALL)
+PAGES = sorted(
+    page
+    for place in (".", "docs", "docs/studies", "recipes", "datasets", "datasets/*")
+    for page in ROOT.glob(f"{place}/*.md")
+)
 MINIMAL = {"task": "pggan", "resolution": 128, "data": {"path": "pictures"}}
 
 
@@ -48,12 +53,26 @@ def test_every_recipe_is_in_the_index(path: Path) -> None:
     assert path.stem in family or any(fnmatch.fnmatch(path.stem, name) for name in named)
 
 
-def test_links_lead_to_headings() -> None:
-    headings = re.findall(r"^#+ (.+)$", DOCS, re.MULTILINE)
-    anchors = {heading.lower().replace(":", "").replace(",", "").replace(" ", "-") for heading in headings}
-    linked = re.findall(r"\]\((?:\.\./docs/pggan\.md)?#([\w-]+)\)", DOCS + INDEX)
-    assert linked
-    assert set(linked) <= anchors
+def anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_anchors_are_those_of_github() -> None:
+    found = anchors("# FID, KID and IS: `all`\n\n## stats.jsonl\n```\n# a comment\n```\n")
+    assert found == {"fid-kid-and-is-all", "statsjsonl"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), f"{link}: there is no such file"
+        assert not anchor or anchor in anchors(target.read_text("utf-8")), f"{link}: there is no such heading"
 
 
 def rows() -> list[list[str]]:
