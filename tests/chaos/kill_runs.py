@@ -284,6 +284,8 @@ def content(run: Path) -> dict[str, Any]:
             found[name] = None
         elif path.name == "stats.jsonl":
             found[name] = stats(path.parent)
+        elif path.name == "index.html":  # tells the time and how fast it went
+            found[name] = None
         elif path.name == "config.json":  # of a snapshot
             found[name] = {key: value for key, value in json.loads(path.read_text()).items() if key != "cpu_seconds"}
         else:

@@ -58,6 +58,15 @@ def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.fixture(autouse=True)
+def _as_on_a_terminal() -> Iterator[None]:
+    """No signal is ignored from the start, as it is under nohup."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in CODES if number != signal.SIGINT}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 # By the recipe a checkpoint is due at 40 and at the end, 88, but not at 28.
 @pytest.mark.parametrize(
     ("number", "step"), [(signal.SIGTERM, 6), (signal.SIGINT, 9), (signal.SIGUSR1, 21), (signal.SIGHUP, 6)]
