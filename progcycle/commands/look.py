@@ -1,5 +1,6 @@
 """A look at somebody's pictures before anything is trained: how many, how large, of what kind, and what is left out."""
 
+import os
 import statistics
 import time
 from collections import Counter
@@ -8,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from progcycle.errors import UserError
 
 if TYPE_CHECKING:
     from progcycle.data.source import Entry
@@ -67,7 +70,7 @@ class Look:
             side: pixels of a side that the pictures are brought to.
         """
         kinds = ", ".join(f"{MODES.get(mode, mode)} {count:,}" for mode, count in self.modes.most_common())
-        lines = [f"{self.count:,} pictures{self._of_them()}: {self._range()}, {kinds}"]
+        lines = [f"{self.count:,} picture{'s' * (self.count != 1)}{self._of_them()}: {self._range()}, {kinds}"]
         lines.append("drawings, or other pictures with flat areas" if self.is_drawn else "photographs, or alike")
         if self.grey == 1:
             lines.append("all without colour")
@@ -105,6 +108,8 @@ def look_at(path: str, side: int) -> Look:
     from progcycle.data.source import find_pictures
     from progcycle.data.split import stem_of
 
+    if not os.path.exists(path):
+        raise UserError(f"There is no folder or zip file {os.path.abspath(path)}; check the path.")
     listing = find_pictures((path,))
     entries = listing.entries
     look = Look(path, len(entries), remarks=listing.remarks())

@@ -1,5 +1,6 @@
 """``progcycle new NAME FOLDER_A [FOLDER_B]``: look at pictures, write a recipe, and say what training takes."""
 
+import os
 import shlex
 import textwrap
 from argparse import Namespace
@@ -50,6 +51,10 @@ def run(argv: Sequence[str] | None = None) -> int:
     file = recipe_file(args.name)
     if file.exists() and not args.force:
         raise UserError(f"{file} is there already; choose another NAME, or add --force to overwrite it.")
+    if file.is_dir():
+        raise UserError(f"{file} is a folder; choose another NAME.")
+    if len(args.folders) == 2 and os.path.realpath(args.folders[0]) == os.path.realpath(args.folders[1]):
+        raise UserError("Both folders are the same; translators are between two, and a PG-GAN has one.")
 
     from progcycle.commands.look import look_at
 
@@ -73,13 +78,24 @@ def recipe_file(name: str) -> Path:
     """The file of a recipe's name, which may be a path, with or without its ending.
 
     Raises:
-        UserError: nothing is left of the name without its ending.
+        UserError: nothing is left of the name without its ending, it has line breaks or the like in it, or ``train``
+            would take it for a recipe that comes along.
     """
+    from progcycle.recipe import shipped_recipes
+
     path = Path(name)
-    file = path if path.suffix == ".yaml" else path.with_name(f"{path.name}.yaml") if path.name else None
-    if file is None or file.name.startswith("."):
+    file = path if path.suffix in (".yaml", ".yml") else path.with_name(f"{path.name}.yaml") if path.name else None
+    if file is None or file.name.startswith(".") or not name.isprintable():
         raise UserError(f"{name!r} is no name for a recipe; give one such as summer.")
+    if file.stem in shipped_recipes():
+        raise UserError(f"A recipe that comes along is called {file.stem}; choose another NAME.")
     return file
+
+
+def quoted(path: str | Path) -> str:
+    """A path as a word of a command line: no blank divides it, and no dash at its start makes an option of it."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def tell(text: str, indent: str = "") -> None:
@@ -92,8 +108,9 @@ def _check_counts(looks: "Sequence[Look]", size: int) -> None:
     for look in looks:
         usable = look.count - len(look.broken) - len(look.refused)
         if usable < FEWEST:
+            pictures = "picture" if usable == 1 else "pictures"
             raise UserError(
-                f"{look.path} has {usable} pictures that can be read, and {FEWEST} are the fewest to train on; some "
+                f"{look.path} has {usable} {pictures} that can be read, and {FEWEST} are the fewest to train on; some "
                 f"{ENOUGH[size]} are better."
             )
         if look.count < ENOUGH[size]:
@@ -120,7 +137,7 @@ def _wish(file: Path, looks: "Sequence[Look]", args: Namespace) -> "Wish":
         _tell_layout(looks[0].path, file)
     gpu = pick_device(None) != "cpu"
     grey = all(look.grey == 1 and not look.refused for look in looks)
-    command = f"progcycle train {shlex.quote(str(file))}"
+    command = f"progcycle train {quoted(file)}"
     channels = 1 if grey else 3
     return Wish(file.stem, command, tuple(looks), args.size, gpu, share, tests, channels)
 
@@ -162,8 +179,7 @@ def _tell_layout(path: str, file: Path) -> None:
     except UserError:
         return
     tell(f"note: one folder is for a PG-GAN, and {path} holds two domains; for translators between them")
-    words = ("progcycle", "new", str(file.with_suffix("")), first, second, "--force")
-    say(f"  {' '.join(map(shlex.quote, words))}")
+    say(f"  progcycle new {quoted(file)} {quoted(first)} {quoted(second)} --force")
 
 
 def _write(file: Path, wish: "Wish") -> None:
@@ -177,8 +193,14 @@ def _write(file: Path, wish: "Wish") -> None:
     except UnicodeEncodeError:
         raise UserError("A folder's name holds bytes that are no text, which no recipe can name; rename it.") from None
     validate(content_of(text), str(file))
-    with atomic_file(file) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    try:
+        with atomic_file(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{file} cannot be written ({error.strerror}); give NAME with a folder in which it can, such as "
+            "/tmp/summer."
+        ) from None
 
 
 def _tell_estimate(wish: "Wish", args: Namespace) -> None:
@@ -232,13 +254,13 @@ def smaller(wish: "Wish", found: "Estimate") -> str:
 
 def next_steps(file: Path, wish: "Wish") -> list[str]:
     """The commands that follow, to be copied."""
-    run, recipe = shlex.quote(str(Path("runs") / file.stem)), shlex.quote(str(file))
+    run, recipe = quoted(Path("runs") / file.stem), quoted(file)
     lines = [f"wrote {file}; what follows:", f"  progcycle train {recipe}"]
     if len(wish.looks) == 1:
-        out = shlex.quote(f"{file.stem}_painted")
+        out = quoted(f"{file.stem}_painted")
         return [*lines, f"  progcycle generate {run} --count 64 --out {out} --grid", f"  progcycle evaluate {run}"]
-    source = shlex.quote(wish.tests[0] if wish.tests else wish.looks[0].path)
-    out = shlex.quote(f"{file.stem}_translated")
+    source = quoted(wish.tests[0] if wish.tests else wish.looks[0].path)
+    out = quoted(f"{file.stem}_translated")
     return [*lines, f"  progcycle translate {run} {source} {out} --direction ab --grid", f"  progcycle evaluate {run}"]
 
 

@@ -1,6 +1,7 @@
 """The recipe that ``progcycle new`` writes: short, every value that a stranger would change, and a word beside it."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -205,8 +206,9 @@ def _table(lengths: Mapping[int, float]) -> str:
 
 
 def _text(value: str) -> str:
-    """Any text as YAML in double quotes, which JSON is."""
-    return json.dumps(value, ensure_ascii=False)
+    """Any text as YAML in double quotes, which JSON is but for what YAML reads as a line break or not at all."""
+    text = json.dumps(value, ensure_ascii=False)
+    return re.sub(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _line(key: str, words: str) -> str:

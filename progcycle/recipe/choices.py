@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from progcycle.recipe.networks import FIXED_DISCRIMINATORS, FIXED_GENERATORS
 from progcycle.recipe.values import SHORT_FORMS
 
 
@@ -23,11 +24,30 @@ class Choice:
         written: dotted keys, of which one is enough.
         gives_up: dotted keys that it excludes, and what is put in their place; None leaves them out.
         when: whether a value excludes them; default: any but an empty one.
+        given: whether the recipe that the keys are then in excludes them too; default: any does.
     """
 
     written: tuple[str, ...]
     gives_up: Mapping[str, Any]
     when: Callable[[Any], bool] = _something
+    given: Callable[[Mapping[Any, Any]], bool] = lambda content: True
+
+
+def _is_generator_fixed(value: Any) -> bool:
+    return value in FIXED_GENERATORS
+
+
+def _is_discriminator_fixed(value: Any) -> bool:
+    return value in FIXED_DISCRIMINATORS
+
+
+def _nothing_grows(content: Mapping[Any, Any]) -> bool:
+    network = content.get("network")
+    return (
+        isinstance(network, Mapping)
+        and _is_generator_fixed(network.get("generator"))
+        and _is_discriminator_fixed(network.get("discriminator"))
+    )
 
 
 def _without(*keys: str) -> dict[str, Any]:
@@ -51,6 +71,28 @@ CHOICES: Final = (
     Choice((f"{_STDDEV}.queue",), _without(f"{_STDDEV}.gather"), lambda v: v != 0),
     Choice((f"{_STDDEV}.gather",), _without(f"{_STDDEV}.queue")),
     Choice(("network.discriminator",), _without("network.head"), lambda v: v == "pggan"),
+    Choice(
+        ("network.generator",),
+        _without("network.bounded", "network.predict", "network.skips", "network.smooth"),
+        _is_generator_fixed,
+    ),
+    Choice(("network.generator",), _without("network.residual_blocks"), lambda v: v == "unet"),
+    Choice(
+        ("network.discriminator",),
+        _without(_STDDEV, _INSTEAD, "network.head", "network.discriminator_scales", "network.discriminator_channels"),
+        _is_discriminator_fixed,
+    ),
+    Choice(
+        ("network.generator", "network.discriminator"),
+        _without(
+            "network.base_resolution",
+            "network.channels",
+            "network.equalized",
+            "network.rgb",
+            "schedule.start_resolution",
+        ),
+        given=_nothing_grows,
+    ),
     Choice(("network.equalized",), _without("network.initialization")),
     Choice(("objective.loss",), _without("objective.drift"), lambda v: v != "wgan"),
     Choice(
@@ -73,7 +115,7 @@ def settle(content: Mapping[Any, Any], written: Mapping[str, Any]) -> dict[Any, 
     """
     settled = dict(content)
     for choice in CHOICES:
-        if not any(key in written and choice.when(written[key]) for key in choice.written):
+        if not any(key in written and choice.when(written[key]) for key in choice.written) or not choice.given(content):
             continue
         for key, instead in choice.gives_up.items():
             if not any(new == key or new.startswith(f"{key}.") for new in written):

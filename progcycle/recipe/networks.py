@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from progcycle.recipe.section import Section
-from progcycle.recipe.values import SHORT_FORMS, Averaging, GroupSize, Resolution, filled_from
+from progcycle.recipe.values import SHORT_FORMS, Averaging, GroupSize, Resolution, filled_from, flag_or
 
 Norm = Literal["pixel", "batch", "instance", "layer", "none"]
 
@@ -147,12 +147,12 @@ class CycleganNetwork(NetworkOptions):
     residual_blocks: int = Field(4, ge=0, le=1000, description="default: 4; of resnet 6, and 9 from 256 px")
     skips: bool = Field(True, description="hand the encoder's features to the decoder at every resolution")
     predict: Literal["picture", "change"] = Field("change", description="paint the picture, or the change to the input")
-    smooth: bool | Literal["mean_preserving"] = Field(
+    smooth: Annotated[bool | Literal["mean_preserving"], flag_or("mean_preserving")] = Field(
         False,
         description="translators enlarge by bilinear interpolation, not by repeating pixels; mean_preserving: so that "
         "a new stage opens as the one before",
     )
-    bounded: bool | Literal["inward"] = Field(
+    bounded: Annotated[bool | Literal["inward"], flag_or("inward")] = Field(
         False,
         description="cut pictures off at black and white, as files do; keeps plain grounds plain. inward: what is cut "
         "off still learns what leads back",

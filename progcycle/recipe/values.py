@@ -105,17 +105,22 @@ def filled_from(content: Any, section: str, other: Any, source: str) -> Any:
     return {**content, section: {**like, **written}}
 
 
-def _as_paired(value: Any) -> Any:
-    if not isinstance(value, bool) and value != "auto":
-        raise ValueError(f"must be true, false or auto, got {str(value)[:60]!r}")
-    return value
+def flag_or(word: str) -> BeforeValidator:
+    """A check that a value is true, false or one word, with a sentence for all three."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, bool) and value != word:
+            raise ValueError(f"must be true, false or {word}, got {str(value)[:60]!r}")
+        return value
+
+    return BeforeValidator(check)
 
 
 Averaging = Annotated[str, AfterValidator(_is_averaging)]
 BatchSize = Annotated[int, Field(ge=1, le=1 << 20)]
 Group = Annotated[int, Field(ge=0)] | Literal["batch"]
 GroupSize = Annotated[Group, BeforeValidator(_as_group, json_schema_input_type=Group | Literal[False])]
-Paired = Annotated[bool | Literal["auto"], BeforeValidator(_as_paired)]
+Paired = Annotated[bool | Literal["auto"], flag_or("auto")]
 Weight = Annotated[float, Field(ge=0, le=1e9)]
 Factor = Annotated[float, Field(gt=0, le=1e6)]
 Kimg = Annotated[float, Field(ge=0, le=1e9)]  # a million million pictures

@@ -159,7 +159,9 @@ def test_larger_recipes_for_photographs_follow_the_rule(size: int) -> None:
     assert mine.training.ema == shipped.training.ema
 
 
-@pytest.mark.parametrize("path", ["a b/c", "yes", "007", "#1", 'say "hi": x', "日本/é", "back\\slash", "~", "'", "{a}"])
+@pytest.mark.parametrize(
+    "path", ["a b/c", "yes", "007", "#1", 'say "hi": x', "日本/é", "back\\slash", "~", "'", "{a}", "a\nb\x85\u2028\x7f"]
+)
 def test_any_path_comes_back_as_it_was_given(path: str) -> None:
     recipe = validate(content_of(write_recipe(wish(look(path), look("b"), tests=(path, "t")))))
     assert isinstance(recipe, CycleganRecipe)
@@ -197,16 +199,22 @@ def test_each_folder_holds_out_some_and_keeps_most(counts: tuple[int, int]) -> N
         ("a b/c", "a b/c.yaml"),
         ("v1.5", "v1.5.yaml"),
         ("é", "é.yaml"),
+        ("mine.yml", "mine.yml"),
     ],
 )
 def test_the_file_of_a_name(name: str, file: str) -> None:
     assert recipe_file(name) == Path(file)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "/", ".yaml"])
+@pytest.mark.parametrize("name", ["", ".", "..", "/", ".yaml", "a\nb", "a\x1b[2J"])
 def test_what_is_no_name(name: str) -> None:
     with pytest.raises(UserError, match="is no name for a recipe"):
         recipe_file(name)
+
+
+def test_a_name_that_train_takes_for_another_recipe_is_refused() -> None:
+    with pytest.raises(UserError, match="A recipe that comes along is called pggan_emoji; choose another NAME"):
+        recipe_file("pggan_emoji")
 
 
 # --- the estimate -----------------------------------------------------------------------------------------------------
@@ -327,6 +335,34 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path, monkeypatch: pytes
     assert main([*commands_of(shown)[0], "--dry-run"]) == 0
 
 
+def test_the_commands_work_where_names_begin_with_a_dash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("-a", "b")):
+        folder(Path(name), FEWEST, seed)
+    assert main(["new", "./-x", "--no-estimate", "--", "-a", "b"]) == 0
+    assert load_recipe("-x.yaml").task == "cyclegan"
+    train, translate, _ = commands_of(capsys.readouterr().out)
+    assert main([*train, "--dry-run"]) == 0
+    assert translate[2:4] == ["./-a", "./-x_translated"]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder(Path("a"), FEWEST)
+    Path("taken.yaml").mkdir()
+    Path("file").touch()
+    for name, words in (
+        ("taken", "taken.yaml is a folder; choose another NAME."),
+        ("file/mine", "file/mine.yaml cannot be written ("),
+    ):
+        assert main(["new", name, "a", "--no-estimate", "--force"]) == 2
+        error = capsys.readouterr().err
+        assert words in error
+        assert error.count("\n") == 1
+
+
 def test_test_folders_beside_are_used_and_nothing_is_held_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read
 ) -> None:
@@ -360,7 +396,8 @@ def test_a_folder_of_two_domains_given_as_one_gets_a_note(
     ("folders", "words"),
     [
         (["few"], f"few has 3 pictures that can be read, and {FEWEST} are the fewest to train on"),
-        (["nowhere"], "There is no folder or zip file"),
+        (["nowhere"], "nowhere; check the path."),
+        (["few", "./few"], "Both folders are the same"),
         (["empty", "few"], "has no pictures in it"),
         (["few", "few", "few"], "3 folders are given; translators are between two"),
     ],

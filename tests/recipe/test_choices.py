@@ -16,6 +16,11 @@ SMALL: dict[str, Any] = {"network": {"channels": {"base": 32, "max": 8}}}
 PATHS = ["data.a.path=summer", "data.b.path=dusk"]
 LSGAN = {"loss": "lsgan", "lsgan_factor": 0.5, "lsgan_fake_factor": 0.1, "noise": {}}
 
+GROWS: dict[str, Any] = {
+    "network": {"base_resolution": 8, "rgb": "sum", "smooth": True, "bounded": True, "minibatch_stddev": 4},
+    "schedule": {"start_resolution": 8},
+}
+
 # task, what is inherited, overrides, dotted keys and the values that they then have
 CASES: list[tuple[str, dict[str, Any], list[str], dict[str, Any]]] = [
     ("cyclegan", {}, PATHS, {"data.root": None, "data.a.path": ("summer",), "data.b.path": ("dusk",)}),
@@ -30,6 +35,47 @@ CASES: list[tuple[str, dict[str, Any], list[str], dict[str, Any]]] = [
         {"data": {"root": None, "a": {"path": "x", "test_path": "y", "mirror": True}, "b": {"path": "z"}}},
         ["data.root=mine"],
         {"data.root": "mine", "data.a.path": None, "data.a.test_path": None, "data.a.mirror": True},
+    ),
+    (
+        "cyclegan",
+        GROWS,
+        ["network.generator=resnet", "network.discriminator=patchgan", "network.patch_layers=1"],
+        {
+            "network.bounded": False,
+            "network.smooth": False,
+            "network.skips": False,
+            "network.predict": "picture",
+            "network.rgb": "replace",
+            "network.equalized": False,
+            "network.base_resolution": 16,
+            "network.minibatch_stddev.group": 0,
+            "schedule.start_resolution": None,
+        },
+    ),
+    (
+        "cyclegan",
+        GROWS,
+        ["network.generator=unet", "schedule.start_resolution=16"],
+        {
+            "network.bounded": False,
+            "network.skips": True,
+            "network.residual_blocks": 0,
+            "network.rgb": "sum",  # of the discriminators, which still grow
+            "network.base_resolution": 8,
+            "network.minibatch_stddev.group": 4,
+        },
+    ),
+    (
+        "cyclegan",
+        {**GROWS, "network": {**GROWS["network"], "head": "dense", "discriminator_channels": {"max": 4}}},
+        ["network.discriminator=patchgan", "network.patch_layers=1", "schedule.start_resolution=16"],
+        {
+            "network.head": "patch",
+            "network.discriminator_channels": None,
+            "network.minibatch_stddev.group": 0,
+            "network.bounded": True,
+            "network.rgb": "sum",
+        },
     ),
     (
         "pggan",

@@ -187,6 +187,8 @@ def test_bad_recipes_are_refused_in_one_line(change: dict[Any, Any], sentence: s
         ({"objective": {"classes": {"real": 1}}}, "objective.classes: unknown key"),
         ({"objective": {"simultaneous": True}}, "objective: simultaneous changes nothing here, since discriminators"),
         ({"network": {"convs": 1}}, "network.convs: unknown key"),
+        ({"network": {"smooth": "mean"}}, "network.smooth: must be true, false or mean_preserving, got 'mean'."),
+        ({"network": {"bounded": 1}}, "network.bounded: must be true, false or inward, got '1'."),
         ({"network": {"fused_scale": True}}, "network.fused_scale: unknown key"),
         ({"data": {"labels": "folders"}}, "data.labels: unknown key"),
     ],
