@@ -8,12 +8,14 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
+from progcycle.commands.cli import warn
 from progcycle.commands.files import Job
 from progcycle.errors import UserError
 from progcycle.export.clips import (
     ANIMATIONS,
     Frame,
     Video,
+    as_played,
     is_video,
     read_animation,
     repeats,
@@ -41,6 +43,7 @@ def translate_clip(file: Path | BinaryIO, job: Job, change: Change, max_pixels: 
         UserError: the clip cannot be read, has too many pixels, or the target cannot be written.
     """
     name, target = job.source.name, job.target
+    kind = target.suffix.lower()
     first: list[Image.Image] = []
 
     def changed(parts: Iterable[Any]) -> Iterator[Any]:
@@ -50,7 +53,7 @@ def translate_clip(file: Path | BinaryIO, job: Job, change: Change, max_pixels: 
                 yield part
                 continue
             pixels += part.image.width * part.image.height
-            if target.suffix.lower() in ANIMATIONS and pixels > max_pixels:
+            if kind in ANIMATIONS and pixels > max_pixels:
                 raise UserError(f"{name}: its frames have more pixels than --max-pixels {max_pixels}; make it a video.")
             image = change(part.image, name)
             if not first:
@@ -59,16 +62,18 @@ def translate_clip(file: Path | BinaryIO, job: Job, change: Change, max_pixels: 
 
     if not is_video(Path(name)):
         frames = changed(read_animation(file, name, max_pixels))
-        if target.suffix.lower() in ANIMATIONS:
+        if kind in ANIMATIONS:
             write_animation(target, frames, repeats(file))
         else:
-            write_video(target, frames, Fraction(25), MILLISECOND)
+            write_video(target, as_played(frames), Fraction(25), MILLISECOND)
     else:
         with Video(file, name) as video:
-            if target.suffix.lower() in ANIMATIONS:
+            audio = video.audio if Path(name).suffix.lower() == kind else None
+            if audio is None and video.audio is not None:
+                warn(f"{name}: its sound is left out; it is copied only where the kind of the file stays the same.")
+            if kind in ANIMATIONS:
                 write_animation(target, changed(video.frames()))
             else:
-                audio = video.audio if Path(name).suffix.lower() == target.suffix.lower() else None
                 parts = video.frames() if audio is None else video.parts()
                 write_video(target, changed(parts), video.rate, video.time_base, audio)
     return first[0], first[1]

@@ -79,6 +79,8 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, out: Path,
     growth = subject.reals.growth
     fading = f" at alpha {growth.alpha:.2f}" if growth.alpha < 1 else ""
     say(f"{snapshot}, {model.resolution} px{fading}, against {len(subject.reals)} real pictures, seed {ask.seed}")
+    for remark in subject.reals.pictures.remarks:
+        warn(remark)
     for sentence in left_out:
         say(sentence)
     begun, results = time.perf_counter(), dict[str, Any]()

@@ -91,6 +91,9 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
         raise UserError(f"--out names the JSON file, and {out} is the name of a page; the page stands beside it.")
     recipe: CycleganRecipe = model.recipe  # type: ignore[assignment]  # a Translator's
     sets = test_sets(recipe, ask.a, ask.b, recipe.resolution)
+    for domain, pictures_of in sets.items():
+        for remark in pictures_of.remarks:
+            warn(f"{domain.upper()}: {remark}")
     names, features, left_out = _available(ask, model.resolution)
     begun = time.perf_counter()
     sharp = {domain: read_pictures(sets[domain], model.resolution) for domain in ("a", "b")}

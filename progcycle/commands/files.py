@@ -73,6 +73,8 @@ def plan_jobs(given: Path, output: Path) -> tuple[list[Job], tuple[str, ...]]:
             raise UserError(f"{output} is a file; give a folder to write the pictures of {given} to.")
         listing = find_pictures([str(given)])
         entries, remarks = listing.entries, listing.remarks()
+        if not listing.others.keys().isdisjoint(VIDEOS):  # they take long, and are not always meant
+            remarks = (*remarks, "videos of a folder or zip file are not translated; give each by itself")
         top, written = os.path.realpath(given) + os.sep, os.path.realpath(output) + os.sep
         if written.startswith(top) and written != top:
             entries = [entry for entry in entries if not os.path.realpath(entry.file).startswith(written)]

@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +25,7 @@ from progcycle.files import atomic_file
 ANIMATIONS = (".gif", ".webp", ".png")
 CODECS = {".mp4": "libx264", ".m4v": "libx264", ".mov": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9"}
 VIDEOS = (*CODECS, ".avi", ".mpg", ".mpeg")
+SHORTEST, UNTIMED = Fraction(10, 1000), Fraction(100, 1000)  # seconds
 NEEDS_AV = "videos need the extra 'video' (pip install 'progcycle[video]'), or make it an animated GIF or WebP first"
 
 
@@ -73,8 +74,17 @@ def repeats(file: Path | BinaryIO) -> int | None:
     return loop if isinstance(loop, int) else None
 
 
+def as_played(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Frames of an animation at the times of a viewer: browsers show those of 10 ms or less, as of 0, for 100 ms."""
+    start = Fraction(0)
+    for frame in frames:
+        length = frame.length if frame.length > SHORTEST else UNTIMED
+        yield replace(frame, start=start, length=length)
+        start += length
+
+
 def read_animation(file: Path | BinaryIO, name: str, max_pixels: int) -> Iterator[Frame]:
-    """The frames of an animated GIF, WebP or PNG, as a viewer shows them.
+    """The frames of an animated GIF, WebP or PNG, as a viewer shows them; all have the size of the first.
 
     Args:
         file: path or stream.
@@ -90,15 +100,17 @@ def read_animation(file: Path | BinaryIO, name: str, max_pixels: int) -> Iterato
             opened = Image.open(file, formats=("GIF", "WEBP", "PNG"))
         with opened as image:
             count: int = getattr(image, "n_frames", 1)
-            size = f"{count} frames of {image.width}x{image.height} px"
-            if count * image.width * image.height > max_pixels:
+            width, height = image.size
+            size = f"{count} frames of {width}x{height} px"
+            if count * width * height > max_pixels:
                 raise UserError(f"{name}: {size} are more than --max-pixels {max_pixels}; raise that, or give a video.")
             apart = bool(getattr(image, "default_image", False))  # a PNG's, for viewers that know no animations
             for i in range(apart, count):
-                image.seek(i)
-                image.load()
+                with pixel_limit(max_pixels):  # a frame of a GIF may be larger than what is shown
+                    image.seek(i)
+                    image.load()
                 length = Fraction(round(float(image.info.get("duration", 0))), 1000)
-                yield Frame(image.copy(), start, length)
+                yield Frame(image.crop((0, 0, width, height)), start, length)
                 start += length
     except (UserError, MemoryError):
         raise
@@ -116,6 +128,9 @@ def write_animation(target: Path, frames: Iterable[Frame], loop: int | None = 0)
 
     Returns:
         How many frames there are.
+
+    Raises:
+        UserError: there is no frame, or the format cannot hold them, such as a WebP of more than 16,383 pixels a side.
     """
     shown = list(frames)
     if not shown:
@@ -136,7 +151,12 @@ def write_animation(target: Path, frames: Iterable[Frame], loop: int | None = 0)
         options.setdefault(kind, {})["loop"] = loop
     lengths = [end - start for start, end in pairwise(ends)]
     with atomic_file(target) as temporary:
-        images[0].save(temporary, save_all=True, append_images=images[1:], duration=lengths, **options.get(kind, {}))
+        try:
+            images[0].save(
+                temporary, save_all=True, append_images=images[1:], duration=lengths, **options.get(kind, {})
+            )
+        except RuntimeError as error:  # of Pillow's WebP
+            raise UserError(f"{target.name}: {kind} cannot hold this animation ({str(error).rstrip('.')}).") from None
     return len(shown)
 
 

@@ -124,7 +124,12 @@ def add_change(full: Rows, height: int, width: int, small: Tensor, change: Tenso
 
 
 def bands(height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Rows from top to bottom, about a million pixels at a time: (first, last) with ``last`` one below."""
+    """Rows from top to bottom, about a million pixels at a time: (first, last) with ``last`` one below.
+
+    Args:
+        height: of the pictures.
+        width: of all pictures side by side.
+    """
     step = max(1, BAND // width)
     for i in range(math.ceil(height / step)):
         yield i * step, min((i + 1) * step, height)

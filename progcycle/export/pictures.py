@@ -1,5 +1,6 @@
 """Between Pillow images and tensors in [-1, 1], and the resizing and padding that translation needs."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -97,21 +98,26 @@ def resize(x: Tensor, height: int, width: int) -> Tensor:  # [N, C, H, W] -> [N,
     leave the range of the picture a little.
     """
     small_h, small_w = min(height, x.shape[2]), min(width, x.shape[3])
-    if small_h < x.shape[2]:
-        x = _box(x.shape[2], small_h, x) @ x
-    if small_w < x.shape[3]:
-        x = x @ _box(x.shape[3], small_w, x).T
+    x = _box(_box(x, 2, small_h), 3, small_w)
     if (height, width) != (small_h, small_w):
         x = F.interpolate(x, (height, width), mode="bicubic", align_corners=False)
     return x
 
 
-def _box(old: int, new: int, like: Tensor) -> Tensor:  # [new, old]
-    """Row i averages the old pixels that new pixel i covers, each by its covered share."""
-    # By numpy: not every accelerator has float64.
-    edges, pixels = np.arange(new + 1) * (old / new), np.arange(old)
+def _box(x: Tensor, dim: int, new: int) -> Tensor:
+    """One side reduced: every new pixel averages the old ones that it covers, each by its covered share."""
+    old = x.shape[dim]
+    if new == old:
+        return x
+    # By numpy: not every accelerator has float64. In so many places, since a matrix of all would grow by their product.
+    edges = np.arange(new + 1) * (old / new)
+    pixels = np.floor(edges[:-1, None]).astype(np.int64) + np.arange(math.ceil(old / new) + 1)  # [new, covered at most]
     covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return torch.from_numpy((covered.clip(min=0) * (new / old)).astype(np.float32)).to(like)
+    shares = torch.from_numpy((covered.clip(min=0) * (new / old)).astype(np.float32)).to(x)
+    places = torch.from_numpy(pixels.clip(max=old - 1)).to(x.device)
+    parts = x.index_select(dim, places.flatten()).reshape(*x.shape[:dim], *places.shape, *x.shape[dim + 1 :])
+    averages: Tensor = (parts * (shares[:, :, None] if dim == 2 else shares)).sum(dim=dim + 1)
+    return averages
 
 
 def to_stage(x: Tensor, resolution: int, final: int) -> Tensor:  # [N, C, H, W] -> [N, C, h, w]

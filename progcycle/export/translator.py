@@ -208,7 +208,7 @@ class Translator(SnapshotModel):
         small = partial(to_stage, x, resolution or self.resolution, self.config.final_resolution)
         rows = self._rows(lambda i, j: x[:, :, i:j], height, width, small, direction, scale, resolution)
         y = torch.empty(len(x), self.channels(direction)[1], height, width)
-        for i, j in bands(height, width):
+        for i, j in bands(height, len(x) * width):
             y[:, :, i:j] = rows(i, j)
         return y
 

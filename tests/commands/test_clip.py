@@ -1,5 +1,6 @@
 """Animations and videos through ``translate``: fresh translators that predict a change give every frame back."""
 
+import struct
 import zipfile
 from collections.abc import Callable
 from fractions import Fraction
@@ -94,7 +95,7 @@ def test_videos_keep_uneven_times(run: Path, tmp_path: Path, source: str, target
         assert np.abs(got - np.asarray(expected)).mean() < 8
 
 
-def test_sound_is_copied_where_the_kind_stays(run: Path, tmp_path: Path) -> None:
+def test_sound_is_copied_where_the_kind_stays(run: Path, tmp_path: Path, capsys: Read) -> None:
     av = pytest.importorskip("av")
     silent, given = film(tmp_path / "silent.mp4", [0, 40, 80, 120, 160]), tmp_path / "a.mp4"
     with clips.Video(silent, "silent.mp4") as video, av.open(str(given), "w") as container:
@@ -118,6 +119,72 @@ def test_sound_is_copied_where_the_kind_stays(run: Path, tmp_path: Path) -> None
     assert len(packets(given)) > 3
     assert packets(tmp_path / "b.mp4") == packets(given)
     assert len(read(tmp_path / "b.mp4")[0]) == 5
+    assert "sound" not in capsys.readouterr().err
+    for target in ("b.mov", "b.webp"):
+        assert translate(run, given, tmp_path / target) == 0
+        assert "a.mp4: its sound is left out" in capsys.readouterr().err
+    assert translate(run, silent, tmp_path / "c.mov") == 0
+    assert "sound" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("length", [0, 10])
+def test_an_animation_without_times_becomes_a_video_as_browsers_play_it(run: Path, tmp_path: Path, length: int) -> None:
+    first, *others = frames()
+    first.save(tmp_path / "a.gif", save_all=True, append_images=others, duration=length)
+    assert translate(run, tmp_path / "a.gif", tmp_path / "b.mp4") == 0
+    assert read(tmp_path / "b.mp4")[1] == [0, 100, 200, 300, 400]
+    assert translate(run, tmp_path / "a.gif", tmp_path / "b.gif") == 0
+    assert read(tmp_path / "b.gif")[1] == [i * length for i in range(5)]
+
+
+def moved(path: Path, x: int, y: int, width: int = 60, height: int = 44) -> Path:
+    """An animated GIF whose last frame lies elsewhere, or says that it is larger."""
+    raw = bytearray(animate(path).read_bytes())
+    place = raw.rindex(struct.pack("<cHH", b",", 29, 10))  # the part that differs from the frame before
+    raw[place + 1 : place + 5] = struct.pack("<HH", x, y)
+    if (width, height) != (60, 44):
+        raw[place + 5 : place + 9] = struct.pack("<HH", width, height)
+    path.write_bytes(raw)
+    return path
+
+
+@pytest.mark.parametrize("target", [".gif", ".webp", ".png", ".mp4"])
+def test_a_frame_beyond_the_edge_is_cut(run: Path, tmp_path: Path, target: str) -> None:
+    given, out = moved(tmp_path / "a.gif", 50, 40), tmp_path / f"b{target}"
+    with Image.open(given) as image:
+        image.seek(4)
+        assert image.size != (60, 44), "Pillow lets the picture grow"
+    assert translate(run, given, out) == 0
+    assert {pixels.shape for pixels in read(out)[0]} == {(44, 60, 3)}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_frame_that_says_it_is_huge_is_refused_before_it_is_made(run: Path, tmp_path: Path, capsys: Read) -> None:
+    given = moved(tmp_path / "a.gif", 0, 0, 12_000, 12_000)  # of 5 frames of 60x44
+    assert translate(run, given, tmp_path / "b.gif", "--max-pixels", "1000000") == 1
+    assert "Image size (144000000 pixels) exceeds limit of 1000000 pixels" in capsys.readouterr().err
+
+
+def test_what_a_format_cannot_hold_is_a_fault_of_one_picture(run: Path, tmp_path: Path, capsys: Read) -> None:
+    given = tmp_path / "in"
+    given.mkdir()
+    long = [Image.new("RGB", (16_400, 8), colour) for colour in ("red", "blue")]
+    long[0].save(given / "a.png", save_all=True, append_images=long[1:])
+    assert translate(run, given / "a.png", tmp_path / "b.webp") == 1
+    assert "b.webp: .webp cannot hold this animation" in capsys.readouterr().err
+
+
+def test_videos_of_a_folder_are_named(run: Path, tmp_path: Path, capsys: Read) -> None:
+    given = tmp_path / "in"
+    given.mkdir()
+    frames()[0].save(given / "a.png")
+    assert translate(run, given, tmp_path / "out") == 0
+    assert "videos" not in capsys.readouterr().err
+    (given / "b.MP4").write_bytes(b"")
+    assert translate(run, given, tmp_path / "out") == 0
+    errors = capsys.readouterr().err
+    assert "1 file with another ending is left out: MP4 1" in errors
+    assert "videos of a folder or zip file are not translated; give each by itself" in errors
 
 
 def test_a_folder_keeps_moving_pictures_moving(run: Path, tmp_path: Path, capsys: Read) -> None:

@@ -212,11 +212,14 @@ def test_grey_pictures(make_snapshot: Make, pictures: Path, tmp_path: Path) -> N
 def test_broken_pictures_are_named(make_snapshot: Make, tmp_path: Path, capsys: Read) -> None:
     data = write_pictures(tmp_path / "many", 40, seed=0)
     (data / "07.png").write_bytes(b"nothing")
+    (data / "08.nef").write_bytes(b"nothing")
     folder, out = str(snapshot(make_snapshot, data)), tmp_path / "x.json"
     assert main(["evaluate", folder, "--metrics", "swd", "--out", str(out)]) == 0
     (sentence,) = json.loads(out.read_text())["real"]["broken"]
     assert sentence.startswith("07.png")
-    assert capsys.readouterr().err.count("07.png") == 1
+    errors = capsys.readouterr().err
+    assert errors.count("07.png") == 1
+    assert errors.count("1 file with another ending is left out: NEF 1") == 1
 
 
 # --- classes ------------------------------------------------------------------------------------------------------

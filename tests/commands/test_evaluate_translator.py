@@ -130,6 +130,17 @@ def test_figures_against_numpy(make_snapshot: Make, paired: Path, capsys: Read) 
     assert f"{np.mean(rows['unchanged']):.4f}" in line
 
 
+def test_what_lies_among_the_test_pictures_and_is_left_out_is_said(
+    make_snapshot: Make, paired: Path, capsys: Read
+) -> None:
+    run = make_snapshot(stage=1, data={"root": str(paired), "paired": False}).parent.parent
+    (paired / "testB" / "raw.nef").write_bytes(b"")
+    evaluate(run, "--no-page")
+    errors = capsys.readouterr().err
+    assert "B: 1 file with another ending is left out: NEF 1" in errors
+    assert "A: 1 file" not in errors
+
+
 def test_figures_are_those_that_a_training_run_gets(make_snapshot: Make, paired: Path) -> None:
     run = make_snapshot(stage=1, data={"root": str(paired), "paired": True}).parent.parent
     results = evaluate(run, "--seed", "3")["results"]

@@ -96,7 +96,7 @@ def test_translate_does_the_sound_ones_and_lists_the_others(
     if packed:
         given = tmp_path / "in.zip"
         given.write_bytes(encrypted(zipped({**content, "locked.png": SOUND["plain.png"]}), "locked.png"))
-    assert translate(run, given, tmp_path / "out", "--max-pixels", "200000") == 1
+    assert translate(run, given, tmp_path / "out", "--max-pixels", "50000") == 1
     listed = faults(capsys.readouterr().err)
     assert set(listed) == {*BROKEN, *WIDE, *(["locked.png"] if packed else [])}
     assert "--max-pixels" in listed["wide.png"]
@@ -108,6 +108,14 @@ def test_translate_does_the_sound_ones_and_lists_the_others(
         with Image.open(tmp_path / "out" / name) as image:
             assert image.size == sizes.get(name, (32, 32))
             image.load()
+
+
+@pytest.mark.parametrize("name", sorted(WIDE))
+def test_thin_pictures_come_back_from_the_scale_of_training(run: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(SOUND[name])
+    assert translate(run, tmp_path / name, tmp_path / "out.png", "--scale", "train") == 0
+    with Image.open(tmp_path / name) as given, Image.open(tmp_path / "out.png") as image:
+        assert image.size == given.size
 
 
 def test_translate_keeps_names_of_any_script(run: Path, tmp_path: Path, capsys: Read) -> None:

@@ -142,12 +142,22 @@ def test_bands_batches_and_kinds_agree(translator: Translator, monkeypatch: pyte
         parameter.data += 0.2 * noise(*parameter.shape)
     levels = np.random.default_rng(1).integers(0, 256, (2, 75, 110, 3), dtype=np.uint8)
     x = torch.from_numpy(levels).permute(0, 3, 1, 2) / 127.5 - 1
+    call, asked = Enlarged.__call__, list[int]()
+
+    def watched(self: Enlarged, first: int, last: int) -> Tensor:
+        asked.append(last - first)
+        return call(self, first, last)
+
     for scale in ("detail", "train"):
         whole = translator.translate(x, "ab", scale)
         assert (whole - x).abs().mean() > 0.05
         with monkeypatch.context() as patch:
             patch.setattr(detail, "BAND", 700)  # 6 rows at a time
             torch.testing.assert_close(translator.translate(x, "ab", scale), whole, rtol=0, atol=1e-5)
+            asked.clear()
+            patch.setattr(Enlarged, "__call__", watched)
+            translator.translate(x, "ab", scale)
+            assert set(asked) == {3}, "rows of both pictures together"
         for i in range(2):
             expected = ((whole[i] + 1) * 127.5).round().permute(1, 2, 0).numpy()
             got = translator.translate(levels[i], "ab", scale)

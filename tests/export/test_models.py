@@ -328,6 +328,21 @@ def test_shrinking_is_pillows_box(h: int, w: int, new_h: int, new_w: int) -> Non
             assert np.abs(ours[0, 0].numpy() - np.asarray(theirs)).max() < 1e-5
 
 
+def test_shrinking_weighs_by_coverage_and_takes_the_memory_of_the_picture() -> None:
+    x = np.random.default_rng(0).random((7, 11))
+    edges = [np.linspace(0, old, new + 1) for old, new in zip(x.shape, (3, 4), strict=True)]
+    total = np.pad(x.cumsum(0).cumsum(1), ((1, 0), (1, 0)))  # of everything above and left of a corner
+    rows = np.stack([np.interp(edges[0], range(8), column) for column in total.T], axis=1)
+    corners = np.stack([np.interp(edges[1], range(12), row) for row in rows])
+    expected = np.diff(np.diff(corners, axis=0), axis=1) * 3 * 4 / (7 * 11)
+    got = resize(torch.from_numpy(x).float()[None, None], 3, 4)
+    np.testing.assert_allclose(got[0, 0].numpy(), expected, atol=1e-6)
+    long = torch.arange(960_000.0).reshape(1, 1, 1, -1)  # a matrix of all places would take 115 GB
+    for shape in ((1, 1, 1, -1), (1, 1, -1, 1)):
+        small = resize(long.reshape(shape), *(30_000 if side < 0 else 1 for side in shape[2:])).flatten()
+        torch.testing.assert_close(small, 32 * torch.arange(30_000) + 15.5)
+
+
 @settings(max_examples=60, deadline=None)
 @given(h=st.integers(1, 40), w=st.integers(1, 40), power=st.integers(0, 5))
 def test_padding_reaches_the_multiple_and_keeps_the_picture(h: int, w: int, power: int) -> None:

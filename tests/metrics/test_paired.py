@@ -87,6 +87,11 @@ def test_gradient_error_by_hand() -> None:
     assert gradient_error(-wide, wide).item() == pytest.approx(1)  # and an edge that goes the wrong way counts double
 
 
+def test_no_gradient_error_is_above_4() -> None:
+    board = torch.tensor([[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]]).reshape(1, 1, 2, 3)
+    assert gradient_error(board, -board).item() == 4
+
+
 def test_gradient_error_of_every_picture_against_numpy() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.uniform(-1, 1, size=(2, 3, 3, 6, 5))
