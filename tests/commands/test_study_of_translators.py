@@ -109,11 +109,22 @@ def test_pre_training_is_timed_too_and_what_it_begins_with_is_not_needed(
     assert [(name, pictures) for name, pictures, _ in found] == [*before, *plan]
 
 
-def test_translators_are_measured_along_the_way_against_doing_nothing(file: Path) -> None:
+def test_translators_are_measured_along_the_way_against_doing_nothing(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = file.parent / "out"
     out.mkdir()
     (out / "plans.json").write_text(json.dumps({"grows": {"factor": 1.0}, "fixed": {"factor": 0.5}}))
-    assert main([str(file), "--out", str(out), "--runs", str(file.parent / "runs")]) == 0
+    options = [str(file), "--out", str(out), "--runs", str(file.parent / "runs")]
+    assert main([*options, "--variants", "neither"]) == 2
+    assert "has no variant neither; it has grows, fixed" in capsys.readouterr().err
+    assert main([*options, "--variants", "fixed"]) == 1, "the study is not complete"
+    first = (out / "rows.jsonl").read_text()
+    assert [json.loads(line)["variant"] for line in first.splitlines()] == ["fixed"]
+    assert "Not run: grows with seed 5." in (out / "table.md").read_text()
+    assert main(options) == 0
+    assert (out / "rows.jsonl").read_text().startswith(first), "what was run alone is not run again"
+    assert "Not run" not in (out / "table.md").read_text()
     rows = {row["variant"]: row for row in map(json.loads, (out / "rows.jsonl").read_text().splitlines())}
     assert {name: row["nimg"] for name, row in rows.items()} == {"grows": 64, "fixed": 16}
     for row in rows.values():
@@ -139,7 +150,7 @@ def test_translators_are_measured_along_the_way_against_doing_nothing(file: Path
     for name in ("every_cpu_time.svg", "every_pictures.svg"):
         assert set(re.findall(r"<text[^>]*>([^<]*/[^<]*)</text>", (out / name).read_text())) == measured
     (out / "references.json").unlink()
-    assert main([str(file), "--out", str(out), "--runs", str(file.parent / "runs"), "--seeds", "5"]) == 0
+    assert main([*options, "--seeds", "5"]) == 0
     assert (out / "references.json").exists(), "what is missing is made again, and no run is"
 
 
@@ -156,19 +167,6 @@ def test_the_way_back_is_not_faded_twice(make_snapshot: Callable[..., Path], alp
     assert torch.allclose(found, again, atol=1e-6) == (alpha == 1), "which fades what it is given"
     small = load(make_snapshot(stage=1, run="small"))
     assert way_back(small)(painted, "ba").shape == painted.shape  # type: ignore[arg-type]
-
-
-def test_one_variant_can_be_run_alone(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = file.parent / "out"
-    out.mkdir()
-    (out / "plans.json").write_text(json.dumps({"fixed": {"factor": 0.5}}))
-    options = [str(file), "--out", str(out), "--runs", str(file.parent / "runs")]
-    assert main([*options, "--variants", "neither"]) == 2
-    assert "has no variant neither; it has grows, fixed" in capsys.readouterr().err
-    assert main([*options, "--variants", "fixed"]) == 1, "the study is not complete"
-    rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
-    assert [row["variant"] for row in rows] == ["fixed"]
-    assert "Not run: grows with seed 5." in (out / "table.md").read_text()
 
 
 def test_the_time_to_reach_a_rival_is_read_between_two_points() -> None:
