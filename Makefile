@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 RECIPE := recipes/cyclegan_openmoji.yaml
 RUN := runs/cyclegan_openmoji
 DATA := datasets/openmoji
+LANDSCAPES := cyclegan_landscapes
 
 .PHONY: demo test lint schema figures setup clean
 .DEFAULT_GOAL := demo
@@ -23,7 +24,7 @@ demo: setup
 	$(BIN)/python -m progcycle.train $(RECIPE) --run-dir $(RUN)
 	$(BIN)/python -m progcycle.translate $(RUN) $(DATA)/testA $(RUN)/translated/coloured --direction ab --grid
 	$(BIN)/python -m progcycle.translate $(RUN) $(DATA)/testB $(RUN)/translated/drawn --direction ba --grid
-	$(BIN)/python -m progcycle.evaluate $(RUN)
+	$(BIN)/python -m progcycle.evaluate $(RUN) --resolution 64
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
@@ -35,9 +36,12 @@ lint: setup
 schema: setup
 	$(BIN)/python -c 'import json; from progcycle.recipe import json_schema; print(json.dumps(json_schema(), indent=1))' > recipes/schema.json
 
-# The pictures of the documents that come of recipes.
-figures: setup
-	$(BIN)/python -m progcycle.plan $(RECIPE) --out docs/images/plan.png
+# The pictures of the README, from the runs that they show: half an hour of training where these are not there yet.
+figures: demo
+	$(BIN)/python -m progcycle.train recipes/$(LANDSCAPES).yaml --run-dir runs/$(LANDSCAPES)
+	$(BIN)/python -m progcycle.plan recipes/$(LANDSCAPES).yaml --out docs/images/plan.png
+	test -d runs/large_landscapes || $(BIN)/python datasets/landscapes/prepare.py --large runs/large_landscapes
+	$(BIN)/python docs/figures.py $(RUN) runs/$(LANDSCAPES) --large runs/large_landscapes
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,65 @@
+"""Draw the pictures of README.md from finished runs: ``make figures`` calls this.
+
+    python docs/figures.py runs/cyclegan_openmoji runs/cyclegan_landscapes
+    python docs/figures.py runs/cyclegan_openmoji runs/cyclegan_landscapes --large large_landscapes
+
+``--large`` is the folder that ``datasets/landscapes/prepare.py --large`` fetched.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from PIL import Image
+
+import progcycle
+from progcycle.export import Translator
+from progcycle.export.pictures import sheet
+
+DOCS = Path(__file__).resolve().parent
+TEST = DOCS.parent / "datasets" / "landscapes" / "testA"
+PHOTOGRAPH = "picosdeeuropa_by_Aitzol_Berasategi.jpg"
+DETAIL = 420  # pixels of a side that are shown as they are
+
+
+def draw_landscapes(model: Translator) -> Image.Image:
+    """The first six test photographs in daylight, by name, each beside its translation."""
+    pairs = []
+    for path in sorted(TEST.iterdir())[:6]:
+        photograph = Image.open(path)
+        pairs.append([photograph, model.translate(photograph, "ab")])
+    rows = [pairs[i] + pairs[i + 1] for i in range(0, 6, 2)]
+    return sheet(rows, ["daylight", "translated to dusk"] * 2, tile=256)
+
+
+def draw_detail(model: Translator, path: Path) -> Image.Image:
+    """A large photograph and its translation: whole above, and a part of both in full size below."""
+    before = Image.open(path).convert("RGB")
+    after = model.translate(before, "ab")
+    x, y = before.width // 2 - DETAIL // 2, before.height // 2 - DETAIL // 2
+    parts = [image.crop((x, y, x + DETAIL, y + DETAIL)) for image in (before, after)]
+    header = [f"{before.width} x {before.height} px", "translated to dusk", "a part of it, every pixel", "translated"]
+    return sheet([[before, after, *parts]], header, tile=DETAIL)
+
+
+def main() -> None:
+    """Draw everything."""
+    parser = argparse.ArgumentParser(description="Draw the pictures of README.md.")
+    parser.add_argument("demo", type=Path, help="run folder of make demo, its translations in it")
+    parser.add_argument("landscapes", type=Path, help="run folder of cyclegan_landscapes")
+    parser.add_argument("--large", type=Path, metavar="FOLDER", help="large photographs, for large.jpg")
+    args = parser.parse_args()
+    images = DOCS / "images"
+    for name, folder in (("demo_ab", "coloured"), ("demo_ba", "drawn")):
+        Image.open(args.demo / "translated" / folder / "before_after.png").save(images / f"{name}.png", optimize=True)
+    figures = max((args.demo / "evaluation").glob("*.json"))
+    (images / "demo.json").write_text(json.dumps(json.loads(figures.read_text()), indent=1) + "\n")
+    model = progcycle.load(args.landscapes)
+    assert isinstance(model, Translator)
+    draw_landscapes(model).save(images / "landscapes.jpg", quality=90)
+    if args.large is not None:
+        draw_detail(model, args.large / PHOTOGRAPH).save(images / "large.jpg", quality=90)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""The README's figures are those of the run that ``make figures`` kept, and it is short."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DEMO = json.loads((ROOT / "docs" / "images" / "demo.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("direction", ["ab", "ba"])
+@pytest.mark.parametrize(
+    ("words", "name", "scale"), [("translated", "translated", "detail"), ("doing nothing", "unchanged", "unchanged")]
+)
+def test_the_table_is_that_of_the_demo(direction: str, words: str, name: str, scale: str) -> None:
+    start, end = direction.upper()
+    (row,) = re.findall(rf"^\| {start} to {end}, {words} \|(.+)\|$", README, re.MULTILINE)
+    large = DEMO["at_resolution"]["results"][direction][scale]
+    figures = [DEMO["results"][direction][name]["kid"], *(large[key] for key in ("l1", "ssim", "gradient"))]
+    assert [cell.strip(" *") for cell in row.split("|")] == [f"{figure:.3f}" for figure in figures]
+    assert DEMO["at_resolution"]["resolution"] == 64
+
+
+def test_every_file_that_it_links_to_is_there() -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", README)
+    assert len(links) > 10
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_a_stranger_finishes_it() -> None:
+    assert len(README.splitlines()) < 120
