@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -78,8 +79,17 @@ def _do(sender: Connection, work: Callable[..., Any], job: tuple[Any, ...]) -> N
     except Exception as error:
         import traceback
 
-        result, notes = error, traceback.format_exc()
+        result, notes = _that_travels(error), traceback.format_exc()
     sender.send((result, notes))
+
+
+def _that_travels(error: Exception) -> Exception:
+    """The error, or its words, where pickle could not bring it to the other process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # what its class does with the pickled arguments is its own affair
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _end_with_parent() -> None:

@@ -18,7 +18,26 @@ def add(a: int, b: int) -> tuple[int, int]:
     return a + b, os.getpid()
 
 
+class TwoArgumentsError(Exception):
+    """Cannot be unpickled: what is pickled is the one argument of Exception."""
+
+    def __init__(self, number: int, text: str) -> None:
+        super().__init__(f"{number} {text}")
+
+
+class HolderError(Exception):
+    """Cannot be pickled."""
+
+    def __init__(self) -> None:
+        super().__init__("holds a file")
+        self.file = sys.stdout
+
+
 def fail(kind: str) -> None:
+    if kind == "unpickled":
+        raise TwoArgumentsError(7, "seals")
+    if kind == "pickled":
+        raise HolderError
     if kind == "user":
         raise UserError("The run is blue.")
     if kind == "killed":
@@ -39,6 +58,15 @@ def test_errors() -> None:
         list(in_processes(fail, {"x": ("killed",)}, 1))
     with pytest.raises(ZeroDivisionError) as caught:
         list(in_processes(fail, {"x": ("fault",)}, 1))
+    assert "in fail" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("unpickled", "TwoArgumentsError: 7 seals"), ("pickled", "HolderError: holds a file")]
+)
+def test_an_error_that_pickle_cannot_carry_is_told_all_the_same(kind: str, words: str) -> None:
+    with pytest.raises(RuntimeError, match=words) as caught:
+        list(in_processes(fail, {"x": (kind,)}, 1))
     assert "in fail" in caught.value.__notes__[0]
 
 
