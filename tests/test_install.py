@@ -1,10 +1,13 @@
 """What pip installs: the package, its recipes and pages in a wheel, and an editable install that wins over a folder."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,23 @@ def python(code: str, cwd: Path, site: Path, *options: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    declared = set(re.findall(r'^    "([\w.-]+)', (ROOT / "pyproject.toml").read_text(), flags=re.MULTILINE))
+    names = {re.sub(r"[-_.]+", "-", name).lower() for name in declared}
+    distributions = packages_distributions()
+    imported = dict[str, Path]()
+    for path in (ROOT / "progcycle").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            imported |= {module.partition(".")[0]: path for module in modules}
+    others = {name: path for name, path in imported.items() if name not in {*sys.stdlib_module_names, "progcycle", ""}}
+    assert len(others) > 10
+    for module, path in others.items():
+        found = {re.sub(r"[-_.]+", "-", name).lower() for name in distributions.get(module, [module])}
+        assert found & names, f"{path.relative_to(ROOT)} imports {module}"
 
 
 def test_the_wheel_holds_every_file_that_is_needed(wheel: Path) -> None:
