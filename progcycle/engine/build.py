@@ -134,5 +134,5 @@ def parts(recipe: Recipe, resolution: int, local_batch: int) -> int:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Number of trainable numbers in a network."""
+    """Number of trainable numbers in a network as it was made; training freezes players in turn."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)

@@ -213,12 +213,12 @@ class Trainer:
             self._initialize()
         reports.begin(self)
         try:
-            with self.page.to_the_end():
+            # The page is written while signals are heard: launchers end the others as soon as one process has left.
+            with self.stop.listening(), self.page.to_the_end():
                 if not resumed and self.recipe.training.recovery:
                     with guard():
                         state.save(self)  # something to go back to
-                with self.stop.listening():
-                    recovery.train(self)
+                recovery.train(self)
         except StoppedError:
             last = True
             raise

@@ -18,9 +18,9 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from progcycle import __version__
-from progcycle.engine.build import count_parameters
 from progcycle.engine.stop import StoppedError
 from progcycle.engine.words import brief, duration, memory_size, position
+from progcycle.errors import UserError
 from progcycle.files import atomic_file
 from progcycle.recipe import dump
 from progcycle.schedule import GrowthSchedule
@@ -146,7 +146,7 @@ class RunPage:
             raise
         except BaseException as error:
             text = " ".join(str(error).split())
-            self.write("failed", text if type(error).__name__ == "UserError" else f"{type(error).__name__}: {text}")
+            self.write("failed", text if isinstance(error, UserError) else f"{type(error).__name__}: {text}")
             raise
         self.write("finished")
 
@@ -168,7 +168,7 @@ def render(
     """The page as HTML; every text in it is escaped.
 
     Args:
-        run_dir: the run folder, looked into for samples and pictures.
+        run_dir: the run folder, looked into for samples until now, and for other pictures.
         schedule: the growth plan.
         nimg: pictures shown.
         state: one of ``STATES``.
@@ -180,7 +180,9 @@ def render(
         recipe: as YAML.
         next_commands: what to do next, and by which command.
     """
-    samples = sorted(int(found[1]) for path in run_dir.glob("samples/nimg-*") if (found := SAMPLE.fullmatch(path.name)))
+    sheets = (SAMPLE.fullmatch(path.name) for path in run_dir.glob("samples/nimg-*"))
+    # Later ones are of a run that was killed, or went back to a checkpoint; they are replaced as training gets there.
+    samples = sorted(number for sheet in sheets if sheet and (number := int(sheet[1])) <= nimg)
     newest = figures.newest
     growth = schedule.at(max(nimg - 1, 0))
     progress = [f"{position(nimg, schedule.total).strip()} kimg", f"{growth.resolution} px"]
@@ -243,7 +245,7 @@ def what_is_trained(trainer: "Trainer") -> str:
     schedule = trainer.schedule
     sides = sorted({phase.resolution for phase in schedule.phases})
     grows = f"from {sides[0]} to {sides[-1]} px" if len(sides) > 1 else f"at {sides[0]} px"
-    parameters = sum(count_parameters(network) for network in trainer.task.networks.values())
+    parameters = sum(trainer.trainable.counts().values())
     name = f"{trainer.preparation} of {trainer.recipe.task}" if trainer.preparation else trainer.recipe.task
     return (
         f"{name} {grows}, {schedule.total / 1000:g} kimg, {parameters:,} parameters "
@@ -255,14 +257,13 @@ def facts(trainer: "Trainer") -> list[tuple[str, str]]:
     """What a run stands on, by name: device, precision and why, pictures, networks, versions."""
     accelerator, ground = trainer.accelerator, trainer.ground
     pictures = {"train": ground.sets, "test": ground.tests, "validation": ground.validation}
-    sizes = {name: count_parameters(network) for name, network in trainer.task.networks.items()}
     counts = (f"{domain}: {counted(domain, pictures)}" for domain in ground.sets)
     return [
         ("Device", device_name(accelerator.device)),
         ("Processes", str(accelerator.num_processes)),
         ("Precision", str(trainer.precision)),
         ("Pictures", "; ".join(counts)),
-        ("Parameters", ", ".join(f"{name} {size:,}" for name, size in sizes.items())),
+        ("Parameters", ", ".join(f"{name} {size:,}" for name, size in trainer.trainable.counts().items())),
         ("Seed", str(trainer.recipe.seed)),
         ("Versions", f"progcycle {__version__}, torch {torch.__version__}, Python {platform.python_version()}"),
     ]

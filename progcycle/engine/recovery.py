@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from progcycle.data import Batch, LoaderError, build_loader, dead_worker
 from progcycle.engine import reports, state
 from progcycle.engine.guard import guard
+from progcycle.engine.page import Figures
 from progcycle.engine.parallel import speaking
 from progcycle.engine.setup import loader_workers
 from progcycle.engine.stop import StoppedWaitingError, agreed
@@ -37,21 +38,32 @@ def train(trainer: "Trainer") -> None:
         batches = speaking(trainer.accelerator, _batches(trainer, waiting))
         trainer.log.start(trainer.nimg)
         try:
-            trainer.steps(batches)
+            _steps(trainer, batches, waiting)
             return
         except GoBackError as error:
             trouble = str(error)
-        except StoppedWaitingError as error:
-            reports.stop(trainer, error.number, waiting.growth or trainer.schedule.at(trainer.nimg))
-        except LoaderError:
-            if trainer.accelerator.num_processes == 1:
-                reports.last_checkpoint(trainer)
-            raise
-        except RuntimeError as error:
-            raise dead_worker(error) or error from None
         finally:
             batches.close()
         _go_back(trainer, trouble)
+
+
+def _steps(trainer: "Trainer", batches: Batches, waiting: "_Waiting") -> None:
+    """Do the steps; where the loader ends them, nothing of those that are done is lost.
+
+    Raises:
+        GoBackError: numbers went bad, be it found only as the last checkpoint was due.
+        UserError, StoppedError: as :meth:`Trainer.run`.
+    """
+    try:
+        trainer.steps(batches)
+    except StoppedWaitingError as error:
+        reports.stop(trainer, error.number, waiting.growth or trainer.schedule.at(trainer.nimg))
+    except LoaderError:
+        if trainer.accelerator.num_processes == 1:
+            reports.last_checkpoint(trainer)
+        raise
+    except RuntimeError as error:
+        raise dead_worker(error) or error from None
 
 
 def _batches(trainer: "Trainer", waiting: "_Waiting") -> Batches:
@@ -131,6 +143,8 @@ def _go_back(trainer: "Trainer", trouble: str) -> None:
     trainer.meter.load_state_dict({})
     if not state.resume(trainer):
         raise UserError(f"Training stopped: {trouble}; there is no checkpoint in {trainer.run_dir} to go back to.")
+    # stats.jsonl was cut, and may be as long as before when the page looks at it again.
+    trainer.page.figures = Figures(trainer.log.stats_path)
     trainer.attempt = attempt
     with trainer.writer.watching():
         state.note_attempt(trainer)

@@ -47,6 +47,10 @@ class Trainable:
         """The parameters of a player."""
         return [parameter for name in self.players[player] for parameter in self.parameters[name]]
 
+    def counts(self) -> dict[str, int]:
+        """How many numbers training may change, by network, whosever turn it is."""
+        return {name: sum(p.numel() for p in parameters) for name, parameters in self.parameters.items()}
+
     def choose(self, player: str) -> None:
         """Let the parameters of a player need gradients, and those of all others none."""
         for name, parameters in self.parameters.items():

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from tiny_runs import WatchedTrainer, stats, tiny, train
 
+from progcycle.data import LoaderError
 from progcycle.engine import page
+from progcycle.engine.build import build
 from progcycle.engine.page import SHOWN, Figures, render
 from progcycle.errors import UserError
 from progcycle.recipe import Schedule
@@ -75,6 +77,11 @@ def show(run: Path, **changes: Any) -> Parsed:
     return Parsed(render(run, schedule, **options))
 
 
+def _parameters(parsed: Parsed) -> int:
+    (found,) = re.findall(r"([\d,]+) parameters in", parsed.words)
+    return int(found.replace(",", ""))
+
+
 class TestOfARun:
     def test_finished(self, pictures: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
@@ -96,6 +103,8 @@ class TestOfARun:
     def test_while_it_trains_and_after_it_died(self, pictures: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
         seen: list[Parsed] = []
+        networks = build(tiny("pggan", pictures)).task.networks.values()
+        count = sum(parameter.numel() for network in networks for parameter in network.parameters())
 
         def look(trainer: WatchedTrainer, _: Any) -> None:
             seen.append(read(run))
@@ -103,6 +112,7 @@ class TestOfARun:
         with pytest.raises(SystemExit):
             train(tiny("pggan", pictures), run, on_step=lambda t, g: look(t, g) if t.step < 9 else exit(3))
         assert {state(parsed) for parsed in seen} == {"training"}
+        assert {_parameters(parsed) for parsed in seen} == {count}, "whosever turn it is"
         assert seen[0].data["samples"] == [0]
         assert " left" in seen[8].words
         assert seen[8].of("noscript")
@@ -112,18 +122,20 @@ class TestOfARun:
         train(tiny("pggan", pictures), run)
         assert state(read(run)) == "finished"
 
-    def test_a_sentence_ends_it(self, pictures: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("kind", [UserError, LoaderError])
+    def test_a_sentence_ends_it(self, kind: type[UserError], pictures: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
 
         def fail(trainer: WatchedTrainer, _: Any) -> None:
             if trainer.step == 4:
-                raise UserError("The disk is <b>full</b>.")
+                raise kind("The disk is <b>full</b>.")
 
-        with pytest.raises(UserError):
+        with pytest.raises(kind):
             train(tiny("pggan", pictures), run, on_step=fail)
         parsed = read(run)
         assert state(parsed) == "failed"
         assert "The disk is <b>full</b>." in parsed.words
+        assert "Error:" not in parsed.words
 
     def test_finished_before(self, pictures: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
@@ -188,7 +200,7 @@ def test_thousands_of_samples_and_evaluations_stay_small(tmp_path: Path) -> None
         (run / f"samples/nimg-{1000 * i:012d}.png").touch()
     lines = [{"nimg": i, "resolution": 8, "metric/swd": i / 7, "metric/kid": 0.1} for i in range(3000)]
     (run / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    parsed = show(run)
+    parsed = show(run, nimg=2_999_000)
     assert len(parsed.data["samples"]) == 3000
     assert parsed.words.count("2.999") == 1  # kimg of the newest evaluation
     assert f"{3000 - SHOWN} earlier ones" in parsed.words
@@ -196,7 +208,17 @@ def test_thousands_of_samples_and_evaluations_stay_small(tmp_path: Path) -> None
     figures.update()
     schedule = GrowthSchedule(Schedule(), 4, 8)
     nothing: dict[str, Any] = {"facts": [], "recipe": "", "next_commands": [], "words": "", "what": "", "left": None}
-    assert len(render(run, schedule, nimg=1, state="training", figures=figures, **nothing)) < 50_000
+    assert len(render(run, schedule, nimg=2_999_000, state="training", figures=figures, **nothing)) < 50_000
+
+
+def test_sheets_of_pictures_that_are_not_shown_yet_are_left_out(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "samples").mkdir(parents=True)
+    for nimg in (0, 2000, 3000, 4000):  # the last one is of a run that was killed after its checkpoint
+        (run / f"samples/nimg-{nimg:012d}.png").touch()
+    parsed = show(run, nimg=3000)
+    assert parsed.data["samples"] == [0, 2000, 3000]
+    assert parsed.of("img")[0]["src"] == "samples/nimg-000000003000.png"
 
 
 def test_figures_are_read_on_and_anew_after_a_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+import math
 import multiprocessing
 import os
 import signal
@@ -10,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import WatchedTrainer, checkpoint_content, stats, tiny, train
+from tiny_runs import WatchedTrainer, checkpoint_content, hook, stats, tiny, train
 from torch import nn
 
 from progcycle.data import PictureSet, loader
-from progcycle.engine import loop, pretraining, recovery
+from progcycle.engine import loop, page, pretraining, recovery
 from progcycle.engine.checkpoint import checkpoints, read
 from progcycle.engine.parallel import Votes, average_gradients
 from progcycle.engine.stop import SIGNALS, StoppedError, StopSignals, agreed
@@ -223,6 +224,38 @@ def test_pre_training_stops_too_and_training_does_not_begin(
     assert not (tmp_path / "run/checkpoints").exists()
 
 
+def test_a_signal_after_the_last_step_finds_the_page_finished(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", save_snapshot, signals=True)
+    steps = trainer.steps
+    monkeypatch.setattr(trainer, "steps", lambda loader: (steps(loader), os.kill(os.getpid(), signal.SIGINT)))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert 'data-state="finished"' in (tmp_path / "run/index.html").read_text()
+
+
+def test_a_signal_while_the_page_is_written_does_not_keep_it_from_that(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As torchrun does to the first process as soon as another one has left by the signal that all heard.
+    honest = page.RunPage.write
+
+    def write(self: page.RunPage, state: str = "training", words: str = "") -> None:
+        if state == "stopped":
+            os.kill(os.getpid(), signal.SIGINT)
+        honest(self, state, words)
+
+    monkeypatch.setattr(page.RunPage, "write", write)
+    try:
+        _stopped(tiny("pggan", pictures), tmp_path / "run", 6, signal.SIGTERM)
+    except KeyboardInterrupt:
+        pytest.fail("the signal was not remembered")  # which would end all tests
+    text = (tmp_path / "run/index.html").read_text()
+    assert 'data-state="stopped"' in text
+    assert "stopped by SIGTERM at 0.028 kimg" in text
+
+
 # --- while a loader is waited for ------------------------------------------------------------------------------------
 
 
@@ -267,6 +300,23 @@ def test_a_run_that_waits_for_pictures_stops_with_a_checkpoint(
     assert stats(run) == stats(whole)
     last = "checkpoints/nimg-000000000088"
     assert checkpoint_content(run / last) == checkpoint_content(whole / last)
+
+
+@pytest.mark.usefixtures("stands_still")
+def test_bad_numbers_that_are_found_on_stopping_are_not_a_fault_of_the_program(pictures: Path, tmp_path: Path) -> None:
+    changes = {"data": {"workers": 1}, "training": {"recovery": {"attempts": 2}}}
+    trainer = WatchedTrainer(tiny("pggan", pictures, changes), tmp_path / "run", save_snapshot, signals=True)
+
+    def on_step(trainer: WatchedTrainer, _: Growth) -> None:
+        if trainer.step == 3 and trainer.attempt == 0:
+            hook(trainer, "generator", lambda gradient: gradient * math.nan)
+            threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    trainer.on_step = on_step
+    with pytest.raises(StoppedError, match=r"^stopped by SIGTERM at 0 kimg with the checkpoint .*nimg-0{12};"):
+        trainer.run()
+    assert trainer.attempt == 1
+    assert (tmp_path / "run/trouble/nimg-000000000012").exists()
 
 
 def test_with_others_that_wait_in_turn_it_is_an_error_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,6 +211,22 @@ def test_without_trouble_recovery_changes_nothing(pictures: Path, tmp_path: Path
     assert old == new
 
 
+def test_the_page_forgets_the_figures_of_the_attempt_that_failed(pictures: Path, tmp_path: Path) -> None:
+    run, seen = tmp_path / "run", list[tuple[Any, Any]]()
+    poison = _poison(6)
+
+    def on_step(trainer: WatchedTrainer, growth: Growth) -> None:
+        poison(trainer, growth)
+        # stats.jsonl was cut by one line and is longer by one: no shorter than when the page looked last.
+        if trainer.step == 6 and trainer.attempt:
+            seen.append((trainer.page.figures.newest, stats(run, times=True)[-1]))
+
+    train(_recovering("pggan", pictures, {"training": {"status_kimg": 0.004}}), run, on_step=on_step)
+    ((shown, last),) = seen
+    assert (shown["nimg"], shown["attempt"]) == (24, 1)
+    assert shown == last
+
+
 def test_attempts_that_are_used_up_stop_the_run(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
