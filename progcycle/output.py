@@ -118,3 +118,29 @@ def _fill_standard_places() -> None:
             if nothing != number:
                 os.dup2(nothing, number)
                 os.close(nothing)
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that speaks, of those that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(text: str) -> None:
+    """Print a line on standard output, in the main process.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if is_main_process():
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def warn(text: str) -> None:
+    """Print a line on standard error, in the main process; where that cannot be written, nothing happens."""
+    if is_main_process():
+        with suppress(*BROKEN):
+            print(text, file=sys.stderr, flush=True)
+        flush_or_silence(sys.stderr)

@@ -144,7 +144,8 @@ def test_the_exit_code_is_that_of_the_work(shell: str, tmp_path: Path) -> None:
 
 COMMAND = """
 import sys
-from progcycle.commands.cli import guarded, say
+from progcycle.commands.cli import guarded
+from progcycle.output import say
 sys.exit(guarded(lambda argv: [say("x" * 100) for _ in range(10000)] and 0)([]))
 """
 

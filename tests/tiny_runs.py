@@ -14,7 +14,7 @@ from progcycle.data import Batch, as_reals, build_loader
 from progcycle.engine import reports
 from progcycle.engine.log import TIMES
 from progcycle.engine.loop import Trainer
-from progcycle.engine.samples import Evaluate
+from progcycle.evaluation.sampler import Evaluate
 from progcycle.export import save_snapshot
 from progcycle.recipe import Recipe, merge, validate
 from progcycle.schedule import Growth

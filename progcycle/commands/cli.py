@@ -7,24 +7,17 @@ Where standard output is a pipe whose reader has gone, training goes on in silen
 
 import argparse
 import importlib
-import os
-import platform
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
 
 from progcycle import __version__
 from progcycle.errors import UserError
-from progcycle.output import BROKEN, flush_or_silence, silence
-
-if TYPE_CHECKING:
-    from progcycle.export.config import SnapshotConfig
+from progcycle.output import flush_or_silence, is_main_process, silence, warn
 
 PATIENCE = 12.0  # seconds; longer than the grace of engine/watch.py
 
@@ -49,32 +42,6 @@ EPILOG = """examples:
 progcycle NAME --help tells about one of them. Training on several GPUs: accelerate launch -m progcycle.train ..."""
 
 Command = Callable[[Sequence[str] | None], int]
-
-
-def is_main_process() -> bool:
-    """Whether this is the process that speaks, of those that a launcher started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def say(text: str) -> None:
-    """Print a line on standard output, in the main process.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    if is_main_process():
-        try:
-            print(text, flush=True)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, "standard output") from None
-
-
-def warn(text: str) -> None:
-    """Print a line on standard error, in the main process; where that cannot be written, nothing happens."""
-    if is_main_process():
-        with suppress(*BROKEN):
-            print(text, file=sys.stderr, flush=True)
-        flush_or_silence(sys.stderr)
 
 
 def guarded(command: Command) -> Callable[..., int]:
@@ -184,18 +151,6 @@ def natural(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"cannot be negative, got {number}")
     return number
-
-
-def origin(snapshot: Path, config: "SnapshotConfig") -> dict[str, Any]:
-    """Which snapshot it was, and where its growth stood, for records of figures."""
-    growth = {name: getattr(config, name) for name in ("nimg", "resolution", "stage", "alpha")}
-    return {"snapshot": str(snapshot), **growth}
-
-
-def versions(*libraries: str) -> dict[str, str]:
-    """Versions of progcycle, torch, the libraries named and Python, for records of figures."""
-    numbers = {name: str(importlib.import_module(name).__version__) for name in ("torch", *libraries)}
-    return {"progcycle": __version__, **numbers, "python": platform.python_version()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,6 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from progcycle.commands.cli import warn
 from progcycle.commands.files import Job
 from progcycle.errors import UserError
 from progcycle.export.clips import (
@@ -22,6 +21,7 @@ from progcycle.export.clips import (
     write_animation,
     write_video,
 )
+from progcycle.output import warn
 
 MILLISECOND = Fraction(1, 1000)
 Change = Callable[[Image.Image, str], Image.Image]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from progcycle.commands.processes import KilledError, in_processes
 from progcycle.errors import UserError
+from progcycle.studies.processes import KilledError, in_processes
 
 if TYPE_CHECKING:
     from progcycle.data import Batch

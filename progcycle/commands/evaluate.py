@@ -82,7 +82,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     add_device(p)
     args = p.parse_intermixed_args(argv)
 
-    from progcycle.commands.evaluate_generator import Question, evaluate_generator
+    from progcycle.evaluation.evaluate_generator import Question, evaluate_generator
     from progcycle.export import Translator, find_snapshot, load
 
     metrics = [name for names in args.metrics for name in names.replace(",", " ").split()] if args.metrics else None
@@ -115,8 +115,8 @@ def run(argv: Sequence[str] | None = None) -> int:
             "--count, --pairs, --data and --digits are for PG-GANs; this run holds translators, whose test pictures "
             "--a and --b name."
         )
-    from progcycle.commands.evaluate_translator import Question as Asked
-    from progcycle.commands.evaluate_translator import evaluate_translator
+    from progcycle.evaluation.evaluate_translator import Question as Asked
+    from progcycle.evaluation.evaluate_translator import evaluate_translator
 
     asked = Asked(
         a=args.a,

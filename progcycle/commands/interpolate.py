@@ -6,9 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from progcycle.commands.cli import add_device, guarded, natural, parser, pick_device, positive, say
+from progcycle.commands.cli import add_device, guarded, natural, parser, pick_device, positive
 from progcycle.commands.painting import add_class, check_file, choose_labels, load_generator, paint
 from progcycle.errors import UserError
+from progcycle.output import say
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from progcycle.commands.cli import guarded, parser, pick_device, say
+from progcycle.commands.cli import guarded, parser, pick_device
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
+from progcycle.output import say
 
 if TYPE_CHECKING:
     from progcycle.commands.estimate import Estimate

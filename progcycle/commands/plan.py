@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from progcycle.commands.cli import guarded, parser, say
+from progcycle.commands.cli import guarded, parser
+from progcycle.output import say
 
 if TYPE_CHECKING:
     from progcycle.engine.build import Parts

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from progcycle.commands.cli import add_device, guarded, natural, parser, pick_device, positive, say
+from progcycle.commands.cli import add_device, guarded, natural, parser, pick_device, positive
 from progcycle.commands.painting import add_class, check_file, choose_labels, columns_for, load_generator, paint
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
+from progcycle.output import say
 
 if TYPE_CHECKING:
     import numpy as np

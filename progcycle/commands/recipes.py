@@ -5,7 +5,8 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from progcycle.commands.cli import guarded, parser, say
+from progcycle.commands.cli import guarded, parser
+from progcycle.output import say
 
 DESCRIPTION = """List the recipes that come along with the library, or print one.
 

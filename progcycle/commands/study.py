@@ -1,23 +1,13 @@
 """``progcycle study FILE ...``: train variants of a recipe with several seeds, measure each, keep finished rows."""
 
-import hashlib
-import json
-import os
-from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from progcycle.commands.cli import guarded, natural, parser, positive, say
-from progcycle.commands.metrics import check_metrics
-from progcycle.commands.processes import KilledError, in_processes
-from progcycle.commands.study_plan import factor_for, probe, quiet, stretched
-from progcycle.commands.study_report import write_report
-from progcycle.commands.study_run import METRICS, measure_references, run_row
+from progcycle.commands.cli import guarded, natural, parser, positive
 from progcycle.errors import UserError
-from progcycle.files import atomic_file
 from progcycle.output import steady_output
-from progcycle.recipe import PgganRecipe, Recipe, Study, load_study
+from progcycle.recipe import load_study
+from progcycle.studies.runner import check_study, run_study
 
 DESCRIPTION = """Train every variant of a study with every seed, measure it, and write a table and plots.
 
@@ -28,8 +18,6 @@ EXAMPLES = """examples:
   progcycle study averaging --jobs 2
   progcycle study recipes/studies/growth_*.yaml --jobs 2
   progcycle study averaging --report"""
-Recipes = dict[tuple[str, int], Recipe]
-Job = tuple[Any, ...]
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -47,197 +35,16 @@ def run(argv: Sequence[str] | None = None) -> int:
         raise UserError("--out and --runs hold one study; give one FILE with them, or leave them out.")
     loaded = [(file, *load_study(file)) for file in args.study]  # all are checked before the first runs
     for file, study, recipes in loaded:
-        _check(file, study, recipes)
+        check_study(file, study, recipes)
         if unknown := set(args.variants or ()) - study.variants.keys():
             raise UserError(f"{file} has no variant {sorted(unknown)[0]}; it has {', '.join(study.variants)}.")
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when the processes start
-    return max([_study(file, study, recipes, args) for file, study, recipes in loaded])
-
-
-def _check(file: Path, study: Study, recipes: Recipes) -> None:
-    """Refuse now, and not when the first run has been trained, what cannot be measured."""
-    for recipe in recipes.values():
-        if isinstance(recipe, PgganRecipe):
-            resolution = recipe.schedule.hold_resolution or recipe.resolution
-            check_metrics(study.metrics or METRICS, resolution, recipe.data.channels, f"{file}: metrics")
-
-
-def _study(file: Path, study: Study, recipes: Recipes, args: Namespace) -> int:
-    out = args.out or Path("docs/studies") / file.stem
-    runs = args.runs or Path("runs/studies") / file.stem
-    plans_path, rows_path = out / "plans.json", out / "rows.jsonl"
-    plans = read_plans(plans_path)
-    wanted = args.variants or list(study.variants)
-    unknown = [variant for variant in wanted if study.cpu_minutes and variant not in plans]
-    if unknown and not args.report:
-        out.mkdir(parents=True, exist_ok=True)
-        plans |= _fit_all(study, {v: recipes[v, study.seeds[0]] for v in unknown}, runs, args.jobs, plans_path)
-    recipes = as_run(study, recipes, plans)
-    rows = read_rows(rows_path, study, recipes)
-    done = {(row["variant"], row["seed"]) for row in rows}
-    missing = [
-        (variant, seed)
-        for variant, seed in recipes
-        if (variant, seed) not in done
-        and (args.seeds is None or seed in args.seeds)
-        and (args.variants is None or variant in args.variants)
-    ]
-    if missing and not args.report:
-        say(f"{file.stem}: {len(missing)} of {len(recipes)} runs to go, {args.jobs} at a time")
-        out.mkdir(parents=True, exist_ok=True)
-        rows += _run_all(study, recipes, missing, runs, args.jobs, rows_path)
-    if not rows:
-        raise UserError(f"{out} has no finished row; the table needs one.")
-    for written in write_report(study, rows, _references(study, recipes, runs, out, args.report), out):
-        say(f"wrote {written}")
-    return 0 if args.report or len(rows) == len(study.variants) * len(study.seeds) else 1
-
-
-def _references(study: Study, recipes: Recipes, runs: Path, out: Path, report: bool) -> dict[str, Any]:
-    """Figures of translators that learn nothing, measured once and kept beside the rows; none for PG-GANs."""
-    path, recipe = out / "references.json", next(iter(recipes.values()))
-    if path.exists():
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    if report or isinstance(recipe, PgganRecipe):
-        return {}
-    jobs = {"references": (recipe, runs / "references")}
-    found = dict(_in_processes(measure_references, jobs, 1, runs))["references"]
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return found
-
-
-def digest(study: Study, recipe: Recipe) -> str:
-    """Fingerprint of all that decides a row: what the recipe sets, and what is measured.
-
-    Keys at their defaults are left out, so that a recipe key added to progcycle later leaves old rows valid.
-    """
-    settings = recipe.model_dump(mode="json", exclude_defaults=True)
-    decided = json.dumps([settings, *study.measured], sort_keys=True)
-    return hashlib.sha256(decided.encode()).hexdigest()[:16]
-
-
-def read_rows(path: Path, study: Study, recipes: Recipes) -> list[dict[str, Any]]:
-    """The finished rows of a study.
-
-    Raises:
-        UserError: a line is damaged, or belongs to another study than this one.
-    """
-    rows = []
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-            key = (row["variant"], row["seed"])
-            same = key in recipes and row["digest"] == digest(study, recipes[key])
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{path}, line {number}: this is not a row of a study; delete the line.") from None
-        if not same:
-            raise UserError(
-                f"{path}, line {number}: {key[0]} with seed {key[1]} was run with other settings; use another --out, "
-                "or delete the line."
-            )
-        rows.append(row)
-    return rows
-
-
-def as_run(study: Study, recipes: Recipes, plans: Mapping[str, Mapping[str, Any]]) -> Recipes:
-    """The recipes that are trained, by (variant, seed): as long as the budget allows, and as quiet as a study needs.
-
-    Args:
-        study: its budget and its points.
-        recipes: of :func:`progcycle.recipe.load_study`.
-        plans: of :func:`read_plans`; with a budget, variants without one are left out.
-    """
-    if study.cpu_minutes:
-        recipes = {
-            key: stretched(recipe, plans[key[0]]["factor"]) for key, recipe in recipes.items() if key[0] in plans
-        }
-    return {
-        key: recipe if isinstance(recipe, PgganRecipe) else quiet(recipe, study.points)
-        for key, recipe in recipes.items()
-    }
-
-
-def read_plans(path: Path) -> dict[str, dict[str, Any]]:
-    """What every variant's plan is multiplied by to fit the budget, and what that was found from.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    if not path.exists():
-        return {}
-    try:
-        plans: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        if all(plan["factor"] > 0 for plan in plans.values()):
-            return plans
-    except (ValueError, KeyError, TypeError, AttributeError):
-        pass
-    raise UserError(f"{path} is not as it was written; delete it, and rows.jsonl beside it, to begin again.")
-
-
-def _fit_all(
-    study: Study, recipes: dict[str, Recipe], runs: Path, parallel: int, path: Path
-) -> dict[str, dict[str, Any]]:
-    """Time the variants and write down the plans that fit the budget."""
-    assert study.cpu_minutes is not None
-    seconds, found = 60 * study.cpu_minutes, {}
-    jobs = {variant: (recipe, runs / f".probe-{variant}") for variant, recipe in recipes.items()}
-    for variant, probed in _in_processes(probe, jobs, parallel, runs):
-        factor = factor_for(probed, seconds)
-        found[variant] = {
-            "factor": round(factor, 6),
-            "seconds_per_picture": {name: round(each, 6) for name, _, each in probed},
-        }
-        say(f"{variant}: plan x {factor:.3g} for {study.cpu_minutes:g} CPU minutes")
-        with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps(read_plans(path) | found, indent=1) + "\n", encoding="utf-8")
-    return found
-
-
-def _run_all(
-    study: Study, recipes: Recipes, keys: list[tuple[str, int]], runs: Path, parallel: int, rows_path: Path
-) -> list[dict[str, Any]]:
-    """Run what is missing; every finished row is on the disk before the next is waited for."""
-    rows: list[dict[str, Any]] = []
-    jobs = {key: (study, *key, recipes[key], runs / f"{key[0]}-{key[1]}") for key in keys}
-    for (variant, seed), row in _in_processes(run_row, jobs, parallel, runs):
-        row["digest"] = digest(study, recipes[variant, seed])
-        with rows_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        rows.append(row)
-        shown = {name: value for name, value in row["figures"].items() if not study.shown or name in study.shown}
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
-        say(f"{variant:16} seed {seed:3}  {row['cpu_seconds']:7.1f} CPU s  {figures}")
-    return rows
-
-
-def _in_processes(
-    work: Callable[..., Any], jobs: dict[Any, Job], parallel: int, runs: Path
-) -> Iterator[tuple[Any, Any]]:
-    """Results of jobs as they finish; those that failed are told.
-
-    Raises:
-        UserError: a process was killed.
-    """
-    failed = 0
-    try:
-        for key, result in in_processes(work, jobs, parallel):
-            if isinstance(result, UserError):
-                failed += 1
-                name = f"{key[0]} with seed {key[1]}" if isinstance(key, tuple) else key
-                say(f"failed: {name}: {result}")
-            else:
-                yield key, result
-    except KilledError:
-        raise UserError(
-            f"A run was killed (see {runs}); start the command again to go on from where it stood."
-        ) from None
-    if failed:
-        say(f"{failed} runs failed; the report holds the others")
+    whole = True
+    for file, study, recipes in loaded:
+        out = args.out or Path("docs/studies") / file.stem
+        runs = args.runs or Path("runs/studies") / file.stem
+        options = (args.jobs, args.seeds, args.variants, args.report)
+        whole &= run_study(file.stem, study, recipes, out, runs, *options)
+    return 0 if whole or args.report else 1
 
 
 main = steady_output()(guarded(run))

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from progcycle.commands.cli import guarded, parser, say
-from progcycle.output import steady_output
+from progcycle.commands.cli import guarded, parser
+from progcycle.output import say, steady_output
 
 if TYPE_CHECKING:
     from progcycle.recipe import Recipe
@@ -43,12 +43,12 @@ def run(argv: Sequence[str] | None = None) -> int:
         _dry_run(recipe, run_dir)
         return 0
 
-    from progcycle.commands.metrics import evaluator
     from progcycle.engine.page import NAME as PAGE
     from progcycle.engine.page import next_commands
     from progcycle.engine.pretraining import train
     from progcycle.engine.stop import StoppedError
     from progcycle.engine.words import folded
+    from progcycle.evaluation.generator_metrics import evaluator
     from progcycle.export import save_snapshot, warm_start
 
     evaluate = evaluator(recipe, run_dir.parent / ".cache")
@@ -65,11 +65,11 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
-    from progcycle.commands.metrics import evaluator
     from progcycle.commands.plan import tell_plan
-    from progcycle.commands.validation import TranslationEvaluator
     from progcycle.engine.pretraining import check
     from progcycle.engine.setup import end
+    from progcycle.evaluation.generator_metrics import evaluator
+    from progcycle.evaluation.validation import TranslationEvaluator
     from progcycle.export import warm_start
     from progcycle.recipe import dump
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from progcycle.commands.cli import add_device, guarded, parser, pick_device, positive, say, warn
+from progcycle.commands.cli import add_device, guarded, parser, pick_device, positive
 from progcycle.errors import UserError, one_line
+from progcycle.output import say, warn
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -12,7 +12,7 @@ from progcycle.schedule import Growth
 
 if TYPE_CHECKING:
     from progcycle.engine.loop import Trainer
-    from progcycle.engine.samples import Evaluate
+    from progcycle.evaluation.sampler import Evaluate
 
 DEFAULTS = ("swd", "kid")  # what ``best: auto`` follows, of PG-GANs and of translators; both fall to 0
 

@@ -23,7 +23,7 @@ from progcycle.engine.log import RunLog
 from progcycle.engine.meter import Meter
 from progcycle.engine.page import RunPage
 from progcycle.engine.parallel import Votes, average_gradients, broadcast_weights
-from progcycle.engine.samples import Evaluate, Sampler, spread
+from progcycle.engine.samples import spread
 from progcycle.engine.setup import end, prepare_data, set_up
 from progcycle.engine.start import StartFrom, begin
 from progcycle.engine.stop import SIGNALS, StoppedError, StopSignals, agreed
@@ -32,6 +32,7 @@ from progcycle.engine.trainable import Trainable
 from progcycle.engine.trouble import stop_if_trouble
 from progcycle.engine.writer import CheckpointWriter
 from progcycle.errors import UserError
+from progcycle.evaluation.sampler import Evaluate, Sampler
 from progcycle.recipe import Adam, Recipe
 from progcycle.schedule import Growth
 
@@ -287,7 +288,9 @@ class Trainer:
 
     def sampler(self, growth: Growth) -> Sampler:
         """What samples from the averages as they are now; ``growth`` is that of the step just done."""
-        return Sampler(self.task, self.ema.networks, growth, self.nimg, self.precision, self.accelerator.device)
+        return Sampler(
+            self.task, self.ema.networks, growth, self.nimg, self.precision.autocast, self.accelerator.device
+        )
 
 
 def _norm(network: nn.Module) -> Tensor:

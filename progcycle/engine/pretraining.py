@@ -13,10 +13,10 @@ from progcycle.engine.folder import claim, has_checkpoint
 from progcycle.engine.guard import guard
 from progcycle.engine.lock import RunLock
 from progcycle.engine.loop import SaveSnapshot, Trainer
-from progcycle.engine.samples import Evaluate
 from progcycle.engine.setup import Ground, set_up
 from progcycle.engine.start import NAME, StartFrom, check_start
 from progcycle.errors import UserError
+from progcycle.evaluation.sampler import Evaluate
 from progcycle.recipe import Recipe, pretraining_recipe
 
 

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from progcycle.data import PictureSet, as_reals, collate
-from progcycle.engine.precision import Precision
+from progcycle.evaluation.sampler import Sampler
 from progcycle.export.pictures import sheet, to_pil
 from progcycle.schedule import Growth, GrowthSchedule
 from progcycle.tasks import Task
@@ -17,68 +16,6 @@ from progcycle.tasks import Task
 SMALLEST, LARGEST = 96, 256  # pixels of a side on a sheet; a picture is never made smaller than it is
 COLUMNS = 12  # of a sheet with a column for each class
 LONG = 0.5  # seconds of sampling, to find out how long it takes
-
-
-class Sampler:
-    """What a task samples from its averaged networks at one moment of training.
-
-    Args:
-        task: knows what goes in and what comes out.
-        networks: the averaged networks.
-        growth: of the step just done.
-        nimg: pictures shown.
-        precision: the number format.
-        device: where the networks are.
-
-    Attributes:
-        growth: where growth stands, ``nimg`` being the pictures shown.
-    """
-
-    def __init__(
-        self,
-        task: Task,
-        networks: Mapping[str, nn.Module],
-        growth: Growth,
-        nimg: int,
-        precision: Precision,
-        device: torch.device,
-    ) -> None:
-        self.task, self.networks, self.growth = task, networks, replace(growth, nimg=nimg)
-        self.precision, self.device = precision, device
-
-    @torch.no_grad()
-    def __call__(self, panel: Mapping[str, Tensor]) -> list[Tensor]:
-        """Rows of pictures, row j of all belonging together, see :meth:`Task.sample`.
-
-        Args:
-            panel: what goes in, on any device, see :meth:`Task.panel`.
-
-        Returns:
-            Pictures in about [-1, 1] on the networks' device.  # each [n, C, H, W] float32
-        """
-        there = {name: tensor.to(self.device) for name, tensor in panel.items()}
-        with self.precision.autocast():
-            rows = self.task.sample(self.networks, there, self.growth)
-        return [row.float() for row in rows]
-
-    @torch.no_grad()
-    def through(self, network: str, pictures: Tensor) -> Tensor:
-        """What one averaged network makes of pictures.
-
-        Args:
-            network: its name.
-            pictures: as the networks see them, on any device.  # [N, C_in, H, W]
-
-        Returns:
-            Pictures in about [-1, 1] on the networks' device.  # [N, C_out, H, W] float32
-        """
-        with self.precision.autocast():
-            made: Tensor = self.networks[network](pictures.to(self.device), self.growth.stage, self.growth.alpha)
-        return made.float()
-
-
-# From a sampler and the number of pictures shown to figures by name.
-Evaluate = Callable[[Sampler, int], Mapping[str, float]]
 
 
 def spread(pictures: PictureSet, count: int, growth: Growth, device: torch.device) -> Tensor:

@@ -37,7 +37,7 @@ from tiny_runs import TASKS, checkpoint_content, full, leave_out_plots, stats, t
 from progcycle.engine import precision
 from progcycle.engine.loop import Trainer
 from progcycle.engine.pretraining import train
-from progcycle.engine.samples import Sampler
+from progcycle.evaluation.sampler import Sampler
 from progcycle.export import save_snapshot
 from progcycle.recipe import Recipe, merge
 

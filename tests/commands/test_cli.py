@@ -113,7 +113,7 @@ def test_only_the_first_process_speaks(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
     code = (
-        "import sys; from progcycle.commands.cli import guarded, say\n"
+        "import sys; from progcycle.commands.cli import guarded; from progcycle.output import say\n"
         "main = guarded(lambda argv: [say('x' * 100) for _ in range(10000)] and 0)\n"
         "sys.exit(main([]))"
     )

@@ -16,13 +16,13 @@ from progcycle.commands.estimate import Estimate, estimate, measure, seconds_of_
 from progcycle.commands.look import Look, look_at
 from progcycle.commands.new import FEWEST, held_out, in_words, recipe_file
 from progcycle.commands.new_recipe import Wish, content_of, write_recipe
-from progcycle.commands.processes import KilledError
 from progcycle.data import resolve_sets, resolve_validation_sets
 from progcycle.data.split import place_of
 from progcycle.engine.build import build
 from progcycle.errors import UserError
 from progcycle.recipe import CycleganRecipe, PgganRecipe, load_recipe, validate
 from progcycle.schedule import GrowthSchedule
+from progcycle.studies.processes import KilledError
 
 Read = pytest.CaptureFixture[str]
 

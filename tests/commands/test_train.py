@@ -169,9 +169,9 @@ def test_figures_while_training_are_those_of_the_snapshot(
     write: Callable[..., str], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same generator and, but for the latents, the same pictures."""
-    from progcycle.commands.metrics import measure
+    from progcycle.evaluation.generator_metrics import measure
 
-    monkeypatch.setattr("progcycle.commands.subject.SAMPLED", "latent")
+    monkeypatch.setattr("progcycle.evaluation.generated.SAMPLED", "latent")
     assert main([write("pggan", EVALUATION), "--run-dir", "run"]) == 0
     last = stats(here / "run")[-1]
     found = measure(here / "run", ["swd", "ms-ssim"], 6, seed=3)

@@ -16,8 +16,8 @@ from tiny_runs import STEPS, TASKS, TOTAL, WatchedTrainer, checkpoint_content, s
 from progcycle.engine.checkpoint import checkpoints
 from progcycle.engine.clock import CpuClock
 from progcycle.engine.evaluation import BestFolder
-from progcycle.engine.samples import Sampler
 from progcycle.errors import UserError
+from progcycle.evaluation.sampler import Sampler
 from progcycle.export import find_snapshot, load, save_snapshot
 from progcycle.recipe import Recipe
 from progcycle.schedule import Growth

@@ -13,8 +13,8 @@ from tiny_runs import checkpoint_content, full, tiny, train, write_pictures
 from progcycle.engine import checkpoint
 from progcycle.engine.checkpoint import checkpoints, read
 from progcycle.engine.folder import check_folder, read_record
-from progcycle.engine.samples import Sampler
 from progcycle.errors import UserError
+from progcycle.evaluation.sampler import Sampler
 from progcycle.recipe import Recipe, dump, load_recipe, merge
 
 EVEN = {"schedule": {"decay_kimg": 0}}

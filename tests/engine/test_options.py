@@ -27,8 +27,8 @@ from torch import Tensor
 
 from progcycle.data import as_reals, build_loader
 from progcycle.engine.loop import Trainer, _norm
-from progcycle.engine.samples import Sampler
 from progcycle.errors import UserError
+from progcycle.evaluation.sampler import Sampler
 from progcycle.export import load, save_snapshot
 from progcycle.recipe import RecipeError, merge
 from progcycle.schedule import Growth

@@ -22,7 +22,7 @@ from tiny_runs import (
 
 from progcycle.engine import checkpoint, state
 from progcycle.engine.checkpoint import checkpoints
-from progcycle.engine.samples import Sampler
+from progcycle.evaluation.sampler import Sampler
 from progcycle.export import save_snapshot
 from progcycle.recipe import merge
 from progcycle.schedule import Growth

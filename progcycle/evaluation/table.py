@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from progcycle.commands.round_trip import Figures
+from progcycle.evaluation.round_trip import Figures
 
 Results = Mapping[str, Mapping[str, Figures]]  # by direction and row
 ROWS = {

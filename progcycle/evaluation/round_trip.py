@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from progcycle.commands.subject import grey_levels
+from progcycle.evaluation.generated import grey_levels
 from progcycle.metrics import hidden_signal
 from progcycle.rng import normal
 

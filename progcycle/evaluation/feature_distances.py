@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from progcycle.commands.cli import say
-from progcycle.commands.round_trip import Figures
 from progcycle.errors import UserError
+from progcycle.evaluation.round_trip import Figures
 from progcycle.metrics import (
     Features,
     MissingExtra,
@@ -18,11 +17,12 @@ from progcycle.metrics import (
     load_features,
 )
 from progcycle.metrics.features import HOW_TO_GET_INCEPTION
+from progcycle.output import say
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from progcycle.commands.subject import Subject
+    from progcycle.evaluation.generated import Subject
     from progcycle.metrics import Source
 
 # Figures of each metric: heading, name, and how it is written.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from progcycle.commands.evaluate_table import TABLES, Results, columns_of, lines_of
+from progcycle.evaluation.table import TABLES, Results, columns_of, lines_of
 from progcycle.export import to_pil
 from progcycle.files import atomic_file
 from progcycle.metrics import paired_scores
@@ -19,8 +19,8 @@ from progcycle.metrics import paired_scores
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from progcycle.commands.round_trip import Trip
-    from progcycle.commands.translation_metrics import Side
+    from progcycle.evaluation.round_trip import Trip
+    from progcycle.evaluation.translation_metrics import Side
 
 LARGEST = 256  # pixels of a side, on the page
 LOSSLESS = 64  # up to here pictures are PNG, above WebP
@@ -76,7 +76,9 @@ def write_page(
             marked = [replace(column, title=column.title + "*" * (column.name in starred)) for column in shown]
             tables.append({"title": table.title, "columns": marked, "lines": lines})
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string(files("progcycle.commands").joinpath("evaluate_page.html").read_text("utf-8"))
+    template = environment.from_string(
+        files("progcycle.evaluation").joinpath("translation_page.html").read_text("utf-8")
+    )
     text = template.render(
         title=title,
         summary=summary,

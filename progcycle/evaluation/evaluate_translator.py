@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from tqdm import tqdm
 
-from progcycle.commands.cli import origin, say, versions, warn
-from progcycle.commands.evaluate_resolution import check_resolution, report_at
-from progcycle.commands.evaluate_table import as_text
-from progcycle.commands.in_features import IN_FEATURES, PUBLISHED, about, is_small, note, pick_features
-from progcycle.commands.pairs import Pairing, find_pairs
-from progcycle.commands.round_trip import NOISE, Figures, Trip, as_training, travel
-from progcycle.commands.subject import growth_of
-from progcycle.commands.translation_metrics import (
+from progcycle.data import PictureSet
+from progcycle.errors import UserError
+from progcycle.evaluation.evaluate_resolution import check_resolution, report_at
+from progcycle.evaluation.feature_distances import IN_FEATURES, PUBLISHED, about, is_small, note, pick_features
+from progcycle.evaluation.generated import growth_of
+from progcycle.evaluation.pairs import Pairing, find_pairs
+from progcycle.evaluation.provenance import origin, versions
+from progcycle.evaluation.round_trip import NOISE, Figures, Trip, as_training, travel
+from progcycle.evaluation.table import as_text
+from progcycle.evaluation.translation_metrics import (
     DIRECTIONS,
     HIDDEN,
     INVERTED,
@@ -27,14 +29,13 @@ from progcycle.commands.translation_metrics import (
     real_features,
     turned,
 )
-from progcycle.commands.translation_pictures import read_pictures, shown, test_sets, training_pictures
-from progcycle.data import PictureSet
-from progcycle.errors import UserError
+from progcycle.evaluation.translation_pictures import read_pictures, shown, test_sets, training_pictures
 from progcycle.export.pictures import as_channels
 from progcycle.files import atomic_file
 from progcycle.metrics import Features, colour_statistics, match_colours
 from progcycle.metrics.sliced_wasserstein import DIRECTIONS as RANDOM
 from progcycle.metrics.sliced_wasserstein import PATCHES, REPEATS, SCALE
+from progcycle.output import say, warn
 
 if TYPE_CHECKING:
     from progcycle.export import Translator
@@ -169,7 +170,7 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     say(f"measured in {seconds:.0f} s\nwrote {out}")
     if ask.page:
-        from progcycle.commands.evaluate_page import Part, write_page
+        from progcycle.evaluation.translation_page import Part, write_page
 
         parts = [
             Part(f"{a.upper()} to {b.upper()}", sides[direction], trips[direction], sets[a].names, sets[b].names)

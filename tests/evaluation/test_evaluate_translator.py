@@ -16,16 +16,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from progcycle.commands import evaluate_translator as module
-from progcycle.commands import in_features
 from progcycle.commands.cli import main
-from progcycle.commands.pairs import pair_up
-from progcycle.commands.translation_metrics import measure_translation
-from progcycle.commands.validation import TranslationEvaluator
 from progcycle.data.split import place_of, stem_of
 from progcycle.engine.precision import Precision
-from progcycle.engine.samples import Sampler
 from progcycle.errors import UserError
+from progcycle.evaluation import evaluate_translator as module
+from progcycle.evaluation import feature_distances
+from progcycle.evaluation.pairs import pair_up
+from progcycle.evaluation.sampler import Sampler
+from progcycle.evaluation.translation_metrics import measure_translation
+from progcycle.evaluation.validation import TranslationEvaluator
 from progcycle.export import Translator, load
 from progcycle.metrics import Features, MissingExtra
 from progcycle.recipe import CycleganRecipe, merge, validate
@@ -60,7 +60,7 @@ def quick_features(monkeypatch: pytest.MonkeyPatch) -> None:
             return Features(name, Mean(), 3, device, {"library": "torch", "sha256": "1234"}, CLASSES)
         return Features("mean", Mean(), 3, device, {"library": "torch"})
 
-    monkeypatch.setattr(in_features, "load_features", load_features)
+    monkeypatch.setattr(feature_distances, "load_features", load_features)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_features(*_: object) -> Features:
         raise MissingExtra("The features need more; install them with pip install 'progcycle[metrics]'.")
 
-    monkeypatch.setattr(in_features, "load_features", load_features)
+    monkeypatch.setattr(feature_distances, "load_features", load_features)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_in_the_middle_of_a_fade_figures_are_those_of_the_evaluation_while_train
     evaluator = TranslationEvaluator(recipe)
     networks = {name: getattr(model, name) for name in ("gen_ab", "gen_ba")}
     precision = Precision("no", torch.device("cpu"))
-    sampler = Sampler(None, networks, Growth(1, 16, 0.5), 12000, precision, torch.device("cpu"))  # type: ignore[arg-type]
+    sampler = Sampler(None, networks, Growth(1, 16, 0.5), 12000, precision.autocast, torch.device("cpu"))  # type: ignore[arg-type]
     trained = evaluator(sampler, 12000)
 
     for domain, pictures in evaluator.sets.items():

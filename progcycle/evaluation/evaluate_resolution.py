@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from progcycle.commands.cli import say, warn
-from progcycle.commands.evaluate_table import Column, Table, as_text
-from progcycle.commands.round_trip import Figures
-from progcycle.commands.translation_metrics import DIRECTIONS, Pairs, turned
-from progcycle.commands.translation_pictures import read_pictures, test_sets
 from progcycle.data.decode import opened
 from progcycle.data.source import Opener
 from progcycle.errors import UserError
+from progcycle.evaluation.round_trip import Figures
+from progcycle.evaluation.table import Column, Table, as_text
+from progcycle.evaluation.translation_metrics import DIRECTIONS, Pairs, turned
+from progcycle.evaluation.translation_pictures import read_pictures, test_sets
 from progcycle.export.pictures import as_channels
 from progcycle.metrics import gradient_error, paired_scores
+from progcycle.output import say, warn
 
 if TYPE_CHECKING:
     from progcycle.data import PictureSet

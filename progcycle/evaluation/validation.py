@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from progcycle.commands.cli import say, warn
-from progcycle.commands.metrics import Figures, check_best
-from progcycle.commands.pairs import SIDE, find_pairs, pair_up, several_of
 from progcycle.errors import UserError
+from progcycle.evaluation.generator_metrics import Figures, check_best
+from progcycle.evaluation.pairs import SIDE, find_pairs, pair_up, several_of
+from progcycle.output import say, warn
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from progcycle.data import PictureSet
-    from progcycle.engine.samples import Sampler
+    from progcycle.evaluation.sampler import Sampler
     from progcycle.export.translator import Direction
     from progcycle.metrics.features import Features
     from progcycle.recipe import CycleganRecipe
@@ -104,7 +104,7 @@ class TranslationEvaluator:
         return found
 
     def _look_for_pairs(self) -> None:
-        from progcycle.commands.translation_pictures import read_pictures
+        from progcycle.evaluation.translation_pictures import read_pictures
 
         def look(domain: str, places: list[int]) -> "Tensor":
             numbers = [self.chosen[domain][place] for place in places]
@@ -123,7 +123,7 @@ class TranslationEvaluator:
         """Figures by name, see ``docs/translation.md``."""
         import torch
 
-        from progcycle.commands.translation_metrics import measure_translation, real_features
+        from progcycle.evaluation.translation_metrics import measure_translation, real_features
 
         if not self._told:
             self._told = True

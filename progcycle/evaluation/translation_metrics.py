@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from progcycle.commands.in_features import distances, is_published, score
-from progcycle.commands.round_trip import Figures, Translate, travel
-from progcycle.commands.subject import grey_levels
+from progcycle.evaluation.feature_distances import distances, is_published, score
+from progcycle.evaluation.generated import grey_levels
+from progcycle.evaluation.round_trip import Figures, Translate, travel
 from progcycle.export.pictures import as_channels
 from progcycle.metrics import (
     Features,

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from progcycle.commands.cli import origin, say, versions, warn
-from progcycle.commands.evaluate_modes import pick_judge, report_modes
-from progcycle.commands.in_features import IN_FEATURES, PUBLISHED, about, pick_features, report_in_features
-from progcycle.commands.metrics import METRICS, SMALLEST, check_judge, check_metrics, swd_figures
-from progcycle.commands.subject import Subject, subject_of
 from progcycle.errors import UserError
+from progcycle.evaluation.digit_modes import pick_judge, report_modes
+from progcycle.evaluation.feature_distances import IN_FEATURES, PUBLISHED, about, pick_features, report_in_features
+from progcycle.evaluation.generated import Subject, subject_of
+from progcycle.evaluation.generator_metrics import METRICS, SMALLEST, check_judge, check_metrics, swd_figures
+from progcycle.evaluation.provenance import origin, versions
+from progcycle.output import say, warn
 
 if TYPE_CHECKING:
     from progcycle.export import Generator

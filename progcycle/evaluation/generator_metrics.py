@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from progcycle.commands.subject import Reals, Subject, real_pictures, sampled, subject_of
 from progcycle.errors import UserError
+from progcycle.evaluation.generated import Reals, Subject, real_pictures, sampled, subject_of
 
 if TYPE_CHECKING:
-    from progcycle.engine.samples import Evaluate, Sampler
+    from progcycle.evaluation.sampler import Evaluate, Sampler
     from progcycle.metrics import Source
     from progcycle.metrics.digits import DigitJudge
     from progcycle.recipe import Recipe
@@ -187,7 +187,7 @@ def evaluator(recipe: "Recipe", cache_dir: Path | None = None) -> "Evaluate | No
     if options is None:
         return None
     if not isinstance(recipe, PgganRecipe):
-        from progcycle.commands.validation import TranslationEvaluator
+        from progcycle.evaluation.validation import TranslationEvaluator
 
         return TranslationEvaluator(recipe, cache_dir)
     check_metrics(options.metrics, recipe.resolution, recipe.data.channels, where)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from progcycle.commands.subject import growth_of
 from progcycle.data import PictureSet, as_reals, resolve_sets, resolve_test_sets, resolve_validation_sets
 from progcycle.errors import UserError
+from progcycle.evaluation.generated import growth_of
 from progcycle.export.pictures import from_uint8
 
 if TYPE_CHECKING:

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from progcycle.commands.cli import say
-from progcycle.commands.metrics import modes_figures
 from progcycle.errors import UserError
+from progcycle.evaluation.generator_metrics import modes_figures
+from progcycle.output import say
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from progcycle.commands.subject import Subject
+    from progcycle.evaluation.generated import Subject
     from progcycle.metrics.digits import DigitJudge
 
 REPEATS = 10  # of the paper's protocol

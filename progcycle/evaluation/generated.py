@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from progcycle.data import PictureSet
-    from progcycle.engine.samples import Sampler
+    from progcycle.evaluation.sampler import Sampler
     from progcycle.export import Generator
     from progcycle.export.config import SnapshotConfig
     from progcycle.metrics import Source

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from progcycle.commands.cli import say, versions
+from progcycle.evaluation.provenance import versions
+from progcycle.output import say
 from progcycle.recipe import CycleganRecipe, Recipe, Study
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from progcycle.commands.round_trip import Translate
     from progcycle.engine.loop import Trainer
+    from progcycle.evaluation.round_trip import Translate
     from progcycle.export import Translator
     from progcycle.export.translator import Direction
 
@@ -29,11 +30,11 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
     """
     import torch
 
-    from progcycle.commands.metrics import evaluator, measure
-    from progcycle.commands.study_plan import comparable
     from progcycle.engine.pretraining import train
     from progcycle.engine.start import NAME
+    from progcycle.evaluation.generator_metrics import evaluator, measure
     from progcycle.export import save_snapshot, warm_start
+    from progcycle.studies.budget import comparable
 
     torch.set_num_threads(1)
     recipe = comparable(recipe)
@@ -106,7 +107,7 @@ def way_back(model: "Translator") -> "Translate":
 
     As in training they are neither rounded nor faded: the network that painted them has faded them already.
     """
-    from progcycle.commands.round_trip import as_training
+    from progcycle.evaluation.round_trip import as_training
     from progcycle.export.pictures import resize
 
     bare, side = as_training(model), model.resolution
@@ -126,9 +127,9 @@ class Exam:
     """
 
     def __init__(self, recipe: CycleganRecipe) -> None:
-        from progcycle.commands.pairs import find_pairs
-        from progcycle.commands.translation_metrics import real_features
-        from progcycle.commands.translation_pictures import read_pictures, test_sets
+        from progcycle.evaluation.pairs import find_pairs
+        from progcycle.evaluation.translation_metrics import real_features
+        from progcycle.evaluation.translation_pictures import read_pictures, test_sets
         from progcycle.metrics import load_features
 
         sets = test_sets(recipe, None, None, recipe.resolution)
@@ -144,7 +145,7 @@ class Exam:
         """Figures of both directions, see :func:`measure_translation`."""
         import torch
 
-        from progcycle.commands.translation_metrics import measure_translation
+        from progcycle.evaluation.translation_metrics import measure_translation
 
         with torch.no_grad():
             return measure_translation(
@@ -153,9 +154,9 @@ class Exam:
 
     def references(self, recipe: CycleganRecipe, run_dir: Path) -> dict[str, Figures]:
         """Figures of doing nothing, and of matching the colour statistics of the training pictures."""
-        from progcycle.commands.evaluate_translator import matched
-        from progcycle.commands.translation_metrics import DIRECTIONS, Side, turned
-        from progcycle.commands.translation_pictures import training_pictures
+        from progcycle.evaluation.evaluate_translator import matched
+        from progcycle.evaluation.translation_metrics import DIRECTIONS, Side, turned
+        from progcycle.evaluation.translation_pictures import training_pictures
 
         colours, _ = training_pictures(recipe, run_dir, recipe.resolution)
         pictures = {"a": self.a, "b": self.b}

@@ -11,14 +11,15 @@ import torch
 import yaml
 from tiny_runs import tiny_content, write_domains, write_pictures
 
-from progcycle.commands import study_plan
-from progcycle.commands.study import main, read_plans
-from progcycle.commands.study_plan import comparable, factor_for, length, probe, quiet, stretched
-from progcycle.commands.study_report import line_looks, reached, rivals_table, table
-from progcycle.commands.study_run import cpu_seconds, way_back
+from progcycle.commands.study import main
 from progcycle.errors import UserError
 from progcycle.export import Translator, load
 from progcycle.recipe import RecipeError, Study, load_study, merge, validate
+from progcycle.studies import budget
+from progcycle.studies.budget import comparable, factor_for, length, probe, quiet, stretched
+from progcycle.studies.report import line_looks, reached, rivals_table, table
+from progcycle.studies.row import cpu_seconds, way_back
+from progcycle.studies.runner import read_plans
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,7 +87,7 @@ def test_the_factor_makes_the_phases_cost_the_budget() -> None:
 
 def test_every_phase_is_timed_and_nothing_is_left(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"WARM_UP": 1, "STEPS": 1, "SECONDS": 0.0}.items():
-        monkeypatch.setattr(study_plan, name, value)
+        monkeypatch.setattr(budget, name, value)
     found = probe(recipe_of(file), file.parent / "probe")
     assert [(name, pictures) for name, pictures, _ in found] == [
         ("4 px stable", 16),
@@ -101,7 +102,7 @@ def test_pre_training_is_timed_too_and_what_it_begins_with_is_not_needed(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"WARM_UP": 1, "STEPS": 1, "SECONDS": 0.0}.items():
-        monkeypatch.setattr(study_plan, name, value)
+        monkeypatch.setattr(budget, name, value)
     change = {"pretraining": {"share": 0.5}, "warm_start": {"gen_ab": "gone"}}
     found = probe(validate(merge(recipe_of(file).model_dump(), change)), file.parent / "probe")
     plan = [("4 px stable", 16), ("8 px fade", 16), ("8 px stable", 32)]

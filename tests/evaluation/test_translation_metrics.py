@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from progcycle.commands.round_trip import NOISE, Trip, travel
-from progcycle.commands.translation_metrics import Side, faults, measure_translation, real_features
+from progcycle.evaluation.round_trip import NOISE, Trip, travel
+from progcycle.evaluation.translation_metrics import Side, faults, measure_translation, real_features
 from progcycle.metrics import Features, feature_distance, frechet_distance, kernel_distance, paired_scores
 
 Translate = Callable[[Tensor, str], Tensor]

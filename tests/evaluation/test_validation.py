@@ -13,16 +13,16 @@ from PIL import Image
 from tiny_runs import WatchedTrainer, stats, tiny_content, write_pictures
 from torch import Tensor
 
-from progcycle.commands import translation_metrics
 from progcycle.commands.evaluate import _run_folder
-from progcycle.commands.metrics import evaluator
-from progcycle.commands.pairs import pair_up
 from progcycle.commands.train import main
 from progcycle.commands.translate import main as translate
-from progcycle.commands.validation import LOWEST, METRICS, choose
 from progcycle.data import PictureSet, as_reals
 from progcycle.data.split import place_of
 from progcycle.errors import UserError
+from progcycle.evaluation import translation_metrics
+from progcycle.evaluation.generator_metrics import evaluator
+from progcycle.evaluation.pairs import pair_up
+from progcycle.evaluation.validation import LOWEST, METRICS, choose
 from progcycle.export import find_snapshot, load, save_snapshot
 from progcycle.recipe import CycleganRecipe, Pictures, load_recipe, validate
 from progcycle.schedule import Growth

@@ -17,10 +17,11 @@ import yaml
 from pairs import is_gone
 from tiny_runs import tiny_content, write_domains
 
-from progcycle.commands import study as command
-from progcycle.commands.study import as_run, main, read_plans, read_rows
-from progcycle.commands.study_report import mean_sd, table
+from progcycle.commands.study import main
 from progcycle.recipe import RecipeError, Study, load_recipe, load_study
+from progcycle.studies import runner
+from progcycle.studies.report import mean_sd, table
+from progcycle.studies.runner import as_run, read_plans, read_rows
 
 ROOT = Path(__file__).parents[2]
 SHORT = {"stable_kimg": {4: 0.008, 8: 0.008, 16: 0.008}, "fade_kimg": 0, "decay_kimg": 0}
@@ -112,7 +113,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_runs(
 
 def test_rows_of_other_settings_are_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study, recipes = load_study(file)
-    row = {"variant": "two", "seed": 4, "digest": command.digest(study, recipes["two", 4])}
+    row = {"variant": "two", "seed": 4, "digest": runner.digest(study, recipes["two", 4])}
     rows = file.parent / "out" / "rows.jsonl"
     rows.parent.mkdir()
     rows.write_text(json.dumps(row) + "\n")

@@ -13,12 +13,12 @@ from PIL import Image
 from tiny_runs import write_pictures
 from torch import Tensor, nn
 
-from progcycle.commands import in_features
 from progcycle.commands.cli import main
-from progcycle.commands.metrics import check_judge, measure
-from progcycle.commands.subject import class_bounds, draw_classes, grey_levels, subject_of
 from progcycle.data import as_reals
 from progcycle.errors import UserError
+from progcycle.evaluation import feature_distances
+from progcycle.evaluation.generated import class_bounds, draw_classes, grey_levels, subject_of
+from progcycle.evaluation.generator_metrics import check_judge, measure
 from progcycle.export import Generator, load, to_pil
 from progcycle.metrics import Features, MissingExtra, ms_ssim, sliced_wasserstein, source_of
 from progcycle.metrics import digits as digits_module
@@ -45,7 +45,7 @@ def quick_features(monkeypatch: pytest.MonkeyPatch) -> None:
         protocol = {"library": "torch", **({"sha256": "1234"} if weights else {})}
         return Features(name, Mean(), 3, device, protocol, CLASSES if name == "inception" else None)
 
-    monkeypatch.setattr(in_features, "load_features", load_features)
+    monkeypatch.setattr(feature_distances, "load_features", load_features)
 
 
 @pytest.fixture
@@ -318,7 +318,7 @@ def test_a_run_of_8_px_is_measured_by_what_there_is(
     def nothing(*_: object) -> Features:
         raise MissingExtra("The features need more; install them with pip install 'progcycle[metrics]'.")
 
-    monkeypatch.setattr(in_features, "load_features", nothing)
+    monkeypatch.setattr(feature_distances, "load_features", nothing)
     assert main(["evaluate", str(folder)]) == 0
     record = json.loads(out.read_text())
     assert record["results"] == {}
@@ -380,7 +380,7 @@ def test_figures_of_few_pictures_are_marked(make_snapshot: Make, pictures: Path,
 
     wide = Features("inception", Wide(), 6, "cpu", {"library": "torch"}, torch.ones(4, 6))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(in_features, "load_features", lambda *_: wide)
+        patch.setattr(feature_distances, "load_features", lambda *_: wide)
         assert main([*in_few, "3"]) == 0
     text = capsys.readouterr().out
     assert "FID*" in text
@@ -446,7 +446,7 @@ def test_nothing_is_written_when_a_later_metric_fails(
         raise UserError("No.")
 
     folder = snapshot(make_snapshot, pictures)
-    monkeypatch.setattr("progcycle.commands.evaluate_generator._similarities", fail)
+    monkeypatch.setattr("progcycle.evaluation.evaluate_generator._similarities", fail)
     assert main(["evaluate", str(folder)]) == 2
     assert not (folder.parent.parent / "evaluation").exists()
 

@@ -1,0 +1,1 @@
+"""Figures of trained models: generated pictures against real ones, translations against their truth."""

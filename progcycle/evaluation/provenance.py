@@ -1,0 +1,23 @@
+"""Where figures come from, for records of them: the snapshot, and the versions of what measured it."""
+
+import importlib
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from progcycle import __version__
+
+if TYPE_CHECKING:
+    from progcycle.export.config import SnapshotConfig
+
+
+def origin(snapshot: Path, config: "SnapshotConfig") -> dict[str, Any]:
+    """Which snapshot it was, and where its growth stood, for records of figures."""
+    growth = {name: getattr(config, name) for name in ("nimg", "resolution", "stage", "alpha")}
+    return {"snapshot": str(snapshot), **growth}
+
+
+def versions(*libraries: str) -> dict[str, str]:
+    """Versions of progcycle, torch, the libraries named and Python, for records of figures."""
+    numbers = {name: str(importlib.import_module(name).__version__) for name in ("torch", *libraries)}
+    return {"progcycle": __version__, **numbers, "python": platform.python_version()}

@@ -1,0 +1,74 @@
+"""What the averaged networks paint while they train: the one way in which samples and figures look at them."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from progcycle.schedule import Growth
+from progcycle.tasks import Task
+
+
+class Sampler:
+    """What a task samples from its averaged networks at one moment of training.
+
+    Args:
+        task: knows what goes in and what comes out.
+        networks: the averaged networks.
+        growth: of the step just done.
+        nimg: pictures shown.
+        autocast: what the networks run in: the number format of training.
+        device: where the networks are.
+
+    Attributes:
+        growth: where growth stands, ``nimg`` being the pictures shown.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        networks: Mapping[str, nn.Module],
+        growth: Growth,
+        nimg: int,
+        autocast: Callable[[], AbstractContextManager[Any]],
+        device: torch.device,
+    ) -> None:
+        self.task, self.networks, self.growth = task, networks, replace(growth, nimg=nimg)
+        self.autocast, self.device = autocast, device
+
+    @torch.no_grad()
+    def __call__(self, panel: Mapping[str, Tensor]) -> list[Tensor]:
+        """Rows of pictures, row j of all belonging together, see :meth:`Task.sample`.
+
+        Args:
+            panel: what goes in, on any device, see :meth:`Task.panel`.
+
+        Returns:
+            Pictures in about [-1, 1] on the networks' device.  # each [n, C, H, W] float32
+        """
+        there = {name: tensor.to(self.device) for name, tensor in panel.items()}
+        with self.autocast():
+            rows = self.task.sample(self.networks, there, self.growth)
+        return [row.float() for row in rows]
+
+    @torch.no_grad()
+    def through(self, network: str, pictures: Tensor) -> Tensor:
+        """What one averaged network makes of pictures.
+
+        Args:
+            network: its name.
+            pictures: as the networks see them, on any device.  # [N, C_in, H, W]
+
+        Returns:
+            Pictures in about [-1, 1] on the networks' device.  # [N, C_out, H, W] float32
+        """
+        with self.autocast():
+            made: Tensor = self.networks[network](pictures.to(self.device), self.growth.stage, self.growth.alpha)
+        return made.float()
+
+
+# From a sampler and the number of pictures shown to figures by name.
+Evaluate = Callable[[Sampler, int], Mapping[str, float]]
