@@ -72,13 +72,12 @@ def measure(content: dict[str, Any]) -> Estimate:
     import torch
 
     from progcycle.engine.loop import Trainer
-    from progcycle.export import save_snapshot
     from progcycle.recipe import validate
 
     recipe = validate(content)
     with tempfile.TemporaryDirectory() as scratch, open(os.devnull, "w") as nowhere:
         with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-            trainer = Trainer(recipe, Path(scratch) / "run", save_snapshot, cache_dir=Path(scratch))
+            trainer = Trainer(recipe, Path(scratch) / "run", cache_dir=Path(scratch))
             begun, busy = time.perf_counter(), time.process_time()
             phases = tuple(_phases(trainer))
             busy, begun = time.process_time() - busy, time.perf_counter() - begun

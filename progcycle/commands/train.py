@@ -48,12 +48,9 @@ def run(argv: Sequence[str] | None = None) -> int:
     from progcycle.engine.pretraining import train
     from progcycle.engine.stop import StoppedError
     from progcycle.engine.words import folded
-    from progcycle.evaluation.generator_metrics import evaluator
-    from progcycle.export import save_snapshot, warm_start
 
-    evaluate = evaluator(recipe, run_dir.parent / ".cache")
     try:
-        trainer = train(recipe, run_dir, save_snapshot, evaluate, warm_start(recipe), signals=True)
+        trainer = train(recipe, run_dir, signals=True)
     except StoppedError as stopped:
         say(str(stopped))
         return stopped.exit_code
@@ -67,16 +64,15 @@ def run(argv: Sequence[str] | None = None) -> int:
 def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     from progcycle.commands.plan import tell_plan
     from progcycle.engine.pretraining import check
-    from progcycle.engine.setup import end
-    from progcycle.evaluation.generator_metrics import evaluator
+    from progcycle.engine.setup import cache_of, end
+    from progcycle.evaluation import evaluator
     from progcycle.evaluation.validation import TranslationEvaluator
-    from progcycle.export import warm_start
     from progcycle.recipe import dump
 
     say(dump(recipe))
     tell_plan(recipe)
-    ground = check(recipe, run_dir, warm_start(recipe))
-    evaluate = evaluator(recipe, run_dir.parent / ".cache")  # whether it can measure what the recipe asks for
+    ground = check(recipe, run_dir)
+    evaluate = evaluator(recipe, cache_of(run_dir))
     say("")
     for domain, pictures in ground.sets.items():
         others = {"held out for validation": ground.validation, "test pictures": ground.tests}

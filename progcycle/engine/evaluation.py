@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from progcycle.errors import UserError
+from progcycle.export import save_snapshot
 from progcycle.files import restore_folder
 from progcycle.schedule import Growth
 
@@ -89,7 +90,7 @@ def write_snapshot(trainer: "Trainer", folder: Path, growth: Growth, best: tuple
         growth: of the step just done.
         best: figure and value that it is kept for.
     """
-    trainer.save_snapshot(
+    save_snapshot(
         folder,
         task=trainer.recipe.task,
         networks=trainer.ema.networks,

@@ -1,7 +1,7 @@
 """The one training loop. It knows Accelerate, optimizers, files and the clock, but not which task it trains."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,18 @@ from progcycle.engine.meter import Meter
 from progcycle.engine.page import RunPage
 from progcycle.engine.parallel import Votes, average_gradients, broadcast_weights
 from progcycle.engine.samples import spread
-from progcycle.engine.setup import end, prepare_data, set_up
-from progcycle.engine.start import StartFrom, begin
+from progcycle.engine.setup import cache_of, end, prepare_data, set_up
+from progcycle.engine.start import begin
 from progcycle.engine.stop import SIGNALS, StoppedError, StopSignals, agreed
 from progcycle.engine.trackers import start_trackers
 from progcycle.engine.trainable import Trainable
 from progcycle.engine.trouble import stop_if_trouble
 from progcycle.engine.writer import CheckpointWriter
-from progcycle.errors import UserError
-from progcycle.evaluation.sampler import Evaluate, Sampler
+from progcycle.evaluation import evaluator
+from progcycle.evaluation.sampler import Sampler
 from progcycle.recipe import Adam, Recipe
 from progcycle.schedule import Growth
 
-SaveSnapshot = Callable[..., Path]
 Batches = Iterable[tuple[int, Growth, dict[str, Batch]]]
 
 
@@ -46,10 +45,6 @@ class Trainer:
     Args:
         recipe: a validated recipe.
         run_dir: the run folder.
-        save_snapshot: writes inference weights, see ``export.save_snapshot``.
-        evaluate: figures of quality for ``training.evaluation``, from a sampler and the number of pictures shown.
-        start_from: gives the networks their first weights and says what it did, such as ``export.warm_start(recipe)``;
-            never called on resuming, nor where the networks begin from ``pretraining``.
         preparation: what to train in place of the recipe's task, see :func:`build`.
         cache_dir: folder of the caches of pictures; default: ``.cache`` beside the run folder.
         signals: whether the signals of ``engine/stop.py`` stop the run in good order.
@@ -63,26 +58,20 @@ class Trainer:
         self,
         recipe: Recipe,
         run_dir: Path,
-        save_snapshot: SaveSnapshot,
-        evaluate: Evaluate | None = None,
-        start_from: StartFrom | None = None,
         preparation: str | None = None,
         cache_dir: Path | None = None,
         signals: bool = False,
         lock: RunLock | None = None,
     ) -> None:
-        if recipe.training.evaluation and evaluate is None:
-            raise UserError(
-                "training.evaluation: nothing is there to evaluate with; use progcycle train, or leave it out."
-            )
-        self.recipe, self.run_dir, self.save_snapshot, self.evaluate = recipe, run_dir, save_snapshot, evaluate
+        self.recipe, self.run_dir = recipe, run_dir
+        self.evaluate = evaluator(recipe, cache_dir or cache_of(run_dir))
         self.preparation = preparation
         built = build(recipe, preparation)
         self.schedule, self.task = built.schedule, built.task
         self.ground = set_up(recipe, run_dir, self.schedule, cache_dir)
         self.accelerator, self.precision = self.ground.accelerator, self.ground.precision
         fresh = not has_checkpoint(run_dir, recipe)
-        begun = begin(recipe, run_dir, self.task.networks, start_from, preparation) if fresh else ()
+        begun = begin(recipe, run_dir, self.task.networks, preparation) if fresh else ()
         if lock is not None:
             lock.take(self.accelerator)
         claim(run_dir, recipe, self.accelerator)

@@ -12,11 +12,12 @@ from progcycle.engine.build import Parts, build
 from progcycle.engine.folder import claim, has_checkpoint
 from progcycle.engine.guard import guard
 from progcycle.engine.lock import RunLock
-from progcycle.engine.loop import SaveSnapshot, Trainer
-from progcycle.engine.setup import Ground, set_up
-from progcycle.engine.start import NAME, StartFrom, check_start
+from progcycle.engine.loop import Trainer
+from progcycle.engine.setup import Ground, cache_of, set_up
+from progcycle.engine.start import NAME
 from progcycle.errors import UserError
-from progcycle.evaluation.sampler import Evaluate
+from progcycle.evaluation import evaluator
+from progcycle.export import warm_start
 from progcycle.recipe import Recipe, pretraining_recipe
 
 
@@ -42,13 +43,12 @@ def build_pretraining(recipe: Recipe) -> Parts | None:
         return build(before, NAME)
 
 
-def check(recipe: Recipe, run_dir: Path, start_from: StartFrom | None = None) -> Ground:
+def check(recipe: Recipe, run_dir: Path) -> Ground:
     """Check what can be checked of a run and its pre-training before the first step; nothing is written.
 
     Args:
         recipe: a validated recipe.
         run_dir: the run folder.
-        start_from: what the networks are to begin with, tried out on networks without memory.
 
     Returns:
         What the run stands on, see :func:`set_up`.
@@ -58,6 +58,7 @@ def check(recipe: Recipe, run_dir: Path, start_from: StartFrom | None = None) ->
     """
     with torch.device("meta"):
         built, first = build(recipe), build_pretraining(recipe)
+    evaluator(recipe, cache_of(run_dir))  # whether it can measure what the recipe asks for
     ground = set_up(recipe, run_dir, built.schedule)
     before = pretraining_recipe(recipe)
     if has_checkpoint(run_dir, recipe):
@@ -66,31 +67,23 @@ def check(recipe: Recipe, run_dir: Path, start_from: StartFrom | None = None) ->
     if before is not None and first is not None:
         begins = run_dir / NAME
         with _in_section():
-            set_up(before, begins, first.schedule, run_dir.parent / ".cache")
+            set_up(before, begins, first.schedule, cache_of(run_dir))
     if not has_checkpoint(begins, before or recipe):
-        check_start(recipe, start_from)
-        if start_from is not None:
+        start_from = warm_start(recipe)
+        if start_from is not None:  # tried out on networks without memory
             start_from(built.task.networks)
     return ground
 
 
 @guard()
-def train(
-    recipe: Recipe,
-    run_dir: Path,
-    save_snapshot: SaveSnapshot,
-    evaluate: Evaluate | None = None,
-    start_from: StartFrom | None = None,
-    signals: bool = False,
-) -> Trainer:
+def train(recipe: Recipe, run_dir: Path, signals: bool = False) -> Trainer:
     """Train what a recipe describes, or go on with it, from pre-training to the end.
 
     Pre-training is a run in ``<run_dir>/pretraining``. The networks of the task begin from its averages; once the task
     itself has a checkpoint, pre-training is never looked at again.
 
     Args:
-        recipe, run_dir, save_snapshot, evaluate, signals: see :class:`Trainer`.
-        start_from: what the first of the two runs begins with, see :class:`Trainer`.
+        recipe, run_dir, signals: see :class:`Trainer`.
 
     Returns:
         The trainer of the task, at the end.
@@ -103,27 +96,25 @@ def train(
     with memory.told_elsewhere(), RunLock(run_dir) as lock:
         safety: dict[str, Any] = {"signals": signals, "lock": lock}
         if before is None or has_checkpoint(run_dir, recipe):
-            trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, start_from, **safety)
+            trainer = Trainer(recipe, run_dir, **safety)
         else:
             with torch.device("meta"):
                 built = build(recipe)
+            evaluator(recipe, cache_of(run_dir))
             set_up(recipe, run_dir, built.schedule)
-            _pretrain(recipe, before, run_dir, save_snapshot, {"start_from": start_from, **safety})
-            trainer = Trainer(recipe, run_dir, save_snapshot, evaluate, **safety)
+            _pretrain(recipe, before, run_dir, safety)
+            trainer = Trainer(recipe, run_dir, **safety)
         trainer.run()
     return trainer
 
 
-def _pretrain(
-    recipe: Recipe, before: Recipe, run_dir: Path, save_snapshot: SaveSnapshot, options: Mapping[str, Any]
-) -> None:
+def _pretrain(recipe: Recipe, before: Recipe, run_dir: Path, options: Mapping[str, Any]) -> None:
     with _in_section():
         trainer = Trainer(
             before,
             run_dir / NAME,
-            save_snapshot,
             preparation=NAME,
-            cache_dir=run_dir.parent / ".cache",
+            cache_dir=cache_of(run_dir),
             **options,
         )
     claim(run_dir, recipe, trainer.accelerator)  # from now on the folder belongs to this recipe

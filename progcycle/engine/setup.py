@@ -58,6 +58,11 @@ class Ground:
         return [f"{name}: {remark}" for name, pictures in (self.sets | tests).items() for remark in pictures.remarks]
 
 
+def cache_of(run_dir: Path) -> Path:
+    """The folder of the caches of pictures, which the runs beside each other share."""
+    return run_dir.parent / ".cache"
+
+
 def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: Path | None = None) -> Ground:
     """Check all that can be checked before the first step; nothing is written.
 
@@ -65,7 +70,7 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
         recipe: a validated recipe.
         run_dir: the run folder.
         schedule: the growth plan.
-        cache_dir: folder of the caches of pictures; default: ``.cache`` beside the run folder.
+        cache_dir: folder of the caches of pictures; default: that of :func:`cache_of`.
 
     Raises:
         UserError: the launch, the trackers, the batch sizes, the precision, the pictures or the run folder do not fit.
@@ -87,7 +92,7 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
     precision = Precision(recipe.training.precision, accelerator.device, before)
     places = [folder for folder in (run_dir, fallback_of(run_dir, recipe)) if folder is not None]
     moved = [line for folder in places for line in check_folder(folder, recipe, record)]
-    caches = cache_dir or run_dir.parent / ".cache"
+    caches = cache_dir or cache_of(run_dir)
     sets, tests, validation = (
         resolve(recipe.data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=caches)
         for resolve in (resolve_sets, resolve_test_sets, resolve_validation_sets)

@@ -1,6 +1,6 @@
 """What the networks of a run begin with, where the recipe says so: the same, whoever starts the training."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import nn
@@ -10,31 +10,17 @@ from progcycle.engine.folder import checkpoint_folders
 from progcycle.engine.state import part
 from progcycle.engine.trainable import frozen_names, load_weights
 from progcycle.errors import UserError
-from progcycle.recipe import CycleganRecipe, Recipe, pretraining_recipe
+from progcycle.export import warm_start
+from progcycle.recipe import Recipe, pretraining_recipe
 from progcycle.schedule import GrowthSchedule
 
 NAME = "pretraining"  # of the folder in the run folder, and of the recipe's section
-StartFrom = Callable[[Mapping[str, nn.Module]], Sequence[str]]
-
-
-def check_start(recipe: Recipe, start_from: StartFrom | None) -> None:
-    """Refuse a training whose recipe asks for first weights that nobody gives.
-
-    Raises:
-        UserError: there is ``warm_start`` in the recipe, and no ``start_from``.
-    """
-    if start_from is None and isinstance(recipe, CycleganRecipe) and recipe.warm_start is not None:
-        raise UserError(
-            "warm_start: nothing is there to begin from; give start_from=progcycle.export.warm_start(recipe), or use "
-            "progcycle train."
-        )
 
 
 def begin(
     recipe: Recipe,
     run_dir: Path,
     networks: Mapping[str, nn.Module],
-    start_from: StartFrom | None = None,
     preparation: str | None = None,
 ) -> Sequence[str]:
     """Give the networks of a run that starts afresh their first weights.
@@ -43,7 +29,6 @@ def begin(
         recipe: of the run.
         run_dir: its folder.
         networks: of its task, by name, initialised.
-        start_from: gives the first weights of all, see :class:`progcycle.engine.loop.Trainer`.
         preparation: what the run trains in place of the recipe's task.
 
     Returns:
@@ -59,7 +44,7 @@ def begin(
     if before is not None:
         lines = _averages(run_dir / NAME, before, networks)
     else:
-        check_start(recipe, start_from)
+        start_from = warm_start(recipe)
         lines = () if start_from is None else start_from(networks)
     for parameter, own in kept:  # no checkpoint would hold what a network froze
         parameter.data.copy_(own)

@@ -91,13 +91,12 @@ def _probe(recipe: Recipe, folder: Path, options: dict[str, Any]) -> Iterator[tu
     from progcycle.data import build_loader
     from progcycle.engine.loop import Trainer
     from progcycle.engine.setup import prepare_data
-    from progcycle.export import save_snapshot
     from progcycle.schedule import GrowthSchedule
 
     plan = GrowthSchedule.of(recipe)
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        trainer = Trainer(stretched(comparable(quiet(recipe)), LONG), folder, save_snapshot, **options)
+        trainer = Trainer(stretched(comparable(quiet(recipe)), LONG), folder, **options)
         prepare_data(trainer.ground, trainer.schedule)
         for phase, long in zip(plan.phases, trainer.schedule.phases, strict=True):
             loader = build_loader(

@@ -32,8 +32,7 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
 
     from progcycle.engine.pretraining import train
     from progcycle.engine.start import NAME
-    from progcycle.evaluation.generator_metrics import evaluator, measure
-    from progcycle.export import save_snapshot, warm_start
+    from progcycle.evaluation.generator_metrics import measure
     from progcycle.studies.budget import comparable
 
     torch.set_num_threads(1)
@@ -42,7 +41,7 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
     with (run_dir / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
         resumed = (run_dir / "checkpoints").exists()
         wall = time.perf_counter()
-        trainer = train(recipe, run_dir, save_snapshot, evaluator(recipe), warm_start(recipe))
+        trainer = train(recipe, run_dir)
         wall = time.perf_counter() - wall
         before = cpu_seconds(run_dir / NAME / "stats.jsonl")
         course: list[Figures] = []

@@ -34,11 +34,10 @@ import torch
 from safetensors import safe_open
 from tiny_runs import TASKS, checkpoint_content, full, leave_out_plots, stats, tiny, write_domains
 
-from progcycle.engine import precision
+from progcycle.engine import loop, precision, pretraining
 from progcycle.engine.loop import Trainer
 from progcycle.engine.pretraining import train
 from progcycle.evaluation.sampler import Sampler
-from progcycle.export import save_snapshot
 from progcycle.recipe import Recipe, merge
 
 ALL = [(task, variant) for variant in ("full", "queue", "fp16") for task in TASKS]
@@ -134,7 +133,9 @@ def child(recipe: Recipe, run: Path) -> None:
         _draw_at_every_step()
         begun = [*run.glob("checkpoints/nimg-*"), *run.glob("pretraining/checkpoints/nimg-*")]
         _seed(99 if begun else 1)  # whatever a new process's streams are, a checkpoint brings back its own
-        train(recipe, run, save_snapshot, measure if recipe.training.evaluation else None)
+        if recipe.training.evaluation:
+            loop.evaluator = pretraining.evaluator = lambda *_: measure  # type: ignore[assignment]
+        train(recipe, run)
         code = 0
     except BaseException:
         traceback.print_exc()

@@ -8,7 +8,6 @@ from progcycle.blocks import minibatch_stddev
 from progcycle.engine.build import build, check_batches, parts
 from progcycle.engine.loop import Trainer
 from progcycle.errors import UserError
-from progcycle.export import save_snapshot
 from progcycle.recipe import RecipeError
 
 NOWHERE = Path("nowhere")
@@ -190,7 +189,7 @@ def test_parts_give_the_gradients_of_the_whole_batch(task: str, pictures: Path, 
     gradients = []
     for name, table in (("whole", None), ("parts", {4: 1, 8: 2, 16: 3})):
         recipe = tiny(task, pictures, {**change, "training": {"max_batch_per_device": table}})
-        trainer = Trainer(recipe, tmp_path / name, save_snapshot)
+        trainer = Trainer(recipe, tmp_path / name)
         sizes: list[int] = []
         loss = trainer.task.loss
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import STEPS, TASKS, TOTAL, WatchedTrainer, checkpoint_content, stats, tiny, train
+from tiny_runs import STEPS, TASKS, TOTAL, WatchedTrainer, checkpoint_content, measured_by, stats, tiny, train
 
 from progcycle.engine.checkpoint import checkpoints
 from progcycle.engine.clock import CpuClock
@@ -107,7 +107,9 @@ def test_a_run_killed_while_the_best_is_replaced_loses_nothing(
     assert load(run / "best").config.nimg == 72
 
 
-def test_a_writer_that_fails_leaves_the_best_in_its_place(pictures: Path, tmp_path: Path) -> None:
+def test_a_writer_that_fails_leaves_the_best_in_its_place(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class FullDiskError(Exception):
         pass
 
@@ -116,7 +118,9 @@ def test_a_writer_that_fails_leaves_the_best_in_its_place(pictures: Path, tmp_pa
             raise FullDiskError
         return save_snapshot(folder, **about)
 
-    trainer = WatchedTrainer(with_best("pggan", pictures), tmp_path / "run", save, figures({68: 3.0, 76: 2.0}))
+    monkeypatch.setattr("progcycle.engine.evaluation.save_snapshot", save)
+    with measured_by(figures({68: 3.0, 76: 2.0})):
+        trainer = WatchedTrainer(with_best("pggan", pictures), tmp_path / "run")
     with pytest.raises(FullDiskError):
         trainer.run()
     assert config(tmp_path / "run")["nimg"] == 68
@@ -228,6 +232,7 @@ class Watch:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
+        monkeypatch.setattr("progcycle.engine.evaluation.save_snapshot", self.save)
         monkeypatch.setattr("progcycle.engine.clock.time.process_time", lambda: self.now)
         # The writing thread's real time has no place on this clock; test_writer has a test that it is not counted.
         monkeypatch.setattr("progcycle.engine.writer.CheckpointWriter.cpu_seconds", lambda writer: 0.0)
@@ -251,7 +256,8 @@ def test_cpu_seconds_are_those_of_training_alone_and_go_on_after_a_kill(
 ) -> None:
     recipe, run, watch = tiny("pggan", pictures, EVERY), tmp_path / "run", Watch(monkeypatch)
     for stop in (*stops, None):
-        trainer = WatchedTrainer(recipe, run, watch.save, watch.evaluate)
+        with measured_by(watch.evaluate):
+            trainer = WatchedTrainer(recipe, run)
         trainer.stop_before, trainer.on_step = stop, watch.on_step
         if stop is None:
             trainer.run()

@@ -16,7 +16,6 @@ from tiny_runs import write_pictures
 from progcycle.data import build_loader
 from progcycle.engine.loop import Trainer
 from progcycle.errors import UserError
-from progcycle.export import save_snapshot
 from progcycle.recipe import RecipeError, merge, override, validate
 from progcycle.recipe.overrides import models_of
 from progcycle.recipe.schema import RECIPES
@@ -208,7 +207,7 @@ def recipe(task: str, pictures: Path, changes: list[str]) -> Any:
 def trained(task: str, pictures: Path, folder: Path, changes: list[str]) -> str:
     """A digest of all weights and averages at the end of a run of some steps from 4 to 8 px."""
     folder.mkdir()
-    trainer = Trainer(recipe(task, pictures, changes), folder / "run", save_snapshot)
+    trainer = Trainer(recipe(task, pictures, changes), folder / "run")
     trainer._initialize()
     where: dict[str, Any] = {"rank": 0, "processes": 1, "start_nimg": 0, "workers": 0, "pin_memory": False}
     for _, growth, batches in build_loader(trainer.ground.sets, trainer.schedule, **where):

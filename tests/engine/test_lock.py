@@ -17,7 +17,6 @@ from progcycle.engine import lock, pretraining
 from progcycle.engine.lock import NAME, RunLock
 from progcycle.engine.loop import Trainer
 from progcycle.errors import UserError
-from progcycle.export import save_snapshot
 
 ALONE: Any = SimpleNamespace(is_main_process=True, num_processes=1)
 HOLDER = """
@@ -40,14 +39,14 @@ def test_the_holder_is_named_and_a_killed_one_is_in_nobodys_way(pictures: Path, 
         before = {path: path.read_bytes() for path in run.rglob("*")}
         assert [path.name for path in before] == [NAME]
         with pytest.raises(UserError) as refused:
-            pretraining.train(tiny("pggan", pictures), run, save_snapshot)
+            pretraining.train(tiny("pggan", pictures), run)
         who = f"process {holder.pid} on {socket.gethostname()}, since "
         assert str(refused.value).startswith(f"{run} is being written by {who}20")
         assert str(refused.value).endswith("; stop that one first, or use another --run-dir.")
         assert {path: path.read_bytes() for path in run.rglob("*")} == before
         holder.send_signal(signal.SIGKILL)
     assert (run / NAME).exists()
-    pretraining.train(tiny("pggan", pictures, {"schedule": {"stable_kimg": 0.008, "fade_kimg": 0}}), run, save_snapshot)
+    pretraining.train(tiny("pggan", pictures, {"schedule": {"stable_kimg": 0.008, "fade_kimg": 0}}), run)
     assert stats(run)[-1]["nimg"] == 24
     assert not (run / NAME).exists()
 
@@ -65,7 +64,7 @@ def test_pre_training_is_under_the_same_lock(pictures: Path, tmp_path: Path, mon
     monkeypatch.setattr(Trainer, "train_step", step)
     recipe = tiny("cyclegan", pictures, {"pretraining": {"kind": "inpainting"}})
     with pytest.raises(InterruptedError):
-        pretraining.train(recipe, run, save_snapshot)
+        pretraining.train(recipe, run)
     assert held == [("pretraining", True)]
     RunLock(run).take(ALONE)  # given back in spite of the error
 

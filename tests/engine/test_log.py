@@ -13,14 +13,13 @@ from torch import Tensor
 
 from progcycle.engine import reports
 from progcycle.engine.words import duration
-from progcycle.export import save_snapshot
 from progcycle.schedule import Growth
 
 
 def test_slow_training_tells_its_rate_and_time_left(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", save_snapshot)
+    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run")
     trainer.nimg = 4
     trainer.log.time_left.step(trainer.schedule.at(0), 2000.0)
     reports.status(trainer, trainer.schedule.at(0), 4, 2000.0)
@@ -38,7 +37,7 @@ def test_the_bar_and_the_status_line_tell_the_same_time(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", save_snapshot)
+    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run")
     trainer.log.start(0)
     for nimg, growth in trainer.schedule.steps():
         trainer.nimg = nimg + growth.batch_size
@@ -56,7 +55,7 @@ def test_the_bar_and_the_status_line_tell_the_same_time(
 
 def test_how_long_stages_take_is_measured_without_changing_anything(pictures: Path, tmp_path: Path) -> None:
     for task in TASKS:
-        trainer = WatchedTrainer(tiny(task, pictures), tmp_path / task, save_snapshot)
+        trainer = WatchedTrainer(tiny(task, pictures), tmp_path / task)
         before = {
             name: tensor.clone() for net in trainer.ema.networks.values() for name, tensor in net.state_dict().items()
         }
@@ -73,7 +72,7 @@ def test_how_long_stages_take_is_measured_without_changing_anything(pictures: Pa
 def test_stages_that_take_long_or_do_not_fit_are_taken_to_double(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", save_snapshot)
+    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run")
     honest, seen = trainer.task.sample, set()
 
     def sample(networks: Any, panel: Mapping[str, Tensor], growth: Growth) -> list[Tensor]:

@@ -19,7 +19,7 @@ from progcycle.engine import reports
 from progcycle.engine.log import TIMES
 from progcycle.engine.loop import Trainer
 from progcycle.errors import UserError
-from progcycle.export import load, save_snapshot
+from progcycle.export import load
 from progcycle.recipe import load_recipe
 from progcycle.schedule import Growth
 
@@ -47,7 +47,7 @@ def test_a_term_that_is_not_finite_stops_the_run_and_nothing_of_it_is_written(
 ) -> None:
     run = tmp_path / "run"
     # Step 16 begins at 64 pictures, in the last stage; the checkpoint before it is due at 60.
-    trainer = WatchedTrainer(tiny(task, pictures), run, save_snapshot)
+    trainer = WatchedTrainer(tiny(task, pictures), run)
     _spoil(trainer.task, term, player, at)
     with pytest.raises(UserError) as error:
         trainer.run()
@@ -73,7 +73,7 @@ def test_a_term_that_is_not_finite_stops_the_run_and_nothing_of_it_is_written(
 
 def test_trouble_of_one_stage_is_told_before_the_next_one_opens(pictures: Path, tmp_path: Path) -> None:
     recipe = tiny("pggan", pictures, {"training": {"status_kimg": 1, "checkpoint_kimg": 1, "snapshot_kimg": 1}})
-    trainer = WatchedTrainer(recipe, tmp_path / "run", save_snapshot)
+    trainer = WatchedTrainer(recipe, tmp_path / "run")
     _spoil(trainer.task, "adversarial/gen", "generator", 2, math.inf)
     with pytest.raises(UserError, match=r"^Training stopped: .*adversarial/gen.* not finite at step 2 \(stage 0\)"):
         trainer.run()
@@ -83,7 +83,7 @@ def test_trouble_of_one_stage_is_told_before_the_next_one_opens(pictures: Path, 
 def test_trouble_is_looked_for_before_anything_is_written(due: str, pictures: Path, tmp_path: Path) -> None:
     rare = dict.fromkeys(("status_kimg", "sample_kimg", "checkpoint_kimg", "snapshot_kimg"), 1.0)
     recipe = tiny("pggan", pictures, {"training": {**rare, due: 0.072}})
-    trainer = WatchedTrainer(recipe, tmp_path / "run", save_snapshot)
+    trainer = WatchedTrainer(recipe, tmp_path / "run")
     _spoil(trainer.task, "adversarial/gen", "generator", 17)  # the step before 72 pictures
     with pytest.raises(UserError, match=r"not finite at step 17 \(stage 2\)"):
         trainer.run()
@@ -140,7 +140,7 @@ def test_an_update_moves_its_own_player_only(
         moved.append((player, {name for name in before if not torch.equal(before[name], after[name])}))
 
     monkeypatch.setattr(Trainer, "_apply", watched)
-    trainer = WatchedTrainer(tiny(task, pictures), tmp_path / "run", save_snapshot)
+    trainer = WatchedTrainer(tiny(task, pictures), tmp_path / "run")
     honest = trainer.task.loss
 
     def loss(player: str, *arguments: Any) -> Any:
@@ -162,7 +162,7 @@ def test_a_step_never_waits_for_the_device(
     task: str, options: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = full(task, pictures) if options == "all" else {}
-    trainer = Trainer(tiny(task, pictures, changes), tmp_path / "run", save_snapshot)
+    trainer = Trainer(tiny(task, pictures, changes), tmp_path / "run")
     inside = False
     step = trainer.train_step
 
@@ -279,7 +279,7 @@ class TestRunFolder:
 def test_the_panel_is_the_same_from_the_first_stage_to_the_last(
     task: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = WatchedTrainer(tiny(task, pictures, {"training": {"sample_kimg": 0.02}}), tmp_path / "run", save_snapshot)
+    trainer = WatchedTrainer(tiny(task, pictures, {"training": {"sample_kimg": 0.02}}), tmp_path / "run")
     panels: list[Mapping[str, Tensor]] = []
     monkeypatch.setattr(reports, "efforts", lambda *_: {0: 1.0, 1: 2.0, 2: 4.0})  # it samples too
     honest = trainer.task.sample

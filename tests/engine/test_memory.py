@@ -11,7 +11,6 @@ from tiny_runs import tiny, train
 from progcycle.engine import memory, pretraining, reports, state
 from progcycle.engine.checkpoint import checkpoints
 from progcycle.errors import UserError
-from progcycle.export import save_snapshot
 from progcycle.recipe import Recipe, load_recipe, merge
 from progcycle.schedule import Growth
 from progcycle.tasks.judge import Judge
@@ -129,7 +128,7 @@ def test_memory_that_networks_or_a_checkpoint_need_is_told_too(
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, fail)
             with pytest.raises(UserError, match=words):
-                pretraining.train(recipe, run, save_snapshot)
+                pretraining.train(recipe, run)
     assert train(recipe, run, stop_before=7).nimg == 28
 
 

@@ -19,6 +19,7 @@ from tiny_runs import (
     WatchedTrainer,
     checkpoint_content,
     full,
+    measured_by,
     stats,
     tiny,
     train,
@@ -29,7 +30,7 @@ from progcycle.data import as_reals, build_loader
 from progcycle.engine.loop import Trainer, _norm
 from progcycle.errors import UserError
 from progcycle.evaluation.sampler import Sampler
-from progcycle.export import load, save_snapshot
+from progcycle.export import load
 from progcycle.recipe import RecipeError, merge
 from progcycle.schedule import Growth
 
@@ -41,7 +42,7 @@ def _first_updates(task: str, pictures: Path, run: Path, objective: dict[str, An
 
     Adam's first step moves a weight by lr * g / (|g| + eps), whatever the betas.
     """
-    trainer = Trainer(tiny(task, pictures, {"objective": objective}), run, save_snapshot)
+    trainer = Trainer(tiny(task, pictures, {"objective": objective}), run)
     where: dict[str, Any] = {"rank": 0, "processes": 1, "start_nimg": 0}
     loader = build_loader(trainer.ground.sets, trainer.schedule, **where, workers=0, pin_memory=False)
     _, growth, batches = next(loader)
@@ -84,7 +85,7 @@ def test_simultaneous_updates_are_made_from_the_same_state(task: str, pictures: 
 def test_critics_are_updated_more_often_each_time_on_new_pictures(
     task: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = WatchedTrainer(tiny(task, pictures, {"objective": {"n_critic": 3}}), tmp_path / "run", save_snapshot)
+    trainer = WatchedTrainer(tiny(task, pictures, {"objective": {"n_critic": 3}}), tmp_path / "run")
     updates: list[tuple[str, tuple[int, ...]]] = []
     honest = trainer.task.loss
 
@@ -124,7 +125,7 @@ def test_real_pictures_fade_as_the_schedule_says(
     fade_reals: bool, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny("pggan", pictures, {"schedule": {"fade_reals": fade_reals}})
-    trainer = WatchedTrainer(recipe, tmp_path / "run", save_snapshot)
+    trainer = WatchedTrainer(recipe, tmp_path / "run")
     smooth = []
     honest = trainer.task.loss
 
@@ -150,7 +151,7 @@ def test_labels_of_the_pictures_reach_the_networks_and_the_snapshot(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = {"data": {"labels": str(pictures / "labels.json")}, "training": {"sample_count": 5}}
-    trainer = WatchedTrainer(tiny("pggan", pictures, changes), tmp_path / "run", save_snapshot)
+    trainer = WatchedTrainer(tiny("pggan", pictures, changes), tmp_path / "run")
     honest = trainer.task.loss
 
     def loss(player: str, reals: Any, growth: Growth, step: int) -> Any:
@@ -199,7 +200,7 @@ def test_the_task_is_initialised_once_and_never_on_resuming(
             self.task.initialize = initialize  # type: ignore[method-assign]
 
     def run(stop_before: int | None) -> Initialised:
-        trainer = Initialised(recipe, tmp_path / "run", save_snapshot)
+        trainer = Initialised(recipe, tmp_path / "run")
         trainer.stop_before = stop_before
         with contextlib.suppress(KilledError):
             trainer.run()
@@ -211,7 +212,7 @@ def test_the_task_is_initialised_once_and_never_on_resuming(
     run(None)
     run(None)
     assert len(calls) == 1
-    resumed = Initialised(recipe, tmp_path / "other", save_snapshot)
+    resumed = Initialised(recipe, tmp_path / "other")
     resumed.stop_before = 0
     with pytest.raises(KilledError):
         resumed.run()
@@ -221,7 +222,7 @@ def test_the_task_is_initialised_once_and_never_on_resuming(
 def test_real_pictures_set_the_scales_of_minibatch_discrimination(pictures: Path, tmp_path: Path) -> None:
     """Before the first step a kernel's feature is 0 on average over the pictures that set it."""
     recipe = tiny("cyclegan", pictures, {"network": {**DISCRIMINATION, "head": "dense"}})
-    trainer = WatchedTrainer(recipe, tmp_path / "run", save_snapshot)
+    trainer = WatchedTrainer(recipe, tmp_path / "run")
     before = {key: value.clone() for key, value in trainer.task.networks["disc_a"].state_dict().items()}
     trainer.stop_before = 0
     with pytest.raises(KilledError):
@@ -267,7 +268,8 @@ def test_evaluation_sees_the_averages_at_its_moments_and_its_figures_are_logged(
         assert torch.equal(rows, average(latents, sample.growth.stage, sample.growth.alpha))
         return {"swd": nimg / 10, "odd": math.nan}
 
-    trainer = WatchedTrainer(tiny("pggan", pictures, EVALUATION), tmp_path / "run", save_snapshot, evaluate)
+    with measured_by(evaluate):
+        trainer = WatchedTrainer(tiny("pggan", pictures, EVALUATION), tmp_path / "run")
     trainers.append(trainer)
     trainer.run()
     assert [nimg for nimg, _ in seen] == [28, 56, 84, TOTAL]
@@ -321,10 +323,17 @@ def test_the_rate_leaves_out_the_time_of_evaluation(
     assert {line["images_per_s"] for line in lines} == {4.0}
 
 
-def test_an_evaluation_without_anything_to_evaluate_with_is_refused(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^training\.evaluation: nothing is there to evaluate with; .*\.$"):
-        Trainer(tiny("pggan", pictures, EVALUATION), tmp_path / "run", save_snapshot)
-    assert not (tmp_path / "run").exists()
+def test_a_trainer_of_ones_own_measures_what_the_recipe_asks_for(pictures: Path, tmp_path: Path) -> None:
+    """Nothing has to be handed to it, and nothing is left out in silence."""
+    asked = {"training": {"evaluation": {"every_kimg": 0.044, "metrics": ["swd"], "count": 4}}}
+    recipe = tiny("pggan", pictures, asked)
+    Trainer(recipe, tmp_path / "run").run()
+    lines = [line for line in stats(tmp_path / "run") if "metric/swd" in line]
+    assert [line["nimg"] for line in lines] == [88], "at 44 pictures these have 8 px, which swd cannot measure"
+    missing = tiny("pggan", pictures, merge(asked, {"training": {"evaluation": {"metrics": ["fid"]}}}))
+    with pytest.raises(UserError, match=r"^training\.evaluation\.metrics: there is no metric 'fid'"):
+        Trainer(missing, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_recipe_without_evaluation_never_evaluates(pictures: Path, tmp_path: Path) -> None:

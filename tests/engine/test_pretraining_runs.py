@@ -16,7 +16,7 @@ from progcycle.engine.folder import has_checkpoint
 from progcycle.engine.loop import Trainer
 from progcycle.engine.pretraining import check, train
 from progcycle.errors import UserError
-from progcycle.export import load, save_snapshot, warm_start
+from progcycle.export import load
 from progcycle.recipe import Recipe, merge, validate
 from progcycle.schedule import Growth
 
@@ -54,10 +54,10 @@ class Watch:
 
         monkeypatch.setattr(Trainer, "train_step", watched)
 
-    def run(self, recipe: Recipe, folder: Path, kill_before: int = -1, **options: Any) -> None:
+    def run(self, recipe: Recipe, folder: Path, kill_before: int = -1) -> None:
         self.trainers, self.first, self.stages, self.steps, self.kill_before = [], [], [], 0, kill_before
         try:
-            train(recipe, folder, save_snapshot, **options)
+            train(recipe, folder)
         except KilledError:
             assert self.steps == kill_before
 
@@ -137,7 +137,7 @@ def test_a_run_with_a_checkpoint_never_pretrains_again(
 
 
 def test_what_it_begins_with_is_called_once_and_comes_before_pre_training(
-    watch: Watch, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    watch: Watch, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, run = tiny("cyclegan", pictures, SOME), tmp_path / "run"
     calls: list[int] = []
@@ -148,20 +148,22 @@ def test_what_it_begins_with_is_called_once_and_comes_before_pre_training(
             next(networks["gen_ab"].parameters()).fill_(0.25)
         return ["gen_ab: a quarter"]
 
-    watch.run(recipe, run, kill_before=3, start_from=start_from)
+    monkeypatch.setattr("progcycle.engine.start.warm_start", lambda recipe: start_from)
+
+    watch.run(recipe, run, kill_before=3)
     assert calls == [0]
     key = next(iter(watch.first[0]))
     assert key.startswith("ema.gen_ab.")
     assert (watch.first[0][key] == 0.25).all()
     assert "gen_ab: a quarter" in capsys.readouterr().out
-    watch.run(recipe, run, kill_before=6, start_from=start_from)
-    watch.run(recipe, run, kill_before=1, start_from=start_from)
+    watch.run(recipe, run, kill_before=6)
+    watch.run(recipe, run, kill_before=1)
     assert [trainer.run_dir for trainer in watch.trainers] == [run]
     assert calls == [0]
 
     plain = tiny("cyclegan", pictures, {**SOME, "pretraining": None})
-    watch.run(plain, tmp_path / "plain", kill_before=3, start_from=start_from)
-    watch.run(plain, tmp_path / "plain", kill_before=1, start_from=start_from)
+    watch.run(plain, tmp_path / "plain", kill_before=3)
+    watch.run(plain, tmp_path / "plain", kill_before=1)
     assert watch.trainers[0].nimg == 12
     assert calls == [0, 0]
 
@@ -180,7 +182,7 @@ def test_the_folder_belongs_to_its_recipe_from_the_first_checkpoint_on(
     other = tiny("cyclegan", pictures, merge(SOME, {"objective": {"pool_size": 7}}))
     watch.run(other, run, kill_before=1)
     watch.run(tiny("cyclegan", pictures, SOME), run, kill_before=3)
-    for attempt in (lambda: train(other, run, save_snapshot), lambda: check(other, run)):
+    for attempt in (lambda: train(other, run), lambda: check(other, run)):
         with pytest.raises(UserError, match=r"pretraining holds a run of another recipe; .*\.pool_size: 6 -> 7\."):
             attempt()
 
@@ -198,9 +200,9 @@ def test_what_either_would_refuse_is_refused_before_anything_is_written(
     change: dict[str, Any], words: str, pictures: Path, tmp_path: Path
 ) -> None:
     recipe = tiny("cyclegan", pictures, merge(SOME, change))
-    for attempt in (train, lambda recipe, run, _: check(recipe, run)):
+    for attempt in (train, check):
         with pytest.raises(UserError, match=words):
-            attempt(recipe, tmp_path / "run", save_snapshot)
+            attempt(recipe, tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
 
@@ -220,7 +222,7 @@ def test_parts_of_a_batch_give_its_gradients(pictures: Path, tmp_path: Path) -> 
         content = tiny_content("cyclegan", pictures, merge(SOME, {"training": {"max_batch_per_device": limit}}))
         before = pretraining.pretraining_recipe(validate(content))
         assert before is not None
-        trainer = Trainer(before, tmp_path / f"run{limit}", save_snapshot, preparation=pretraining.NAME)
+        trainer = Trainer(before, tmp_path / f"run{limit}", preparation=pretraining.NAME)
         found.append(gradients_at(trainer, (0, 4, 12)))
     whole, parts = found
     assert whole.keys() == parts.keys()
@@ -251,7 +253,7 @@ def test_a_trainer_alone_begins_from_pre_training_that_is_finished(
 
     def refused() -> None:
         with pytest.raises(UserError, match=r"pretraining: .*run/pretraining has no finished pre-training to begin fr"):
-            Trainer(recipe, run, save_snapshot)
+            Trainer(recipe, run)
         assert not (run / "recipe.yaml").exists()
 
     refused()
@@ -259,29 +261,23 @@ def test_a_trainer_alone_begins_from_pre_training_that_is_finished(
     (run / "recipe.yaml").unlink()
     refused()
     watch.run(recipe, run, kill_before=3)  # the last two steps of pre-training, and one after it
-    trainer = Trainer(recipe, run, save_snapshot)
+    trainer = Trainer(recipe, run)
     averages = read(run / "pretraining" / LAST, "ema")
     first = weights(trainer.task.networks)
     assert all(torch.equal(first[key], value) for key, value in averages.items())
 
 
 @pytest.mark.parametrize("before", [None, {}])
-def test_first_weights_that_nobody_gives_are_refused(before: Any, watch: Watch, pictures: Path, tmp_path: Path) -> None:
+def test_first_weights_that_are_not_there_are_refused(
+    before: Any, watch: Watch, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = tiny("cyclegan", pictures, {**SOME, "pretraining": before, "warm_start": {"gen_ab": "gone"}})
     run = tmp_path / "run"
-    attempts = [
-        lambda **options: train(recipe, run, save_snapshot, **options),
-        lambda **options: check(recipe, run, **options),
-    ]
-    if before is None:
-        attempts.append(lambda **options: Trainer(recipe, run, save_snapshot, **options))
-    for attempt in attempts:
-        with pytest.raises(
-            UserError, match=r"^warm_start: nothing is there to begin from; give start_from=progcycle.exp"
-        ):
-            attempt()
+    for attempt in (train, check, *([Trainer] if before is None else [])):
         with pytest.raises(UserError, match=r"^warm_start.gen_ab: gone does not exist"):
-            attempt(start_from=warm_start(recipe))
+            attempt(recipe, run)  # type: ignore[operator]
         assert not run.exists()
-    watch.run(recipe, run, kill_before=3, start_from=lambda _: ["given"])
+    with monkeypatch.context() as patch:
+        patch.setattr("progcycle.engine.start.warm_start", lambda recipe: lambda networks: ["given"])
+        watch.run(recipe, run, kill_before=3)
     watch.run(recipe, run, kill_before=1)  # resumed, it needs them no more

@@ -10,7 +10,6 @@ from two_processes import MOMENTS, exact
 
 from progcycle.engine.loop import Trainer
 from progcycle.engine.setup import PATIENCE
-from progcycle.export import save_snapshot
 
 HERE = Path(__file__).parent
 
@@ -35,7 +34,7 @@ def test_gradients_are_those_of_one_process_with_the_joined_batch(
     task: str, together: Path, pictures: Path, tmp_path: Path
 ) -> None:
     recipe = tiny(task, pictures, exact(task, pictures))
-    alone = gradients_at(Trainer(recipe, tmp_path / "alone", save_snapshot), MOMENTS)
+    alone = gradients_at(Trainer(recipe, tmp_path / "alone"), MOMENTS)
     first, second = _load(together, f"{task}-gradients")
     assert first.keys() == second.keys() == alone.keys()
     assert len(alone) > 50

@@ -23,7 +23,6 @@ from tiny_runs import (
 from progcycle.engine import checkpoint, state
 from progcycle.engine.checkpoint import checkpoints
 from progcycle.evaluation.sampler import Sampler
-from progcycle.export import save_snapshot
 from progcycle.recipe import merge
 from progcycle.schedule import Growth
 
@@ -141,7 +140,7 @@ def test_adams_moments_come_back_with_their_values_and_their_memory_format(
 ) -> None:
     recipe = tiny(task, pictures, {"optimizer": {"reset": "fade_edges"}})
     killed = train(recipe, tmp_path / "run", stop_before=15)  # the checkpoint at 60 is the state before this step
-    resumed = WatchedTrainer(recipe, tmp_path / "run", save_snapshot)
+    resumed = WatchedTrainer(recipe, tmp_path / "run")
     state.resume(resumed)
     assert (resumed.nimg, resumed.step, resumed.stage, resumed.fading) == (60, 15, 2, True)
     resumed._enter(resumed.schedule.at(60))  # clears nothing: this fade has begun before

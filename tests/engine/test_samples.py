@@ -11,7 +11,7 @@ from tiny_runs import TASKS, TOTAL, WatchedTrainer, tiny, train
 
 from progcycle.engine import samples
 from progcycle.engine.samples import sample_sheet
-from progcycle.export import save_snapshot, to_pil
+from progcycle.export import to_pil
 from progcycle.recipe import Schedule
 from progcycle.schedule import GrowthSchedule
 from progcycle.tasks.cyclegan import CycleganTask
@@ -60,7 +60,7 @@ def test_sheets_of_a_run(task: str, pictures: Path, tmp_path: Path, monkeypatch:
 def test_every_row_of_pre_training_has_a_name(kind: str, pictures: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"kind": kind}
     recipe = tiny("cyclegan", pictures, {"pretraining": options, "network": {"predict": "picture"}})
-    trainer = WatchedTrainer(recipe, tmp_path / "run", save_snapshot, preparation="pretraining")
+    trainer = WatchedTrainer(recipe, tmp_path / "run", preparation="pretraining")
     rows = trainer.sampler(trainer.schedule.at(0))(trainer.task.panel(2, lambda domain: torch.zeros(2, 3, 4, 4)))
     names = trainer.task.row_names()
     assert len(names) == len(rows)

@@ -20,7 +20,7 @@ from progcycle.engine.checkpoint import checkpoints, read
 from progcycle.engine.parallel import Votes, average_gradients
 from progcycle.engine.stop import SIGNALS, StoppedError, StopSignals, agreed
 from progcycle.errors import UserError
-from progcycle.export import load, save_snapshot
+from progcycle.export import load
 from progcycle.recipe import Recipe
 from progcycle.schedule import Growth
 
@@ -45,7 +45,7 @@ def _stopped(recipe: Recipe, run: Path, step: int, number: signal.Signals) -> tu
         if trainer.step == step:
             os.kill(os.getpid(), number)
 
-    trainer = WatchedTrainer(recipe, run, save_snapshot, signals=True)
+    trainer = WatchedTrainer(recipe, run, signals=True)
     trainer.on_step = on_step
     with pytest.raises(StoppedError) as stopped:
         trainer.run()
@@ -108,7 +108,7 @@ def test_the_first_signal_counts_and_later_ones_change_nothing(pictures: Path, t
             for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
                 os.kill(os.getpid(), number)
 
-    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", save_snapshot, signals=True)
+    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", signals=True)
     trainer.on_step = on_step
     with pytest.raises(StoppedError) as stopped:
         trainer.run()
@@ -201,7 +201,7 @@ def test_no_checkpoint_is_tried_after_a_step_that_failed(
         raise RuntimeError("Connection closed by peer")
 
     monkeypatch.setattr(loop, "average_gradients", lost)
-    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", save_snapshot, signals=True)
+    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", signals=True)
     with pytest.raises(RuntimeError, match="closed by peer"):
         trainer.run()
     assert not (tmp_path / "run/checkpoints").exists()
@@ -219,7 +219,7 @@ def test_pre_training_stops_too_and_training_does_not_begin(
     monkeypatch.setattr(loop.Trainer, "train_step", step)
     recipe = tiny("cyclegan", pictures, {"pretraining": {"kind": "inpainting"}})
     with pytest.raises(StoppedError):
-        pretraining.train(recipe, tmp_path / "run", save_snapshot, signals=True)
+        pretraining.train(recipe, tmp_path / "run", signals=True)
     assert [p.name for p in checkpoints(tmp_path / "run/pretraining/checkpoints")] == ["nimg-000000000004"]
     assert not (tmp_path / "run/checkpoints").exists()
 
@@ -227,7 +227,7 @@ def test_pre_training_stops_too_and_training_does_not_begin(
 def test_a_signal_after_the_last_step_finds_the_page_finished(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", save_snapshot, signals=True)
+    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", signals=True)
     steps = trainer.steps
     monkeypatch.setattr(trainer, "steps", lambda loader: (steps(loader), os.kill(os.getpid(), signal.SIGINT)))
     with pytest.raises(KeyboardInterrupt):
@@ -280,7 +280,7 @@ def test_a_run_that_waits_for_pictures_stops_with_a_checkpoint(
 ) -> None:
     monkeypatch.setattr(recovery, "PATIENCE", 0.5)
     recipe, run = tiny("pggan", pictures, {"data": {"workers": 1}}), tmp_path / "run"
-    trainer = WatchedTrainer(recipe, run, save_snapshot, signals=True)
+    trainer = WatchedTrainer(recipe, run, signals=True)
 
     def on_step(trainer: WatchedTrainer, _: Growth) -> None:
         if trainer.step == 3:  # the last one for which there are pictures
@@ -305,7 +305,7 @@ def test_a_run_that_waits_for_pictures_stops_with_a_checkpoint(
 @pytest.mark.usefixtures("stands_still")
 def test_bad_numbers_that_are_found_on_stopping_are_not_a_fault_of_the_program(pictures: Path, tmp_path: Path) -> None:
     changes = {"data": {"workers": 1}, "training": {"recovery": {"attempts": 2}}}
-    trainer = WatchedTrainer(tiny("pggan", pictures, changes), tmp_path / "run", save_snapshot, signals=True)
+    trainer = WatchedTrainer(tiny("pggan", pictures, changes), tmp_path / "run", signals=True)
 
     def on_step(trainer: WatchedTrainer, _: Growth) -> None:
         if trainer.step == 3 and trainer.attempt == 0:

@@ -12,7 +12,6 @@ from tiny_runs import WatchedTrainer, checkpoint_content, stats, tiny, train
 
 from progcycle.engine import trackers
 from progcycle.errors import UserError
-from progcycle.export import save_snapshot
 
 
 def test_trackers_are_fed(pictures: Path, tmp_path: Path) -> None:
@@ -76,7 +75,7 @@ class FakeWithPictures(Fake):
 
 
 def _run(pictures: Path, run: Path, *fakes: Fake) -> WatchedTrainer:
-    trainer = WatchedTrainer(tiny("pggan", pictures), run, save_snapshot)
+    trainer = WatchedTrainer(tiny("pggan", pictures), run)
     trainer.accelerator.trackers = list(fakes)
     trainer.run()
     return trainer

@@ -138,7 +138,9 @@ def test_players_take_turns_and_the_frozen_never_have_one() -> None:
         Trainable(networks, {name: (name,) for name in networks})
 
 
-def test_first_weights_from_elsewhere_leave_them(pictures: Path, tmp_path: Path) -> None:
+def test_first_weights_from_elsewhere_leave_them(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No checkpoint would hold what they were set to."""
     network = nn.Linear(2, 2)
     network.bias.requires_grad_(False)
@@ -149,6 +151,7 @@ def test_first_weights_from_elsewhere_leave_them(pictures: Path, tmp_path: Path)
             parameter.data.fill_(5)
         return ["begun"]
 
-    assert begin(tiny("pggan", pictures), tmp_path, {"generator": network}, start_from) == ["begun"]
+    monkeypatch.setattr("progcycle.engine.start.warm_start", lambda recipe: start_from)
+    assert begin(tiny("pggan", pictures), tmp_path, {"generator": network}) == ["begun"]
     assert torch.equal(network.weight, torch.full((2, 2), 5.0))
     assert torch.equal(network.bias, own)

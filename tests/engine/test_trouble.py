@@ -19,7 +19,6 @@ from torch import Tensor
 from progcycle.engine import pretraining
 from progcycle.engine.checkpoint import _text_digest, checkpoints
 from progcycle.errors import UserError
-from progcycle.export import save_snapshot
 from progcycle.recipe import Recipe, RecipeError, merge
 from progcycle.schedule import Growth
 from progcycle.tasks import CycleganTask, PretrainingTask
@@ -54,7 +53,7 @@ def test_the_report_says_what_was_bad_and_holds_the_pictures(task: str, pictures
     network = "discriminator" if task == "pggan" else "gen_ba"
     run, seen = tmp_path / "run", dict[int, Any]()
     losses: dict[int, dict[str, float]] = {}
-    trainer = WatchedTrainer(tiny(task, pictures, {"optimizer": {"reset": "never"}}), run, save_snapshot)
+    trainer = WatchedTrainer(tiny(task, pictures, {"optimizer": {"reset": "never"}}), run)
     honest = trainer.task.loss
 
     def loss(player: str, reals: Any, growth: Growth, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -188,7 +187,7 @@ def test_going_back_to_the_start_is_a_run_with_other_pictures(pictures: Path, tm
     changes = merge(full("cyclegan", pictures), {"training": {"recovery": {"lr_factor": 1}}})
     recipe = _recovering("cyclegan", pictures, changes)
     tried = train(recipe, tmp_path / "tried", on_step=_poison(1, network="gen_ab"))
-    other = WatchedTrainer(recipe, tmp_path / "other", save_snapshot)
+    other = WatchedTrainer(recipe, tmp_path / "other")
     other.attempt = 1
     other.run()
     assert tried.attempt == 1
@@ -322,7 +321,7 @@ def test_pre_training_and_the_task_have_attempts_of_their_own(
         "pretraining": {"schedule": {"stable_kimg": 0.004, "fade_kimg": 0, "batch_size": 4}},
     }
     run = tmp_path / "run"
-    trainer = pretraining.train(_recovering("cyclegan", pictures, changes), run, save_snapshot)
+    trainer = pretraining.train(_recovering("cyclegan", pictures, changes), run)
     assert taken == ["PretrainingTask", "CycleganTask"]
     assert (trainer.nimg, trainer.attempt) == (40, 1)
     for folder in (run, run / "pretraining"):

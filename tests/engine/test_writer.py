@@ -19,7 +19,6 @@ from progcycle.engine.checkpoint import Content, checkpoints, newest_whole, prun
 from progcycle.engine.log import RunLog
 from progcycle.engine.writer import CheckpointWriter, fallback_of
 from progcycle.errors import UserError
-from progcycle.export import save_snapshot
 from progcycle.recipe import Recipe
 from progcycle.schedule import Growth
 
@@ -389,7 +388,7 @@ def test_a_fallback_that_another_recipe_has_used_is_refused(pictures: Path, tmp_
     assert own is not None
     train(tiny("pggan", pictures, {"seed": 5}), own, stop_before=6)
     with pytest.raises(UserError, match=rf"^{own} holds a run of another recipe.* seed: 5 -> 3"):
-        WatchedTrainer(recipe, tmp_path / "run", save_snapshot)
+        WatchedTrainer(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -14,7 +14,6 @@ from tiny_runs import TASKS, WatchedTrainer, full, gradients_at, leave_out_plots
 from torch.distributed import distributed_c10d
 
 from progcycle.engine import pretraining
-from progcycle.export import save_snapshot
 from progcycle.recipe import merge
 
 MOMENTS = (0, 24, 36, 56, 72)  # stable and in mid-fade
@@ -54,7 +53,7 @@ def main(pictures: Path, folder: Path) -> None:
     Accelerator.end_training = lambda self: None  # the processes stay together for the next run
     for task in TASKS:
         recipe = tiny(task, pictures, exact(task, pictures))
-        trainer = WatchedTrainer(recipe, folder / f"{task}-gradients", save_snapshot)
+        trainer = WatchedTrainer(recipe, folder / f"{task}-gradients")
         gradients = gradients_at(trainer, MOMENTS)
         torch.save(gradients, folder / f"{task}-gradients-{rank}.pt")
         group = distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
@@ -69,7 +68,7 @@ def main(pictures: Path, folder: Path) -> None:
         train(recipe, folder / f"{task}-parts")
 
     Accelerator.end_training = end_training  # now they part for good, but not between these two runs
-    pretraining.train(tiny("cyclegan", pictures, PRETRAINED), folder / "pretrained", save_snapshot)
+    pretraining.train(tiny("cyclegan", pictures, PRETRAINED), folder / "pretrained")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from tiny_runs import WatchedTrainer, leave_out_plots, tiny
 
-from progcycle.export import save_snapshot
 from progcycle.schedule import Growth
 
 
@@ -22,7 +21,7 @@ def main(pictures: Path, folder: Path) -> None:
     rank = int(os.environ["RANK"])
     leave_out_plots()
     training = {"recovery": {"attempts": 2}, "keep_checkpoints": 99}
-    run = WatchedTrainer(tiny("pggan", pictures, {"training": training}), folder / "run", save_snapshot)
+    run = WatchedTrainer(tiny("pggan", pictures, {"training": training}), folder / "run")
     honest = run.task.loss
 
     def loss(player: str, reals: Any, growth: Growth, step: int) -> Any:

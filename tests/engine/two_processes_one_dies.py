@@ -18,7 +18,6 @@ from accelerate import Accelerator
 from tiny_runs import leave_out_plots, tiny
 
 from progcycle.engine import loop, pretraining
-from progcycle.export import save_snapshot
 
 TRAINING = {"checkpoint_kimg": 0.008, "keep_checkpoints": 99}
 
@@ -42,7 +41,7 @@ def main(pictures: Path, whole: Path, run: Path, victim: int, step: int) -> None
             np.random.seed(1)
             torch.manual_seed(1)
             recipe = tiny("pggan", pictures, {"training": TRAINING, "data": {"workers": 1}})
-            pretraining.train(recipe, folder, save_snapshot)
+            pretraining.train(recipe, folder)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from progcycle.evaluation import translation_metrics
 from progcycle.evaluation.generator_metrics import evaluator
 from progcycle.evaluation.pairs import pair_up
 from progcycle.evaluation.validation import LOWEST, METRICS, choose
-from progcycle.export import find_snapshot, load, save_snapshot
+from progcycle.export import find_snapshot, load
 from progcycle.recipe import CycleganRecipe, Pictures, load_recipe, validate
 from progcycle.schedule import Growth
 
@@ -129,7 +129,7 @@ def test_evaluation_changes_nothing_of_the_training(data: Path, here: Path) -> N
         options["training"]["evaluation"] = evaluation
         recipe = validate(options)
         run = here / str(bool(evaluation))
-        trainer = WatchedTrainer(recipe, run, save_snapshot, evaluator(recipe, here / ".cache"))
+        trainer = WatchedTrainer(recipe, run)
         trainer.run()
         states.append(run / "checkpoints/nimg-000000000088")
     for name in ("networks", "ema", "optimizers", "rank-0"):
@@ -158,7 +158,7 @@ def test_held_out_pictures_never_train_and_nothing_else_is_measured(
         return honest(translate, a, b, pairs, features, reals=reals)
 
     monkeypatch.setattr(translation_metrics, "measure_translation", measure)
-    trainer = WatchedTrainer(recipe, here / "run", save_snapshot, evaluator(recipe, here / ".cache"))
+    trainer = WatchedTrainer(recipe, here / "run")
     trainers = [trainer]
     trainer.run()
     seen: dict[str, set[str]] = {"a": set(), "b": set()}
