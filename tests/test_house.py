@@ -40,7 +40,7 @@ OUTSIDE = {
     "output": set(),
     "recipe": {"pydantic", "yaml"},
     "schedule": set(),
-    "blocks": {"torch"},
+    "blocks": {"numpy", "torch"},
     "networks": {"torch"},
     "objectives": {"torch"},
     "tasks": {"torch"},
@@ -103,6 +103,17 @@ def test_matplotlib_is_imported_in_one_place() -> None:
     """The place that does not fall over the backend of a notebook."""
     users = [path for path in FILES if any(name.split(".")[0] == "matplotlib" for name in imports(path))]
     assert users == [PACKAGE / "figures.py"]
+
+
+def test_grey_levels_become_numbers_in_one_place() -> None:
+    """So that another depth of bits is an argument and not a hunt; 255 is also how Pillow writes opaque."""
+    opacity = {PACKAGE / "data" / "decode.py", PACKAGE / "data" / "deep.py", PACKAGE / "export" / "metadata.py"}
+    for path in set(FILES) - {PACKAGE / "blocks" / "levels.py"}:
+        numbers = [
+            node.value for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Constant)
+        ]
+        found = {127.5, 32767.5, 65535} | (set() if path in opacity else {255})
+        assert not found & {number for number in numbers if type(number) in (int, float)}, path.relative_to(ROOT)
 
 
 def test_tasks_do_not_know_each_other() -> None:

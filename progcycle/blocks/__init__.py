@@ -1,4 +1,4 @@
-"""Pure maths of growing networks; imports torch only.
+"""Pure maths of growing networks; imports torch and numpy only.
 
 Shapes trail as ``# [N, C, H, W]``: N pictures of the batch, C channels, H and W pixels, G pictures of a group,
 M groups, P processes.
@@ -9,9 +9,18 @@ from progcycle.blocks.bound import clamp_inward
 from progcycle.blocks.colour import colour_inversion
 from progcycle.blocks.degrade import blurred, noisy, rounded
 from progcycle.blocks.equalized import EqualizedConv2d, EqualizedLinear
-from progcycle.blocks.fade import fade_in
+from progcycle.blocks.fade import fade_in, fade_reals
 from progcycle.blocks.fused import conv2d_downsample, upsample_conv2d
 from progcycle.blocks.initialize import Initialization, draw_normal
+from progcycle.blocks.levels import (
+    from_levels,
+    level_step,
+    levels_to_unit,
+    rounded_to_levels,
+    to_levels,
+    to_unit,
+    white,
+)
 from progcycle.blocks.noise import Noise, NoiseMode, gdrop
 from progcycle.blocks.normalize import Norm, PixelNorm, make_norm, pixel_norm
 from progcycle.blocks.precision import full_precision, in_full_precision
@@ -47,10 +56,14 @@ __all__ = [
     "downsample2x",
     "draw_normal",
     "fade_in",
+    "fade_reals",
+    "from_levels",
     "full_precision",
     "gather_rows",
     "gdrop",
     "in_full_precision",
+    "level_step",
+    "levels_to_unit",
     "make_norm",
     "mean_preserving_upsample2x",
     "minibatch_stddev",
@@ -59,11 +72,15 @@ __all__ = [
     "own_rows",
     "pixel_norm",
     "rounded",
+    "rounded_to_levels",
     "smooth_upsample2x",
     "stddev_channels",
     "stddev_group",
     "sum_over_processes",
+    "to_levels",
+    "to_unit",
     "upsample2x",
     "upsample_conv2d",
+    "white",
     "world_size",
 ]

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from progcycle.blocks.levels import rounded_to_levels
 from progcycle.blocks.precision import full_precision
 
 
@@ -19,8 +20,7 @@ def rounded(x: Tensor) -> Tensor:
         Pictures in [-1, 1], float32 at least.  # [N, C, H, W]
     """
     x = full_precision(x)
-    saved = (x.detach().clamp(-1, 1) * 127.5 + 127.5).round() / 127.5 - 1
-    return saved + (x - x.detach())  # the bracket is 0, with a gradient
+    return rounded_to_levels(x) + (x - x.detach())  # the bracket is 0, with a gradient
 
 
 def blurred(x: Tensor) -> Tensor:

@@ -140,8 +140,8 @@ class _Row:
         return model.config
 
     def _translate(self, folder: Path, args: argparse.Namespace, sources: "Sequence[np.ndarray]") -> "SnapshotConfig":
+        from progcycle.data.pixels import as_image
         from progcycle.export import Translator, load
-        from progcycle.export.pictures import as_image
 
         model = load(folder, pick_device(args.device))
         if not isinstance(model, Translator):
@@ -151,7 +151,8 @@ class _Row:
 
 
 def _write_sheet(rows: Sequence[_Row], args: argparse.Namespace, sources: "Sequence[np.ndarray] | None") -> None:
-    from progcycle.export.pictures import as_image, sheet
+    from progcycle.data.pixels import as_image
+    from progcycle.export.pictures import sheet
 
     side = ["\n".join(row.words) for row in rows]
     pictures = [row.pictures for row in rows]
@@ -165,7 +166,8 @@ def _write_sheet(rows: Sequence[_Row], args: argparse.Namespace, sources: "Seque
 def _frames(
     rows: Iterable[_Row], args: argparse.Namespace, sources: "Sequence[np.ndarray] | None"
 ) -> Iterator["Image.Image"]:
-    from progcycle.export.pictures import as_image, sheet
+    from progcycle.data.pixels import as_image
+    from progcycle.export.pictures import sheet
 
     count = args.count if sources is None else len(sources)
     columns = columns_for(count)

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from progcycle.data import decode_picture, resolve_sets, resolve_test_sets, resolve_validation_sets
+from progcycle.data.pixels import as_image, as_pixels
 from progcycle.data.source import Entry, Opener, list_pictures
 from progcycle.errors import UserError
 from progcycle.recipe import CycleganRecipe, validate
@@ -42,9 +43,9 @@ def read_sources(
         levels = decode_picture(
             opener.open(entry), channels=channels, background=config.background(domain), name=entry.name
         )
-        image = Image.fromarray(levels[:, :, 0] if channels == 1 else levels)
+        image = as_image(levels)
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
-        pictures.append(np.asarray(image).reshape(image.height, image.width, channels))
+        pictures.append(as_pixels(image))
     return pictures
 
 

@@ -149,8 +149,8 @@ class _Work:
     def _picture(self, file: "Path | BinaryIO", job: "Job") -> "tuple[Image.Image, Image.Image]":
         from progcycle.commands.files import write_picture
         from progcycle.data import decode_picture, decode_reduced
+        from progcycle.data.pixels import as_image
         from progcycle.export.metadata import Metadata
-        from progcycle.export.pictures import as_image
 
         name, args = job.source.name, self.args
         metadata = Metadata(wants_alpha=args.alpha == "keep")

@@ -36,7 +36,6 @@ class Batch:
         images: uint8 from the loader, float32 in [-1, 1] after ``as_reals``.  # [N, C, H, W]
         positions: global sample index of each row.
         names: name of each row's picture.
-        value_range: darkest and lightest value that ``images`` can hold.
         labels: number of each row's class, or None.  # [N] int64
         broken: one sentence for each picture that could not be read and was replaced.
     """
@@ -44,7 +43,6 @@ class Batch:
     images: Tensor
     positions: tuple[int, ...]
     names: tuple[str, ...]
-    value_range: tuple[float, float] = (0, 255)
     labels: Tensor | None = None
     broken: tuple[str, ...] = ()
 

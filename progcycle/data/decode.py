@@ -15,6 +15,7 @@ from progcycle.data import deep
 from progcycle.data.deep import UnsupportedPicture
 from progcycle.data.kinds import ADVICE, has_heif
 from progcycle.data.limit import pixel_limit
+from progcycle.data.pixels import as_pixels
 from progcycle.errors import UserError
 from progcycle.recipe import MAX_PIXELS
 
@@ -269,5 +270,5 @@ def _pixels(image: Image.Image, channels: int, colour: tuple[int, int, int]) -> 
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*colour, 255)), image)
     if channels == 1:
         grey = image if image.mode in ("L", "1") else image.convert("RGB")
-        return np.array(grey if grey.mode == "L" else grey.convert("L"))[:, :, None]
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+        return as_pixels(grey if grey.mode == "L" else grey.convert("L"))
+    return as_pixels(image if image.mode == "RGB" else image.convert("RGB"))

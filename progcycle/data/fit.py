@@ -6,15 +6,7 @@ import numpy as np
 from PIL import Image
 
 from progcycle.data.decode import parse_colour
-
-
-def _image(picture: np.ndarray) -> Image.Image:
-    return Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
-
-
-def _array(image: Image.Image) -> np.ndarray:
-    pixels = np.array(image)
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+from progcycle.data.pixels import as_image, as_pixels
 
 
 def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -41,14 +33,14 @@ def fit_square(
         square = min(width, height)
         left, top = (width - square) // 2, (height - square) // 2
         picture = np.ascontiguousarray(picture[top : top + square, left : left + square])
-    image = _image(picture)
+    image = as_image(picture)
     if how == "pad" and width != height:
         longer = max(width, height)
         image = _resize(image, max(round(width * side / longer), 1), max(round(height * side / longer), 1))
         canvas = Image.new("RGB", (side, side), parse_colour(background)).convert(image.mode)
         canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-        return _array(canvas)
-    return _array(_resize(image, side, side))
+        return as_pixels(canvas)
+    return as_pixels(_resize(image, side, side))
 
 
 def fit_short(picture: np.ndarray, resolution: int, final: int) -> np.ndarray:
@@ -63,8 +55,8 @@ def fit_short(picture: np.ndarray, resolution: int, final: int) -> np.ndarray:
     """
     height, width = stage_size(picture.shape[0], picture.shape[1], resolution)
     factor = final // resolution
-    image = _resize(_image(picture), width * factor, height * factor)
-    return _array(image if factor == 1 else image.reduce(factor))
+    image = _resize(as_image(picture), width * factor, height * factor)
+    return as_pixels(image if factor == 1 else image.reduce(factor))
 
 
 def stage_size(height: int, width: int, resolution: int) -> tuple[int, int]:
@@ -88,4 +80,4 @@ def box_reduce(picture: np.ndarray, resolution: int) -> np.ndarray:
         return picture
     if resolution < 1 or side % resolution:
         raise ValueError(f"a picture of {side} px cannot be box-reduced to {resolution} px")
-    return _array(_image(picture).reduce(side // resolution))
+    return as_pixels(as_image(picture).reduce(side // resolution))

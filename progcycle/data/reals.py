@@ -3,16 +3,16 @@
 import torch
 from torch import Tensor
 
-from progcycle.blocks.fade import fade_in
-from progcycle.blocks.resample import downsample2x, upsample2x
+from progcycle.blocks.fade import fade_reals
+from progcycle.blocks.levels import from_levels
+from progcycle.blocks.resample import downsample2x
 from progcycle.schedule import Growth
 
 
 def as_reals(images: Tensor, growth: Growth) -> Tensor:
     """Scale pictures to [-1, 1], reduce them to the stage and fade them as the networks fade.
 
-    Real pictures must show the same detail as generated ones (Karras et al. 2018, section 2 and figure 2), so that
-    while a stage fades in they are (1 - alpha) * up(down(x)) + alpha * x; with ``growth.fade_reals`` off they are x.
+    While a stage fades in they are ``fade_reals(x, alpha)``; with ``growth.fade_reals`` off they are x.
 
     Args:
         images: uint8, or floating point already in [-1, 1]; any device. If the smaller side is larger than the
@@ -25,7 +25,7 @@ def as_reals(images: Tensor, growth: Growth) -> Tensor:
     if images.ndim != 4:
         raise ValueError(f"expected pictures [N, C, H, W], got a tensor of shape {tuple(images.shape)}")
     if images.dtype == torch.uint8:
-        x = images.float() / 127.5 - 1
+        x = from_levels(images)
     elif images.is_floating_point():
         x = images.float()
     else:
@@ -37,4 +37,4 @@ def as_reals(images: Tensor, growth: Growth) -> Tensor:
         x = downsample2x(x)
     fades = growth.fade_reals and growth.alpha < 1 and growth.stage > 0
     halves = x.shape[-2] % 2 == 0 and x.shape[-1] % 2 == 0
-    return fade_in(upsample2x(downsample2x(x)), x, growth.alpha) if fades and halves else x
+    return fade_reals(x, growth.alpha) if fades and halves else x

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
+from progcycle.blocks import levels_to_unit
 from progcycle.data import Batch, build_loader
 from progcycle.engine.checkpoint import folder_name
 from progcycle.engine.parallel import first_told
@@ -154,7 +155,7 @@ def _write(trainer: "Trainer", trouble: Trouble, figures: Mapping[str, float]) -
         as_others(folder / "pictures.safetensors", partial(save_file, pictures))
         for domain, batch in batches.items():
             columns = math.ceil(len(batch) ** 0.5)
-            save_image(make_grid(batch.images / 255, nrow=columns, padding=0), folder / f"{domain}.png")
+            save_image(make_grid(levels_to_unit(batch.images), nrow=columns, padding=0), folder / f"{domain}.png")
     return path
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from tqdm import tqdm
 
+from progcycle.blocks import level_step
 from progcycle.data import PictureSet
 from progcycle.errors import UserError
 from progcycle.evaluation.evaluate_resolution import check_resolution, report_at
@@ -271,7 +272,7 @@ def _protocol(sides: Mapping[str, Side], colours: Mapping[str, Tensor] | None, a
         },
         "feature": "cosine distance, mean over the pictures",
         "copy": {d: "1 - L1 to the source / L1 of the truth to it" if s.pairs else "SSIM" for d, s in sides.items()},
-        "noise_grey_levels": NOISE * 127.5,
+        "noise_grey_levels": NOISE / level_step(),
         "matched": {domain: len(pictures) for domain, pictures in colours.items()} if colours else None,
         "faults_from": {"inversion": INVERTED, "hidden": HIDDEN},
     }

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from progcycle.blocks import from_levels
 from progcycle.errors import UserError
 from progcycle.evaluation.round_trip import Figures
 from progcycle.metrics import (
@@ -176,4 +177,4 @@ def report_in_features(
 
 
 def _features_of(source: "Source", features: Features) -> "Tensor":
-    return torch.cat([features(batch.float() / 127.5 - 1) for batch in source()])
+    return torch.cat([features(from_levels(batch)) for batch in source()])

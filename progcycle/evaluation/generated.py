@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from progcycle.blocks import to_levels
 from progcycle.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Reals:
             batch = collate(list(samples))
         self.broken.update(dict.fromkeys(batch.broken))
         fading = self.growth.fade_reals and self.growth.alpha < 1
-        return grey_levels(as_reals(batch.images, self.growth)) if fading else batch.images
+        return to_levels(as_reals(batch.images, self.growth)) if fading else batch.images
 
     def name_at(self, position: int) -> str:
         """Name of the picture at a position."""
@@ -113,13 +114,6 @@ def growth_of(config: "SnapshotConfig") -> "Growth":
 
     fade = config.fade_reals
     return Growth(config.stage, config.resolution, config.alpha, nimg=config.nimg, fade_reals=fade)
-
-
-def grey_levels(pictures: "Tensor") -> "Tensor":
-    """Pictures in [-1, 1] as the grey levels 0 to 255 that a file would hold.  # uint8"""
-    import torch
-
-    return pictures.clamp(-1, 1).mul_(127.5).add_(127.5).round_().to(torch.uint8)
 
 
 def real_pictures(
@@ -216,7 +210,7 @@ def subject_of(
     def paint(numbers: Sequence[int]) -> "Tensor":
         labels = draw_classes(bounds, seed, numbers) if model.classes else None
         size = len(numbers)
-        return grey_levels(model.generate(size, seed, start=numbers[0], batch_size=size, labels=labels))
+        return to_levels(model.generate(size, seed, start=numbers[0], batch_size=size, labels=labels))
 
     return Subject(paint, Reals(pictures, growth), seed, device, batch_size, progress)
 
@@ -242,6 +236,6 @@ def sampled(sample: "Sampler", latent_size: int, seed: int, pictures: "PictureSe
         panel = {"latents": normal(seed, SAMPLED, numbers, latent_size)}
         if known:
             panel["labels"] = F.one_hot(torch.tensor(draw_classes(bounds, seed, numbers)), known).float()
-        return grey_levels(sample(panel)[0])
+        return to_levels(sample(panel)[0])
 
     return paint

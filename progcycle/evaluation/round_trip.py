@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from progcycle.evaluation.generated import grey_levels
+from progcycle.blocks import level_step, rounded_to_levels, to_levels
 from progcycle.metrics import hidden_signal
 from progcycle.rng import normal
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Translate = Callable[[Tensor, "Direction"], Tensor]
 Figures = dict[str, float]
 
-NOISE = 2 / 127.5  # standard deviation of the noise on the middle picture: two grey levels of 255
+NOISE = 2 * level_step()  # standard deviation of the noise on the middle picture: two grey levels
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,14 @@ def travel(
     for start in range(0, len(pictures), batch_size):
         x = pictures[start : start + batch_size].float()
         middle = translate(x, direction).float().clamp(-1, 1).to(x.device)
-        rounded = grey_levels(middle).float() / 127.5 - 1
+        rounded = rounded_to_levels(middle)
         size = middle[0].numel()
         noise = normal(seed, f"metric/noise/{direction}", range(start, start + len(x)), size)
         noisy = (middle + NOISE * noise.reshape(middle.shape).to(middle.device)).clamp(-1, 1)
         returned: Direction = "ba" if direction == "ab" else "ab"
         again, *others = (home(y, returned).float().clamp(-1, 1).to(x.device) for y in (middle, rounded, noisy))
         errors = [_l1(y, x) for y in (again, *others)]
-        found = [middle, grey_levels(again), *errors, _l1(rounded, middle), _l1(noisy, middle)]
+        found = [middle, to_levels(again), *errors, _l1(rounded, middle), _l1(noisy, middle)]
         parts.append([tensor.cpu() for tensor in found])
     return Trip(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 

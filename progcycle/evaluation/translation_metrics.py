@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from progcycle.blocks import to_levels
 from progcycle.evaluation.feature_distances import distances, is_published, score
-from progcycle.evaluation.generated import grey_levels
 from progcycle.evaluation.round_trip import Figures, Translate, travel
 from progcycle.export.pictures import as_channels
 from progcycle.metrics import (
@@ -209,8 +209,8 @@ class Side:
         chosen, reference, others = parts
         real, mine, theirs = self.target[reference], output[chosen], self.target[others]
         levels = sliced_wasserstein(
-            source_of(grey_levels(real)),
-            [source_of(grey_levels(mine)), source_of(grey_levels(theirs))],
+            source_of(to_levels(real)),
+            [source_of(to_levels(mine)), source_of(to_levels(theirs))],
             count=len(chosen),
             resolution=output.shape[-1],
             seed=seed,

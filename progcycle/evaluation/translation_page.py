@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
+from progcycle.blocks import from_levels
 from progcycle.evaluation.table import TABLES, Results, columns_of, lines_of
 from progcycle.export import to_pil
 from progcycle.files import atomic_file
@@ -109,7 +110,7 @@ def _part(part: Part) -> dict[str, Any]:
     for i in worst:
         pictures = [("before", side.source[i]), ("after", trip.output[i])]
         pictures += [("truth", side.target[truth[i]])] if i in truth else []
-        pictures += [("there and back", trip.back[i].float() / 127.5 - 1)]
+        pictures += [("there and back", from_levels(trip.back[i]))]
         words = [f"L1 {scores[i][0]:.4f}", f"SSIM {scores[i][1]:.4f}"] if i in scores else []
         cards.append(
             {

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
+from progcycle.blocks import levels_to_unit
 from progcycle.data.decode import parse_colour
+from progcycle.data.pixels import as_image
 
 # Four letters in the header of an ICC profile say which numbers it is for (ICC.1:2022, 7.2.6).
 FAMILIES = {b"RGB ": "RGB", b"GRAY": "L"}
@@ -57,9 +59,9 @@ class Metadata:
         """
         mode = "L" if levels.shape[2] == 1 else "RGB"
         if self.alpha is None:
-            image = Image.fromarray(levels[:, :, 0] if mode == "L" else levels)
+            image = as_image(levels)
         else:
-            image = Image.fromarray(_uncovered(levels, self.alpha, background))
+            image = as_image(_uncovered(levels, self.alpha, background))
         if self.icc is not None and FAMILIES.get(self.icc[16:20]) == mode:
             image.info["icc_profile"] = self.icc
         if self.exif is not None:
@@ -79,7 +81,7 @@ def _uncovered(levels: np.ndarray, alpha: np.ndarray, background: str) -> np.nda
     step = max(1, (1 << 20) // alpha.shape[1])
     for i in range(0, len(alpha), step):  # of a large picture a band at a time
         some = np.s_[i : i + step]
-        share = np.maximum(alpha[some], 1)[:, :, None] / np.float32(255)
+        share = levels_to_unit(np.maximum(alpha[some], 1)[:, :, None])
         colours = (levels[some] - ground) / share + ground
         colours = np.where(alpha[some][:, :, None] == 0, levels[some], colours)
         out[some][:, :, :-1] = colours.round().clip(0, 255)

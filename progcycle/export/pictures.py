@@ -10,8 +10,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
+from progcycle.blocks import from_levels, to_levels
 from progcycle.data import image_pixels
 from progcycle.data.fit import fit_short
+from progcycle.data.pixels import as_image
 
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 LINE, MARGIN = 24, 8  # of the words on a sheet, in pixels
@@ -37,7 +39,7 @@ def from_pil(image: Image.Image, channels: int, background: str = "white") -> Te
 def from_uint8(array: np.ndarray) -> Tensor:  # [H, W] or [H, W, C] uint8 -> [1, C, H, W] in [-1, 1]
     """Grey levels 0 to 255 as numbers in [-1, 1]."""
     x = torch.from_numpy(np.array(array)).reshape(*array.shape[:2], -1)
-    return x.permute(2, 0, 1)[None].float() / 127.5 - 1
+    return from_levels(x.permute(2, 0, 1)[None])
 
 
 def to_pil(pictures: Tensor) -> list[Image.Image]:
@@ -54,15 +56,9 @@ def to_pil(pictures: Tensor) -> list[Image.Image]:
     return [as_image(a) for a in to_uint8(pictures)]
 
 
-def as_image(levels: np.ndarray) -> Image.Image:  # [H, W, 1 or 3] uint8
-    """Grey levels as a Pillow image of mode L or RGB."""
-    return Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels)
-
-
 def to_uint8(pictures: Tensor) -> np.ndarray:  # [N, C, H, W] in [-1, 1] -> [N, H, W, C] uint8
     """Numbers in [-1, 1] as the nearest grey levels 0 to 255; values outside are clamped."""
-    levels = (pictures.detach().float().clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8).cpu()
-    return np.ascontiguousarray(levels.permute(0, 2, 3, 1).numpy())
+    return np.ascontiguousarray(to_levels(pictures).cpu().permute(0, 2, 3, 1).numpy())
 
 
 def as_channels(pictures: Tensor, channels: int) -> Tensor:  # [N, 1 or 3, H, W] -> [N, channels, H, W]

@@ -16,17 +16,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from progcycle import networks
-from progcycle.blocks import downsample2x, fade_in, upsample2x
+from progcycle.blocks import fade_reals
 from progcycle.data import decode_picture, decode_reduced, image_pixels
 from progcycle.data.decode import undecoded, upright
 from progcycle.data.fit import fit_short
+from progcycle.data.pixels import as_image
 from progcycle.errors import UserError
 from progcycle.export.base import SnapshotModel
 from progcycle.export.detail import Enlarged, Rows, add_change, bands
 from progcycle.export.metadata import Metadata
 from progcycle.export.pictures import (
     as_channels,
-    as_image,
     from_uint8,
     pad_to_multiple,
     resize,
@@ -101,7 +101,7 @@ class Translator(SnapshotModel):
         network = self.gen_ab if direction == "ab" else self.gen_ba
         x = pad_to_multiple(x.to(self.device), *_sides(network, stage))
         if alpha < 1 and self.config.fade_reals:  # as the real pictures of a fading stage
-            x = fade_in(upsample2x(downsample2x(x)), x, alpha)
+            x = fade_reals(x, alpha)
         y = self.run(network, x, stage, alpha)
         return x[:, :, :height, :width], y[:, :, :height, :width]
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from progcycle.blocks import from_levels, white
 from progcycle.errors import UserError
 from progcycle.rng import generator_at
 
@@ -56,7 +57,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     except ImportError:
         raise UserError("Stacked digits need scikit-learn, which has them: pip install scikit-learn.") from None
     found = load_digits()
-    return np.rint(found.images * (255 / LIGHTEST)).astype(np.uint8), found.target.astype(np.int64)
+    return np.rint(found.images * (white() / LIGHTEST)).astype(np.uint8), found.target.astype(np.int64)
 
 
 def stack_digits(count: int, seed: int, part: Part = "train") -> np.ndarray:
@@ -120,7 +121,7 @@ class DigitJudge(nn.Module):
     def forward(self, digits: Tensor) -> Tensor:
         """Grey levels 0 to 255 to logits.  # [N, R, R] -> [N, 10]"""
         small = F.avg_pool2d(digits[:, None].float(), digits.shape[-1] // self.side)
-        logits: Tensor = self.layers(small / 127.5 - 1)
+        logits: Tensor = self.layers(from_levels(small))
         return logits
 
     @torch.no_grad()

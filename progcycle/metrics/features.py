@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from progcycle.blocks import to_levels
 from progcycle.errors import UserError
 
 SIDE = 112  # pixels that EfficientNet-lite0 looks at, half of what it was trained with: a quarter of the time
@@ -157,8 +158,7 @@ class _Inception(nn.Module):
         return weight
 
     def forward(self, x: Tensor) -> Tensor:  # [N, 3, H, W] -> [N, 2048]
-        levels = (x.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
-        features: Tensor = self.network(levels)[0]
+        features: Tensor = self.network(to_levels(x))[0]
         return features
 
 

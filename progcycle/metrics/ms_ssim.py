@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from progcycle.blocks import white
 from progcycle.metrics.source import Source, pieces
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, fine to coarse
 SMALLEST = 16  # pixels of a side
 WINDOW, SIGMA = 11, 1.5
-C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-MIDDLE = 127.5  # variances are computed around it, where float32 has more digits
+C1, C2 = (0.01 * white()) ** 2, (0.03 * white()) ** 2
+MIDDLE = white() / 2  # variances are computed around it, where float32 has more digits
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:

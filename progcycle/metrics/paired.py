@@ -6,6 +6,7 @@ import torch
 from kornia.metrics import psnr, ssim
 from torch import Tensor
 
+from progcycle.blocks import to_unit
 from progcycle.rng import generator_at
 
 PAIRINGS = 999  # random ones
@@ -49,7 +50,7 @@ def paired_scores(pictures: Tensor, truth: Tensor) -> PairedScores:
         raise ValueError(f"expected two equal shapes [N, C, H, W], got {list(pictures.shape)} and {list(truth.shape)}")
     x, y = pictures.float(), truth.float()
     l1 = (x - y).abs().mean(dim=(1, 2, 3))
-    x, y = (x + 1) / 2, (y + 1) / 2
+    x, y = to_unit(x), to_unit(y)
     ratios = torch.stack([psnr(x[i], y[i], 1.0) for i in range(len(x))]).clamp(max=PSNR_LIMIT)
     side = min(SSIM_WINDOW, *x.shape[2:])
     similarity = ssim(x, y, side if side % 2 else side - 1, max_val=1.0, padding="valid")
