@@ -7,7 +7,7 @@ RUN := runs/cyclegan_openmoji
 DATA := datasets/openmoji
 LANDSCAPES := cyclegan_landscapes
 
-.PHONY: demo test lint schema figures setup clean
+.PHONY: demo test lint schema docs figures setup clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -35,6 +35,10 @@ lint: setup
 # The JSON Schema that editors check recipes against.
 schema: setup
 	$(BIN)/python -c 'import json; from progcycle.recipe import json_schema; print(json.dumps(json_schema(), indent=1))' > recipes/schema.json
+
+# The figures of the studies that the documents show, from the published rows in docs/studies.
+docs: setup
+	$(BIN)/python docs/study_figures.py
 
 # The pictures of the README, from the runs that they show: half an hour of training where these are not there yet.
 figures: demo

@@ -24,7 +24,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Run what has not run yet, and write the reports; the exit code is 1 if a run failed."""
     p = parser("study", DESCRIPTION, EXAMPLES)
     p.add_argument("study", type=Path, nargs="+", metavar="FILE", help="study files, or names of those that come along")
-    p.add_argument("--out", type=Path, metavar="FOLDER", help="rows, table and plots; default: docs/studies/<name>")
+    p.add_argument("--out", type=Path, metavar="FOLDER", help="rows, table and plots; default: runs/studies/<name>")
     p.add_argument("--runs", type=Path, metavar="FOLDER", help="run folders; default: runs/studies/<name>")
     p.add_argument("--jobs", type=positive, default=1, help="runs side by side, a process for each (default 1)")
     p.add_argument("--seeds", type=natural, nargs="+", metavar="N", help="of the runs to go, only those of these seeds")
@@ -40,8 +40,8 @@ def run(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"{file} has no variant {sorted(unknown)[0]}; it has {', '.join(study.variants)}.")
     whole = True
     for file, study, recipes in loaded:
-        out = args.out or Path("docs/studies") / file.stem
-        runs = args.runs or Path("runs/studies") / file.stem
+        default = Path("runs/studies") / file.stem
+        out, runs = args.out or default, args.runs or default
         options = (args.jobs, args.seeds, args.variants, args.report)
         whole &= run_study(file.stem, study, recipes, out, runs, *options)
     return 0 if whole or args.report else 1

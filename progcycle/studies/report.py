@@ -1,7 +1,9 @@
 """The table and the plots of a study, from its rows alone."""
 
+import re
 import statistics
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +14,25 @@ Rows = list[dict[str, Any]]
 
 
 def write_report(study: Study, rows: Rows, references: Mapping[str, Mapping[str, float]], out: Path) -> list[Path]:
-    """Write ``table.md`` and ``figures.png``; ``curves.png`` if the study keeps curves, and plots of courses if any.
+    """Write ``table.md`` and ``figures.svg``; ``curves.svg`` if the study keeps curves, and plots of courses if any.
 
     Courses are drawn over CPU time and over pictures: the figures that the study shows, and in ``every_*`` all of them.
 
     Returns:
         The files written.
     """
-    files = [out / "table.md", out / "figures.png"]
+    files = [out / "table.md", out / "figures.svg"]
     with atomic_file(files[0]) as path:
         path.write_text(table(study, rows, references) + rivals_table(study, rows), encoding="utf-8")
-    _plot_figures(study, rows, files[1])
+    plot_figures(study, rows, files[1])
     if study.curves:
-        files.append(out / "curves.png")
-        _plot_lines(study, _curves(study, rows), "kimg", files[-1])
+        files.append(out / "curves.svg")
+        plot_curves(study, rows, files[-1])
     if study.points > 1:
-        shown, names = shown_figures(study, rows), course_names(rows)
-        kinds = (("{}.png", [name for name in shown if name in names]), ("every_{}.svg", names))
-        for file, some in kinds:
-            files += [out / file.format("cpu_time"), out / file.format("pictures")]
-            _plot_lines(study, _courses(study, rows, some, "cpu_seconds", 60), "CPU minutes", files[-2])
-            _plot_lines(study, _courses(study, rows, some, "nimg", 1000), "kimg", files[-1])
+        for every in (False, True):
+            for over in ("cpu_time", "pictures"):
+                files.append(out / f"{'every_' if every else ''}{over}.svg")
+                plot_courses(study, rows, files[-1], over, every)
     return files
 
 
@@ -133,8 +133,15 @@ def rows_of(rows: Rows, variant: str) -> Rows:
     return sorted((row for row in rows if row["variant"] == variant), key=lambda row: int(row["seed"]))
 
 
-def _plot_figures(study: Study, rows: Rows, path: Path) -> None:
-    """A panel a figure: a dot for each seed, a bar for the mean."""
+def plot_figures(study: Study, rows: Rows, path: Path, description: str = "") -> None:
+    """Draw the final figures, a panel for each: a dot for each seed, a bar for the mean.
+
+    Args:
+        study: names the variants, and the figures that are shown.
+        rows: of the study.
+        path: an SVG file.
+        description: kept in the file's metadata.
+    """
     names, variants = shown_figures(study, rows), [v for v in study.variants if rows_of(rows, v)]
     figure, axes = _panels(len(names), 0.32 * len(variants) + 0.9, sharey=True)
     for axis, name in zip(axes, names, strict=True):
@@ -147,18 +154,38 @@ def _plot_figures(study: Study, rows: Rows, path: Path) -> None:
         axis.grid(axis="x", color="#dddddd")
     axes[0].set_yticks(range(len(variants)), variants)
     axes[0].invert_yaxis()
-    _save(figure, study.title, path)
+    save_svg(figure, study.title, path, description)
 
 
 Courses = dict[str, dict[str, list[Any]]]  # by figure and variant: for each seed its points (x, y)
 
 
-def _curves(study: Study, rows: Rows) -> Courses:
-    """Courses of figures of the training log."""
-    return {
+def plot_curves(study: Study, rows: Rows, path: Path, description: str = "") -> None:
+    """Draw the figures of the training log that the study keeps, over thousands of pictures."""
+    curves: Courses = {
         name: {v: [row["curves"][name] for row in rows_of(rows, v) if row["curves"].get(name)] for v in study.variants}
         for name in study.curves
     }
+    _plot_lines(study, curves, "kimg", path, description)
+
+
+def plot_courses(
+    study: Study, rows: Rows, path: Path, over: str = "cpu_time", every: bool = False, description: str = ""
+) -> None:
+    """Draw what was measured along the way.
+
+    Args:
+        study: names the variants, and the figures that are shown.
+        rows: of the study.
+        path: an SVG file.
+        over: ``cpu_time`` (minutes) or ``pictures`` (thousands).
+        every: draw all figures, and not only those that the study shows.
+        description: kept in the file's metadata.
+    """
+    along = course_names(rows)
+    names = along if every else [name for name in shown_figures(study, rows) if name in along]
+    key, unit, label = {"cpu_time": ("cpu_seconds", 60, "CPU minutes"), "pictures": ("nimg", 1000, "kimg")}[over]
+    _plot_lines(study, _courses(study, rows, names, key, unit), label, path, description)
 
 
 def course_names(rows: Rows) -> list[str]:
@@ -186,15 +213,15 @@ def _courses(study: Study, rows: Rows, names: list[str], key: str, unit: float) 
     }
 
 
-def _plot_lines(study: Study, courses: Courses, label: str, path: Path) -> None:
-    """A panel a figure: a thin line for each seed, a thick one for the mean of a variant."""
+def _plot_lines(study: Study, courses: Courses, label: str, path: Path, description: str) -> None:
+    """A panel a figure: a thick line for the mean of a variant, and thin ones for its seeds if it has several."""
     import numpy as np
 
     figure, axes = _panels(len(courses), 2.9)
     looks = line_looks(list(study.variants))
     for axis, (name, variants) in zip(axes, courses.items(), strict=True):
         for variant, seeds in variants.items():
-            for course in seeds:
+            for course in seeds if len(seeds) > 1 else ():
                 axis.plot(*zip(*course, strict=True), **looks[variant], alpha=0.3, linewidth=0.8)
             if seeds and len({len(course) for course in seeds}) == 1:
                 mean = np.asarray(seeds, dtype=float).mean(axis=0)
@@ -206,7 +233,7 @@ def _plot_lines(study: Study, courses: Courses, label: str, path: Path) -> None:
         figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside right upper")
     else:
         axes[0].legend(fontsize=8)
-    _save(figure, study.title, path)
+    save_svg(figure, study.title, path, description)
 
 
 _COLOURS = ("#4477aa", "#cc3311", "#228833", "#aa3377", "#ccbb44", "#66ccee", "#bbbbbb", "#000000")
@@ -232,11 +259,28 @@ def _panels(count: int, height: float, sharey: bool = False) -> tuple[Any, list[
     return figure, axes[:count]
 
 
-def _save(figure: Any, title: str, path: Path) -> None:
-    """Write a plot in the format of its ending; the same plot is the same file."""
+def save_svg(figure: Any, title: str, path: Path, description: str = "") -> None:
+    """Write a plot as SVG with text as text; the same plot is the same file.
+
+    Args:
+        figure: a matplotlib figure.
+        title: above it.
+        path: an SVG file.
+        description: kept in the file's metadata.
+    """
     from progcycle.figures import matplotlib
 
     figure.suptitle(title, fontsize=11)
-    svg = path.suffix == ".svg"
-    with atomic_file(path) as temporary, matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "progcycle"}):
-        figure.savefig(temporary, dpi=110, format=path.suffix[1:], metadata={"Date": None} if svg else None)
+    text = StringIO()
+    fonts = ["DejaVu Sans", "Verdana", "Arial"]  # every text names them all
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "progcycle", "font.sans-serif": fonts}):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Description": description or None})
+    # Matplotlib writes coordinates with six decimals. One is finer than anybody sees.
+    places = r'(?<= d=")[^"]*|(?<= [xy]=")[^"]*'
+    rounded = re.sub(places, lambda place: re.sub(r"\d+\.\d+", _tenth, place[0]), text.getvalue())
+    with atomic_file(path) as temporary:
+        temporary.write_text(rounded, encoding="utf-8")
+
+
+def _tenth(number: "re.Match[str]") -> str:
+    return f"{float(number[0]):.1f}".removesuffix(".0")

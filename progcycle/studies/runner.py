@@ -85,7 +85,7 @@ def run_study(
         out.mkdir(parents=True, exist_ok=True)
         rows += _run_all(study, recipes, missing, runs, jobs, rows_path)
     if not rows:
-        raise UserError(f"{out} has no finished row; the table needs one.")
+        raise UserError(f"{out} has no finished row; run the study first, or name the folder of its rows with --out.")
     for written in write_report(study, rows, _references(study, recipes, runs, out, report), out):
         say(f"wrote {written}")
     return len(rows) == len(study.variants) * len(study.seeds)

@@ -72,7 +72,7 @@ def test_a_study_is_run_once_and_a_lost_row_again(file: Path, capsys: pytest.Cap
         assert row["nimg"] == 24
         assert row["curves"]["score/real"][-1][0] == 0.024
         assert row["resumed"] is False
-    for name in ("table.md", "figures.png", "curves.png"):
+    for name in ("table.md", "figures.svg", "curves.svg"):
         assert (rows.parent / name).stat().st_size > 0
     assert main(options(file)) == 0
     assert rows.read_text() == first, "nothing is run twice"
@@ -129,6 +129,24 @@ def test_rows_of_other_settings_are_refused(file: Path, capsys: pytest.CaptureFi
 def test_a_report_without_rows_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*options(file), "--report"]) == 2
     assert "no finished row" in capsys.readouterr().err
+
+
+def test_a_study_writes_below_runs_unless_it_is_told_where(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main([str(file), "--report"]) == 2
+    where = Path("runs", "studies", "groups")
+    assert f"{where} has no finished row; run the study first" in capsys.readouterr().err
+    study, recipes = load_study(file)
+    row = {"variant": "two", "seed": 4, "figures": {"ms-ssim": 0.5}, "cpu_seconds": 60.0}
+    row["curves"] = {"score/real": [[0.008, 1.0], [0.016, 2.0]]}
+    where.mkdir(parents=True)
+    (where / "rows.jsonl").write_text(json.dumps({**row, "digest": runner.digest(study, recipes["two", 4])}) + "\n")
+    assert main([str(file), "--report"]) == 0
+    assert sorted(path.name for path in where.iterdir()) == ["curves.svg", "figures.svg", "rows.jsonl", "table.md"]
+    assert list(Path.cwd().iterdir()) == [Path.cwd() / "runs"]
 
 
 def test_the_table_has_mean_and_deviation_by_hand() -> None:

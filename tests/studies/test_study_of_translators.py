@@ -143,7 +143,7 @@ def test_translators_are_measured_along_the_way_against_doing_nothing(
     assert [line.split("|")[1].strip() for line in text.splitlines()[2:6]] == [
         "grows", "fixed", "do nothing", "match colours",
     ]  # fmt: skip
-    for name in ("figures.png", "cpu_time.png", "pictures.png", "references.json"):
+    for name in ("figures.svg", "cpu_time.svg", "pictures.svg", "references.json"):
         assert (out / name).stat().st_size > 0
     measured = {name for name in rows["grows"]["course"][0] if "/" in name} - {
         "kid_error/ab", "kid_error/ba", "truth_inversion/ab", "truth_inversion/ba",
