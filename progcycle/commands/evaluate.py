@@ -4,9 +4,11 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from progcycle.commands.cli import add_device, guarded, natural, parser, pick_device, positive
 from progcycle.errors import UserError
+from progcycle.output import say, warn
 
 DESCRIPTION = """Measure a trained model.
 
@@ -82,56 +84,46 @@ def run(argv: Sequence[str] | None = None) -> int:
     add_device(p)
     args = p.parse_intermixed_args(argv)
 
-    from progcycle.evaluation.evaluate_generator import Question, evaluate_generator
+    from progcycle.evaluation.trained import evaluate_model
     from progcycle.export import Translator, find_snapshot, load
 
-    metrics = [name for names in args.metrics for name in names.replace(",", " ").split()] if args.metrics else None
     snapshot, device = find_snapshot(args.run), pick_device(args.device)
-    model, folder = load(snapshot, device), _run_folder(snapshot)
-    out = args.out or folder / "evaluation" / f"nimg-{model.config.nimg:012d}.json"
-    if not isinstance(model, Translator):
+    model = load(snapshot, device)
+    metrics = [name for names in args.metrics or () for name in names.replace(",", " ").split()]
+    options: dict[str, Any] = {
+        "metrics": metrics or None,
+        "inception": args.inception,
+        "seed": args.seed,
+        "batch_size": args.batch_size,
+        "memory_gb": args.memory,
+        "device": device,
+    }
+    if isinstance(model, Translator):
+        if args.count or args.pairs or args.data or args.digits:
+            raise UserError(
+                "--count, --pairs, --data and --digits are for PG-GANs; this run holds translators, whose test "
+                "pictures --a and --b name."
+            )
+        paired = True if args.paired else False if args.unpaired else None
+        options |= {"a": args.a, "b": args.b, "resolution": args.resolution, "paired": paired}
+        if args.out and args.out.suffix == ".html":
+            raise UserError(
+                f"--out names the JSON file, and {args.out} is the name of a page; the page stands beside it."
+            )
+    else:
         if args.a or args.b:
             raise UserError(f"{args.run} holds a PG-GAN, which has no domains; --data names other real pictures.")
         if args.paired or args.unpaired or args.no_page or args.resolution:
             raise UserError(
                 "--paired, --unpaired, --no-page and --resolution are for translators; this run holds a PG-GAN."
             )
-        ask = Question(
-            metrics=metrics,
-            count=args.count,
-            pairs=args.pairs,
-            seed=args.seed,
-            batch_size=args.batch_size,
-            memory_gb=args.memory,
-            data=args.data,
-            digits=args.digits,
-            inception=args.inception,
-            device=device,
-        )
-        evaluate_generator(model, snapshot, folder, out, ask)
-        return 0
-    if args.count or args.pairs or args.data or args.digits:
-        raise UserError(
-            "--count, --pairs, --data and --digits are for PG-GANs; this run holds translators, whose test pictures "
-            "--a and --b name."
-        )
-    from progcycle.evaluation.evaluate_translator import Question as Asked
-    from progcycle.evaluation.evaluate_translator import evaluate_translator
-
-    asked = Asked(
-        a=args.a,
-        b=args.b,
-        resolution=args.resolution,
-        metrics=metrics,
-        paired=True if args.paired else False if args.unpaired else None,
-        inception=args.inception,
-        page=not args.no_page,
-        seed=args.seed,
-        batch_size=args.batch_size,
-        memory_gb=args.memory,
-        device=device,
-    )
-    evaluate_translator(model, snapshot, folder, out, asked)
+        options |= {"count": args.count, "pairs": args.pairs, "data": args.data, "digits": args.digits}
+    found = evaluate_model(model, snapshot, **options)
+    say(found.text)
+    for sentence in found.warnings:
+        warn(f"warning: {sentence}")
+    for path in found.save(args.out, page=not args.no_page):
+        say(f"wrote {path}")
     return 0
 
 
@@ -141,12 +133,6 @@ def gigabytes(text: str) -> float:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
     return number
-
-
-def _run_folder(snapshot: Path) -> Path:
-    if snapshot.name == "best":  # which a better one may replace
-        return snapshot.parent
-    return snapshot.parent.parent if snapshot.parent.name == "snapshots" else snapshot
 
 
 main = guarded(run)

@@ -1,11 +1,10 @@
-"""The part of ``progcycle evaluate`` that counts the modes of stacked digits."""
+"""Count the modes of stacked digits."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from progcycle.errors import UserError
 from progcycle.evaluation.generator_metrics import modes_figures
-from progcycle.output import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,22 +65,14 @@ def _single_digits(path: str, resolution: int) -> tuple["np.ndarray", "np.ndarra
     return np.stack([sample.image[:, :, 0] for sample in samples]), np.array([sample.label for sample in samples])
 
 
-def report_modes(subject: "Subject", judge: "DigitJudge", count: int) -> dict[str, Any]:
-    """Print how generated pictures cover the modes, the mean and deviation of ten times ``count``, beside real ones.
-
-    Returns:
-        The same for the record.
-    """
+def measure_modes(subject: "Subject", judge: "DigitJudge", count: int) -> dict[str, Any]:
+    """How generated pictures cover the modes, the mean and deviation of ten times ``count``, beside real ones."""
     import numpy as np
 
     runs = [modes_figures(judge, subject.painted(count, start=i * count)) for i in range(REPEATS)]
     seen = min(count, len(subject.reals))
     real = modes_figures(judge, subject.real(seen))
     mean, deviation = ({key: float(of([run[key] for run in runs])) for key in real} for of in (np.mean, np.std))
-    say(f"modes, of 1000, in {count} generated pictures ({REPEATS} times) and in {seen} real ones")
-    say(f"{'':24}{'modes':>9}{'KL':>9}{'KL found':>9}")
-    for label, row in (("generated, mean", mean), ("generated, deviation", deviation), ("real", real)):
-        say(f"{label:24}{row['modes']:9.1f}{row['kl']:9.4f}{row['kl_found']:9.4f}")
     return {
         "count": count,
         "repeats": REPEATS,

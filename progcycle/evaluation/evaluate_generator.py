@@ -1,6 +1,5 @@
-"""The part of ``progcycle evaluate`` that measures generated pictures against real ones."""
+"""Measure generated pictures against real ones."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from progcycle.errors import UserError
-from progcycle.evaluation.digit_modes import pick_judge, report_modes
-from progcycle.evaluation.feature_distances import IN_FEATURES, PUBLISHED, about, pick_features, report_in_features
+from progcycle.evaluation.digit_modes import measure_modes, pick_judge
+from progcycle.evaluation.feature_distances import IN_FEATURES, PUBLISHED, about, measure_in_features, pick_features
 from progcycle.evaluation.generated import Subject, subject_of
 from progcycle.evaluation.generator_metrics import METRICS, SMALLEST, check_judge, check_metrics, swd_figures
-from progcycle.evaluation.provenance import origin, versions
-from progcycle.output import say, warn
+from progcycle.evaluation.generator_table import as_text
+from progcycle.evaluation.provenance import default_path, origin, versions
+from progcycle.evaluation.result import Evaluation
 
 if TYPE_CHECKING:
     from progcycle.export import Generator
@@ -24,8 +24,8 @@ FULL_COUNT, FULL_PAIRS, FULL_MODES = 16384, 10000, 25600  # of the paper's proto
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked of a generator.
+class GeneratorOptions:
+    """What to measure of a generator, and on how many pictures.
 
     Attributes:
         metrics: names of ``METRICS`` and ``IN_FEATURES``; default: swd, ms-ssim and kid, and fid and is with
@@ -55,87 +55,76 @@ class Question:
     device: str = "cpu"
 
 
-def evaluate_generator(model: "Generator", snapshot: Path, run: Path, out: Path, ask: Question) -> None:
-    """Print a table of the metrics asked for, with rows of real pictures to compare with, and write it as JSON.
+def evaluate_generator(model: "Generator", snapshot: Path, run: Path, options: GeneratorOptions) -> Evaluation:
+    """Measure generated pictures beside real ones.
 
     Args:
         model: a trained generator.
         snapshot: where it comes from.
         run: its run folder; caches of pictures beside it are read, and none is written.
-        out: the JSON file.
-        ask: what is asked.
+        options: what to measure.
 
     Raises:
         UserError: a metric cannot be computed, or there are too few real pictures.
     """
-    from progcycle.files import atomic_file
-
-    names, features, left_out = _available(ask, model.resolution, model.recipe.data.channels)  # type: ignore[union-attr]
+    channels = model.recipe.data.channels  # type: ignore[union-attr]
+    names, features, left_out = _available(options, model.resolution, channels)
     cache = run.absolute().parent / ".cache"
-    subject = subject_of(model, ask.seed, ask.device, ask.batch_size, ask.data, cache, progress=True)
-    sizes = {name: _SIZES[name](ask, len(subject.reals)) for name in names if name in _SIZES}
+    subject = subject_of(model, options.seed, options.device, options.batch_size, options.data, cache, progress=True)
+    sizes = {name: _SIZES[name](options, len(subject.reals)) for name in names if name in _SIZES}
     if "modes" in names:
-        judge = pick_judge(ask.digits, subject.resolution)
+        judge = pick_judge(options.digits, subject.resolution)
         judge.about["accuracy_on_real_pictures"] = check_judge(judge.network, subject.reals, "--metrics")
-    growth = subject.reals.growth
-    fading = f" at alpha {growth.alpha:.2f}" if growth.alpha < 1 else ""
-    say(f"{snapshot}, {model.resolution} px{fading}, against {len(subject.reals)} real pictures, seed {ask.seed}")
-    for remark in subject.reals.pictures.remarks:
-        warn(remark)
-    for sentence in left_out:
-        say(sentence)
     begun, results = time.perf_counter(), dict[str, Any]()
     for name in names:
         if name in results:  # with another one that features are needed for
             continue
-        say("")
         if name == "swd":
-            results[name] = _distances(subject, sizes[name], ask.memory_gb)
+            results[name] = _distances(subject, sizes[name], options.memory_gb)
         elif name == "ms-ssim":
             results[name] = _similarities(subject, sizes[name])
         elif features is not None and name in IN_FEATURES:
-            results |= report_in_features(subject, [n for n in names if n in IN_FEATURES], features, ask.count)
+            results |= measure_in_features(subject, [n for n in names if n in IN_FEATURES], features, options.count)
         else:
-            results[name] = {**report_modes(subject, judge.network, sizes[name]), "judge": judge.about}
-    for sentence in subject.reals.broken:
-        warn(f"{sentence.rstrip('.')}; the next picture stands for it.")
+            results[name] = {**measure_modes(subject, judge.network, sizes[name]), "judge": judge.about}
+    warnings = [f"{sentence.rstrip('.')}; the next picture stands for it." for sentence in subject.reals.broken]
     record = {
-        **_origin(model, snapshot, subject, ask),
+        **_origin(model, snapshot, subject, options),
         "seconds": round(time.perf_counter() - begun, 1),
         "results": results,
         "left_out": left_out,
         "features": about(features),
         "versions": versions("numpy", *([features.protocol["library"]] if features else [])),
     }
-    with atomic_file(out) as path:
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    say(f"\nwrote {out}")
+    return Evaluation(record, as_text(record), default_path(run, model), [*subject.reals.pictures.remarks, *warnings])
 
 
 # --- what, and how many ----------------------------------------------------------------------------------------------
 
 
-def _available(ask: Question, resolution: int, channels: int) -> tuple[list[str], "Features | None", list[str]]:
+def _available(
+    options: GeneratorOptions, resolution: int, channels: int
+) -> tuple[list[str], "Features | None", list[str]]:
     """Names of the metrics to measure, the network that they need, and sentences about defaults that are left out."""
     where, left_out = "--metrics", []
-    names = list(dict.fromkeys(ask.metrics or (*DEFAULTS, *(PUBLISHED if ask.inception else ()))))
+    names = list(dict.fromkeys(options.metrics or (*DEFAULTS, *(PUBLISHED if options.inception else ()))))
     for name in names:
         if name not in METRICS and name not in IN_FEATURES:
             raise UserError(f"{where}: there is no metric {name!r}; choose from {', '.join((*METRICS, *IN_FEATURES))}.")
-    if not ask.metrics:
+    if not options.metrics:
         for name in [name for name in names if resolution < SMALLEST.get(name, 0)]:
             names.remove(name)
             left_out.append(f"{name} is left out: it starts at {SMALLEST[name]} px, and these are {resolution} px.")
     check_metrics([name for name in names if name in METRICS], resolution, channels, where)
-    features, why = pick_features(names, bool(ask.metrics), ask.inception, ask.device)
+    features, why = pick_features(names, bool(options.metrics), options.inception, options.device)
     if why:
         names = [name for name in names if name not in IN_FEATURES]
         left_out.append(f"kid is left out: {why}")
     return names, features, left_out
 
 
-def _count(ask: Question, real: int) -> int:
-    count = ask.count or max(min(FULL_COUNT, real // 2), 1)
+def _count(options: GeneratorOptions, real: int) -> int:
+    count = options.count or max(min(FULL_COUNT, real // 2), 1)
     if count > real:
         raise UserError(
             f"--count: {count} pictures of each set are asked for, but there are {real} real ones; {real // 2} is the "
@@ -144,17 +133,17 @@ def _count(ask: Question, real: int) -> int:
     return count
 
 
-def _pairs(ask: Question, real: int) -> int:
-    pairs = ask.pairs or max(min(FULL_PAIRS, real // 2), 1)
+def _pairs(options: GeneratorOptions, real: int) -> int:
+    pairs = options.pairs or max(min(FULL_PAIRS, real // 2), 1)
     if 2 * pairs > real:
         raise UserError(f"--pairs: {pairs} pairs need {2 * pairs} real pictures, but there are {real}.")
     return pairs
 
 
-_SIZES: dict[str, Callable[[Question, int], int]] = {
+_SIZES: dict[str, Callable[[GeneratorOptions, int], int]] = {
     "swd": _count,
     "ms-ssim": _pairs,
-    "modes": lambda ask, _: ask.count or FULL_MODES,
+    "modes": lambda options, _: options.count or FULL_MODES,
 }
 
 
@@ -178,15 +167,7 @@ def _distances(subject: Subject, count: int, memory_gb: float) -> dict[str, Any]
         device=subject.device,
         progress=subject.progress,
     )
-    say(f"sliced Wasserstein distance x 1000 between sets of {count}, by pixels of the pyramid's level")
-    say(f"{'':24}" + "".join(f"{side:>9}" for side in found[0]) + f"{'average':>9}")
     rows = {name: swd_figures(levels) for name, levels in zip(others, found, strict=True)}
-    for name, label in (("generated", "generated to real"), ("real", "real to real (floor)")):
-        if name in rows:
-            say(f"{label:24}" + "".join(f"{value:9.2f}" for value in rows[name].values()))
-        else:
-            most = len(subject.reals) // 2
-            say(f"{label:24}  none: it compares two halves of the real pictures, which takes a --count up to {most}")
     return {
         "count": count,
         "patches_per_picture": PATCHES,
@@ -201,28 +182,25 @@ def _distances(subject: Subject, count: int, memory_gb: float) -> dict[str, Any]
 def _similarities(subject: Subject, pairs: int) -> dict[str, Any]:
     from progcycle.metrics import pair_similarities
 
-    say(f"MS-SSIM of {pairs} random pairs, from 0 to 1 for equal pictures")
-    say(f"{'':24}{'mean':>9}{'error':>9}")
     rows: dict[str, Any] = {"pairs": pairs}
     for name, source in (("generated", subject.painted(2 * pairs)), ("real", subject.real(2 * pairs))):
         found = pair_similarities(source, pairs, subject.resolution, subject.device)
         error = float(found.std()) / pairs**0.5 if pairs > 1 else None
         rows[name] = {"mean": float(found.mean()), "standard_error": error}
-        say(f"{name:24}{rows[name]['mean']:9.4f}" + (f"{error:9.4f}" if error is not None else ""))
     return rows
 
 
-def _origin(model: "Generator", snapshot: Path, subject: Subject, ask: Question) -> dict[str, Any]:
+def _origin(model: "Generator", snapshot: Path, subject: Subject, options: GeneratorOptions) -> dict[str, Any]:
     pictures, config = subject.reals.pictures, model.config
-    options = pictures.options
+    data = pictures.options
     return {
         **origin(snapshot, config),
         "real": {
             "pictures": len(pictures),
             "paths": list(pictures.paths),
-            "channels": options.channels,
-            "mirror": options.mirror,
-            "load_resolution": options.load_resolution,
+            "channels": data.channels,
+            "mirror": data.mirror,
+            "load_resolution": data.load_resolution,
             "augment": "off",
             "faded": subject.reals.growth.fade_reals and config.alpha < 1,
             "broken": list(subject.reals.broken),
@@ -234,6 +212,6 @@ def _origin(model: "Generator", snapshot: Path, subject: Subject, ask: Question)
         if model.classes
         else None,
         "grey_levels": 256,
-        "seed": ask.seed,
-        "device": ask.device,
+        "seed": options.seed,
+        "device": options.device,
     }

@@ -1,5 +1,6 @@
-"""The part of ``progcycle evaluate`` that measures translations of pictures larger than those of training."""
+"""Measure translations of pictures larger than those of training."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,6 @@ from progcycle.evaluation.translation_metrics import DIRECTIONS, Pairs, turned
 from progcycle.evaluation.translation_pictures import read_pictures, test_sets
 from progcycle.export.pictures import as_channels
 from progcycle.metrics import gradient_error, paired_scores
-from progcycle.output import say, warn
 
 if TYPE_CHECKING:
     from progcycle.data import PictureSet
@@ -56,7 +56,7 @@ def check_resolution(model: "Translator", resolution: int, pairs: Pairs, why: st
         )
 
 
-def report_at(
+def measure_at(
     model: "Translator",
     recipe: "CycleganRecipe",
     folders: tuple[str | None, str | None],
@@ -64,7 +64,7 @@ def report_at(
     resolution: int,
     batch_size: int,
 ) -> dict[str, Any]:
-    """Print how near translations of larger pictures are to their true pairs, for every scale of ``translate``.
+    """How near translations of larger pictures are to their true pairs, for every scale of ``translate``.
 
     ``train`` works on the reduced picture and enlarges the translation, ``detail`` adds the enlarged change to the full
     picture; beside them stands the picture itself.
@@ -78,7 +78,7 @@ def report_at(
         batch_size: pictures at a time.
 
     Returns:
-        The same for a record.
+        For a record.
 
     Raises:
         UserError: a picture is broken.
@@ -104,16 +104,31 @@ def report_at(
                 for what, parts in rows.items()
             }
     smaller = {domain: smaller_than(pictures, resolution) for domain, pictures in sets.items()}
-    say(as_text(results, [Table(f"true pairs at {resolution} px", COLUMNS)], LABELS))
-    if "detail" not in scales:
-        say("There is no --scale detail: these translators paint whole pictures (network.predict: picture).")
-    for domain, count in smaller.items():
-        if count:
-            warn(
-                f"warning: {count} of {len(sets[domain])} test pictures of {domain.upper()} are smaller than "
-                f"{resolution} px and were enlarged: there is less detail in them than their size says."
-            )
     return {"resolution": resolution, "pairs": len(pairs), "smaller": smaller, "results": results}
+
+
+def text_at(found: Mapping[str, Any]) -> str:
+    """What :func:`measure_at` gives as a table."""
+    results = found["results"]
+    text = as_text(results, [Table(f"true pairs at {found['resolution']} px", COLUMNS)], LABELS)
+    if not any("detail" in rows for rows in results.values()):
+        text += "\nThere is no --scale detail: these translators paint whole pictures (network.predict: picture)."
+    return text
+
+
+def warnings_at(found: Mapping[str, Any], counts: Mapping[str, int]) -> list[str]:
+    """Sentences about what :func:`measure_at` had to enlarge.
+
+    Args:
+        found: its result.
+        counts: test pictures by domain.
+    """
+    return [
+        f"{smaller} of {counts[domain]} test pictures of {domain.upper()} are smaller than {found['resolution']} px "
+        "and were enlarged: there is less detail in them than their size says."
+        for domain, smaller in found["smaller"].items()
+        if smaller
+    ]
 
 
 def _scores(made: Tensor, truth: Tensor) -> Tensor:

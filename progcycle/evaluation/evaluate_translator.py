@@ -1,6 +1,5 @@
-"""The part of ``progcycle evaluate`` that measures translations."""
+"""Measure translations beside doing nothing and matching colours."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,12 @@ from tqdm import tqdm
 from progcycle.blocks import level_step
 from progcycle.data import PictureSet
 from progcycle.errors import UserError
-from progcycle.evaluation.evaluate_resolution import check_resolution, report_at
+from progcycle.evaluation.evaluate_resolution import check_resolution, measure_at, text_at, warnings_at
 from progcycle.evaluation.feature_distances import IN_FEATURES, PUBLISHED, about, is_small, note, pick_features
 from progcycle.evaluation.generated import growth_of
 from progcycle.evaluation.pairs import Pairing, find_pairs
-from progcycle.evaluation.provenance import origin, versions
+from progcycle.evaluation.provenance import default_path, origin, versions
+from progcycle.evaluation.result import Evaluation
 from progcycle.evaluation.round_trip import NOISE, Figures, Trip, as_training, travel
 from progcycle.evaluation.table import as_text
 from progcycle.evaluation.translation_metrics import (
@@ -25,18 +25,18 @@ from progcycle.evaluation.translation_metrics import (
     HIDDEN,
     INVERTED,
     SMALLEST,
+    Pairs,
     Side,
     faults,
     real_features,
     turned,
 )
+from progcycle.evaluation.translation_page import Page, Part
 from progcycle.evaluation.translation_pictures import read_pictures, shown, test_sets, training_pictures
 from progcycle.export.pictures import as_channels
-from progcycle.files import atomic_file
 from progcycle.metrics import Features, colour_statistics, match_colours
 from progcycle.metrics.sliced_wasserstein import DIRECTIONS as RANDOM
 from progcycle.metrics.sliced_wasserstein import PATCHES, REPEATS, SCALE
-from progcycle.output import say, warn
 
 if TYPE_CHECKING:
     from progcycle.export import Translator
@@ -46,8 +46,8 @@ SETS = ("swd", *IN_FEATURES)  # distances of sets
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked of translators.
+class TranslatorOptions:
+    """What to measure of translators, and on which pictures.
 
     Attributes:
         a: folder of test pictures of A, instead of the recipe's.
@@ -56,7 +56,6 @@ class Question:
         metrics: distances of sets to measure, of ``SETS``; default: those that can be measured.
         paired: whether equal names are true pairs, instead of the recipe's word.
         inception: weights file of the Inception network for features, instead of EfficientNet-lite0.
-        page: write the page of pictures.
         seed: of noise and of random halves.
         batch_size: pictures translated at a time.
         memory_gb: what the sliced Wasserstein distance may use.
@@ -69,95 +68,49 @@ class Question:
     metrics: Sequence[str] | None = None
     paired: bool | None = None
     inception: str | None = None
-    page: bool = True
     seed: int = 0
     batch_size: int = 16
     memory_gb: float = 4.0
     device: str = "cpu"
 
 
-def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Path, ask: Question) -> None:
-    """Print tables of translations beside doing nothing and matching colours; write them as JSON, and the pictures.
+def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options: TranslatorOptions) -> Evaluation:
+    """Measure translations beside doing nothing and matching colours.
 
     Args:
         model: trained translators.
         snapshot: where they come from.
         run: their run folder; caches of pictures beside it are read, and none is written.
-        out: the JSON file; the page of pictures stands beside it.
-        ask: what is asked.
+        options: what to measure.
 
     Raises:
         UserError: there are no test pictures, one is broken, or the weights given are not those of the network.
     """
-    if out.suffix == ".html":
-        raise UserError(f"--out names the JSON file, and {out} is the name of a page; the page stands beside it.")
     recipe: CycleganRecipe = model.recipe  # type: ignore[assignment]  # a Translator's
-    sets = test_sets(recipe, ask.a, ask.b, recipe.resolution)
-    for domain, pictures_of in sets.items():
-        for remark in pictures_of.remarks:
-            warn(f"{domain.upper()}: {remark}")
-    names, features, left_out = _available(ask, model.resolution)
+    sets = test_sets(recipe, options.a, options.b, recipe.resolution)
+    names, features, left_out = _available(options, model.resolution)
     begun = time.perf_counter()
     sharp = {domain: read_pictures(sets[domain], model.resolution) for domain in ("a", "b")}
-    paired = recipe.data.paired if ask.paired is None else ask.paired
+    paired = recipe.data.paired if options.paired is None else options.paired
     remedy = "--paired says that they are true pairs"
     pairing = find_pairs(sets, paired, lambda domain, places: sharp[domain][places], remedy=remedy)
-    pairs, pictures = pairing.pairs, shown(model, sharp)
-    if ask.resolution is not None:
-        check_resolution(model, ask.resolution, pairs, pairing.sentence)
+    if options.resolution is not None:
+        check_resolution(model, options.resolution, pairing.pairs, pairing.sentence)
     colours, why = training_pictures(recipe, run, model.resolution)
     colours = shown(model, colours) if colours else None
-    fading = f" at alpha {model.config.alpha:.2f}" if model.config.alpha < 1 else ""
-    counts = f"{len(pairs)} pairs of {len(sets['a'])} and {len(sets['b'])} test pictures"
-    where = f"{model.resolution} px{fading}, seed {ask.seed}" + (f", features of {features.name}" if features else "")
-    summary = f"{counts}, {snapshot}, {where}"
-    say(f"{snapshot}\n{counts}, {where}")
-    if model.config.alpha < 1:
-        say("All pictures are faded as training fades them at this moment.")
-    if pairing.sentence:
-        say(f"{pairing.sentence[0].upper()}{pairing.sentence[1:]}.")
-    for sentence in left_out:
-        say(sentence)
-
-    reals = real_features(features, pictures["a"], pictures["b"]) if features else None
-    sides: dict[str, Side] = {}
-    trips: dict[str, Trip] = {}
-    found: Figures = {}
-    results: dict[str, dict[str, Figures]] = {}
-    larger: dict[str, Any] | None = None
-    for direction, source, target in tqdm(DIRECTIONS, unit="direction", disable=None, leave=False):
-        side = Side(direction, pictures[source], pictures[target], turned(pairs, direction), features, reals)
-        trip = travel(as_training(model), side.source, direction, ask.seed, ask.batch_size)
-        rows = {"translated": trip.output, "unchanged": side.unchanged}
-        if colours:
-            rows["matched"] = matched(side.unchanged, colours[source], colours[target])
-        figures = {
-            what: _wanted(side.figures(output, swd="swd" in names, seed=ask.seed, memory_gb=ask.memory_gb), names)
-            for what, output in rows.items()
-        }
-        figures["translated"] |= trip.figures(direction)
-        found |= figures["translated"]
-        results[direction] = _with_floor({what: _short(row) for what, row in figures.items()})
-        sides[direction], trips[direction] = side, trip
+    sides, trips, found, results = _measure(
+        model, names, features, shown(model, sharp), pairing.pairs, colours, options
+    )
     wrong, seconds = faults(found), round(time.perf_counter() - begun, 1)
-
-    small = features is not None and is_small(features, *map(len, pictures.values()))
+    small = features is not None and is_small(features, *map(len, sharp.values()))
     starred = [name for name in PUBLISHED if small and name in names]
-    say("\n" + as_text(results, starred=starred) + "\n")
-    star = note(features) if starred and features is not None else ""
-    if star:
-        say(star)
-    if ask.resolution is not None:
-        larger = report_at(model, recipe, (ask.a, ask.b), pairs, ask.resolution, ask.batch_size)
-        say("")
-    if why:
-        say(f"The row of matched colours is left out, since the training pictures cannot be read: {why}")
-    for sentence in wrong.values():
-        warn(f"warning: {sentence}")
-    libraries = ["kornia", "numpy", *([features.protocol["library"]] if features else [])]
+    larger: dict[str, Any] | None = None
+    if options.resolution is not None:
+        folders = (options.a, options.b)
+        larger = measure_at(model, recipe, folders, pairing.pairs, options.resolution, options.batch_size)
     record = {
         **_origin(model, snapshot, sets, pairing),
-        "protocol": _protocol(sides, colours, ask),
+        "protocol": _protocol(sides, colours, options),
         "features": about(features),
         "biased": starred,
         "left_out": left_out,
@@ -165,21 +118,89 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, out: Pat
         "results": results,
         "at_resolution": larger,
         "faults": wrong,
-        "versions": versions(*libraries),
+        "versions": versions("kornia", "numpy", *([features.protocol["library"]] if features else [])),
     }
-    with atomic_file(out) as path:
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    say(f"measured in {seconds:.0f} s\nwrote {out}")
-    if ask.page:
-        from progcycle.evaluation.translation_page import Part, write_page
+    star = note(features.dimensions) if starred and features is not None else ""
+    warnings = [f"{domain.upper()}: {remark}" for domain in sets for remark in sets[domain].remarks]
+    warnings += warnings_at(larger, record["pictures"]) if larger else []
+    parts = [
+        Part(f"{a.upper()} to {b.upper()}", sides[direction], trips[direction], sets[a].names, sets[b].names)
+        for direction, a, b in DIRECTIONS
+    ]
+    page = Page(
+        f"Translations of {run.name}", ", ".join(_head(record)), parts, results, list(wrong.values()), starred, star
+    )
+    text = _text(record, pairing.sentence, star, why)
+    return Evaluation(record, text, default_path(run, model), [*warnings, *wrong.values()], page)
 
-        parts = [
-            Part(f"{a.upper()} to {b.upper()}", sides[direction], trips[direction], sets[a].names, sets[b].names)
-            for direction, a, b in DIRECTIONS
-        ]
-        page = out.with_suffix(".html")
-        write_page(page, f"Translations of {run.name}", summary, parts, results, list(wrong.values()), starred, star)
-        say(f"wrote {page}")
+
+def _measure(
+    model: "Translator",
+    names: Sequence[str],
+    features: Features | None,
+    pictures: Mapping[str, Tensor],
+    pairs: Pairs,
+    colours: Mapping[str, Tensor] | None,
+    options: TranslatorOptions,
+) -> tuple[dict[str, Side], dict[str, Trip], Figures, dict[str, dict[str, Figures]]]:
+    """Both directions: their test pictures, what became of them, all figures, and those of each row."""
+    reals = real_features(features, pictures["a"], pictures["b"]) if features else None
+    sides: dict[str, Side] = {}
+    trips: dict[str, Trip] = {}
+    found: Figures = {}
+    results: dict[str, dict[str, Figures]] = {}
+    for direction, source, target in tqdm(DIRECTIONS, unit="direction", disable=None, leave=False):
+        side = Side(direction, pictures[source], pictures[target], turned(pairs, direction), features, reals)
+        trip = travel(as_training(model), side.source, direction, options.seed, options.batch_size)
+        rows = {"translated": trip.output, "unchanged": side.unchanged}
+        if colours:
+            rows["matched"] = matched(side.unchanged, colours[source], colours[target])
+        swd: dict[str, Any] = {"swd": "swd" in names, "seed": options.seed, "memory_gb": options.memory_gb}
+        figures = {what: _wanted(side.figures(output, **swd), names) for what, output in rows.items()}
+        figures["translated"] |= trip.figures(direction)
+        found |= figures["translated"]
+        results[direction] = _with_floor({what: _short(row) for what, row in figures.items()})
+        sides[direction], trips[direction] = side, trip
+    return sides, trips, found, results
+
+
+def _head(record: Mapping[str, Any]) -> list[str]:
+    """What was measured: counts, the snapshot, size and seed, features."""
+    counts = record["pictures"]
+    fading = f" at alpha {record['alpha']:.2f}" if record["alpha"] < 1 else ""
+    return [
+        f"{record['pairs']} pairs of {counts['a']} and {counts['b']} test pictures",
+        record["snapshot"],
+        f"{record['resolution']} px{fading}",
+        f"seed {record['protocol']['seed']}",
+        *([f"features of {record['features']['name']}"] if record["features"] else []),
+    ]
+
+
+def _text(record: Mapping[str, Any], pairing: str, star: str, why: str) -> str:
+    """The tables, for a terminal.
+
+    Args:
+        record: what the JSON file holds.
+        pairing: a sentence about the pairs, or "".
+        star: what a star means, or "".
+        why: a sentence why there is no row of matched colours, or "".
+    """
+    counts, snapshot, *where = _head(record)
+    lines = [snapshot, ", ".join([counts, *where])]
+    if record["alpha"] < 1:
+        lines.append("All pictures are faded as training fades them at this moment.")
+    if pairing:
+        lines.append(f"{pairing[0].upper()}{pairing[1:]}.")
+    lines += [*record["left_out"], "", as_text(record["results"], starred=record["biased"]), ""]
+    if star:
+        lines.append(star)
+    if record["at_resolution"]:
+        lines += [text_at(record["at_resolution"]), ""]
+    if why:
+        lines.append(f"The row of matched colours is left out, since the training pictures cannot be read: {why}")
+    lines.append(f"measured in {record['seconds']:.0f} s")
+    return "\n".join(lines)
 
 
 def matched(unchanged: Tensor, source: Tensor, target: Tensor) -> Tensor:
@@ -198,10 +219,10 @@ def matched(unchanged: Tensor, source: Tensor, target: Tensor) -> Tensor:
 # --- figures --------------------------------------------------------------------------------------------------------
 
 
-def _available(ask: Question, resolution: int) -> tuple[list[str], Features | None, list[str]]:
+def _available(options: TranslatorOptions, resolution: int) -> tuple[list[str], Features | None, list[str]]:
     """Names of the distances of sets, the network that they need, and sentences about defaults that are left out."""
-    names, left_out = list(dict.fromkeys(ask.metrics or ("kid", "swd"))), []
-    if not ask.metrics and ask.inception:
+    names, left_out = list(dict.fromkeys(options.metrics or ("kid", "swd"))), []
+    if not options.metrics and options.inception:
         names += PUBLISHED
     for name in names:
         if name not in SETS:
@@ -211,11 +232,11 @@ def _available(ask: Question, resolution: int) -> tuple[list[str], Features | No
             )
     if "swd" in names and (resolution < SMALLEST or resolution & (resolution - 1)):
         why = f"it takes sides of a power of two from {SMALLEST} px on, and these have {resolution} px"
-        if ask.metrics:
+        if options.metrics:
             raise UserError(f"--metrics: swd cannot be measured: {why}; leave it out.")
         names.remove("swd")
         left_out.append(f"SWD is left out: {why}.")
-    features, why = pick_features(names, bool(ask.metrics), ask.inception, ask.device)
+    features, why = pick_features(names, bool(options.metrics), options.inception, options.device)
     if why:
         names.remove("kid")
         left_out.append(f"KID and distances in features are left out: {why}")
@@ -259,11 +280,13 @@ def _origin(model: "Translator", snapshot: Path, sets: Mapping[str, PictureSet],
     }
 
 
-def _protocol(sides: Mapping[str, Side], colours: Mapping[str, Tensor] | None, ask: Question) -> dict[str, Any]:
+def _protocol(
+    sides: Mapping[str, Side], colours: Mapping[str, Tensor] | None, options: TranslatorOptions
+) -> dict[str, Any]:
     return {
-        "seed": ask.seed,
-        "device": ask.device,
-        "halves": {direction: len(side.halves(ask.seed)[0]) for direction, side in sides.items()},
+        "seed": options.seed,
+        "device": options.device,
+        "halves": {direction: len(side.halves(options.seed)[0]) for direction, side in sides.items()},
         "swd": {
             "patches_per_picture": PATCHES,
             "directions": [REPEATS, RANDOM],

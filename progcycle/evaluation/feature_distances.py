@@ -18,7 +18,6 @@ from progcycle.metrics import (
     load_features,
 )
 from progcycle.metrics.features import HOW_TO_GET_INCEPTION
-from progcycle.output import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,10 +102,14 @@ def is_small(features: Features, *counts: int) -> bool:
     return is_published(features) and min(counts) < features.dimensions
 
 
-def note(features: Features) -> str:
-    """What a star at FID and IS means, in two lines."""
+def note(dimensions: int) -> str:
+    """What a star at FID and IS means, in two lines.
+
+    Args:
+        dimensions: of the features.
+    """
     return (
-        f"* of fewer than {features.dimensions:,} pictures, for which FID is too high and IS too low: compare at equal "
+        f"* of fewer than {dimensions:,} pictures, for which FID is too high and IS too low: compare at equal "
         "counts\n  only; KID has no such bias"
     )
 
@@ -123,10 +126,10 @@ def about(features: Features | None) -> dict[str, Any] | None:
     return found
 
 
-def report_in_features(
+def measure_in_features(
     subject: "Subject", names: Sequence[str], features: Features, count: int | None
 ) -> dict[str, Any]:
-    """Print those metrics of generated pictures that are measured in features, beside those of real ones.
+    """Those metrics of generated pictures that are measured in features, beside those of real ones.
 
     Args:
         subject: generated and real pictures.
@@ -135,7 +138,7 @@ def report_in_features(
         count: generated pictures; default: as many as there are real ones, at most ``COUNTS``.
 
     Returns:
-        The same for a record, by metric.
+        For a record, by metric.
 
     Raises:
         UserError: there are too few pictures.
@@ -155,15 +158,6 @@ def report_in_features(
         "real": distances(real[:half], real[half:], features) | score(real, features),
     }
     small = is_small(features, count, real_count)
-    say(f"in features of {features.name}: {count} generated against {real_count} real pictures")
-    columns = [column for name in names for column in IN_FEATURES[name] if column[1] in rows["generated"]]
-    stars = ["*" * (small and name in PUBLISHED) for _, name, _ in columns]
-    say(f"{'':24}" + "".join(f"{title + star:>10}" for (title, _, _), star in zip(columns, stars, strict=True)))
-    for what, label in (("generated", "generated"), ("real", "real, half to half")):
-        cells = [format(rows[what][name], style) if name in rows[what] else "n/a" for _, name, style in columns]
-        say(f"{label:24}" + "".join(f"{cell:>10}" for cell in cells))
-    if any(stars):
-        say(note(features))
     found = {}
     for name in names:
         own = [figure for _, figure, _ in IN_FEATURES[name]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from progcycle import __version__
 
 if TYPE_CHECKING:
+    from progcycle.export import Generator, Translator
     from progcycle.export.config import SnapshotConfig
 
 
@@ -21,3 +22,15 @@ def versions(*libraries: str) -> dict[str, str]:
     """Versions of progcycle, torch, the libraries named and Python, for records of figures."""
     numbers = {name: str(importlib.import_module(name).__version__) for name in ("torch", *libraries)}
     return {"progcycle": __version__, **numbers, "python": platform.python_version()}
+
+
+def run_folder(snapshot: Path) -> Path:
+    """The run folder of a snapshot, or the snapshot itself where it lies in none."""
+    if snapshot.name == "best":  # which a better one may replace
+        return snapshot.parent
+    return snapshot.parent.parent if snapshot.parent.name == "snapshots" else snapshot
+
+
+def default_path(run: Path, model: "Generator | Translator") -> Path:
+    """The JSON file of a model's figures in its run folder."""
+    return run / "evaluation" / f"nimg-{model.config.nimg:012d}.json"

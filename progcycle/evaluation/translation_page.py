@@ -47,20 +47,11 @@ class Part:
     target_names: Sequence[str]
 
 
-def write_page(
-    path: Path,
-    title: str,
-    summary: str,
-    parts: Sequence[Part],
-    results: Results,
-    faults: Sequence[str],
-    starred: Collection[str] = (),
-    note: str = "",
-) -> None:
-    """Write the page.
+@dataclass(frozen=True)
+class Page:
+    """What the page shows.
 
-    Args:
-        path: the HTML file.
+    Attributes:
         title: its heading.
         summary: a line about what was measured.
         parts: the directions.
@@ -69,22 +60,35 @@ def write_page(
         starred: names of figures that get a star.
         note: what the star means.
     """
+
+    title: str
+    summary: str
+    parts: Sequence[Part]
+    results: Results
+    faults: Sequence[str] = ()
+    starred: Collection[str] = ()
+    note: str = ""
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Write an HTML file that holds all its pictures."""
+    parts = page.parts
     side = parts[0].side.source.shape[-1]
     tables = []
     for table in TABLES:
-        shown = columns_of(table, results)
-        if lines := list(lines_of(shown, results)):
-            marked = [replace(column, title=column.title + "*" * (column.name in starred)) for column in shown]
+        shown = columns_of(table, page.results)
+        if lines := list(lines_of(shown, page.results)):
+            marked = [replace(column, title=column.title + "*" * (column.name in page.starred)) for column in shown]
             tables.append({"title": table.title, "columns": marked, "lines": lines})
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(
         files("progcycle.evaluation").joinpath("translation_page.html").read_text("utf-8")
     )
     text = template.render(
-        title=title,
-        summary=summary,
-        faults=faults,
-        note=note,
+        title=page.title,
+        summary=page.summary,
+        faults=page.faults,
+        note=page.note,
         tables=tables,
         parts=[_part(part) for part in parts],
         side=min(max(side, SMALLEST), LARGEST),

@@ -20,6 +20,7 @@ from progcycle.commands.cli import main
 from progcycle.data.split import place_of, stem_of
 from progcycle.engine.precision import Precision
 from progcycle.errors import UserError
+from progcycle.evaluation import evaluate as measure
 from progcycle.evaluation import evaluate_translator as module
 from progcycle.evaluation import feature_distances
 from progcycle.evaluation.pairs import pair_up
@@ -678,3 +679,19 @@ def test_pages_of_unpaired_pictures_are_sorted_by_their_way_back(make_snapshot: 
         errors = [float(figures.removeprefix("cycle ")) for figures in page.figures[direction]]
         assert len(errors) == 5
         assert errors == sorted(errors, reverse=True)
+
+
+def test_from_python_figures_are_those_of_the_command_and_nothing_is_written(make_snapshot: Make, paired: Path) -> None:
+    run = make_snapshot(stage=1, data={"root": str(paired), "paired": True}).parent.parent
+    found = measure(run, seed=3)
+    assert not (run / "evaluation").exists()
+    record = evaluate(run, "--seed", "3")
+    assert found.results == record["results"]
+    assert str(found) == found.text
+    assert "against the true pair" in found.text
+    shutil.rmtree(run / "evaluation")
+    assert [path.name for path in found.save(page=False)] == ["nimg-000000012000.json"]
+    assert json.loads(found.path.read_text()) == {**record, "seconds": found.record["seconds"]}
+    assert [path.suffix for path in found.save()] == [".json", ".html"]
+    with pytest.raises(UserError, match=r"^evaluate: count is no option for translators; choose from a, b, resolution"):
+        measure(run, count=3)

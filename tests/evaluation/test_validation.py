@@ -13,7 +13,6 @@ from PIL import Image
 from tiny_runs import WatchedTrainer, stats, tiny_content, write_pictures
 from torch import Tensor
 
-from progcycle.commands.evaluate import _run_folder
 from progcycle.commands.train import main
 from progcycle.commands.translate import main as translate
 from progcycle.data import PictureSet, as_reals
@@ -22,6 +21,7 @@ from progcycle.errors import UserError
 from progcycle.evaluation import translation_metrics
 from progcycle.evaluation.generator_metrics import evaluator
 from progcycle.evaluation.pairs import pair_up
+from progcycle.evaluation.provenance import run_folder
 from progcycle.evaluation.validation import LOWEST, METRICS, choose
 from progcycle.export import find_snapshot, load
 from progcycle.recipe import CycleganRecipe, Pictures, load_recipe, validate
@@ -118,7 +118,7 @@ def test_a_run_logs_all_that_there_is_and_keeps_the_best(
     assert find_snapshot(here / "run").name == "nimg-000000000088"
     assert translate(["run/best", str(data / "testA"), "made", "--direction", "ab"]) == 0
     assert len(list((here / "made").iterdir())) == 3
-    assert _run_folder(here / "run/best") == here / "run", "what is written of it stays when it is replaced"
+    assert run_folder(here / "run/best") == here / "run", "what is written of it stays when it is replaced"
 
 
 def test_evaluation_changes_nothing_of_the_training(data: Path, here: Path) -> None:

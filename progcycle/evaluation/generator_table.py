@@ -1,0 +1,87 @@
+"""Figures of generators as tables, for a terminal of 100 columns."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from progcycle.evaluation.feature_distances import IN_FEATURES, note
+
+LABEL, CELL, WIDE = 24, 9, 10  # columns of the terminal
+
+
+def as_text(record: Mapping[str, Any]) -> str:
+    """The tables of a record of ``progcycle evaluate``.
+
+    Args:
+        record: what the JSON file holds.
+    """
+    real = record["real"]["pictures"]
+    fading = f" at alpha {record['alpha']:.2f}" if record["alpha"] < 1 else ""
+    head = (
+        f"{record['snapshot']}, {record['resolution']} px{fading}, against {real} real pictures, seed {record['seed']}"
+    )
+    blocks = ["\n".join([head, *record["left_out"]])]
+    results = record["results"]
+    in_features = [name for name in results if name in IN_FEATURES]
+    for name, found in results.items():
+        if name == "swd":
+            blocks.append(_distances(found, real))
+        elif name == "ms-ssim":
+            blocks.append(_similarities(found))
+        elif name == "modes":
+            blocks.append(_modes(found))
+        elif name == in_features[0]:
+            blocks.append(_in_features({name: results[name] for name in in_features}, record["features"]))
+    return "\n\n".join(blocks)
+
+
+def _line(label: str, cells: Iterable[str], width: int = CELL) -> str:
+    return f"{label:{LABEL}}" + "".join(f"{cell:>{width}}" for cell in cells)
+
+
+def _distances(found: Mapping[str, Any], real: int) -> str:
+    sides = [name.partition("/")[2] or "average" for name in found["generated"]]
+    lines = [f"sliced Wasserstein distance x 1000 between sets of {found['count']}, by pixels of the pyramid's level"]
+    lines.append(_line("", sides))
+    for name, label in (("generated", "generated to real"), ("real", "real to real (floor)")):
+        if found[name] is not None:
+            lines.append(_line(label, (f"{value:.2f}" for value in found[name].values())))
+        else:
+            words = f"it compares two halves of the real pictures, which takes a --count up to {real // 2}"
+            lines.append(f"{label:{LABEL}}  none: {words}")
+    return "\n".join(lines)
+
+
+def _similarities(found: Mapping[str, Any]) -> str:
+    lines = [f"MS-SSIM of {found['pairs']} random pairs, from 0 to 1 for equal pictures", _line("", ("mean", "error"))]
+    for name in ("generated", "real"):
+        mean, error = found[name]["mean"], found[name]["standard_error"]
+        lines.append(_line(name, [f"{value:.4f}" for value in (mean, error) if value is not None]))
+    return "\n".join(lines)
+
+
+def _in_features(found: Mapping[str, Mapping[str, Any]], features: Mapping[str, Any]) -> str:
+    one = next(iter(found.values()))
+    rows = {what: {k: v for each in found.values() for k, v in each[what].items()} for what in ("generated", "real")}
+    columns = []
+    for name, each in found.items():
+        star = "*" * each.get("biased", False)
+        columns += [(title + star, f, style) for title, f, style in IN_FEATURES[name] if f in rows["generated"]]
+    counts = f"{one['count']} generated against {one['real_count']} real pictures"
+    lines = [f"in features of {features['name']}: {counts}", _line("", (title for title, _, _ in columns), WIDE)]
+    for what, label in (("generated", "generated"), ("real", "real, half to half")):
+        cells = (format(rows[what][f], style) if f in rows[what] else "n/a" for _, f, style in columns)
+        lines.append(_line(label, cells, WIDE))
+    if any(each.get("biased") for each in found.values()):
+        lines.append(note(features["dimensions"]))
+    return "\n".join(lines)
+
+
+def _modes(found: Mapping[str, Any]) -> str:
+    made, real = found["generated"], found["real"]
+    times = f"({found['repeats']} times)"
+    lines = [f"modes, of 1000, in {found['count']} generated pictures {times} and in {real['count']} real ones"]
+    lines.append(_line("", ("modes", "KL", "KL found")))
+    rows = {"generated, mean": made["mean"], "generated, deviation": made["deviation"], "real": real}
+    for label, row in rows.items():
+        lines.append(_line(label, (f"{row['modes']:.1f}", f"{row['kl']:.4f}", f"{row['kl_found']:.4f}")))
+    return "\n".join(lines)
