@@ -1,7 +1,6 @@
-"""Every growing network of the registries in every variant of its options, small, with random weights everywhere."""
+"""Every growing network of the registries in the variants of its options, small, with random weights everywhere."""
 
 import inspect
-import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,7 @@ VALUES: dict[str, Any] = {
     "hidden": 9,
     "residual_blocks": 1,
 }
-# These in all combinations ...
+# Each of these by itself, and the last ones together ...
 OPTIONS: dict[str, list[Any]] = {
     "rgb": ["replace", "sum"],
     "predict": ["picture", "change"],
@@ -60,6 +59,11 @@ class Case:
     options: dict[str, Any]
     square: bool
 
+    def value(self, option: str) -> Any:
+        """An option, as given or by default; None where the network has no such option."""
+        parameter = inspect.signature(REGISTRIES[self.kind][self.name]).parameters.get(option)
+        return self.options.get(option, parameter and parameter.default)
+
     def fresh(self, **changes: Any) -> nn.Module:
         """The network as training begins with it."""
         network_class = REGISTRIES[self.kind][self.name]
@@ -96,18 +100,23 @@ class Case:
         return "-".join([self.kind, self.name, *(f"{k}={v}" for k, v in self.options.items())])
 
 
-def _combinations(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
-    return (dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values()))
+def _one_by_one(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    first, last = ({option: kinds[i] for option, kinds in values.items()} for i in (0, -1))
+    yield first
+    yield from (first | {option: kind} for option, kinds in values.items() for kind in kinds[1:])
+    yield last
 
 
 def _variants(parameters: Iterable[str]) -> Iterator[dict[str, Any]]:
     """Everything above that a network with these parameters takes."""
     asked = {option: values for option, values in OPTIONS.items() if option in parameters}
-    yield from _combinations(asked)
-    few = {option: values if option == "head" else values[:1] for option, values in asked.items()}
+    yield from _one_by_one(asked)
+    first = {option: values[0] for option, values in asked.items()}
     for extra in EXTRAS:
         if extra.keys() <= set(parameters):
-            yield from (options | extra for options in _combinations(few))
+            yield from (
+                (first | {"head": head} | extra for head in asked["head"]) if "head" in asked else (first | extra,)
+            )
 
 
 def _cases() -> list[Case]:
@@ -123,13 +132,24 @@ def _cases() -> list[Case]:
                 # A dense head fits its base grid only; a network with `hidden` but no choice of head has that one.
                 square = "hidden" in parameters and options.get("head", "dense") == "dense"
                 cases.append(Case(kind, name, options, square))
-    return cases
+    return _distinct(cases, *{option for case in cases for option in case.options})
+
+
+def _distinct(cases: Iterable[Case], *options: str) -> list[Case]:
+    """The first of the cases that agree in these options."""
+    found: dict[tuple[Any, ...], Case] = {}
+    for case in cases:
+        found.setdefault((case.kind, case.name, *(case.value(option) for option in options)), case)
+    return list(found.values())
 
 
 CASES = _cases()
 
 
-def of_kind(*kinds: str, **wanted: Any) -> list[Any]:
-    """Test parameters: the cases of these kinds with these options."""
-    fits = (c for c in CASES if c.kind in kinds and wanted.items() <= c.options.items())
-    return [pytest.param(case, id=str(case)) for case in fits]
+def of_kind(*kinds: str, reads: Iterable[str] | None = None, **wanted: Any) -> list[Any]:
+    """Test parameters: the cases of these kinds with these options.
+
+    Of those that differ only in options which what is tested does not read, one: ``reads`` names those that it does.
+    """
+    fits = [c for c in CASES if c.kind in kinds and wanted.items() <= c.options.items()]
+    return [pytest.param(case, id=str(case)) for case in (fits if reads is None else _distinct(fits, *reads))]

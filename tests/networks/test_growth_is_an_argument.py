@@ -6,7 +6,9 @@ import pytest
 import torch
 from growing_networks import STAGES, Case, of_kind
 
-ALL = of_kind("generator", "translator", "discriminator")
+KINDS = ("generator", "translator", "discriminator")
+# What a network can remember stands in its norms and in what compares pictures.
+REMEMBERS = of_kind(*KINDS, reads=["head", "normalize", "spectral_norm", "kernels", "gather"])
 
 
 def memory(case: Case) -> str:
@@ -17,7 +19,7 @@ def memory(case: Case) -> str:
     return batch_norm if case.options.get("normalize") == "batch" else "(?!)"
 
 
-@pytest.mark.parametrize("case", ALL)
+@pytest.mark.parametrize("case", REMEMBERS)
 def test_networks_have_no_growth_in_their_state(case: Case) -> None:
     network = case.build()
     buffers = {name for name, _ in network.named_buffers()}
@@ -26,7 +28,7 @@ def test_networks_have_no_growth_in_their_state(case: Case) -> None:
     assert not [name for name in network.state_dict() if re.search("alpha|stage", name)]
 
 
-@pytest.mark.parametrize("case", ALL)
+@pytest.mark.parametrize("case", REMEMBERS)
 @torch.no_grad()
 def test_forward_changes_nothing(case: Case) -> None:
     network = case.build()
@@ -56,8 +58,24 @@ def cancelled(name: str, case: Case) -> bool:
     return name.endswith("bias") and "norm" not in name and case.options.get("normalize") in ("batch", "instance")
 
 
-@pytest.mark.parametrize("case", ALL)
-@pytest.mark.parametrize(("stage", "alpha"), [(0, 1.0), (1, 0.5), (2, 1.0), (2, 0.5), (STAGES - 1, 1.0)])
+TRUNKS = of_kind(*KINDS, reads=["rgb", "skips"])
+LAYERS = of_kind(
+    *KINDS,
+    reads=["rgb", "skips", "predict", "head", "convs", "fused", "classes", "kernels", "normalize", "spectral_norm"],
+)
+
+
+@pytest.mark.parametrize(
+    ("case", "stage", "alpha"),
+    [
+        *(
+            pytest.param(*case.values, s, a, id=f"{case.id}-{s}-{a}")
+            for case in TRUNKS
+            for s, a in ((0, 1.0), (2, 1.0))
+        ),
+        *(pytest.param(*case.values, 2, 0.5, id=f"{case.id}-2-0.5") for case in LAYERS),
+    ],
+)
 def test_only_grown_and_unreplaced_layers_get_gradients(case: Case, stage: int, alpha: float) -> None:
     network = case.build()
     case.run(network, case.inputs(stage), stage, alpha).square().sum().backward()
@@ -68,8 +86,11 @@ def test_only_grown_and_unreplaced_layers_get_gradients(case: Case, stage: int, 
             assert parameter.grad.any(), name
 
 
-@pytest.mark.parametrize("case", ALL)
-@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(
+    "case",
+    of_kind(*KINDS, reads=["rgb", "predict", "head", "tanh", "bounded", "classes", "kernels", "spectral_norm"]),
+)
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
 @torch.no_grad()
 def test_pictures_and_logits_stay_float32_under_autocast(case: Case, alpha: float) -> None:
     network, x = case.build(), case.inputs(2)
@@ -87,10 +108,19 @@ def test_pictures_and_logits_stay_float32_under_autocast(case: Case, alpha: floa
     assert torch.bfloat16 in types.values(), "the rest is in half precision"
 
 
-@pytest.mark.parametrize("case", of_kind("generator"))
+@pytest.mark.parametrize("case", of_kind("generator", reads=["rgb", "tanh"]))
 @torch.no_grad()
 def test_blends_are_float32_under_autocast(case: Case) -> None:
     network, x = case.build(), case.inputs(1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         old, half, new = (case.run(network, x, 1, alpha) for alpha in (0.0, 0.5, 1.0))
     torch.testing.assert_close(half, (old + new) / 2, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", of_kind("discriminator", "translator", reads=["rgb"]))
+@torch.no_grad()
+def test_blends_of_features_are_float32_under_autocast(case: Case) -> None:
+    network, x = case.build(), case.inputs(1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        blended, newest = network.encoder(x, 1, 0.5)
+    assert (blended.dtype, newest.dtype) == (torch.float32, torch.bfloat16)

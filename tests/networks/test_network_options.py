@@ -34,7 +34,7 @@ SIDES = {"batch": (0, 2, 3), "instance": (2, 3), "layer": (1, 2, 3)}
 
 
 @pytest.mark.parametrize("kind", ["none", "pixel", "batch", "instance", "layer"])
-@pytest.mark.parametrize("slope", [0.0, 0.2, 0.3])
+@pytest.mark.parametrize("slope", [0.0, 0.3])
 @torch.no_grad()
 def test_pixel_norm_follows_the_activation_and_the_others_precede_it(kind: Any, slope: float) -> None:
     layer = shaken(Layer(5, 6, style=Style(kind, epsilon=0.5, slope=slope)))
@@ -88,14 +88,12 @@ def test_batch_norm_uses_its_memory_in_evaluation_only() -> None:
     assert not torch.allclose(network.train()(z[:2], 2, 0.5), evaluated[:2], atol=0.1)
 
 
-@pytest.mark.parametrize("case", of_kind("discriminator", "generator", "translator"))
+@pytest.mark.parametrize("case", of_kind(*REGISTRIES, reads=["head", "convs"]))
 @torch.no_grad()
 def test_slope_and_epsilon_reach_every_layer(case: Case) -> None:
-    network = case.build(slope=0.7)
-    slopes = {m.slope for m in network.modules() if hasattr(m, "slope")}
-    assert slopes == {0.7}
-    epsilons = {m.epsilon for m in network.modules() if hasattr(m, "epsilon")}
-    assert epsilons <= {case.options.get("epsilon", 1e-8)}
+    network = case.build(slope=0.7, epsilon=0.03, normalize="pixel")
+    assert {m.slope for m in network.modules() if hasattr(m, "slope")} == {0.7}
+    assert {m.epsilon for m in network.modules() if hasattr(m, "epsilon")} == {0.03}
 
 
 @torch.no_grad()
@@ -113,7 +111,22 @@ def everything(network: nn.Module) -> Tensor:
     return torch.cat([parameter.flatten() for parameter in network.parameters()])
 
 
-@pytest.mark.parametrize("case", [c for c in of_kind(*REGISTRIES) if "initialization" not in c.values[0].options])
+# Gains differ from layer to layer, and fan-ins with what a layer reads besides.
+LAYERS = [
+    "head",
+    "convs",
+    "rgb_kernel",
+    "fused",
+    "skips",
+    "predict",
+    "classes",
+    "kernels",
+    "averaging",
+    "spectral_norm",
+]
+
+
+@pytest.mark.parametrize("case", of_kind(*REGISTRIES, reads=LAYERS))
 @torch.no_grad()
 def test_without_equalized_training_begins_with_the_same_function(case: Case) -> None:
     scaled, plain = case.fresh(equalized=True), case.fresh(equalized=False)
@@ -176,11 +189,13 @@ def test_what_has_no_meaning_is_refused() -> None:
         PgganGenerator(CHANNELS, normalize="group")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("case", of_kind("discriminator"))
-@pytest.mark.parametrize("alpha", [0.4, 1.0])
-def test_gradient_penalty_has_gradients_in_every_variant(case: Case, alpha: float) -> None:
+DIFFERENTIATED = ["rgb", "head", "stddev_group", "averaging", "kernels", "normalize", "fused", "convs", "spectral_norm"]
+
+
+@pytest.mark.parametrize("case", of_kind("discriminator", reads=DIFFERENTIATED))
+def test_gradient_penalty_has_gradients_in_every_variant(case: Case) -> None:
     network, x = case.build(), case.inputs(2).requires_grad_()
-    (slope,) = torch.autograd.grad(case.run(network, x, 2, alpha).sum(), x, create_graph=True)
+    (slope,) = torch.autograd.grad(case.run(network, x, 2, 0.4).sum(), x, create_graph=True)
     slope.square().sum().backward()
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     assert all(gradient.isfinite().all() for gradient in gradients)

@@ -114,15 +114,15 @@ def test_one_pass_equals_two_where_the_network_says_so(case: Case, n: int, group
 
 
 @pytest.mark.parametrize("group", [1, 2, 4, "batch"])
-@pytest.mark.parametrize("n", range(1, 15))
 @torch.no_grad()
-def test_where_the_statistic_says_no_one_pass_would_be_wrong(n: int, group: int | str) -> None:
+def test_where_the_statistic_says_no_one_pass_would_be_wrong(group: int | str) -> None:
     torch.manual_seed(0)
     network = PgganDiscriminator(CHANNELS, hidden=9, stddev_group=group).double()
-    real, fake = pictures(n, 1).double(), pictures(n, 1, 0.1).double()
-    together = network(torch.stack([real, fake], dim=1).flatten(0, 1), 1, 0.5)
-    apart = torch.stack([network(real, 1, 0.5), network(fake, 1, 0.5)], dim=1).flatten()
-    assert torch.allclose(together, apart, rtol=1e-7) == network.rows_are_apart(n)
+    for n in range(1, 15):
+        real, fake = pictures(n, 1).double(), pictures(n, 1, 0.1).double()
+        together = network(torch.stack([real, fake], dim=1).flatten(0, 1), 1, 0.5)
+        apart = torch.stack([network(real, 1, 0.5), network(fake, 1, 0.5)], dim=1).flatten()
+        assert torch.allclose(together, apart, rtol=1e-7) == network.rows_are_apart(n), n
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_initialize_scales_minibatch_discrimination_to_pictures(kind: str, stage
     torch.testing.assert_close(distance.amin(1).mean(0), torch.full((7,), 2.0).double())
 
 
-@pytest.mark.parametrize("case", of_kind("discriminator"))
+@pytest.mark.parametrize("case", of_kind("discriminator", reads=["head", "kernels"]))
 def test_initialize_does_nothing_where_there_is_nothing_to_do(case: Case) -> None:
     network = case.build()
     before = {name: value.clone() for name, value in network.state_dict().items()}
