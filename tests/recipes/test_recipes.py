@@ -110,6 +110,33 @@ def written(value: Any) -> str:
     )
 
 
+# What trains like another one: they differ in their data, and in how large, long or strong something is.
+TWINS = {
+    "cyclegan_classic_openmoji": "cyclegan_classic_emoji",
+    "cyclegan_openmoji_long": "cyclegan_openmoji",
+    "cyclegan_photos_64": "cyclegan_openmoji_64",
+    "cyclegan_photos_128": "cyclegan_openmoji",
+    "cyclegan_photos_256": "cyclegan_openmoji",
+    "pggan_celebahq_2gpus": "pggan_celebahq",
+    "pggan_celebahq_4gpus": "pggan_celebahq",
+    "pggan_celebahq_8gpus": "pggan_celebahq",
+    "pggan_emoji_long": "pggan_emoji",
+    "pggan_lsun_100k": "pggan_celebahq_paper",
+    "table1_c": "table1_b",
+    "table1_h": "table1_g",
+} | {f"pggan_mnist_k4_{way}": f"pggan_mnist_k2_{way}" for way in ("growing", "norm", "stddev", "wgan_gp")}
+
+
+def switches(value: Any) -> Any:
+    """The content of a recipe without its numbers, but for whether they are 0."""
+    if isinstance(value, dict):
+        of_resolutions = value and all(key == "default" or str(key).isdigit() for key in value)
+        return {switches(v) for v in value.values()} if of_resolutions else {k: switches(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [switches(v) for v in value]
+    return value != 0 if type(value) in (int, float) else value
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("pictures")
@@ -138,7 +165,14 @@ def test_builds_at_full_size(path: Path, data: Path) -> None:
     assert first.startswith("# "), "the first line says what the recipe is for"
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+@pytest.mark.parametrize(("name", "twin"), TWINS.items())
+def test_twins_switch_the_same_on(name: str, twin: str, data: Path) -> None:
+    both = (reduced(FOLDER / f"{stem}.yaml", data).model_dump(mode="json") for stem in (name, twin))
+    first, second = map(switches, both)
+    assert first == second
+
+
+@pytest.mark.parametrize("path", [p for p in RECIPES if p.stem not in TWINS], ids=lambda p: p.stem)
 def test_trains_at_reduced_size(path: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("plot_plan", "plot_curves"):
         monkeypatch.setattr(reports, name, lambda _, path: path.touch())

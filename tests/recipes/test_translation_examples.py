@@ -12,7 +12,14 @@ PAGE = (Path(__file__).parents[2] / "docs" / "translation.md").read_text(encodin
 MINIMAL = {"task": "cyclegan", "resolution": 64, "data": {"root": "pictures"}}
 
 
-@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_there_are_examples() -> None:
+    assert len(BLOCKS) > 6
+
+
+@pytest.mark.parametrize("block", BLOCKS)
 def test_examples_are_parts_of_recipes(block: str) -> None:
     validate(merge(MINIMAL, yaml.safe_load(block)))
 
