@@ -2,12 +2,17 @@
 
 import os
 import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from progcycle.files import as_others, atomic_file, atomic_folder, remove_temporaries
+from progcycle import files
+from progcycle.files import as_others, atomic_file, atomic_folder, remove_temporaries, restore_folder
 
 
 class StopError(Exception):
@@ -88,11 +93,70 @@ def test_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_a_killed_writer_are_cleared(tmp_path: Path) -> None:
-    (tmp_path / ".run.tmp").mkdir()
-    (tmp_path / ".run.tmp" / "half").write_text("written")
+    for name in (".run.tmp", ".run.4711.tmp", ".run.5.4711.tmp", ".runs.4711.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_text("written")
     write(tmp_path / "run", "new")
     assert {p.name for p in (tmp_path / "run").iterdir()} == {"f"}
-    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+    assert {p.name for p in tmp_path.iterdir()} == {"run", ".run.5.4711.tmp", ".runs.4711.tmp"}
+
+
+def test_a_folder_with_two_writers_is_that_of_the_last_to_finish(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    with atomic_folder(path) as first:
+        (first / "f").write_text("first")
+        with atomic_folder(path) as second:
+            (second / "g").write_text("second")
+        assert [p.name for p in path.iterdir()] == ["g"]
+        assert (first / "f").read_text() == "first", "a living writer's folder is no leftover"
+    assert [p.name for p in path.iterdir()] == ["f"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_many_writers_at_once_never_mix_or_lose_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    write(path, "0")
+    end = time.monotonic() + 1.0
+
+    def writer(number: int) -> int:
+        count = 0
+        while time.monotonic() < end:
+            with atomic_folder(path) as temporary:
+                for name in "ab":
+                    (temporary / name).write_text(f"{number} {count}")
+            count += 1
+            restore_folder(path)  # as readers do; it must not take an exchange for an interruption
+        return count
+
+    with ThreadPoolExecutor(4) as pool:
+        counts = list(pool.map(writer, range(4)))
+    assert min(counts) > 0
+    assert (path / "a").read_text() == (path / "b").read_text()
+    assert (path / "a").read_text() in {f"{number} {count - 1}" for number, count in enumerate(counts)}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs kill")
+def test_a_writer_that_was_killed_or_stands_still_blocks_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from progcycle import files\n"
+        "with files._alone(Path(sys.argv[1]).parent), files.atomic_folder(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'half').touch(); print('begun', flush=True); time.sleep(60)"
+    )
+    monkeypatch.setattr(files, "PATIENCE", 0.1)
+    path = tmp_path / "run"
+    code = "from progcycle import files; files.PATIENCE = 0.1\n" + code
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "begun\n"
+        write(path, "mine")  # while the other holds the lock for exchanges
+        assert (path / "f").read_text() == "mine"
+        assert len(list(tmp_path.iterdir())) == 2, "the other may still be writing"
+        other.kill()
+    write(path, "again")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_old_folder_comes_back_when_the_rename_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +164,7 @@ def test_old_folder_comes_back_when_the_rename_fails(tmp_path: Path, monkeypatch
     write(path, "old")
 
     def failing(source: Any, target: Any) -> None:
-        if Path(source).name == ".run.tmp":
+        if Path(source).name.endswith(".tmp"):
             raise OSError("disk trouble")
         rename(source, target)
 
