@@ -157,7 +157,6 @@ def measure_in_features(
         "generated": distances(made, real, features) | score(made, features),
         "real": distances(real[:half], real[half:], features) | score(real, features),
     }
-    small = is_small(features, count, real_count)
     found = {}
     for name in names:
         own = [figure for _, figure, _ in IN_FEATURES[name]]
@@ -165,9 +164,18 @@ def measure_in_features(
             "count": count,
             "real_count": real_count,
             **{what: {figure: row[figure] for figure in own if figure in row} for what, row in rows.items()},
-            **({"biased": small} if name in PUBLISHED else {}),
+            **(_biased(name, features, count, real_count, name in rows["real"]) if name in PUBLISHED else {}),
         }
     return found
+
+
+def _biased(name: str, features: Features, count: int, real_count: int, floor: bool) -> dict[str, bool]:
+    """Whether a figure of generated pictures, and that of real ones, is of so few that it is mostly bias."""
+    half = real_count // 2  # FID compares two halves of the real pictures; IS takes all of them
+    return {
+        "biased": is_small(features, count, real_count),
+        "real_biased": floor and is_small(features, half if name == "fid" else real_count),
+    }
 
 
 def _features_of(source: "Source", features: Features) -> "Tensor":

@@ -64,14 +64,16 @@ def _in_features(found: Mapping[str, Mapping[str, Any]], features: Mapping[str, 
     rows = {what: {k: v for each in found.values() for k, v in each[what].items()} for what in ("generated", "real")}
     columns = []
     for name, each in found.items():
-        star = "*" * each.get("biased", False)
-        columns += [(title + star, f, style) for title, f, style in IN_FEATURES[name] if f in rows["generated"]]
+        stars = {what: "*" * each.get(key, False) for what, key in (("generated", "biased"), ("real", "real_biased"))}
+        columns += [(title, f, style, stars) for title, f, style in IN_FEATURES[name] if f in rows["generated"]]
     counts = f"{one['count']} generated against {one['real_count']} real pictures"
-    lines = [f"in features of {features['name']}: {counts}", _line("", (title for title, _, _ in columns), WIDE)]
+    lines = [f"in features of {features['name']}: {counts}", _line("", (title for title, *_ in columns), WIDE)]
     for what, label in (("generated", "generated"), ("real", "real, half to half")):
-        cells = (format(rows[what][f], style) if f in rows[what] else "n/a" for _, f, style in columns)
+        cells = (
+            f"{rows[what][f]:{style}}{stars[what]}" if f in rows[what] else "n/a" for _, f, style, stars in columns
+        )
         lines.append(_line(label, cells, WIDE))
-    if any(each.get("biased") for each in found.values()):
+    if any(each.get("biased") or each.get("real_biased") for each in found.values()):
         lines.append(note(features["dimensions"]))
     return "\n".join(lines)
 

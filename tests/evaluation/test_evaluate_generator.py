@@ -372,7 +372,18 @@ def test_figures_of_few_pictures_are_marked(make_snapshot: Make, pictures: Path,
     command = ["evaluate", str(folder), "--out", str(out), "--inception", "w.pth", "--data", str(few), str(pictures)]
     in_few = [*command, "--metrics", "fid", "--count"]
     assert main([*in_few, "3"]) == 0
-    assert "FID*" not in capsys.readouterr().out  # three pictures of three dimensions
+    assert "FID" in (text := capsys.readouterr().out)
+    assert "*" not in text  # three pictures of three dimensions; halves of one picture have no FID
+    assert main([*in_few, "4"]) == 0  # the floor is that of two and two
+    lines = capsys.readouterr().out.splitlines()
+    (floor,), (made,) = ([line for line in lines if line.startswith(what)] for what in ("real, half", "generated "))
+    assert floor.endswith("*")
+    assert "*" not in made
+    assert any("* of fewer than 3 pictures" in line for line in lines)
+    found = json.loads(out.read_text())["results"]["fid"]
+    assert (found["biased"], found["real_biased"]) == (False, True)
+    assert main([*command, "--metrics", "is", "--count", "4"]) == 0  # which takes all four real ones
+    assert "*" not in capsys.readouterr().out
 
     class Wide(Mean):
         def forward(self, x: Tensor) -> Tensor:
@@ -383,7 +394,8 @@ def test_figures_of_few_pictures_are_marked(make_snapshot: Make, pictures: Path,
         patch.setattr(feature_distances, "load_features", lambda *_: wide)
         assert main([*in_few, "3"]) == 0
     text = capsys.readouterr().out
-    assert "FID*" in text
+    (made,) = [line for line in text.splitlines() if line.startswith("generated ")]
+    assert made.endswith("*")
     assert "* of fewer than 6 pictures, for which FID is too high and IS too low: compare at equal counts" in text
     assert json.loads(out.read_text())["results"]["fid"]["biased"] is True
 
