@@ -256,7 +256,7 @@ def what_is_trained(trainer: "Trainer") -> str:
 def facts(trainer: "Trainer") -> list[tuple[str, str]]:
     """What a run stands on, by name: device, precision and why, pictures, networks, versions."""
     accelerator, ground = trainer.accelerator, trainer.ground
-    pictures = {"train": ground.sets, "test": ground.tests, "validation": ground.validation}
+    pictures = {"train": ground.sets, "test": ground.tests, "validate": ground.validation}
     counts = (f"{domain}: {counted(domain, pictures)}" for domain in ground.sets)
     return [
         ("Device", device_name(accelerator.device)),
@@ -270,7 +270,7 @@ def facts(trainer: "Trainer") -> list[tuple[str, str]]:
 
 
 def counted(domain: str, pictures: Mapping[str, Mapping[str, Any]]) -> str:
-    """How many pictures of a domain there are, by what they are for."""
+    """How many pictures of a domain there are, by what is done with them: train, test, validate."""
     return ", ".join(f"{len(sets[domain]):,} to {use}" for use, sets in pictures.items() if domain in sets)
 
 

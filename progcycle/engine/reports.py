@@ -33,7 +33,7 @@ def begin(trainer: "Trainer") -> None:
     for line in trainer.ground.remarks():
         trainer.log.say(line)
     processes, device = trainer.accelerator.num_processes, trainer.accelerator.device
-    pictures = {"train": trainer.ground.sets, "test": trainer.ground.tests, "validation": trainer.ground.validation}
+    pictures = {"train": trainer.ground.sets, "test": trainer.ground.tests, "validate": trainer.ground.validation}
     for line in (
         f"{what_is_trained(trainer)}",
         "; ".join(f"pictures of {domain}: {counted(domain, pictures)}" for domain in trainer.ground.sets),

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from progcycle.data import PictureSet, as_reals, collate
+from progcycle.engine.memory import ran_out
 from progcycle.evaluation.sampler import Sampler
 from progcycle.export.pictures import sheet, to_pil
 from progcycle.schedule import Growth, GrowthSchedule
@@ -107,6 +108,8 @@ def _effort(sampler: Sampler, count: int, channels: Mapping[str, int]) -> float 
             for row in sampler(panel):
                 float(row.sum())  # waits for the device
             taken.append(time.perf_counter() - began)
-    except RuntimeError:  # of the kinds that devices have for a lack of memory
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
         return None
     return min(taken)

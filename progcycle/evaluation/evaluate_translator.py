@@ -227,7 +227,7 @@ def _available(options: TranslatorOptions, resolution: int) -> tuple[list[str], 
     for name in names:
         if name not in SETS:
             raise UserError(
-                f"--metrics: there is no distance of sets {name!r}; choose from {', '.join(SETS)}. Figures against "
+                f"--metrics: translators have no metric {name!r}; choose from {', '.join(SETS)}. Figures against "
                 "truth and source are always there."
             )
     if "swd" in names and (resolution < SMALLEST or resolution & (resolution - 1)):

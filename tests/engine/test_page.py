@@ -12,7 +12,7 @@ from tiny_runs import WatchedTrainer, stats, tiny, train
 from progcycle.data import LoaderError
 from progcycle.engine import page
 from progcycle.engine.build import build
-from progcycle.engine.page import SHOWN, Figures, render
+from progcycle.engine.page import SHOWN, Figures, counted, render
 from progcycle.errors import UserError
 from progcycle.recipe import Schedule
 from progcycle.schedule import GrowthSchedule
@@ -80,6 +80,12 @@ def show(run: Path, **changes: Any) -> Parsed:
 def _parameters(parsed: Parsed) -> int:
     (found,) = re.findall(r"([\d,]+) parameters in", parsed.words)
     return int(found.replace(",", ""))
+
+
+def test_pictures_are_counted_by_what_is_done_with_them() -> None:
+    sets = {"train": {"a": range(1200), "b": range(3)}, "test": {"a": range(7)}, "validate": {"a": range(18)}}
+    assert counted("a", sets) == "1,200 to train, 7 to test, 18 to validate"
+    assert counted("b", sets) == "3 to train"
 
 
 class TestOfARun:

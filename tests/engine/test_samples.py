@@ -13,7 +13,7 @@ from progcycle.engine import samples
 from progcycle.engine.samples import sample_sheet
 from progcycle.export import to_pil
 from progcycle.recipe import Schedule
-from progcycle.schedule import GrowthSchedule
+from progcycle.schedule import Growth, GrowthSchedule
 from progcycle.tasks.cyclegan import CycleganTask
 from progcycle.tasks.pggan import PgganTask
 
@@ -66,6 +66,29 @@ def test_every_row_of_pre_training_has_a_name(kind: str, pictures: Path, tmp_pat
     assert len(names) == len(rows)
     seen = ["seen"] if kind == "inpainting" else []
     assert list(names) == ["A", *seen, "gen_ab", "gen_ba", "B", *seen, "gen_ab", "gen_ba"]
+
+
+@pytest.mark.parametrize("message", ["not enough memory: you tried to allocate 8 GB", "shapes do not fit"])
+def test_only_a_lack_of_memory_is_passed_over_when_efforts_are_measured(
+    message: str, pictures: Path, tmp_path: Path
+) -> None:
+    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run")
+    honest = trainer.sampler
+
+    def sampler(growth: Growth) -> Any:
+        def fails(panel: Any) -> Any:
+            raise RuntimeError(message)
+
+        made = honest(growth)
+        return made if growth.stage < 2 else type("Sampler", (), {**vars(made), "__call__": staticmethod(fails)})()
+
+    if "memory" in message:
+        found = samples.efforts(sampler, trainer.schedule, {"real": 3}, 1)
+        assert list(found) == [0, 1, 2]
+        assert found[2] == 2 * found[1]
+    else:
+        with pytest.raises(RuntimeError, match=message):
+            samples.efforts(sampler, trainer.schedule, {"real": 3}, 1)
 
 
 class Painter:

@@ -489,7 +489,7 @@ def test_inception_gives_fid_kid_and_is_of_all_pictures(
             ["--metrics", "kid,is"],
             "--metrics: is is measured in features of the Inception network; give --inception the",
         ),
-        (["--metrics", "modes"], "--metrics: there is no distance of sets 'modes'; choose from swd, kid, fid, is."),
+        (["--metrics", "modes"], "--metrics: translators have no metric 'modes'; choose from swd, kid, fid, is."),
         (
             ["--metrics", "swd", "--inception", "x"],
             "--inception: swd need no features; add kid, fid or is to --metrics.",
