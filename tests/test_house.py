@@ -27,8 +27,20 @@ STAIRS = {
     "tasks": {"blocks", "networks", "objectives", "data", *LEAVES} - {"files"},
     "metrics": {"blocks", "data", *LEAVES},
     "export": {"blocks", "networks", "data", "version", *LEAVES},
+    "runtime": {"errors", "files", "output"},
     "evaluation": {"blocks", "networks", "data", "tasks", "metrics", "export", "version", *LEAVES},
-    "engine": {"blocks", "networks", "objectives", "data", "tasks", "export", "evaluation", "version", *LEAVES},
+    "engine": {
+        "blocks",
+        "networks",
+        "objectives",
+        "data",
+        "tasks",
+        "export",
+        "evaluation",
+        "runtime",
+        "version",
+        *LEAVES,
+    },
     "studies": {"data", "metrics", "export", "evaluation", "engine", "version", *LEAVES},
 }
 # What the lower rooms may use of the world outside.
@@ -44,6 +56,7 @@ OUTSIDE = {
     "networks": {"torch"},
     "objectives": {"torch"},
     "tasks": {"torch"},
+    "runtime": {"torch", "accelerate", "safetensors"},
 }
 
 
@@ -125,9 +138,9 @@ def test_tasks_do_not_know_each_other() -> None:
         assert not {".".join(module.split(".")[:3]) for module in imports(PACKAGE / "tasks" / f"{name}.py")} & others
 
 
-def test_accelerate_stays_in_the_engine() -> None:
+def test_accelerate_stays_in_the_engine_and_the_runtime() -> None:
     users = {room_of(path) for path in FILES if any(name.split(".")[0] == "accelerate" for name in imports(path))}
-    assert users == {"engine"}
+    assert users == {"engine", "runtime"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -19,7 +19,7 @@ from progcycle import __version__
 from progcycle.errors import UserError
 from progcycle.output import flush_or_silence, is_main_process, silence, warn
 
-PATIENCE = 12.0  # seconds; longer than the grace of engine/watch.py
+PATIENCE = 12.0  # seconds; longer than the grace of runtime/watch.py
 
 COMMANDS = {
     "new": "look at pictures of yours, and write a recipe for them",

@@ -46,8 +46,8 @@ def run(argv: Sequence[str] | None = None) -> int:
     from progcycle.engine.page import NAME as PAGE
     from progcycle.engine.page import next_commands
     from progcycle.engine.pretraining import train
-    from progcycle.engine.stop import StoppedError
     from progcycle.engine.words import folded
+    from progcycle.runtime.stop import StoppedError
 
     try:
         trainer = train(recipe, run_dir, signals=True)

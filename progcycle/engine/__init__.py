@@ -1,1 +1,1 @@
-"""Training. The only room that imports accelerate."""
+"""Training. With the runtime below it, the only room that imports accelerate."""

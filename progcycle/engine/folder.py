@@ -8,11 +8,11 @@ from typing import Any
 from accelerate import Accelerator
 
 from progcycle.data import PictureSet, tell_change
-from progcycle.engine import checkpoint
-from progcycle.engine.writer import fallback_of
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
 from progcycle.recipe import OPERATION, Recipe, RecipeError, difference, dump, load_recipe
+from progcycle.runtime import checkpoint
+from progcycle.runtime.writer import Places
 from progcycle.schedule import GrowthSchedule
 
 # Where pictures and their labels come from: these may change as long as the pictures are the same.
@@ -31,6 +31,22 @@ class Record:
 
     nimg: int
     state: dict[str, Any] = field(default_factory=dict)
+
+
+def fallback_of(run_dir: Path, recipe: Recipe) -> Path | None:
+    """A run's own folder in ``training.fallback_dir``: under the path of its run folder, which no other run has."""
+    if recipe.training.fallback_dir is None:
+        return None
+    own = run_dir.resolve()
+    return Path(recipe.training.fallback_dir) / own.relative_to(own.anchor)
+
+
+def places_of(run_dir: Path, recipe: Recipe) -> Places:
+    """Where the checkpoints of a run go, and how many stay, as its recipe says."""
+    options = recipe.training
+    every = None if options.permanent_kimg is None else max(round(1000 * options.permanent_kimg), 1)
+    record = "recipe.yaml", dump(recipe)
+    return Places(run_dir, record, options.keep_checkpoints, every, fallback_of(run_dir, recipe))
 
 
 def checkpoint_folders(run_dir: Path, recipe: Recipe) -> list[Path]:

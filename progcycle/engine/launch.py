@@ -10,8 +10,8 @@ from accelerate import Accelerator
 from accelerate.commands.config.config_args import default_config_file
 
 from progcycle.engine.precision import WORDS, Precision
-from progcycle.engine.stop import LAUNCHED
 from progcycle.errors import UserError
+from progcycle.runtime.stop import LAUNCHED
 
 SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG")
 
@@ -33,6 +33,24 @@ def check_environment(environment: Mapping[str, str] = os.environ) -> None:
     for kind in SHARDED:
         if environment.get(f"ACCELERATE_USE_{kind}", "").lower() == "true":
             raise refusal(kind)
+
+
+def check_processes(accelerator: Accelerator) -> None:
+    """Refuse a launch in which the processes do not know each other, or share out the weights.
+
+    Raises:
+        UserError: the launcher started several processes, but Accelerate runs them one by one; or it was configured
+            for DeepSpeed, FSDP and the like.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world != accelerator.num_processes:
+        raise UserError(
+            f"The launcher started {world} processes, but each of them trains by itself; "
+            "to use several CPU processes set ACCELERATE_USE_CPU=true and launch with torchrun."
+        )
+    kind = str(accelerator.distributed_type).removeprefix("DistributedType.")
+    if kind in SHARDED:
+        raise refusal(kind)
 
 
 def overruled(precision: Precision, choice: str, environment: Mapping[str, str] = os.environ) -> list[str]:

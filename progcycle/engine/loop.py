@@ -16,24 +16,24 @@ from progcycle.engine.build import build, parts
 from progcycle.engine.clock import CpuClock
 from progcycle.engine.ema import EmaNetworks
 from progcycle.engine.evaluation import BestFolder
-from progcycle.engine.folder import claim, has_checkpoint
-from progcycle.engine.guard import guard
-from progcycle.engine.lock import RunLock
+from progcycle.engine.folder import claim, has_checkpoint, places_of
 from progcycle.engine.log import RunLog
 from progcycle.engine.meter import Meter
 from progcycle.engine.page import RunPage
-from progcycle.engine.parallel import Votes, average_gradients, broadcast_weights
 from progcycle.engine.samples import spread
 from progcycle.engine.setup import cache_of, end, prepare_data, set_up
 from progcycle.engine.start import begin
-from progcycle.engine.stop import SIGNALS, StoppedError, StopSignals, agreed
 from progcycle.engine.trackers import start_trackers
 from progcycle.engine.trainable import Trainable
 from progcycle.engine.trouble import stop_if_trouble
-from progcycle.engine.writer import CheckpointWriter
 from progcycle.evaluation import evaluator
 from progcycle.evaluation.sampler import Sampler
 from progcycle.recipe import Adam, Recipe
+from progcycle.runtime.guard import guard
+from progcycle.runtime.lock import RunLock
+from progcycle.runtime.parallel import Votes, average_gradients, broadcast_weights
+from progcycle.runtime.stop import SIGNALS, StoppedError, StopSignals, agreed
+from progcycle.runtime.writer import CheckpointWriter
 from progcycle.schedule import Growth
 
 Batches = Iterable[tuple[int, Growth, dict[str, Batch]]]
@@ -47,7 +47,7 @@ class Trainer:
         run_dir: the run folder.
         preparation: what to train in place of the recipe's task, see :func:`build`.
         cache_dir: folder of the caches of pictures; default: ``.cache`` beside the run folder.
-        signals: whether the signals of ``engine/stop.py`` stop the run in good order.
+        signals: whether the signals of ``runtime/stop.py`` stop the run in good order.
         lock: taken before anything is written; whoever made it gives it back.
 
     Raises:
@@ -85,7 +85,7 @@ class Trainer:
         self.optimizers = {player: self._optimizer(player) for player in self.task.players}
         self.meter = Meter(device)
         self.log = RunLog(self.accelerator, run_dir, self.schedule)
-        self.writer = CheckpointWriter(self.accelerator, run_dir, recipe, self.log)
+        self.writer = CheckpointWriter(self.accelerator, places_of(run_dir, recipe), self.log.say)
         self.clock = CpuClock(self.writer.cpu_seconds)
         self.stop = StopSignals(signals)
         self.votes = Votes(self.accelerator, lambda: [*self.stop.votes(), *self.writer.votes()])

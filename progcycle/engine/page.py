@@ -18,11 +18,11 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from progcycle import __version__
-from progcycle.engine.stop import StoppedError
 from progcycle.engine.words import brief, duration, memory_size, position
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
 from progcycle.recipe import dump
+from progcycle.runtime.stop import StoppedError
 from progcycle.schedule import GrowthSchedule
 
 if TYPE_CHECKING:

@@ -10,8 +10,6 @@ import torch
 from progcycle.engine import memory
 from progcycle.engine.build import Parts, build
 from progcycle.engine.folder import claim, has_checkpoint
-from progcycle.engine.guard import guard
-from progcycle.engine.lock import RunLock
 from progcycle.engine.loop import Trainer
 from progcycle.engine.setup import Ground, cache_of, set_up
 from progcycle.engine.start import NAME
@@ -19,6 +17,8 @@ from progcycle.errors import UserError
 from progcycle.evaluation import evaluator
 from progcycle.export import warm_start
 from progcycle.recipe import Recipe, pretraining_recipe
+from progcycle.runtime.guard import guard
+from progcycle.runtime.lock import RunLock
 
 
 @contextmanager

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from progcycle.data import Batch, LoaderError, build_loader, dead_worker
 from progcycle.engine import reports, state
-from progcycle.engine.guard import guard
 from progcycle.engine.page import Figures
-from progcycle.engine.parallel import speaking
 from progcycle.engine.setup import loader_workers
-from progcycle.engine.stop import StoppedWaitingError, agreed
 from progcycle.engine.trouble import ATTEMPT, GoBackError, lr_factor
 from progcycle.errors import UserError
 from progcycle.output import steady_output
+from progcycle.runtime.guard import guard
+from progcycle.runtime.parallel import speaking
+from progcycle.runtime.stop import StoppedWaitingError, agreed
 from progcycle.schedule import Growth
 
 if TYPE_CHECKING:

@@ -8,16 +8,16 @@ from safetensors import SafetensorError
 
 from progcycle.engine import memory, state
 from progcycle.engine.alarms import of_pictures, saturation
-from progcycle.engine.checkpoint import folder_name
 from progcycle.engine.evaluation import evaluate_now, write_snapshot
 from progcycle.engine.meter import peak_memory
 from progcycle.engine.page import NAME as PAGE
 from progcycle.engine.page import counted, what_is_trained
 from progcycle.engine.plots import plot_curves, plot_plan
 from progcycle.engine.samples import efforts, panel_of, sample_sheet, spread
-from progcycle.engine.stop import StoppedError
 from progcycle.engine.trouble import stop_if_trouble
 from progcycle.engine.words import folded
+from progcycle.runtime.checkpoint import folder_name
+from progcycle.runtime.stop import StoppedError
 from progcycle.schedule import Growth
 
 if TYPE_CHECKING:

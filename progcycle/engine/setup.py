@@ -12,20 +12,18 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
 from progcycle.data import PictureSet, identity, resolve_sets, resolve_test_sets, resolve_validation_sets, uncached
-from progcycle.engine import guard
 from progcycle.engine.build import check_batches
-from progcycle.engine.folder import check_folder, check_pictures, newest_checkpoint, read_record
-from progcycle.engine.launch import check_environment, lonely, overruled
-from progcycle.engine.parallel import check_processes
+from progcycle.engine.folder import check_folder, check_pictures, fallback_of, newest_checkpoint, read_record
+from progcycle.engine.launch import check_environment, check_processes, lonely, overruled
 from progcycle.engine.precision import Precision, without_tf32
 from progcycle.engine.trackers import check_trackers, close_trackers
-from progcycle.engine.writer import fallback_of
 from progcycle.output import steady_output
 from progcycle.recipe import Recipe
+from progcycle.runtime import guard
 from progcycle.schedule import GrowthSchedule
 
 # While the first process evaluates, writes or builds a cache, the others wait in a collective. NCCL's own limit of 10
-# minutes would end the run; a process that died is noticed by engine/guard.py, not by this.
+# minutes would end the run; a process that died is noticed by runtime/guard.py, not by this.
 PATIENCE = timedelta(hours=24)
 
 

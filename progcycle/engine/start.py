@@ -5,13 +5,13 @@ from pathlib import Path
 
 from torch import nn
 
-from progcycle.engine import checkpoint
 from progcycle.engine.folder import checkpoint_folders
 from progcycle.engine.state import part
 from progcycle.engine.trainable import frozen_names, load_weights
 from progcycle.errors import UserError
 from progcycle.export import warm_start
 from progcycle.recipe import Recipe, pretraining_recipe
+from progcycle.runtime import checkpoint
 from progcycle.schedule import GrowthSchedule
 
 NAME = "pretraining"  # of the folder in the run folder, and of the recipe's section

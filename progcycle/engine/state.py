@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from progcycle.engine import checkpoint
-from progcycle.engine.checkpoint import Content
 from progcycle.engine.folder import checkpoint_folders
 from progcycle.engine.memory import ran_out
 from progcycle.engine.trainable import load_weights, without
 from progcycle.errors import UserError
 from progcycle.files import atomic_file, remove_temporaries
+from progcycle.runtime import checkpoint
+from progcycle.runtime.checkpoint import Content
 
 if TYPE_CHECKING:
     from progcycle.engine.loop import Trainer

@@ -17,10 +17,10 @@ from torchvision.utils import make_grid, save_image
 
 from progcycle.blocks import levels_to_unit
 from progcycle.data import Batch, build_loader
-from progcycle.engine.checkpoint import folder_name
-from progcycle.engine.parallel import first_told
 from progcycle.errors import UserError
 from progcycle.files import as_others, atomic_folder
+from progcycle.runtime.checkpoint import folder_name
+from progcycle.runtime.parallel import first_told
 from progcycle.schedule import Growth
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import pytest
 
 import progcycle
 from progcycle.commands.cli import COMMANDS, PATIENCE, guarded, main
-from progcycle.engine.watch import Limits
 from progcycle.errors import UserError
 from progcycle.recipe import RecipeError
+from progcycle.runtime.watch import Limits
 
 Make = Callable[..., Path]
 

@@ -14,8 +14,8 @@ from tiny_runs import stats, tiny_content, write_domains
 
 import progcycle
 from progcycle.commands.train import main
-from progcycle.engine.checkpoint import checkpoints, newest_whole
-from progcycle.engine.lock import RunLock
+from progcycle.runtime.checkpoint import checkpoints, newest_whole
+from progcycle.runtime.lock import RunLock
 
 ROOT = Path(progcycle.__file__).parents[1]
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")

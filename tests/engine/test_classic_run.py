@@ -11,9 +11,9 @@ from tiny_runs import WatchedTrainer, checkpoint_content, stats, tiny_content, t
 
 import progcycle
 from progcycle.commands.cli import main
-from progcycle.engine.checkpoint import checkpoints
 from progcycle.export import Translator
 from progcycle.recipe import Recipe, merge, validate
+from progcycle.runtime.checkpoint import checkpoints
 
 
 def classic(data: Path, **network: Any) -> Recipe:

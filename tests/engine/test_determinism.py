@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load
 from tiny_runs import TASKS, WatchedTrainer, checkpoint_content, full, stats, tiny, train
 
-from progcycle.engine.checkpoint import checkpoints
 from progcycle.engine.setup import choose_algorithms
 from progcycle.recipe import merge
 from progcycle.rng import generator_at, normal, uniform, uniforms
+from progcycle.runtime.checkpoint import checkpoints
 
 
 def trained(pictures: Path, run: Path, task: str, changes: dict[Any, Any] | None = None) -> WatchedTrainer:

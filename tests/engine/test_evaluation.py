@@ -13,13 +13,13 @@ import pytest
 import torch
 from tiny_runs import STEPS, TASKS, TOTAL, WatchedTrainer, checkpoint_content, measured_by, stats, tiny, train
 
-from progcycle.engine.checkpoint import checkpoints
 from progcycle.engine.clock import CpuClock
 from progcycle.engine.evaluation import BestFolder
 from progcycle.errors import UserError
 from progcycle.evaluation.sampler import Sampler
 from progcycle.export import find_snapshot, load, save_snapshot
 from progcycle.recipe import Recipe
+from progcycle.runtime.checkpoint import checkpoints
 from progcycle.schedule import Growth
 
 # An evaluation with every batch from 60 pictures on: 64 is the first with alpha 1 after it (its step began at 60, in
@@ -235,7 +235,7 @@ class Watch:
         monkeypatch.setattr("progcycle.engine.evaluation.save_snapshot", self.save)
         monkeypatch.setattr("progcycle.engine.clock.time.process_time", lambda: self.now)
         # The writing thread's real time has no place on this clock; test_writer has a test that it is not counted.
-        monkeypatch.setattr("progcycle.engine.writer.CheckpointWriter.cpu_seconds", lambda writer: 0.0)
+        monkeypatch.setattr("progcycle.runtime.writer.CheckpointWriter.cpu_seconds", lambda writer: 0.0)
 
     def on_step(self, trainer: WatchedTrainer, growth: Growth) -> None:
         assert trainer.cpu_seconds == trainer.step

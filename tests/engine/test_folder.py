@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from tiny_runs import checkpoint_content, full, tiny, train, write_pictures
 
-from progcycle.engine import checkpoint
-from progcycle.engine.checkpoint import checkpoints, read
 from progcycle.engine.folder import check_folder, read_record
 from progcycle.errors import UserError
 from progcycle.evaluation.sampler import Sampler
 from progcycle.recipe import Recipe, dump, load_recipe, merge
+from progcycle.runtime import checkpoint
+from progcycle.runtime.checkpoint import checkpoints, read
 
 EVEN = {"schedule": {"decay_kimg": 0}}
 

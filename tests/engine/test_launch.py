@@ -10,7 +10,7 @@ import torch
 from tiny_runs import tiny, train
 
 from progcycle.engine import launch
-from progcycle.engine.launch import check_environment, lonely, overruled
+from progcycle.engine.launch import check_environment, check_processes, lonely, overruled
 from progcycle.engine.precision import Precision
 from progcycle.errors import UserError
 
@@ -27,6 +27,18 @@ def test_sharing_out_weights_is_refused_before_accelerate_asks_for_packages(
     assert not (tmp_path / "run").exists()
     monkeypatch.setenv(f"ACCELERATE_USE_{kind}", "false")
     check_environment()
+
+
+@pytest.mark.parametrize("kind", ["DEEPSPEED", "FSDP", "MEGATRON_LM"])
+def test_configurations_that_share_out_weights_are_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=rf"^Accelerate is configured for {kind}, .*, or unset"):
+        check_processes(_known(num_processes=2, distributed_type=f"DistributedType.{kind}"))
+    check_processes(_known(num_processes=2, distributed_type="DistributedType.MULTI_GPU"))
+
+
+def _known(**values: Any) -> Any:
+    return SimpleNamespace(**values)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import torch
 from tiny_runs import tiny, train
 
 from progcycle.engine import memory, pretraining, reports, state
-from progcycle.engine.checkpoint import checkpoints
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe, load_recipe, merge
+from progcycle.runtime.checkpoint import checkpoints
 from progcycle.schedule import Growth
 from progcycle.tasks.judge import Judge
 

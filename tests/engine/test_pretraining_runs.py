@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from progcycle.data import Batch
 from progcycle.engine import pretraining
-from progcycle.engine.checkpoint import checkpoints, newest_whole, read
 from progcycle.engine.folder import has_checkpoint
 from progcycle.engine.loop import Trainer
 from progcycle.engine.pretraining import check, train
 from progcycle.errors import UserError
 from progcycle.export import load
 from progcycle.recipe import Recipe, merge, validate
+from progcycle.runtime.checkpoint import checkpoints, newest_whole, read
 from progcycle.schedule import Growth
 
 # Training has 10 steps of 4 pictures, its phases 2 steps each; pre-training has half of that.

@@ -20,10 +20,11 @@ from tiny_runs import (
     train,
 )
 
-from progcycle.engine import checkpoint, state
-from progcycle.engine.checkpoint import checkpoints
+from progcycle.engine import state
 from progcycle.evaluation.sampler import Sampler
 from progcycle.recipe import merge
+from progcycle.runtime import checkpoint
+from progcycle.runtime.checkpoint import checkpoints
 from progcycle.schedule import Growth
 
 # A checkpoint every 20 pictures: the third of them, at 60, lies in a fade, and no status line is due there. Every 16

@@ -17,9 +17,9 @@ from tiny_runs import STEPS, TOTAL, WatchedTrainer, checkpoint_content, full, st
 from torch import Tensor
 
 from progcycle.engine import pretraining
-from progcycle.engine.checkpoint import _text_digest, checkpoints
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe, RecipeError, merge
+from progcycle.runtime.checkpoint import _text_digest, checkpoints
 from progcycle.schedule import Growth
 from progcycle.tasks import CycleganTask, PretrainingTask
 

@@ -9,8 +9,8 @@ import pytest
 from hostile import harmful, pickles, safetensors
 from tiny_runs import tiny, train
 
-from progcycle.engine.checkpoint import checkpoints
 from progcycle.errors import UserError
+from progcycle.runtime.checkpoint import checkpoints
 
 
 @pytest.fixture(scope="module")

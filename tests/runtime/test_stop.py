@@ -16,12 +16,12 @@ from torch import nn
 
 from progcycle.data import PictureSet, loader
 from progcycle.engine import loop, page, pretraining, recovery
-from progcycle.engine.checkpoint import checkpoints, read
-from progcycle.engine.parallel import Votes, average_gradients
-from progcycle.engine.stop import SIGNALS, StoppedError, StopSignals, agreed
 from progcycle.errors import UserError
 from progcycle.export import load
 from progcycle.recipe import Recipe
+from progcycle.runtime.checkpoint import checkpoints, read
+from progcycle.runtime.parallel import Votes, average_gradients
+from progcycle.runtime.stop import SIGNALS, StoppedError, StopSignals, agreed
 from progcycle.schedule import Growth
 
 CODES = {

@@ -14,9 +14,9 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from progcycle.engine.parallel import first_told
-from progcycle.engine.stop import StoppedError
-from progcycle.engine.watch import Member, Watch
+from progcycle.runtime.parallel import first_told
+from progcycle.runtime.stop import StoppedError
+from progcycle.runtime.watch import Member, Watch
 
 PATIENCE = 5.0  # seconds for last words; a full pipe or a lost disk must not keep a process
 

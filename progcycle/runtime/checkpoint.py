@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,6 @@ from torch import Tensor
 
 from progcycle.errors import UserError
 from progcycle.files import as_others
-from progcycle.recipe import Recipe
 
 FORMAT = 1
 Tensors = dict[str, Tensor]
@@ -149,14 +147,6 @@ def prune(folder: Path, keep: int, every: int | None = None) -> None:
             counted.add(multiple)
         elif i < len(found) - keep:
             _remove(path)
-
-
-def prune_as(folder: Path, recipe: Recipe) -> None:
-    """Delete old checkpoints as a recipe says."""
-    options = recipe.training
-    every = None if options.permanent_kimg is None else max(round(1000 * options.permanent_kimg), 1)
-    with suppress(OSError):  # one more than wanted is no reason to stop
-        prune(folder, options.keep_checkpoints, every)
 
 
 def _remove(path: Path) -> None:

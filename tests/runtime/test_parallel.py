@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from progcycle.engine.parallel import check_processes, speaking
 from progcycle.errors import UserError
+from progcycle.runtime.parallel import speaking
 
 
 def _accelerator(**values: Any) -> Any:
@@ -42,14 +42,3 @@ def test_closing_reaches_the_items() -> None:
     next(spoken)
     spoken.close()
     assert closed == [True]
-
-
-@pytest.mark.parametrize("kind", ["DEEPSPEED", "FSDP", "MEGATRON_LM"])
-def test_configurations_that_share_out_weights_are_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(
-        UserError,
-        match=rf"^Accelerate is configured for {kind}, .*, or unset",
-    ):
-        check_processes(_accelerator(num_processes=2, distributed_type=f"DistributedType.{kind}"))
-    check_processes(_accelerator(num_processes=2, distributed_type="DistributedType.MULTI_GPU"))

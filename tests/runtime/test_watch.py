@@ -19,11 +19,11 @@ import pytest
 from pairs import is_gone, outputs, start_pair
 from tiny_runs import checkpoint_content, stats
 
-from progcycle.engine import guard as guarding
-from progcycle.engine.guard import guard
-from progcycle.engine.stop import StoppedError
-from progcycle.engine.watch import Limits, Member, Watch
 from progcycle.errors import UserError
+from progcycle.runtime import guard as guarding
+from progcycle.runtime.guard import guard
+from progcycle.runtime.stop import StoppedError
+from progcycle.runtime.watch import Limits, Member, Watch
 
 HERE = Path(__file__).parent
 SCRIPT = HERE / "two_processes_one_dies.py"
@@ -35,7 +35,7 @@ short = partial(pytest.mark.parametrize, "three", indirect=True)  # limits that 
 
 PROCESS = """
 import socket, sys
-from progcycle.engine.watch import Limits, Member, Watch
+from progcycle.runtime.watch import Limits, Member, Watch
 
 def end(sentence, speaks):
     print(sentence, speaks, flush=True)

@@ -4,7 +4,6 @@ Averaging gradients by hand is right for every pattern that GANs need: penalties
 grown yet, several passes.
 """
 
-import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TypeVar
@@ -14,28 +13,9 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast, gather_object
 from torch import Tensor, nn
 
-from progcycle.engine.launch import SHARDED, refusal
 from progcycle.errors import UserError
 
 T = TypeVar("T")
-
-
-def check_processes(accelerator: Accelerator) -> None:
-    """Refuse a launch in which the processes do not know each other, or share out the weights.
-
-    Raises:
-        UserError: the launcher started several processes, but Accelerate runs them one by one; or it was configured
-            for DeepSpeed, FSDP and the like.
-    """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world != accelerator.num_processes:
-        raise UserError(
-            f"The launcher started {world} processes, but each of them trains by itself; "
-            "to use several CPU processes set ACCELERATE_USE_CPU=true and launch with torchrun."
-        )
-    kind = str(accelerator.distributed_type).removeprefix("DistributedType.")
-    if kind in SHARDED:
-        raise refusal(kind)
 
 
 @torch.no_grad()

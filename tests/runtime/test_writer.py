@@ -14,12 +14,14 @@ import pytest
 import torch
 from tiny_runs import WatchedTrainer, checkpoint_content, stats, tiny, train
 
-from progcycle.engine import checkpoint, parallel, reports, writer
-from progcycle.engine.checkpoint import Content, checkpoints, newest_whole, prune
+from progcycle.engine import reports
+from progcycle.engine.folder import fallback_of, places_of
 from progcycle.engine.log import RunLog
-from progcycle.engine.writer import CheckpointWriter, fallback_of
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe
+from progcycle.runtime import checkpoint, parallel, writer
+from progcycle.runtime.checkpoint import Content, checkpoints, newest_whole, prune
+from progcycle.runtime.writer import CheckpointWriter
 from progcycle.schedule import Growth
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -56,7 +58,7 @@ def _content(nimg: int, rank: int = 0) -> Content:
 def _writer(run: Path, recipe: Recipe, rank: int = 0, processes: int = 1) -> tuple[CheckpointWriter, _Said]:
     said: Any = _Said()
     accelerator: Any = SimpleNamespace(is_main_process=rank == 0, num_processes=processes, process_index=rank)
-    return CheckpointWriter(accelerator, run, recipe, said), said
+    return CheckpointWriter(accelerator, places_of(run, recipe), said.say), said
 
 
 def _write(own: CheckpointWriter, nimg: int) -> str | None:

@@ -13,17 +13,18 @@ from typing import Any
 import pytest
 from tiny_runs import stats, tiny
 
-from progcycle.engine import lock, pretraining
-from progcycle.engine.lock import NAME, RunLock
+from progcycle.engine import pretraining
 from progcycle.engine.loop import Trainer
 from progcycle.errors import UserError
+from progcycle.runtime import lock
+from progcycle.runtime.lock import NAME, RunLock
 
 ALONE: Any = SimpleNamespace(is_main_process=True, num_processes=1)
 HOLDER = """
 import sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from progcycle.engine.lock import RunLock
+from progcycle.runtime.lock import RunLock
 RunLock(Path(sys.argv[1])).take(SimpleNamespace(is_main_process=True, num_processes=1))
 print("taken", flush=True)
 time.sleep(60)

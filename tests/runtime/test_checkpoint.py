@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tiny_runs import TASKS, full, stats, tiny, train
 
-from progcycle.engine.checkpoint import checkpoints, newest_whole
 from progcycle.errors import UserError
+from progcycle.runtime.checkpoint import checkpoints, newest_whole
 
 
 def _flip(path: Path) -> None:

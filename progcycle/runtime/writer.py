@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,31 @@ from typing import Any
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from progcycle.engine import checkpoint
-from progcycle.engine.checkpoint import Content
-from progcycle.engine.log import RunLog
-from progcycle.engine.parallel import first_told
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
-from progcycle.recipe import Recipe, dump
+from progcycle.runtime import checkpoint
+from progcycle.runtime.checkpoint import Content
+from progcycle.runtime.parallel import first_told
 
 
-def fallback_of(run_dir: Path, recipe: Recipe) -> Path | None:
-    """A run's own folder in ``training.fallback_dir``: under the path of its run folder, which no other run has."""
-    if recipe.training.fallback_dir is None:
-        return None
-    own = run_dir.resolve()
-    return Path(recipe.training.fallback_dir) / own.relative_to(own.anchor)
+@dataclass(frozen=True)
+class Places:
+    """Where the checkpoints of a run go, and how many stay.
+
+    Attributes:
+        run_dir: the run folder.
+        record: name and text of the file that tells what run this is; a run folder without it has vanished, and the
+            fallback folder gets it too.
+        keep: the newest checkpoints that stay.
+        every: pictures; the first checkpoint at or after each multiple of this many stays for good.
+        fallback: a folder of this run alone, for what the run folder cannot take.
+    """
+
+    run_dir: Path
+    record: tuple[str, str]
+    keep: int
+    every: int | None = None
+    fallback: Path | None = None
 
 
 @dataclass
@@ -50,16 +60,15 @@ class CheckpointWriter:
 
     Args:
         accelerator: the processes.
-        run_dir: the run folder.
-        recipe: says how many checkpoints are kept, and where else they may go.
-        log: told of every checkpoint.
+        places: where checkpoints go.
+        say: told of every checkpoint.
 
     Attributes:
         last: the newest checkpoint that is whole.
     """
 
-    def __init__(self, accelerator: Accelerator, run_dir: Path, recipe: Recipe, log: RunLog) -> None:
-        self.accelerator, self.run_dir, self.recipe, self.log = accelerator, run_dir, recipe, log
+    def __init__(self, accelerator: Accelerator, places: Places, say: Callable[[str], None]) -> None:
+        self.accelerator, self.places, self.run_dir, self.say = accelerator, places, places.run_dir, say
         self.last: Path | None = None
         self.begun_at: int | None = None  # pictures shown at the newest one, whole or not
         self._flight: _Flight | None = None
@@ -92,7 +101,7 @@ class CheckpointWriter:
         if self.accelerator.is_main_process:
             checkpoint.remove_leftovers(self._folder)
             if checkpoint.checkpoints(self._folder)[-1:] == [path]:  # a damaged one would count as one that is kept
-                checkpoint.prune_as(self._folder, self.recipe)
+                self._prune(self._folder)
 
     def start(self, content: Content, waited: float) -> None:
         """Begin to write; every process must call this, after :meth:`finish`.
@@ -197,9 +206,7 @@ class CheckpointWriter:
             jobs: list[Future[Any]] = [flight.part] if flight.commit is None else [flight.part, flight.commit]
             problem = next((job.exception() for job in jobs if job.exception() is not None), None)
             if problem is not None:
-                self.log.say(
-                    f"warning: the checkpoint at {flight.nimg / 1000:g} kimg could not be written ({problem})."
-                )
+                self.say(f"warning: the checkpoint at {flight.nimg / 1000:g} kimg could not be written ({problem}).")
                 checkpoint.discard(self._folder, flight.nimg)
             elif self.alone or flight.commit is not None:
                 self._conclude(flight)
@@ -219,7 +226,7 @@ class CheckpointWriter:
 
     def _prepare(self, nimg: int) -> None:
         if self.accelerator.is_main_process:
-            os.stat(self.run_dir / "recipe.yaml")  # a folder that has vanished is not made anew
+            os.stat(self.run_dir / self.places.record[0])  # a folder that has vanished is not made anew
             checkpoint.prepare(self._folder, nimg)
 
     def _write(self, content: Content) -> None:
@@ -230,8 +237,12 @@ class CheckpointWriter:
     def _commit(self, content: Content, folder: Path | None = None) -> Path:
         folder = folder or self._folder
         path = checkpoint.commit(folder, content, self.accelerator.num_processes)
-        checkpoint.prune_as(folder, self.recipe)
+        self._prune(folder)
         return path
+
+    def _prune(self, folder: Path) -> None:
+        with suppress(OSError):  # one more than wanted is no reason to stop
+            checkpoint.prune(folder, self.places.keep, self.places.every)
 
     def _conclude(self, flight: _Flight) -> None:
         """Tell of a checkpoint that has its name now, and let go of the copies."""
@@ -239,7 +250,7 @@ class CheckpointWriter:
         if flight.content is not None and self.accelerator.is_main_process:
             size = sum(path.stat().st_size for path in self.last.iterdir())
             seconds = time.perf_counter() - flight.begun
-            self.log.say(
+            self.say(
                 f"checkpoint at {flight.nimg / 1000:g} kimg: {size / 1e6:.1f} MB in {seconds:.1f} s, "
                 f"of which training waited {flight.waited:.1f} s"
             )
@@ -263,7 +274,7 @@ class CheckpointWriter:
 
     def _fall_back(self, content: Content, reason: str) -> None:
         """Write what the run folder could not take into the fallback folder, while training waits."""
-        other = fallback_of(self.run_dir, self.recipe)
+        other, (name, text) = self.places.fallback, self.places.record
         if other is None:
             raise UserError(f"The run folder {self.run_dir} cannot take a checkpoint ({reason}); {self._advice()}")
         folder, main = other / "checkpoints", self.accelerator.is_main_process
@@ -271,8 +282,8 @@ class CheckpointWriter:
         def begin() -> None:
             if main:
                 folder.mkdir(parents=True, exist_ok=True)
-                with atomic_file(other / "recipe.yaml") as path:
-                    path.write_text(dump(self.recipe), encoding="utf-8")
+                with atomic_file(other / name) as path:
+                    path.write_text(text, encoding="utf-8")
                 checkpoint.prepare(folder, content.nimg)
 
         def commit() -> None:
@@ -288,7 +299,7 @@ class CheckpointWriter:
                     f"take a checkpoint; {self._advice()}"
                 )
         self.last = folder / checkpoint.folder_name(content.nimg)
-        self.log.say(f"warning: the run folder cannot take a checkpoint ({reason}); it is in {self.last} instead.")
+        self.say(f"warning: the run folder cannot take a checkpoint ({reason}); it is in {self.last} instead.")
 
     def _advice(self) -> str:
         good = f" to go on from {self.last}" if self.last else ""
