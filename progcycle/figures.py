@@ -14,7 +14,7 @@ try:
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+    from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 finally:
     if _backend is not None:
         os.environ["MPLBACKEND"] = _backend
@@ -23,7 +23,7 @@ if _backend:
         matplotlib.rcParams["backend"] = _backend
 
 # Everything of matplotlib that progcycle uses is imported from here.
-__all__ = ["Axes", "Figure", "FixedLocator", "MaxNLocator", "NullLocator", "matplotlib", "new_figure"]
+__all__ = ["Axes", "Figure", "FixedLocator", "LogLocator", "MaxNLocator", "NullLocator", "matplotlib", "new_figure"]
 
 
 def new_figure(width: float, height: float) -> Figure:

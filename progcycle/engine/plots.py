@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from progcycle.figures import Axes, Figure, FixedLocator, MaxNLocator, NullLocator, new_figure
+from progcycle.figures import Axes, Figure, FixedLocator, LogLocator, MaxNLocator, NullLocator, new_figure
 from progcycle.files import atomic_file
 from progcycle.schedule import GrowthSchedule
 
 INK, QUIET, BLUE, ORANGE, FADE = "#222222", "#8a8f98", "#2f6fb5", "#d9822b", "#e3edf8"
 COLOURS = ("#2f6fb5", "#d9822b", "#3a9a5b", "#b8473d", "#7a5aa8", "#8a6a4f", "#c65f9c", "#5f6b7a")
+DECADES = frozenset({"gradient", "penalty"})  # panels of numbers above 0 that may lie decades apart
 SMOOTHING = 0.03  # share of the points that a curve is smoothed over
 CLOCK = frozenset(
     {"nimg", "kimg", "stage", "alpha", "resolution", "step", "time", "seconds", "cpu_seconds", "memory_gb"}
@@ -93,7 +94,8 @@ def plot_plan(schedule: GrowthSchedule, path: Path) -> None:
 def plot_curves(stats: Path, path: Path) -> None:
     """Draw the statistics of a run, one panel for every prefix of their names; dashed lines are openings of stages.
 
-    Figures of quality have a panel for every metric, since each has a scale of its own.
+    Figures of quality have a panel for every metric, since each has a scale of its own. Gradients and penalties have
+    a logarithmic scale.
 
     Args:
         stats: JSON lines, each with ``nimg`` and numbers by name. Lines and values that are not readable are passed
@@ -117,7 +119,7 @@ def plot_curves(stats: Path, path: Path) -> None:
     openings = list(_openings(lines))
     for axes, (group, names) in zip(grid, panels.items(), strict=False):
         values = [_curve(axes, lines, name, COLOURS[i % len(COLOURS)]) for i, name in enumerate(names)]
-        _limits(axes, np.concatenate(values))
+        _limits(axes, np.concatenate(values), group in DECADES)
         for kimg, words in openings:
             axes.axvline(kimg, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
             axes.annotate(
@@ -190,8 +192,17 @@ def _curve(axes: Axes, lines: list[dict[str, Any]], name: str, colour: str) -> n
     return y
 
 
-def _limits(axes: Axes, values: np.ndarray) -> None:
-    """Keep a few wild values from flattening the rest."""
+def _limits(axes: Axes, values: np.ndarray, decades: bool) -> None:
+    """Keep a few wild values from flattening the rest; with ``decades`` on a logarithmic scale, which leaves out 0."""
+    if decades and (values > 0).any():
+        low, high = np.percentile(np.log10(values[values > 0]), [0.5, 99.5])
+        room = max(high - low, 0.3)
+        axes.set_yscale("log", nonpositive="mask")
+        axes.set_ylim(10 ** (low - 0.08 * room), 10 ** (high + 0.12 * room))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if room < 2.5 else (1,)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        return
     low, high = np.percentile(values, [0.5, 99.5])
     room = (high - low) or abs(high) or 1.0
     axes.set_ylim(low - 0.08 * room, high + 0.12 * room)

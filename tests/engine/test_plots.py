@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from matplotlib.artist import Artist
 from PIL import Image
 
 import progcycle
+from progcycle.engine import plots
 from progcycle.engine.plots import plot_curves, plot_plan
 from progcycle.recipe import Schedule
 from progcycle.schedule import GrowthSchedule
@@ -54,6 +56,35 @@ def test_curves(tmp_path: Path) -> None:
     stats.write_text("\n".join(json.dumps({**line, **{f"g{i}/x": 1 for i in range(4)}}) for line in lines))
     plot_curves(stats, tmp_path / "curves.png")
     assert painted(tmp_path / "curves.png").shape[0] > 2 * two_panels[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        ({"gradient/disc": 0.001, "gradient/gen": 1000.0}, "log"),
+        ({"penalty/gradient": 0.0, "penalty/drift": 3e-5}, "log"),
+        ({"gradient/gen": 0.0}, "linear"),
+        ({"score/real": 0.001, "score/fake": 1000.0}, "linear"),
+    ],
+)
+def test_gradients_and_penalties_that_lie_decades_apart_can_be_read(
+    values: dict[str, float], scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Any] = []
+    monkeypatch.setattr(plots, "_write", lambda figure, _: figures.append(figure))
+    lines = [
+        {"nimg": n, **{name: value * (1 + n / 4000) for name, value in values.items()}} for n in range(0, 900, 100)
+    ]
+    (tmp_path / "stats.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    plot_curves(tmp_path / "stats.jsonl", tmp_path / "curves.png")
+    (axes,) = [axes for axes in figures[0].axes if axes.has_data()]
+    assert axes.get_yscale() == scale
+    low, high = axes.get_ylim()
+    shown = [value for value in values.values() if value > 0]
+    assert all(low < value < high for value in shown)
+    if scale == "log" and len(shown) == 2:
+        heights = [axes.transAxes.inverted().transform(axes.transData.transform((0, value)))[1] for value in shown]
+        assert 0.5 < heights[1] - heights[0] < 1, "each curve has its place, and not at the edge"
 
 
 def test_every_metric_has_a_panel_of_its_own(tmp_path: Path) -> None:
