@@ -22,13 +22,13 @@ from progcycle.output import flush_or_silence, is_main_process, silence, warn
 PATIENCE = 12.0  # seconds; longer than the grace of runtime/watch.py
 
 COMMANDS = {
-    "new": "look at pictures of yours, and write a recipe for them",
-    "train": "train, or resume, what a recipe describes",
-    "recipes": "list the recipes that come along, or print one",
+    "new": "check your pictures, and write a recipe for them",
+    "train": "train a recipe, or resume its run",
+    "recipes": "list the bundled recipes, or print one",
     "plan": "show when a recipe grows, and how large its networks are",
-    "generate": "paint pictures with a trained PG-GAN",
-    "interpolate": "walk through the pictures of a trained PG-GAN, as a video",
-    "progression": "show what a model made of the same latents or pictures through its training",
+    "generate": "generate pictures with a trained PG-GAN",
+    "interpolate": "make a video that moves from picture to picture of a trained PG-GAN",
+    "progression": "show how the same latents or pictures came out during training",
     "translate": "translate pictures with a trained CycleGAN",
     "evaluate": "measure a trained model: generated pictures, or translations against true pairs",
     "study": "train variants of a recipe with several seeds, and compare them",
@@ -39,7 +39,7 @@ EPILOG = """examples:
   progcycle train cyclegan_openmoji
   progcycle translate runs/cyclegan_openmoji photos/ translated/ --direction ab
 
-progcycle NAME --help tells about one of them. Training on several GPUs: accelerate launch -m progcycle.train ..."""
+progcycle NAME --help describes a command. Training on several GPUs: accelerate launch -m progcycle.train ..."""
 
 Command = Callable[[Sequence[str] | None], int]
 

@@ -12,14 +12,14 @@ from progcycle.output import say, warn
 
 DESCRIPTION = """Measure a trained model.
 
-PG-GAN: the sliced Wasserstein distance and KID between generated and training pictures, beside those between two halves
-of the training pictures; MS-SSIM of random pairs; on request, the modes of stacked digits that were found. All at the
-resolution that training stands at. docs/metrics.md tells what they mean.
+PG-GAN: sliced Wasserstein distance and KID between generated and training pictures, next to the same between two halves
+of the training pictures; MS-SSIM of random pairs; on request, how many modes of stacked digits were found. All are
+measured at the current resolution of the run.
 
-CycleGAN: translations of the test pictures, in both directions, beside doing nothing and matching colours. Distances to
-the real pictures of the other domain (KID in features, sliced Wasserstein), to the true pictures where pictures pair
-up by name, and to the source; the way there and back; whether colours turn into their opposites. A page shows all
-pictures, worst first. The test folders are those of the run's recipe. docs/metrics.md tells what it all means."""
+CycleGAN: translations of the test pictures in both directions, next to doing nothing and to matching colours. Measured
+are distances to the real pictures of the other domain (KID, sliced Wasserstein), to the true partner where names pair
+up, and to the source; the cycle there and back; and whether colours are inverted. A page shows all pictures, the worst
+first. The test folders are those of the run's recipe. docs/metrics.md explains every figure."""
 WHERE = "weights-inception-2015-12-05-6726825d.pth, 95 MB, from https://github.com/toshas/torch-fidelity/releases"
 EXAMPLES = """examples:
   progcycle evaluate runs/openmoji
@@ -55,7 +55,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         "--resolution",
         type=positive,
         metavar="PX",
-        help="CycleGAN: compare true pairs at so many pixels a side too, for every --scale of progcycle translate",
+        help="CycleGAN: also compare true pairs at this many pixels a side, for every --scale of progcycle translate",
     )
     p.add_argument("--no-page", action="store_true", help="CycleGAN: leave out the HTML page of all pictures")
     p.add_argument(
@@ -69,16 +69,16 @@ def run(argv: Sequence[str] | None = None) -> int:
     )
     p.add_argument("--data", nargs="+", metavar="PATH", help="PG-GAN: real pictures, instead of those of the recipe")
     p.add_argument(
-        "--digits", metavar="PATH", help="PG-GAN: single digits in folders 0 to 9, which the judge of modes learns from"
+        "--digits", metavar="PATH", help="PG-GAN: single digits in folders 0 to 9, to train the classifier of modes"
     )
     p.add_argument(
         "--memory",
         type=gigabytes,
         default=4.0,
         metavar="GB",
-        help="what swd may use; more is faster (default 4)",
+        help="memory that swd may use; more is faster (default 4)",
     )
-    p.add_argument("--seed", type=natural, default=0, help="of latents and of random choices (default 0)")
+    p.add_argument("--seed", type=natural, default=0, help="seed of latents and of random choices (default 0)")
     p.add_argument("--out", type=Path, metavar="FILE.json", help="default: a file below evaluation in the run folder")
     p.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")
     add_device(p)

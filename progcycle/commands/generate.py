@@ -14,7 +14,7 @@ from progcycle.output import say
 if TYPE_CHECKING:
     from PIL import Image
 
-DESCRIPTION = """Paint pictures with a trained PG-GAN, as PNG files 000000.png, 000001.png, ...
+DESCRIPTION = """Generate pictures with a trained PG-GAN, as PNG files 000000.png, 000001.png, ...
 
 Picture number i of a seed is the same picture whatever the count and the batch size. A model with classes paints them
 in turn: picture i shows class i modulo the number of classes."""
@@ -30,13 +30,13 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Write the folder of pictures; it appears complete or not at all."""
     p = parser("generate", DESCRIPTION, EXAMPLES)
     p.add_argument("run", type=Path, metavar="RUN", help="a run folder (its newest snapshot is used), or a snapshot")
-    p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to make")
+    p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to create")
     p.add_argument("--count", type=positive, default=16, help="how many pictures (default 16)")
     p.add_argument("--seed", type=natural, default=0, help="which series of pictures (default 0)")
-    p.add_argument("--resolution", type=positive, metavar="R", help="an earlier stage, in pixels of a side")
-    p.add_argument("--batch-size", type=positive, default=16, help="pictures painted at a time (default 16)")
+    p.add_argument("--resolution", type=positive, metavar="R", help="use an earlier stage, by its side in pixels")
+    p.add_argument("--batch-size", type=positive, default=16, help="pictures computed at a time (default 16)")
     p.add_argument("--grid", action="store_true", help=f"add grid.png, one sheet of the first {GRID_LIMIT} pictures")
-    p.add_argument("--overwrite", action="store_true", help="replace pictures that an earlier generate wrote there")
+    p.add_argument("--overwrite", action="store_true", help="replace pictures of an earlier generate")
     add_class(p)
     add_device(p)
     args = p.parse_intermixed_args(argv)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from progcycle.export import Generator
 
-DESCRIPTION = """Walk through what a trained PG-GAN can paint, from picture to picture and back to the first.
+DESCRIPTION = """Make a video that moves from picture to picture of a trained PG-GAN, and back to the first.
 
-The pictures on the way are those that progcycle generate paints with the same seed (and class): number 0, 1, 2, ...
+It passes the pictures that progcycle generate gives with the same seed (and class): number 0, 1, 2, ...
 The video is an animated WebP or GIF, or an MP4 with the extra 'video' (pip install 'progcycle[video]')."""
 EXAMPLES = """examples:
   progcycle interpolate runs/pggan_emoji --out walk.webp
@@ -32,15 +32,15 @@ def run(argv: Sequence[str] | None = None) -> int:
     p.add_argument("run", type=Path, metavar="RUN", help="a run folder (its newest snapshot is used), or a snapshot")
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help="video to write: .webp, .gif or .mp4")
     p.add_argument("--seed", type=natural, default=0, help="which series of pictures (default 0)")
-    p.add_argument("--keyframes", type=positive, default=6, metavar="N", help="pictures to come by (default 6)")
+    p.add_argument("--keyframes", type=positive, default=6, metavar="N", help="pictures to pass (default 6)")
     p.add_argument("--seconds", type=float, default=2.0, help="from one of them to the next (default 2)")
     p.add_argument("--fps", type=positive, default=20, help="frames a second (default 20)")
     p.add_argument("--rows", type=positive, default=1, help="several walks side by side: rows (default 1)")
     p.add_argument("--columns", type=positive, default=1, help="and columns (default 1)")
-    p.add_argument("--resolution", type=positive, metavar="R", help="an earlier stage, in pixels of a side")
+    p.add_argument("--resolution", type=positive, metavar="R", help="use an earlier stage, by its side in pixels")
     size = "enlarge by whole pixels, up to this side (default 256, in a grid 128); nothing is made smaller"
     p.add_argument("--size", type=positive, metavar="PX", help=size)
-    p.add_argument("--batch-size", type=positive, default=16, help="pictures painted at a time (default 16)")
+    p.add_argument("--batch-size", type=positive, default=16, help="pictures computed at a time (default 16)")
     add_class(p, "the first walk keeps the first class, the next the next, and so on")
     add_device(p)
     args = p.parse_intermixed_args(argv)

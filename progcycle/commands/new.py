@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from progcycle.commands.look import Look
     from progcycle.commands.new_recipe import Wish
 
-DESCRIPTION = """Look at the pictures of one or two folders and write a recipe for them.
+DESCRIPTION = """Check the pictures of one or two folders, and write a recipe for them.
 
-Two folders: translators between them. One folder: a PG-GAN that paints pictures like them. A folder may be a zip file,
-and may have any name. A few steps are timed on this device, to say how long training takes and in how much memory."""
+Two folders: translators between them. One folder: a PG-GAN that generates pictures like these. A folder may be a zip
+file, and may have any name. A few steps are timed to estimate how long training takes on this device, and how much
+memory."""
 EXAMPLES = """examples:
   progcycle new summer photos/july photos/january
   progcycle new summer photos/july photos/january --size 128
@@ -42,7 +43,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     p.add_argument("folders", nargs="+", metavar="FOLDER", help="pictures of A, and of B; one folder for a PG-GAN")
     p.add_argument("--size", type=int, choices=SIZES, default=64, help="pixels of a side (default 64)")
     p.add_argument("--force", action="store_true", help="overwrite NAME.yaml")
-    p.add_argument("--no-estimate", action="store_true", help="time no steps")
+    p.add_argument("--no-estimate", action="store_true", help="skip the timing")
     args = p.parse_intermixed_args(argv)
     if len(args.folders) > 2:
         raise UserError(
@@ -80,16 +81,16 @@ def recipe_file(name: str) -> Path:
 
     Raises:
         UserError: nothing is left of the name without its ending, it has line breaks or the like in it, or ``train``
-            would take it for a recipe that comes along.
+            would take it for a bundled recipe.
     """
     from progcycle.recipe import shipped_recipes
 
     path = Path(name)
     file = path if path.suffix in (".yaml", ".yml") else path.with_name(f"{path.name}.yaml") if path.name else None
     if file is None or file.name.startswith(".") or not name.isprintable():
-        raise UserError(f"{name!r} is no name for a recipe; give one such as summer.")
+        raise UserError(f"{name!r} is no name for a recipe; use one such as summer.")
     if file.stem in shipped_recipes():
-        raise UserError(f"A recipe that comes along is called {file.stem}; choose another NAME.")
+        raise UserError(f"A bundled recipe is called {file.stem}; choose another NAME.")
     return file
 
 
@@ -111,13 +112,13 @@ def _check_counts(looks: "Sequence[Look]", size: int) -> None:
         if usable < FEWEST:
             pictures = "picture" if usable == 1 else "pictures"
             raise UserError(
-                f"{look.path} has {usable} {pictures} that can be read, and {FEWEST} are the fewest to train on; some "
-                f"{ENOUGH[size]} are better."
+                f"{look.path} has {usable} {pictures} that can be read; training needs at least {FEWEST}, "
+                f"and some {ENOUGH[size]} are better."
             )
         if look.count < ENOUGH[size]:
             tell(
-                f"note: {look.path} has {look.count} pictures; from about {ENOUGH[size]} on the networks learn what is "
-                "common to them, with fewer they learn them by heart"
+                f"note: {look.path} has {look.count} pictures; with fewer than about {ENOUGH[size]} the networks may "
+                "learn them by heart"
             )
 
 
@@ -129,8 +130,8 @@ def _wish(file: Path, looks: "Sequence[Look]", args: Namespace) -> "Wish":
         named = len(looks[0].stems & looks[1].stems)
         if named:
             tell(
-                f"{named:,} names are in both folders; if these are pairs, they are held out together, and evaluate "
-                "compares with them (data.paired)"
+                f"{named:,} names are in both folders; if these are true pairs, evaluate compares with them "
+                "(data.paired), and both halves of a pair are held out together"
             )
         share = 0.0 if tests else held_out(looks)
     else:
@@ -224,7 +225,7 @@ def _tell_estimate(wish: "Wish", args: Namespace) -> None:
         say(f"reading the pictures for the first time takes about {duration(reading)} more")
     if found.seconds * found.share < DAY:
         return
-    tell(f"that is long; {smaller(wish, found)}")
+    tell(f"this is long; {smaller(wish, found)}")
 
 
 def in_words(found: "Estimate") -> str:

@@ -22,7 +22,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     p = parser("plan", DESCRIPTION, EXAMPLES)
     p.add_argument("recipe", type=Path, metavar="RECIPE", help="a YAML file, or a name that progcycle recipes lists")
     p.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
-    p.add_argument("--out", type=Path, metavar="FILE.png", help="draw the plan of training into this PNG file too")
+    p.add_argument("--out", type=Path, metavar="FILE.png", help="also draw the plan into this PNG file")
     args = p.parse_intermixed_args(argv)
 
     from progcycle.engine.plots import plot_plan

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from progcycle.export.config import SnapshotConfig
 
-DESCRIPTION = """Show how a model learned, the oldest snapshot of its run first: what each makes of the same latents
+DESCRIPTION = """Show how a model learned: what each snapshot of its run, the oldest first, makes of the same latents
 (PG-GAN) or of the same test pictures (CycleGAN).
 
 A PNG file is a contact sheet with a row for each snapshot. A video (.webp, .gif, or .mp4 with the extra 'video':
-pip install 'progcycle[video]') has a frame for each snapshot, and stays at the last one for two seconds."""
+pip install 'progcycle[video]') has a frame for each snapshot, and stays on the last one for two seconds."""
 EXAMPLES = """examples:
   progcycle progression runs/pggan_emoji --out progression.png
   progcycle progression runs/pggan_emoji --out progression.mp4 --count 16 --fps 8
@@ -49,7 +49,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--rows", type=positive, default=12, help="of a contact sheet, at most, spread evenly (default 12)")
     p.add_argument("--fps", type=positive, default=4, help="snapshots a second of a video (default 4)")
     p.add_argument("--size", type=positive, default=128, metavar="PX", help="side of a picture's tile (default 128)")
-    p.add_argument("--batch-size", type=positive, default=16, help="pictures painted at a time (default 16)")
+    p.add_argument("--batch-size", type=positive, default=16, help="pictures computed at a time (default 16)")
     add_class(p)
     add_device(p)
     args = p.parse_intermixed_args(argv)

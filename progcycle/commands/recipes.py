@@ -1,4 +1,4 @@
-"""``progcycle recipes``: list the recipes that come along, or print one."""
+"""``progcycle recipes``: list the bundled recipes, or print one."""
 
 import re
 import textwrap
@@ -8,9 +8,9 @@ from pathlib import Path
 from progcycle.commands.cli import guarded, parser
 from progcycle.output import say
 
-DESCRIPTION = """List the recipes that come along with the library, or print one.
+DESCRIPTION = """List the bundled recipes, or print one.
 
-progcycle train NAME takes each of these names in place of a file; so does the key extends in a recipe of yours."""
+progcycle train NAME takes each of these names in place of a file, and so does the key extends of your own recipe."""
 EXAMPLES = """examples:
   progcycle recipes
   progcycle recipes cyclegan_photos_64

@@ -10,9 +10,9 @@ from progcycle.output import say, steady_output
 if TYPE_CHECKING:
     from progcycle.recipe import Recipe
 
-DESCRIPTION = """Train what a recipe describes. The same command again resumes from the newest checkpoint.
+DESCRIPTION = """Train a recipe. Run the same command again to resume from the newest checkpoint.
 
-With a section pretraining in the recipe, translators are pre-trained first, in a folder of that name."""
+If the recipe has a section pretraining, translators are pre-trained first, in the sub-folder pretraining."""
 EXAMPLES = """examples:
   progcycle train recipes/cyclegan_openmoji.yaml
   progcycle train recipes/cyclegan_openmoji.yaml seed=1 --run-dir runs/seed1
@@ -31,7 +31,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     p.add_argument(
         "--dry-run",
         action="store_true",
-        help="print the resolved recipe, the plan and the networks' sizes, check the data, and write nothing",
+        help="check recipe and data, print the full recipe, the plan and the networks' sizes, and write nothing",
     )
     args = p.parse_intermixed_args(argv)
 
@@ -55,7 +55,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         say(str(stopped))
         return stopped.exit_code
     say(folded(f"done: {run_dir} holds {RESULTS}"))
-    say(f"to look at: {run_dir / PAGE}")
+    say(f"page of the run: {run_dir / PAGE}")
     for purpose, command in next_commands(trainer):
         say(f"next, to {purpose}:\n    {command}")
     return 0

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Translate a picture, or all pictures of a folder or zip file, with a trained CycleGAN.
 
-Pictures may have any size and aspect and keep it; names, sub-folders and formats are kept too (what Pillow cannot write
-in true colour, such as a still GIF, becomes NAME.gif.png), as are colour profile, EXIF block and dots an inch where the
-format holds them. Transparent pictures are put on the colour that training used, unless --alpha keep is given. Of
-animated GIF, WebP and PNG every frame is translated, and of a video that is given by itself (mp4, mov, mkv, webm: pip
-install 'progcycle[video]'); frames keep their times, and a video its sound if its kind stays the same."""
+Pictures may have any size and aspect, and keep it. They also keep their names, sub-folders, formats, colour profile,
+EXIF data and dots per inch, as far as the format can hold them; formats without true colour, such as a still GIF,
+become NAME.gif.png. Transparent pictures are put on the background colour of training, unless --alpha keep is given.
+Animated GIF, WebP and PNG are translated frame by frame. So is a video that is given by name (mp4, mov, mkv, webm: pip
+install 'progcycle[video]'); it keeps its sound if the format stays the same."""
 EXAMPLES = """examples:
   progcycle translate runs/openmoji photo.jpg translated.png --direction ab
   progcycle translate runs/openmoji photos/ translated/ --direction ba --grid
@@ -54,9 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         "--alpha",
         choices=("drop", "keep"),
         default="drop",
-        help="of transparent pictures: drop (default) writes opaque ones, keep gives translations their transparency",
+        help="transparency: drop (default) writes opaque pictures, keep copies it to the translations",
     )
-    p.add_argument("--resolution", type=positive, metavar="R", help="run an earlier stage, in pixels of a side")
+    p.add_argument("--resolution", type=positive, metavar="R", help="use an earlier stage, by its side in pixels")
     p.add_argument(
         "--max-pixels",
         type=positive,
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         f"native, where the network works on all of them, {FOR_NETWORK})",
     )
     p.add_argument("--grid", action="store_true", help=f"add a before/after sheet of {GRID_PAIRS} pictures")
-    p.add_argument("--skip-existing", action="store_true", help="leave pictures alone whose output is there already")
+    p.add_argument("--skip-existing", action="store_true", help="skip pictures whose output already exists")
     add_device(p)
     return p
 
@@ -202,14 +202,14 @@ class _Work:
         if native and not self.warned and not self.side / 2 < short < 2 * self.side:
             self.warned = True
             warn(
-                f"warning: {name} is {width}x{height} px, training worked at {self.side} px: with --scale native its "
-                "contents have another size than the networks know, and may come out hardly changed."
+                f"warning: {name} is {width}x{height} px, but training worked at {self.side} px; with --scale native "
+                "its contents have another size than in training, and may hardly change."
             )
         if self.loss_is_news and short > self.side:
             self.loss_is_news = False
             warn(
-                f"{name} is {width}x{height} px, larger than the {self.side} px of training: these translators paint "
-                "whole pictures, which are enlarged, so that detail is lost (predict: change keeps it)."
+                f"{name} is {width}x{height} px, larger than the {self.side} px of training: detail is lost, because "
+                "these translators paint whole pictures, which are enlarged (predict: change keeps detail)."
             )
 
     def write_sheet(self, path: Path) -> Path | None:
@@ -246,7 +246,7 @@ def _report(args: argparse.Namespace, skipped: int, done: int, faults: list[str]
         warn(f"{len(faults)} of {done + len(faults)} pictures were not translated:")
         for fault in faults:
             warn(f"  {one_line(fault)}")
-    already = f" ({skipped} were there already)" if skipped else ""
+    already = f" ({skipped} existed already)" if skipped else ""
     say(f"wrote {done} translated picture{'s' * (done != 1)}{already} to {args.output}")
     if sheet is not None:
         say(f"wrote {sheet}")

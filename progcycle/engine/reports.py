@@ -38,7 +38,7 @@ def begin(trainer: "Trainer") -> None:
         f"{what_is_trained(trainer)}",
         "; ".join(f"pictures of {domain}: {counted(domain, pictures)}" for domain in trainer.ground.sets),
         f"training on {device.type}, processes: {processes}, precision: {trainer.precision}",
-        f"to look at while it trains: {trainer.run_dir / PAGE}",
+        f"page of the run: {trainer.run_dir / PAGE}",
     ):
         trainer.log.say(folded(line))
     channels = {domain: pictures.options.channels for domain, pictures in trainer.ground.sets.items()}

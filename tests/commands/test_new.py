@@ -213,7 +213,7 @@ def test_what_is_no_name(name: str) -> None:
 
 
 def test_a_name_that_train_takes_for_another_recipe_is_refused() -> None:
-    with pytest.raises(UserError, match="A recipe that comes along is called pggan_emoji; choose another NAME"):
+    with pytest.raises(UserError, match="A bundled recipe is called pggan_emoji; choose another NAME"):
         recipe_file("pggan_emoji")
 
 
@@ -395,7 +395,7 @@ def test_a_folder_of_two_domains_given_as_one_gets_a_note(
 @pytest.mark.parametrize(
     ("folders", "words"),
     [
-        (["few"], f"few has 3 pictures that can be read, and {FEWEST} are the fewest to train on"),
+        (["few"], f"few has 3 pictures that can be read; training needs at least {FEWEST}"),
         (["nowhere"], "nowhere; check the path."),
         (["few", "./few"], "Both folders are the same"),
         (["empty", "few"], "has no pictures in it"),

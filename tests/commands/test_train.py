@@ -229,7 +229,7 @@ def test_accelerate_launch_trains(write: Callable[..., str], here: Path) -> None
     run = here / "runs/tiny"
     lines = done.stdout.splitlines()
     assert any(line.startswith("done: runs/tiny holds recipe.yaml, stats.jsonl") for line in lines)
-    assert "to look at: runs/tiny/index.html" in lines
+    assert "page of the run: runs/tiny/index.html" in lines
     assert all(len(line) <= 100 or str(here.parent) in line for line in lines)
     # The last lines can be pasted, and work.
     assert lines[-2] == "next, to translate:"

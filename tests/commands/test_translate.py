@@ -157,7 +157,7 @@ def test_skip_existing(run: Path, tmp_path: Path, capsys: Read) -> None:
     (out / "a.png").write_bytes(b"kept")
     assert translate(run, tmp_path / "in", out, "--skip-existing") == 0
     assert (out / "a.png").read_bytes() == b"kept"
-    assert "wrote 1 translated picture (1 were there already)" in capsys.readouterr().out
+    assert "wrote 1 translated picture (1 existed already)" in capsys.readouterr().out
     assert translate(run, tmp_path / "in", out) == 0
     assert (out / "a.png").read_bytes() != b"kept"
 
