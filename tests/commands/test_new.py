@@ -304,7 +304,7 @@ def test_from_two_folders_to_an_evaluation(tmp_path: Path, monkeypatch: pytest.M
     shown = capsys.readouterr()
     assert max(map(len, shown.out.splitlines())) <= 100
     assert "12 pictures: 80x60 px, colour 12" in shown.out
-    assert "note: dämmerung has 10 pictures; from about 200 on" in shown.out
+    assert "note: dämmerung has 10 pictures; with fewer than about 200" in shown.out
     train, translate, evaluate = commands_of(shown.out)
     recipe = load_recipe("my summer.yaml")
     kept, held = (
