@@ -9,7 +9,7 @@ import yaml
 
 from progcycle.recipe import DiscriminatorAugment, RecipeError, merge, validate
 
-TEXT = (Path(__file__).parents[2] / "docs" / "translation.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "training-options.md").read_text(encoding="utf-8")
 SECTION = re.split(r"^## ", TEXT.split("## Augmenting what the discriminators see")[1], flags=re.MULTILINE)[0]
 RECIPES: list[dict[str, Any]] = [
     {"task": "pggan", "resolution": 32, "data": {"path": "pictures"}},

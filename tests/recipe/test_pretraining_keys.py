@@ -9,7 +9,7 @@ import yaml
 
 from progcycle.recipe import CycleganRecipe, Recipe, RecipeError, dump, merge, pretraining_recipe, validate
 
-DOCS = (Path(__file__).parents[2] / "docs" / "translation.md").read_text(encoding="utf-8")
+DOCS = (Path(__file__).parents[2] / "docs" / "training-options.md").read_text(encoding="utf-8")
 CONTENT: dict[str, Any] = {"task": "cyclegan", "resolution": 32, "data": {"root": "pictures"}}
 
 

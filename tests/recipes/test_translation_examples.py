@@ -1,4 +1,4 @@
-"""What the page on translation writes as recipes is valid, and its defaults are those of the recipe."""
+"""What the page on options of training writes as recipes is valid, and its defaults are those of the recipe."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,9 @@ import yaml
 
 from progcycle.recipe import CycleganRecipe, merge, validate
 
-PAGE = (Path(__file__).parents[2] / "docs" / "translation.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "training-options.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE + (DOCS / "translation.md").read_text(encoding="utf-8"), re.DOTALL)
 MINIMAL = {"task": "cyclegan", "resolution": 64, "data": {"root": "pictures"}}
 
 
