@@ -14,9 +14,6 @@ BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE + (DOCS / "translation.md").read_
 MINIMAL = {"task": "cyclegan", "resolution": 64, "data": {"root": "pictures"}}
 
 
-BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-
-
 def test_there_are_examples() -> None:
     assert len(BLOCKS) > 6
 
