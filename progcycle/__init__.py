@@ -1,22 +1,63 @@
 """GANs that grow: an unconditional PG-GAN and a progressive CycleGAN.
 
-``progcycle.load(run)`` gives a trained model; the commands are ``progcycle train``, ``plan``, ``generate``,
-``translate`` and ``evaluate``.
+``progcycle.train(recipe, run_dir)`` trains, ``progcycle.evaluate(run)`` measures, ``progcycle.load(run)`` gives the
+trained model, ``progcycle.plan(recipe)`` says when it grows. The commands of the same names do the same.
 """
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from progcycle.api import Plan, Run, plan, train
+    from progcycle.evaluation import Evaluation, evaluate
     from progcycle.export import Generator, Translator, load
+    from progcycle.recipe import Recipe
 
 __version__ = "0.1.0"
-__all__ = ["Generator", "Translator", "__version__", "load"]
+# Where each name comes from.
+_NAMES = {
+    "Evaluation": "evaluation",
+    "Generator": "export",
+    "Plan": "api",
+    "Recipe": "recipe",
+    "Run": "api",
+    "Translator": "export",
+    "evaluate": "evaluation",
+    "load": "export",
+    "plan": "api",
+    "train": "api",
+}
+__all__ = [
+    "Evaluation",
+    "Generator",
+    "Plan",
+    "Recipe",
+    "Run",
+    "Translator",
+    "__version__",
+    "evaluate",
+    "load",
+    "plan",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
-    # torch is imported only when a model is asked for, so that --help and the version are quick.
-    if name in ("Generator", "Translator", "load"):
-        from progcycle import export
+    # torch is imported only when it is needed, so that --help and the version are quick.
+    if name in _NAMES:
+        from importlib import import_module
 
-        return getattr(export, name)
+        return getattr(import_module(f"progcycle.{_NAMES[name]}"), name)
     raise AttributeError(f"module 'progcycle' has no attribute {name!r}")
+
+
+class _Package(ModuleType):
+    """Keeps ``progcycle.train`` the function: the module of that name is for ``python -m progcycle.train``."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _NAMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,9 +1,12 @@
-"""Standard output and standard error that never raise: a run that nobody hears any more is still a run.
+"""How progcycle speaks: through the logger ``progcycle``, and on streams that never raise.
+
+A run that nobody hears any more is still a run.
 
 The reader of a pipe may go (``| head``, a ``tee`` that Ctrl-C reached first), the disk behind ``> log`` may be full, a
 terminal may be closed, or a stream may never have been there (``>&-``).
 """
 
+import logging
 import os
 import select
 import sys
@@ -11,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+LOGGER = logging.getLogger("progcycle")  # all that speaks goes through it
 BROKEN = (OSError, ValueError)  # ValueError: the stream is closed
 
 
@@ -126,21 +130,77 @@ def is_main_process() -> bool:
 
 
 def say(text: str) -> None:
-    """Print a line on standard output, in the main process.
+    """Log a line for people, in the main process.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: a command's standard output cannot be written.
     """
     if is_main_process():
+        LOGGER.info(text)
+
+
+def warn(text: str) -> None:
+    """Log a warning, in the main process; where standard error cannot be written, nothing happens."""
+    if is_main_process():
+        LOGGER.warning(text)
+
+
+class Console(logging.Handler):
+    """Writes the lines of the logger ``progcycle`` as a command does: warnings on standard error, all else on output.
+
+    A warning of a run that trains stands among its other lines, on standard output.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line to the streams as they are now.
+
+        Raises:
+            OSError: standard output cannot be written.
+        """
+        text = self.format(record)
+        if record.levelno >= logging.WARNING and not getattr(record, "training", False):
+            with suppress(*BROKEN):
+                print(text, file=sys.stderr, flush=True)
+            flush_or_silence(sys.stderr)
+            return
         try:
             print(text, flush=True)
         except OSError as error:
             raise OSError(error.errno, error.strerror, "standard output") from None
 
 
-def warn(text: str) -> None:
-    """Print a line on standard error, in the main process; where that cannot be written, nothing happens."""
-    if is_main_process():
-        with suppress(*BROKEN):
-            print(text, file=sys.stderr, flush=True)
-        flush_or_silence(sys.stderr)
+@contextmanager
+def console() -> Iterator[None]:
+    """Show what is logged meanwhile, unless the logger ``progcycle`` has a handler of the program's own."""
+    if LOGGER.handlers:
+        yield
+        return
+    handler, level = Console(), LOGGER.level
+    LOGGER.addHandler(handler)
+    if level == logging.NOTSET:
+        LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
+
+
+def set_level(level: int) -> None:
+    """Show lines from a level on, such as ``logging.WARNING``; with ``logging.DEBUG`` each tells its time and level."""
+    LOGGER.setLevel(level)
+    for handler in LOGGER.handlers:
+        if isinstance(handler, Console) and level <= logging.DEBUG:
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+
+
+def bars_hidden() -> bool | None:
+    """``disable`` of a progress bar: None shows it on a terminal, True where lines for people are not wanted."""
+    return None if LOGGER.isEnabledFor(logging.INFO) or not LOGGER.handlers else True
+
+
+def in_notebook() -> bool:
+    """Whether a notebook shows what is written, which is no terminal but shows progress bars."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return type(shell).__name__ == "ZMQInteractiveShell"

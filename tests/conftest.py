@@ -1,6 +1,6 @@
 """Tiny snapshots with random weights, made by the library's own writer; shared by the rooms export and commands."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,19 @@ import torch
 
 from progcycle.export import save_snapshot
 from progcycle.networks import GENERATORS, TRANSLATORS
+from progcycle.output import console
 from progcycle.recipe import validate
 from progcycle.schedule import Growth
 
 # Tiny networks are slower on more, and runs that are compared to the bit need the same number wherever they start.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _console() -> Iterator[None]:
+    """Lines of the library are shown in tests as commands show them."""
+    with console():
+        yield
 
 
 def _specs(task: str, in_a: int, in_b: int, **options: Any) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,9 @@ Where standard output is a pipe whose reader has gone, training goes on in silen
 
 import argparse
 import importlib
+import logging
+import os
+import platform
 import signal
 import sys
 import threading
@@ -14,10 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from progcycle import __version__
 from progcycle.errors import UserError
-from progcycle.output import flush_or_silence, is_main_process, silence, warn
+from progcycle.output import LOGGER, console, flush_or_silence, is_main_process, set_level, silence, warn
 
 PATIENCE = 12.0  # seconds; longer than the grace of runtime/watch.py
 
@@ -52,7 +56,7 @@ def guarded(command: Command) -> Callable[..., int]:
     """
 
     def main(argv: Sequence[str] | None = None) -> int:
-        with _interrupts() as interrupted:
+        with console(), _interrupts() as interrupted:
             try:
                 return _told(command, argv)
             except KeyboardInterrupt:
@@ -116,13 +120,39 @@ def _refused(sentence: str) -> int:
 
 
 def parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:
-    """An argument parser that shows its examples as they are written."""
-    return argparse.ArgumentParser(
+    """An argument parser that shows its examples as they are written, with the options that all commands share."""
+    p = argparse.ArgumentParser(
         prog=f"progcycle {name}",
         description=description,
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    how_much = p.add_mutually_exclusive_group()
+    how_much.add_argument(
+        "--quiet", action=_SetLevel, const=logging.WARNING, nargs=0, help="print nothing but warnings and errors"
+    )
+    how_much.add_argument(
+        "--verbose",
+        action=_SetLevel,
+        const=logging.DEBUG,
+        nargs=0,
+        help="print more, each line with its time and level",
+    )
+    return p
+
+
+class _SetLevel(argparse.Action):
+    """Show lines from the level ``const`` on."""
+
+    def __call__(self, *_: Any) -> None:
+        set_level(self.const)
+        if LOGGER.isEnabledFor(logging.DEBUG):
+            import torch
+
+            threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"
+            LOGGER.debug(
+                f"progcycle {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {threads}"
+            )
 
 
 def add_device(p: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from progcycle.commands.cli import add_device, guarded, natural, parser, pick_device, positive
 from progcycle.commands.painting import add_class, choose_labels, load_generator
 from progcycle.errors import UserError
-from progcycle.output import say
+from progcycle.output import bars_hidden, say
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -52,7 +52,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     model.config.growth_at(args.resolution)
     labels = choose_labels(model, args.class_name, args.count)
     shown = []
-    with atomic_folder(out) as folder, tqdm(total=args.count, unit="img", disable=None, leave=False) as bar:
+    with atomic_folder(out) as folder, tqdm(total=args.count, unit="img", disable=bars_hidden(), leave=False) as bar:
         for start in range(0, args.count, args.batch_size):
             count = min(args.batch_size, args.count - start)
             some = None if labels is None else labels[start : start + count]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from progcycle.commands.cli import add_device, guarded, natural, parser, pick_device, positive
 from progcycle.commands.painting import add_class, check_file, choose_labels, load_generator, paint
 from progcycle.errors import UserError
-from progcycle.output import say
+from progcycle.output import bars_hidden, say
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -59,7 +59,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     model.config.growth_at(args.resolution)
     steps = max(1, round(args.seconds * args.fps))
     count = args.keyframes * steps
-    frames = tqdm(_frames(model, args, steps), total=count, unit="frame", disable=None, leave=False)
+    frames = tqdm(_frames(model, args, steps), total=count, unit="frame", disable=bars_hidden(), leave=False)
     write_video(args.out, frames, args.fps)
     shown = "pictures" if args.rows * args.columns == 1 else f"{args.rows} x {args.columns} pictures"
     side = args.resolution or model.resolution

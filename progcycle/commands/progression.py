@@ -9,7 +9,7 @@ from progcycle.commands.cli import add_device, guarded, natural, parser, pick_de
 from progcycle.commands.painting import add_class, check_file, choose_labels, columns_for, load_generator, paint
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
-from progcycle.output import say
+from progcycle.output import bars_hidden, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +74,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     chosen = sorted({*range(0, len(folders), args.every), len(folders) - 1})
     if not is_video:
         chosen = [chosen[i] for i in spread([configs[i].resolution for i in chosen], args.rows)]
-    work = tqdm([folders[i] for i in chosen], unit="snapshot", disable=None, leave=False)
+    work = tqdm([folders[i] for i in chosen], unit="snapshot", disable=bars_hidden(), leave=False)
     shown = (_Row(folder, args, sources) for folder in work)
     if is_video:
         write_video(args.out, _frames(shown, args, sources), args.fps)

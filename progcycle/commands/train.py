@@ -62,7 +62,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
-    from progcycle.commands.plan import tell_plan
+    from progcycle.api import plan
     from progcycle.engine.pretraining import check
     from progcycle.engine.setup import cache_of, end
     from progcycle.evaluation import evaluator
@@ -70,7 +70,7 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     from progcycle.recipe import dump
 
     say(dump(recipe))
-    tell_plan(recipe)
+    say(str(plan(recipe)))
     ground = check(recipe, run_dir)
     evaluate = evaluator(recipe, cache_of(run_dir))
     say("")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from progcycle.commands.cli import add_device, guarded, parser, pick_device, positive
 from progcycle.errors import UserError, one_line
-from progcycle.output import say, warn
+from progcycle.output import bars_hidden, say, warn
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -91,7 +91,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     work = _Work(model, args, loss_is_news=asked is None and args.scale == "train")
     # Spread over all: neighbours in name order are often alike.
     shown = {i * len(todo) // GRID_PAIRS for i in range(GRID_PAIRS)} if args.grid else set()
-    for i, job in enumerate(tqdm(todo, unit="img", disable=None, leave=False)):
+    for i, job in enumerate(tqdm(todo, unit="img", disable=bars_hidden(), leave=False)):
         work.do(job, i in shown)
     sheet = work.write_sheet(_sheet_path(args.output, jobs)) if args.grid else None
     return _report(args, len(jobs) - len(todo), len(todo) - len(work.faults), work.faults, sheet)

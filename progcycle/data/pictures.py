@@ -17,6 +17,7 @@ from progcycle.data.reader import PictureReader
 from progcycle.data.source import find_pictures
 from progcycle.data.split import part_of
 from progcycle.errors import UserError
+from progcycle.output import bars_hidden
 from progcycle.recipe import MAX_PIXELS, Pictures
 from progcycle.rng import generator_at
 
@@ -280,7 +281,9 @@ class PictureSet:
             except BrokenPicture as error:
                 return error
 
-        bar = tqdm(total=len(self), desc=f"caching {self.domain}", unit="img", disable=None if progress else True)
+        bar = tqdm(
+            total=len(self), desc=f"caching {self.domain}", unit="img", disable=bars_hidden() if progress else True
+        )
         with bar, ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
             for start in range(0, len(self), CHUNK):
                 indices = range(start, min(start + CHUNK, len(self)))

@@ -1,6 +1,7 @@
 """What a run tells: status lines, stats.jsonl, sample grids, trackers."""
 
 import json
+import logging
 import math
 import sys
 import time
@@ -19,7 +20,7 @@ from progcycle.engine.meter import peak_memory
 from progcycle.engine.trackers import track, track_samples
 from progcycle.engine.words import duration, memory_size, position, status_line, wrapped
 from progcycle.files import atomic_file
-from progcycle.output import SteadyStream, steady_output
+from progcycle.output import LOGGER, SteadyStream, bars_hidden, in_notebook, steady_output
 from progcycle.schedule import Growth, GrowthSchedule
 
 # What differs between two equal runs; memory_gb is the peak of this process.
@@ -46,17 +47,22 @@ class RunLog:
         self.missed: set[str] = set()
 
     def say(self, text: str) -> None:
-        """Print a line, above the progress bar if there is one; where nobody can read it, nothing happens."""
+        """Log a line, above the progress bar if there is one; where nobody can read it, nothing happens."""
         if self.main:
             with steady_output():
                 if self.bar is not None:
                     self.bar.clear()
-                print(text, flush=True)
+                level = logging.WARNING if text.startswith("warning:") else logging.INFO
+                LOGGER.log(level, text, extra={"training": True})
                 if self.bar is not None:
                     self.bar.refresh()
 
+    def warn(self, text: str) -> None:
+        """Log a warning among the other lines."""
+        self.say(f"warning: {text}")
+
     def start(self, nimg: int) -> None:
-        """Show a progress bar on a terminal, standing at ``nimg`` pictures."""
+        """Show a progress bar on a terminal or in a notebook, standing at ``nimg`` pictures."""
         if self.main:
             self.bar = _Bar(self.schedule.total, nimg, self.time_left)
 
@@ -81,7 +87,7 @@ class RunLog:
         for sentence in sentences:
             if sentence not in self.broken:
                 self.broken[sentence] = None
-                self.say(f"warning: {sentence.rstrip('.')} (replaced by the next one; {len(self.broken)} so far)")
+                self.warn(f"{sentence.rstrip('.')} (replaced by the next one; {len(self.broken)} so far)")
 
     def length(self) -> int:
         """Bytes of stats.jsonl so far, kept in checkpoints."""
@@ -134,7 +140,7 @@ class RunLog:
             with suppress(OSError):
                 self.cut(length)
             raise
-        track(self.accelerator, {**place, **figures}, nimg, self.say)
+        track(self.accelerator, {**place, **figures}, nimg, self.warn)
 
     def samples(self, nimg: int, sheet: Image.Image) -> None:
         """Write a sheet of samples, and show it to the trackers."""
@@ -143,7 +149,7 @@ class RunLog:
         with self.drawing("samples"), atomic_file(self.run_dir / "samples" / f"nimg-{nimg:012d}.png") as path:
             sheet.save(path)
         if self.accelerator.trackers:
-            track_samples(self.accelerator, np.asarray(sheet), nimg, self.say)
+            track_samples(self.accelerator, np.asarray(sheet), nimg, self.warn)
 
     @contextmanager
     def drawing(self, what: str) -> Iterator[None]:
@@ -160,7 +166,7 @@ class RunLog:
             kind = f"{what} {error.errno}" if isinstance(error, OSError) else why
             if kind not in self.missed:
                 self.missed.add(kind)
-                self.say(f"warning: {why}; training goes on")
+                self.warn(f"{why}; training goes on")
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]
@@ -173,7 +179,7 @@ class _Bar(tqdm):  # type: ignore[type-arg]
             initial=nimg,
             file=SteadyStream(sys.stderr),
             dynamic_ncols=True,
-            disable=sys.stderr is None or not sys.stderr.isatty(),
+            disable=bars_hidden() or sys.stderr is None or not (sys.stderr.isatty() or in_notebook()),
             bar_format="{percentage:3.0f} %|{bar}| {position} kimg{left}",
         )
 

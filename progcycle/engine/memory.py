@@ -1,6 +1,5 @@
 """A device without enough memory: told in one sentence, with a key that helps and that the run will take."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ import torch
 
 from progcycle.engine.build import check_batches, parts
 from progcycle.errors import UserError
+from progcycle.output import LOGGER
 from progcycle.schedule import Growth, GrowthSchedule
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def told(trainer: "Trainer", growth: Growth, work: str = "training") -> Iterator
             f"({growth.resolution} px); {_advice(trainer, growth, work, local, count)}."
         )
         if not trainer.accelerator.is_main_process:  # only the first one speaks in the end
-            print(f"error in process {trainer.accelerator.process_index}: {sentence}", file=sys.stderr, flush=True)
+            LOGGER.error(f"error in process {trainer.accelerator.process_index}: {sentence}")
         raise UserError(sentence) from None
 
 

@@ -1,6 +1,7 @@
 """What a run leaves behind as it goes: status lines, samples, snapshots, checkpoints; each where the recipe says so."""
 
 import signal
+import time
 from typing import TYPE_CHECKING
 
 from accelerate.utils import gather_object
@@ -16,6 +17,7 @@ from progcycle.engine.plots import plot_curves, plot_plan
 from progcycle.engine.samples import efforts, panel_of, sample_sheet, spread
 from progcycle.engine.trouble import stop_if_trouble
 from progcycle.engine.words import folded
+from progcycle.output import LOGGER
 from progcycle.runtime.checkpoint import folder_name
 from progcycle.runtime.stop import StoppedError
 from progcycle.schedule import Growth
@@ -92,10 +94,14 @@ def save(trainer: "Trainer", before: int, growth: Growth) -> None:
     if sampled or snapshot or full or evaluation:
         stop_if_trouble(trainer)
     if evaluation and trainer.evaluate is not None and trainer.accelerator.is_main_process:
+        began = time.perf_counter()
         with memory.told(trainer, growth, "evaluation"):
             evaluate_now(trainer, trainer.evaluate, growth)
+        LOGGER.debug(f"evaluated in {time.perf_counter() - began:.1f} s")
     if sampled:
+        began = time.perf_counter()
         samples(trainer, growth)
+        LOGGER.debug(f"painted samples in {time.perf_counter() - began:.1f} s")
         if trainer.accelerator.is_main_process and trainer.log.stats_path.exists():
             with trainer.log.drawing("curves.png"):
                 plot_curves(trainer.log.stats_path, trainer.run_dir / "curves.png")
@@ -140,7 +146,7 @@ def stop(trainer: "Trainer", number: signal.Signals, growth: Growth) -> None:
             if not snapshot.exists():
                 write_snapshot(trainer, snapshot, growth)
         except (OSError, SafetensorError) as error:  # the checkpoint is what counts
-            trainer.log.say(f"warning: the snapshot {snapshot} could not be written ({error}).")
+            trainer.log.warn(f"the snapshot {snapshot} could not be written ({error}).")
     raise StoppedError(
         number,
         f"stopped by {number.name} at {trainer.nimg / 1000:g} kimg with the checkpoint {trainer.writer.last}; "

@@ -69,19 +69,19 @@ def start_trackers(recipe: Recipe, accelerator: Accelerator, run_dir: Path) -> N
         raise UserError(f"training.trackers: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
-def track(accelerator: Accelerator, figures: Mapping[str, float], nimg: int, say: Callable[[str], None]) -> None:
+def track(accelerator: Accelerator, figures: Mapping[str, float], nimg: int, warn: Callable[[str], None]) -> None:
     """Give figures to the trackers.
 
     Args:
         accelerator: the processes and their trackers.
         figures: by name.
         nimg: pictures shown, which is the step.
-        say: told of a tracker that fails; it is left out from then on.
+        warn: told of a tracker that fails; it is left out from then on.
     """
-    _each(accelerator, lambda tracker: tracker.log(dict(figures), step=nimg), say)
+    _each(accelerator, lambda tracker: tracker.log(dict(figures), step=nimg), warn)
 
 
-def track_samples(accelerator: Accelerator, picture: np.ndarray, nimg: int, say: Callable[[str], None]) -> None:
+def track_samples(accelerator: Accelerator, picture: np.ndarray, nimg: int, warn: Callable[[str], None]) -> None:
     """Give a sheet of samples to the trackers that take pictures, see :func:`track`.  # [H, W, 3] uint8"""
 
     def show(tracker: Any) -> None:
@@ -89,7 +89,7 @@ def track_samples(accelerator: Accelerator, picture: np.ndarray, nimg: int, say:
             given, options = AS_PICTURES[tracker.name](picture)
             tracker.log_images({"samples": given}, step=nimg, **options)
 
-    _each(accelerator, show, say)
+    _each(accelerator, show, warn)
 
 
 def close_trackers(accelerator: Accelerator) -> None:
@@ -100,14 +100,14 @@ def close_trackers(accelerator: Accelerator) -> None:
     accelerator.trackers = []
 
 
-def _each(accelerator: Accelerator, feed: Callable[[Any], None], say: Callable[[str], None]) -> None:
+def _each(accelerator: Accelerator, feed: Callable[[Any], None], warn: Callable[[str], None]) -> None:
     for tracker in list(accelerator.trackers):
         try:
             feed(tracker)
         except Exception as error:  # no network, a full disk, a service that has ended
             accelerator.trackers.remove(tracker)
             why = " ".join(str(error).split()) or type(error).__name__
-            say(f"warning: the tracker {tracker.name} failed ({why}); the run goes on without it")
+            warn(f"the tracker {tracker.name} failed ({why}); the run goes on without it")
 
 
 def flat_config(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, int | float | str | bool]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from progcycle.errors import UserError
 from progcycle.evaluation.generator_metrics import modes_figures
+from progcycle.output import bars_hidden
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +61,7 @@ def _single_digits(path: str, resolution: int) -> tuple["np.ndarray", "np.ndarra
         raise UserError(f"--digits: {path} must hold folders 0 to 9 of digits, but has {', '.join(pictures.classes)}.")
     if len(pictures) < 100:
         raise UserError(f"--digits: {path} has {len(pictures)} digits, too few to learn from; give 100 or more.")
-    bar = tqdm(range(len(pictures)), desc="reading digits", unit="img", disable=None, leave=False)
+    bar = tqdm(range(len(pictures)), desc="reading digits", unit="img", disable=bars_hidden(), leave=False)
     samples = [pictures.plain(pictures.index_at(place), resolution) for place in bar]
     return np.stack([sample.image[:, :, 0] for sample in samples]), np.array([sample.label for sample in samples])
 

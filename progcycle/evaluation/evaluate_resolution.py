@@ -16,6 +16,7 @@ from progcycle.evaluation.translation_metrics import DIRECTIONS, Pairs, turned
 from progcycle.evaluation.translation_pictures import read_pictures, test_sets
 from progcycle.export.pictures import as_channels
 from progcycle.metrics import gradient_error, paired_scores
+from progcycle.output import bars_hidden
 
 if TYPE_CHECKING:
     from progcycle.data import PictureSet
@@ -86,7 +87,7 @@ def measure_at(
     sets = test_sets(recipe, *folders, resolution)
     scales: list[Scale] = ["detail", "train"] if model.scale == "detail" else ["train"]
     results: dict[str, dict[str, Figures]] = {}
-    bar = tqdm(total=2 * len(pairs), desc=f"at {resolution} px", unit="img", disable=None, leave=False)
+    bar = tqdm(total=2 * len(pairs), desc=f"at {resolution} px", unit="img", disable=bars_hidden(), leave=False)
     with bar:
         for direction, source, target in DIRECTIONS:
             numbers = turned(pairs, direction)

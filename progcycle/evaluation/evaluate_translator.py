@@ -37,6 +37,7 @@ from progcycle.export.pictures import as_channels
 from progcycle.metrics import Features, colour_statistics, match_colours
 from progcycle.metrics.sliced_wasserstein import DIRECTIONS as RANDOM
 from progcycle.metrics.sliced_wasserstein import PATCHES, REPEATS, SCALE
+from progcycle.output import bars_hidden
 
 if TYPE_CHECKING:
     from progcycle.export import Translator
@@ -149,7 +150,7 @@ def _measure(
     trips: dict[str, Trip] = {}
     found: Figures = {}
     results: dict[str, dict[str, Figures]] = {}
-    for direction, source, target in tqdm(DIRECTIONS, unit="direction", disable=None, leave=False):
+    for direction, source, target in tqdm(DIRECTIONS, unit="direction", disable=bars_hidden(), leave=False):
         side = Side(direction, pictures[source], pictures[target], turned(pairs, direction), features, reals)
         trip = travel(as_training(model), side.source, direction, options.seed, options.batch_size)
         rows = {"translated": trip.output, "unchanged": side.unchanged}

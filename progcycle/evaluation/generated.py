@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from progcycle.blocks import to_levels
 from progcycle.errors import UserError
+from progcycle.output import bars_hidden
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,7 +99,7 @@ class Subject:
         from tqdm import tqdm
 
         def batches() -> Iterator["Tensor"]:
-            hidden = None if self.progress else True
+            hidden = bars_hidden() if self.progress else True
             with tqdm(total=len(numbers), desc=words, unit="img", disable=hidden, leave=False) as bar:
                 for first in range(0, len(numbers), self.batch_size):
                     some = numbers[first : first + self.batch_size]

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from progcycle.metrics.pyramid import laplacian_pyramid, pyramid_levels
 from progcycle.metrics.source import Source, pieces
+from progcycle.output import bars_hidden
 from progcycle.rng import generator_at
 
 PATCH = 7  # pixels of a side
@@ -70,7 +71,9 @@ def sliced_wasserstein(
     passes, block = memory_plan(resolution, count * patches, memory_gb, device.type)
     results: list[dict[int, float]] = [{} for _ in others]
     total = len(others) * len(pyramid_levels(resolution)) * REPEATS * DIRECTIONS
-    with tqdm(total=total, desc="comparing", unit="direction", disable=None if progress else True, leave=False) as bar:
+    with tqdm(
+        total=total, desc="comparing", unit="direction", disable=bars_hidden() if progress else True, leave=False
+    ) as bar:
         for levels in passes:
             mine = _descriptors(reference, 0, levels, count, resolution, seed, patches, device)
             for i, other in enumerate(others):

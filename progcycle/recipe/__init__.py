@@ -16,10 +16,10 @@ from progcycle.recipe.networks import (
 )
 from progcycle.recipe.objectives import Adaptive, Adversarial, ClassWeights, DiscriminatorAugment, DiscriminatorNoise
 from progcycle.recipe.optimizers import Adam, Ema
-from progcycle.recipe.overrides import override
+from progcycle.recipe.overrides import override, override_with
 from progcycle.recipe.plan import Schedule
 from progcycle.recipe.pretraining import pretraining_recipe
-from progcycle.recipe.reading import OPERATION, difference, dump, json_schema, load_recipe, merge, validate
+from progcycle.recipe.reading import OPERATION, difference, dump, json_schema, load_recipe, merge, recipe_from, validate
 from progcycle.recipe.schema import (
     MAX_PIXELS,
     Augmentation,
@@ -87,7 +87,9 @@ __all__ = [
     "merge",
     "on_curve",
     "override",
+    "override_with",
     "pretraining_recipe",
+    "recipe_from",
     "shipped_folder",
     "shipped_recipes",
     "shipped_studies",

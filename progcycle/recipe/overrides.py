@@ -1,7 +1,7 @@
 """Changes to a recipe from the command line, ``key.key=value``, and which keys take text."""
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -42,6 +42,40 @@ def override(content: Mapping[Any, Any], assignments: Sequence[str]) -> dict[Any
         result = _set(result, keys, value)
         written.update(named_keys(_nested(keys, value)))
     return settle(result, written)
+
+
+def override_with(content: Mapping[Any, Any], values: Mapping[str, Any]) -> dict[Any, Any]:
+    """Apply overrides whose values are Python's: ``{"seed": 1, "schedule.batch_size.32": 8}``.
+
+    A mapping changes the keys that it names and leaves the others of its section, as in ``{"training": {"precision":
+    "no"}}``. Keys of ``content`` that the overrides exclude are left out, as for :func:`override`.
+
+    Args:
+        content: a recipe before validation.
+        values: by dotted key.
+
+    Raises:
+        RecipeError: a key without a name between its dots.
+    """
+    result, written = dict(content), dict[str, Any]()
+    for dotted, value in values.items():
+        names = dotted.split(".")
+        if not all(names):
+            raise RecipeError(f"{dotted!r} is not a key; write section.key, for example schedule.batch_size.")
+        keys: list[Any] = [int(name) if name.isdecimal() and len(name) < 20 else name for name in names]
+        for path, leaf in _leaves(keys, value):
+            result = _set(result, path, leaf)
+            written.update(named_keys(_nested(path, leaf)))
+    return settle(result, written)
+
+
+def _leaves(keys: list[Any], value: Any) -> Iterator[tuple[list[Any], Any]]:
+    """The values of nested mappings with the keys that lead to them; an empty mapping is a value."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves([*keys, key], inner)
+    else:
+        yield keys, value
 
 
 def _value(text: str, where: str, kinds: frozenset[str]) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from progcycle.recipe.choices import named_keys, settle
-from progcycle.recipe.overrides import models_of, override, text_kinds
+from progcycle.recipe.overrides import models_of, override, override_with, text_kinds
 from progcycle.recipe.schema import RECIPES, Recipe
 from progcycle.recipe.shipped import find_recipe
 from progcycle.recipe.text import parse, read_text, to_text
@@ -172,6 +172,27 @@ def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
     if "task" not in content and "variants" in content:
         raise RecipeError(f"{path} is a study, not a recipe; progcycle study {path} runs it.")
     return validate(override(content, assignments), str(path))
+
+
+def recipe_from(source: Recipe | Mapping[Any, Any] | str | Path, values: Mapping[str, Any] | None = None) -> Recipe:
+    """A validated recipe from whatever a program has of it.
+
+    Args:
+        source: a recipe, its content, a YAML file, or the name of a recipe that comes along.
+        values: overrides with Python's values, by dotted key, see :func:`override_with`.
+
+    Raises:
+        RecipeError: the file cannot be read, or something in it is wrong.
+    """
+    if isinstance(source, str | Path):
+        content, where = read_content(find_recipe(source)), str(source)
+    elif isinstance(source, Mapping):
+        content, where = dict(source), "recipe"
+    else:
+        content, where = source.model_dump(mode="python"), "recipe"
+        if not values:
+            return source
+    return validate(override_with(content, values or {}), where)
 
 
 def dump(recipe: Recipe) -> str:

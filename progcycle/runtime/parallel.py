@@ -14,6 +14,7 @@ from accelerate.utils import broadcast, gather_object
 from torch import Tensor, nn
 
 from progcycle.errors import UserError
+from progcycle.output import LOGGER
 
 T = TypeVar("T")
 
@@ -112,5 +113,5 @@ def speaking(accelerator: Accelerator, items: Generator[T, None, None]) -> Gener
         yield from items
     except UserError as error:
         if not accelerator.is_main_process:
-            print(f"error in process {accelerator.process_index}: {error}", file=sys.stderr, flush=True)
+            LOGGER.error(f"error in process {accelerator.process_index}: {error}")
         raise

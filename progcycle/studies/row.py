@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from progcycle.evaluation.provenance import versions
-from progcycle.output import say
+from progcycle.output import console, say
 from progcycle.recipe import CycleganRecipe, Recipe, Study
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
     torch.set_num_threads(1)
     recipe = comparable(recipe)
     run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
+    with (run_dir / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log), console():
         resumed = (run_dir / "checkpoints").exists()
         wall = time.perf_counter()
         trainer = train(recipe, run_dir)

@@ -1,0 +1,166 @@
+"""The Python way: train, plan and look at a run, as the commands do."""
+
+import base64
+import html
+import io
+import json
+import signal
+import threading
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from progcycle.engine.build import build, count_parameters
+from progcycle.engine.pretraining import build_pretraining
+from progcycle.engine.pretraining import train as train_run
+from progcycle.runtime.stop import StoppedError
+from progcycle.errors import UserError
+from progcycle.evaluation import Evaluation, evaluate
+from progcycle.export import Generator, Translator, load
+from progcycle.output import LOGGER, console
+from progcycle.recipe import Recipe, load_recipe, recipe_from
+from progcycle.schedule import GrowthSchedule
+
+Source = Recipe | Mapping[Any, Any] | str | Path  # of a recipe: itself, its content, a file, or a name that comes along
+
+
+class Run:
+    """A run folder: what was trained there, or is being trained by another process.
+
+    Args:
+        run_dir: the folder.
+
+    Raises:
+        UserError: the folder holds no run.
+    """
+
+    def __init__(self, run_dir: str | Path) -> None:
+        self.run_dir = Path(run_dir)
+        if not (self.run_dir / "recipe.yaml").is_file():
+            raise UserError(f"{run_dir} holds no run: there is no recipe.yaml in it.")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that it trains."""
+        return load_recipe(self.run_dir / "recipe.yaml")
+
+    def stats(self) -> list[dict[str, Any]]:
+        """The lines of its training log, oldest first: figures by name, and ``nimg``, the pictures shown."""
+        path = self.run_dir / "stats.jsonl"
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+
+    def sample(self) -> Image.Image:
+        """The newest sheet of samples, which the averaged networks painted.
+
+        Raises:
+            UserError: there is none yet.
+        """
+        sheets = sorted((self.run_dir / "samples").glob("nimg-*.png"))
+        if not sheets:
+            raise UserError(f"{self.run_dir} has no samples yet; training.sample_kimg says when there are some.")
+        with Image.open(sheets[-1]) as sheet:
+            return sheet.copy()
+
+    def load(self, device: str = "cpu") -> Generator | Translator:
+        """The trained model, from the newest snapshot; see :func:`progcycle.load`."""
+        return load(self.run_dir, device)
+
+    def evaluate(self, **options: Any) -> Evaluation:
+        """Measure the newest snapshot; see :func:`progcycle.evaluate`."""
+        return evaluate(self.run_dir, **options)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.run_dir)!r})"
+
+    def _repr_html_(self) -> str:
+        """The newest samples and figures, for a notebook."""
+        lines = self.stats()
+        figures = {k: v for k, v in (lines[-1] if lines else {}).items() if isinstance(v, int | float) and k != "time"}
+        cells = "".join(f"<tr><td>{html.escape(k)}</td><td>{v:.4g}</td></tr>" for k, v in figures.items())
+        buffer = io.BytesIO()
+        try:
+            self.sample().save(buffer, "PNG")
+        except UserError:
+            picture = ""
+        else:
+            data = base64.b64encode(buffer.getvalue()).decode()
+            picture = f'<img src="data:image/png;base64,{data}" alt="samples" style="max-width: 100%">'
+        return f"<p>{html.escape(str(self.run_dir))}</p>{picture}<details><table>{cells}</table></details>"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When a recipe grows, and how large its networks are.
+
+    Attributes:
+        schedule: the growth plan of training; ``schedule.at(nimg)`` says where growth stands.
+        parameters: numbers that training may change, by network.
+        pretraining: the growth plan of pre-training, or None.
+    """
+
+    schedule: GrowthSchedule
+    parameters: Mapping[str, int]
+    pretraining: GrowthSchedule | None = None
+
+    def __str__(self) -> str:
+        lines = [f"pre-training:\n{self.pretraining.table()}\n\ntraining:"] if self.pretraining is not None else []
+        lines += [self.schedule.table(), ""]
+        lines += [f"{name:14}{count:>14,} parameters" for name, count in self.parameters.items()]
+        return "\n".join(lines)
+
+
+def plan(recipe: Source, **overrides: Any) -> Plan:
+    """The growth plan of a recipe and the sizes of its networks; nothing is trained or read.
+
+    Args:
+        recipe: a recipe, its content, a YAML file, or the name of a recipe that comes along.
+        overrides: changes, such as ``seed=1``, ``training={"precision": "no"}`` or ``**{"schedule.batch_size.32": 8}``.
+
+    Raises:
+        RecipeError, UserError: something in the recipe is wrong.
+    """
+    made = recipe_from(recipe, overrides)
+    with torch.device("meta"):  # sizes only: no memory, no time
+        built, before = build(made), build_pretraining(made)
+    parameters = {name: count_parameters(network) for name, network in built.task.networks.items()}
+    return Plan(built.schedule, parameters, None if before is None else before.schedule)
+
+
+def train(recipe: Source, run_dir: str | Path | None = None, **overrides: Any) -> Run:
+    """Train what a recipe describes; the same call again goes on from the newest checkpoint.
+
+    Lines go to the logger ``progcycle``; a program that has set up no logging sees them on standard output. Ctrl-C
+    finishes the step and writes a checkpoint first, in the main thread.
+
+    Args:
+        recipe: a recipe, its content, a YAML file, or the name of a recipe that comes along.
+        run_dir: the run folder; default: ``runs/<name>`` for a file or a name.
+        overrides: changes, such as ``seed=1``, ``training={"precision": "no"}`` or ``**{"schedule.batch_size.32": 8}``.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        RecipeError, UserError: something in the recipe, the data or the run folder cannot work.
+        KeyboardInterrupt: Ctrl-C; the checkpoint is written.
+        StoppedError: another signal stopped the run; its checkpoint is written.
+    """
+    made = recipe_from(recipe, overrides)
+    if run_dir is None:
+        if not isinstance(recipe, str | Path):
+            raise UserError("train: a recipe without a file has no name for its run folder; give run_dir.")
+        run_dir = Path("runs") / Path(recipe).stem
+    main_thread = threading.current_thread() is threading.main_thread()
+    try:
+        with nullcontext() if LOGGER.hasHandlers() else console():
+            train_run(made, Path(run_dir), signals=main_thread)
+    except StoppedError as stopped:
+        if stopped.number == signal.SIGINT:
+            raise KeyboardInterrupt(str(stopped)) from None
+        raise
+    return Run(run_dir)
