@@ -18,12 +18,12 @@ from PIL import Image
 from progcycle.engine.build import build, count_parameters
 from progcycle.engine.pretraining import build_pretraining
 from progcycle.engine.pretraining import train as train_run
-from progcycle.runtime.stop import StoppedError
 from progcycle.errors import UserError
 from progcycle.evaluation import Evaluation, evaluate
 from progcycle.export import Generator, Translator, load
 from progcycle.output import LOGGER, console
 from progcycle.recipe import Recipe, load_recipe, recipe_from
+from progcycle.runtime.stop import StoppedError
 from progcycle.schedule import GrowthSchedule
 
 Source = Recipe | Mapping[Any, Any] | str | Path  # of a recipe: itself, its content, a file, or a name that comes along

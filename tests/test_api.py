@@ -14,9 +14,9 @@ from tiny_runs import STEPS, TOTAL, tiny, tiny_content, write_domains
 import progcycle
 from progcycle import output
 from progcycle.commands.cli import main
-from progcycle.runtime.stop import StoppedError
 from progcycle.errors import UserError
 from progcycle.recipe import RecipeError
+from progcycle.runtime.stop import StoppedError
 
 SHORT = {"schedule": {"stable_kimg": 0.008, "fade_kimg": 0, "hold_resolution": 4, "decay_kimg": 0}}
 

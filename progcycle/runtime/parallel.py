@@ -4,7 +4,6 @@ Averaging gradients by hand is right for every pattern that GANs need: penalties
 grown yet, several passes.
 """
 
-import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TypeVar
 
