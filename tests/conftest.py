@@ -1,5 +1,6 @@
-"""Tiny snapshots with random weights, made by the library's own writer; shared by the rooms export and commands."""
+"""What rooms share: tiny snapshots with random weights, by the library's own writer; pictures to train on; no plots."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from progcycle.output import console
 from progcycle.recipe import validate
 from progcycle.schedule import Growth
 
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # in processes that tests start, too
 # Tiny networks are slower on more, and runs that are compared to the bit need the same number wherever they start.
 torch.set_num_threads(1)
 
@@ -86,3 +88,18 @@ def make_snapshot(tmp_path: Path) -> Callable[..., Path]:
         return write_snapshot(tmp_path / run / "snapshots" / f"nimg-{nimg:09d}", nimg=nimg, **kwargs)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with trainA, trainB and testA; nothing is ever written there."""
+    from tiny_runs import write_domains
+
+    return write_domains(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty files in place of the plots of a run, which take longer than tiny runs."""
+    for name in ("plot_plan", "plot_curves"):
+        monkeypatch.setattr(f"progcycle.engine.reports.{name}", lambda _, path: path.touch())

@@ -1,23 +1,9 @@
-"""Fixtures of the rooms ``engine`` and ``runtime``: pictures to train on, and runs without plots."""
+"""Fixtures of the rooms ``engine`` and ``runtime``: runs without plots, unless these are asked for."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from tiny_runs import write_domains
-
-from progcycle.engine import reports
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-
-
-@pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with trainA, trainB and testA; nothing is ever written there."""
-    return write_domains(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(autouse=True)
@@ -28,15 +14,10 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Empty files in place of plots, which take longer than the training; see ``real_plots``."""
+def plots(request: pytest.FixtureRequest) -> None:
+    """None, see ``real_plots``."""
     if "real_plots" not in request.fixturenames:
-
-        def touch(_: Any, path: Path) -> None:
-            path.touch()
-
-        monkeypatch.setattr(reports, "plot_plan", touch)
-        monkeypatch.setattr(reports, "plot_curves", touch)
+        request.getfixturevalue("no_plots")
 
 
 @pytest.fixture

@@ -295,6 +295,7 @@ def commands_of(text: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("  progcycle ")]
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_from_two_folders_to_an_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read) -> None:
     """What is printed is run as it stands, with a shorter plan."""
     monkeypatch.chdir(tmp_path)

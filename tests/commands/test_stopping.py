@@ -37,7 +37,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _start(recipe: Path, run: Path, *launcher: str, **change: str) -> "subprocess.Popen[str]":
     """A command that has done its first steps."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, *launcher, "-m", "progcycle.train", str(recipe), "--run-dir", str(run)],
         stdout=subprocess.PIPE,

@@ -12,25 +12,20 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tiny_runs import checkpoint_content, stats, tiny_content, write_domains
+from tiny_runs import checkpoint_content, stats, tiny_content
 
 import progcycle
+from progcycle.commands.cli import main as progcycle_main
 from progcycle.commands.train import main
 from progcycle.recipe import load_recipe
 
 ROOT = Path(progcycle.__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_domains(tmp_path_factory.mktemp("pictures"))
-
-
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Commands run in an empty folder."""
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_plots: None) -> Path:
+    """Commands run in an empty folder, and in this process without plots."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")
     return tmp_path
 
 
@@ -80,7 +75,7 @@ BROKEN: dict[str, tuple[dict[Any, Any], str]] = {
     ),
     "unknown transform": ({"data": {"augment": [{"name": "Nope"}]}}, "Transform Nope of domain real is not known"),
 }
-IN_A_PROCESS = ("unknown key", "wrong type", "missing data")
+IN_A_PROCESS = "unknown key"
 
 
 def _one_line(errors: str, words: str) -> None:
@@ -90,7 +85,7 @@ def _one_line(errors: str, words: str) -> None:
     assert words in errors
 
 
-@pytest.mark.parametrize("name", [n for n in BROKEN if n not in IN_A_PROCESS])
+@pytest.mark.parametrize("name", [n for n in BROKEN if n != IN_A_PROCESS])
 def test_a_broken_recipe_is_one_line(
     name: str, write: Callable[..., str], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,9 +95,8 @@ def test_a_broken_recipe_is_one_line(
     assert not (here / "run").exists()
 
 
-@pytest.mark.parametrize("name", IN_A_PROCESS)
-def test_a_broken_recipe_is_one_line_of_the_real_command(name: str, write: Callable[..., str], here: Path) -> None:
-    changes, words = BROKEN[name]
+def test_a_broken_recipe_is_one_line_of_the_real_command(write: Callable[..., str], here: Path) -> None:
+    changes, words = BROKEN[IN_A_PROCESS]
     done = python("-m", "progcycle.train", write("pggan", changes), "--run-dir", "run")
     assert done.returncode == 2
     _one_line(done.stderr, words)
@@ -151,7 +145,13 @@ def test_advice_about_a_cache_that_cannot_be_written_works(
 EVALUATION = {"training": {"evaluation": {"every_kimg": 0.028, "metrics": ["swd", "ms-ssim"], "count": 6}}}
 
 
-def test_figures_of_quality_are_logged_from_16_px_on(write: Callable[..., str], here: Path) -> None:
+def test_figures_of_quality_are_logged_from_16_px_on_and_are_those_of_the_snapshot(
+    write: Callable[..., str], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both measure the same generator and, but for the latents, which are made equal here, the same pictures."""
+    from progcycle.evaluation.generator_metrics import measure
+
+    monkeypatch.setattr("progcycle.evaluation.generated.SAMPLED", "latent")
     assert main([write("pggan", EVALUATION), "--run-dir", "run"]) == 0
     figures = {
         line["nimg"]: {key: value for key, value in line.items() if key.startswith("metric/")}
@@ -163,20 +163,8 @@ def test_figures_of_quality_are_logged_from_16_px_on(write: Callable[..., str], 
         assert row.keys() == {"metric/swd", "metric/swd/16", "metric/ms-ssim"}
         assert row["metric/swd"] == row["metric/swd/16"] > 0
         assert 0 <= row["metric/ms-ssim"] <= 1
-
-
-def test_figures_while_training_are_those_of_the_snapshot(
-    write: Callable[..., str], here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same generator and, but for the latents, the same pictures."""
-    from progcycle.evaluation.generator_metrics import measure
-
-    monkeypatch.setattr("progcycle.evaluation.generated.SAMPLED", "latent")
-    assert main([write("pggan", EVALUATION), "--run-dir", "run"]) == 0
-    last = stats(here / "run")[-1]
-    found = measure(here / "run", ["swd", "ms-ssim"], 6, seed=3)
-    for name, value in found.items():
-        assert last[f"metric/{name}"] == pytest.approx(value, rel=1e-2), name
+    for name, value in measure(here / "run", ["swd", "ms-ssim"], 6, seed=3).items():
+        assert figures[88][f"metric/{name}"] == pytest.approx(value, rel=1e-2), name
 
 
 def test_classes_are_painted_while_training(write: Callable[..., str], here: Path, pictures: Path) -> None:
@@ -235,7 +223,7 @@ def test_accelerate_launch_trains(write: Callable[..., str], here: Path) -> None
     assert lines[-2] == "next, to translate:"
     command = lines[-1].split()
     assert command[:3] == ["progcycle", "translate", "runs/tiny"]
-    assert python("-m", *command).returncode == 0
+    assert progcycle_main(command[1:]) == 0
     assert len(list((here / "runs/tiny/translated").glob("*.png"))) >= 3
     assert load_recipe(run / "recipe.yaml").seed == 7
     assert stats(run)[-1]["nimg"] == 20
@@ -276,10 +264,9 @@ sys.exit(main())
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    write: Callable[..., str], here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    write: Callable[..., str], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Killed with its checkpoint whole, and with one half written, which is none."""
-    monkeypatch.setattr("progcycle.engine.reports.plot_curves", lambda *_: None)
     recipe = write("cyclegan", {"training": {"checkpoint_kimg": 0.028}})
     left = {"killed": "nimg-000000000028", "half": ".nimg-000000000028.tmp"}
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tiny_runs import tiny_content, write_domains
+from tiny_runs import tiny_content
 
 from progcycle.commands import plan
 from progcycle.commands.train import main
@@ -21,16 +21,7 @@ SHORT: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")
-    for name in ("plot_plan", "plot_curves"):
-        monkeypatch.setattr(f"progcycle.engine.reports.{name}", lambda *_: None)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_domains(tmp_path_factory.mktemp("pictures"))
+pytestmark = pytest.mark.usefixtures("no_plots")
 
 
 @pytest.fixture

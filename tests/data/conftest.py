@@ -1,6 +1,5 @@
 """Fixtures for the tests of ``progcycle.data``."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ from picture_folders import write_folder
 
 from progcycle.data import PictureSet
 from progcycle.recipe import MAX_PIXELS, Pictures
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 """Fixtures for the tests of ``progcycle.engine``."""
 
-from run_fixtures import no_plots, one_thread, pictures, real_plots
+from run_fixtures import one_thread, plots, real_plots
 
-__all__ = ["no_plots", "one_thread", "pictures", "real_plots"]
+__all__ = ["one_thread", "plots", "real_plots"]

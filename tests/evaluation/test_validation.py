@@ -46,11 +46,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_plots: None) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")
-    monkeypatch.setattr("progcycle.engine.reports.plot_curves", lambda *_: None)
-    monkeypatch.setattr("progcycle.engine.reports.plot_plan", lambda *_: None)
     return tmp_path
 
 

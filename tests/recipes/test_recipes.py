@@ -9,7 +9,6 @@ import yaml
 from tiny_runs import STEPS, stats, train, write_pictures
 
 import progcycle
-from progcycle.engine import reports
 from progcycle.engine.build import build, check_batches
 from progcycle.export import load
 from progcycle.recipe import FIXED_GENERATORS, Pictures, Recipe, load_recipe
@@ -173,10 +172,7 @@ def test_twins_switch_the_same_on(name: str, twin: str, data: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [p for p in RECIPES if p.stem not in TWINS], ids=lambda p: p.stem)
-def test_trains_at_reduced_size(path: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("plot_plan", "plot_curves"):
-        monkeypatch.setattr(reports, name, lambda _, path: path.touch())
-    monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")
+def test_trains_at_reduced_size(path: Path, data: Path, tmp_path: Path, no_plots: None) -> None:
     trainer = train(reduced(path, data), tmp_path / "run")
     assert trainer.step == STEPS
     assert [line["nimg"] for line in stats(tmp_path / "run")] == [44, 88]
