@@ -42,7 +42,7 @@ STAIRS = {
         *LEAVES,
     },
     "api": {"engine", "evaluation", "export", "runtime", *LEAVES},
-    "studies": {"data", "metrics", "export", "evaluation", "engine", "version", *LEAVES},
+    "studies": {"data", "metrics", "export", "evaluation", "engine", "runtime", "version", *LEAVES},
 }
 # What the lower rooms may use of the world outside.
 OUTSIDE = {

@@ -8,7 +8,6 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from progcycle.commands.files import Job
 from progcycle.errors import UserError
 from progcycle.export.clips import (
     ANIMATIONS,
@@ -21,6 +20,7 @@ from progcycle.export.clips import (
     write_animation,
     write_video,
 )
+from progcycle.export.jobs import Job
 from progcycle.output import warn
 
 MILLISECOND = Fraction(1, 1000)

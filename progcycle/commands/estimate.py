@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from progcycle.errors import UserError
-from progcycle.studies.processes import KilledError, in_processes
+from progcycle.runtime.processes import KilledError, in_processes
 
 if TYPE_CHECKING:
     from progcycle.data import Batch

@@ -1,4 +1,4 @@
-"""``progcycle new NAME FOLDER_A [FOLDER_B]``: look at pictures, write a recipe, and say what training takes."""
+"""``progcycle new NAME FOLDER_A [FOLDER_B]``: survey pictures, write a recipe, and say what training takes."""
 
 import os
 import shlex
@@ -15,8 +15,8 @@ from progcycle.output import say
 
 if TYPE_CHECKING:
     from progcycle.commands.estimate import Estimate
-    from progcycle.commands.look import Look
-    from progcycle.commands.new_recipe import Wish
+    from progcycle.commands.new_recipe import Draft
+    from progcycle.data.survey import Survey
 
 DESCRIPTION = """Check the pictures of one or two folders, and write a recipe for them.
 
@@ -37,7 +37,7 @@ UNDISTURBED = 0.7  # share of the processors, below which other work is to be to
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Write the recipe, and print the look, the estimate and what to do next."""
+    """Write the recipe, and print the survey, the estimate and what to do next."""
     p = parser("new", DESCRIPTION, EXAMPLES)
     p.add_argument("name", metavar="NAME", help="of the recipe; NAME.yaml is written")
     p.add_argument("folders", nargs="+", metavar="FOLDER", help="pictures of A, and of B; one folder for a PG-GAN")
@@ -58,20 +58,20 @@ def run(argv: Sequence[str] | None = None) -> int:
     if len(args.folders) == 2 and os.path.realpath(args.folders[0]) == os.path.realpath(args.folders[1]):
         raise UserError("Both folders are the same; translators are between two, and a PG-GAN has one.")
 
-    from progcycle.commands.look import look_at
+    from progcycle.data.survey import survey_folder
 
-    looks = []
+    surveys = []
     for letter, folder in zip("AB", args.folders, strict=False):
-        look = look_at(folder, args.size)
-        looks.append(look)
+        survey = survey_folder(folder, args.size)
+        surveys.append(survey)
         say(f"{letter}  {folder}" if len(args.folders) == 2 else folder)
-        for line in look.lines(args.size):
+        for line in survey.lines(args.size):
             tell(line, "   ")
-    _check_counts(looks, args.size)
-    wish = _wish(file, looks, args)
-    _write(file, wish)
-    _tell_estimate(wish, args)
-    for line in next_steps(file, wish):
+    _check_counts(surveys, args.size)
+    draft = _draft(file, surveys, args)
+    _write(file, draft)
+    _tell_estimate(draft, args)
+    for line in next_steps(file, draft):
         say(line)
     return 0
 
@@ -106,49 +106,49 @@ def tell(text: str, indent: str = "") -> None:
     say(indent + f"\n{indent}  ".join(lines))
 
 
-def _check_counts(looks: "Sequence[Look]", size: int) -> None:
-    for look in looks:
-        usable = look.count - len(look.broken) - len(look.refused)
+def _check_counts(surveys: "Sequence[Survey]", size: int) -> None:
+    for survey in surveys:
+        usable = survey.count - len(survey.broken) - len(survey.refused)
         if usable < FEWEST:
             pictures = "picture" if usable == 1 else "pictures"
             raise UserError(
-                f"{look.path} has {usable} {pictures} that can be read; training needs at least {FEWEST}, "
+                f"{survey.path} has {usable} {pictures} that can be read; training needs at least {FEWEST}, "
                 f"and some {ENOUGH[size]} are better."
             )
-        if look.count < ENOUGH[size]:
+        if survey.count < ENOUGH[size]:
             tell(
-                f"note: {look.path} has {look.count} pictures; with fewer than about {ENOUGH[size]} the networks may "
+                f"note: {survey.path} has {survey.count} pictures; with fewer than about {ENOUGH[size]} the networks may "
                 "learn them by heart"
             )
 
 
-def _wish(file: Path, looks: "Sequence[Look]", args: Namespace) -> "Wish":
-    from progcycle.commands.new_recipe import Wish
+def _draft(file: Path, surveys: "Sequence[Survey]", args: Namespace) -> "Draft":
+    from progcycle.commands.new_recipe import Draft
 
-    if len(looks) == 2:
-        tests = _tests(looks)
-        named = len(looks[0].stems & looks[1].stems)
+    if len(surveys) == 2:
+        tests = _tests(surveys)
+        named = len(surveys[0].stems & surveys[1].stems)
         if named:
             tell(
                 f"{named:,} names are in both folders; if these are true pairs, evaluate compares with them "
                 "(data.paired), and both halves of a pair are held out together"
             )
-        share = 0.0 if tests else held_out(looks)
+        share = 0.0 if tests else held_out(surveys)
     else:
         tests, share = (), 0.0
-        _tell_layout(looks[0].path, file)
+        _tell_layout(surveys[0].path, file)
     gpu = pick_device(None) != "cpu"
-    grey = all(look.grey == 1 and not look.refused for look in looks)
+    grey = all(survey.grey == 1 and not survey.refused for survey in surveys)
     command = f"progcycle train {quoted(file)}"
     channels = 1 if grey else 3
-    return Wish(file.stem, command, tuple(looks), args.size, gpu, share, tests, channels)
+    return Draft(file.stem, command, tuple(surveys), args.size, gpu, share, tests, channels)
 
 
-def _tests(looks: "Sequence[Look]") -> tuple[str, ...]:
+def _tests(surveys: "Sequence[Survey]") -> tuple[str, ...]:
     """Folders of test pictures beside the two: testA beside trainA, test/x beside train/x."""
     found = []
-    for look in looks:
-        path = Path(look.path)
+    for survey in surveys:
+        path = Path(survey.path)
         beside = [path.with_name(path.name.replace("train", "test", 1))] if path.name.startswith("train") else []
         if path.parent.name == "train":
             beside.append(path.parent.with_name("test") / path.name)
@@ -159,15 +159,15 @@ def _tests(looks: "Sequence[Look]") -> tuple[str, ...]:
     return tuple(found)
 
 
-def held_out(looks: "Sequence[Look]") -> float:
+def held_out(surveys: "Sequence[Survey]") -> float:
     """Share of the pictures to hold out by name, so that each folder has some of both kinds."""
     from progcycle.data.split import place_of
 
     share, fewest, most = HELD_OUT
-    smallest = min(look.count for look in looks)
+    smallest = min(survey.count for survey in surveys)
     share = min(max(share, fewest / smallest), 0.25)
     share = round(min(share, max(most / smallest, 0.01)), 2)
-    while any(sum(place_of(stem) < share for stem in look.stems) < 2 for look in looks) and share < 0.5:
+    while any(sum(place_of(stem) < share for stem in survey.stems) < 2 for survey in surveys) and share < 0.5:
         share = round(share + 0.05, 2)
     return share
 
@@ -184,12 +184,12 @@ def _tell_layout(path: str, file: Path) -> None:
     say(f"  progcycle new {quoted(file)} {quoted(first)} {quoted(second)} --force")
 
 
-def _write(file: Path, wish: "Wish") -> None:
+def _write(file: Path, draft: "Draft") -> None:
     """Write the recipe, once it is known to be one."""
     from progcycle.commands.new_recipe import content_of, write_recipe
     from progcycle.recipe import validate
 
-    text = write_recipe(wish)
+    text = write_recipe(draft)
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -205,7 +205,7 @@ def _write(file: Path, wish: "Wish") -> None:
         ) from None
 
 
-def _tell_estimate(wish: "Wish", args: Namespace) -> None:
+def _tell_estimate(draft: "Draft", args: Namespace) -> None:
     if args.no_estimate:
         return
     from progcycle.commands.estimate import estimate
@@ -213,19 +213,19 @@ def _tell_estimate(wish: "Wish", args: Namespace) -> None:
     from progcycle.engine.words import duration
 
     say("timing a few steps ...")
-    found = estimate(content_of(write_recipe(wish)))
-    say(f"training at {wish.resolution} px takes about {in_words(found)}")
+    found = estimate(content_of(write_recipe(draft)))
+    say(f"training at {draft.resolution} px takes about {in_words(found)}")
     if found.share < UNDISTURBED:
         tell(
             f"other work on this machine left {found.share:.0%} of its processors to these steps; alone it may take "
             f"{duration(found.seconds * found.share)}"
         )
-    reading = sum(look.count * look.seconds for look in wish.looks)
+    reading = sum(survey.count * survey.seconds for survey in draft.surveys)
     if reading > 10:
         say(f"reading the pictures for the first time takes about {duration(reading)} more")
     if found.seconds * found.share < DAY:
         return
-    tell(f"this is long; {smaller(wish, found)}")
+    tell(f"this is long; {smaller(draft, found)}")
 
 
 def in_words(found: "Estimate") -> str:
@@ -237,7 +237,7 @@ def in_words(found: "Estimate") -> str:
     return f"{duration(found.seconds)}{memory} on this device ({where})"
 
 
-def smaller(wish: "Wish", found: "Estimate") -> str:
+def smaller(draft: "Draft", found: "Estimate") -> str:
     """What would fit into an hour, measured."""
     from dataclasses import replace
 
@@ -245,23 +245,23 @@ def smaller(wish: "Wish", found: "Estimate") -> str:
     from progcycle.commands.new_recipe import content_of, write_recipe
     from progcycle.engine.words import duration
 
-    for size in sorted((size for size in SIZES if size < wish.resolution), reverse=True):
-        if found.seconds * (size / wish.resolution) ** 2 > 4 * HOUR:  # far off: not worth the time to measure
+    for size in sorted((size for size in SIZES if size < draft.resolution), reverse=True):
+        if found.seconds * (size / draft.resolution) ** 2 > 4 * HOUR:  # far off: not worth the time to measure
             continue
-        found_there = estimate(content_of(write_recipe(replace(wish, resolution=size))))
+        found_there = estimate(content_of(write_recipe(replace(draft, resolution=size))))
         if found_there.seconds <= HOUR or size == SIZES[0]:
             return f"--size {size} takes about {duration(found_there.seconds)}"
     return f"shorten schedule.stable_kimg, of which {HOUR / found.seconds:.1%} fit into an hour"
 
 
-def next_steps(file: Path, wish: "Wish") -> list[str]:
+def next_steps(file: Path, draft: "Draft") -> list[str]:
     """The commands that follow, to be copied."""
     run, recipe = quoted(Path("runs") / file.stem), quoted(file)
     lines = [f"wrote {file}; what follows:", f"  progcycle train {recipe}"]
-    if len(wish.looks) == 1:
+    if len(draft.surveys) == 1:
         out = quoted(f"{file.stem}_painted")
         return [*lines, f"  progcycle generate {run} --count 64 --out {out} --grid", f"  progcycle evaluate {run}"]
-    source = quoted(wish.tests[0] if wish.tests else wish.looks[0].path)
+    source = quoted(draft.tests[0] if draft.tests else draft.surveys[0].path)
     out = quoted(f"{file.stem}_translated")
     return [*lines, f"  progcycle translate {run} {source} {out} --direction ab --grid", f"  progcycle evaluate {run}"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from progcycle.commands.look import Look
+from progcycle.data.survey import Survey
 from progcycle.recipe import Sizes, sizes_for
 
 UNGROWN = 64  # px up to which small translators are better or level without growth
@@ -16,13 +16,13 @@ FEW = 1000  # pictures, below which a PG-GAN's discriminator sees augmented ones
 
 
 @dataclass(frozen=True)
-class Wish:
+class Draft:
     """What a recipe is to be written for.
 
     Attributes:
         name: of the recipe, for its first line.
         command: that trains it.
-        looks: the folders, one for a PG-GAN, A and B for translators.
+        surveys: the folders, one for a PG-GAN, A and B for translators.
         resolution: final pixels of a side.
         gpu: whether a GPU trains it.
         validation: share of the pictures that is held out by name.
@@ -32,7 +32,7 @@ class Wish:
 
     name: str
     command: str
-    looks: tuple[Look, ...]
+    surveys: tuple[Survey, ...]
     resolution: int
     gpu: bool
     validation: float = 0.0
@@ -47,12 +47,12 @@ class Wish:
     @property
     def start(self) -> int:
         """Where training starts: at the end for small pictures, else at 64 px; a PG-GAN at its base."""
-        return PGGAN_BASE if len(self.looks) == 1 else min(self.resolution, UNGROWN)
+        return PGGAN_BASE if len(self.surveys) == 1 else min(self.resolution, UNGROWN)
 
 
-def write_recipe(wish: Wish) -> str:
+def write_recipe(draft: Draft) -> str:
     """The text of the recipe."""
-    return "\n".join(_translator(wish) if len(wish.looks) == 2 else _generator(wish)) + "\n"
+    return "\n".join(_translator(draft) if len(draft.surveys) == 2 else _generator(draft)) + "\n"
 
 
 def content_of(text: str) -> dict[str, Any]:
@@ -63,22 +63,22 @@ def content_of(text: str) -> dict[str, Any]:
     return content
 
 
-def _translator(wish: Wish) -> list[str]:
-    size, res, start = wish.sizes, wish.resolution, wish.start
+def _translator(draft: Draft) -> list[str]:
+    size, res, start = draft.sizes, draft.resolution, draft.start
     resolutions = _doublings(start, res)
     base = min(start, max(8, res // 8))
     held = "of the pictures of each folder, by name; evaluate measures on them"
     fade = dict.fromkeys(resolutions[1:], size.fade_kimg)
     return [
-        f"# {wish.name}: pictures of A into pictures of B and back, at {res} px. Written by progcycle new.",
-        *_head(wish),
+        f"# {draft.name}: pictures of A into pictures of B and back, at {res} px. Written by progcycle new.",
+        *_head(draft),
         "task: cyclegan",
         _line(f"resolution: {res}", "pixels of a side, a power of two; twice takes about 4 times as long"),
         "",
         "data:",
-        *_domain(wish, 0),
-        *_domain(wish, 1),
-        *([_line(f"  validation: {wish.validation:g}", held)] if wish.validation else []),
+        *_domain(draft, 0),
+        *_domain(draft, 1),
+        *([_line(f"  validation: {draft.validation:g}", held)] if draft.validation else []),
         "",
         "network:",
         _line(f"  base_resolution: {base}", "how small the networks see the picture; smaller sees more at once"),
@@ -106,24 +106,24 @@ def _translator(wish: Wish) -> list[str]:
         _line("  cycle: {aba: 10, bab: 10}", "how much of the input is kept; less changes more"),
         "  pool_size: 50",
         "",
-        *_optimizer(0.001 if wish.gpu else 0.002),
-        *_training(wish, len(resolutions) * size.stable_kimg + sum(fade.values())),
+        *_optimizer(0.001 if draft.gpu else 0.002),
+        *_training(draft, len(resolutions) * size.stable_kimg + sum(fade.values())),
     ]
 
 
-def _generator(wish: Wish) -> list[str]:
-    size, res = wish.sizes, wish.resolution
+def _generator(draft: Draft) -> list[str]:
+    size, res = draft.sizes, draft.resolution
     resolutions = _doublings(PGGAN_BASE, res)
     fade = dict.fromkeys(resolutions[1:], size.fade_kimg)
-    few = wish.looks[0].count < FEW
+    few = draft.surveys[0].count < FEW
     return [
-        f"# {wish.name}: new pictures like those of a folder, at {res} px. Written by progcycle new.",
-        *_head(wish),
+        f"# {draft.name}: new pictures like those of a folder, at {res} px. Written by progcycle new.",
+        *_head(draft),
         "task: pggan",
         _line(f"resolution: {res}", "pixels of a side, a power of two; twice takes about 4 times as long"),
         "",
         "data:",
-        *_pictures(wish.looks[0], wish.channels, "  "),
+        *_pictures(draft.surveys[0], draft.channels, "  "),
         "",
         "network:",
         _line(
@@ -155,29 +155,29 @@ def _generator(wish: Wish) -> list[str]:
             else []
         ),
         "",
-        *_optimizer(0.001 if wish.gpu else 0.002),
-        *_training(wish, len(resolutions) * size.stable_kimg + sum(fade.values())),
+        *_optimizer(0.001 if draft.gpu else 0.002),
+        *_training(draft, len(resolutions) * size.stable_kimg + sum(fade.values())),
     ]
 
 
-def _head(wish: Wish) -> list[str]:
+def _head(draft: Draft) -> list[str]:
     return [
-        f"# Train it with: {wish.command}",
+        f"# Train it with: {draft.command}",
         "# Any key can also be changed there (seed=1); what each means: recipes/README.md of the project.",
     ]
 
 
-def _domain(wish: Wish, which: int) -> list[str]:
+def _domain(draft: Draft, which: int) -> list[str]:
     letter = "ab"[which]
-    tests = [f"    test_path: {_text(wish.tests[which])}"] if wish.tests else []
-    first, *rest = _pictures(wish.looks[which], wish.channels, "    ")
+    tests = [f"    test_path: {_text(draft.tests[which])}"] if draft.tests else []
+    first, *rest = _pictures(draft.surveys[which], draft.channels, "    ")
     return [f"  {letter}:", first, *tests, *rest]
 
 
-def _pictures(look: Look, channels: int, indent: str) -> list[str]:
+def _pictures(survey: Survey, channels: int, indent: str) -> list[str]:
     grey = [_line(f"{indent}channels: 1", "all are grey")] if channels == 1 else []
     mirror = "half of them is flipped; false where left and right differ, as in writing"
-    return [f"{indent}path: {_text(look.path)}", _line(f"{indent}mirror: true", mirror), *grey]
+    return [f"{indent}path: {_text(survey.path)}", _line(f"{indent}mirror: true", mirror), *grey]
 
 
 def _optimizer(rate: float) -> list[str]:
@@ -185,7 +185,7 @@ def _optimizer(rate: float) -> list[str]:
     return ["optimizer:", f"  generator: {rates}", f"  discriminator: {rates}", ""]
 
 
-def _training(wish: Wish, kimg: float) -> list[str]:
+def _training(draft: Draft, kimg: float) -> list[str]:
     often = max(round(kimg / 10), 1)
     return [
         "training:",

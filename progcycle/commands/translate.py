@@ -13,9 +13,9 @@ from progcycle.output import bars_hidden, say, warn
 if TYPE_CHECKING:
     from PIL import Image
 
-    from progcycle.commands.files import Job
     from progcycle.data.source import Entry
     from progcycle.export import Translator
+    from progcycle.export.jobs import Job
 
 DESCRIPTION = """Translate a picture, or all pictures of a folder or zip file, with a trained CycleGAN.
 
@@ -76,8 +76,8 @@ def run(argv: Sequence[str] | None = None) -> int:
 
     from tqdm import tqdm
 
-    from progcycle.commands.files import plan_jobs
     from progcycle.export import Translator, load
+    from progcycle.export.jobs import plan_jobs
 
     model = load(args.run, pick_device(args.device))
     if not isinstance(model, Translator):
@@ -147,9 +147,9 @@ class _Work:
                 self.pairs.append([_thumbnail(image) for image in pair])
 
     def _picture(self, file: "Path | BinaryIO", job: "Job") -> "tuple[Image.Image, Image.Image]":
-        from progcycle.commands.files import write_picture
         from progcycle.data import decode_picture, decode_reduced
         from progcycle.data.pixels import as_image
+        from progcycle.export.jobs import write_picture
         from progcycle.export.metadata import Metadata
 
         name, args = job.source.name, self.args
@@ -214,7 +214,7 @@ class _Work:
 
     def write_sheet(self, path: Path) -> Path | None:
         """Write the before/after sheet, if any picture was translated."""
-        from progcycle.commands.files import write_picture
+        from progcycle.export.jobs import write_picture
         from progcycle.export.pictures import sheet
 
         if not self.pairs:

@@ -12,8 +12,8 @@ from progcycle.evaluation.generator_metrics import check_metrics
 from progcycle.files import atomic_file
 from progcycle.output import say
 from progcycle.recipe import PgganRecipe, Recipe, Study
+from progcycle.runtime.processes import KilledError, in_processes
 from progcycle.studies.budget import factor_for, probe, quiet, stretched
-from progcycle.studies.processes import KilledError, in_processes
 from progcycle.studies.report import write_report
 from progcycle.studies.row import METRICS, measure_references, run_row
 

@@ -13,16 +13,16 @@ from PIL import Image
 from progcycle.commands import estimate as estimate_module
 from progcycle.commands.cli import main
 from progcycle.commands.estimate import Estimate, estimate, measure, seconds_of_a_step
-from progcycle.commands.look import Look, look_at
 from progcycle.commands.new import FEWEST, held_out, in_words, recipe_file
-from progcycle.commands.new_recipe import Wish, content_of, write_recipe
+from progcycle.commands.new_recipe import Draft, content_of, write_recipe
 from progcycle.data import resolve_sets, resolve_validation_sets
 from progcycle.data.split import place_of
+from progcycle.data.survey import Survey, survey_folder
 from progcycle.engine.build import build
 from progcycle.errors import UserError
 from progcycle.recipe import CycleganRecipe, PgganRecipe, load_recipe, validate
+from progcycle.runtime.processes import KilledError
 from progcycle.schedule import GrowthSchedule
-from progcycle.studies.processes import KilledError
 
 Read = pytest.CaptureFixture[str]
 
@@ -41,19 +41,19 @@ def folder(path: Path, count: int, seed: int = 0, **options: Any) -> Path:
     return path
 
 
-# --- the look ---------------------------------------------------------------------------------------------------------
+# --- the survey ---------------------------------------------------------------------------------------------------
 
 
 def test_sizes_modes_and_what_is_small(tmp_path: Path) -> None:
     folder(tmp_path / "p", 3)
     photo(tmp_path / "p" / "deep" / "er" / "small.png", 7, (40, 20))
     photo(tmp_path / "p" / "grey.png", 8, grey=True)
-    look = look_at(str(tmp_path / "p"), 32)
-    assert (look.count, look.read, look.broken, look.refused) == (5, 5, [], [])
-    assert sorted(look.sizes) == [(40, 20), (80, 60), (80, 60), (80, 60), (80, 60)]
-    assert look.modes == {"RGB": 4, "L": 1}
-    assert (look.smaller_than(32), look.grey) == (0.2, 0.2)
-    lines = look.lines(32)
+    survey = survey_folder(str(tmp_path / "p"), 32)
+    assert (survey.count, survey.read, survey.broken, survey.refused) == (5, 5, [], [])
+    assert sorted(survey.sizes) == [(40, 20), (80, 60), (80, 60), (80, 60), (80, 60)]
+    assert survey.modes == {"RGB": 4, "L": 1}
+    assert (survey.smaller_than(32), survey.grey) == (0.2, 0.2)
+    lines = survey.lines(32)
     assert lines[0] == "5 pictures: 40x20 to 80x60 px, colour 4, grey 1"
     assert "20% are smaller than 32 px and are enlarged, which blurs them" in lines
     assert "photographs, or alike" in lines
@@ -65,7 +65,7 @@ def test_a_picture_on_its_side_has_the_size_that_training_sees(tmp_path: Path) -
     exif = Image.Exif()
     exif[274] = 6
     Image.new("RGB", (80, 60)).save(path, exif=exif)
-    assert look_at(str(path.parent), 32).sizes == [(60, 80)]
+    assert survey_folder(str(path.parent), 32).sizes == [(60, 80)]
 
 
 def test_drawings_are_told_from_photographs(tmp_path: Path) -> None:
@@ -75,24 +75,24 @@ def test_drawings_are_told_from_photographs(tmp_path: Path) -> None:
         pixels[:, 30:] = 10 * i
         (tmp_path / "d").mkdir(exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / "d" / f"{i}.png")
-    look = look_at(str(tmp_path / "d"), 16)
-    assert look.flat == pytest.approx(58 / 59)
-    assert look.is_drawn
-    assert look.grey == 1
-    assert not look_at(str(folder(tmp_path / "p", 2)), 16).is_drawn
+    survey = survey_folder(str(tmp_path / "d"), 16)
+    assert survey.flat == pytest.approx(58 / 59)
+    assert survey.is_drawn
+    assert survey.grey == 1
+    assert not survey_folder(str(folder(tmp_path / "p", 2)), 16).is_drawn
 
 
 def test_what_cannot_be_read_and_what_would_stop_a_training(tmp_path: Path) -> None:
     folder(tmp_path / "p", 3)
     (tmp_path / "p" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
     Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "p" / "float.tif")
-    look = look_at(str(tmp_path / "p"), 32)
-    assert (look.count, len(look.sizes)) == (5, 4)
-    assert [sentence.split(":")[0].split(" ")[0] for sentence in look.broken + look.refused] == [
+    survey = survey_folder(str(tmp_path / "p"), 32)
+    assert (survey.count, len(survey.sizes)) == (5, 4)
+    assert [sentence.split(":")[0].split(" ")[0] for sentence in survey.broken + survey.refused] == [
         "broken.png",
         "float.tif",
     ]
-    lines = look.lines(32)
+    lines = survey.lines(32)
     assert any(line.startswith("1 cannot be read and are passed over: broken.png") for line in lines)
     assert any(line.startswith("1 would stop the training; convert or remove them: float.tif") for line in lines)
 
@@ -102,19 +102,19 @@ def test_a_zip_file_is_looked_into(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
         for path in (tmp_path / "p").iterdir():
             archive.write(path, f"inside/{path.name}")
-    look = look_at(str(tmp_path / "p.zip"), 32)
-    assert (look.count, look.modes, look.stems) == (3, {"RGB": 3}, {"inside/000", "inside/001", "inside/002"})
+    survey = survey_folder(str(tmp_path / "p.zip"), 32)
+    assert (survey.count, survey.modes, survey.stems) == (3, {"RGB": 3}, {"inside/000", "inside/001", "inside/002"})
 
 
 # --- the recipe -------------------------------------------------------------------------------------------------------
 
 
-def look(path: str, count: int = 500, **more: Any) -> Look:
-    return Look(path, count, read=count, **more)
+def survey(path: str, count: int = 500, **more: Any) -> Survey:
+    return Survey(path, count, read=count, **more)
 
 
-def wish(*looks: Look, resolution: int = 64, **more: Any) -> Wish:
-    return Wish("mine", "progcycle train mine.yaml", looks, resolution, more.pop("gpu", False), **more)
+def draft(*surveys: Survey, resolution: int = 64, **more: Any) -> Draft:
+    return Draft("mine", "progcycle train mine.yaml", surveys, resolution, more.pop("gpu", False), **more)
 
 
 @pytest.mark.parametrize("gpu", [False, True])
@@ -123,7 +123,7 @@ def wish(*looks: Look, resolution: int = 64, **more: Any) -> Wish:
 def test_every_size_is_a_recipe_that_can_be_built(count: int, resolution: int, gpu: bool) -> None:
     import torch
 
-    asked = wish(*[look("a"), look("b")][:count], resolution=resolution, gpu=gpu)
+    asked = draft(*[survey("a"), survey("b")][:count], resolution=resolution, gpu=gpu)
     recipe = validate(content_of(write_recipe(asked)))
     with torch.device("meta"):
         built = build(recipe)
@@ -139,7 +139,7 @@ def test_every_size_is_a_recipe_that_can_be_built(count: int, resolution: int, g
 
 
 def test_translators_at_64_px_do_as_the_recipe_for_photographs() -> None:
-    mine = validate(content_of(write_recipe(wish(look("a"), look("b"), validation=0.1))))
+    mine = validate(content_of(write_recipe(draft(survey("a"), survey("b"), validation=0.1))))
     shipped = load_recipe("cyclegan_photos_64", ["data.a.path=a", "data.b.path=b"])
     assert isinstance(mine, CycleganRecipe)
     assert isinstance(shipped, CycleganRecipe)
@@ -152,7 +152,7 @@ def test_translators_at_64_px_do_as_the_recipe_for_photographs() -> None:
 
 @pytest.mark.parametrize("size", [128, 256])
 def test_larger_recipes_for_photographs_follow_the_rule(size: int) -> None:
-    mine = validate(content_of(write_recipe(wish(look("a"), look("b"), resolution=size, gpu=size == 256))))
+    mine = validate(content_of(write_recipe(draft(survey("a"), survey("b"), resolution=size, gpu=size == 256))))
     shipped = load_recipe(f"cyclegan_photos_{size}")
     assert (mine.network, mine.objective, mine.optimizer) == (shipped.network, shipped.objective, shipped.optimizer)
     assert GrowthSchedule.of(mine).phases == GrowthSchedule.of(shipped).phases
@@ -163,29 +163,29 @@ def test_larger_recipes_for_photographs_follow_the_rule(size: int) -> None:
     "path", ["a b/c", "yes", "007", "#1", 'say "hi": x', "日本/é", "back\\slash", "~", "'", "{a}", "a\nb\x85\u2028\x7f"]
 )
 def test_any_path_comes_back_as_it_was_given(path: str) -> None:
-    recipe = validate(content_of(write_recipe(wish(look(path), look("b"), tests=(path, "t")))))
+    recipe = validate(content_of(write_recipe(draft(survey(path), survey("b"), tests=(path, "t")))))
     assert isinstance(recipe, CycleganRecipe)
     assert recipe.data.a.path == (path,)
     assert recipe.data.a.test_path == (path,)
-    one = validate(content_of(write_recipe(wish(look(path), channels=1))))
+    one = validate(content_of(write_recipe(draft(survey(path), channels=1))))
     assert isinstance(one, PgganRecipe)
     assert (one.data.path, one.data.channels) == ((path,), 1)
 
 
 def test_a_pggan_of_few_pictures_sees_them_augmented() -> None:
-    few, many = (validate(content_of(write_recipe(wish(look("a", count))))) for count in (999, 1000))
+    few, many = (validate(content_of(write_recipe(draft(survey("a", count))))) for count in (999, 1000))
     assert few.objective.augment is not None
     assert many.objective.augment is None
 
 
 @pytest.mark.parametrize("counts", [(8, 8), (8, 900), (12, 30), (80, 60), (5000, 5000)])
 def test_each_folder_holds_out_some_and_keeps_most(counts: tuple[int, int]) -> None:
-    looks = [
-        look(name, n, stems=frozenset(f"{name}{i}" for i in range(n))) for name, n in zip("ab", counts, strict=True)
+    surveys = [
+        survey(name, n, stems=frozenset(f"{name}{i}" for i in range(n))) for name, n in zip("ab", counts, strict=True)
     ]
-    share = held_out(looks)
+    share = held_out(surveys)
     assert 0 < share <= 0.5
-    for seen in looks:
+    for seen in surveys:
         held = sum(place_of(stem) < share for stem in seen.stems)
         assert 2 <= held <= max(seen.count // 2, 2)
     assert share * min(counts) < 300
@@ -417,5 +417,5 @@ def test_what_cannot_be_trained_gets_a_sentence_and_no_file(
 
 
 def test_lines_are_at_most_100_columns_wide() -> None:
-    seen = look("a", stems=frozenset(), sizes=[(4000, 3000), (40, 30)], flat=0.9, grey=1.0)
+    seen = survey("a", stems=frozenset(), sizes=[(4000, 3000), (40, 30)], flat=0.9, grey=1.0)
     assert max(map(len, seen.lines(64))) <= 100

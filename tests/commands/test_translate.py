@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from progcycle.commands.cli import main
-from progcycle.commands.files import WRITERS
 from progcycle.data import PictureSet
 from progcycle.export import Translator, load
+from progcycle.export.jobs import WRITERS
 from progcycle.recipe import Pictures
 
 Make = Callable[..., Path]

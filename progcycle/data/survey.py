@@ -1,4 +1,4 @@
-"""A look at somebody's pictures before anything is trained: how many, how large, of what kind, and what is left out."""
+"""A survey of pictures before anything is trained: how many, how large, of what kind, and what is left out."""
 
 import os
 import statistics
@@ -23,7 +23,7 @@ DEEP = ("I", "F")  # modes, and those that start with I; have more than 8 bits
 
 
 @dataclass
-class Look:
+class Survey:
     """What was seen in one folder or zip file.
 
     Attributes:
@@ -64,7 +64,7 @@ class Look:
         return sum(min(size) < side for size in self.sizes) / max(len(self.sizes), 1)
 
     def lines(self, side: int) -> list[str]:
-        """The look in words.
+        """The survey in words.
 
         Args:
             side: pixels of a side that the pictures are brought to.
@@ -95,8 +95,8 @@ class Look:
         return f"{first[0]}x{first[1]} to {last[0]}x{last[1]} px"
 
 
-def look_at(path: str, side: int) -> Look:
-    """Look at the pictures of a folder or zip file, as training will find them.
+def survey_folder(path: str, side: int) -> Survey:
+    """Survey the pictures of a folder or zip file, as training will find them.
 
     Args:
         path: a folder or a zip file.
@@ -112,11 +112,11 @@ def look_at(path: str, side: int) -> Look:
         raise UserError(f"There is no folder or zip file {os.path.abspath(path)}; check the path.")
     listing = find_pictures((path,))
     entries = listing.entries
-    look = Look(path, len(entries), remarks=listing.remarks())
-    look.stems = frozenset(stem_of(entry.name, several=False) for entry in entries)
-    deep = _read_headers(look, _evenly(entries, HEADERS))
-    _decode(look, [*_evenly(entries, DECODED), *deep[:DECODED]], side)
-    return look
+    survey = Survey(path, len(entries), remarks=listing.remarks())
+    survey.stems = frozenset(stem_of(entry.name, several=False) for entry in entries)
+    deep = _read_headers(survey, _evenly(entries, HEADERS))
+    _decode(survey, [*_evenly(entries, DECODED), *deep[:DECODED]], side)
+    return survey
 
 
 def _evenly(entries: "Sequence[Entry]", most: int) -> "list[Entry]":
@@ -124,7 +124,7 @@ def _evenly(entries: "Sequence[Entry]", most: int) -> "list[Entry]":
     return [entries[i * len(entries) // count] for i in range(count)]
 
 
-def _read_headers(look: Look, entries: "list[Entry]") -> "list[Entry]":
+def _read_headers(survey: Survey, entries: "list[Entry]") -> "list[Entry]":
     """Sizes and modes; gives back the pictures of more than 8 bits, which may be refused."""
     from progcycle.data.decode import opened
     from progcycle.data.source import Opener
@@ -134,17 +134,17 @@ def _read_headers(look: Look, entries: "list[Entry]") -> "list[Entry]":
         try:
             with opened(opener.open(entry)) as image:
                 turned = image.getexif().get(274, 1) >= 5  # orientation: on its side
-                look.sizes.append(image.size[::-1] if turned else image.size)
-                look.modes[image.mode] += 1
+                survey.sizes.append(image.size[::-1] if turned else image.size)
+                survey.modes[image.mode] += 1
                 if image.mode.startswith(DEEP):
                     deep.append(entry)
         except Exception:  # decoders raise nearly anything; what is wrong is told when it is decoded
             deep.append(entry)
-    look.read = len(entries)
+    survey.read = len(entries)
     return deep
 
 
-def _decode(look: Look, entries: "list[Entry]", side: int) -> None:
+def _decode(survey: Survey, entries: "list[Entry]", side: int) -> None:
     """Pixels of some pictures, read as training reads them."""
     from progcycle.data import BrokenPicture, UnsupportedPicture, decode_picture
     from progcycle.data.source import Opener
@@ -156,19 +156,19 @@ def _decode(look: Look, entries: "list[Entry]", side: int) -> None:
             file = opener.open(entry)
             pixels = decode_picture(file, channels=3, background="white", min_side=2 * side, name=entry.name)
         except UnsupportedPicture as error:
-            look.refused.append(str(error))
+            survey.refused.append(str(error))
             continue
         except BrokenPicture as error:
-            look.broken.append(str(error))
+            survey.broken.append(str(error))
             continue
         except Exception as error:  # of a zip member: checksum, encryption, compression
-            look.broken.append(f"{entry.name}: this picture cannot be read ({error}).")
+            survey.broken.append(f"{entry.name}: this picture cannot be read ({error}).")
             continue
         done += 1
         if pixels.shape[1] > 1:
             flat.append(float((pixels[:, 1:] == pixels[:, :-1]).all(axis=2).mean()))
         grey.append(float(np.ptp(pixels, axis=2).max()) < GREY_LEVELS)
     if done:
-        look.seconds = (time.perf_counter() - begun) / done
-        look.flat = statistics.median(flat) if flat else 0.0
-        look.grey = sum(grey) / done
+        survey.seconds = (time.perf_counter() - begun) / done
+        survey.flat = statistics.median(flat) if flat else 0.0
+        survey.grey = sum(grey) / done

@@ -11,7 +11,7 @@ import pytest
 
 import progcycle
 from progcycle.errors import UserError
-from progcycle.studies.processes import KilledError, in_processes
+from progcycle.runtime.processes import KilledError, in_processes
 
 
 def add(a: int, b: int) -> tuple[int, int]:
@@ -73,7 +73,7 @@ def test_an_error_that_pickle_cannot_carry_is_told_all_the_same(kind: str, words
 WAITS = """
 import os, sys, time
 from progcycle.commands.cli import guarded
-from progcycle.studies.processes import in_processes
+from progcycle.runtime.processes import in_processes
 
 def wait(number):
     open(f"{number}-{os.getpid()}", "w").close()

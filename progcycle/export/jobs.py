@@ -1,4 +1,4 @@
-"""Which pictures a command reads, and where it writes each of them."""
+"""Which pictures are read, and where what is made of each is written."""
 
 import io
 import os
