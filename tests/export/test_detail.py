@@ -93,8 +93,14 @@ def test_a_step_stays_as_sharp_as_the_picture_has_it() -> None:
     assert (out - truth)[..., near].abs().mean() < 0.3 * (plain - truth)[..., near].abs().mean()
 
 
-@pytest.mark.parametrize("size", [(37, 53), (1, 1), (3, 200), (64, 32), (16, 20), (300, 200)])
-@pytest.mark.parametrize("growth", [{}, {"stage": 1, "alpha": 0.25}, {"stage": 1, "alpha": 0.0}])
+@pytest.mark.parametrize(
+    ("size", "growth"),
+    [
+        *((size, {}) for size in ((37, 53), (1, 1), (3, 200), (64, 32), (16, 20), (300, 200))),
+        ((37, 53), {"stage": 1, "alpha": 0.25}),
+        ((37, 53), {"stage": 1, "alpha": 0.0}),
+    ],
+)
 def test_what_changes_nothing_gives_the_picture_back(make_snapshot: Make, size: tuple[int, int], growth: dict) -> None:
     model = Translator.from_pretrained(make_snapshot(predict="change", **growth))
     levels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -104,9 +110,10 @@ def test_what_changes_nothing_gives_the_picture_back(make_snapshot: Make, size: 
     torch.testing.assert_close(model.translate(x, resolution=8), x, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("bounded", [False, True])
-@pytest.mark.parametrize("size", [(9, 14), (32, 32), (130, 77)])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("size", "channels", "bounded"),
+    [((9, 14), 3, False), ((32, 32), 3, False), ((130, 77), 3, False), ((130, 77), 1, False), ((130, 77), 3, True)],
+)
 def test_one_colour_is_added_to_every_pixel(
     make_snapshot: Make, size: tuple[int, int], channels: int, bounded: bool
 ) -> None:
@@ -186,8 +193,14 @@ def test_who_paints_whole_pictures_has_no_change_to_enlarge(make_snapshot: Make,
         painter.translate(x, scale="detail")
 
 
-@pytest.mark.parametrize("options", [{}, {"normalize": "instance"}, {"normalize": "batch"}, {"normalize": "layer"}])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize(
+    ("options", "dtype"),
+    [
+        ({}, torch.bfloat16),
+        ({}, torch.float64),
+        *(({"normalize": kind}, torch.float16) for kind in ("pixel", "instance", "batch", "layer")),
+    ],
+)
 def test_any_precision_of_the_weights(make_snapshot: Make, options: dict, dtype: torch.dtype) -> None:
     folder, x = make_snapshot(predict="change", **options), noise(1, 3, 70, 50)
     model = Translator.from_pretrained(folder)

@@ -240,18 +240,19 @@ def test_short_forms() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "group", "averaging"),
+    ("task", "written", "group", "averaging"),
     [
-        (16, 16, "all"),
-        (0, 0, "all"),
-        (False, 0, "all"),
-        ("batch", "batch", "all"),
-        ({"averaging": "spatial"}, 4, "spatial"),
-        ({"group": "batch", "averaging": "group32", "gather": True}, "batch", "group32"),
-        ({"group": False}, 0, "all"),
+        (PGGAN, 16, 16, "all"),
+        (PGGAN, 0, 0, "all"),
+        (PGGAN, False, 0, "all"),
+        (PGGAN, "batch", "batch", "all"),
+        (PGGAN, {"averaging": "spatial"}, 4, "spatial"),
+        (PGGAN, {"group": "batch", "averaging": "group32", "gather": True}, "batch", "group32"),
+        (PGGAN, {"group": False}, 0, "all"),
+        (CYCLEGAN, "batch", "batch", "all"),
+        (CYCLEGAN, {"averaging": "spatial"}, 4, "spatial"),
     ],
 )
-@pytest.mark.parametrize("task", [PGGAN, CYCLEGAN], ids=lambda task: task["task"])
 def test_forms_of_the_stddev_layer(task: dict[str, Any], written: Any, group: Any, averaging: str) -> None:
     stddev = validate(merge(task, {"network": {"minibatch_stddev": written}})).network.minibatch_stddev
     assert (stddev.group, stddev.averaging) == (group, averaging)

@@ -120,4 +120,4 @@ def batch(
     images = values if isinstance(values, Tensor) else torch.full((count, channels, 8, 8), values)
     positions = tuple(range(first, first + len(images)))
     classes = None if labels is None else torch.tensor(labels)
-    return Batch(images, positions, tuple(f"{p}.png" for p in positions), (-1, 1), classes)
+    return Batch(images, positions, tuple(f"{p}.png" for p in positions), classes)

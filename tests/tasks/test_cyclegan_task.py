@@ -91,8 +91,16 @@ def test_no_identity_weight_no_identity_pass() -> None:
     assert [x.mean().item() for x in task.gen_ba.calls] == [2, 101], "fake_a and rec_a only"
 
 
-@pytest.mark.parametrize("options", [{}, {"scales": 4}, {"through": "blurred"}])  # the same for pictures of one grey
-@pytest.mark.parametrize(("kimg", "cycle", "identity"), [(0, 10, 0.5), (5, 6, 0.25), (10, 2, 0)])
+@pytest.mark.parametrize(
+    ("kimg", "cycle", "identity", "options"),
+    [
+        (0, 10, 0.5, {}),
+        (5, 6, 0.25, {}),
+        (10, 2, 0, {}),
+        (5, 6, 0.25, {"scales": 4}),  # the same for pictures of one grey
+        (5, 6, 0.25, {"through": "blurred"}),
+    ],
+)
 def test_weights_follow_their_curves(kimg: float, cycle: float, identity: float, options: dict[str, Any]) -> None:
     curves = {"aba": [[0, 10], [10, 2]], "bab": 0}
     small = {"schedule": {"start_resolution": 8}}
