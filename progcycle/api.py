@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from progcycle.engine.build import build, count_parameters
-from progcycle.engine.pretraining import build_pretraining
-from progcycle.engine.pretraining import train as train_run
+from progcycle.engine.train import build_pretraining
+from progcycle.engine.train import train as train_run
 from progcycle.errors import UserError
 from progcycle.evaluation import Evaluation, evaluate
 from progcycle.export import Generator, Translator, load

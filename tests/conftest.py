@@ -102,4 +102,4 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Empty files in place of the plots of a run, which take longer than tiny runs."""
     for name in ("plot_plan", "plot_curves"):
-        monkeypatch.setattr(f"progcycle.engine.reports.{name}", lambda _, path: path.touch())
+        monkeypatch.setattr(f"progcycle.engine.run.{name}", lambda _, path: path.touch())

@@ -72,9 +72,9 @@ def test_it_trains_in_a_thread(short: dict[Any, Any], tmp_path: Path) -> None:
 def test_ctrl_c_keeps_the_run(
     short: dict[Any, Any], domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from progcycle.engine import loop
+    from progcycle.engine.trainer import Trainer
 
-    honest = loop.Trainer.train_step
+    honest = Trainer.train_step
 
     def interrupted(trainer: Any, *arguments: Any) -> None:
         honest(trainer, *arguments)
@@ -82,7 +82,7 @@ def test_ctrl_c_keeps_the_run(
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "train_step", interrupted)
+        patch.setattr(Trainer, "train_step", interrupted)
         with pytest.raises(KeyboardInterrupt, match=r"stopped by SIGINT at 0.004 kimg with the checkpoint"):
             progcycle.train(short, tmp_path / "run")
     assert progcycle.train(short, tmp_path / "run").stats()[-1]["nimg"] == 8
@@ -91,15 +91,15 @@ def test_ctrl_c_keeps_the_run(
 def test_another_signal_is_told_as_what_it_is(
     short: dict[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from progcycle.engine import loop
+    from progcycle.engine.trainer import Trainer
 
-    honest = loop.Trainer.train_step
+    honest = Trainer.train_step
 
     def stopped(trainer: Any, *arguments: Any) -> None:
         honest(trainer, *arguments)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(loop.Trainer, "train_step", stopped)
+    monkeypatch.setattr(Trainer, "train_step", stopped)
     with pytest.raises(StoppedError) as found:
         progcycle.train(short, tmp_path / "run")
     assert found.value.number == signal.SIGTERM

@@ -1,5 +1,6 @@
 """Recipes, pictures and runs that are small enough to train in a test."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,9 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from progcycle.data import Batch, as_reals, build_loader
-from progcycle.engine import loop, reports
+from progcycle.engine import run as run_module
 from progcycle.engine.log import TIMES
-from progcycle.engine.loop import Trainer
+from progcycle.engine.run import Run
+from progcycle.engine.train import train_run
 from progcycle.evaluation.sampler import Evaluate
 from progcycle.recipe import Recipe, merge, validate
 from progcycle.schedule import Growth
@@ -127,58 +129,58 @@ def tiny(task: str, data: Path, changes: Mapping[Any, Any] | None = None) -> Rec
 
 def leave_out_plots() -> None:
     """Empty files in place of plots in this process for good, which take longer than tiny runs."""
-    reports.plot_plan = reports.plot_curves = lambda _, path: path.touch()  # type: ignore[assignment]
+    run_module.plot_plan = run_module.plot_curves = lambda _, path: path.touch()  # type: ignore[assignment]
 
 
 class KilledError(Exception):
     """Stands for a run that is killed."""
 
 
-class WatchedTrainer(Trainer):
-    """A trainer that can be interrupted before a step, and that remembers what went in."""
+class WatchedRun(Run):
+    """A training that can be interrupted before a step, and that remembers what went in."""
 
     stop_before: int | None = None
-    on_step: Callable[["WatchedTrainer", Growth], None] | None = None
+    on_step: Callable[["WatchedRun", Growth], None] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.seen: dict[int, list[tuple[str, tuple[int, ...], tuple[str, ...], int]]] = {}
 
     def train_step(self, batches: Mapping[str, Batch], growth: Growth) -> None:
-        if self.step == self.stop_before:
+        if self.trainer.step == self.stop_before:
             raise KilledError
-        self.seen[self.step] = [(d, b.positions, b.names, int(b.images.sum())) for d, b in batches.items()]
+        self.seen[self.trainer.step] = [(d, b.positions, b.names, int(b.images.sum())) for d, b in batches.items()]
         if self.on_step is not None:
             self.on_step(self, growth)
         super().train_step(batches, growth)
 
 
 def measured_by(evaluate: Evaluate | None) -> AbstractContextManager[Any]:
-    """Trainers that are made meanwhile take their figures from a function of the test's, not from the recipe."""
-    return nullcontext() if evaluate is None else patch.object(loop, "evaluator", lambda *_: evaluate)
+    """Runs that are made meanwhile take their figures from a function of the test's, not from the recipe."""
+    return nullcontext() if evaluate is None else patch.object(run_module, "evaluator", lambda *_: evaluate)
 
 
 def train(
     recipe: Recipe,
     run_dir: Path,
     stop_before: int | None = None,
-    on_step: Callable[[WatchedTrainer, Growth], None] | None = None,
+    on_step: Callable[[WatchedRun, Growth], None] | None = None,
     evaluate: Evaluate | None = None,
-) -> WatchedTrainer:
+) -> WatchedRun:
     """Train (or go on) until a step or to the end."""
     with measured_by(evaluate):
-        trainer = WatchedTrainer(recipe, run_dir)
-    trainer.stop_before, trainer.on_step = stop_before, on_step
+        training = WatchedRun(recipe, run_dir)
+    training.stop_before, training.on_step = stop_before, on_step
     try:
-        trainer.run()
+        train_run(training)
     except KilledError:
         assert stop_before is not None
-    return trainer
+    return training
 
 
-def hook(trainer: Trainer, network: str, change: Callable[[Tensor], Tensor]) -> Callable[[], None]:
+def hook(training: Run, network: str, change: Callable[[Tensor], Tensor]) -> Callable[[], None]:
     """Let every gradient of a network's first parameter pass through ``change``; the result takes it off again."""
-    parameter = next(trainer.task.networks[network].parameters())
+    parameter = next(training.trainer.task.networks[network].parameters())
     handle = parameter.requires_grad_(True).register_hook(change)  # type: ignore[no-untyped-call]
     remove: Callable[[], None] = handle.remove
     return remove
@@ -198,34 +200,45 @@ def checkpoint_content(folder: Path) -> dict[str, Any]:
     """Every file of a checkpoint as bytes; of state.json what does not depend on the clock."""
     content: dict[str, Any] = {p.name: p.read_bytes() for p in folder.iterdir()}
     state = json.loads(content.pop("state.json"))
-    for key in ("stats_bytes", "digest", "cpu_seconds"):  # figures of time have more digits or fewer
-        state.pop(key)
+    del state["digest"], state["parts"]["clock"], state["parts"]["log"]  # figures of time have more digits or fewer
     return {**content, "state.json": state}
 
 
-def gradients_at(trainer: Trainer, nimgs: Sequence[int]) -> dict[str, Tensor]:
+def as_before(folder: Path, *lacking: str) -> None:
+    """Write the state of a checkpoint as format 1 did, of version 0.1.0 or, without some keys, of before it."""
+    state = json.loads((folder / "state.json").read_text())
+    parts = state.pop("parts")
+    del state["digest"], parts["progress"]["nimg"]
+    state |= {"format": 1, **parts["progress"], **parts["clock"], **parts["log"]}
+    state |= {"attempt": parts["attempts"]["number"], "alarms": parts["alarms"], "scalers": parts["scalers"]}
+    state = {key: value for key, value in state.items() if key not in lacking}
+    state["digest"] = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+    (folder / "state.json").write_text(json.dumps(state))
+
+
+def gradients_at(training: Run, nimgs: Sequence[int]) -> dict[str, Tensor]:
     """Gradients of every player at some moments, in float64, before any update; by moment and parameter.
 
     The means that the noise follows and the probabilities of augmentation are there too.
     """
     found = {}
-    for network in trainer.task.networks.values():
+    for network in training.trainer.task.networks.values():
         network.double()
-    accelerator = trainer.accelerator
+    accelerator = training.accelerator
     for nimg in nimgs:
         rank, processes = accelerator.process_index, accelerator.num_processes
         where: dict[str, Any] = {"rank": rank, "processes": processes, "start_nimg": nimg}
-        loader = build_loader(trainer.ground.sets, trainer.schedule, **where, workers=0, pin_memory=False)
+        loader = build_loader(training.ground.sets, training.schedule, **where, workers=0, pin_memory=False)
         _, growth, batches = next(loader)
         reals = {d: replace(b, images=as_reals(b.images, growth).double()) for d, b in batches.items()}
-        trainer.step = nimg // growth.batch_size
-        players = [player for update in trainer.task.update_order[-1] for player in update]
+        training.trainer.step = nimg // growth.batch_size
+        players = [player for update in training.trainer.task.update_order[-1] for player in update]
         for player in players:
-            trainer.compute_gradients(player, reals, growth)
-            for name in trainer.task.players[player]:
-                for key, parameter in trainer.task.networks[name].named_parameters():
+            training.trainer.compute_gradients(player, reals, growth)
+            for name in training.trainer.task.players[player]:
+                for key, parameter in training.trainer.task.networks[name].named_parameters():
                     if parameter.grad is not None:
                         found[f"{nimg}|{name}.{key}"] = parameter.grad.clone()
-        memory = trainer.task.common_state(trainer.task.state_dict())
+        memory = training.trainer.task.common_state(training.trainer.task.state_dict())
         found |= {f"{nimg}|{key}": value.double() for key, value in memory.items() if key.endswith((".mean", ".p"))}
     return found

@@ -13,9 +13,9 @@ from progcycle.errors import UserError
 from progcycle.runtime.processes import KilledError, in_processes
 
 if TYPE_CHECKING:
-    from progcycle.data import Batch
-    from progcycle.engine.loop import Trainer
-    from progcycle.schedule import Growth
+    from progcycle.data import Batch, PictureSet
+    from progcycle.engine.trainer import Trainer
+    from progcycle.schedule import Growth, GrowthSchedule
 
 SECONDS = 1.0  # of steps of one kind, at least one step
 SLOW = 60.0  # seconds of a first step that is long enough to go by
@@ -71,15 +71,19 @@ def measure(content: dict[str, Any]) -> Estimate:
 
     import torch
 
-    from progcycle.engine.loop import Trainer
+    from progcycle.engine.build import build
+    from progcycle.engine.setup import set_up
+    from progcycle.engine.trainer import Trainer
     from progcycle.recipe import validate
 
     recipe = validate(content)
     with tempfile.TemporaryDirectory() as scratch, open(os.devnull, "w") as nowhere:
         with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-            trainer = Trainer(recipe, Path(scratch) / "run", cache_dir=Path(scratch))
+            built = build(recipe)
+            ground = set_up(recipe, Path(scratch) / "run", built.schedule, Path(scratch))
+            trainer = Trainer(recipe, built, ground.accelerator, ground.precision)
             begun, busy = time.perf_counter(), time.process_time()
-            phases = tuple(_phases(trainer))
+            phases = tuple(_phases(trainer, built.schedule, ground.sets))
             busy, begun = time.process_time() - busy, time.perf_counter() - begun
         device = trainer.accelerator.device.type
     memory = torch.cuda.max_memory_reserved() if device == "cuda" else peak_memory()
@@ -98,11 +102,13 @@ def peak_memory() -> int | None:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def _phases(trainer: "Trainer") -> "list[tuple[str, int, int, float]]":
+def _phases(
+    trainer: "Trainer", schedule: "GrowthSchedule", sets: "Mapping[str, PictureSet]"
+) -> list[tuple[str, int, int, float]]:
     found = []
-    for phase in trainer.schedule.phases:
-        growth = trainer.schedule.at((phase.start + phase.end) // 2)
-        step = seconds_of_a_step(trainer, growth, noise(trainer, growth))
+    for phase in schedule.phases:
+        growth = schedule.at((phase.start + phase.end) // 2)
+        step = seconds_of_a_step(trainer, growth, noise(sets, growth))
         found.append((phase.kind, phase.resolution, phase.end - phase.start, step / phase.batch_size))
     return found
 
@@ -144,14 +150,14 @@ def _wait(trainer: "Trainer") -> None:
         torch.cuda.synchronize()
 
 
-def noise(trainer: "Trainer", growth: "Growth") -> "dict[str, Batch]":
+def noise(sets: "Mapping[str, PictureSet]", growth: "Growth") -> "dict[str, Batch]":
     """A batch of noise for each domain, of the size that training would have at this moment."""
     import torch
 
     from progcycle.data import Batch
 
     batches = {}
-    for domain, pictures in trainer.ground.sets.items():
+    for domain, pictures in sets.items():
         shape = (growth.batch_size, pictures.options.channels, growth.resolution, growth.resolution)
         images = torch.randint(0, 256, shape, dtype=torch.uint8)
         positions = tuple(range(growth.batch_size))

@@ -44,27 +44,26 @@ def run(argv: Sequence[str] | None = None) -> int:
         return 0
 
     from progcycle.engine.page import NAME as PAGE
-    from progcycle.engine.page import next_commands
-    from progcycle.engine.pretraining import train
+    from progcycle.engine.train import train
     from progcycle.engine.words import folded
     from progcycle.runtime.stop import StoppedError
 
     try:
-        trainer = train(recipe, run_dir, signals=True)
+        done = train(recipe, run_dir, signals=True)
     except StoppedError as stopped:
         say(str(stopped))
         return stopped.exit_code
     say(folded(f"done: {run_dir} holds {RESULTS}"))
     say(f"page of the run: {run_dir / PAGE}")
-    for purpose, command in next_commands(trainer):
+    for purpose, command in done.about.next_commands:
         say(f"next, to {purpose}:\n    {command}")
     return 0
 
 
 def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     from progcycle.api import plan
-    from progcycle.engine.pretraining import check
     from progcycle.engine.setup import cache_of, end
+    from progcycle.engine.train import check
     from progcycle.evaluation import evaluator
     from progcycle.evaluation.validation import TranslationEvaluator
     from progcycle.recipe import dump

@@ -13,14 +13,14 @@ from progcycle.tasks import PREPARATIONS, TASKS, Task
 
 
 @dataclass(frozen=True)
-class Parts:
+class Built:
     """Schedule and task of a recipe, on the CPU."""
 
     schedule: GrowthSchedule
     task: Task
 
 
-def build(recipe: Recipe, preparation: str | None = None) -> Parts:
+def build(recipe: Recipe, preparation: str | None = None) -> Built:
     """Make the schedule and the task, weights initialised from the recipe's seed.
 
     Args:
@@ -37,7 +37,7 @@ def build(recipe: Recipe, preparation: str | None = None) -> Parts:
         task: Task = TASKS[recipe.task](recipe)  # type: ignore[arg-type]
         if preparation is not None:
             task = PREPARATIONS[preparation](recipe, task)  # type: ignore[arg-type]
-    return Parts(schedule, task)
+    return Built(schedule, task)
 
 
 def check_batches(recipe: Recipe, schedule: GrowthSchedule, processes: int) -> None:

@@ -41,6 +41,14 @@ class CpuClock:
         if self._since is not None:
             self._since = self._now()
 
+    def state_dict(self) -> dict[str, float | None]:
+        """The time so far."""
+        return {"cpu_seconds": self.seconds}
+
+    def load_state_dict(self, state: Mapping[str, float | None]) -> None:
+        """Restore what :meth:`state_dict` gave; where the time is not known, count from here."""
+        self.seconds = float(state["cpu_seconds"] or 0.0)
+
     def _now(self) -> float:
         # This thread may be held up between two readings, while others work: half-way between those is the likeliest.
         before, now, after = self._others(), time.process_time(), self._others()

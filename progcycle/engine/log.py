@@ -89,15 +89,22 @@ class RunLog:
                 self.broken[sentence] = None
                 self.warn(f"{sentence.rstrip('.')} (replaced by the next one; {len(self.broken)} so far)")
 
-    def length(self) -> int:
-        """Bytes of stats.jsonl so far, kept in checkpoints."""
-        return self.stats_path.stat().st_size if self.stats_path.exists() else 0
+    def state_dict(self) -> dict[str, int]:
+        """Bytes of stats.jsonl so far."""
+        return {"stats_bytes": self._length()}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Cut stats.jsonl back to what a checkpoint knows of."""
+        self.cut(int(state["stats_bytes"]))
 
     def cut(self, length: int) -> None:
-        """Cut stats.jsonl back to what a checkpoint knows of."""
-        if self.main and self.length() > length:
+        """Cut stats.jsonl back to so many bytes."""
+        if self.main and self._length() > length:
             with self.stats_path.open("r+b") as file:
                 file.truncate(length)
+
+    def _length(self) -> int:
+        return self.stats_path.stat().st_size if self.stats_path.exists() else 0
 
     def status(self, nimg: int, growth: Growth, figures: Mapping[str, float], extra: Mapping[str, float]) -> None:
         """Append a line to stats.jsonl, print the status line and feed the trackers.
@@ -132,7 +139,7 @@ class RunLog:
 
     def _record(self, nimg: int, growth: Growth, figures: Mapping[str, float]) -> None:
         place = {"nimg": nimg, "stage": growth.stage, "resolution": growth.resolution, "alpha": growth.alpha}
-        length = self.length()
+        length = self._length()
         try:
             with self.stats_path.open("a") as file:
                 file.write(json.dumps({"time": round(time.time()), **place, **figures}) + "\n")

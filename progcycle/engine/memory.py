@@ -1,21 +1,22 @@
 """A device without enough memory: told in one sentence, with a key that helps and that the run will take."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from accelerate import Accelerator
 
 from progcycle.engine.build import check_batches, parts
 from progcycle.errors import UserError
 from progcycle.output import LOGGER
+from progcycle.recipe import Recipe
 from progcycle.schedule import Growth, GrowthSchedule
-
-if TYPE_CHECKING:
-    from progcycle.engine.loop import Trainer
 
 # How those say it that have no exception of their own: torch's allocators of CPUs and of MPS, C++, cuBLAS and cuDNN.
 WORDS = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
+Work = Literal["training", "samples", "evaluation"]
 
 
 def ran_out(error: BaseException) -> bool:
@@ -23,41 +24,6 @@ def ran_out(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in WORDS)
-
-
-@contextmanager
-def told(trainer: "Trainer", growth: Growth, work: str = "training") -> Iterator[None]:
-    """Tell of memory that runs out in one sentence; checkpoints stay as they are.
-
-    Args:
-        trainer: the run.
-        growth: of the step.
-        work: what is being done: ``training``, ``samples`` or ``evaluation``.
-
-    Raises:
-        UserError: there is not enough memory.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not ran_out(error):
-            raise
-        local = growth.batch_size // trainer.accelerator.num_processes
-        count = local // parts(trainer.recipe, growth.resolution, local)
-        if work == "samples":
-            count = trainer.recipe.training.sample_count
-        doing = {
-            "training": f"training on {count} picture{'s' * (count > 1)} at a time",
-            "samples": f"a grid of {count} samples",
-            "evaluation": "training.evaluation",
-        }
-        sentence = (
-            f"The device {trainer.accelerator.device} has not enough memory for {doing[work]} at stage {growth.stage} "
-            f"({growth.resolution} px); {_advice(trainer, growth, work, local, count)}."
-        )
-        if not trainer.accelerator.is_main_process:  # only the first one speaks in the end
-            LOGGER.error(f"error in process {trainer.accelerator.process_index}: {sentence}")
-        raise UserError(sentence) from None
 
 
 @contextmanager
@@ -79,56 +45,108 @@ def told_elsewhere() -> Iterator[None]:
         ) from None
 
 
-def _advice(trainer: "Trainer", growth: Growth, work: str, local: int, count: int) -> str:
-    if work == "evaluation":
-        change: str | None = "training.evaluation=null"
-    elif work == "samples":
-        change = f"training.sample_count={count // 2}" if count > 1 else None
-    else:
-        change = _smaller_parts(trainer, growth, local, count)
-    if change is None:
-        change = _no_further(trainer, growth)
-    smaller = (
-        "a smaller network (network.channels or network.filters) in another --run-dir, or a device with more memory"
-    )
-    if change is None:
-        return f"a batch can be in no smaller parts, so take {smaller}"
-    begun = trainer.writer.begun_at
-    then = "starts again, there being no checkpoint yet" if begun is None else "goes on from the newest checkpoint"
-    if change.startswith("schedule"):
-        return f"a batch can be in no smaller parts; take {smaller}, or end the run before this stage with {change}"
-    return f"the same command with {change} {then}"
+@dataclass(frozen=True)
+class MemoryAdvice:
+    """Tells of memory that runs out during a run, with a change of its recipe that helps.
 
+    Attributes:
+        recipe: of the run.
+        schedule: its growth plan.
+        accelerator: the processes.
+        begun_at: pictures shown at the newest checkpoint; None if there is none yet.
+        prepares: whether another training follows in the same networks, by the same recipe.
+    """
 
-def _smaller_parts(trainer: "Trainer", growth: Growth, local: int, count: int) -> str | None:
-    """The change that lets a device compute its batch in the next smaller parts, at all stages if that is possible."""
-    key, recipe = "training.max_batch_per_device", trainer.recipe
-    table = recipe.training.max_batch_per_device or {}
-    # Pictures that pre-training computes one by one may have to be compared in training.
-    least = 2 if trainer.preparation else 1
-    for size in (size for size in range(count - 1, least - 1, -1) if local % size == 0):
-        everywhere = {f"{key}={size}": {"default": size}} if set(table) <= {"default"} else {}
-        here = {f"{key}.{growth.resolution}={size}": {**table, growth.resolution: size}}
-        for change, limits in {**everywhere, **here}.items():
-            options = recipe.training.model_copy(update={"max_batch_per_device": limits})
-            changed = recipe.model_copy(update={"training": options})
-            try:
-                check_batches(changed, trainer.schedule, trainer.accelerator.num_processes)
-            except UserError:
-                continue
-            return change
-    return None
+    recipe: Recipe
+    schedule: GrowthSchedule
+    accelerator: Accelerator
+    begun_at: Callable[[], int | None]
+    prepares: bool = False
 
+    @contextmanager
+    def told(self, growth: Growth, work: Work = "training") -> Iterator[None]:
+        """Tell of memory that runs out in one sentence; checkpoints stay as they are.
 
-def _no_further(trainer: "Trainer", growth: Growth) -> str | None:
-    """The change that ends growth below this stage, if what is trained until now allows it."""
-    recipe, half = trainer.recipe, growth.resolution // 2
-    if trainer.preparation is not None:
+        Args:
+            growth: of the step.
+            work: what is being done.
+
+        Raises:
+            UserError: there is not enough memory.
+        """
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            sentence = self._sentence(growth, work)
+            if not self.accelerator.is_main_process:  # only the first one speaks in the end
+                LOGGER.error(f"error in process {self.accelerator.process_index}: {sentence}")
+            raise UserError(sentence) from None
+
+    def _sentence(self, growth: Growth, work: Work) -> str:
+        local = growth.batch_size // self.accelerator.num_processes
+        count = local // parts(self.recipe, growth.resolution, local)
+        if work == "samples":
+            count = self.recipe.training.sample_count
+        doing = {
+            "training": f"training on {count} picture{'s' * (count > 1)} at a time",
+            "samples": f"a grid of {count} samples",
+            "evaluation": "training.evaluation",
+        }
+        return (
+            f"The device {self.accelerator.device} has not enough memory for {doing[work]} at stage {growth.stage} "
+            f"({growth.resolution} px); {self._advice(growth, work, local, count)}."
+        )
+
+    def _advice(self, growth: Growth, work: Work, local: int, count: int) -> str:
+        if work == "evaluation":
+            change: str | None = "training.evaluation=null"
+        elif work == "samples":
+            change = f"training.sample_count={count // 2}" if count > 1 else None
+        else:
+            change = self._smaller_parts(growth, local, count)
+        if change is None:
+            change = self._no_further(growth)
+        smaller = (
+            "a smaller network (network.channels or network.filters) in another --run-dir, or a device with more memory"
+        )
+        if change is None:
+            return f"a batch can be in no smaller parts, so take {smaller}"
+        begun = self.begun_at()
+        then = "starts again, there being no checkpoint yet" if begun is None else "goes on from the newest checkpoint"
+        if change.startswith("schedule"):
+            return f"a batch can be in no smaller parts; take {smaller}, or end the run before this stage with {change}"
+        return f"the same command with {change} {then}"
+
+    def _smaller_parts(self, growth: Growth, local: int, count: int) -> str | None:
+        """The change that lets a device compute its batch in the next smaller parts, at all stages if possible."""
+        key, recipe = "training.max_batch_per_device", self.recipe
+        table = recipe.training.max_batch_per_device or {}
+        # Pictures that pre-training computes one by one may have to be compared in training.
+        least = 2 if self.prepares else 1
+        for size in (size for size in range(count - 1, least - 1, -1) if local % size == 0):
+            everywhere = {f"{key}={size}": {"default": size}} if set(table) <= {"default"} else {}
+            here = {f"{key}.{growth.resolution}={size}": {**table, growth.resolution: size}}
+            for change, limits in {**everywhere, **here}.items():
+                options = recipe.training.model_copy(update={"max_batch_per_device": limits})
+                changed = recipe.model_copy(update={"training": options})
+                try:
+                    check_batches(changed, self.schedule, self.accelerator.num_processes)
+                except UserError:
+                    continue
+                return change
         return None
-    try:
-        options = recipe.schedule.model_copy(update={"hold_resolution": half})
-        held = GrowthSchedule(options, recipe.network.base_resolution, recipe.resolution)
-    except UserError:
-        return None
-    done = trainer.writer.begun_at or 0
-    return f"schedule.hold_resolution={half}" if trainer.schedule.parting(held, done) is None else None
+
+    def _no_further(self, growth: Growth) -> str | None:
+        """The change that ends growth below this stage, if what is trained until now allows it."""
+        recipe, half = self.recipe, growth.resolution // 2
+        if self.prepares:
+            return None
+        try:
+            options = recipe.schedule.model_copy(update={"hold_resolution": half})
+            held = GrowthSchedule(options, recipe.network.base_resolution, recipe.resolution)
+        except UserError:
+            return None
+        done = self.begun_at() or 0
+        return f"schedule.hold_resolution={half}" if self.schedule.parting(held, done) is None else None

@@ -6,8 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from progcycle.engine.folder import checkpoint_folders
-from progcycle.engine.state import part
-from progcycle.engine.trainable import frozen_names, load_weights
+from progcycle.engine.trainable import Weights, frozen_names
 from progcycle.errors import UserError
 from progcycle.export import warm_start
 from progcycle.recipe import Recipe, pretraining_recipe
@@ -59,11 +58,14 @@ def _averages(run_dir: Path, recipe: Recipe, networks: Mapping[str, nn.Module]) 
     if found is None or found[1]["nimg"] < GrowthSchedule.of(recipe).total:
         raise UserError(
             f"{NAME}: {run_dir} has no finished pre-training to begin from; use progcycle train, or "
-            "progcycle.engine.pretraining.train, which do it first."
+            "progcycle.engine.train.train, which do it first."
         )
     path, content = found
     tensors = checkpoint.read(path, "ema")
     names = sorted({key.partition(".")[0] for key in tensors})
-    for name in names:
-        load_weights(networks[name], part(tensors, name), frozen_names(networks[name]))
+    begun = {name: networks[name] for name in names if name in networks}
+    try:
+        Weights(begun, {name: frozen_names(network) for name, network in begun.items()}).load_state_dict(tensors)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"The averages of {path} do not fit this run ({' '.join(str(error).split())}).") from None
     return [*warnings, f"{' and '.join(names)} begin from {path}, after {content['nimg'] / 1000:g} kimg"]

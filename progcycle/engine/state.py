@@ -1,217 +1,233 @@
-"""What a checkpoint of a run holds, and how a run comes back from one bit for bit."""
+"""A checkpoint is a dict of named parts, each with ``state_dict`` and ``load_state_dict``.
 
-import json
-import random
-import time
-from collections.abc import Mapping
+What a part is, and so where it lies in a checkpoint, the part says itself (:class:`Part`). Tensors are in safetensors
+files under ``<part's own key>``, all else in ``state.json`` under ``parts``.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, Protocol
 
-import numpy as np
-import torch
+from accelerate import Accelerator
 from torch import Tensor
 
-from progcycle.engine.folder import checkpoint_folders
 from progcycle.engine.memory import ran_out
-from progcycle.engine.trainable import load_weights, without
 from progcycle.errors import UserError
-from progcycle.files import atomic_file, remove_temporaries
 from progcycle.runtime import checkpoint
 from progcycle.runtime.checkpoint import Content
 
-if TYPE_CHECKING:
-    from progcycle.engine.loop import Trainer
+Tensors = dict[str, Tensor]
 
 
-def save(trainer: "Trainer") -> None:
-    """Begin to write a checkpoint of the run, as it is now; every process must call this.
+class Stateful(Protocol):
+    """What can be remembered."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Everything that a later step depends on."""
+
+    def load_state_dict(self, state: Any, /) -> object:
+        """Restore what :meth:`state_dict` gave."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a checkpoint.
+
+    Attributes:
+        of: what is remembered.
+        kind: ``shared``: tensors that are the same in all processes; the first one writes them into a file of their
+            own. ``own``: tensors of each process, which it writes into its file. ``values``: what JSON can hold, the
+            same in all processes.
+        common: what another number of processes can go on with of an ``own`` part, given that of the first process;
+            None: nothing, each begins without.
+    """
+
+    of: Stateful
+    kind: Literal["shared", "own", "values"]
+    common: Callable[[Tensors], Tensors] | None = None
+
+
+class Attributes:
+    """Numbers and truth values of an object, as a part.
+
+    Args:
+        owner: the object.
+        names: of its attributes.
+    """
+
+    def __init__(self, owner: object, *names: str) -> None:
+        self.owner, self.names = owner, names
+
+    def state_dict(self) -> dict[str, Any]:
+        """The values by name."""
+        return {name: getattr(self.owner, name) for name in self.names}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: a value is missing, or of another type.
+        """
+        for name in self.names:
+            known = type(getattr(self.owner, name))
+            if type(state.get(name)) is not known:
+                raise ValueError(f"{name} is {state.get(name)!r}, not of type {known.__name__}")
+        for name in self.names:
+            setattr(self.owner, name, state[name])
+
+
+class Together:
+    """Several things of one kind, as one part.
+
+    Args:
+        members: by name.
+    """
+
+    def __init__(self, members: Mapping[str, Stateful]) -> None:
+        self.members = members
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states by name."""
+        return {name: member.state_dict() for name, member in self.members.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: a member is missing.
+        """
+        for name, member in self.members.items():
+            if name not in state:
+                raise ValueError(f"{name} is missing")
+            member.load_state_dict(state[name])
+
+
+# --- parts and their states ---------------------------------------------------------------------------------------
+
+
+def state_of(parts: Mapping[str, Part]) -> dict[str, Mapping[str, Any]]:
+    """The states of all parts by name; tensors are the parts' own, not copies."""
+    return {name: part.of.state_dict() for name, part in parts.items()}
+
+
+def load_state(parts: Mapping[str, Part], states: Mapping[str, Mapping[str, Any]]) -> None:
+    """Restore what :func:`state_of` gave.
 
     Raises:
-        UserError: it cannot be written, or the one before it could not.
+        UserError: one sentence about the first part that is missing, or that does not fit.
     """
-    trainer.writer.finish()
-    began = time.perf_counter()
-    content = contents(trainer)
-    trainer.writer.start(content, time.perf_counter() - began)
-    trainer.votes.forget()
+    for name, part in parts.items():
+        _load(name, part, lambda name=name: states[name])  # type: ignore[misc]
 
 
-def contents(trainer: "Trainer") -> Content:
-    """Everything that this process has to remember of the run, copied."""
-    device = trainer.accelerator.device
-    own = {"task": trainer.task.state_dict(), "meter": trainer.meter.state_dict(), "rng": _random_state(device)}
-    files = {f"rank-{trainer.accelerator.process_index}": _joined(own)}
-    if trainer.accelerator.is_main_process:
+def _load(name: str, part: Part, read: Callable[[], Any]) -> None:
+    try:
+        state = read()
+    except KeyError:
+        raise UserError(f"the part {name} is missing") from None
+    except Exception as error:  # of files, there are many ways to be unreadable
+        raise _refused(name, error) from None
+    try:
+        part.of.load_state_dict(state)
+    except Exception as error:  # what a damaged or hostile state can raise is nearly anything
+        raise _refused(name, error) from None
+
+
+def _refused(name: str, error: Exception) -> Exception:
+    if ran_out(error):
+        return error
+    return UserError(f"in the part {name}: {' '.join(str(error).split()) or type(error).__name__}")
+
+
+# --- checkpoints --------------------------------------------------------------------------------------------------
+
+
+def contents(parts: Mapping[str, Part], nimg: int, accelerator: Accelerator, about: Mapping[str, Any]) -> Content:
+    """Everything that this process has to remember, copied.
+
+    Args:
+        parts: of the run, by name.
+        nimg: pictures shown.
+        accelerator: the processes.
+        about: more that ``state.json`` tells of the run, and that nothing is loaded from.
+    """
+    files: dict[str, Mapping[str, Tensor]] = {}
+    files[_own_file(accelerator)] = _joined((name, part) for name, part in parts.items() if part.kind == "own")
+    if accelerator.is_main_process:
         # Running statistics of batch norm differ between processes, and those of the first are kept. Training never
         # uses them, so that the others go on the same.
-        for name, networks in (("networks", trainer.task.networks), ("ema", trainer.ema.networks)):
-            frozen = trainer.trainable.frozen
-            files[name] = _joined(
-                {key: without(network.state_dict(), frozen[key]) for key, network in networks.items()}
-            )
-        files["optimizers"] = _optimizer_tensors(trainer)
-    state = {
-        "step": trainer.step,
-        "stage": trainer.stage,
-        "fading": trainer.fading,
-        "attempt": trainer.attempt,
-        "alarms": trainer.alarms.state_dict(),
-        "stats_bytes": trainer.log.length(),
-        "cpu_seconds": trainer.clock.seconds,
-        "precision": trainer.precision.name,
-        "device": device.type,
-        "pictures": trainer.ground.identities,
-        "scalers": {player: scaler.state_dict() for player, scaler in trainer.scalers.items()},
-    }
-    return Content(trainer.nimg, checkpoint.copies(files), state)
+        files |= {name: part.of.state_dict() for name, part in parts.items() if part.kind == "shared"}
+    values = {name: part.of.state_dict() for name, part in parts.items() if part.kind == "values"}
+    return Content(nimg, checkpoint.copies(files), {**about, "parts": values})
 
 
-def resume(trainer: "Trainer") -> bool:
-    """Bring the run to its newest whole checkpoint; a run without one starts afresh.
+def restore(parts: Mapping[str, Part], path: Path, record: Mapping[str, Any], accelerator: Accelerator) -> bool:
+    """Bring all parts to what a checkpoint holds.
+
+    Args:
+        parts: of the run, by name.
+        path: the checkpoint.
+        record: what its ``state.json`` says, see :func:`upgraded`.
+        accelerator: the processes.
 
     Returns:
-        Whether there was one.
+        Whether as many processes wrote it as there are now. If not, ``own`` parts hold what is common, or nothing new.
 
     Raises:
-        UserError: the checkpoints are damaged, or do not fit the recipe's networks.
+        UserError: one sentence about the first part that is missing, or that does not fit.
     """
-    folder, *others = checkpoint_folders(trainer.run_dir, trainer.recipe)
-    if trainer.accelerator.is_main_process:
-        for place in (trainer.run_dir, trainer.run_dir / "samples"):
-            remove_temporaries(place)
-    found = checkpoint.newest_whole(folder, trainer.log.say, *others)
-    if found is None:
-        trainer.log.cut(0)
-        if trainer.accelerator.is_main_process:
-            _attempt_file(trainer).unlink(missing_ok=True)
-        return False
-    path, state = found
-    try:
-        _load(trainer, path, state)
-    except Exception as error:  # what a damaged or hostile file can raise is nearly anything
-        if ran_out(error):
-            raise
-        raise UserError(f"The checkpoint {path} does not fit this run ({' '.join(str(error).split())}).") from None
-    trainer.writer.resumed(path, trainer.nimg)
-    trainer.log.cut(state["stats_bytes"])
-    trainer.log.say(f"resumed from {path} at {trainer.nimg / 1000:g} kimg, stage {trainer.stage}")
-    return True
+    same = bool(record["processes"] == accelerator.num_processes)
+    file = _own_file(accelerator) if same else "rank-0"
+    own = cache(lambda: checkpoint.read(path, file))
+
+    def read(name: str, part: Part) -> Any:
+        if part.kind == "values":
+            return record["parts"][name]
+        if part.kind == "shared":
+            return checkpoint.read(path, name)
+        tensors = {key: tensor.to(accelerator.device) for key, tensor in _part_of(own(), name).items()}
+        return tensors if same or part.common is None else part.common(tensors)
+
+    for name, part in parts.items():
+        if same or part.kind != "own" or part.common is not None:
+            _load(name, part, lambda name=name, part=part: read(name, part))  # type: ignore[misc]
+    return same
 
 
-def note_attempt(trainer: "Trainer") -> None:
-    """Write down the number of the attempt, which only the next checkpoint will hold.
+def upgraded(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint tells, as this version writes it.
 
-    Raises:
-        OSError: the run folder cannot be written.
+    In format 1, of progcycle 0.1.0, the values of all parts lay beside each other. Its first checkpoints knew no
+    alarms, attempts and CPU time yet.
+
+    Args:
+        record: what a ``state.json`` of any format says.
     """
-    if trainer.accelerator.is_main_process:
-        with atomic_file(_attempt_file(trainer)) as path:
-            path.write_text(json.dumps({"attempt": trainer.attempt}) + "\n", encoding="utf-8")
-
-
-def _noted_attempt(trainer: "Trainer") -> int:
-    if trainer.recipe.training.recovery is None:
-        return 0
-    try:
-        return int(json.loads(_attempt_file(trainer).read_text(encoding="utf-8"))["attempt"])
-    except (OSError, ValueError, KeyError, TypeError):  # mostly: there was no trouble
-        return 0
-
-
-def _attempt_file(trainer: "Trainer") -> Path:
-    return trainer.run_dir / "attempt.json"
-
-
-def _load(trainer: "Trainer", path: Path, state: dict[str, Any]) -> None:
-    for file, networks in (("networks", trainer.task.networks), ("ema", trainer.ema.networks)):
-        tensors = checkpoint.read(path, file)
-        for name, network in networks.items():
-            load_weights(network, part(tensors, name), trainer.trainable.frozen[name])
-    _load_optimizers(trainer, checkpoint.read(path, "optimizers"))
-    for player, scaler in trainer.scalers.items():
-        scaler.load_state_dict(state["scalers"][player])
-    trainer.nimg, trainer.step = state["nimg"], state["step"]
-    trainer.stage, trainer.fading = state["stage"], state["fading"]
-    # Attempts never become fewer: after going back, the checkpoint is older than the note.
-    trainer.attempt = max(state.get("attempt", 0), _noted_attempt(trainer))
-    trainer.alarms.load_state_dict(state.get("alarms", {}))
-    trainer.clock.seconds = state.get("cpu_seconds", 0.0)
-    if "cpu_seconds" not in state:
-        trainer.log.say("the checkpoint does not say how much CPU time went before it: cpu_seconds counts from here")
-    device, processes = trainer.accelerator.device, trainer.accelerator.num_processes
-    if state["processes"] != processes:
-        trainer.log.say(
-            f"the checkpoint was written by {state['processes']} processes, this run has {processes}: image pools, "
-            "queues of features and running figures start empty"
-        )
-        task = {key: value.to(device) for key, value in part(checkpoint.read(path, "rank-0"), "task").items()}
-        trainer.task.load_state_dict(trainer.task.common_state(task))
-        return
-    own = checkpoint.read(path, f"rank-{trainer.accelerator.process_index}")
-    trainer.task.load_state_dict({key: value.to(device) for key, value in part(own, "task").items()})
-    trainer.meter.load_state_dict(part(own, "meter"))
-    _set_random_state(part(own, "rng"), device)
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    """States of this process's random streams. Training draws from none of them; what is added to it may."""
-    numpy_state: Any = np.random.get_state(legacy=False)
-    texts = {
-        "python": json.dumps(random.getstate()),
-        "numpy": json.dumps(numpy_state, default=lambda array: array.tolist()),
+    if record["format"] != 1:
+        return dict(record)
+    old = dict(record)
+    parts = {
+        "progress": {"nimg": old["nimg"], **{name: old.pop(name) for name in ("step", "stage", "fading")}},
+        "scalers": old.pop("scalers"),
+        "attempts": {"number": old.pop("attempt", 0)},
+        "alarms": old.pop("alarms", {}),
+        "clock": {"cpu_seconds": old.pop("cpu_seconds", None)},
+        "log": {"stats_bytes": old.pop("stats_bytes")},
     }
-    state = {name: torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8) for name, text in texts.items()}
-    state["torch"] = torch.get_rng_state()
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
+    return {**old, "format": checkpoint.FORMAT, "parts": parts}
 
 
-def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    version, internal, gauss = json.loads(state["python"].numpy().tobytes())
-    random.setstate((version, tuple(internal), gauss))
-    numpy_state = json.loads(state["numpy"].numpy().tobytes())
-    numpy_state["state"]["key"] = np.asarray(numpy_state["state"]["key"], dtype=np.uint32)
-    np.random.set_state(numpy_state)
-    torch.set_rng_state(state["torch"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
+def _own_file(accelerator: Accelerator) -> str:
+    return f"rank-{accelerator.process_index}"
 
 
-def _joined(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def _joined(parts: Iterable[tuple[str, Part]]) -> Tensors:
     """Tensors of several parts in one dict, under ``part.key``."""
-    return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
+    return {f"{name}.{key}": value for name, part in parts for key, value in part.of.state_dict().items()}
 
 
-def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+def _part_of(tensors: Mapping[str, Tensor], name: str) -> Tensors:
     """The tensors of one part out of :func:`_joined`."""
     return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-
-
-def _named(trainer: "Trainer", player: str) -> list[tuple[str, torch.nn.Parameter]]:
-    """Parameters of a player with names that do not depend on any order."""
-    networks = ((name, trainer.task.networks[name]) for name in trainer.task.players[player])
-    return [(f"{player}|{name}.{key}", p) for name, network in networks for key, p in network.named_parameters()]
-
-
-def _optimizer_tensors(trainer: "Trainer") -> dict[str, Tensor]:
-    tensors = {}
-    for player, optimizer in trainer.optimizers.items():
-        for name, parameter in _named(trainer, player):
-            for key, value in optimizer.state.get(parameter, {}).items():
-                tensors[f"{name}|{key}"] = value
-    return tensors
-
-
-def _load_optimizers(trainer: "Trainer", tensors: dict[str, Tensor]) -> None:
-    for player, optimizer in trainer.optimizers.items():
-        optimizer.state.clear()
-        for name, parameter in _named(trainer, player):
-            for key in ("step", "exp_avg", "exp_avg_sq"):
-                value = tensors.pop(f"{name}|{key}", None)
-                if value is not None:
-                    # Adam's moments share the memory format of their parameter, which the sums' order depends on.
-                    moment = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
-                    optimizer.state[parameter][key] = moment.to(trainer.accelerator.device).copy_(value)
-    if tensors:
-        raise ValueError(f"unknown optimizer state {sorted(tensors)[0]}")

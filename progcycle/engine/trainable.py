@@ -4,7 +4,7 @@ Such parameters are in no optimizer, no average over processes or steps, and no 
 them again. Snapshots hold them, since they are needed to use it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -33,7 +33,7 @@ class Trainable:
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], players: Mapping[str, Sequence[str]]) -> None:
-        self.players = players
+        self.networks, self.players = networks, players
         self.parameters = {name: [p for p in net.parameters() if p.requires_grad] for name, net in networks.items()}
         self.frozen = {name: frozen_names(network) for name, network in networks.items()}
         for player in players:
@@ -47,6 +47,15 @@ class Trainable:
         """The parameters of a player."""
         return [parameter for name in self.players[player] for parameter in self.parameters[name]]
 
+    def named(self, player: str) -> dict[str, nn.Parameter]:
+        """The parameters of a player by ``<network>.<parameter>``, the same whatever their order."""
+        return {
+            f"{name}.{key}": parameter
+            for name in self.players[player]
+            for key, parameter in self.networks[name].named_parameters()
+            if key not in self.frozen[name]
+        }
+
     def counts(self) -> dict[str, int]:
         """How many numbers training may change, by network, whosever turn it is."""
         return {name: sum(p.numel() for p in parameters) for name, parameters in self.parameters.items()}
@@ -58,17 +67,39 @@ class Trainable:
                 parameter.requires_grad_(name in self.players[player])
 
 
-def without(tensors: Mapping[str, Tensor], frozen: Iterable[str]) -> dict[str, Tensor]:
-    """The state of a network without parameters that it makes by itself."""
-    left_out = frozenset(frozen)
-    return {name: tensor for name, tensor in tensors.items() if name not in left_out}
+class Weights:
+    """Weights and buffers of networks as a part of a checkpoint, without what they have frozen by themselves.
 
-
-def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], frozen: Iterable[str]) -> None:
-    """Load what :func:`without` left, or a whole state.
-
-    Raises:
-        RuntimeError: anything else is missing, unknown, or of another shape.
+    Args:
+        networks: by name.
+        frozen: names of the frozen parameters, by network.
     """
-    own = network.state_dict()
-    network.load_state_dict({**{name: own[name] for name in frozen}, **tensors})
+
+    def __init__(self, networks: Mapping[str, nn.Module], frozen: Mapping[str, frozenset[str]]) -> None:
+        self.networks, self.frozen = networks, frozen
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors by ``<network>.<parameter>``."""
+        return {
+            f"{name}.{key}": tensor
+            for name, network in self.networks.items()
+            for key, tensor in network.state_dict().items()
+            if key not in self.frozen[name]
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what :meth:`state_dict` gave, or whole states of the networks.
+
+        Raises:
+            ValueError: there is a tensor of no network.
+            RuntimeError: anything else is missing, unknown, or of another shape.
+        """
+        found: dict[str, dict[str, Tensor]] = {name: {} for name in self.networks}
+        for key, tensor in state.items():
+            name, _, own = key.partition(".")
+            if name not in found:
+                raise ValueError(f"there is no network {name}")
+            found[name][own] = tensor
+        for name, network in self.networks.items():
+            known = network.state_dict()
+            network.load_state_dict({**{key: known[key] for key in self.frozen[name]}, **found[name]})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,18 +16,14 @@ from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from progcycle.blocks import levels_to_unit
-from progcycle.data import Batch, build_loader
+from progcycle.data import Batch, PictureSet, build_loader
+from progcycle.engine.attempts import Attempts
+from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
 from progcycle.files import as_others, atomic_folder
 from progcycle.runtime.checkpoint import folder_name
 from progcycle.runtime.parallel import first_told
-from progcycle.schedule import Growth
-
-if TYPE_CHECKING:
-    from progcycle.engine.loop import Trainer
-
-# Every attempt has pictures' numbers of its own: beyond all that a plan can have (schedule.total_kimg is at most 1e9).
-ATTEMPT = 10**13
+from progcycle.schedule import Growth, GrowthSchedule
 
 
 @dataclass(frozen=True)
@@ -52,48 +48,18 @@ class Trouble:
         return f"{', '.join(names)} not finite at step {self.step} (stage {self.growth.stage})"
 
 
-class GoBackError(Exception):
-    """Numbers went bad, and the recipe wants another attempt from the last checkpoint; the text says what happened."""
-
-
-def stop_if_trouble(trainer: "Trainer") -> None:
-    """Check the figures since the last check, and the weights; every process must call this.
-
-    Raises:
-        UserError: some of them were not finite; a report is written.
-        GoBackError: the same, and ``training.recovery`` has attempts left.
-    """
-    trouble = find(trainer)
-    if trouble is None:
-        return
-    report = write_report(trainer, trouble)
-    trainer.writer.finish()  # the last good one may still be on its way
-    recovery = trainer.recipe.training.recovery
-    if recovery is not None and trainer.attempt < recovery.attempts:
-        raise GoBackError(f"{trouble}; {report}")
-    last = trainer.writer.last
-    good = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-    tried = f", after {trainer.attempt} attempts to go on from a checkpoint" if trainer.attempt else ""
-    more = 1 + (recovery.attempts if recovery else 2)
-    raise UserError(
-        f"Training stopped: {trouble}{tried}; {good}; {report}. To go on with other pictures and lower learning "
-        f"rates, add training.recovery.attempts={more} to the command; or begin anew "
-        "with lower rates, or with precision bf16 or no."
-    )
-
-
-def find(trainer: "Trainer") -> Trouble | None:
+def find(trainer: Trainer, schedule: GrowthSchedule) -> Trouble | None:
     """What is not finite, None if all is well; every process must call this, and waits for its device."""
     weights = _bad_weights(trainer)
     found = trainer.meter.trouble(trainer.accelerator)
     if found is None and not weights:
         return None
     step, figures = found or (trainer.step - 1, [])
-    _, growth = next(islice(trainer.schedule.steps(), max(step, 0), None))
+    _, growth = next(islice(schedule.steps(), max(step, 0), None))
     return Trouble(step, growth, figures, weights)
 
 
-def _bad_weights(trainer: "Trainer") -> list[str]:
+def _bad_weights(trainer: Trainer) -> list[str]:
     tensors = dict(_weights(trainer))
     # The largest absolute value of each, in a few kernels for all: unlike a sum it does not overflow.
     largest = torch.stack(torch._foreach_norm(list(tensors.values()), math.inf))
@@ -101,7 +67,7 @@ def _bad_weights(trainer: "Trainer") -> list[str]:
     return [name for name, count in zip(tensors, bad.tolist(), strict=True) if count]
 
 
-def _weights(trainer: "Trainer") -> Iterator[tuple[str, Tensor]]:
+def _weights(trainer: Trainer) -> Iterator[tuple[str, Tensor]]:
     """Weights and buffers of all networks and of the averages, by name."""
     for prefix, networks in (("", trainer.task.networks), ("ema.", trainer.ema.networks)):
         for name, network in networks.items():
@@ -110,21 +76,30 @@ def _weights(trainer: "Trainer") -> Iterator[tuple[str, Tensor]]:
                     yield f"{prefix}{name}.{key}", value.float()
 
 
-def lr_factor(trainer: "Trainer") -> float:
-    """What all learning rates are multiplied by in the attempt that the run is in; 1 without ``training.recovery``."""
-    recovery = trainer.recipe.training.recovery
-    return recovery.lr_factor**trainer.attempt if recovery else 1.0
-
-
 # --- the report ---------------------------------------------------------------------------------------------------
 
 
-def write_report(trainer: "Trainer", trouble: Trouble) -> str:
+def write_report(
+    trouble: Trouble,
+    trainer: Trainer,
+    run_dir: Path,
+    sets: Mapping[str, PictureSet],
+    schedule: GrowthSchedule,
+    attempts: Attempts,
+) -> str:
     """Write down what is known of a bad step, and the pictures that were shown; every process must call this.
 
     ``report.json`` holds figures as means over the processes; what is not finite is a text there. The pictures are
     read again, from their numbers. They are in ``pictures.safetensors`` as the loader gave them (uint8, [N, C, H, W]),
     and in a grid for each domain, to look at.
+
+    Args:
+        trouble: what is not finite.
+        trainer: where it was found.
+        run_dir: the run folder.
+        sets: training pictures by domain.
+        schedule: the growth plan.
+        attempts: of the run.
 
     Returns:
         Some words about where the report is.
@@ -133,22 +108,22 @@ def write_report(trainer: "Trainer", trouble: Trouble) -> str:
     words = ""
     if trainer.accelerator.is_main_process:
         try:
-            words = f"the report is in {_write(trainer, trouble, figures)}"
+            about, batches = _about(trainer, trouble, figures, attempts), {}
+            try:
+                batches = batches_of(sets, schedule, trouble.growth.nimg, attempts.shift)
+            except UserError as error:
+                about["pictures"] = str(error)
+            else:
+                about["pictures"] = {domain: _names(batch) for domain, batch in batches.items()}
+            words = f"the report is in {_write(run_dir / 'trouble', trouble, about, batches)}"
         except (OSError, SafetensorError) as error:  # trouble of its own must not hide this one
             words = f"the report could not be written ({' '.join(str(error).split())})"
     return first_told(words)  # of the first process, which alone has some
 
 
-def _write(trainer: "Trainer", trouble: Trouble, figures: Mapping[str, float]) -> Path:
-    parent, name = trainer.run_dir / "trouble", folder_name(trouble.growth.nimg)
+def _write(parent: Path, trouble: Trouble, about: Mapping[str, Any], batches: Mapping[str, Batch]) -> Path:
+    name = folder_name(trouble.growth.nimg)
     path = next(p for i in range(10**6) if not (p := parent / (f"{name}-{i}" if i else name)).exists())
-    about, batches = _about(trainer, trouble, figures), {}
-    try:
-        batches = batches_of(trainer, trouble.growth.nimg)
-    except UserError as error:
-        about["pictures"] = str(error)
-    else:
-        about["pictures"] = {domain: _names(batch) for domain, batch in batches.items()}
     with atomic_folder(path) as folder:
         (folder / "report.json").write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         pictures = {domain: batch.images for domain, batch in batches.items()}
@@ -159,21 +134,20 @@ def _write(trainer: "Trainer", trouble: Trouble, figures: Mapping[str, float]) -
     return path
 
 
-def batches_of(trainer: "Trainer", nimg: int) -> dict[str, Batch]:
+def batches_of(sets: Mapping[str, PictureSet], schedule: GrowthSchedule, nimg: int, shift: int) -> dict[str, Batch]:
     """The pictures of the step that began at ``nimg``, of all processes together, read once more.
+
+    Args:
+        sets: training pictures by domain.
+        schedule: the growth plan.
+        nimg: pictures shown before the step.
+        shift: of the attempt, see :class:`Attempts`.
 
     Raises:
         UserError: they cannot be read any more.
     """
     loader = build_loader(
-        trainer.ground.sets,
-        trainer.schedule,
-        rank=0,
-        processes=1,
-        start_nimg=nimg,
-        workers=0,
-        pin_memory=False,
-        shift=trainer.attempt * ATTEMPT,
+        sets, schedule, rank=0, processes=1, start_nimg=nimg, workers=0, pin_memory=False, shift=shift
     )
     try:
         return next(loader)[2]
@@ -181,8 +155,8 @@ def batches_of(trainer: "Trainer", nimg: int) -> dict[str, Batch]:
         loader.close()
 
 
-def _about(trainer: "Trainer", trouble: Trouble, figures: Mapping[str, float]) -> dict[str, Any]:
-    growth, factor = trouble.growth, lr_factor(trainer)
+def _about(trainer: Trainer, trouble: Trouble, figures: Mapping[str, float], attempts: Attempts) -> dict[str, Any]:
+    growth, factor = trouble.growth, attempts.lr_factor
     return {
         "step": trouble.step,
         "nimg": growth.nimg,
@@ -191,7 +165,7 @@ def _about(trainer: "Trainer", trouble: Trouble, figures: Mapping[str, float]) -
         "alpha": growth.alpha,
         "fading": growth.fading,
         "batch_size": growth.batch_size,
-        "attempt": trainer.attempt,
+        "attempt": attempts.number,
         "seed": trainer.recipe.seed,
         "processes": trainer.accelerator.num_processes,
         "precision": trainer.precision.name,
@@ -199,7 +173,7 @@ def _about(trainer: "Trainer", trouble: Trouble, figures: Mapping[str, float]) -
         "not_finite": trouble.figures,
         "weights_not_finite": trouble.weights,
         "figures": {name: value if math.isfinite(value) else str(value) for name, value in figures.items()},
-        "lr": {p: getattr(trainer.recipe.optimizer, p).lr * growth.lr_scale * factor for p in trainer.task.players},
+        "lr": {player: adam.lr * growth.lr_scale * factor for player, adam in trainer.adams.items()},
         "scalers": {player: scaler.figures() for player, scaler in trainer.scalers.items() if scaler.enabled},
     }
 

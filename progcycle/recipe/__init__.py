@@ -33,6 +33,7 @@ from progcycle.recipe.schema import (
     Pictures,
     Pretraining,
     Recipe,
+    Recovery,
     TranslationEvaluation,
     WarmStart,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "Pretraining",
     "Recipe",
     "RecipeError",
+    "Recovery",
     "Schedule",
     "Sizes",
     "Study",

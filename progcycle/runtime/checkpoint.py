@@ -24,7 +24,8 @@ from torch import Tensor
 from progcycle.errors import UserError
 from progcycle.files import as_others
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)  # the formats that can be read
 Tensors = dict[str, Tensor]
 
 
@@ -221,8 +222,8 @@ def _inspect(path: Path) -> tuple[str | None, dict[str, Any]]:
 def _state(path: Path) -> tuple[str | None, dict[str, Any]]:
     try:
         state = json.loads((path / "state.json").read_text())
-        if state["format"] != FORMAT:
-            return f"its format is {state['format']}, this version reads {FORMAT}", {}
+        if state["format"] not in READABLE:
+            return f"its format is {state['format']}, this version reads {' and '.join(map(str, READABLE))}", {}
         if state.pop("digest") != _text_digest(state):
             return "state.json is not as it was written", {}
     except OSError as error:

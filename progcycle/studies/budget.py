@@ -1,10 +1,8 @@
 """Plans of equal cost: how long a picture takes in every phase of a plan, and the plan that fits a budget."""
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from progcycle.recipe import CycleganRecipe, Recipe
 
@@ -63,7 +61,7 @@ def probe(recipe: Recipe, folder: Path) -> list[tuple[str, int, float]]:
 
     Args:
         recipe: a validated recipe.
-        folder: a run folder to work in; it is deleted afterwards.
+        folder: a run folder that is not there; beside it are the caches of pictures.
 
     Returns:
         A row for each phase: its name, its length in pictures, seconds for a picture.
@@ -77,50 +75,43 @@ def probe(recipe: Recipe, folder: Path) -> list[tuple[str, int, float]]:
     if isinstance(recipe, CycleganRecipe):  # what weights training begins with makes no step slower
         recipe = recipe.model_copy(update={"warm_start": None})
     first = pretraining_recipe(recipe)
-    parts: list[tuple[str, Recipe, dict[str, Any]]] = []
+    parts: list[tuple[str | None, Recipe]] = [(None, recipe)]
     if first is not None:
-        parts = [(NAME, first, {"preparation": NAME})]
-        recipe = recipe.model_copy(update={"pretraining": None})
+        parts = [(NAME, first), (None, recipe.model_copy(update={"pretraining": None}))]
     found: list[tuple[str, int, float]] = []
-    for name, part, options in [*parts, ("", recipe, {})]:
-        found += [(f"{name} {phase}".strip(), n, cost) for phase, n, cost in _probe(part, folder, options)]
+    for name, part in parts:
+        found += [(f"{name or ''} {phase}".strip(), n, cost) for phase, n, cost in _probe(part, folder, name)]
     return found
 
 
-def _probe(recipe: Recipe, folder: Path, options: dict[str, Any]) -> Iterator[tuple[str, int, float]]:
+def _probe(recipe: Recipe, folder: Path, preparation: str | None) -> Iterator[tuple[str, int, float]]:
     from progcycle.data import build_loader
-    from progcycle.engine.loop import Trainer
-    from progcycle.engine.setup import prepare_data
+    from progcycle.engine.build import build
+    from progcycle.engine.setup import prepare_data, set_up
+    from progcycle.engine.trainer import Trainer
     from progcycle.schedule import GrowthSchedule
 
     plan = GrowthSchedule.of(recipe)
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        trainer = Trainer(stretched(comparable(quiet(recipe)), LONG), folder, **options)
-        prepare_data(trainer.ground, trainer.schedule)
-        for phase, long in zip(plan.phases, trainer.schedule.phases, strict=True):
-            loader = build_loader(
-                trainer.ground.sets,
-                trainer.schedule,
-                rank=0,
-                processes=1,
-                start_nimg=long.start,
-                workers=0,
-                pin_memory=False,
-            )
-            begun, shown = 0.0, 0
-            for step, (_, growth, batches) in enumerate(loader):
-                if step == WARM_UP:
-                    begun, shown = time.process_time(), 0
-                if step >= WARM_UP + STEPS and time.process_time() - begun >= SECONDS:
-                    break
-                trainer.train_step(batches, growth)
-                shown += growth.batch_size
-            spent = time.process_time() - begun
-            loader.close()
-            yield f"{phase.resolution} px {phase.kind}", phase.end - phase.start, spent / shown
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    recipe = stretched(comparable(recipe), LONG)
+    built = build(recipe, preparation)
+    ground = set_up(recipe, folder, built.schedule)
+    trainer = Trainer(recipe, built, ground.accelerator, ground.precision)
+    prepare_data(ground, built.schedule)
+    for phase, long in zip(plan.phases, built.schedule.phases, strict=True):
+        loader = build_loader(
+            ground.sets, built.schedule, rank=0, processes=1, start_nimg=long.start, workers=0, pin_memory=False
+        )
+        begun, shown = 0.0, 0
+        for step, (_, growth, batches) in enumerate(loader):
+            if step == WARM_UP:
+                begun, shown = time.process_time(), 0
+            if step >= WARM_UP + STEPS and time.process_time() - begun >= SECONDS:
+                break
+            trainer.train_step(batches, growth)
+            shown += growth.batch_size
+        spent = time.process_time() - begun
+        loader.close()
+        yield f"{phase.resolution} px {phase.kind}", phase.end - phase.start, spent / shown
 
 
 def factor_for(probed: list[tuple[str, int, float]], seconds: float) -> float:

@@ -14,7 +14,7 @@ from progcycle.recipe import CycleganRecipe, Recipe, Study
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from progcycle.engine.loop import Trainer
+    from progcycle.engine.run import Run
     from progcycle.evaluation.round_trip import Translate
     from progcycle.export import Translator
     from progcycle.export.translator import Direction
@@ -30,8 +30,8 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
     """
     import torch
 
-    from progcycle.engine.pretraining import train
     from progcycle.engine.start import NAME
+    from progcycle.engine.train import train
     from progcycle.evaluation.generator_metrics import measure
     from progcycle.studies.budget import comparable
 
@@ -41,12 +41,12 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
     with (run_dir / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log), console():
         resumed = (run_dir / "checkpoints").exists()
         wall = time.perf_counter()
-        trainer = train(recipe, run_dir)
+        run = train(recipe, run_dir)
         wall = time.perf_counter() - wall
         before = cpu_seconds(run_dir / NAME / "stats.jsonl")
         course: list[Figures] = []
         if isinstance(recipe, CycleganRecipe):
-            course, figures = measure_course(study, trainer, recipe, before)
+            course, figures = measure_course(study, run, recipe, before)
         else:
             figures = measure(run_dir, study.metrics or METRICS, study.count)
     return {
@@ -55,24 +55,22 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
         "figures": figures,
         "curves": read_curves(run_dir / "stats.jsonl", study.curves),
         "course": course,
-        "nimg": trainer.nimg,
-        "cpu_seconds": round(before + trainer.cpu_seconds, 3),
+        "nimg": run.trainer.nimg,
+        "cpu_seconds": round(before + run.cpu_seconds, 3),
         "wall_seconds": round(wall, 1),
         "resumed": resumed,
         "versions": versions(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
-        "precision": trainer.precision.name,
+        "precision": run.trainer.precision.name,
     }
 
 
-def measure_course(
-    study: Study, trainer: "Trainer", recipe: CycleganRecipe, before: float
-) -> tuple[list[Figures], Figures]:
+def measure_course(study: Study, run: "Run", recipe: CycleganRecipe, before: float) -> tuple[list[Figures], Figures]:
     """Figures of a finished run of translators on the test pictures of its recipe.
 
     Args:
         study: says whether the weights themselves are measured too.
-        trainer: has run to the end.
+        run: at its end.
         recipe: of the run.
         before: CPU seconds of pre-training.
 
@@ -84,7 +82,7 @@ def measure_course(
     exam = Exam(recipe)
     course: list[Figures] = []
     figures: Figures = {}
-    for snapshot in list_snapshots(trainer.run_dir):
+    for snapshot in list_snapshots(run.run_dir):
         model = load(snapshot)
         assert isinstance(model, Translator)
         # Earlier stages work at their own resolution, and their pictures are enlarged.
@@ -92,8 +90,8 @@ def measure_course(
         spent = before + (model.config.cpu_seconds or 0.0)
         course.append({"nimg": model.config.nimg, "cpu_seconds": round(spent, 3), **figures})
     if study.raw:
-        growth = trainer.schedule.final
-        own = {name: trainer.task.networks[name].eval() for name in trainer.task.ema_of}
+        growth, task = run.schedule.final, run.trainer.task
+        own = {name: task.networks[name].eval() for name in task.ema_of}
         raw = exam.measure(
             lambda x, to: own[f"gen_{to}"](x, growth.stage, growth.alpha).float().clamp(-1, 1),
         )

@@ -34,9 +34,11 @@ import torch
 from safetensors import safe_open
 from tiny_runs import TASKS, checkpoint_content, full, leave_out_plots, stats, tiny, write_domains
 
-from progcycle.engine import loop, precision, pretraining
-from progcycle.engine.loop import Trainer
-from progcycle.engine.pretraining import train
+from progcycle.engine import precision
+from progcycle.engine import run as run_module
+from progcycle.engine import train as train_module
+from progcycle.engine.run import Run
+from progcycle.engine.train import train
 from progcycle.evaluation.sampler import Sampler
 from progcycle.recipe import Recipe, merge
 
@@ -134,7 +136,7 @@ def child(recipe: Recipe, run: Path) -> None:
         begun = [*run.glob("checkpoints/nimg-*"), *run.glob("pretraining/checkpoints/nimg-*")]
         _seed(99 if begun else 1)  # whatever a new process's streams are, a checkpoint brings back its own
         if recipe.training.evaluation:
-            loop.evaluator = pretraining.evaluator = lambda *_: measure  # type: ignore[assignment]
+            run_module.evaluator = train_module.evaluator = lambda *_: measure  # type: ignore[assignment]
         train(recipe, run)
         code = 0
     except BaseException:
@@ -151,13 +153,13 @@ def _seed(seed: int) -> None:
 
 def _draw_at_every_step() -> None:
     """Use the process's random streams, as an extension might, so that it matters where they stand."""
-    step = Trainer.train_step
+    step = Run.train_step
 
-    def train_step(trainer: Trainer, *arguments: Any) -> None:
+    def train_step(training: Run, *arguments: Any) -> None:
         random.random(), np.random.standard_normal(), torch.rand(())
-        step(trainer, *arguments)
+        step(training, *arguments)
 
-    Trainer.train_step = train_step  # type: ignore[method-assign]
+    Run.train_step = train_step  # type: ignore[method-assign]
 
 
 # --- starting and killing ---------------------------------------------------------------------------------------------

@@ -42,9 +42,9 @@ def test_every_kind_of_difference_is_found(wholes: dict[str, Whole], tmp_path: P
     shutil.copytree(whole, run)
     last = max(run.glob("checkpoints/nimg-*"))
     state = json.loads((last / "state.json").read_text())
-    (last / "state.json").write_text(json.dumps({**state, "cpu_seconds": 1e6}))
+    (last / "state.json").write_text(json.dumps({**state, "parts": {**state["parts"], "clock": {"cpu_seconds": 1e6}}}))
     assert differences(run, whole) == [], "times are no difference"
-    (last / "state.json").write_text(json.dumps({**state, "step": 7}))
+    (last / "state.json").write_text(json.dumps({**state, "parts": {**state["parts"], "progress": {"step": 7}}}))
     weights = bytearray((last / "ema.safetensors").read_bytes())
     weights[-1] ^= 1
     (last / "ema.safetensors").write_bytes(weights)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tiny_runs import WatchedTrainer, stats, tiny, train
+from tiny_runs import WatchedRun, stats, tiny, train
 from torture import STRANGE_NAMES, broken, encrypted, sound, write_links, write_set, zipped
 
 from progcycle.commands.cli import main
@@ -37,19 +37,19 @@ def test_training_names_what_is_broken_once_and_goes_on(tmp_path: Path, capsys: 
     write_links(folder)
     gone: list[str] = []
 
-    def delete(trainer: WatchedTrainer, _: object) -> None:
-        pictures = trainer.ground.sets["real"]
-        if trainer.step == 1:  # read by no step before it
+    def delete(training: WatchedRun, _: object) -> None:
+        pictures = training.ground.sets["real"]
+        if training.trainer.step == 1:  # read by no step before it
             gone.append(next(n for p in range(20, 40) if (n := pictures.names[pictures.index_at(p)]) in SOUND))
             (folder / gone[0]).unlink()
 
-    trainer = train(tiny("pggan", tmp_path, changes(folder, 0.9)), tmp_path / "run", on_step=delete)
-    assert trainer.nimg == 88
-    assert len(trainer.ground.sets["real"]) < 88, "every picture is read"
+    training = train(tiny("pggan", tmp_path, changes(folder, 0.9)), tmp_path / "run", on_step=delete)
+    assert training.trainer.nimg == 88
+    assert len(training.ground.sets["real"]) < 88, "every picture is read"
     lines = [line for line in capsys.readouterr().out.splitlines() if "replaced by the next one" in line]
     told = [line.partition("domain real: ")[2].partition(":")[0] for line in lines]
     assert sorted(told) == sorted([*BROKEN, r"new\nline.png", gone[0]])
-    used = {name for step in trainer.seen.values() for _, _, names, _ in step for name in names}
+    used = {name for step in training.seen.values() for _, _, names, _ in step for name in names}
     assert used <= set(SOUND)
     assert used >= set(SOUND) - set(gone)
     assert stats(tmp_path / "run")[-1]["nimg"] == 88

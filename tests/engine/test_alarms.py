@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import WatchedTrainer, checkpoint_content, stats, tiny, train
+from tiny_runs import WatchedRun, checkpoint_content, stats, tiny, train
 from torch import Tensor
 
 from progcycle.engine.alarms import PATIENCE, Alarms, Sign, of_pictures, saturation, undecided
@@ -143,10 +143,10 @@ def test_the_share_of_a_long_plan_is_bounded() -> None:
 OFTEN = {"training": {"sample_kimg": 0.008, "keep_checkpoints": 99}}
 
 
-def _collapsed(trainer: WatchedTrainer, growth: Growth) -> None:
+def _collapsed(training: WatchedRun, growth: Growth) -> None:
     """From 40 pictures on the generator paints nothing, up to 72."""
     if 40 <= growth.nimg < 72:
-        for networks in (trainer.task.networks, trainer.ema.networks):
+        for networks in (training.trainer.task.networks, training.trainer.ema.networks):
             for parameter in networks["generator"].parameters():
                 parameter.data.zero_()
 

@@ -6,7 +6,7 @@ from tiny_runs import TASKS, gradients_at, tiny
 
 from progcycle.blocks import minibatch_stddev
 from progcycle.engine.build import build, check_batches, parts
-from progcycle.engine.loop import Trainer
+from progcycle.engine.run import Run
 from progcycle.errors import UserError
 from progcycle.recipe import RecipeError
 
@@ -189,16 +189,16 @@ def test_parts_give_the_gradients_of_the_whole_batch(task: str, pictures: Path, 
     gradients = []
     for name, table in (("whole", None), ("parts", {4: 1, 8: 2, 16: 3})):
         recipe = tiny(task, pictures, {**change, "training": {"max_batch_per_device": table}})
-        trainer = Trainer(recipe, tmp_path / name)
+        training = Run(recipe, tmp_path / name)
         sizes: list[int] = []
-        loss = trainer.task.loss
+        loss = training.trainer.task.loss
 
         def counted(*args, sizes=sizes, loss=loss):  # type: ignore[no-untyped-def]
             sizes.append(len(next(iter(args[1].values()))))
             return loss(*args)
 
-        trainer.task.loss = counted  # type: ignore[method-assign]
-        gradients.append(gradients_at(trainer, moments))
+        training.trainer.task.loss = counted  # type: ignore[method-assign]
+        gradients.append(gradients_at(training, moments))
         expected = [4] * 6 if table is None else [1] * 8 + [2] * 4 + [2] * 4
         assert sizes == expected
     whole, in_parts = gradients

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_runs import WatchedTrainer, checkpoint_content, stats, tiny_content, train
+from tiny_runs import WatchedRun, checkpoint_content, stats, tiny_content, train
 
 import progcycle
 from progcycle.commands.cli import main
@@ -49,7 +49,7 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(
 ) -> None:
     recipe = classic(pictures, **network)
     whole = train(recipe, tmp_path / "straight")
-    assert whole.step == 22
+    assert whole.trainer.step == 22
     assert [phase.stage for phase in whole.schedule.phases] == [0]
     train(recipe, tmp_path / "broken", stop_before=7)
     torch.manual_seed(99)
@@ -65,20 +65,20 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(
     check_moved(whole, recipe, spectral="spectral_norm" in network)
 
 
-def check_moved(trainer: WatchedTrainer, recipe: Recipe, spectral: bool) -> None:
+def check_moved(training: WatchedRun, recipe: Recipe, spectral: bool) -> None:
     """All networks have learned, and spectral norm's vectors have followed."""
-    fresh = type(trainer.task)(recipe)  # type: ignore[call-arg]
-    for name, network in trainer.task.networks.items():
+    fresh = type(training.trainer.task)(recipe)  # type: ignore[call-arg]
+    for name, network in training.trainer.task.networks.items():
         assert any("_u" in key for key in network.state_dict()) == (spectral and name.startswith("disc"))
         before = fresh.networks[name].state_dict()
         assert all(not torch.equal(v, before[k]) for k, v in network.state_dict().items() if v.ndim > 1)
 
 
 def test_without_averages_the_raw_weights_are_exported(pictures: Path, tmp_path: Path) -> None:
-    trainer = train(classic(pictures), tmp_path / "run")
+    training = train(classic(pictures), tmp_path / "run")
     model = progcycle.load(tmp_path / "run")
     for name in ("gen_ab", "gen_ba"):
-        raw = trainer.task.networks[name].state_dict()
+        raw = training.trainer.task.networks[name].state_dict()
         assert all(torch.equal(value, raw[key]) for key, value in getattr(model, name).state_dict().items())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load
-from tiny_runs import TASKS, WatchedTrainer, checkpoint_content, full, stats, tiny, train
+from tiny_runs import TASKS, WatchedRun, checkpoint_content, full, stats, tiny, train
 
 from progcycle.engine.setup import choose_algorithms
 from progcycle.recipe import merge
@@ -16,7 +16,7 @@ from progcycle.rng import generator_at, normal, uniform, uniforms
 from progcycle.runtime.checkpoint import checkpoints
 
 
-def trained(pictures: Path, run: Path, task: str, changes: dict[Any, Any] | None = None) -> WatchedTrainer:
+def trained(pictures: Path, run: Path, task: str, changes: dict[Any, Any] | None = None) -> WatchedRun:
     """A run with all options; no figure is measured on the way."""
     return train(tiny(task, pictures, merge(full(task, pictures), changes or {})), run)
 
@@ -28,10 +28,10 @@ def content(run: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", params=TASKS)
 def reference(request: pytest.FixtureRequest, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Task, trainer and run folder of a run."""
+    """Task, training and run folder of a run."""
     run = tmp_path_factory.mktemp("reference") / "run"
-    trainer = trained(pictures, run, request.param)
-    return request.param, trainer, run
+    training = trained(pictures, run, request.param)
+    return request.param, training, run
 
 
 def test_a_second_run_is_the_same_to_the_bit_whatever_the_streams_and_loader_processes(

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_runs import WatchedTrainer, tiny, train
+from tiny_runs import WatchedRun, tiny, train
 from torch import nn
 
 from progcycle.engine.ema import EmaNetworks, ema_factor
@@ -74,17 +74,17 @@ def test_a_run_keeps_the_average_of_its_generator(pictures: Path, tmp_path: Path
     """Every step of a run against the same sum in float64: w = 0.5^(batch / min(half-life, rampup * shown))."""
     reference: dict[str, Any] = {}
 
-    def step(trainer: WatchedTrainer, shown_before: int) -> None:
+    def step(training: WatchedRun, shown_before: int) -> None:
         keep = 0.5 ** (4 / min(20.0, 0.4 * shown_before)) if shown_before else 0.0
-        for key, value in trainer.task.networks["generator"].state_dict().items():
+        for key, value in training.trainer.task.networks["generator"].state_dict().items():
             reference[key] = keep * reference.get(key, 0.0) + (1 - keep) * value.double().numpy()
 
-    def on_step(trainer: WatchedTrainer, growth: Growth) -> None:
+    def on_step(training: WatchedRun, growth: Growth) -> None:
         if growth.nimg:  # what the step before left
-            step(trainer, growth.nimg - 4)
+            step(training, growth.nimg - 4)
 
     recipe = tiny("pggan", pictures, {"training": {"ema": {"half_life_kimg": 0.02, "rampup": 0.4}}})
-    trainer = train(recipe, tmp_path / "run", on_step=on_step)
-    step(trainer, trainer.nimg - 4)
-    for key, value in trainer.ema.networks["generator"].state_dict().items():
+    training = train(recipe, tmp_path / "run", on_step=on_step)
+    step(training, training.trainer.nimg - 4)
+    for key, value in training.trainer.ema.networks["generator"].state_dict().items():
         np.testing.assert_allclose(value.numpy(), reference[key], rtol=1e-5, atol=1e-6)

@@ -1,6 +1,5 @@
 """The best snapshot of a run, kept beside the newest, and the CPU time that training took."""
 
-import hashlib
 import json
 import math
 import shutil
@@ -11,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import STEPS, TASKS, TOTAL, WatchedTrainer, checkpoint_content, measured_by, stats, tiny, train
+from tiny_runs import STEPS, TASKS, TOTAL, WatchedRun, as_before, checkpoint_content, measured_by, stats, tiny, train
 
+from progcycle.engine.best import BestFolder
 from progcycle.engine.clock import CpuClock
-from progcycle.engine.evaluation import BestFolder
+from progcycle.engine.train import train_run
 from progcycle.errors import UserError
 from progcycle.evaluation.sampler import Sampler
 from progcycle.export import find_snapshot, load, save_snapshot
@@ -51,10 +51,10 @@ def test_the_lowest_figure_of_the_final_stage_is_kept(
     values = {28: 0.1, 60: 0.2, 64: 0.3, 68: 5.0, 72: math.nan, 76: 4.0, 80: 4.5, 84: 4.0, 88: math.inf}
     kept: list[dict[str, torch.Tensor]] = []
 
-    def watch(trainer: WatchedTrainer, growth: Growth) -> None:
+    def watch(training: WatchedRun, growth: Growth) -> None:
         assert (tmp_path / "run/best").exists() == (growth.nimg >= 68)
         if growth.nimg == 76:
-            averages = torch.nn.ModuleDict(trainer.ema.networks)
+            averages = torch.nn.ModuleDict(training.trainer.ema.networks)
             kept.append({name: value.clone() for name, value in averages.state_dict().items()})
 
     run = tmp_path / "run"
@@ -118,11 +118,11 @@ def test_a_writer_that_fails_leaves_the_best_in_its_place(
             raise FullDiskError
         return save_snapshot(folder, **about)
 
-    monkeypatch.setattr("progcycle.engine.evaluation.save_snapshot", save)
+    monkeypatch.setattr("progcycle.engine.run.save_snapshot", save)
     with measured_by(figures({68: 3.0, 76: 2.0})):
-        trainer = WatchedTrainer(with_best("pggan", pictures), tmp_path / "run")
+        training = WatchedRun(with_best("pggan", pictures), tmp_path / "run")
     with pytest.raises(FullDiskError):
-        trainer.run()
+        train_run(training)
     assert config(tmp_path / "run")["nimg"] == 68
 
 
@@ -232,13 +232,13 @@ class Watch:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr("progcycle.engine.evaluation.save_snapshot", self.save)
+        monkeypatch.setattr("progcycle.engine.run.save_snapshot", self.save)
         monkeypatch.setattr("progcycle.engine.clock.time.process_time", lambda: self.now)
         # The writing thread's real time has no place on this clock; test_writer has a test that it is not counted.
         monkeypatch.setattr("progcycle.runtime.writer.CheckpointWriter.cpu_seconds", lambda writer: 0.0)
 
-    def on_step(self, trainer: WatchedTrainer, growth: Growth) -> None:
-        assert trainer.cpu_seconds == trainer.step
+    def on_step(self, training: WatchedRun, growth: Growth) -> None:
+        assert training.cpu_seconds == training.trainer.step
         self.now += 1
 
     def evaluate(self, sample: Sampler, nimg: int) -> dict[str, float]:
@@ -257,28 +257,29 @@ def test_cpu_seconds_are_those_of_training_alone_and_go_on_after_a_kill(
     recipe, run, watch = tiny("pggan", pictures, EVERY), tmp_path / "run", Watch(monkeypatch)
     for stop in (*stops, None):
         with measured_by(watch.evaluate):
-            trainer = WatchedTrainer(recipe, run)
-        trainer.stop_before, trainer.on_step = stop, watch.on_step
+            training = WatchedRun(recipe, run)
+        training.stop_before, training.on_step = stop, watch.on_step
         if stop is None:
-            trainer.run()
+            train_run(training)
         else:
             with pytest.raises(Exception, match=r"^$"):
-                trainer.run()
+                train_run(training)
         watch.now += 5000  # between two processes
-    assert trainer.cpu_seconds == STEPS
+    assert training.cpu_seconds == STEPS
     lines = stats(run, times=True)
     assert {line["nimg"]: line["cpu_seconds"] for line in lines} == {4 * n: n for n in range(1, STEPS + 1)}
     assert any("loss/generator" in line for line in lines)
     assert any("metric/swd" in line for line in lines)
     states = [json.loads((p / "state.json").read_text()) for p in checkpoints(run / "checkpoints")]
-    assert [state["cpu_seconds"] for state in states] == [20, STEPS]
+    assert [state["parts"]["clock"]["cpu_seconds"] for state in states] == [20, STEPS]
     assert load(find_snapshot(run)).config.cpu_seconds == config(run)["cpu_seconds"] == STEPS
 
 
 def test_real_cpu_seconds_rise(pictures: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(tiny("pggan", pictures), run, stop_before=15)
-    before = json.loads((checkpoints(run / "checkpoints")[-1] / "state.json").read_text())["cpu_seconds"]
+    state = json.loads((checkpoints(run / "checkpoints")[-1] / "state.json").read_text())
+    before = state["parts"]["clock"]["cpu_seconds"]
     train(tiny("pggan", pictures), run)
     values = [line["cpu_seconds"] for line in stats(run, times=True)]
     assert values == sorted(values)
@@ -291,14 +292,11 @@ def test_checkpoints_and_snapshots_of_before_are_still_read(
     recipe, run, whole = tiny("pggan", pictures), tmp_path / "run", tmp_path / "whole"
     train(recipe, run, stop_before=15)
     for path in checkpoints(run / "checkpoints"):
-        state = json.loads((path / "state.json").read_text())
-        del state["cpu_seconds"], state["digest"]
-        state["digest"] = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
-        (path / "state.json").write_text(json.dumps(state))
+        as_before(path, "cpu_seconds")
     capsys.readouterr()
-    trainer = train(recipe, run)
+    training = train(recipe, run)
     assert "cpu_seconds counts from here" in capsys.readouterr().out
-    assert trainer.cpu_seconds > 0
+    assert training.cpu_seconds > 0
     train(recipe, whole)
     last = f"checkpoints/nimg-{TOTAL:012d}"
     assert checkpoint_content(run / last) == checkpoint_content(whole / last)

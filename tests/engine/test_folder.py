@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import checkpoint_content, full, tiny, train, write_pictures
+from tiny_runs import as_before, checkpoint_content, full, tiny, train, write_pictures
 
 from progcycle.engine.folder import check_folder, read_record
 from progcycle.errors import UserError
@@ -49,10 +49,10 @@ def test_a_longer_plan_goes_on_as_if_it_had_been_the_plan_from_the_start(
     longer = tiny(task, pictures, merge(EVEN, {"schedule": {"stable_kimg": {4: 0.016, 8: 0.016, 16: 0.04}}}))
     train(longer, tmp_path / "straight")
     plans = (merge(EVEN, {"schedule": {"hold_resolution": 8}}), EVEN)
-    shown = [train(tiny(task, pictures, change), tmp_path / "parts").nimg for change in plans]
-    trainer = train(longer, tmp_path / "parts")
-    assert [*shown, trainer.nimg] == [48, 88, 104]
-    assert sorted(trainer.seen) == [22, 23, 24, 25]
+    shown = [train(tiny(task, pictures, change), tmp_path / "parts").trainer.nimg for change in plans]
+    training = train(longer, tmp_path / "parts")
+    assert [*shown, training.trainer.nimg] == [48, 88, 104]
+    assert sorted(training.seen) == [22, 23, 24, 25]
     assert load_recipe(tmp_path / "parts/recipe.yaml") == longer
     assert last(tmp_path / "parts") == last(tmp_path / "straight")
 
@@ -139,9 +139,9 @@ def test_evaluation_and_caches_may_change_and_the_result_is_equal_to_the_bit(pic
 def test_a_batch_in_parts_goes_on_with_the_run(pictures: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(tiny("pggan", pictures), run, stop_before=8)
-    trainer = train(tiny("pggan", pictures, {"training": {"max_batch_per_device": 2}}), run)
-    assert min(trainer.seen) == 5
-    assert trainer.nimg == 88
+    training = train(tiny("pggan", pictures, {"training": {"max_batch_per_device": 2}}), run)
+    assert min(training.seen) == 5
+    assert training.trainer.nimg == 88
 
 
 # --- folders without checkpoints ----------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def test_pictures_added_or_removed_are_warned_of_with_both_numbers(
     write_pictures(own / "trainA/more", 3, seed=9)
     (own / "trainA/00.png").unlink()
     capsys.readouterr()
-    assert train(tiny("pggan", own), run).nimg == 88
+    assert train(tiny("pggan", own), run).trainer.nimg == 88
     told = capsys.readouterr().out
     assert "warning: domain real: there were 11 pictures, now there are 13; training goes on with those" in told
     train(tiny("pggan", own), run)
@@ -287,9 +287,9 @@ def test_a_checkpoint_that_does_not_tell_of_its_pictures_and_precision_still_res
     auto = {"training": {"precision": "auto"}}
     train(tiny("pggan", pictures, auto), run, stop_before=8)
     path = checkpoints(run / "checkpoints")[-1]
-    _rewrite(path, lambda content: [content.pop(key) for key in ("pictures", "precision", "device")])
+    as_before(path, "pictures", "precision", "device")
     with pytest.raises(UserError, match=r"too old to tell whether the pictures are the same; .* or undo: data\.path: "):
         train(tiny("pggan", own, auto), run)
     capsys.readouterr()
-    assert train(tiny("pggan", pictures, auto), run).nimg == 88
+    assert train(tiny("pggan", pictures, auto), run).trainer.nimg == 88
     assert "the checkpoint does not tell what precision auto was; from here on it is " in capsys.readouterr().out

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from tiny_runs import write_pictures
 
 from progcycle.data import build_loader
-from progcycle.engine.loop import Trainer
+from progcycle.engine.run import Run
 from progcycle.errors import UserError
 from progcycle.recipe import RecipeError, merge, override, validate
 from progcycle.recipe.overrides import models_of
@@ -207,13 +207,13 @@ def recipe(task: str, pictures: Path, changes: list[str]) -> Any:
 def trained(task: str, pictures: Path, folder: Path, changes: list[str]) -> str:
     """A digest of all weights and averages at the end of a run of some steps from 4 to 8 px."""
     folder.mkdir()
-    trainer = Trainer(recipe(task, pictures, changes), folder / "run")
-    trainer._initialize()
+    training = Run(recipe(task, pictures, changes), folder / "run")
+    training.initialize()
     where: dict[str, Any] = {"rank": 0, "processes": 1, "start_nimg": 0, "workers": 0, "pin_memory": False}
-    for _, growth, batches in build_loader(trainer.ground.sets, trainer.schedule, **where):
-        trainer.train_step(batches, growth)
+    for _, growth, batches in build_loader(training.ground.sets, training.schedule, **where):
+        training.train_step(batches, growth)
     digest = hashlib.sha256()
-    for networks in (trainer.task.networks, trainer.ema.networks):
+    for networks in (training.trainer.task.networks, training.trainer.ema.networks):
         for name, network in sorted(networks.items()):
             for key, value in network.state_dict().items():
                 digest.update(f"{name} {key} {tuple(value.shape)}".encode() + value.contiguous().numpy().tobytes())

@@ -73,8 +73,8 @@ def test_the_line_is_said_once_when_a_run_begins(
 ) -> None:
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
     monkeypatch.setattr(launch, "_launcher", lambda: ["accelerate", "launch", "--num_processes=2", "x.py"])
-    trainer = train(tiny("pggan", pictures), tmp_path / "run", stop_before=0)
-    assert trainer.precision.name == "no"
+    training = train(tiny("pggan", pictures), tmp_path / "run", stop_before=0)
+    assert training.trainer.precision.name == "no"
     said = capsys.readouterr().out
     assert said.count("ACCELERATE_MIXED_PRECISION=fp16 is not used") == 1
     assert said.count("accelerate launch was to start 2 processes, and starts one on a CPU") == 1

@@ -8,7 +8,9 @@ import pytest
 import torch
 from tiny_runs import tiny, train
 
-from progcycle.engine import memory, pretraining, reports, state
+from progcycle.engine import memory, optimizers
+from progcycle.engine import run as run_module
+from progcycle.engine import train as train_module
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe, load_recipe, merge
 from progcycle.runtime.checkpoint import checkpoints
@@ -55,9 +57,9 @@ def test_the_key_that_helps_is_named_and_the_run_goes_on_with_it(
         "command with training.max_batch_per_device=2 goes on from the newest checkpoint."
     )
     assert [path.name for path in checkpoints(run / "checkpoints")] == ["nimg-000000000020", "nimg-000000000040"]
-    trainer = train(tiny(task, pictures, {"training": {"max_batch_per_device": 2}}), run)
-    assert min(trainer.seen) == 10
-    assert trainer.nimg == 88
+    training = train(tiny(task, pictures, {"training": {"max_batch_per_device": 2}}), run)
+    assert min(training.seen) == 10
+    assert training.trainer.nimg == 88
 
 
 def test_without_a_checkpoint_the_run_starts_again(
@@ -84,8 +86,8 @@ def test_what_cannot_be_divided_further_ends_below_the_stage(
         "for training on 2 pictures at a time at stage 2 (16 px); a batch can be in no smaller parts; take a sm" in told
     )
     assert told.endswith(", or end the run before this stage with schedule.hold_resolution=8.")
-    trainer = train(tiny("pggan", pictures, merge(change, {"schedule": {"hold_resolution": 8}})), tmp_path / "run")
-    assert trainer.nimg == 48
+    training = train(tiny("pggan", pictures, merge(change, {"schedule": {"hold_resolution": 8}})), tmp_path / "run")
+    assert training.trainer.nimg == 48
 
     change["schedule"] = {"decay_kimg": 0.02}  # with a plan that ends at 48, the decay would have begun at 28
     told = refused(tiny("pggan", pictures, change), tmp_path / "decay")
@@ -101,15 +103,15 @@ def test_samples_and_evaluations_name_their_own_keys(
     run, recipe = tmp_path / "run", tiny("pggan", pictures, {"training": {"evaluation": {"every_kimg": 0.028}}})
     with pytest.raises(UserError, match=r"training.evaluation at stage 1 .* with training.evaluation=null goes on"):
         train(recipe, run, evaluate=fail)
-    real = reports.panel_of
+    real = run_module.panel_of
 
     def limited(task: Any, sets: Any, count: int, growth: Growth, device: Any) -> Any:
         return real(task, sets, count, growth, device) if growth.stage == 0 or count < 3 else fail()
 
-    monkeypatch.setattr(reports, "panel_of", limited)
+    monkeypatch.setattr(run_module, "panel_of", limited)
     with pytest.raises(UserError, match=r"a grid of 4 samples at stage 1 .* with training.sample_count=2 goes on"):
         train(tiny("pggan", pictures), run)
-    assert train(tiny("pggan", pictures, {"training": {"sample_count": 2}}), run).nimg == 88
+    assert train(tiny("pggan", pictures, {"training": {"sample_count": 2}}), run).trainer.nimg == 88
 
 
 def test_memory_that_networks_or_a_checkpoint_need_is_told_too(
@@ -124,12 +126,12 @@ def test_memory_that_networks_or_a_checkpoint_need_is_told_too(
     words = (
         r"There is not enough memory to prepare the run \(CUDA out of memory. Tried to allocate 2.00 GiB\); stop what"
     )
-    for owner, name in ((torch.nn.Module, "to"), (state, "_load_optimizers")):
+    for owner, name in ((torch.nn.Module, "to"), (optimizers.AdamStates, "load_state_dict")):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, fail)
             with pytest.raises(UserError, match=words):
-                pretraining.train(recipe, run)
-    assert train(recipe, run, stop_before=7).nimg == 28
+                train_module.train(recipe, run)
+    assert train(recipe, run, stop_before=7).trainer.nimg == 28
 
 
 def test_other_errors_keep_their_traceback(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,17 +2,20 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import WatchedTrainer, stats, tiny, train
+from tiny_runs import WatchedRun, stats, tiny, train
 
 from progcycle.data import LoaderError
 from progcycle.engine import page
+from progcycle.engine.about import About, counted
 from progcycle.engine.build import build
-from progcycle.engine.page import SHOWN, Figures, counted, render
+from progcycle.engine.page import SHOWN, Figures, render
+from progcycle.engine.train import train_run
 from progcycle.errors import UserError
 from progcycle.recipe import Schedule
 from progcycle.schedule import GrowthSchedule
@@ -69,12 +72,11 @@ def show(run: Path, **changes: Any) -> Parsed:
     """A page made of little."""
     figures = Figures(run / "stats.jsonl")
     figures.update()
-    options: dict[str, Any] = {
-        "nimg": 3000, "state": "training", "words": "", "what": "cyclegan", "left": 4080.0, "figures": figures,
-        "facts": [("Device", "cpu")], "recipe": "task: cyclegan", "next_commands": [], **changes,
-    }  # fmt: skip
+    about = About("cyclegan", {}, [("Device", "cpu")], "task: cyclegan", [])
+    about = replace(about, **{key: changes.pop(key) for key in tuple(changes) if hasattr(about, key)})
+    options: dict[str, Any] = {"nimg": 3000, "state": "training", "words": "", "left": 4080.0, **changes}
     schedule = GrowthSchedule(Schedule.model_validate({"stable_kimg": 2, "fade_kimg": 2}), 4, 8)
-    return Parsed(render(run, schedule, **options))
+    return Parsed(render(run, schedule, about, figures, **options))
 
 
 def _parameters(parsed: Parsed) -> int:
@@ -112,11 +114,11 @@ class TestOfARun:
         networks = build(tiny("pggan", pictures)).task.networks.values()
         count = sum(parameter.numel() for network in networks for parameter in network.parameters())
 
-        def look(trainer: WatchedTrainer, _: Any) -> None:
+        def look(training: WatchedRun, _: Any) -> None:
             seen.append(read(run))
 
         with pytest.raises(SystemExit):
-            train(tiny("pggan", pictures), run, on_step=lambda t, g: look(t, g) if t.step < 9 else exit(3))
+            train(tiny("pggan", pictures), run, on_step=lambda t, g: look(t, g) if t.trainer.step < 9 else exit(3))
         assert {state(parsed) for parsed in seen} == {"training"}
         assert {_parameters(parsed) for parsed in seen} == {count}, "whosever turn it is"
         assert seen[0].data["samples"] == [0]
@@ -132,8 +134,8 @@ class TestOfARun:
     def test_a_sentence_ends_it(self, kind: type[UserError], pictures: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
 
-        def fail(trainer: WatchedTrainer, _: Any) -> None:
-            if trainer.step == 4:
+        def fail(training: WatchedRun, _: Any) -> None:
+            if training.trainer.step == 4:
                 raise kind("The disk is <b>full</b>.")
 
         with pytest.raises(kind):
@@ -154,22 +156,24 @@ class TestOfARun:
         self, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "run/index.html").mkdir(parents=True)
-        trainer = train(tiny("pggan", pictures), tmp_path / "run")
-        assert trainer.nimg == trainer.schedule.total
+        training = train(tiny("pggan", pictures), tmp_path / "run")
+        assert training.trainer.nimg == training.schedule.total
         warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: index.html")]
         assert len(warnings) == 1
 
     def test_its_cost_is_not_counted_and_small(
         self, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        honest, running = page.RunPage.write, []
+        running: list[bool] = []
+        training = WatchedRun(tiny("pggan", pictures), tmp_path / "run")
+        honest = training.page.write
 
-        def write(self: page.RunPage, *arguments: Any) -> None:
-            running.append(self.trainer.clock._since is not None)
-            honest(self, *arguments)
+        def write(*arguments: Any) -> None:
+            running.append(training.clock._since is not None)
+            honest(*arguments)
 
-        monkeypatch.setattr(page.RunPage, "write", write)
-        train(tiny("pggan", pictures), tmp_path / "run")
+        monkeypatch.setattr(training.page, "write", write)
+        train_run(training)
         assert len(running) > 5
         assert not any(running)
 
@@ -213,8 +217,9 @@ def test_thousands_of_samples_and_evaluations_stay_small(tmp_path: Path) -> None
     figures = Figures(run / "stats.jsonl")
     figures.update()
     schedule = GrowthSchedule(Schedule(), 4, 8)
-    nothing: dict[str, Any] = {"facts": [], "recipe": "", "next_commands": [], "words": "", "what": "", "left": None}
-    assert len(render(run, schedule, nimg=2_999_000, state="training", figures=figures, **nothing)) < 50_000
+    nothing = About("", {}, [], "", [])
+    page_of = render(run, schedule, nothing, figures, nimg=2_999_000, state="training", words="", left=None)
+    assert len(page_of) < 50_000
 
 
 def test_sheets_of_pictures_that_are_not_shown_yet_are_left_out(tmp_path: Path) -> None:

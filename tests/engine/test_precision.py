@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import WatchedTrainer, checkpoint_content, hook, stats, tiny, train
+from tiny_runs import WatchedRun, checkpoint_content, hook, stats, tiny, train
 
 from progcycle.engine import precision, setup
 from progcycle.engine.precision import Precision
@@ -22,8 +22,8 @@ def test_auto_is_bf16_where_the_hardware_has_it_and_never_fp16(
     monkeypatch.setattr(precision, "has_bf16", lambda _: hardware)
     monkeypatch.setattr(precision, "has_fp16", lambda _: True)
     assert Precision("auto", CPU).name == ("bf16" if hardware else "no")
-    trainer = train(tiny("pggan", pictures, {"training": {"precision": "auto"}}), tmp_path / "run", stop_before=1)
-    assert trainer.precision.name == ("bf16" if hardware else "no")
+    training = train(tiny("pggan", pictures, {"training": {"precision": "auto"}}), tmp_path / "run", stop_before=1)
+    assert training.trainer.precision.name == ("bf16" if hardware else "no")
     assert "precision: auto" in (tmp_path / "run/recipe.yaml").read_text()
 
 
@@ -35,17 +35,17 @@ def test_auto_stays_what_it_was_on_a_machine_where_it_would_be_another(
     words = {"no": "float32", "bf16": "bf16"}
     for name, stop in ((first, 6), (then, 12)):
         monkeypatch.setattr(precision, "has_bf16", lambda _, name=name: name == "bf16")
-        assert train(auto, tmp_path / "run", stop_before=stop).precision.name == first
+        assert train(auto, tmp_path / "run", stop_before=stop).trainer.precision.name == first
     told = capsys.readouterr().out
     assert f"precision: {words[first]} (as until now; for a new run auto is {words[then]} here)" in told
     monkeypatch.setattr(precision, "can_compute", lambda *_: False)
-    assert train(auto, tmp_path / "run", stop_before=13).precision.name == then
+    assert train(auto, tmp_path / "run", stop_before=13).trainer.precision.name == then
     assert (
         f"precision: {words[then]} (until now {words[first]}, which this device cannot comp" in capsys.readouterr().out
     )
     # From the checkpoint that was written before.
     same = tiny("pggan", pictures, {"training": {"precision": first}})
-    assert train(same, tmp_path / "run", stop_before=11).precision.name == first
+    assert train(same, tmp_path / "run", stop_before=11).trainer.precision.name == first
     with pytest.raises(UserError, match=f"undo: training.precision: {first} -> {then}"):
         train(tiny("pggan", pictures, {"training": {"precision": then}}), tmp_path / "run")
 
@@ -129,8 +129,8 @@ def test_autocast(choice: str, dtype: torch.dtype) -> None:
 
 
 def test_bf16_trains_and_keeps_float32_weights(pictures: Path, tmp_path: Path) -> None:
-    trainer = train(tiny("cyclegan", pictures, {"training": {"precision": "bf16"}}), tmp_path / "run", stop_before=6)
-    for network in trainer.task.networks.values():
+    training = train(tiny("cyclegan", pictures, {"training": {"precision": "bf16"}}), tmp_path / "run", stop_before=6)
+    for network in training.trainer.task.networks.values():
         assert {p.dtype for p in network.parameters()} == {torch.float32}
     assert len(stats(tmp_path / "run")) == 2
 
@@ -145,17 +145,17 @@ def fp16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "has_fp16", lambda _: True)
 
 
-def _weights(trainer: WatchedTrainer, player: str) -> Any:
-    names = trainer.task.players[player]
-    return copy.deepcopy({name: dict(trainer.task.networks[name].state_dict()) for name in names})
+def _weights(training: WatchedRun, player: str) -> Any:
+    names = training.trainer.task.players[player]
+    return copy.deepcopy({name: dict(training.trainer.task.networks[name].state_dict()) for name in names})
 
 
 def _equal(one: Any, other: Any) -> bool:
     return all(torch.equal(value, other[name][key]) for name in one for key, value in one[name].items())
 
 
-def _steps(trainer: WatchedTrainer, player: str) -> set[float]:
-    return {float(s["step"]) for s in trainer.optimizers[player].state.values()}
+def _steps(training: WatchedRun, player: str) -> set[float]:
+    return {float(s["step"]) for s in training.trainer.optimizers[player].state.values()}
 
 
 @pytest.mark.parametrize("task", ["pggan", "cyclegan"])
@@ -168,16 +168,19 @@ def test_an_overflow_of_one_player_skips_its_step_and_halves_its_scale_only(
 
     removes: list[Any] = []
 
-    def on_step(trainer: WatchedTrainer, growth: Growth) -> None:
-        if trainer.step == 0:  # so small that nothing overflows by itself
-            for scaler in trainer.scalers.values():
+    def on_step(training: WatchedRun, growth: Growth) -> None:
+        if training.trainer.step == 0:  # so small that nothing overflows by itself
+            for scaler in training.trainer.scalers.values():
                 scaler.load_state_dict({"scaler": {**scaler.scaler.state_dict(), "scale": 16.0}, "skipped": 0})
-        players = {p: (_weights(trainer, p), _steps(trainer, p), trainer.scalers[p].figures()) for p in trainer.scalers}
-        seen[trainer.step] = players
-        name = trainer.task.players["generator"][0]
-        if trainer.step == 2:
-            removes.append(hook(trainer, name, lambda gradient: gradient * math.inf))
-        elif trainer.step == 3:
+        players = {
+            p: (_weights(training, p), _steps(training, p), training.trainer.scalers[p].figures())
+            for p in training.trainer.scalers
+        }
+        seen[training.trainer.step] = players
+        name = training.trainer.task.players["generator"][0]
+        if training.trainer.step == 2:
+            removes.append(hook(training, name, lambda gradient: gradient * math.inf))
+        elif training.trainer.step == 3:
             removes[0]()
 
     train(recipe, tmp_path / "run", on_step=on_step)
@@ -203,9 +206,13 @@ def test_scales_and_counts_of_skipped_steps_resume(
 ) -> None:
     recipe = tiny("pggan", pictures, {"training": {"precision": "fp16"}})
 
-    def overflow(trainer: WatchedTrainer, growth: Growth) -> None:
-        if trainer.step in (0, 3):
-            hook(trainer, "discriminator", lambda gradient: gradient * (math.inf if trainer.step in (0, 3) else 1))
+    def overflow(training: WatchedRun, growth: Growth) -> None:
+        if training.trainer.step in (0, 3):
+            hook(
+                training,
+                "discriminator",
+                lambda gradient: gradient * (math.inf if training.trainer.step in (0, 3) else 1),
+            )
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(recipe, whole, on_step=overflow)
@@ -222,8 +229,8 @@ def test_scales_and_counts_of_skipped_steps_resume(
 def test_a_loss_that_is_not_finite_stops_fp16_too(pictures: Path, tmp_path: Path) -> None:
     recipe = tiny("pggan", pictures, {"training": {"precision": "fp16"}})
 
-    def spoil(trainer: WatchedTrainer, growth: Growth) -> None:
-        next(trainer.task.networks["generator"].parameters()).data.fill_(math.nan)
+    def spoil(training: WatchedRun, growth: Growth) -> None:
+        next(training.trainer.task.networks["generator"].parameters()).data.fill_(math.nan)
 
     with pytest.raises(UserError, match=r"not finite at step 0 "):
         train(recipe, tmp_path / "run", on_step=spoil)

@@ -10,13 +10,13 @@ from tiny_runs import KilledError, checkpoint_content, gradients_at, stats, tiny
 from torch import Tensor, nn
 
 from progcycle.data import Batch
-from progcycle.engine import pretraining
 from progcycle.engine.folder import has_checkpoint
-from progcycle.engine.loop import Trainer
-from progcycle.engine.pretraining import check, train
+from progcycle.engine.run import Run
+from progcycle.engine.start import NAME
+from progcycle.engine.train import check, train
 from progcycle.errors import UserError
 from progcycle.export import load
-from progcycle.recipe import Recipe, merge, validate
+from progcycle.recipe import Recipe, merge, pretraining_recipe, validate
 from progcycle.runtime.checkpoint import checkpoints, newest_whole, read
 from progcycle.schedule import Growth
 
@@ -30,32 +30,37 @@ LAST = "checkpoints/nimg-000000000020"
 
 
 class Watch:
-    """Every trainer of a run, with what it had before its first step, and a kill before one of all steps."""
+    """Every training of a run, with what it had before its first step, and a kill before one of all steps."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.trainers: list[Trainer] = []
+        self.runs: list[Run] = []
         self.first: list[dict[str, Tensor]] = []
         self.stages: list[list[int]] = []
         self.steps, self.kill_before = 0, -1
-        watch, step = self, Trainer.train_step
+        watch, step = self, Run.train_step
 
-        def watched(trainer: Trainer, batches: Mapping[str, Batch], growth: Growth) -> None:
+        def watched(training: Run, batches: Mapping[str, Batch], growth: Growth) -> None:
             if watch.steps == watch.kill_before:
                 raise KilledError
             watch.steps += 1
-            if trainer not in watch.trainers:
-                assert not any(optimizer.state for optimizer in trainer.optimizers.values()) or trainer.nimg
-                watch.trainers.append(trainer)
+            if training not in watch.runs:
+                assert (
+                    not any(optimizer.state for optimizer in training.trainer.optimizers.values())
+                    or training.trainer.nimg
+                )
+                watch.runs.append(training)
                 watch.stages.append([])
-                ema = {f"ema.{key}": w for key, w in weights(trainer.ema.networks).items()}
-                watch.first.append({key: w.clone() for key, w in {**ema, **weights(trainer.task.networks)}.items()})
+                ema = {f"ema.{key}": w for key, w in weights(training.trainer.ema.networks).items()}
+                watch.first.append(
+                    {key: w.clone() for key, w in {**ema, **weights(training.trainer.task.networks)}.items()}
+                )
             watch.stages[-1].append(growth.stage)
-            step(trainer, batches, growth)
+            step(training, batches, growth)
 
-        monkeypatch.setattr(Trainer, "train_step", watched)
+        monkeypatch.setattr(Run, "train_step", watched)
 
     def run(self, recipe: Recipe, folder: Path, kill_before: int = -1) -> None:
-        self.trainers, self.first, self.stages, self.steps, self.kill_before = [], [], [], 0, kill_before
+        self.runs, self.first, self.stages, self.steps, self.kill_before = [], [], [], 0, kill_before
         try:
             train(recipe, folder)
         except KilledError:
@@ -84,7 +89,7 @@ def test_training_begins_from_the_averages_of_pre_training_wherever_it_was_kille
 ) -> None:
     recipe, run = tiny("cyclegan", pictures, SOME), tmp_path / "run"
     watch.run(recipe, run)
-    assert [trainer.run_dir for trainer in watch.trainers] == [run / "pretraining", run]
+    assert [training.run_dir for training in watch.runs] == [run / "pretraining", run]
     assert watch.stages == [[0, 1, 1, 2, 2], [0, 0, 1, 1, 1, 1, 2, 2, 2, 2]]
     averages = read(run / "pretraining" / LAST, "ema")
     assert {key.partition(".")[0] for key in averages} == {"gen_ab", "gen_ba"}
@@ -105,7 +110,7 @@ def test_training_begins_from_the_averages_of_pre_training_wherever_it_was_kille
     for kill, steps in ((1, [1]), (3, [3]), (3, [3]), (5, [5])):
         watch.run(recipe, parts, kill_before=kill)  # before a checkpoint; in, right after, and long after pre-training
         assert [len(stages) for stages in watch.stages] == steps
-    assert [trainer.run_dir for trainer in watch.trainers] == [parts]
+    assert [training.run_dir for training in watch.runs] == [parts]
     watch.run(recipe, parts)
     assert watch.steps == 6
     for folder in ("", "pretraining"):
@@ -130,7 +135,7 @@ def test_a_run_with_a_checkpoint_never_pretrains_again(
     (run / "pretraining").rename(tmp_path / "away")
     capsys.readouterr()
     watch.run(recipe, run)
-    assert [trainer.run_dir for trainer in watch.trainers] == [run]
+    assert [training.run_dir for training in watch.runs] == [run]
     assert watch.steps == 10 - 2  # from the checkpoint after 2 steps
     assert "begin from" not in capsys.readouterr().out
     assert not (run / "pretraining").exists()
@@ -158,13 +163,13 @@ def test_what_it_begins_with_is_called_once_and_comes_before_pre_training(
     assert "gen_ab: a quarter" in capsys.readouterr().out
     watch.run(recipe, run, kill_before=6)
     watch.run(recipe, run, kill_before=1)
-    assert [trainer.run_dir for trainer in watch.trainers] == [run]
+    assert [training.run_dir for training in watch.runs] == [run]
     assert calls == [0]
 
     plain = tiny("cyclegan", pictures, {**SOME, "pretraining": None})
     watch.run(plain, tmp_path / "plain", kill_before=3)
     watch.run(plain, tmp_path / "plain", kill_before=1)
-    assert watch.trainers[0].nimg == 12
+    assert watch.runs[0].trainer.nimg == 12
     assert calls == [0, 0]
 
 
@@ -220,10 +225,10 @@ def test_parts_of_a_batch_give_its_gradients(pictures: Path, tmp_path: Path) -> 
     found = []
     for limit in (None, 2):
         content = tiny_content("cyclegan", pictures, merge(SOME, {"training": {"max_batch_per_device": limit}}))
-        before = pretraining.pretraining_recipe(validate(content))
+        before = pretraining_recipe(validate(content))
         assert before is not None
-        trainer = Trainer(before, tmp_path / f"run{limit}", preparation=pretraining.NAME)
-        found.append(gradients_at(trainer, (0, 4, 12)))
+        training = Run(before, tmp_path / f"run{limit}", preparation=NAME)
+        found.append(gradients_at(training, (0, 4, 12)))
     whole, parts = found
     assert whole.keys() == parts.keys()
     assert len(whole) > 30
@@ -253,7 +258,7 @@ def test_a_trainer_alone_begins_from_pre_training_that_is_finished(
 
     def refused() -> None:
         with pytest.raises(UserError, match=r"pretraining: .*run/pretraining has no finished pre-training to begin fr"):
-            Trainer(recipe, run)
+            Run(recipe, run)
         assert not (run / "recipe.yaml").exists()
 
     refused()
@@ -261,9 +266,9 @@ def test_a_trainer_alone_begins_from_pre_training_that_is_finished(
     (run / "recipe.yaml").unlink()
     refused()
     watch.run(recipe, run, kill_before=3)  # the last two steps of pre-training, and one after it
-    trainer = Trainer(recipe, run)
+    training = Run(recipe, run)
     averages = read(run / "pretraining" / LAST, "ema")
-    first = weights(trainer.task.networks)
+    first = weights(training.trainer.task.networks)
     assert all(torch.equal(first[key], value) for key, value in averages.items())
 
 
@@ -273,7 +278,7 @@ def test_first_weights_that_are_not_there_are_refused(
 ) -> None:
     recipe = tiny("cyclegan", pictures, {**SOME, "pretraining": before, "warm_start": {"gen_ab": "gone"}})
     run = tmp_path / "run"
-    for attempt in (train, check, *([Trainer] if before is None else [])):
+    for attempt in (train, check, *([Run] if before is None else [])):
         with pytest.raises(UserError, match=r"^warm_start.gen_ab: gone does not exist"):
             attempt(recipe, run)  # type: ignore[operator]
         assert not run.exists()

@@ -8,7 +8,7 @@ from pairs import outputs, start_pair
 from tiny_runs import STEPS, TASKS, checkpoint_content, gradients_at, stats, tiny
 from two_processes import MOMENTS, exact
 
-from progcycle.engine.loop import Trainer
+from progcycle.engine.run import Run
 from progcycle.engine.setup import PATIENCE
 
 HERE = Path(__file__).parent
@@ -34,7 +34,7 @@ def test_gradients_are_those_of_one_process_with_the_joined_batch(
     task: str, together: Path, pictures: Path, tmp_path: Path
 ) -> None:
     recipe = tiny(task, pictures, exact(task, pictures))
-    alone = gradients_at(Trainer(recipe, tmp_path / "alone"), MOMENTS)
+    alone = gradients_at(Run(recipe, tmp_path / "alone"), MOMENTS)
     first, second = _load(together, f"{task}-gradients")
     assert first.keys() == second.keys() == alone.keys()
     assert len(alone) > 50

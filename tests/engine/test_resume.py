@@ -12,7 +12,7 @@ from tiny_runs import (
     OPENINGS,
     STEPS,
     TASKS,
-    WatchedTrainer,
+    WatchedRun,
     checkpoint_content,
     full,
     stats,
@@ -20,7 +20,7 @@ from tiny_runs import (
     train,
 )
 
-from progcycle.engine import state
+from progcycle.engine.trainer import Trainer
 from progcycle.evaluation.sampler import Sampler
 from progcycle.recipe import merge
 from progcycle.runtime import checkpoint
@@ -35,7 +35,7 @@ PLACES = {"mid-fade": (0.02, (7, 18)), "boundary": (0.016, (5, 13))}
 def _draw(log: list[Any]) -> Any:
     """Use the process's random streams, as an extension might."""
 
-    def on_step(trainer: WatchedTrainer, growth: Growth) -> None:
+    def on_step(training: WatchedRun, growth: Growth) -> None:
         log.append((growth.nimg, random.random(), float(np.random.standard_normal()), float(torch.rand(()))))
 
     return on_step
@@ -76,7 +76,7 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(
     drawn: list[Any] = []
     _seed()
     whole = train(recipe, straight, on_step=_draw(drawn), evaluate=evaluate)
-    assert whole.step == STEPS
+    assert whole.trainer.step == STEPS
 
     redrawn: list[Any] = []
     _seed()
@@ -119,10 +119,10 @@ def test_stats_after_the_last_checkpoint_are_cut_off(pictures: Path, tmp_path: P
     lines = (run / "stats.jsonl").read_text()
     (run / "stats.jsonl").write_text(lines + '{"nimg": 40, "torn')
     at_start: list[str] = []
-    trainer = train(
+    training = train(
         recipe, run, stop_before=6, on_step=lambda _, __: at_start.append((run / "stats.jsonl").read_text())
     )
-    assert trainer.nimg == 24
+    assert training.trainer.nimg == 24
     assert at_start[0] == lines.splitlines(keepends=True)[0]  # the checkpoint at 20 knows of the line at 12 only
 
 
@@ -131,7 +131,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_afresh(pictures: Path, 
     train(recipe, run, stop_before=4)
     assert len(stats(run)) == 1
     assert not (run / "checkpoints").exists()
-    assert train(recipe, run, stop_before=4).step == 4
+    assert train(recipe, run, stop_before=4).trainer.step == 4
     assert len(stats(run)) == 1
 
 
@@ -141,16 +141,17 @@ def test_adams_moments_come_back_with_their_values_and_their_memory_format(
 ) -> None:
     recipe = tiny(task, pictures, {"optimizer": {"reset": "fade_edges"}})
     killed = train(recipe, tmp_path / "run", stop_before=15)  # the checkpoint at 60 is the state before this step
-    resumed = WatchedTrainer(recipe, tmp_path / "run")
-    state.resume(resumed)
-    assert (resumed.nimg, resumed.step, resumed.stage, resumed.fading) == (60, 15, 2, True)
-    resumed._enter(resumed.schedule.at(60))  # clears nothing: this fade has begun before
+    resumed = WatchedRun(recipe, tmp_path / "run")
+    resumed.resume()
+    trainer = resumed.trainer
+    assert (trainer.nimg, trainer.step, trainer.stage, trainer.fading) == (60, 15, 2, True)
+    trainer._enter(resumed.schedule.at(60))  # clears nothing: this fade has begun before
     saw_channels_last = False
-    for player, optimizer in killed.optimizers.items():
+    for player, optimizer in killed.trainer.optimizers.items():
         assert len(optimizer.state) > 0
-        before = {name: optimizer.state.get(p) for name, p in state._named(killed, player)}
-        for name, parameter in state._named(resumed, player):
-            now = resumed.optimizers[player].state.get(parameter)
+        before = {name: optimizer.state.get(p) for name, p in killed.trainer.trainable.named(player).items()}
+        for name, parameter in trainer.trainable.named(player).items():
+            now = trainer.optimizers[player].state.get(parameter)
             if before[name] is None:
                 assert now is None
                 continue
@@ -172,9 +173,9 @@ def test_moments_are_cleared_where_the_recipe_says_and_pools_at_new_stages(
 ) -> None:
     seen: list[int] = []
     told: list[int] = []
-    enter = WatchedTrainer._enter
+    enter = Trainer._enter
 
-    def watched(trainer: WatchedTrainer, growth: Growth) -> None:
+    def watched(trainer: Trainer, growth: Growth) -> None:
         trainer.task.on_new_stage = lambda growth: told.append(growth.nimg)  # type: ignore[method-assign]
         before = [len(o.state) for o in trainer.optimizers.values()]
         enter(trainer, growth)
@@ -183,7 +184,7 @@ def test_moments_are_cleared_where_the_recipe_says_and_pools_at_new_stages(
         if before != after:
             seen.append(growth.nimg)
 
-    monkeypatch.setattr(WatchedTrainer, "_enter", watched)
+    monkeypatch.setattr(Trainer, "_enter", watched)
     recipe = tiny("pggan", pictures, {"optimizer": {"reset": reset}})
     for stop in (8, 18, None):  # resumed from 20 and 60, both in the middle of a fade
         train(recipe, tmp_path / "run", stop_before=stop)
@@ -204,7 +205,7 @@ def test_a_finished_run_says_so_and_changes_nothing(
 
     before = content()
     capsys.readouterr()
-    assert train(recipe, run).nimg == 88
+    assert train(recipe, run).trainer.nimg == 88
     assert "this run is finished, at 0.088 kimg" in capsys.readouterr().out
     assert content() == before
 
@@ -242,15 +243,15 @@ def test_a_run_of_another_number_of_processes_keeps_all_but_each_ones_own_memory
     changes = {"objective": {"loss": "lsgan", "noise": {"limit": 0.0, "momentum": 0.5, "signal": "fake"}}}
     recipe, run = tiny("cyclegan", pictures, changes), tmp_path / "run"
     killed = train(recipe, run, stop_before=10)
-    noise = killed.task.common_state(killed.task.state_dict())
+    noise = killed.trainer.task.common_state(killed.trainer.task.state_dict())
     for value in (noise["noise_a.mean"], noise["noise_b.mean"]):
         assert 0 < value < 1
-    killed.task.load_state_dict(type(killed.task)(recipe).state_dict())  # type: ignore[arg-type]
+    killed.trainer.task.load_state_dict(type(killed.trainer.task)(recipe).state_dict())  # type: ignore[arg-type]
     monkeypatch.setattr(type(killed.accelerator), "num_processes", 3)
-    resumed = WatchedTrainer.__new__(WatchedTrainer)
+    resumed = WatchedRun.__new__(WatchedRun)
     resumed.__dict__.update(killed.__dict__)
-    resumed.task.on_new_stage(killed.schedule.at(40))
-    state.resume(resumed)
-    assert resumed.nimg == 40
-    assert resumed.task.state_dict() == noise, "equal in all processes, unlike the pools"
+    resumed.trainer.task.on_new_stage(killed.schedule.at(40))
+    resumed.resume()
+    assert resumed.trainer.nimg == 40
+    assert resumed.trainer.task.state_dict() == noise, "equal in all processes, unlike the pools"
     assert "written by 1 processes, this run has 3" in capsys.readouterr().out

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_runs import TASKS, TOTAL, WatchedTrainer, tiny, train
+from tiny_runs import TASKS, TOTAL, WatchedRun, tiny, train
 
 from progcycle.engine import samples
 from progcycle.engine.samples import sample_sheet
@@ -60,9 +60,11 @@ def test_sheets_of_a_run(task: str, pictures: Path, tmp_path: Path, monkeypatch:
 def test_every_row_of_pre_training_has_a_name(kind: str, pictures: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"kind": kind}
     recipe = tiny("cyclegan", pictures, {"pretraining": options, "network": {"predict": "picture"}})
-    trainer = WatchedTrainer(recipe, tmp_path / "run", preparation="pretraining")
-    rows = trainer.sampler(trainer.schedule.at(0))(trainer.task.panel(2, lambda domain: torch.zeros(2, 3, 4, 4)))
-    names = trainer.task.row_names()
+    training = WatchedRun(recipe, tmp_path / "run", preparation="pretraining")
+    rows = training.trainer.sampler(training.schedule.at(0))(
+        training.trainer.task.panel(2, lambda domain: torch.zeros(2, 3, 4, 4))
+    )
+    names = training.trainer.task.row_names()
     assert len(names) == len(rows)
     seen = ["seen"] if kind == "inpainting" else []
     assert list(names) == ["A", *seen, "gen_ab", "gen_ba", "B", *seen, "gen_ab", "gen_ba"]
@@ -72,8 +74,8 @@ def test_every_row_of_pre_training_has_a_name(kind: str, pictures: Path, tmp_pat
 def test_only_a_lack_of_memory_is_passed_over_when_efforts_are_measured(
     message: str, pictures: Path, tmp_path: Path
 ) -> None:
-    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run")
-    honest = trainer.sampler
+    training = WatchedRun(tiny("pggan", pictures), tmp_path / "run")
+    honest = training.trainer.sampler
 
     def sampler(growth: Growth) -> Any:
         def fails(panel: Any) -> Any:
@@ -83,12 +85,12 @@ def test_only_a_lack_of_memory_is_passed_over_when_efforts_are_measured(
         return made if growth.stage < 2 else type("Sampler", (), {**vars(made), "__call__": staticmethod(fails)})()
 
     if "memory" in message:
-        found = samples.efforts(sampler, trainer.schedule, {"real": 3}, 1)
+        found = samples.efforts(sampler, training.schedule, {"real": 3}, 1)
         assert list(found) == [0, 1, 2]
         assert found[2] == 2 * found[1]
     else:
         with pytest.raises(RuntimeError, match=message):
-            samples.efforts(sampler, trainer.schedule, {"real": 3}, 1)
+            samples.efforts(sampler, training.schedule, {"real": 3}, 1)
 
 
 class Painter:

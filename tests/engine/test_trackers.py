@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_runs import WatchedTrainer, checkpoint_content, stats, tiny, train
+from tiny_runs import WatchedRun, checkpoint_content, stats, tiny, train
 
 from progcycle.engine import trackers
+from progcycle.engine.train import train_run
 from progcycle.errors import UserError
 
 
@@ -74,11 +75,11 @@ class FakeWithPictures(Fake):
         self.pictures.append((values["samples"], options))
 
 
-def _run(pictures: Path, run: Path, *fakes: Fake) -> WatchedTrainer:
-    trainer = WatchedTrainer(tiny("pggan", pictures), run)
-    trainer.accelerator.trackers = list(fakes)
-    trainer.run()
-    return trainer
+def _run(pictures: Path, run: Path, *fakes: Fake) -> WatchedRun:
+    training = WatchedRun(tiny("pggan", pictures), run)
+    training.accelerator.trackers = list(fakes)
+    train_run(training)
+    return training
 
 
 @pytest.mark.parametrize("fails_at", ["log", "log_images", "finish"])

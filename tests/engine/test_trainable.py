@@ -12,7 +12,7 @@ from torch import nn
 from progcycle.engine.build import build, count_parameters
 from progcycle.engine.ema import EmaNetworks
 from progcycle.engine.start import begin
-from progcycle.engine.trainable import Trainable, frozen_names, load_weights, without
+from progcycle.engine.trainable import Trainable, Weights, frozen_names
 from progcycle.errors import UserError
 from progcycle.networks import DISCRIMINATORS, GENERATORS, PgganDiscriminator, PgganGenerator
 from progcycle.recipe import Ema
@@ -47,14 +47,14 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_network_froze_stays_and_is_nowhere_but_in_snapshots(pictures: Path, tmp_path: Path) -> None:
     recipe, run = tiny("pggan", pictures), tmp_path / "run"
     made = build(recipe).task.networks
-    trainer = train(recipe, run)
+    training = train(recipe, run)
     stored = {name: load_file(run / LAST / f"{name}.safetensors") for name in ("networks", "ema", "optimizers")}
     snapshot = load_file(run / "snapshots/nimg-000000000088/model.safetensors")
-    for network, now in trainer.task.networks.items():
+    for network, now in training.trainer.task.networks.items():
         kept = frozen_names(made[network])
-        assert trainer.trainable.frozen[network] == kept
+        assert training.trainer.trainable.frozen[network] == kept
         assert 0 < len(kept) < len(list(now.parameters()))
-        in_optimizer = {id(p) for group in trainer.optimizers[network].param_groups for p in group["params"]}
+        in_optimizer = {id(p) for group in training.trainer.optimizers[network].param_groups for p in group["params"]}
         moved = 0
         for name, parameter in now.named_parameters():
             same = torch.equal(parameter, made[network].get_parameter(name))
@@ -69,12 +69,14 @@ def test_what_a_network_froze_stays_and_is_nowhere_but_in_snapshots(pictures: Pa
             assert (f"{network}.{name}" in stored["networks"]) is (name not in kept)
             if network == "generator":
                 assert (f"{network}.{name}" in stored["ema"]) is (name not in kept)
-                assert torch.equal(snapshot[f"{network}.{name}"], trainer.ema.networks[network].get_parameter(name))
+                assert torch.equal(
+                    snapshot[f"{network}.{name}"], training.trainer.ema.networks[network].get_parameter(name)
+                )
             assert any(key.startswith(f"{network}|{network}.{name}|") for key in stored["optimizers"]) <= (
                 name not in kept
             )
         assert moved > 0
-    assert count_parameters(made["generator"]) == sum(p.numel() for p in trainer.trainable.of("generator"))
+    assert count_parameters(made["generator"]) == sum(p.numel() for p in training.trainer.trainable.of("generator"))
 
 
 @pytest.mark.usefixtures("frozen")
@@ -97,17 +99,23 @@ def test_states_with_and_without_them_load_and_nothing_else_may_be_missing() -> 
     trained, other = network(0), network(1)
     kept = frozen_names(trained)
     assert kept == {"0.weight", "0.bias"}
-    part = without(trained.state_dict(), kept)
-    assert part.keys() == {"1.weight", "1.bias"}
+    part = Weights({"net": trained}, {"net": kept}).state_dict()
+    assert part.keys() == {"net.1.weight", "net.1.bias"}
+    weights = Weights({"net": other}, {"net": kept})
     own = other[0].weight.clone()
-    load_weights(other, part, kept)
+    weights.load_state_dict(part)
     assert torch.equal(other[1].weight, trained[1].weight)
     assert torch.equal(other[0].weight, own)
-    load_weights(other, trained.state_dict(), kept)  # a checkpoint of before
+    weights.load_state_dict(
+        {f"net.{key}": value for key, value in trained.state_dict().items()}
+    )  # a checkpoint of before
     assert torch.equal(other[0].weight, trained[0].weight)
-    for wrong in ({"1.weight": part["1.weight"]}, {**part, "2.weight": part["1.weight"]}):
+    weight = part["net.1.weight"]
+    for wrong in ({"net.1.weight": weight}, {**part, "net.2.weight": weight}):
         with pytest.raises(RuntimeError, match=r"Missing|Unexpected"):
-            load_weights(other, wrong, kept)
+            weights.load_state_dict(wrong)
+    with pytest.raises(ValueError, match="there is no network of"):
+        weights.load_state_dict({**part, "of.another": weight})
 
 
 def test_averages_of_what_moves_only() -> None:

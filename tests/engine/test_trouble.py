@@ -13,30 +13,31 @@ import torch
 from pairs import outputs, start_pair
 from PIL import Image
 from safetensors.torch import load_file
-from tiny_runs import STEPS, TOTAL, WatchedTrainer, checkpoint_content, full, stats, tiny, train
+from tiny_runs import STEPS, TOTAL, WatchedRun, as_before, checkpoint_content, full, stats, tiny, train
 from torch import Tensor
 
-from progcycle.engine import pretraining
+from progcycle.engine import train as train_module
+from progcycle.engine.train import train_run
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe, RecipeError, merge
-from progcycle.runtime.checkpoint import _text_digest, checkpoints
+from progcycle.runtime.checkpoint import checkpoints
 from progcycle.schedule import Growth
 from progcycle.tasks import CycleganTask, PretrainingTask
 
 RECOVERY = {"training": {"recovery": {"attempts": 2, "lr_factor": 0.25}, "keep_checkpoints": 99}}
-OnStep = Callable[[WatchedTrainer, Growth], None]
+OnStep = Callable[[WatchedRun, Growth], None]
 
 
 def _poison(step: int, times: int = 1, network: str = "generator") -> OnStep:
     """Make the gradients of a network NaN at a step, but only the first times that it comes."""
     left, active = [times], list[Callable[[], None]]()
 
-    def on_step(trainer: WatchedTrainer, _: Growth) -> None:
+    def on_step(training: WatchedRun, _: Growth) -> None:
         while active:
             active.pop()()
-        if trainer.step == step and left[0]:
+        if training.trainer.step == step and left[0]:
             left[0] -= 1
-            for parameter in trainer.task.networks[network].parameters():
+            for parameter in training.trainer.task.networks[network].parameters():
                 handle = parameter.requires_grad_(True).register_hook(lambda gradient: gradient * math.nan)
                 active.append(handle.remove)
 
@@ -53,8 +54,8 @@ def test_the_report_says_what_was_bad_and_holds_the_pictures(task: str, pictures
     network = "discriminator" if task == "pggan" else "gen_ba"
     run, seen = tmp_path / "run", dict[int, Any]()
     losses: dict[int, dict[str, float]] = {}
-    trainer = WatchedTrainer(tiny(task, pictures, {"optimizer": {"reset": "never"}}), run)
-    honest = trainer.task.loss
+    training = WatchedRun(tiny(task, pictures, {"optimizer": {"reset": "never"}}), run)
+    honest = training.trainer.task.loss
 
     def loss(player: str, reals: Any, growth: Growth, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         total, figures = honest(player, reals, growth, step)
@@ -62,18 +63,18 @@ def test_the_report_says_what_was_bad_and_holds_the_pictures(task: str, pictures
         losses[step].update({name: value.item() for name, value in figures.items()})
         return total, figures
 
-    trainer.task.loss = loss  # type: ignore[method-assign]
-    trainer.on_step = _poison(13, network=network)
-    step = trainer.train_step
+    training.trainer.task.loss = loss  # type: ignore[method-assign]
+    training.on_step = _poison(13, network=network)
+    step = training.train_step
 
     def shown(batches: Any, growth: Growth) -> None:
-        seen[trainer.step] = {d: (b.images.clone(), b.positions, b.names) for d, b in batches.items()}
+        seen[training.trainer.step] = {d: (b.images.clone(), b.positions, b.names) for d, b in batches.items()}
         step(batches, growth)
 
-    trainer.train_step = shown  # type: ignore[method-assign]
+    training.train_step = shown  # type: ignore[method-assign]
     folder = run / "trouble" / "nimg-000000000052"
     with pytest.raises(UserError, match=re.escape(f"the report is in {folder}. To go on with")) as error:
-        trainer.run()
+        train_run(training)
     assert f"gradient/{network} not finite at step 13 (stage 2)" in str(error.value)
     report = _report(folder)
     # 52 pictures: 4 of the 16 in which 16 px fade in; the status line at 60 notices.
@@ -86,7 +87,7 @@ def test_the_report_says_what_was_bad_and_holds_the_pictures(task: str, pictures
     known = {name: value if math.isfinite(value) else str(value) for name, value in losses[13].items()}
     assert {name: report["figures"][name] for name in known} == known
     assert report["figures"][f"gradient/{network}"] == "nan"
-    assert {f"gradient/{name}" for name in trainer.task.networks} <= report["figures"].keys()
+    assert {f"gradient/{name}" for name in training.trainer.task.networks} <= report["figures"].keys()
     saved = load_file(folder / "pictures.safetensors")
     assert saved.keys() == seen[13].keys()
     for domain, (images, positions, names) in seen[13].items():
@@ -104,9 +105,9 @@ def test_the_report_says_what_was_bad_and_holds_the_pictures(task: str, pictures
 def test_a_weight_that_is_not_finite_is_trouble_though_the_figures_are_fine(
     where: str, pictures: Path, tmp_path: Path
 ) -> None:
-    def on_step(trainer: WatchedTrainer, _: Growth) -> None:
-        if trainer.step == 5:  # 16 px are not there yet: no figure can tell
-            networks = trainer.task.networks if where == "weight" else trainer.ema.networks
+    def on_step(training: WatchedRun, _: Growth) -> None:
+        if training.trainer.step == 5:  # 16 px are not there yet: no figure can tell
+            networks = training.trainer.task.networks if where == "weight" else training.trainer.ema.networks
             list(networks["generator"].parameters())[-1].data.view(-1)[0] = math.inf
 
     run = tmp_path / "run"
@@ -133,16 +134,16 @@ def test_a_run_goes_on_from_its_last_checkpoint_and_killed_there_too(
     first: dict[int, Any] = {}
     poison, rates = _poison(13, network=network), dict[int, float]()
 
-    def on_step(trainer: WatchedTrainer, growth: Growth) -> None:
-        if trainer.attempt == 0:
-            first[trainer.step] = trainer.seen[trainer.step]
-        elif trainer.step > 10:
-            rates[trainer.step - 1] = trainer.optimizers["generator"].param_groups[0]["lr"]
-        poison(trainer, growth)
+    def on_step(training: WatchedRun, growth: Growth) -> None:
+        if training.attempts.number == 0:
+            first[training.trainer.step] = training.seen[training.trainer.step]
+        elif training.trainer.step > 10:
+            rates[training.trainer.step - 1] = training.trainer.optimizers["generator"].param_groups[0]["lr"]
+        poison(training, growth)
 
     whole = train(recipe, straight, on_step=on_step)
     out = capsys.readouterr().out
-    assert (whole.step, whole.attempt) == (STEPS, 1)
+    assert (whole.trainer.step, whole.attempts.number) == (STEPS, 1)
     # Step 13 is noticed at 60 pictures, before the checkpoint there; the one at 40 pictures is the last good one.
     assert f"warning: gradient/{network} not finite at step 13 (stage 2); the report is in " in out
     assert "going back to the last checkpoint, attempt 1 of 2: other pictures, learning rates multiplied by 0.25" in out
@@ -163,13 +164,13 @@ def test_a_run_goes_on_from_its_last_checkpoint_and_killed_there_too(
     # The first part is killed before another checkpoint knows of the attempt, the second one after it.
     poison = _poison(13, network=network)
 
-    def kill(trainer: WatchedTrainer, growth: Growth) -> None:
-        on_step(trainer, growth)
-        trainer.stop_before = 12 if trainer.attempt else None
+    def kill(training: WatchedRun, growth: Growth) -> None:
+        on_step(training, growth)
+        training.stop_before = 12 if training.attempts.number else None
 
     parts = [train(recipe, broken, on_step=kill, stop_before=99)]
     parts += [train(recipe, broken, stop_before=18), train(recipe, broken)]
-    assert [part.attempt for part in parts] == [1, 1, 1]
+    assert [part.attempts.number for part in parts] == [1, 1, 1]
     assert [min(part.seen) for part in parts[1:]] == [10, 15]
     for part in parts[1:]:
         assert part.seen == {step: seen for step, seen in whole.seen.items() if step in part.seen}
@@ -187,10 +188,10 @@ def test_going_back_to_the_start_is_a_run_with_other_pictures(pictures: Path, tm
     changes = merge(full("cyclegan", pictures), {"training": {"recovery": {"lr_factor": 1}}})
     recipe = _recovering("cyclegan", pictures, changes)
     tried = train(recipe, tmp_path / "tried", on_step=_poison(1, network="gen_ab"))
-    other = WatchedTrainer(recipe, tmp_path / "other")
-    other.attempt = 1
-    other.run()
-    assert tried.attempt == 1
+    other = WatchedRun(recipe, tmp_path / "other")
+    other.attempts.number = 1
+    train_run(other)
+    assert tried.attempts.number == 1
     assert tried.seen == other.seen
     ours, theirs = (
         checkpoint_content(tmp_path / run / "checkpoints" / f"nimg-{TOTAL:012}") for run in ("tried", "other")
@@ -214,11 +215,11 @@ def test_the_page_forgets_the_figures_of_the_attempt_that_failed(pictures: Path,
     run, seen = tmp_path / "run", list[tuple[Any, Any]]()
     poison = _poison(6)
 
-    def on_step(trainer: WatchedTrainer, growth: Growth) -> None:
-        poison(trainer, growth)
+    def on_step(training: WatchedRun, growth: Growth) -> None:
+        poison(training, growth)
         # stats.jsonl was cut by one line and is longer by one: no shorter than when the page looked last.
-        if trainer.step == 6 and trainer.attempt:
-            seen.append((trainer.page.figures.newest, stats(run, times=True)[-1]))
+        if training.trainer.step == 6 and training.attempts.number:
+            seen.append((training.page.figures.newest, stats(run, times=True)[-1]))
 
     train(_recovering("pggan", pictures, {"training": {"status_kimg": 0.004}}), run, on_step=on_step)
     ((shown, last),) = seen
@@ -244,13 +245,9 @@ def test_attempts_that_are_used_up_stop_the_run(
 def test_checkpoints_from_before_know_no_attempt(pictures: Path, tmp_path: Path) -> None:
     run, recipe = tmp_path / "run", tiny("pggan", pictures)
     train(recipe, run, stop_before=7)
-    path = run / "checkpoints" / "nimg-000000000020" / "state.json"
-    state = json.loads(path.read_text())
-    for key in ("attempt", "alarms", "digest"):
-        del state[key]
-    path.write_text(json.dumps({**state, "digest": _text_digest(state)}))
+    as_before(run / "checkpoints" / "nimg-000000000020", "attempt", "alarms")
     rest = train(recipe, run)
-    assert (min(rest.seen), rest.step, rest.attempt) == (5, STEPS, 0)
+    assert (min(rest.seen), rest.trainer.step, rest.attempts.number) == (5, STEPS, 0)
 
 
 def test_a_report_that_cannot_be_written_hides_nothing(pictures: Path, tmp_path: Path) -> None:
@@ -270,8 +267,8 @@ def test_a_recovery_without_meaning_is_refused(key: str, value: float, pictures:
 def test_figures_are_kept_no_longer_than_needed(pictures: Path, tmp_path: Path) -> None:
     held: list[int] = []
 
-    def on_step(trainer: WatchedTrainer, _: Growth) -> None:
-        held.append(len(trainer.meter.recent))
+    def on_step(training: WatchedRun, _: Growth) -> None:
+        held.append(len(training.trainer.meter.recent))
 
     train(tiny("pggan", pictures), tmp_path / "run", on_step=on_step)
     # Two players, with a loss and norms each; a status line at the latest after three steps.
@@ -321,9 +318,9 @@ def test_pre_training_and_the_task_have_attempts_of_their_own(
         "pretraining": {"schedule": {"stable_kimg": 0.004, "fade_kimg": 0, "batch_size": 4}},
     }
     run = tmp_path / "run"
-    trainer = pretraining.train(_recovering("cyclegan", pictures, changes), run)
+    training = train_module.train(_recovering("cyclegan", pictures, changes), run)
     assert taken == ["PretrainingTask", "CycleganTask"]
-    assert (trainer.nimg, trainer.attempt) == (40, 1)
+    assert (training.trainer.nimg, training.attempts.number) == (40, 1)
     for folder in (run, run / "pretraining"):
         report = _report(folder / "trouble" / "nimg-000000000004")
         assert (report["attempt"], report["not_finite"]) == (0, ["loss/generator"])

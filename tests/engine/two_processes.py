@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from tiny_runs import TASKS, WatchedTrainer, full, gradients_at, leave_out_plots, tiny, train
+from tiny_runs import TASKS, WatchedRun, full, gradients_at, leave_out_plots, tiny, train
 from torch.distributed import distributed_c10d
 
-from progcycle.engine import pretraining
+from progcycle.engine import train as train_module
 from progcycle.recipe import merge
 
 MOMENTS = (0, 24, 36, 56, 72)  # stable and in mid-fade
@@ -53,22 +53,22 @@ def main(pictures: Path, folder: Path) -> None:
     Accelerator.end_training = lambda self: None  # the processes stay together for the next run
     for task in TASKS:
         recipe = tiny(task, pictures, exact(task, pictures))
-        trainer = WatchedTrainer(recipe, folder / f"{task}-gradients")
-        gradients = gradients_at(trainer, MOMENTS)
+        training = WatchedRun(recipe, folder / f"{task}-gradients")
+        gradients = gradients_at(training, MOMENTS)
         torch.save(gradients, folder / f"{task}-gradients-{rank}.pt")
         group = distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
         (folder / f"patience-{rank}.txt").write_text(str(group.options._timeout.total_seconds()))
 
         recipe = tiny(task, pictures, together(task, pictures))
         whole = train(recipe, folder / f"{task}-whole")
-        names = {"weights": whole.task.networks, "ema": whole.ema.networks}
+        names = {"weights": whole.trainer.task.networks, "ema": whole.trainer.ema.networks}
         state = {f"{k}.{n}": net.state_dict() for k, networks in names.items() for n, net in networks.items()}
         torch.save({"state": state, "seen": whole.seen}, folder / f"{task}-whole-{rank}.pt")
         train(recipe, folder / f"{task}-parts", stop_before=18)
         train(recipe, folder / f"{task}-parts")
 
     Accelerator.end_training = end_training  # now they part for good, but not between these two runs
-    pretraining.train(tiny("cyclegan", pictures, PRETRAINED), folder / "pretrained")
+    train_module.train(tiny("cyclegan", pictures, PRETRAINED), folder / "pretrained")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_runs import WatchedTrainer, leave_out_plots, tiny
+from tiny_runs import WatchedRun, leave_out_plots, tiny
 
+from progcycle.engine.train import train_run
 from progcycle.schedule import Growth
 
 
@@ -21,19 +22,19 @@ def main(pictures: Path, folder: Path) -> None:
     rank = int(os.environ["RANK"])
     leave_out_plots()
     training = {"recovery": {"attempts": 2}, "keep_checkpoints": 99}
-    run = WatchedTrainer(tiny("pggan", pictures, {"training": training}), folder / "run")
-    honest = run.task.loss
+    run = WatchedRun(tiny("pggan", pictures, {"training": training}), folder / "run")
+    honest = run.trainer.task.loss
 
     def loss(player: str, reals: Any, growth: Growth, step: int) -> Any:
         total, figures = honest(player, reals, growth, step)
-        if rank == 1 and player == "discriminator" and step == 6 and run.attempt < 2:
+        if rank == 1 and player == "discriminator" and step == 6 and run.attempts.number < 2:
             figures = {**figures, "score/real": figures["score/real"] * math.nan}
         return total, figures
 
-    run.task.loss = loss  # type: ignore[method-assign]
-    run.run()
-    weights = {f"{n}.{k}": v for n, net in run.task.networks.items() for k, v in net.state_dict().items()}
-    torch.save({"attempt": run.attempt, "seen": run.seen, "weights": weights}, folder / f"{rank}.pt")
+    run.trainer.task.loss = loss  # type: ignore[method-assign]
+    train_run(run)
+    weights = {f"{n}.{k}": v for n, net in run.trainer.task.networks.items() for k, v in net.state_dict().items()}
+    torch.save({"attempt": run.attempts.number, "seen": run.seen, "weights": weights}, folder / f"{rank}.pt")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tiny_runs import WatchedTrainer, stats, tiny_content, write_pictures
+from tiny_runs import WatchedRun, stats, tiny_content, write_pictures
 from torch import Tensor
 
 from progcycle.commands.train import main
 from progcycle.commands.translate import main as translate
 from progcycle.data import PictureSet, as_reals
 from progcycle.data.split import place_of
+from progcycle.engine.train import train_run
 from progcycle.errors import UserError
 from progcycle.evaluation import translation_metrics
 from progcycle.evaluation.generator_metrics import evaluator
@@ -126,8 +127,8 @@ def test_evaluation_changes_nothing_of_the_training(data: Path, here: Path) -> N
         options["training"]["evaluation"] = evaluation
         recipe = validate(options)
         run = here / str(bool(evaluation))
-        trainer = WatchedTrainer(recipe, run)
-        trainer.run()
+        training = WatchedRun(recipe, run)
+        train_run(training)
         states.append(run / "checkpoints/nimg-000000000088")
     for name in ("networks", "ema", "optimizers", "rank-0"):
         one, other = ((state / f"{name}.safetensors").read_bytes() for state in states)
@@ -147,26 +148,26 @@ def test_held_out_pictures_never_train_and_nothing_else_is_measured(
         made = {key: translate(x, key) for key, x in (("ab", a), ("ba", b))}
         measured.append((trainers[0].nimg, a, b, pairs, features, made))
         for key, x in (("gen_ab", a), ("gen_ba", b)):
-            trainer = trainers[0]
-            growth = trainer.schedule.at(trainer.nimg - 4)
-            expected = trainer.ema.networks[key](x, growth.stage, growth.alpha).clamp(-1, 1)
+            training = trainers[0]
+            growth = training.schedule.at(training.trainer.nimg - 4)
+            expected = training.trainer.ema.networks[key](x, growth.stage, growth.alpha).clamp(-1, 1)
             torch.testing.assert_close(made[key[4:]], expected)
             assert not made[key[4:]].requires_grad
         return honest(translate, a, b, pairs, features, reals=reals)
 
     monkeypatch.setattr(translation_metrics, "measure_translation", measure)
-    trainer = WatchedTrainer(recipe, here / "run")
-    trainers = [trainer]
-    trainer.run()
+    training = WatchedRun(recipe, here / "run")
+    trainers = [training]
+    train_run(training)
     seen: dict[str, set[str]] = {"a": set(), "b": set()}
-    for step in trainer.seen.values():
+    for step in training.seen.values():
         for domain, _, names, _ in step:
             seen[domain] |= set(names)
     for domain, folder in (("a", data / "trainA"), ("b", data / "trainB")):
         assert seen[domain] == {path.name for path in folder.iterdir()} - held_out(folder)
     assert [m[0] for m in measured] == [28, 56, 84, 88]
     for nimg, a, b, pairs, features, _ in measured:
-        growth = trainer.schedule.at(nimg - 4)
+        growth = training.schedule.at(nimg - 4)
         assert features is _features
         names: dict[str, list[str]] = {}
         for domain, shown in (("a", a), ("b", b)):

@@ -173,7 +173,7 @@ def test_twins_switch_the_same_on(name: str, twin: str, data: Path) -> None:
 
 @pytest.mark.parametrize("path", [p for p in RECIPES if p.stem not in TWINS], ids=lambda p: p.stem)
 def test_trains_at_reduced_size(path: Path, data: Path, tmp_path: Path, no_plots: None) -> None:
-    trainer = train(reduced(path, data), tmp_path / "run")
-    assert trainer.step == STEPS
+    training = train(reduced(path, data), tmp_path / "run")
+    assert training.trainer.step == STEPS
     assert [line["nimg"] for line in stats(tmp_path / "run")] == [44, 88]
     assert load(tmp_path / "run").config.resolution == 16

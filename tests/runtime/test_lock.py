@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from tiny_runs import stats, tiny
 
-from progcycle.engine import pretraining
-from progcycle.engine.loop import Trainer
+from progcycle.engine import train as train_module
+from progcycle.engine.run import Run
 from progcycle.errors import UserError
 from progcycle.runtime import lock
 from progcycle.runtime.lock import NAME, RunLock
@@ -40,14 +40,14 @@ def test_the_holder_is_named_and_a_killed_one_is_in_nobodys_way(pictures: Path, 
         before = {path: path.read_bytes() for path in run.rglob("*")}
         assert [path.name for path in before] == [NAME]
         with pytest.raises(UserError) as refused:
-            pretraining.train(tiny("pggan", pictures), run)
+            train_module.train(tiny("pggan", pictures), run)
         who = f"process {holder.pid} on {socket.gethostname()}, since "
         assert str(refused.value).startswith(f"{run} is being written by {who}20")
         assert str(refused.value).endswith("; stop that one first, or use another --run-dir.")
         assert {path: path.read_bytes() for path in run.rglob("*")} == before
         holder.send_signal(signal.SIGKILL)
     assert (run / NAME).exists()
-    pretraining.train(tiny("pggan", pictures, {"schedule": {"stable_kimg": 0.008, "fade_kimg": 0}}), run)
+    train_module.train(tiny("pggan", pictures, {"schedule": {"stable_kimg": 0.008, "fade_kimg": 0}}), run)
     assert stats(run)[-1]["nimg"] == 24
     assert not (run / NAME).exists()
 
@@ -56,16 +56,16 @@ def test_pre_training_is_under_the_same_lock(pictures: Path, tmp_path: Path, mon
     run = tmp_path / "run"
     held: list[tuple[str, bool]] = []
 
-    def step(trainer: Trainer, *_: Any) -> None:
-        held.append((trainer.run_dir.name, (run / NAME).exists()))
+    def step(training: Run, *_: Any) -> None:
+        held.append((training.run_dir.name, (run / NAME).exists()))
         with pytest.raises(UserError, match=f"is being written by process {os.getpid()} on "):
             RunLock(run).take(ALONE)
         raise InterruptedError
 
-    monkeypatch.setattr(Trainer, "train_step", step)
+    monkeypatch.setattr(Run, "train_step", step)
     recipe = tiny("cyclegan", pictures, {"pretraining": {"kind": "inpainting"}})
     with pytest.raises(InterruptedError):
-        pretraining.train(recipe, run)
+        train_module.train(recipe, run)
     assert held == [("pretraining", True)]
     RunLock(run).take(ALONE)  # given back in spite of the error
 

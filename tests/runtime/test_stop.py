@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import WatchedTrainer, checkpoint_content, hook, stats, tiny, train
+from tiny_runs import WatchedRun, checkpoint_content, hook, stats, tiny, train
 from torch import nn
 
 from progcycle.data import PictureSet, loader
-from progcycle.engine import loop, page, pretraining, recovery
+from progcycle.engine import page, trainer, waiting
+from progcycle.engine import train as train_module
+from progcycle.engine.run import Run
+from progcycle.engine.train import train_run
 from progcycle.errors import UserError
 from progcycle.export import load
 from progcycle.recipe import Recipe
@@ -38,18 +41,18 @@ def _as_in_the_foreground() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def _stopped(recipe: Recipe, run: Path, step: int, number: signal.Signals) -> tuple[WatchedTrainer, StoppedError]:
+def _stopped(recipe: Recipe, run: Path, step: int, number: signal.Signals) -> tuple[WatchedRun, StoppedError]:
     """A run that gets a signal while it does a step."""
 
-    def on_step(trainer: WatchedTrainer, _: Growth) -> None:
-        if trainer.step == step:
+    def on_step(training: WatchedRun, _: Growth) -> None:
+        if training.trainer.step == step:
             os.kill(os.getpid(), number)
 
-    trainer = WatchedTrainer(recipe, run, signals=True)
-    trainer.on_step = on_step
+    training = WatchedRun(recipe, run, signals=True)
+    training.on_step = on_step
     with pytest.raises(StoppedError) as stopped:
-        trainer.run()
-    return trainer, stopped.value
+        train_run(training)
+    return training, stopped.value
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +80,7 @@ def test_the_step_is_finished_a_checkpoint_written_and_the_run_goes_on_from_it(
 ) -> None:
     before = [signal.getsignal(each) for each in CODES]
     recipe, run = tiny("pggan", pictures), tmp_path / "run"
-    trainer, error = _stopped(recipe, run, step, number)
+    training, error = _stopped(recipe, run, step, number)
     assert error.exit_code == CODES[number]
     nimg = 4 * (step + 1)
     good = run / "checkpoints" / f"nimg-{nimg:012d}"
@@ -85,17 +88,17 @@ def test_the_step_is_finished_a_checkpoint_written_and_the_run_goes_on_from_it(
         f"stopped by {number.name} at {nimg / 1000:g} kimg with the checkpoint {good}; "
         "the same command goes on from there"
     )
-    assert trainer.nimg == nimg
+    assert training.trainer.nimg == nimg
     assert checkpoints(run / "checkpoints")[-1] == good
     model = load(run)  # at once, though no snapshot was due
     assert model.config.nimg == nimg
-    assert model.config.stage == trainer.stage
+    assert model.config.stage == training.trainer.stage
     averages = read(good, "ema")
     assert averages.keys() == model.state_dict().keys()
     assert all(torch.equal(averages[key], value) for key, value in model.state_dict().items())
     assert [signal.getsignal(each) for each in CODES] == before
     resumed = train(recipe, run)
-    assert resumed.nimg == 88
+    assert resumed.trainer.nimg == 88
     assert min(resumed.seen, default=22) == step + 1
     assert stats(run) == stats(whole)
     last = "checkpoints/nimg-000000000088"
@@ -103,16 +106,16 @@ def test_the_step_is_finished_a_checkpoint_written_and_the_run_goes_on_from_it(
 
 
 def test_the_first_signal_counts_and_later_ones_change_nothing(pictures: Path, tmp_path: Path) -> None:
-    def on_step(trainer: WatchedTrainer, _: Growth) -> None:
-        if trainer.step == 1:
+    def on_step(training: WatchedRun, _: Growth) -> None:
+        if training.trainer.step == 1:
             for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM):
                 os.kill(os.getpid(), number)
 
-    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", signals=True)
-    trainer.on_step = on_step
+    training = WatchedRun(tiny("pggan", pictures), tmp_path / "run", signals=True)
+    training.on_step = on_step
     with pytest.raises(StoppedError) as stopped:
-        trainer.run()
-    assert (stopped.value.exit_code, trainer.step) == (138, 2)
+        train_run(training)
+    assert (stopped.value.exit_code, training.trainer.step) == (138, 2)
 
 
 def test_after_one_interrupt_the_next_is_the_kernels(capfd: pytest.CaptureFixture[str]) -> None:
@@ -200,26 +203,26 @@ def test_no_checkpoint_is_tried_after_a_step_that_failed(
         os.kill(os.getpid(), signal.SIGTERM)
         raise RuntimeError("Connection closed by peer")
 
-    monkeypatch.setattr(loop, "average_gradients", lost)
-    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", signals=True)
+    monkeypatch.setattr(trainer, "average_gradients", lost)
+    training = WatchedRun(tiny("pggan", pictures), tmp_path / "run", signals=True)
     with pytest.raises(RuntimeError, match="closed by peer"):
-        trainer.run()
+        train_run(training)
     assert not (tmp_path / "run/checkpoints").exists()
 
 
 def test_pre_training_stops_too_and_training_does_not_begin(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_step = loop.Trainer.train_step
+    train_step = Run.train_step
 
-    def step(trainer: loop.Trainer, *arguments: Any) -> None:
+    def step(training: Run, *arguments: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        train_step(trainer, *arguments)
+        train_step(training, *arguments)
 
-    monkeypatch.setattr(loop.Trainer, "train_step", step)
+    monkeypatch.setattr(Run, "train_step", step)
     recipe = tiny("cyclegan", pictures, {"pretraining": {"kind": "inpainting"}})
     with pytest.raises(StoppedError):
-        pretraining.train(recipe, tmp_path / "run", signals=True)
+        train_module.train(recipe, tmp_path / "run", signals=True)
     assert [p.name for p in checkpoints(tmp_path / "run/pretraining/checkpoints")] == ["nimg-000000000004"]
     assert not (tmp_path / "run/checkpoints").exists()
 
@@ -227,11 +230,11 @@ def test_pre_training_stops_too_and_training_does_not_begin(
 def test_a_signal_after_the_last_step_finds_the_page_finished(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = WatchedTrainer(tiny("pggan", pictures), tmp_path / "run", signals=True)
-    steps = trainer.steps
-    monkeypatch.setattr(trainer, "steps", lambda loader: (steps(loader), os.kill(os.getpid(), signal.SIGINT)))
+    training = WatchedRun(tiny("pggan", pictures), tmp_path / "run", signals=True)
+    steps = training.steps
+    monkeypatch.setattr(training, "steps", lambda loader: (steps(loader), os.kill(os.getpid(), signal.SIGINT)))
     with pytest.raises(KeyboardInterrupt):
-        trainer.run()
+        train_run(training)
     assert 'data-state="finished"' in (tmp_path / "run/index.html").read_text()
 
 
@@ -241,10 +244,10 @@ def test_a_signal_while_the_page_is_written_does_not_keep_it_from_that(
     # As torchrun does to the first process as soon as another one has left by the signal that all heard.
     honest = page.RunPage.write
 
-    def write(self: page.RunPage, state: str = "training", words: str = "") -> None:
+    def write(self: page.RunPage, nimg: int, state: str = "training", words: str = "") -> None:
         if state == "stopped":
             os.kill(os.getpid(), signal.SIGINT)
-        honest(self, state, words)
+        honest(self, nimg, state, words)
 
     monkeypatch.setattr(page.RunPage, "write", write)
     try:
@@ -278,20 +281,20 @@ def stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_that_waits_for_pictures_stops_with_a_checkpoint(
     whole: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(recovery, "PATIENCE", 0.5)
+    monkeypatch.setattr(waiting, "PATIENCE", 0.5)
     recipe, run = tiny("pggan", pictures, {"data": {"workers": 1}}), tmp_path / "run"
-    trainer = WatchedTrainer(recipe, run, signals=True)
+    training = WatchedRun(recipe, run, signals=True)
 
-    def on_step(trainer: WatchedTrainer, _: Growth) -> None:
-        if trainer.step == 3:  # the last one for which there are pictures
+    def on_step(training: WatchedRun, _: Growth) -> None:
+        if training.trainer.step == 3:  # the last one for which there are pictures
             timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM))
             timer.start()
 
-    trainer.on_step = on_step
+    training.on_step = on_step
     with pytest.raises(StoppedError) as stopped:
-        trainer.run()
+        train_run(training)
     assert stopped.value.exit_code == 143
-    assert trainer.nimg == 16
+    assert training.trainer.nimg == 16
     assert checkpoints(run / "checkpoints")[-1].name == "nimg-000000000016"
     assert not multiprocessing.active_children()
     assert capsys.readouterr().out.count("waiting for pictures for") == 1
@@ -305,40 +308,37 @@ def test_a_run_that_waits_for_pictures_stops_with_a_checkpoint(
 @pytest.mark.usefixtures("stands_still")
 def test_bad_numbers_that_are_found_on_stopping_are_not_a_fault_of_the_program(pictures: Path, tmp_path: Path) -> None:
     changes = {"data": {"workers": 1}, "training": {"recovery": {"attempts": 2}}}
-    trainer = WatchedTrainer(tiny("pggan", pictures, changes), tmp_path / "run", signals=True)
+    training = WatchedRun(tiny("pggan", pictures, changes), tmp_path / "run", signals=True)
 
-    def on_step(trainer: WatchedTrainer, _: Growth) -> None:
-        if trainer.step == 3 and trainer.attempt == 0:
-            hook(trainer, "generator", lambda gradient: gradient * math.nan)
+    def on_step(training: WatchedRun, _: Growth) -> None:
+        if training.trainer.step == 3 and training.attempts.number == 0:
+            hook(training, "generator", lambda gradient: gradient * math.nan)
             threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
 
-    trainer.on_step = on_step
+    training.on_step = on_step
     with pytest.raises(StoppedError, match=r"^stopped by SIGTERM at 0 kimg with the checkpoint .*nimg-0{12};"):
-        trainer.run()
-    assert trainer.attempt == 1
+        train_run(training)
+    assert training.attempts.number == 1
     assert (tmp_path / "run/trouble/nimg-000000000012").exists()
 
 
 def test_with_others_that_wait_in_turn_it_is_an_error_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     stop: Any = SimpleNamespace(votes=lambda: [False] * len(SIGNALS))
-    trainer: Any = SimpleNamespace(
-        stop=stop, accelerator=SimpleNamespace(num_processes=2), log=SimpleNamespace(say=lambda text: None)
-    )
-    waiting = recovery._Waiting(trainer)
-    waiting(1000.0)
+    look = waiting.Waiting(SimpleNamespace(num_processes=2), lambda: stop.votes(), lambda text: None)  # type: ignore[arg-type]
+    look(1000.0)
     stop.votes = lambda: [number == signal.SIGUSR1 for number in SIGNALS]
-    waiting(1002.0)
-    waiting(1002.0 + recovery.GRACE)
+    look(1002.0)
+    look(1002.0 + waiting.GRACE)
     with pytest.raises(UserError, match=r"^Stopped by SIGUSR1 while waiting for pictures, without a checkpoint"):
-        waiting(1003.0 + recovery.GRACE)
+        look(1003.0 + waiting.GRACE)
 
 
 @pytest.mark.usefixtures("stands_still")
 def test_a_loader_process_that_is_killed_costs_no_step(pictures: Path, tmp_path: Path) -> None:
     recipe, run = tiny("pggan", pictures, {"data": {"workers": 1}}), tmp_path / "run"
 
-    def on_step(trainer: WatchedTrainer, _: Growth) -> None:
-        if trainer.step == 3:
+    def on_step(training: WatchedRun, _: Growth) -> None:
+        if training.trainer.step == 3:
             (worker,) = multiprocessing.active_children()
             threading.Timer(1.0, worker.kill).start()
 

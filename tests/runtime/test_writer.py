@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import WatchedTrainer, checkpoint_content, stats, tiny, train
+from tiny_runs import WatchedRun, checkpoint_content, stats, tiny, train
 
-from progcycle.engine import reports
+from progcycle.engine import run as run_module
 from progcycle.engine.folder import fallback_of, places_of
 from progcycle.engine.log import RunLog
 from progcycle.errors import UserError
@@ -114,11 +114,11 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_the_next_one_waits(
         assert allowed.acquire(timeout=90)
         real(folder, content)
 
-    def on_step(trainer: WatchedTrainer, _: Growth) -> None:
-        seen[trainer.step] = len(checkpoints(trainer.run_dir / "checkpoints"))
-        if trainer.step == 9:  # the next checkpoint, after this step, could not be begun otherwise
+    def on_step(training: WatchedRun, _: Growth) -> None:
+        seen[training.trainer.step] = len(checkpoints(training.run_dir / "checkpoints"))
+        if training.trainer.step == 9:  # the next checkpoint, after this step, could not be begun otherwise
             allowed.release()
-        if trainer.step == 10:
+        if training.trainer.step == 10:
             allowed.release(99)
 
     monkeypatch.setattr(checkpoint, "write_part", slow)
@@ -239,9 +239,9 @@ def test_a_file_that_is_larger_than_the_system_allows_stops_the_run_which_can_go
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     recipe, run = tiny("pggan", pictures, {"training": {"keep_checkpoints": 99}}), tmp_path / "run"
 
-    def on_step(trainer: WatchedTrainer, _: Growth) -> None:
-        if trainer.step == 6:
-            trainer.writer.finish()  # the checkpoint before may still be on its way on a busy machine
+    def on_step(training: WatchedRun, _: Growth) -> None:
+        if training.trainer.step == 6:
+            training.writer.finish()  # the checkpoint before may still be on its way on a busy machine
             resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))
 
     try:
@@ -259,9 +259,9 @@ def test_a_file_that_is_larger_than_the_system_allows_stops_the_run_which_can_go
 def test_a_folder_that_has_vanished_is_not_made_anew(pictures: Path, tmp_path: Path) -> None:
     recipe, run = tiny("pggan", pictures, {"training": {"status_kimg": 1}}), tmp_path / "run"
 
-    def on_step(trainer: WatchedTrainer, _: Growth) -> None:
-        if trainer.step == 7:
-            trainer.writer.finish()  # or it may write into the folder while that is removed
+    def on_step(training: WatchedRun, _: Growth) -> None:
+        if training.trainer.step == 7:
+            training.writer.finish()  # or it may write into the folder while that is removed
             shutil.rmtree(run)
 
     with pytest.raises(UserError, match=rf"^The run folder {run} cannot take a checkpoint \(No such file or directory"):
@@ -351,7 +351,7 @@ def test_a_status_line_that_cannot_be_written_stops_the_run_with_a_checkpoint(
     assert str(error.value).endswith(f" to go on from {name}.")
     resumed = train(recipe, run)
     assert min(resumed.seen) == 6
-    assert resumed.nimg == 88
+    assert resumed.trainer.nimg == 88
 
 
 @pytest.mark.parametrize("trouble", ["samples", "plots"])
@@ -369,8 +369,8 @@ def test_pictures_that_cannot_be_drawn_are_missing_and_the_run_is_the_same(
         def fail(*_: Any) -> None:
             raise RuntimeError("no font")
 
-        monkeypatch.setattr(reports, "plot_plan", fail)
-        monkeypatch.setattr(reports, "plot_curves", fail)
+        monkeypatch.setattr(run_module, "plot_plan", fail)
+        monkeypatch.setattr(run_module, "plot_curves", fail)
     train(recipe, run)
     said = capsys.readouterr().out
     for name, why in missing.items():
@@ -390,7 +390,7 @@ def test_a_fallback_that_another_recipe_has_used_is_refused(pictures: Path, tmp_
     assert own is not None
     train(tiny("pggan", pictures, {"seed": 5}), own, stop_before=6)
     with pytest.raises(UserError, match=rf"^{own} holds a run of another recipe.* seed: 5 -> 3"):
-        WatchedTrainer(recipe, tmp_path / "run")
+        WatchedRun(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

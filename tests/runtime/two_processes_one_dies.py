@@ -17,7 +17,8 @@ import torch
 from accelerate import Accelerator
 from tiny_runs import leave_out_plots, tiny
 
-from progcycle.engine import loop, pretraining
+from progcycle.engine import train as train_module
+from progcycle.engine.run import Run
 
 TRAINING = {"checkpoint_kimg": 0.008, "keep_checkpoints": 99}
 
@@ -26,14 +27,14 @@ def main(pictures: Path, whole: Path, run: Path, victim: int, step: int) -> None
     """Train in one folder or both."""
     torch.set_num_threads(1)
     leave_out_plots()
-    train_step = loop.Trainer.train_step
+    train_step = Run.train_step
 
-    def deadly(trainer: loop.Trainer, *arguments: Any) -> None:
-        if trainer.run_dir == run and trainer.step == step and int(os.environ["RANK"]) == victim:
+    def deadly(training: Run, *arguments: Any) -> None:
+        if training.run_dir == run and training.trainer.step == step and int(os.environ["RANK"]) == victim:
             os.kill(os.getpid(), signal.SIGKILL)
-        train_step(trainer, *arguments)
+        train_step(training, *arguments)
 
-    loop.Trainer.train_step = deadly  # type: ignore[method-assign]
+    Run.train_step = deadly  # type: ignore[method-assign]
     Accelerator.end_training = lambda self: None  # the processes stay together for the next run
     for folder in (whole, run):
         if folder != Path("-"):
@@ -41,7 +42,7 @@ def main(pictures: Path, whole: Path, run: Path, victim: int, step: int) -> None
             np.random.seed(1)
             torch.manual_seed(1)
             recipe = tiny("pggan", pictures, {"training": TRAINING, "data": {"workers": 1}})
-            pretraining.train(recipe, folder)
+            train_module.train(recipe, folder)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from fake_networks import GROWTH, FakeTranslator, batch, recipe
 from torch import Tensor
 
 from progcycle.engine.build import build
-from progcycle.engine.pretraining import build_pretraining
+from progcycle.engine.train import build_pretraining
 from progcycle.errors import UserError
 from progcycle.schedule import Growth
 from progcycle.tasks import PretrainingTask

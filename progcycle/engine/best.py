@@ -1,19 +1,13 @@
-"""Figures of quality while a run trains, and the snapshot that did best in them beside the newest one."""
+"""The snapshot of a run that did best in a figure of quality, beside the newest one."""
 
 import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from progcycle.errors import UserError
-from progcycle.export import save_snapshot
 from progcycle.files import restore_folder
 from progcycle.schedule import Growth
-
-if TYPE_CHECKING:
-    from progcycle.engine.loop import Trainer
-    from progcycle.evaluation.sampler import Evaluate
 
 DEFAULTS = ("swd", "kid")  # what ``best: auto`` follows, of PG-GANs and of translators; both fall to 0
 
@@ -64,42 +58,3 @@ class BestFolder:
             return None
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"{file} is not as training writes it; move the folder {self.path} away.") from None
-
-
-def evaluate_now(trainer: "Trainer", evaluate: "Evaluate", growth: Growth) -> None:
-    """Measure the averages, log the figures, and keep the averages in ``best`` if they did better than ever before.
-
-    For the first process only. The others wait for it at the next step, for as long as ``setup.PATIENCE`` allows.
-    """
-    nimg = trainer.nimg
-    figures = evaluate(trainer.sampler(growth), nimg)
-    with trainer.writer.watching():
-        trainer.log.evaluation(nimg, growth, figures, {"cpu_seconds": round(trainer.cpu_seconds, 3)})
-        if found := trainer.best.beaten_by(figures, growth):
-            write_snapshot(trainer, trainer.best.path, growth, found)
-            name, value = found
-            trainer.log.say(f"best so far: {name} {value:.4g} at {nimg / 1000:g} kimg, kept in {trainer.best.path}")
-
-
-def write_snapshot(trainer: "Trainer", folder: Path, growth: Growth, best: tuple[str, float] | None = None) -> None:
-    """Write the averages as a snapshot.
-
-    Args:
-        trainer: the run.
-        folder: where to; what is there already is replaced.
-        growth: of the step just done.
-        best: figure and value that it is kept for.
-    """
-    save_snapshot(
-        folder,
-        task=trainer.recipe.task,
-        networks=trainer.ema.networks,
-        specs={name: trainer.task.specs[name] for name in trainer.task.ema_of},
-        growth=growth,
-        base_resolution=trainer.recipe.network.base_resolution,
-        nimg=trainer.nimg,
-        recipe=trainer.recipe,
-        classes=trainer.task.classes,
-        cpu_seconds=trainer.cpu_seconds,
-        best=best,
-    )

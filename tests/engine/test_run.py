@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_runs import STEPS, TASKS, TOTAL, KilledError, WatchedTrainer, full, hook, stats, tiny, train, write_domains
+from tiny_runs import STEPS, TASKS, TOTAL, KilledError, WatchedRun, full, hook, stats, tiny, train, write_domains
 from torch import Tensor
 
-from progcycle.engine import reports
+from progcycle.engine import run as run_module
 from progcycle.engine.log import TIMES
-from progcycle.engine.loop import Trainer
+from progcycle.engine.run import Run
+from progcycle.engine.train import train_run
+from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
 from progcycle.export import load
 from progcycle.recipe import load_recipe
@@ -47,10 +49,10 @@ def test_a_term_that_is_not_finite_stops_the_run_and_nothing_of_it_is_written(
 ) -> None:
     run = tmp_path / "run"
     # Step 16 begins at 64 pictures, in the last stage; the checkpoint before it is due at 60.
-    trainer = WatchedTrainer(tiny(task, pictures), run)
-    _spoil(trainer.task, term, player, at)
+    training = WatchedRun(tiny(task, pictures), run)
+    _spoil(training.trainer.task, term, player, at)
     with pytest.raises(UserError) as error:
-        trainer.run()
+        train_run(training)
     words = str(error.value)
     assert words.startswith("Training stopped: ")
     named = words.removeprefix("Training stopped: ").partition(" not finite")[0].split(", ")
@@ -73,21 +75,21 @@ def test_a_term_that_is_not_finite_stops_the_run_and_nothing_of_it_is_written(
 
 def test_trouble_of_one_stage_is_told_before_the_next_one_opens(pictures: Path, tmp_path: Path) -> None:
     recipe = tiny("pggan", pictures, {"training": {"status_kimg": 1, "checkpoint_kimg": 1, "snapshot_kimg": 1}})
-    trainer = WatchedTrainer(recipe, tmp_path / "run")
-    _spoil(trainer.task, "adversarial/gen", "generator", 2, math.inf)
+    training = WatchedRun(recipe, tmp_path / "run")
+    _spoil(training.trainer.task, "adversarial/gen", "generator", 2, math.inf)
     with pytest.raises(UserError, match=r"^Training stopped: .*adversarial/gen.* not finite at step 2 \(stage 0\)"):
-        trainer.run()
+        train_run(training)
 
 
 @pytest.mark.parametrize("due", ["sample_kimg", "checkpoint_kimg", "snapshot_kimg"])
 def test_trouble_is_looked_for_before_anything_is_written(due: str, pictures: Path, tmp_path: Path) -> None:
     rare = dict.fromkeys(("status_kimg", "sample_kimg", "checkpoint_kimg", "snapshot_kimg"), 1.0)
     recipe = tiny("pggan", pictures, {"training": {**rare, due: 0.072}})
-    trainer = WatchedTrainer(recipe, tmp_path / "run")
-    _spoil(trainer.task, "adversarial/gen", "generator", 17)  # the step before 72 pictures
+    training = WatchedRun(recipe, tmp_path / "run")
+    _spoil(training.trainer.task, "adversarial/gen", "generator", 17)  # the step before 72 pictures
     with pytest.raises(UserError, match=r"not finite at step 17 \(stage 2\)"):
-        trainer.run()
-    assert trainer.nimg == 72
+        train_run(training)
+    assert training.trainer.nimg == 72
     written = {
         p.name for folder in ("samples", "checkpoints", "snapshots") for p in (tmp_path / "run" / folder).glob("*")
     }
@@ -95,9 +97,9 @@ def test_trouble_is_looked_for_before_anything_is_written(due: str, pictures: Pa
 
 
 def test_a_gradient_that_is_not_finite_is_trouble(pictures: Path, tmp_path: Path) -> None:
-    def spoil(trainer: WatchedTrainer, growth: Growth) -> None:
-        if trainer.step == 1:
-            hook(trainer, "discriminator", lambda gradient: gradient * math.nan)
+    def spoil(training: WatchedRun, growth: Growth) -> None:
+        if training.trainer.step == 1:
+            hook(training, "discriminator", lambda gradient: gradient * math.nan)
 
     with pytest.raises(UserError, match=r"^Training stopped: gradient/discriminator not finite at step 1 \(stage 0\)"):
         train(tiny("pggan", pictures), tmp_path / "run", on_step=spoil)
@@ -110,10 +112,10 @@ def test_learning_rates_follow_the_plan(pictures: Path, tmp_path: Path) -> None:
     }
     seen: list[tuple[float, float, float]] = []
 
-    def on_step(trainer: WatchedTrainer, growth: Growth) -> None:
-        rates = [trainer.optimizers[p].param_groups[0]["lr"] for p in ("generator", "discriminator")]
-        if trainer.step:  # the rates of the step before
-            seen.append((trainer.schedule.at(trainer.nimg - growth.batch_size).lr_scale, *rates))
+    def on_step(training: WatchedRun, growth: Growth) -> None:
+        rates = [training.trainer.optimizers[p].param_groups[0]["lr"] for p in ("generator", "discriminator")]
+        if training.trainer.step:  # the rates of the step before
+            seen.append((training.schedule.at(training.trainer.nimg - growth.batch_size).lr_scale, *rates))
 
     train(tiny("pggan", pictures, changes), tmp_path / "run", on_step=on_step)
     assert len(seen) == STEPS - 1
@@ -140,20 +142,20 @@ def test_an_update_moves_its_own_player_only(
         moved.append((player, {name for name in before if not torch.equal(before[name], after[name])}))
 
     monkeypatch.setattr(Trainer, "_apply", watched)
-    trainer = WatchedTrainer(tiny(task, pictures), tmp_path / "run")
-    honest = trainer.task.loss
+    training = WatchedRun(tiny(task, pictures), tmp_path / "run")
+    honest = training.trainer.task.loss
 
     def loss(player: str, *arguments: Any) -> Any:
-        thawed = {n for n, w in trainer.task.networks.items() if any(p.requires_grad for p in w.parameters())}
-        assert thawed == set(trainer.task.players[player])
+        thawed = {n for n, w in training.trainer.task.networks.items() if any(p.requires_grad for p in w.parameters())}
+        assert thawed == set(training.trainer.task.players[player])
         return honest(player, *arguments)
 
-    monkeypatch.setattr(trainer.task, "loss", loss)
-    trainer.stop_before = 6
+    monkeypatch.setattr(training.trainer.task, "loss", loss)
+    training.stop_before = 6
     with pytest.raises(KilledError):
-        trainer.run()
+        train_run(training)
     order = ["discriminator", "generator"] if task == "pggan" else ["generator", "discriminator"]
-    assert moved == [(player, set(trainer.task.players[player])) for player in order] * 6
+    assert moved == [(player, set(training.trainer.task.players[player])) for player in order] * 6
 
 
 @pytest.mark.parametrize("options", ["few", "all"])
@@ -162,13 +164,13 @@ def test_a_step_never_waits_for_the_device(
     task: str, options: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = full(task, pictures) if options == "all" else {}
-    trainer = Trainer(tiny(task, pictures, changes), tmp_path / "run")
+    training = Run(tiny(task, pictures, changes), tmp_path / "run")
     inside = False
-    step = trainer.train_step
+    step = training.train_step
 
     def watched(*args: Any) -> None:
         nonlocal inside
-        if trainer.schedule.at(trainer.nimg).stage != trainer.stage:
+        if training.schedule.at(training.trainer.nimg).stage != training.trainer.stage:
             step(*args)  # the first step of a stage looks for trouble
             return
         inside = True
@@ -183,9 +185,9 @@ def test_a_step_never_waits_for_the_device(
             return honest(self, *args, **kwargs)
 
         monkeypatch.setattr(Tensor, name, guard)
-    monkeypatch.setattr(trainer, "train_step", watched)
-    trainer.run()
-    assert trainer.step == STEPS
+    monkeypatch.setattr(training, "train_step", watched)
+    train_run(training)
+    assert training.trainer.step == STEPS
 
 
 class TestRunFolder:
@@ -257,9 +259,9 @@ class TestRunFolder:
         recipe = tiny("pggan", pictures, {"training": changes, "data": {"workers": 1}})
         parts = train(recipe, tmp_path / "run")
         assert load_recipe(tmp_path / "run" / "recipe.yaml") == recipe
-        for name, network in whole.task.networks.items():
+        for name, network in whole.trainer.task.networks.items():
             for key, value in network.state_dict().items():
-                assert torch.equal(value, parts.task.networks[name].state_dict()[key]), f"{name}.{key}"
+                assert torch.equal(value, parts.trainer.task.networks[name].state_dict()[key]), f"{name}.{key}"
 
     def test_a_recipe_that_cannot_be_read_is_not_overwritten(self, pictures: Path, tmp_path: Path) -> None:
         run = tmp_path / "run"
@@ -279,10 +281,10 @@ class TestRunFolder:
 def test_the_panel_is_the_same_from_the_first_stage_to_the_last(
     task: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = WatchedTrainer(tiny(task, pictures, {"training": {"sample_kimg": 0.02}}), tmp_path / "run")
+    training = WatchedRun(tiny(task, pictures, {"training": {"sample_kimg": 0.02}}), tmp_path / "run")
     panels: list[Mapping[str, Tensor]] = []
-    monkeypatch.setattr(reports, "efforts", lambda *_: {0: 1.0, 1: 2.0, 2: 4.0})  # it samples too
-    honest = trainer.task.sample
+    monkeypatch.setattr(run_module, "efforts", lambda *_: {0: 1.0, 1: 2.0, 2: 4.0})  # it samples too
+    honest = training.trainer.task.sample
 
     def sample(networks: Any, panel: Mapping[str, Tensor], growth: Growth) -> list[Tensor]:
         panels.append(panel)
@@ -291,8 +293,8 @@ def test_the_panel_is_the_same_from_the_first_stage_to_the_last(
         assert len({len(row) for row in rows}) == 1
         return rows
 
-    monkeypatch.setattr(trainer.task, "sample", sample)
-    trainer.run()
+    monkeypatch.setattr(training.trainer.task, "sample", sample)
+    train_run(training)
     assert len(panels) == 6
     if task == "pggan":
         assert all(torch.equal(panel["latents"], panels[0]["latents"]) for panel in panels)

@@ -1,0 +1,98 @@
+"""What a run is, in words: for the beginning of its log, for its page, and for what to do when it is finished."""
+
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from progcycle import __version__
+from progcycle.engine.setup import Ground
+from progcycle.engine.trainer import Trainer
+from progcycle.recipe import Recipe, dump
+from progcycle.schedule import GrowthSchedule
+
+
+@dataclass(frozen=True)
+class About:
+    """What does not change while a run trains.
+
+    Attributes:
+        what: task, resolutions, length and size, in a line.
+        pictures: how many of each domain there are, and what for.
+        facts: what the run stands on, by name.
+        recipe: as YAML.
+        next_commands: what to do when it is finished, each with a command that can be pasted.
+    """
+
+    what: str
+    pictures: Mapping[str, str]
+    facts: Sequence[tuple[str, str]]
+    recipe: str
+    next_commands: Sequence[tuple[str, str]]
+
+
+def about(
+    recipe: Recipe, run_dir: Path, preparation: str | None, schedule: GrowthSchedule, ground: Ground, trainer: Trainer
+) -> About:
+    """Put a run into words.
+
+    Args:
+        recipe: of the run.
+        run_dir: the run folder.
+        preparation: what is trained in place of the recipe's task.
+        schedule: the growth plan.
+        ground: what the run stands on.
+        trainer: has the networks.
+    """
+    uses = {"train": ground.sets, "test": ground.tests, "validate": ground.validation}
+    pictures = {domain: counted(domain, uses) for domain in ground.sets}
+    counts = trainer.trainable.counts()
+    sides = sorted({phase.resolution for phase in schedule.phases})
+    grows = f"from {sides[0]} to {sides[-1]} px" if len(sides) > 1 else f"at {sides[0]} px"
+    name = f"{preparation} of {recipe.task}" if preparation else recipe.task
+    what = (
+        f"{name} {grows}, {schedule.total / 1000:g} kimg, {sum(counts.values()):,} parameters "
+        f"in {len(counts)} network{'s' * (len(counts) > 1)}"
+    )
+    facts = [
+        ("Device", device_name(ground.accelerator.device)),
+        ("Processes", str(ground.accelerator.num_processes)),
+        ("Precision", str(ground.precision)),
+        ("Pictures", "; ".join(f"{domain}: {words}" for domain, words in pictures.items())),
+        ("Parameters", ", ".join(f"{name} {size:,}" for name, size in counts.items())),
+        ("Seed", str(recipe.seed)),
+        ("Versions", f"progcycle {__version__}, torch {torch.__version__}, Python {platform.python_version()}"),
+    ]
+    return About(what, pictures, facts, dump(recipe), [] if preparation else next_commands(run_dir, ground))
+
+
+def counted(domain: str, pictures: Mapping[str, Mapping[str, Any]]) -> str:
+    """How many pictures of a domain there are, by what is done with them: train, test, validate."""
+    return ", ".join(f"{len(sets[domain]):,} to {use}" for use, sets in pictures.items() if domain in sets)
+
+
+def device_name(device: torch.device) -> str:
+    """A device in words."""
+    if device.type == "cuda":
+        return f"{device}, {torch.cuda.get_device_name(device)}"
+    threads = torch.get_num_threads()
+    return f"{device.type}, {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else str(device)
+
+
+def next_commands(run: Path, ground: Ground) -> list[tuple[str, str]]:
+    """What to do with a finished run, each with a command that can be pasted."""
+    sets, tests = ground.sets, ground.tests
+    if "a" not in sets:
+        paint = _command("generate", run, "--out", run / "generated", "--count", "16", "--grid")
+        return [("paint pictures", paint), ("measure them", _command("evaluate", run))]
+    folders = [str(path) for path in (tests.get("a") or sets["a"]).paths]
+    found = [("translate", _command("translate", run, *folders[:1], run / "translated", "--direction", "ab", "--grid"))]
+    return [*found, ("measure it", _command("evaluate", run))] if {"a", "b"} <= set(tests) else found
+
+
+def _command(name: str, *words: str | Path) -> str:
+    return f"progcycle {name} {shlex.join(str(word) for word in words)}"

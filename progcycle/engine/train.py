@@ -1,0 +1,233 @@
+"""Training what a recipe describes: pre-training where the recipe has it, then the task, each in several attempts."""
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from progcycle.data import Batch, LoaderError, dead_worker
+from progcycle.engine.attempts import GoBackError
+from progcycle.engine.build import Built, build
+from progcycle.engine.folder import claim, has_checkpoint
+from progcycle.engine.memory import told_elsewhere
+from progcycle.engine.run import Run
+from progcycle.engine.setup import Ground, cache_of, end, prepare_data, set_up
+from progcycle.engine.start import NAME
+from progcycle.engine.trackers import start_trackers
+from progcycle.engine.waiting import Waiting
+from progcycle.errors import UserError
+from progcycle.evaluation import evaluator
+from progcycle.export import warm_start
+from progcycle.output import steady_output
+from progcycle.recipe import Recipe, pretraining_recipe
+from progcycle.runtime.guard import guard
+from progcycle.runtime.lock import RunLock
+from progcycle.runtime.parallel import speaking
+from progcycle.runtime.stop import StoppedError, StoppedWaitingError
+from progcycle.schedule import Growth
+
+Batches = Generator[tuple[int, Growth, dict[str, Batch]], None, None]
+
+
+@guard()
+def train(recipe: Recipe, run_dir: Path, signals: bool = False) -> Run:
+    """Train what a recipe describes, or go on with it, from pre-training to the end.
+
+    Pre-training is a run in ``<run_dir>/pretraining``. The networks of the task begin from its averages; once the task
+    itself has a checkpoint, pre-training is never looked at again.
+
+    Args:
+        recipe, run_dir, signals: see :class:`Run`.
+
+    Returns:
+        The run of the task, at the end.
+
+    Raises:
+        UserError: as :class:`Run`; what the task would refuse is refused before pre-training.
+        StoppedError: a signal stopped the run, and its checkpoint is written.
+    """
+    before = pretraining_recipe(recipe)
+    with told_elsewhere(), RunLock(run_dir) as lock:
+        safety: dict[str, Any] = {"signals": signals, "lock": lock}
+        if before is None or has_checkpoint(run_dir, recipe):
+            run = Run(recipe, run_dir, **safety)
+        else:
+            with torch.device("meta"):
+                built = build(recipe)
+            evaluator(recipe, cache_of(run_dir))
+            set_up(recipe, run_dir, built.schedule)
+            _pretrain(recipe, before, run_dir, safety)
+            run = Run(recipe, run_dir, **safety)
+        train_run(run)
+    return run
+
+
+def check(recipe: Recipe, run_dir: Path) -> Ground:
+    """Check what can be checked of a run and its pre-training before the first step; nothing is written.
+
+    Args:
+        recipe: a validated recipe.
+        run_dir: the run folder.
+
+    Returns:
+        What the run stands on, see :func:`set_up`.
+
+    Raises:
+        UserError: anything that cannot work.
+    """
+    with torch.device("meta"):
+        built, first = build(recipe), build_pretraining(recipe)
+    evaluator(recipe, cache_of(run_dir))  # whether it can measure what the recipe asks for
+    ground = set_up(recipe, run_dir, built.schedule)
+    before = pretraining_recipe(recipe)
+    if has_checkpoint(run_dir, recipe):
+        return ground
+    begins = run_dir
+    if before is not None and first is not None:
+        begins = run_dir / NAME
+        with _in_section():
+            set_up(before, begins, first.schedule, cache_of(run_dir))
+    if not has_checkpoint(begins, before or recipe):
+        start_from = warm_start(recipe)
+        if start_from is not None:  # tried out on networks without memory
+            start_from(built.task.networks)
+    return ground
+
+
+# --- pre-training -------------------------------------------------------------------------------------------------
+
+
+def build_pretraining(recipe: Recipe) -> Built | None:
+    """Schedule and task of a recipe's pre-training, see :func:`build`; None if it has none.
+
+    Raises:
+        UserError: as :func:`build`.
+    """
+    before = pretraining_recipe(recipe)
+    if before is None:
+        return None
+    with _in_section():
+        return build(before, NAME)
+
+
+def _pretrain(recipe: Recipe, before: Recipe, run_dir: Path, options: Mapping[str, Any]) -> None:
+    with _in_section():
+        run = Run(before, run_dir / NAME, preparation=NAME, cache_dir=cache_of(run_dir), **options)
+    claim(run_dir, recipe, run.accelerator)  # from now on the folder belongs to this recipe
+    run.log.say(f"pre-training for {run.schedule.total / 1000:g} kimg in {run.run_dir}")
+    train_run(run, last=False)
+
+
+@contextmanager
+def _in_section() -> Iterator[None]:
+    """Errors about the schedule name the key that it comes from."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{NAME}.{error}" if str(error).startswith("schedule") else str(error)) from None
+
+
+# --- one run ------------------------------------------------------------------------------------------------------
+
+
+def train_run(run: Run, last: bool = True) -> None:
+    """Train from where the run folder stands to the end of the plan.
+
+    Args:
+        run: the run.
+        last: whether no other run follows in these processes.
+
+    Raises:
+        UserError: a figure was not finite, or too many pictures are broken.
+        StoppedError: a signal stopped the run, and its checkpoint is written.
+    """
+    resumed = run.resume()
+    if run.finished:
+        run.log.say(f"this run is finished, at {run.trainer.nimg / 1000:g} kimg; there is nothing to do")
+        run.page.settle(run.trainer.nimg)
+        end(run.accelerator, last)
+        return
+    start_trackers(run.recipe, run.accelerator, run.run_dir)
+    prepare_data(run.ground, run.schedule, run.log.say)
+    if not resumed:
+        run.initialize()
+    run.introduce()
+    try:
+        # The page is written while signals are heard: launchers end the others as soon as one process has left.
+        with run.stop.listening(), run.page.to_the_end(lambda: run.trainer.nimg):
+            if not resumed and run.recipe.training.recovery:
+                with guard():
+                    run.save()  # something to go back to
+            _attempt(run)
+    except StoppedError:
+        last = True
+        raise
+    finally:
+        run.clock.stop()
+        run.writer.close()
+        run.log.close()
+        end(run.accelerator, last)
+
+
+@steady_output()
+@guard()
+def _attempt(run: Run) -> None:
+    """Train to the end of the plan, from the last checkpoint again as often as ``training.recovery`` allows.
+
+    Raises:
+        UserError, StoppedError: as :func:`train_run`.
+    """
+    while True:
+        waiting = Waiting(run.accelerator, run.stop.votes, run.log.say)
+        batches = speaking(run.accelerator, run.batches(waiting))
+        run.log.start(run.trainer.nimg)
+        try:
+            _steps(run, batches, waiting)
+            return
+        except GoBackError as error:
+            trouble = str(error)
+        finally:
+            batches.close()
+        _go_back(run, trouble)
+
+
+def _steps(run: Run, batches: Batches, waiting: Waiting) -> None:
+    """Do the steps; where the loader ends them, nothing of those that are done is lost.
+
+    Raises:
+        GoBackError: numbers went bad, be it found only as the last checkpoint was due.
+        UserError, StoppedError: as :func:`train_run`.
+    """
+    try:
+        run.steps(batches)
+    except StoppedWaitingError as error:
+        run.leave(error.number, waiting.growth or run.schedule.at(run.trainer.nimg))
+    except LoaderError:
+        if run.accelerator.num_processes == 1:
+            run.last_checkpoint()
+        raise
+    except RuntimeError as error:
+        raise dead_worker(error) or error from None
+
+
+def _go_back(run: Run, trouble: str) -> None:
+    """Bring everything back to the newest whole checkpoint and begin the next attempt; every process must call this."""
+    number, recovery = run.attempts.number + 1, run.attempts.options
+    assert recovery is not None
+    run.clock.stop()
+    run.log.close()
+    run.log.say(
+        f"warning: {trouble}; going back to the last checkpoint, attempt {number} of {recovery.attempts}: other "
+        f"pictures, learning rates multiplied by {recovery.lr_factor**number:g}"
+    )
+    run.votes.forget()
+    run.trainer.meter.load_state_dict({})
+    if not run.resume():
+        raise UserError(f"Training stopped: {trouble}; there is no checkpoint in {run.run_dir} to go back to.")
+    run.page.start_again()
+    run.attempts.number = number
+    if run.main:
+        with run.writer.watching():
+            run.attempts.note()

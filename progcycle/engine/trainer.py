@@ -1,0 +1,173 @@
+"""The training step: losses, gradients and updates of a task. It knows no files, no clock and no run folder."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from progcycle.data import Batch, as_reals
+from progcycle.engine.build import Built, parts
+from progcycle.engine.ema import EmaNetworks
+from progcycle.engine.meter import Meter
+from progcycle.engine.optimizers import AdamStates
+from progcycle.engine.precision import Precision
+from progcycle.engine.state import Attributes, Part, Together, load_state, state_of
+from progcycle.engine.trainable import Trainable, Weights
+from progcycle.evaluation.sampler import Sampler
+from progcycle.recipe import Adam, Recipe
+from progcycle.runtime.parallel import Votes, average_gradients, broadcast_weights
+from progcycle.schedule import Growth
+
+
+class Trainer:
+    """A task in training: its networks, optimizers, scalers, averages and figures, one step at a time.
+
+    Args:
+        recipe: a validated recipe.
+        built: schedule and task of the recipe, see :func:`progcycle.engine.build.build`.
+        accelerator: the processes.
+        precision: the number format.
+        votes: wishes that travel with the gradients, if anybody has some.
+
+    Attributes:
+        nimg: pictures shown.
+        step: steps done.
+        stage, fading: where growth stood in the last step.
+        parts: what it remembers, by name, see :mod:`progcycle.engine.state`.
+
+    Raises:
+        UserError: a player has nothing to train.
+    """
+
+    def __init__(
+        self, recipe: Recipe, built: Built, accelerator: Accelerator, precision: Precision, votes: Votes | None = None
+    ) -> None:
+        self.recipe, self.task, self.accelerator = recipe, built.task, accelerator
+        self.precision, self.votes = precision, votes
+        networks, players = self.task.networks, self.task.players
+        for network in networks.values():
+            network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        broadcast_weights(accelerator, networks.values())
+        self.ema = EmaNetworks({name: networks[name] for name in self.task.ema_of}, recipe.training.ema)
+        self.trainable = Trainable(networks, players)
+        self.scalers = {player: precision.scaler() for player in players}
+        self.adams: dict[str, Adam] = {player: getattr(recipe.optimizer, player) for player in players}
+        self.optimizers = {player: self._optimizer(player) for player in players}
+        self.meter = Meter(accelerator.device)
+        self.nimg = self.step = 0
+        self.stage, self.fading = built.schedule.at(0).stage, False
+        frozen, named = self.trainable.frozen, {player: self.trainable.named(player) for player in players}
+        self.parts = {
+            "progress": Part(Attributes(self, "nimg", "step", "stage", "fading"), "values"),
+            "networks": Part(Weights(networks, frozen), "shared"),
+            "ema": Part(Weights(self.ema.networks, frozen), "shared"),
+            "optimizers": Part(AdamStates(self.optimizers, named), "shared"),
+            "scalers": Part(Together(self.scalers), "values"),
+            "task": Part(self.task, "own", self.task.common_state),
+            "meter": Part(self.meter, "own"),
+        }
+
+    def _optimizer(self, player: str) -> Any:
+        options = self.adams[player]
+        adam = torch.optim.Adam(
+            self.trainable.of(player), lr=options.lr, betas=options.betas, eps=options.eps, fused=True
+        )
+        return self.accelerator.prepare(adam)
+
+    def initialize(self, pictures: Callable[[str, int], Tensor], growth: Growth) -> None:
+        """Let the task set weights by real pictures, before the first step; see :meth:`Task.initialize`."""
+        with torch.no_grad():
+            self.task.initialize(pictures, growth)
+        broadcast_weights(self.accelerator, self.task.networks.values())  # equal but for rounding until now
+
+    def train_step(self, batches: Mapping[str, Batch], growth: Growth) -> None:
+        """One round of updates on one batch, and the average of the generators. Nothing in it waits for the device.
+
+        Args:
+            batches: this process's pictures by domain, uint8, at the resolution of the stage.
+            growth: where growth stands.
+        """
+        self._enter(growth)
+        device = self.accelerator.device
+        reals = {
+            domain: replace(moved, images=as_reals(moved.images, growth).contiguous(memory_format=torch.channels_last))
+            for domain, moved in ((d, b.to(device, non_blocking=True)) for d, b in batches.items())
+        }
+        updates = self.task.update_order[self.step % len(self.task.update_order)]
+        for players in updates:
+            for player in players:
+                self.compute_gradients(player, reals, growth)
+            for player in players:
+                self._apply(player, growth)
+        self.ema.update(growth.nimg, growth.batch_size)
+        self.nimg += growth.batch_size
+        self.step += 1
+
+    def _enter(self, growth: Growth) -> None:
+        """Tell the task of a new stage, and clear Adam's moments where the recipe says so."""
+        new_stage, edge = growth.stage != self.stage, (growth.stage, growth.fading) != (self.stage, self.fading)
+        if new_stage:
+            self.task.on_new_stage(growth)
+        reset = self.recipe.optimizer.reset
+        if (reset == "stage" and new_stage) or (reset == "fade_edges" and edge):
+            for optimizer in self.optimizers.values():
+                optimizer.state.clear()
+        self.stage, self.fading = growth.stage, growth.fading
+
+    def compute_gradients(self, player: str, reals: Mapping[str, Batch], growth: Growth) -> None:
+        """Leave the gradients of one player's loss, averaged over parts and processes, in its parameters.
+
+        Args:
+            player: whose loss; every other network is frozen meanwhile.
+            reals: this process's real pictures by domain, as the networks see them.
+            growth: where growth stands.
+        """
+        self.trainable.choose(player)
+        self.optimizers[player].zero_grad(set_to_none=True)
+        count = parts(self.recipe, growth.resolution, len(next(iter(reals.values()))))
+        chunks = {domain: batch.chunk(count) for domain, batch in reals.items()}
+        for i in range(count):
+            with self.precision.autocast():
+                loss, stats = self.task.loss(player, {d: chunk[i] for d, chunk in chunks.items()}, growth, self.step)
+            self.scalers[player].backward(loss / count)
+            self.meter.add({f"loss/{player}": loss, **stats}, self.step)
+        average_gradients(self.accelerator, self.trainable.of(player), self.votes)
+
+    def _apply(self, player: str, growth: Growth) -> None:
+        # Not through Accelerate's wrapper: its step would make the scaler wait for the device.
+        adam, scaler = self.optimizers[player].optimizer, self.scalers[player]
+        for group in adam.param_groups:
+            group["lr"] = self.adams[player].lr * growth.lr_scale
+        scaler.unscale(adam)
+        norms = {f"gradient/{name}": _norm(self.task.networks[name]) for name in self.task.players[player]}
+        # With fp16 an overflow is no trouble: the scaler skips the step and halves its scale.
+        self.meter.add(norms, self.step, check=not scaler.enabled)
+        scaler.step(adam, norms.values())
+
+    def sampler(self, growth: Growth) -> Sampler:
+        """What samples from the averages as they are now; ``growth`` is that of the step just done."""
+        autocast, device = self.precision.autocast, self.accelerator.device
+        return Sampler(self.task, self.ema.networks, growth, self.nimg, autocast, device)
+
+    def state_dict(self) -> dict[str, Mapping[str, Any]]:
+        """Everything that later steps depend on, by part; tensors are not copied."""
+        return state_of(self.parts)
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        """Restore what :meth:`state_dict` gave.
+
+        Raises:
+            UserError: one sentence about the first part that is missing, or that does not fit.
+        """
+        load_state(self.parts, state)
+
+
+def _norm(network: nn.Module) -> Tensor:
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    if not gradients:  # the loss does not depend on this network now
+        return torch.zeros((), device=next(network.parameters()).device)
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm
