@@ -18,7 +18,7 @@ def test_the_list_has_a_row_for_every_recipe(capsys: pytest.CaptureFixture[str])
     rows = {line.split()[0]: line.split()[1:] for line in lines[1:-3] if not line.startswith(" ")}
     assert list(rows) == sorted(path.stem for path in FOLDER.glob("*.yaml"))
     assert rows["pggan_celebahq"][:2] == ["pggan", "1024"]
-    assert rows["cyclegan_openmoji"][:4] == ["cyclegan", "32", "The", "main"]
+    assert rows["cyclegan_openmoji"][:4] == ["cyclegan", "32", "OpenMoji", "line"]
 
 
 def test_a_recipe_is_printed_as_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
