@@ -108,6 +108,23 @@ class RunPage:
             with atomic_file(self.run_dir / NAME) as path:
                 path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
+    def stand_in(self, run_dir: Path) -> None:
+        """Let the page of another run, which begins after this one, lead to this one until then.
+
+        Args:
+            run_dir: its run folder, above this one's.
+        """
+        if not self.main:
+            return
+        link = (self.run_dir.relative_to(run_dir) / NAME).as_posix()
+        text = (
+            '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
+            f'<meta http-equiv="refresh" content="0; url={link}">\n<title>{self.run_dir.name}</title>\n'
+            f'<p>This run begins after its <a href="{link}">{self.run_dir.name}</a>.</p>\n</html>\n'
+        )
+        with self.log.drawing(NAME), atomic_file(run_dir / NAME) as path:
+            path.write_text(text, encoding="utf-8")
+
     def settle(self, nimg: int) -> None:
         """Let the page of a run that is finished say so, if it does not yet: the run may have been killed just then."""
         path = self.run_dir / NAME

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +59,7 @@ class Run:
         cache_dir: folder of the caches of pictures; default: ``.cache`` beside the run folder.
         signals: whether the signals of ``runtime/stop.py`` stop the run in good order.
         lock: taken before anything is written; whoever made it gives it back.
+        said: notes and remarks of the ground that were said already, by a run before this one.
 
     Attributes:
         trainer: does the steps.
@@ -76,6 +77,7 @@ class Run:
         cache_dir: Path | None = None,
         signals: bool = False,
         lock: RunLock | None = None,
+        said: Collection[str] = (),
     ) -> None:
         self.recipe, self.run_dir = recipe, run_dir
         self.evaluate = evaluator(recipe, cache_dir or cache_of(run_dir))
@@ -101,7 +103,9 @@ class Run:
         evaluation = recipe.training.evaluation
         self.best = BestFolder(run_dir, evaluation.best if evaluation else None, self.schedule.final.resolution)
         for line in (*self.ground.notes, *begun):
-            self.log.say(line)
+            if line not in said:
+                self.log.say(line)
+        self.said = said
         self.alarms = Alarms(self.schedule.total, self.log.say)
         self.attempts = Attempts(recipe.training.recovery, run_dir)
         self.about = about(recipe, run_dir, preparation, self.schedule, self.ground, self.trainer)
@@ -251,7 +255,8 @@ class Run:
         with self.log.drawing("plan.png"):
             plot_plan(self.schedule, self.run_dir / "plan.png")
         for line in self.ground.remarks():
-            self.log.say(line)
+            if line not in self.said:
+                self.log.say(line)
         processes, device = self.accelerator.num_processes, self.accelerator.device
         for line in (
             self.about.what,

@@ -58,8 +58,8 @@ def train(recipe: Recipe, run_dir: Path, signals: bool = False) -> Run:
                 built = build(recipe)
             evaluator(recipe, cache_of(run_dir))
             set_up(recipe, run_dir, built.schedule)
-            _pretrain(recipe, before, run_dir, safety)
-            run = Run(recipe, run_dir, **safety)
+            said = _pretrain(recipe, before, run_dir, safety)
+            run = Run(recipe, run_dir, said=said, **safety)
         train_run(run)
     return run
 
@@ -112,12 +112,15 @@ def build_pretraining(recipe: Recipe) -> Built | None:
         return build(before, NAME)
 
 
-def _pretrain(recipe: Recipe, before: Recipe, run_dir: Path, options: Mapping[str, Any]) -> None:
+def _pretrain(recipe: Recipe, before: Recipe, run_dir: Path, options: Mapping[str, Any]) -> frozenset[str]:
+    """Train what goes before the task; gives back what was said of the ground that both stand on."""
     with _in_section():
         run = Run(before, run_dir / NAME, preparation=NAME, cache_dir=cache_of(run_dir), **options)
     claim(run_dir, recipe, run.accelerator)  # from now on the folder belongs to this recipe
     run.log.say(f"pre-training for {run.schedule.total / 1000:g} kimg in {run.run_dir}")
+    run.page.stand_in(run_dir)
     train_run(run, last=False)
+    return frozenset([*run.ground.notes, *run.ground.remarks()])
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Pre-training and training one after the other: real tiny runs, interrupted, resumed and compared bit for bit."""
 
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,34 @@ def test_training_begins_from_the_averages_of_pre_training_wherever_it_was_kille
     for folder in ("", "pretraining"):
         assert same_checkpoints(parts / folder, run / folder) >= 3
         assert stats(parts / folder) == stats(run / folder)
+
+
+def test_before_the_task_begins_its_page_leads_to_that_of_pre_training(
+    watch: Watch, pictures: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    watch.run(tiny("cyclegan", pictures, SOME), run, kill_before=2)
+    (link,) = re.findall(r'http-equiv="refresh" content="0; url=(.*)"', (run / "index.html").read_text())
+    assert f'href="{link}"' in (run / "index.html").read_text()
+    assert (run / link).samefile(run / "pretraining/index.html")
+    assert 'href="../index.html"' in (run / link).read_text(), "the way back"
+    watch.run(tiny("cyclegan", pictures, SOME), run)
+    assert 'data-state="finished"' in (run / "index.html").read_text()
+
+
+def test_what_is_to_be_said_of_the_pictures_is_said_once_for_both_trainings(
+    watch: Watch, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "pictures"
+    shutil.copytree(pictures, root)
+    (root / "trainA" / "film.mov").touch()
+    recipe = tiny("cyclegan", root, {**SOME, "data": {"cache_resolution": 8}})
+    watch.run(recipe, tmp_path / "run")
+    assert [training.run_dir.name for training in watch.runs] == ["pretraining", "run"]
+    assert all(training.ground.notes and training.ground.remarks() for training in watch.runs)
+    lines = capsys.readouterr().out.splitlines()
+    for line in {line for training in watch.runs for line in (*training.ground.notes, *training.ground.remarks())}:
+        assert lines.count(line) == 1
 
 
 def test_judges_begin_as_without_pre_training(watch: Watch, pictures: Path, tmp_path: Path) -> None:
