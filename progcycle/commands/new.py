@@ -117,8 +117,8 @@ def _check_counts(surveys: "Sequence[Survey]", size: int) -> None:
             )
         if survey.count < ENOUGH[size]:
             tell(
-                f"note: {survey.path} has {survey.count} pictures; with fewer than about {ENOUGH[size]} the networks may "
-                "learn them by heart"
+                f"note: {survey.path} has {survey.count} pictures; with fewer than about {ENOUGH[size]} the networks "
+                "may learn them by heart"
             )
 
 

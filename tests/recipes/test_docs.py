@@ -69,6 +69,19 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         assert not anchor or anchor in anchors(target.read_text("utf-8")), f"{link}: there is no such heading"
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_files_that_pages_name_are_there(page: Path) -> None:
+    """With a folder they are looked up as written; the tables of CONTRIBUTING.md name files of two packages alone."""
+    for name in re.findall(r"`((?:[\w.]+/)+\w+\.(?:py|yaml))`", page.read_text("utf-8")):
+        assert any((place / name).exists() for place in (ROOT, ROOT / "progcycle", page.parent)), name
+    if page.name == "CONTRIBUTING.md":
+        listed = re.findall(r"^\| ((?:`\w+\.py`(?:, )?)+) \|", page.read_text("utf-8"), re.MULTILINE)
+        names = [name for cell in listed for name in re.findall(r"`(\w+\.py)`", cell)]
+        assert len(names) > 30
+        places = [ROOT / "progcycle" / room for room in ("", "engine", "runtime")]
+        assert [name for name in names if not any((place / name).exists() for place in places)] == []
+
+
 def rows() -> list[list[str]]:
     lines = re.findall(r"^\| `(table1_\w+)` \|(.+)\|$", DOCS, re.MULTILINE)
     return [[name, *(cell.strip(" *") for cell in cells.split("|"))] for name, cells in lines]
