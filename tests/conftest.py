@@ -99,6 +99,13 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in which the test runs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Empty files in place of the plots of a run, which take longer than tiny runs."""
     for name in ("plot_plan", "plot_curves"):

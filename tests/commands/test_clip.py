@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from translating import translate
 
-from progcycle.commands.cli import main
 from progcycle.export import clips
 
 Make = Callable[..., Path]
@@ -64,10 +64,6 @@ STARTS = [0, 100, 140, 390, 460]
 @pytest.fixture
 def run(make_snapshot: Make) -> Path:
     return make_snapshot(stage=1, predict="change").parent.parent
-
-
-def translate(run: Path, given: Path, output: Path, *options: str) -> int:
-    return main(["translate", str(run), str(given), str(output), "--direction", "ab", *options])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from tiny_runs import WatchedRun, stats, tiny, train
 from torture import STRANGE_NAMES, broken, encrypted, sound, write_links, write_set, zipped
+from translating import translate
 
 from progcycle.commands.cli import main
 from progcycle.recipe import dump
@@ -71,10 +72,6 @@ def test_too_many_stop_training_with_one_sentence(tmp_path: Path, capsys: Read) 
 @pytest.fixture
 def run(make_snapshot: Callable[..., Path]) -> Path:
     return make_snapshot(stage=1).parent.parent
-
-
-def translate(run: Path, given: Path, output: Path, *options: str) -> int:
-    return main(["translate", str(run), str(given), str(output), "--direction", "ab", *options])
 
 
 def faults(errors: str) -> dict[str, str]:

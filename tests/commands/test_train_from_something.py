@@ -25,12 +25,6 @@ pytestmark = pytest.mark.usefixtures("no_plots")
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def write(pictures: Path, here: Path) -> Callable[..., str]:
     """``write(changes)`` writes tiny.yaml, a CycleGAN, and returns its name."""
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from torch import Tensor
+from translating import translate
 
 from progcycle.commands.cli import main
 from progcycle.data import PictureSet
@@ -35,10 +36,6 @@ def files(folder: Path) -> list[str]:
 @pytest.fixture
 def run(make_snapshot: Make) -> Path:
     return make_snapshot(stage=1).parent.parent
-
-
-def translate(run: Path, given: Path, output: Path, *options: str) -> int:
-    return main(["translate", str(run), str(given), str(output), "--direction", "ab", *options])
 
 
 def test_a_messy_folder(run: Path, tmp_path: Path, capsys: Read) -> None:

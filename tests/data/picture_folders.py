@@ -1,5 +1,6 @@
 """Pictures and folders of pictures that the tests write."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -22,3 +23,11 @@ def write_folder(folder: Path, count: int, offset: int = 0, **size: int) -> Path
     for i in range(count):
         Image.fromarray(picture(offset + i, **size)).save(folder / ("more" if i % 2 else "") / f"{i:02}.png")
     return folder
+
+
+def pack(folder: Path, file: Path, under: str = "") -> Path:
+    """A zip file of a folder, its files in reverse order and their names behind ``under``."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for path in sorted(folder.rglob("*"), reverse=True):
+            archive.write(path, under + path.relative_to(folder).as_posix())
+    return file

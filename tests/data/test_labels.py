@@ -13,8 +13,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picture_folders import picture
+from picture_folders import pack, picture
 from PIL import Image
+from sentences import refused
 from torture import declaring
 
 from progcycle.data import Sample, build_loader, collate, find_classes, resolve_sets, resolve_test_sets
@@ -35,13 +36,6 @@ def write(root: Path, names=tuple(PICTURES)) -> Path:
     return root
 
 
-def pack(folder: Path, file: Path, under: str = "") -> Path:
-    with zipfile.ZipFile(file, "w") as archive:
-        for path in sorted(folder.rglob("*"), reverse=True):
-            archive.write(path, under + path.relative_to(folder).as_posix())
-    return file
-
-
 def data(labels: str = "folders", path: object = None, **options) -> PgganData:
     paths = [str(p) for p in path] if isinstance(path, list) else str(path)
     return PgganData.model_validate({"path": paths, "labels": labels, "cache_resolution": 0, **options})
@@ -55,15 +49,6 @@ def labels_of(content: PgganData, test: bool = False) -> dict[str, str]:
     for i in range(len(pictures)):
         assert pictures.plain(i, 8).label == pictures.label_at(i)
     return {name: pictures.classes[pictures.label_at(i)] for i, name in enumerate(pictures.names)}
-
-
-def refused(call) -> str:
-    with pytest.raises(UserError) as caught:
-        call()
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert sentence.endswith(".")
-    return sentence
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------

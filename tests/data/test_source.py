@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_folders import write_folder
+from picture_folders import pack, write_folder
 
 from progcycle.data.source import find_pictures, list_pictures, subfolders
 from progcycle.errors import UserError
@@ -14,13 +14,6 @@ from progcycle.errors import UserError
 
 def names(*paths: Path | str) -> list[str]:
     return [entry.name for entry in list_pictures([str(path) for path in paths])]
-
-
-def pack(folder: Path, file: Path, under: str = "") -> Path:
-    with zipfile.ZipFile(file, "w") as archive:
-        for path in sorted(folder.rglob("*"), reverse=True):
-            archive.write(path, under + path.relative_to(folder).as_posix())
-    return file
 
 
 def test_folders_are_searched_recursively_in_name_order(tmp_path):

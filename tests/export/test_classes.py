@@ -3,10 +3,11 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from sentences import refused
+from snapshots import edit_config
 
 from progcycle.errors import UserError
 from progcycle.export import Generator, load
@@ -24,18 +25,6 @@ def conditional(make_snapshot: Make) -> Generator:
 @pytest.fixture
 def generator(make_snapshot: Make) -> Generator:
     return Generator.from_pretrained(make_snapshot(task="pggan", run="without"))
-
-
-def edit_config(folder: Path, **changes: Any) -> None:
-    path = folder / "config.json"
-    content = {**json.loads(path.read_text()), **changes}
-    path.write_text(json.dumps({k: v for k, v in content.items() if v is not ...}))
-
-
-def refused(call: Callable[[], Any]) -> str:
-    with pytest.raises(UserError) as caught:
-        call()
-    return str(caught.value)
 
 
 def test_classes_are_kept_and_must_fit_the_generator(make_snapshot: Make) -> None:

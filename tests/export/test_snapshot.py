@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from sentences import refused
+from snapshots import edit_config
 
 import progcycle
-from progcycle.errors import UserError
 from progcycle.export import Generator, Translator, find_snapshot, list_snapshots, load, save_snapshot
 from progcycle.networks import GENERATORS, TRANSLATORS
 from progcycle.recipe import validate
@@ -21,25 +22,10 @@ from progcycle.schedule import Growth
 Make = Callable[..., Path]
 
 
-def edit_config(folder: Path, **changes: Any) -> None:
-    path = folder / "config.json"
-    content = {**json.loads(path.read_text()), **changes}
-    path.write_text(json.dumps({k: v for k, v in content.items() if v is not ...}))
-
-
 def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
     tensors = load_file(folder / "model.safetensors")
     change(tensors)
     save_file(tensors, folder / "model.safetensors")
-
-
-def refused(call: Callable[[], Any]) -> str:
-    with pytest.raises(UserError) as caught:
-        call()
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert sentence.endswith(".")
-    return sentence
 
 
 @pytest.mark.parametrize("task", ["pggan", "cyclegan"])

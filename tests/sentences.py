@@ -1,0 +1,18 @@
+"""What a refusal must be: one sentence."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from progcycle.errors import UserError
+
+
+def refused(call: Callable[[], Any]) -> str:
+    """The sentence with which a call is refused; it is on one line and ends like a sentence."""
+    with pytest.raises(UserError) as caught:
+        call()
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert sentence.endswith(".")
+    return sentence
