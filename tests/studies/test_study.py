@@ -60,6 +60,7 @@ def test_every_variant_has_every_seed_the_first_seed_first(file: Path) -> None:
     assert [recipe.network.minibatch_stddev.group for recipe in recipes.values()] == [2, 0, 2, 0]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_study_is_run_once_and_a_lost_row_again(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change(file, seeds=[4])
     rows = file.parent / "out" / "rows.jsonl"

@@ -110,6 +110,7 @@ def test_pre_training_is_timed_too_and_what_it_begins_with_is_not_needed(
     assert [(name, pictures) for name, pictures, _ in found] == [*before, *plan]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_translators_are_measured_along_the_way_against_doing_nothing(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
