@@ -20,7 +20,7 @@ from progcycle.engine.train import build_pretraining
 from progcycle.engine.train import train as train_run
 from progcycle.errors import UserError
 from progcycle.evaluation import Evaluation, evaluate
-from progcycle.export import Generator, Translator, load
+from progcycle.export import SnapshotModel, load
 from progcycle.output import LOGGER, console
 from progcycle.recipe import Recipe, load_recipe, recipe_from
 from progcycle.runtime.stop import StoppedError
@@ -66,7 +66,7 @@ class Run:
         with Image.open(sheets[-1]) as sheet:
             return sheet.copy()
 
-    def load(self, device: str = "cpu") -> Generator | Translator:
+    def load(self, device: str = "cpu") -> SnapshotModel:
         """The trained model, from the newest snapshot; see :func:`progcycle.load`."""
         return load(self.run_dir, device)
 

@@ -109,4 +109,4 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Empty files in place of the plots of a run, which take longer than tiny runs."""
     for name in ("plot_plan", "plot_curves"):
-        monkeypatch.setattr(f"progcycle.engine.run.{name}", lambda _, path: path.touch())
+        monkeypatch.setattr(f"progcycle.engine.run.{name}", lambda _, path, *__: path.touch())

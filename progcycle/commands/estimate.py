@@ -115,8 +115,7 @@ def _phases(
 
 def seconds_of_a_step(trainer: "Trainer", growth: "Growth", batches: "dict[str, Batch]") -> float:
     """The mean over a whole round of steps, of which some have penalties that the others have not."""
-    objective = trainer.recipe.objective
-    lazy = [penalty.every for penalty in (objective.r1, objective.r2) if penalty is not None and penalty.every > 1]
+    lazy = trainer.task.lazy
     rounds = len(trainer.task.update_order)
     first = _timed(trainer, growth, batches, [0])
     if first > SLOW:

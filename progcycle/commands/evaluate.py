@@ -4,11 +4,14 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from progcycle.commands.cli import add_device, guarded, natural, parser, pick_device, positive
 from progcycle.errors import UserError
 from progcycle.output import say, warn
+
+if TYPE_CHECKING:
+    from progcycle.export import SnapshotModel
 
 DESCRIPTION = """Measure a trained model.
 
@@ -74,57 +77,68 @@ def run(argv: Sequence[str] | None = None) -> int:
     p.add_argument(
         "--memory",
         type=gigabytes,
-        default=4.0,
         metavar="GB",
         help="memory that swd may use; more is faster (default 4)",
     )
-    p.add_argument("--seed", type=natural, default=0, help="seed of latents and of random choices (default 0)")
+    p.add_argument("--seed", type=natural, help="seed of latents and of random choices (default 0)")
     p.add_argument("--out", type=Path, metavar="FILE.json", help="default: a file below evaluation in the run folder")
-    p.add_argument("--batch-size", type=positive, default=16, help="pictures at a time (default 16)")
+    p.add_argument("--batch-size", type=positive, help="pictures at a time (default 16)")
     add_device(p)
     args = p.parse_intermixed_args(argv)
 
     from progcycle.evaluation.trained import evaluate_model
-    from progcycle.export import Translator, find_snapshot, load
+    from progcycle.export import find_snapshot, load
 
     snapshot, device = find_snapshot(args.run), pick_device(args.device)
     model = load(snapshot, device)
     metrics = [name for names in args.metrics or () for name in names.replace(",", " ").split()]
-    options: dict[str, Any] = {
+    given: dict[str, Any] = {
         "metrics": metrics or None,
         "inception": args.inception,
         "seed": args.seed,
         "batch_size": args.batch_size,
         "memory_gb": args.memory,
-        "device": device,
+        "a": args.a,
+        "b": args.b,
+        "resolution": args.resolution,
+        "paired": True if args.paired else False if args.unpaired else None,
+        "count": args.count,
+        "pairs": args.pairs,
+        "data": args.data,
+        "digits": args.digits,
     }
-    if isinstance(model, Translator):
-        if args.count or args.pairs or args.data or args.digits:
-            raise UserError(
-                "--count, --pairs, --data and --digits are for PG-GANs; this run holds translators, whose test "
-                "pictures --a and --b name."
-            )
-        paired = True if args.paired else False if args.unpaired else None
-        options |= {"a": args.a, "b": args.b, "resolution": args.resolution, "paired": paired}
-        if args.out and args.out.suffix == ".html":
-            raise UserError(
-                f"--out names the JSON file, and {args.out} is the name of a page; the page stands beside it."
-            )
-    else:
-        if args.a or args.b:
-            raise UserError(f"{args.run} holds a PG-GAN, which has no domains; --data names other real pictures.")
-        if args.paired or args.unpaired or args.no_page or args.resolution:
-            raise UserError(
-                "--paired, --unpaired, --no-page and --resolution are for translators; this run holds a PG-GAN."
-            )
-        options |= {"count": args.count, "pairs": args.pairs, "data": args.data, "digits": args.digits}
-    found = evaluate_model(model, snapshot, **options)
+    _refuse_others(args, model)
+    options = {name: value for name, value in given.items() if value is not None}
+    found = evaluate_model(model, snapshot, **options, device=device)
     say(found.text)
     for sentence in found.warnings:
         warn(f"warning: {sentence}")
     for path in found.save(args.out, page=not args.no_page):
         say(f"wrote {path}")
     return 0
+
+
+def _refuse_others(args: argparse.Namespace, model: "SnapshotModel") -> None:
+    """Refuse options of the other task, with a word about what is meant instead."""
+    from progcycle.export import Generator, Translator
+
+    if isinstance(model, Translator):
+        if args.count or args.pairs or args.data or args.digits:
+            raise UserError(
+                "--count, --pairs, --data and --digits are for PG-GANs; this run holds translators, whose test "
+                "pictures --a and --b name."
+            )
+        if args.out and args.out.suffix == ".html":
+            raise UserError(
+                f"--out names the JSON file, and {args.out} is the name of a page; the page stands beside it."
+            )
+    if isinstance(model, Generator):
+        if args.a or args.b:
+            raise UserError(f"{args.run} holds a PG-GAN, which has no domains; --data names other real pictures.")
+        if args.paired or args.unpaired or args.no_page or args.resolution:
+            raise UserError(
+                "--paired, --unpaired, --no-page and --resolution are for translators; this run holds a PG-GAN."
+            )
 
 
 def gigabytes(text: str) -> float:

@@ -13,22 +13,23 @@ import numpy as np
 
 from progcycle.data.source import LARGEST, Entry, list_pictures, read_member
 from progcycle.errors import UserError
-from progcycle.recipe import PgganData
+from progcycle.recipe import DataOptions
 
 FOLDERS = "folders"
 SHOWN = 20  # names in an error
 Label = int | str
 
 
-def find_classes(data: PgganData) -> tuple[str, ...]:
+def find_classes(data: DataOptions) -> tuple[str, ...]:
     """Names of the classes of the training pictures, in the order of their numbers; () without ``labels``.
 
     Raises:
         UserError: the pictures or their labels cannot be read, a picture has none, or all are of one class.
     """
-    if data.labels is None:
+    if data.label_source is None:
         return ()
-    return read_labels(data.labels, list_pictures(data.path), data.path)[0]
+    paths = [path for options in data.domains.values() for path in options.path or ()]
+    return read_labels(data.label_source, list_pictures(paths), paths)[0]
 
 
 def read_labels(

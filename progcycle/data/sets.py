@@ -8,16 +8,14 @@ from progcycle.data.labels import find_classes
 from progcycle.data.pictures import PictureSet
 from progcycle.data.source import locate, subfolders
 from progcycle.errors import UserError
-from progcycle.recipe import CycleganData, PgganData, Pictures
+from progcycle.recipe import DataOptions, Pictures
 
 DOMAINS = ("a", "b")
 UNALTERED: dict[str, object] = {"load_resolution": None, "mirror": False, "augment": ()}
 Layout = tuple[tuple[str, str], tuple[str | None, str | None]]  # folders of training and of held-out pictures
 
 
-def resolve_sets(
-    data: PgganData | CycleganData, *, resolution: int, seed: int, cache_dir: Path
-) -> dict[str, PictureSet]:
+def resolve_sets(data: DataOptions, *, resolution: int, seed: int, cache_dir: Path) -> dict[str, PictureSet]:
     """Training pictures: {"real": ...} for the unconditional task, {"a": ..., "b": ...} for translation.
 
     Those that ``validation`` holds out are not among them.
@@ -32,43 +30,34 @@ def resolve_sets(
         UserError: a path is missing or has no pictures in it, a root has none of the known layouts, a picture has no
             label, or ``validation`` leaves too few pictures on one side.
     """
-    make = _maker(data, resolution, seed, cache_dir, validation=_share(data))
+    make = _maker(data, resolution, seed, cache_dir, validation=data.share_held_out)
     return {domain: make(domain, options, paths) for domain, (options, paths) in _training(data).items()}
 
 
-def resolve_validation_sets(
-    data: PgganData | CycleganData, *, resolution: int, seed: int, cache_dir: Path
-) -> dict[str, PictureSet]:
+def resolve_validation_sets(data: DataOptions, *, resolution: int, seed: int, cache_dir: Path) -> dict[str, PictureSet]:
     """The part of the training pictures that ``validation`` holds out, by domain, not augmented; {} if it is 0.
 
     Arguments and errors are those of :func:`resolve_sets`.
     """
-    if not _share(data):
+    if not data.share_held_out:
         return {}
-    make = _maker(data, resolution, seed, cache_dir, validation=_share(data), held_out=True)
+    make = _maker(data, resolution, seed, cache_dir, validation=data.share_held_out, held_out=True)
     return {
         domain: make(domain, options.model_copy(update=UNALTERED), paths)
         for domain, (options, paths) in _training(data).items()
     }
 
 
-def _share(data: PgganData | CycleganData) -> float:
-    """Share of the training pictures that is held out; nothing of a PG-GAN's."""
-    return data.validation if isinstance(data, CycleganData) else 0.0
-
-
-def _training(data: PgganData | CycleganData) -> dict[str, tuple[Pictures, tuple[str, ...]]]:
+def _training(data: DataOptions) -> dict[str, tuple[Pictures, tuple[str, ...]]]:
     """Options and paths of the training pictures by domain."""
-    if isinstance(data, PgganData):
-        return {"real": (data, data.path)}
-    if data.root is not None:
-        first, second = find_layout(data.root)[0]
-        return {"a": (data.a, (first,)), "b": (data.b, (second,))}
-    return {"a": (data.a, data.a.path or ()), "b": (data.b, data.b.path or ())}
+    if data.layout_root is None:
+        return {domain: (options, options.path or ()) for domain, options in data.domains.items()}
+    folders = find_layout(data.layout_root)[0]
+    return {d: (options, (folder,)) for (d, options), folder in zip(data.domains.items(), folders, strict=True)}
 
 
 def resolve_test_sets(
-    data: PgganData | CycleganData,
+    data: DataOptions,
     *,
     resolution: int,
     seed: int,
@@ -83,17 +72,13 @@ def resolve_test_sets(
         data, resolution, seed, cache_dir: as there.
         classes: names of the classes, where pictures have labels; default: those of the training pictures.
     """
-    if isinstance(data, PgganData):
-        if data.test_path is None:
-            return {}
-        if data.labels is not None and classes is None:
-            classes = find_classes(data)
-        make = _maker(data, resolution, seed, cache_dir, classes)
-        return {"real": make("real", data.model_copy(update=UNALTERED), data.test_path)}
-    make = _maker(data, resolution, seed, cache_dir)
-    found = find_layout(data.root)[1] if data.root is not None else (None, None)
+    if data.label_source is not None and classes is None and any(o.test_path for o in data.domains.values()):
+        classes = find_classes(data)
+    make = _maker(data, resolution, seed, cache_dir, classes)
+    root = data.layout_root
+    found = find_layout(root)[1] if root is not None else (None,) * len(data.domains)
     sets = {}
-    for domain, options, folder in zip(DOMAINS, (data.a, data.b), found, strict=True):
+    for (domain, options), folder in zip(data.domains.items(), found, strict=True):
         paths = options.test_path or ((folder,) if folder is not None else None)
         if paths:
             sets[domain] = make(domain, options.model_copy(update=UNALTERED), paths)
@@ -101,7 +86,7 @@ def resolve_test_sets(
 
 
 def _maker(
-    data: PgganData | CycleganData,
+    data: DataOptions,
     resolution: int,
     seed: int,
     cache_dir: Path,
@@ -120,7 +105,7 @@ def _maker(
             cache_resolution=data.cache_resolution,
             max_broken=data.max_broken,
             max_pixels=data.max_pixels,
-            labels=data.labels if isinstance(data, PgganData) else None,
+            labels=data.label_source,
             classes=classes,
             validation=validation,
             held_out=held_out,

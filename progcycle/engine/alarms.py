@@ -1,14 +1,12 @@
 """Alarms: signs that a run learns nothing good. They are told and logged, and change nothing of the training."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from progcycle.blocks import colour_inversion
-from progcycle.recipe import Adversarial
-from progcycle.tasks import Shown
+from progcycle.tasks import Shown, Watched
 
 SATURATED = 0.05  # of the loss of a discriminator that cannot tell
 VARIATION = 0.1  # of that of real pictures
@@ -81,29 +79,19 @@ class Alarms:
         self.signs = {name: (int(since), int(looks), bool(told)) for name, (since, looks, told) in state.items()}
 
 
-def undecided(options: Adversarial) -> float | None:
-    """The least loss of a discriminator that says the same of every picture; None for wgan, whose loss has no floor."""
-    factor = options.lsgan_fake_factor
-    return {
-        "non_saturating": 2 * math.log(2),
-        "relativistic": math.log(2),
-        "hinge": 2.0,
-        "lsgan": options.lsgan_factor * factor / (1 + factor),
-    }.get(options.loss)
-
-
-def saturation(figures: Mapping[str, float], options: Adversarial) -> dict[str, Sign]:
+def saturation(figures: Mapping[str, float], watched: Mapping[str, Watched]) -> dict[str, Sign]:
     """Whether discriminators tell real from fake perfectly, so that nothing is to be learned from them.
 
     Args:
         figures: means since the last status line.
-        options: the adversarial keys of the recipe.
+        watched: losses of discriminators by their name, see :attr:`Task.watched`.
     """
-    chance, signs = undecided(options), {}
-    for name, value in figures.items():
-        if chance is not None and name.startswith("adversarial/disc"):
-            words = f"the discriminator's loss is {value:.2g}, and {chance:.2g} where it cannot tell real from fake"
-            signs[f"saturated/{name.removeprefix('adversarial/')}"] = Sign(value < SATURATED * chance, words)
+    signs = {}
+    for name, (figure, undecided) in watched.items():
+        if figure in figures:
+            value = figures[figure]
+            words = f"the discriminator's loss is {value:.2g}, and {undecided:.2g} where it cannot tell real from fake"
+            signs[f"saturated/{name}"] = Sign(value < SATURATED * undecided, words)
     return signs
 
 

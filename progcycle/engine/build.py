@@ -34,9 +34,9 @@ def build(recipe: Recipe, preparation: str | None = None) -> Built:
     # Only the weights' initial values come from torch's own stream; the caller's stream is left as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(address(recipe.seed, "init") % 2**63)
-        task: Task = TASKS[recipe.task](recipe)  # type: ignore[arg-type]
+        task = TASKS[recipe.task](recipe)
         if preparation is not None:
-            task = PREPARATIONS[preparation](recipe, task)  # type: ignore[arg-type]
+            task = PREPARATIONS[preparation](recipe, task)
     return Built(schedule, task)
 
 

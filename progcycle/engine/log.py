@@ -22,6 +22,7 @@ from progcycle.engine.words import duration, memory_size, position, status_line,
 from progcycle.files import atomic_file
 from progcycle.output import LOGGER, SteadyStream, bars_hidden, in_notebook, steady_output
 from progcycle.schedule import Growth, GrowthSchedule
+from progcycle.tasks import Task
 
 # What differs between two equal runs; memory_gb is the peak of this process.
 TIMES = ("time", "seconds", "images_per_s", "cpu_seconds", "memory_gb")
@@ -106,7 +107,9 @@ class RunLog:
     def _length(self) -> int:
         return self.stats_path.stat().st_size if self.stats_path.exists() else 0
 
-    def status(self, nimg: int, growth: Growth, figures: Mapping[str, float], extra: Mapping[str, float]) -> None:
+    def status(
+        self, nimg: int, growth: Growth, figures: Mapping[str, float], extra: Mapping[str, float], task: Task
+    ) -> None:
         """Append a line to stats.jsonl, print the status line and feed the trackers.
 
         Args:
@@ -114,12 +117,13 @@ class RunLog:
             growth: growth of the step just done.
             figures: means since the last status line.
             extra: values of the moment, the times of ``TIMES`` among them.
+            task: says what the status line shows.
         """
         if not self.main:
             return
         self._record(nimg, growth, {"lr_scale": growth.lr_scale, **figures, **extra})
         left, self.untold = self.time_left.left(), False
-        self.say(status_line(nimg, self.schedule.total, growth, figures, extra, left))
+        self.say(status_line(nimg, self.schedule.total, growth, task.status(figures), extra, left, task.symbols))
 
     def evaluation(self, nimg: int, growth: Growth, figures: Mapping[str, float], extra: Mapping[str, float]) -> None:
         """Append a line ``metric/<name>`` to stats.jsonl, print it and feed the trackers.

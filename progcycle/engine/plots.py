@@ -3,7 +3,7 @@
 import gc
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -14,10 +14,12 @@ import numpy as np
 from progcycle.figures import Axes, Figure, FixedLocator, LogLocator, MaxNLocator, NullLocator, new_figure
 from progcycle.files import atomic_file
 from progcycle.schedule import GrowthSchedule
+from progcycle.tasks import loss_name
 
 INK, QUIET, BLUE, ORANGE, FADE = "#222222", "#8a8f98", "#2f6fb5", "#d9822b", "#e3edf8"
 COLOURS = ("#2f6fb5", "#d9822b", "#3a9a5b", "#b8473d", "#7a5aa8", "#8a6a4f", "#c65f9c", "#5f6b7a")
 DECADES = frozenset({"gradient", "penalty"})  # panels of numbers above 0 that may lie decades apart
+LOSS = loss_name("")
 SMOOTHING = 0.03  # share of the points that a curve is smoothed over
 CLOCK = frozenset(
     {"nimg", "kimg", "stage", "alpha", "resolution", "step", "time", "seconds", "cpu_seconds", "memory_gb"}
@@ -91,7 +93,7 @@ def plot_plan(schedule: GrowthSchedule, path: Path) -> None:
 
 
 @_cleared_away()
-def plot_curves(stats: Path, path: Path) -> None:
+def plot_curves(stats: Path, path: Path, terms: Iterable[str] = ()) -> None:
     """Draw the statistics of a run, one panel for every prefix of their names; dashed lines are openings of stages.
 
     Figures of quality have a panel for every metric, since each has a scale of its own. Gradients and penalties have
@@ -101,6 +103,7 @@ def plot_curves(stats: Path, path: Path) -> None:
         stats: JSON lines, each with ``nimg`` and numbers by name. Lines and values that are not readable are passed
             over, as are values that are not finite.
         path: PNG to write; without any statistic an empty panel says so.
+        terms: names of the figures whose panels come next to those of the players' losses, see :attr:`Task.terms`.
     """
     lines = sorted(_read(stats), key=lambda line: line["nimg"])
     panels: dict[str, list[str]] = {}
@@ -108,7 +111,7 @@ def plot_curves(stats: Path, path: Path) -> None:
         if any(_number(line.get(name)) for line in lines):
             panels.setdefault(_panel(name), []).append(name)
     # Losses first, then how well it does; single figures such as the speed last.
-    first = ("loss", "cycle", "metric")
+    first = [*dict.fromkeys((_panel(LOSS), *map(_panel, terms))), "metric"]
     panels = dict(
         sorted(panels.items(), key=lambda item: (_rank(item[0].partition("/")[0], first), item[1] == [item[0]]))
     )

@@ -290,10 +290,10 @@ class Run:
         for player, scaler in trainer.scalers.items():
             extra |= {f"{name}/{player}": value for name, value in scaler.figures().items()}
         figures = trainer.meter.means(self.accelerator)
-        self.alarms.look(trainer.nimg, saturation(figures, self.recipe.objective))
+        self.alarms.look(trainer.nimg, saturation(figures, trainer.task.watched))
         extra |= self.alarms.figures() | ({"attempt": self.attempts.number} if self.attempts.number else {})
         with self.writer.watching():
-            self.log.status(trainer.nimg, growth, figures, extra)
+            self.log.status(trainer.nimg, growth, figures, extra, trainer.task)
 
     def write_due(self, before: int, growth: Growth) -> None:
         """Write what is due after a step; every process must call this.
@@ -321,7 +321,8 @@ class Run:
             self.write_samples(growth)
             if self.main and self.log.stats_path.exists():
                 with self.log.drawing("curves.png"):
-                    plot_curves(self.log.stats_path, self.run_dir / "curves.png")
+                    terms = [name for names in self.trainer.task.terms.values() for name in names]
+                    plot_curves(self.log.stats_path, self.run_dir / "curves.png", terms)
         if snapshot and self.main:
             with self.writer.watching():
                 self.write_snapshot(self.run_dir / "snapshots" / folder_name(self.trainer.nimg), growth)

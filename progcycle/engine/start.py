@@ -9,7 +9,7 @@ from progcycle.engine.folder import checkpoint_folders
 from progcycle.engine.trainable import Weights, frozen_names
 from progcycle.errors import UserError
 from progcycle.export import warm_start
-from progcycle.recipe import Recipe, pretraining_recipe
+from progcycle.recipe import Recipe
 from progcycle.runtime import checkpoint
 from progcycle.schedule import GrowthSchedule
 
@@ -39,7 +39,7 @@ def begin(
     kept = [
         (p, p.detach().clone()) for network in networks.values() for p in network.parameters() if not p.requires_grad
     ]
-    before = pretraining_recipe(recipe) if preparation is None else None
+    before = recipe.preparation_recipe if preparation is None else None
     if before is not None:
         lines = _averages(run_dir / NAME, before, networks)
     else:

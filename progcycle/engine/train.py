@@ -21,7 +21,7 @@ from progcycle.errors import UserError
 from progcycle.evaluation import evaluator
 from progcycle.export import warm_start
 from progcycle.output import steady_output
-from progcycle.recipe import Recipe, pretraining_recipe
+from progcycle.recipe import Recipe
 from progcycle.runtime.guard import guard
 from progcycle.runtime.lock import RunLock
 from progcycle.runtime.parallel import speaking
@@ -48,7 +48,7 @@ def train(recipe: Recipe, run_dir: Path, signals: bool = False) -> Run:
         UserError: as :class:`Run`; what the task would refuse is refused before pre-training.
         StoppedError: a signal stopped the run, and its checkpoint is written.
     """
-    before = pretraining_recipe(recipe)
+    before = recipe.preparation_recipe
     with told_elsewhere(), RunLock(run_dir) as lock:
         safety: dict[str, Any] = {"signals": signals, "lock": lock}
         if before is None or has_checkpoint(run_dir, recipe):
@@ -81,7 +81,7 @@ def check(recipe: Recipe, run_dir: Path) -> Ground:
         built, first = build(recipe), build_pretraining(recipe)
     evaluator(recipe, cache_of(run_dir))  # whether it can measure what the recipe asks for
     ground = set_up(recipe, run_dir, built.schedule)
-    before = pretraining_recipe(recipe)
+    before = recipe.preparation_recipe
     if has_checkpoint(run_dir, recipe):
         return ground
     begins = run_dir
@@ -105,7 +105,7 @@ def build_pretraining(recipe: Recipe) -> Built | None:
     Raises:
         UserError: as :func:`build`.
     """
-    before = pretraining_recipe(recipe)
+    before = recipe.preparation_recipe
     if before is None:
         return None
     with _in_section():

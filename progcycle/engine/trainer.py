@@ -17,9 +17,10 @@ from progcycle.engine.precision import Precision
 from progcycle.engine.state import Attributes, Part, Together, load_state, state_of
 from progcycle.engine.trainable import Trainable, Weights
 from progcycle.evaluation.sampler import Sampler
-from progcycle.recipe import Adam, Recipe
+from progcycle.recipe import Recipe
 from progcycle.runtime.parallel import Votes, average_gradients, broadcast_weights
 from progcycle.schedule import Growth
+from progcycle.tasks import loss_name
 
 
 class Trainer:
@@ -39,7 +40,7 @@ class Trainer:
         parts: what it remembers, by name, see :mod:`progcycle.engine.state`.
 
     Raises:
-        UserError: a player has nothing to train.
+        UserError: a player has nothing to train, or no settings in the recipe's ``optimizer``.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Trainer:
         self.ema = EmaNetworks({name: networks[name] for name in self.task.ema_of}, recipe.training.ema)
         self.trainable = Trainable(networks, players)
         self.scalers = {player: precision.scaler() for player in players}
-        self.adams: dict[str, Adam] = {player: getattr(recipe.optimizer, player) for player in players}
+        self.adams = recipe.optimizer.of_players(players)
         self.optimizers = {player: self._optimizer(player) for player in players}
         self.meter = Meter(accelerator.device)
         self.nimg = self.step = 0
@@ -133,7 +134,7 @@ class Trainer:
             with self.precision.autocast():
                 loss, stats = self.task.loss(player, {d: chunk[i] for d, chunk in chunks.items()}, growth, self.step)
             self.scalers[player].backward(loss / count)
-            self.meter.add({f"loss/{player}": loss, **stats}, self.step)
+            self.meter.add({loss_name(player): loss, **stats}, self.step)
         average_gradients(self.accelerator, self.trainable.of(player), self.votes)
 
     def _apply(self, player: str, growth: Growth) -> None:

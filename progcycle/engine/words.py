@@ -3,12 +3,12 @@
 import math
 import textwrap
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from progcycle.schedule import Growth
 
 COLUMNS = 100  # of a line
 MINUTE, HOUR, DAY, YEAR = 60, 3600, 86_400, 31_557_600
-PLAYERS = {"generator": "G", "discriminator": "D"}  # as the papers call them
 
 
 def duration(seconds: float) -> str:
@@ -52,20 +52,27 @@ def position(nimg: int, total: int) -> str:
 
 
 def status_line(
-    nimg: int, total: int, growth: Growth, figures: Mapping[str, float], extra: Mapping[str, float], left: float | None
+    nimg: int,
+    total: int,
+    growth: Growth,
+    shown: Mapping[str, float],
+    extra: Mapping[str, float],
+    left: float | None,
+    symbols: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """The status line of a run, of at most 100 columns whatever the numbers; what does not fit is left out.
 
-    Where the run stands, alarms, the losses of the players (``G`` and ``D``), the mean of those of the cycles, pictures
-    a second, the peak of the memory, and what is left of the plan.
+    Where the run stands, alarms, what the task shows of its figures, such as the losses of the players, pictures a
+    second, the peak of the memory, and what is left of the plan.
 
     Args:
         nimg: pictures shown.
         total: pictures of the plan.
         growth: of the step just done.
-        figures: means since the last status line; those named ``loss/`` and ``cycle/`` are shown.
+        shown: figures by their words, see :meth:`Task.status`.
         extra: ``images_per_s``, ``memory_gb``, and what is named ``skipped/`` and ``alarm/``.
         left: seconds to the end of the plan, None if that is not known yet.
+        symbols: what players are called, see :attr:`Task.symbols`.
     """
     start = f"kimg {position(nimg, total)}  {growth.resolution} px" + f" alpha {growth.alpha:.2f}" * growth.fading
     end = [f"{brief(extra['images_per_s'])} img/s"]
@@ -75,12 +82,13 @@ def status_line(
         end.append(f"{duration(left)} left")
     # What matters most comes first, and is the last to be left out.
     room = COLUMNS - len("  ".join([start, *end]))
-    shown = [start]
-    for words in (*_alarms(extra, room - 2), *_skipped(extra), *_losses(figures)):
+    figures = [f"{word} {brief(value)}" for word, value in shown.items()]
+    parts = [start]
+    for words in (*_alarms(extra, room - 2), *_skipped(extra, symbols), *figures):
         if len(words) + 2 <= room:
-            shown.append(words)
+            parts.append(words)
             room -= len(words) + 2
-    return "  ".join([*shown, *end])[:COLUMNS]
+    return "  ".join([*parts, *end])[:COLUMNS]
 
 
 def _alarms(extra: Mapping[str, float], room: int) -> list[str]:
@@ -91,16 +99,9 @@ def _alarms(extra: Mapping[str, float], room: int) -> list[str]:
     return [words if len(words) <= room else f"ALARMS: {len(names)}"]
 
 
-def _skipped(extra: Mapping[str, float]) -> list[str]:
+def _skipped(extra: Mapping[str, float], symbols: Mapping[str, str]) -> list[str]:
     found = {name.removeprefix("skipped/"): value for name, value in extra.items() if name.startswith("skipped/")}
-    return [f"skipped by {PLAYERS.get(name, name)} {value:.0f}" for name, value in found.items() if value]
-
-
-def _losses(figures: Mapping[str, float]) -> list[str]:
-    losses = {name.removeprefix("loss/"): value for name, value in figures.items() if name.startswith("loss/")}
-    words = [f"{PLAYERS.get(name, name)} {brief(value)}" for name, value in sorted(losses.items(), reverse=True)]
-    cycles = [value for name, value in figures.items() if name.startswith("cycle/")]
-    return [*words, f"cycle {brief(sum(cycles) / len(cycles))}"] if cycles else words
+    return [f"skipped by {symbols.get(name, name)} {value:.0f}" for name, value in found.items() if value]
 
 
 def folded(text: str) -> str:

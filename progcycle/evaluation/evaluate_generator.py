@@ -18,6 +18,7 @@ from progcycle.evaluation.result import Evaluation
 if TYPE_CHECKING:
     from progcycle.export import Generator
     from progcycle.metrics import Features
+    from progcycle.recipe import PgganRecipe
 
 DEFAULTS = ("swd", "ms-ssim", "kid")
 FULL_COUNT, FULL_PAIRS, FULL_MODES = 16384, 10000, 25600  # of the paper's protocols
@@ -67,8 +68,8 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, options: G
     Raises:
         UserError: a metric cannot be computed, or there are too few real pictures.
     """
-    channels = model.recipe.data.channels  # type: ignore[union-attr]
-    names, features, left_out = _available(options, model.resolution, channels)
+    recipe: PgganRecipe = model.recipe  # type: ignore[assignment]  # a Generator's
+    names, features, left_out = _available(options, model.resolution, recipe.data.channels)
     cache = run.absolute().parent / ".cache"
     subject = subject_of(model, options.seed, options.device, options.batch_size, options.data, cache, progress=True)
     sizes = {name: _SIZES[name](options, len(subject.reals)) for name in names if name in _SIZES}

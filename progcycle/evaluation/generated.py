@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from progcycle.export import Generator
     from progcycle.export.config import SnapshotConfig
     from progcycle.metrics import Source
-    from progcycle.recipe import PgganRecipe
+    from progcycle.recipe import Recipe
     from progcycle.schedule import Growth
 
 SAMPLED = "metric/latent"  # address of the latents that are painted while training
@@ -118,7 +118,7 @@ def growth_of(config: "SnapshotConfig") -> "Growth":
 
 
 def real_pictures(
-    recipe: "PgganRecipe", seed: int, cache_dir: Path | None = None, paths: Sequence[str] | None = None
+    recipe: "Recipe", seed: int, cache_dir: Path | None = None, paths: Sequence[str] | None = None
 ) -> "PictureSet":
     """The training pictures of a recipe without ``augment``.
 
@@ -199,11 +199,9 @@ def subject_of(
     Raises:
         UserError: a path is missing or has no pictures.
     """
-    from progcycle.recipe import PgganRecipe
-
-    recipe = model.recipe
-    if not isinstance(recipe, PgganRecipe):
-        raise UserError("This generator's recipe is not one of the task pggan.")
+    recipe: Recipe = model.recipe
+    if recipe.task != model.task:
+        raise UserError(f"This generator's recipe is not one of the task {model.task}.")
     pictures = real_pictures(recipe, seed, cache_dir, paths)
     growth = growth_of(model.config)
     bounds = class_bounds(pictures, len(model.classes))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from progcycle.evaluation.sampler import Evaluate, Sampler
     from progcycle.metrics import Source
     from progcycle.metrics.digits import DigitJudge
-    from progcycle.recipe import Recipe
+    from progcycle.recipe import PgganRecipe
 
 SMALLEST = {"swd": 16, "ms-ssim": 16, "modes": 8}  # pixels of a side
 READABLE = 0.9  # share of the real digits that a judge of modes must read rightly
@@ -169,27 +169,21 @@ def measure(run: Path, names: Sequence[str], count: int, seed: int = 0, device: 
     return {key: value for name in names for key, value in METRICS[name](subject, count).items()}
 
 
-def evaluator(recipe: "Recipe", cache_dir: Path | None = None) -> "Evaluate | None":
-    """The callback behind ``training.evaluation``, or None if the recipe does not ask for one.
+def generator_evaluator(recipe: "PgganRecipe", cache_dir: Path | None = None) -> "Evaluate":
+    """The callback behind ``training.evaluation`` for PG-GANs.
 
     A stage of fewer pixels than a metric needs gives no figures of it.
 
     Args:
-        recipe: a validated recipe.
+        recipe: a validated recipe with ``training.evaluation``.
         cache_dir: folder of the run's caches of pictures, which are read where they are there.
 
     Raises:
         UserError: the recipe asks for metrics that cannot be computed, or its pictures are missing.
     """
-    from progcycle.recipe import PgganRecipe
-
     options, where = recipe.training.evaluation, "training.evaluation.metrics"
     if options is None:
-        return None
-    if not isinstance(recipe, PgganRecipe):
-        from progcycle.evaluation.validation import TranslationEvaluator
-
-        return TranslationEvaluator(recipe, cache_dir)
+        raise ValueError("the recipe does not ask for an evaluation")
     check_metrics(options.metrics, recipe.resolution, recipe.data.channels, where)
     check_best(options.best, options.metrics, LOWEST)
     pictures = real_pictures(recipe, recipe.seed, cache_dir)

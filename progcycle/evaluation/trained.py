@@ -1,6 +1,7 @@
 """Measure a trained model, whatever it is."""
 
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,34 @@ from progcycle.evaluation.evaluate_generator import GeneratorOptions, evaluate_g
 from progcycle.evaluation.evaluate_translator import TranslatorOptions, evaluate_translator
 from progcycle.evaluation.provenance import run_folder
 from progcycle.evaluation.result import Evaluation
-from progcycle.export import Generator, Translator, find_snapshot, load
+from progcycle.export import SnapshotModel, find_snapshot, load
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How the models of a task are measured once they are trained.
+
+    Attributes:
+        options: a dataclass of what to measure; ``device`` is among its fields.
+        measure: from a model, its snapshot, the run folder and the options to figures.
+        words: what a model is, for an error, such as ``a PG-GAN``.
+    """
+
+    options: Callable[..., Any]
+    measure: Callable[[Any, Path, Path, Any], Evaluation]
+    words: str
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the options."""
+        return [field.name for field in fields(self.options)]  # type: ignore[arg-type]
+
+
+# By task. A row that a program adds is known to ``evaluate`` from then on.
+EVALUATIONS: dict[str, Measured] = {
+    "pggan": Measured(GeneratorOptions, evaluate_generator, "a PG-GAN"),
+    "cyclegan": Measured(TranslatorOptions, evaluate_translator, "translators"),
+}
 
 
 def evaluate(run: str | Path, device: str = "cpu", **options: Any) -> Evaluation:
@@ -18,7 +46,8 @@ def evaluate(run: str | Path, device: str = "cpu", **options: Any) -> Evaluation
     Args:
         run: a run folder, or a snapshot.
         device: where to compute.
-        options: of :class:`GeneratorOptions` for a PG-GAN, of :class:`TranslatorOptions` for translators.
+        options: of the class that ``EVALUATIONS`` names: :class:`GeneratorOptions` for a PG-GAN,
+            :class:`TranslatorOptions` for translators.
 
     Returns:
         Figures, see :class:`Evaluation`; ``save()`` writes them into the run folder.
@@ -30,7 +59,7 @@ def evaluate(run: str | Path, device: str = "cpu", **options: Any) -> Evaluation
     return evaluate_model(load(snapshot, device), snapshot, device=device, **options)
 
 
-def evaluate_model(model: Generator | Translator, snapshot: Path, **options: Any) -> Evaluation:
+def evaluate_model(model: SnapshotModel, snapshot: Path, **options: Any) -> Evaluation:
     """The same of a model that is loaded already.
 
     Args:
@@ -38,12 +67,13 @@ def evaluate_model(model: Generator | Translator, snapshot: Path, **options: Any
         snapshot: where it comes from.
         options: as :func:`evaluate`, and ``device``.
     """
-    kind = TranslatorOptions if isinstance(model, Translator) else GeneratorOptions
-    known = [field.name for field in fields(kind)]
-    if unknown := sorted(options.keys() - set(known)):
-        words = "translators" if isinstance(model, Translator) else "a PG-GAN"
-        raise UserError(f"evaluate: {unknown[0]} is no option for {words}; choose from {', '.join(known)}.")
-    folder = run_folder(snapshot)
-    if isinstance(model, Translator):
-        return evaluate_translator(model, snapshot, folder, TranslatorOptions(**options))
-    return evaluate_generator(model, snapshot, folder, GeneratorOptions(**options))
+    if model.task not in EVALUATIONS:
+        raise UserError(
+            f"evaluate: models of the task {model.task} cannot be measured, only of {', '.join(EVALUATIONS)}."
+        )
+    measured = EVALUATIONS[model.task]
+    if unknown := sorted(options.keys() - set(measured.names)):
+        raise UserError(
+            f"evaluate: {unknown[0]} is no option for {measured.words}; choose from {', '.join(measured.names)}."
+        )
+    return measured.measure(model, snapshot, run_folder(snapshot), measured.options(**options))

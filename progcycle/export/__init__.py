@@ -1,15 +1,18 @@
-"""From a trained run to pictures: snapshots on disk, and the two models that are read from them."""
+"""From a trained run to pictures: snapshots on disk, and what is loaded from them, by task (``MODELS``)."""
 
+from progcycle.export.base import SnapshotModel
 from progcycle.export.config import SnapshotConfig
 from progcycle.export.generator import Generator
 from progcycle.export.pictures import from_pil, to_pil
-from progcycle.export.snapshot import find_snapshot, list_snapshots, load, save_snapshot
+from progcycle.export.snapshot import MODELS, find_snapshot, list_snapshots, load, save_snapshot
 from progcycle.export.translator import Translator
 from progcycle.export.warm_start import warm_start
 
 __all__ = [
+    "MODELS",
     "Generator",
     "SnapshotConfig",
+    "SnapshotModel",
     "Translator",
     "find_snapshot",
     "from_pil",

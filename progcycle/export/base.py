@@ -21,6 +21,9 @@ M = TypeVar("M", bound="SnapshotModel")
 class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
     """Networks of one task, at the stage and alpha of a snapshot.
 
+    A task's own class says which ``task`` it is of, its networks by their ``names`` (those that the task averages), and
+    the ``registry`` that their names in the config are looked up in.
+
     Args:
         config: content of the snapshot's ``config.json``.
 
@@ -29,13 +32,16 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
     """
 
     task: ClassVar[str]
+    names: ClassVar[tuple[str, ...]]
     registry: ClassVar[dict[str, type[nn.Module]]]
 
     def __init__(self, config: SnapshotConfig) -> None:
         super().__init__()
         self.config = config
-        if config.task != self.task:
-            raise UserError(f"A {type(self).__name__} holds networks of the task {self.task}, not {config.task}.")
+        try:
+            self.check(config)
+        except ValueError as error:
+            raise UserError(f"{error}.") from None
         for name, spec in config.networks.items():
             if spec.name not in self.registry:
                 known = ", ".join(self.registry)
@@ -46,6 +52,19 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(f"{name}: {spec.name} cannot be built with these arguments ({reason}).") from None
             self.add_module(name, network)
+
+    @classmethod
+    def check(cls, config: SnapshotConfig) -> None:
+        """Refuse the config of a snapshot that this class cannot hold.
+
+        Raises:
+            ValueError: it belongs to another task, or has other networks; a sentence without its full stop.
+        """
+        if config.task != cls.task:
+            raise ValueError(f"A {cls.__name__} holds networks of the task {cls.task}, not {config.task}")
+        if set(config.networks) != set(cls.names):
+            expected, got = " and ".join(cls.names), " and ".join(sorted(config.networks)) or "none"
+            raise ValueError(f"networks of the task {cls.task} are {expected}, got {got}")
 
     @property
     def recipe(self) -> Recipe:

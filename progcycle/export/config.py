@@ -10,7 +10,6 @@ from progcycle.errors import UserError
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-NETWORKS: dict[str, tuple[str, ...]] = {"pggan": ("generator",), "cyclegan": ("gen_ab", "gen_ba")}
 
 LARGEST = 16 << 20  # bytes of config.json
 # What arguments of networks may be: layers are made one by one, long before their weights are seen to be missing.
@@ -56,6 +55,7 @@ class SnapshotConfig(_Strict):
 
     Attributes:
         format: version of this layout.
+        task: whose row of ``MODELS`` (``progcycle.export``) the networks are loaded with.
         networks: how to build every network, by the first part of its weights' names.
         stage: growth step at which the weights were saved.
         alpha: weight of the newest layers at that moment; below 1 in mid-fade.
@@ -63,7 +63,7 @@ class SnapshotConfig(_Strict):
         base_resolution: pixels of a side at stage 0.
         final_resolution: pixels of a side at the networks' last stage; training may hold below it.
         nimg: real pictures of one domain shown so far.
-        classes: names of a generator's classes in the order of their numbers; empty if it has none.
+        classes: names of the classes that the networks know, in the order of their numbers; empty if they know none.
         recipe: the whole recipe, as JSON.
         cpu_seconds: CPU time that training had used, in its first process; None where it was not counted.
         best: of the snapshot in a run's folder ``best`` only, else None.
@@ -72,7 +72,7 @@ class SnapshotConfig(_Strict):
     format: Literal[1] = 1
     library_name: Literal["progcycle"] = "progcycle"
     progcycle_version: str
-    task: Literal["pggan", "cyclegan"]
+    task: str
     networks: dict[str, NetworkSpec]
     stage: Natural
     alpha: Annotated[float, Field(ge=0, le=1)]
@@ -88,18 +88,17 @@ class SnapshotConfig(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "SnapshotConfig":
-        if set(self.networks) != set(NETWORKS[self.task]):
-            expected, got = " and ".join(NETWORKS[self.task]), " and ".join(sorted(self.networks)) or "none"
-            raise ValueError(f"networks of the task {self.task} are {expected}, got {got}")
         if self.stage > MOST_STAGES or self.resolution != self.base_resolution << self.stage:
             raise ValueError(
                 f"resolution {self.resolution} is not base_resolution {self.base_resolution} doubled {self.stage} times"
             )
         if self.resolution > self.final_resolution:
             raise ValueError(f"resolution {self.resolution} is above final_resolution {self.final_resolution}")
-        takes = self.networks["generator"].arguments.get("classes", 0) if self.task == "pggan" else 0
-        if takes != len(self.classes) or len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"classes must be the different names of {takes} classes, got {str(self.classes)[:200]}")
+        known = len(self.classes)
+        takes = [spec.arguments["classes"] for spec in self.networks.values() if "classes" in spec.arguments] or [0]
+        if takes != [known] * len(takes) or len(set(self.classes)) != known:
+            count = next((number for number in takes if number != known), known)
+            raise ValueError(f"classes must be the different names of {count} classes, got {str(self.classes)[:200]}")
         return self
 
     @property

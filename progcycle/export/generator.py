@@ -18,6 +18,7 @@ class Generator(SnapshotModel):
     """A trained PG-GAN generator, at the stage and alpha of its snapshot."""
 
     task: ClassVar[str] = "pggan"
+    names: ClassVar[tuple[str, ...]] = ("generator",)
     registry: ClassVar[dict[str, type[nn.Module]]] = networks.GENERATORS
     generator: nn.Module
 

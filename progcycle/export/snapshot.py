@@ -14,6 +14,7 @@ from torch import nn
 
 from progcycle import __version__
 from progcycle.errors import UserError
+from progcycle.export.base import SnapshotModel
 from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, BestFigure, NetworkSpec, SnapshotConfig, read_config
 from progcycle.export.generator import Generator
 from progcycle.export.hub import fetch_model, is_hub_name, suggestion
@@ -23,7 +24,8 @@ from progcycle.files import atomic_folder
 from progcycle.recipe import Recipe
 from progcycle.schedule import Growth
 
-MODELS: dict[str, type[Generator] | type[Translator]] = {"pggan": Generator, "cyclegan": Translator}
+# What the networks of a task are loaded as. A row that a program adds is known to everything that loads from then on.
+MODELS: dict[str, type[SnapshotModel]] = {"pggan": Generator, "cyclegan": Translator}
 _NAME = re.compile(r"nimg-(\d+)")
 
 
@@ -45,8 +47,8 @@ def save_snapshot(
 
     Args:
         folder: where to, usually ``<run>/snapshots/nimg-<twelve digits>``.
-        task: ``pggan`` or ``cyclegan``.
-        networks: ``generator``, or ``gen_ab`` and ``gen_ba``, with the weights to keep (the running averages).
+        task: a key of ``MODELS``.
+        networks: those that its class there holds, by name, with the weights to keep (the running averages).
         specs: how to build each of them: {"name": name in progcycle.networks, "arguments": keywords}.
         growth: where growth stands.
         base_resolution: pixels of a side at the networks' stage 0.
@@ -62,10 +64,11 @@ def save_snapshot(
     Raises:
         UserError: a weight is not a finite number.
         ValueError: the values do not belong together.
+        KeyError: the task is not in ``MODELS``.
     """
     config = SnapshotConfig(
         progcycle_version=__version__,
-        task=task,  # type: ignore[arg-type]  # checked by the model
+        task=task,
         networks={name: NetworkSpec.model_validate(_plain(specs[name])) for name in networks},
         stage=growth.stage,
         alpha=growth.alpha,
@@ -79,6 +82,7 @@ def save_snapshot(
         cpu_seconds=cpu_seconds,
         best=best and BestFigure(figure=best[0], value=best[1]),
     )
+    MODELS[task].check(config)
     weights = {f"{name}.{key}": w for name, network in networks.items() for key, w in network.state_dict().items()}
     with atomic_folder(folder) as temporary:
         write_model(temporary, config, weights)
@@ -129,8 +133,8 @@ def list_snapshots(run: str | Path) -> list[Path]:
     return [p for _, p in sorted(found)]
 
 
-def load(path: str | Path, device: str = "cpu") -> Generator | Translator:
-    """Read a trained model.
+def load(path: str | Path, device: str = "cpu") -> SnapshotModel:
+    """Read a trained model: a :class:`Generator`, a :class:`Translator`, or what else ``MODELS`` holds.
 
     Args:
         path: a run folder (its newest snapshot is taken), a snapshot folder, or as text ``user/model``, which is
@@ -141,6 +145,7 @@ def load(path: str | Path, device: str = "cpu") -> Generator | Translator:
         UserError: there is no snapshot, or its files do not fit exactly.
     """
     folder = fetch_model(str(path)) if is_hub_name(path) else find_snapshot(path)
-    kind: type[Any] = MODELS[read_config(folder).task]
-    model: Generator | Translator = read_model(folder, kind, device)
-    return model
+    task = read_config(folder).task
+    if task not in MODELS:
+        raise UserError(f"{folder / CONFIG_FILE}: task: there is no {task!r}; the known ones are {', '.join(MODELS)}.")
+    return read_model(folder, MODELS[task], device)

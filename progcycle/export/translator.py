@@ -47,6 +47,7 @@ class Translator(SnapshotModel):
     """A trained pair of CycleGAN translators, at the stage and alpha of their snapshot."""
 
     task: ClassVar[str] = "cyclegan"
+    names: ClassVar[tuple[str, ...]] = ("gen_ab", "gen_ba")
     registry: ClassVar[dict[str, type[nn.Module]]] = networks.TRANSLATORS
     gen_ab: nn.Module
     gen_ba: nn.Module

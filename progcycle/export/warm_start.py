@@ -1,6 +1,7 @@
 """The recipe key ``warm_start``: translators whose decoders begin with the stages of a PG-GAN trained here."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -8,7 +9,7 @@ from progcycle.errors import UserError
 from progcycle.export.generator import Generator
 from progcycle.export.snapshot import load
 from progcycle.networks import GrowingDecoder, copy_stages
-from progcycle.recipe import CycleganRecipe, Recipe
+from progcycle.recipe import Recipe
 
 
 def warm_start(recipe: Recipe) -> Callable[[Mapping[str, nn.Module]], Sequence[str]] | None:
@@ -23,9 +24,9 @@ def warm_start(recipe: Recipe) -> Callable[[Mapping[str, nn.Module]], Sequence[s
         A function of the networks that says what it copied, and raises UserError where a PG-GAN is missing or does not
         fit.
     """
-    if not isinstance(recipe, CycleganRecipe) or recipe.warm_start is None:
+    runs = recipe.first_weights
+    if not runs:
         return None
-    runs = recipe.warm_start.runs
 
     def start_from(networks: Mapping[str, nn.Module]) -> Sequence[str]:
         return [_begin(recipe, name, run, networks[name]) for name, run in runs.items()]
@@ -33,8 +34,9 @@ def warm_start(recipe: Recipe) -> Callable[[Mapping[str, nn.Module]], Sequence[s
     return start_from
 
 
-def _begin(recipe: CycleganRecipe, name: str, run: str, translator: nn.Module) -> str:
-    where, network = f"warm_start.{name}", recipe.network
+def _begin(recipe: Recipe, name: str, run: str, translator: nn.Module) -> str:
+    where = f"warm_start.{name}"
+    network: Any = recipe.network  # of translators: no other recipe has first weights
     try:
         model = load(run)
     except UserError as error:

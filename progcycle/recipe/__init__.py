@@ -15,15 +15,14 @@ from progcycle.recipe.networks import (
     PgganNetwork,
 )
 from progcycle.recipe.objectives import Adaptive, Adversarial, ClassWeights, DiscriminatorAugment, DiscriminatorNoise
-from progcycle.recipe.optimizers import Adam, Ema
+from progcycle.recipe.optimizers import Adam, Ema, Optimizer, OptimizerSection
 from progcycle.recipe.overrides import override, override_with
 from progcycle.recipe.plan import Schedule
-from progcycle.recipe.pretraining import pretraining_recipe
 from progcycle.recipe.reading import OPERATION, difference, dump, json_schema, load_recipe, merge, recipe_from, validate
 from progcycle.recipe.schema import (
     MAX_PIXELS,
+    RECIPES,
     Augmentation,
-    BaseRecipe,
     CycleganData,
     CycleganRecipe,
     DataOptions,
@@ -47,11 +46,11 @@ __all__ = [
     "FIXED_GENERATORS",
     "MAX_PIXELS",
     "OPERATION",
+    "RECIPES",
     "Adam",
     "Adaptive",
     "Adversarial",
     "Augmentation",
-    "BaseRecipe",
     "Channels",
     "ClassWeights",
     "CycleganData",
@@ -66,6 +65,8 @@ __all__ = [
     "MinibatchStddev",
     "NetworkOptions",
     "Normalization",
+    "Optimizer",
+    "OptimizerSection",
     "PgganData",
     "PgganNetwork",
     "PgganRecipe",
@@ -90,7 +91,6 @@ __all__ = [
     "on_curve",
     "override",
     "override_with",
-    "pretraining_recipe",
     "recipe_from",
     "shipped_folder",
     "shipped_recipes",

@@ -87,8 +87,9 @@ class MinibatchDiscrimination(Section):
 
 
 class NetworkOptions(Section):
-    """What the networks of both tasks share."""
+    """Base of the ``network`` sections: what the networks of all tasks share."""
 
+    base_resolution: Resolution
     channels: Channels = Channels()
     discriminator_channels: Channels | None = Field(
         None, description="default, also of keys left out: those of the generators"

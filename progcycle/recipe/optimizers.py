@@ -1,10 +1,11 @@
 """The ``optimizer`` section of a recipe, and the running averages of generators."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from progcycle.errors import UserError
 from progcycle.recipe.section import Section
 from progcycle.recipe.values import AsTuple
 
@@ -19,12 +20,30 @@ class Adam(Section):
     eps: float = Field(1e-8, gt=0)
 
 
-class Optimizer(Section):
-    """Adam for each player, and when its moments are cleared."""
+class OptimizerSection(Section):
+    """Base of the ``optimizer`` sections, which have a field of type :class:`Adam` for each player of their task."""
+
+    reset: Literal["never", "stage", "fade_edges"] = Field(
+        "fade_edges", description="when the moments of all players are cleared"
+    )
+
+    def of_players(self, players: Iterable[str]) -> dict[str, Adam]:
+        """The settings of each player.
+
+        Raises:
+            UserError: there are none of one of them.
+        """
+        found = {player: getattr(self, player, None) for player in players}
+        for player in (player for player, adam in found.items() if not isinstance(adam, Adam)):
+            raise UserError(f"optimizer: the task trains a player {player!r}, for which this section has no settings.")
+        return found  # type: ignore[return-value]  # each is one
+
+
+class Optimizer(OptimizerSection):
+    """Adam for a generator and a discriminator."""
 
     generator: Adam = Adam()
     discriminator: Adam = Adam()
-    reset: Literal["never", "stage", "fade_edges"] = "fade_edges"
 
 
 HALF_LIFE_KIMG, RAMPUP = 10.0, 0.05

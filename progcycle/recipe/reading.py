@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -225,9 +225,11 @@ def json_schema() -> dict[str, Any]:
 
     A file may leave out any key but ``task``, since the recipe that it ``extends`` may hold it.
     """
-    schema = TypeAdapter(Annotated[Recipe, Field(discriminator="task")]).json_schema()
-    for model in RECIPES.values():
-        definition = schema["$defs"][model.__name__]
+    models = list(RECIPES.values())
+    tagged: Any = Annotated[Union[tuple(models)], Field(discriminator="task")] if len(models) > 1 else models[0]  # noqa: UP007
+    schema: dict[str, Any] = TypeAdapter(tagged).json_schema()
+    for model in models:
+        definition = schema["$defs"][model.__name__] if len(models) > 1 else schema
         definition["properties"]["extends"] = {"type": "string", "description": "another recipe to start from"}
         definition["required"] = ["task"]
     return schema

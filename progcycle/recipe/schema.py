@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from progcycle.recipe.networks import CycleganNetwork, PgganNetwork, with_own_defaults
+from progcycle.recipe.networks import CycleganNetwork, MinibatchStddev, NetworkOptions, PgganNetwork, with_own_defaults
 from progcycle.recipe.objectives import ClassWeights, CycleganObjective, PgganObjective
-from progcycle.recipe.optimizers import Adam, Ema, Optimizer
+from progcycle.recipe.optimizers import Adam, Ema, Optimizer, OptimizerSection
 from progcycle.recipe.plan import Schedule
 from progcycle.recipe.section import Section
 from progcycle.recipe.sizes import with_longer_tables, with_sizes
@@ -50,13 +50,33 @@ class Pictures(Section):
 
 
 class DataOptions(Section):
-    """What both tasks' data sections share."""
+    """Base of the ``data`` sections: how pictures are kept ready, and what is refused. Which there are, a task says."""
 
     cache_resolution: int = Field(256, ge=0, description="stages up to here are read from uint8 arrays built once")
     cache_dir: str | None = Field(None, description="folder of those arrays; default: .cache beside the run folder")
     max_broken: float = Field(0.05, ge=0, le=1, description="share of unreadable pictures that stops the run")
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="larger pictures are not read; one takes 10 bytes a pixel")
     workers: int | None = Field(None, ge=0, le=256, description="loader processes; default 0 on a CPU, else up to 8")
+
+    @property
+    def domains(self) -> dict[str, Pictures]:
+        """The sets of pictures, by the names that the task knows them by."""
+        raise NotImplementedError(f"{type(self).__name__} does not say which domains it has")
+
+    @property
+    def layout_root(self) -> str | None:
+        """A folder that holds two domains in a usual layout; None: each domain has its path."""
+        return None
+
+    @property
+    def share_held_out(self) -> float:
+        """Share of the training pictures that is held out, in [0, 1)."""
+        return 0.0
+
+    @property
+    def label_source(self) -> str | None:
+        """Where the classes of the pictures come from, see :attr:`PgganData.labels`; None without classes."""
+        return None
 
 
 class PgganData(Pictures, DataOptions):
@@ -66,6 +86,16 @@ class PgganData(Pictures, DataOptions):
     labels: str | None = Field(
         None, description="folders (the first folder below path is the class), or a JSON file of labels by picture"
     )
+
+    @property
+    def domains(self) -> dict[str, Pictures]:
+        """One domain, ``real``."""
+        return {"real": self}
+
+    @property
+    def label_source(self) -> str | None:
+        """The key ``labels``."""
+        return self.labels
 
     @model_validator(mode="before")
     @classmethod
@@ -87,6 +117,21 @@ class CycleganData(DataOptions):
     paired: Paired = Field(
         "auto", description="whether pictures of one name are true pairs; auto: if they are nearer than random pairs"
     )
+
+    @property
+    def domains(self) -> dict[str, Pictures]:
+        """Two domains, ``a`` and ``b``."""
+        return {"a": self.a, "b": self.b}
+
+    @property
+    def layout_root(self) -> str | None:
+        """The key ``root``."""
+        return self.root
+
+    @property
+    def share_held_out(self) -> float:
+        """The key ``validation``."""
+        return self.validation
 
     @model_validator(mode="after")
     def _root_or_paths(self) -> "CycleganData":
@@ -204,14 +249,31 @@ class WarmStart(Section):
         return {name: path for name, path in given if path is not None}
 
 
-class BaseRecipe(Section):
-    """Keys of every recipe."""
+class Recipe(Section):
+    """Base of the recipes: keys that every task has. A task adds its own classes of these sections, and sections.
 
+    ``task`` is the name of the task in the dicts of recipes, tasks and models.
+    """
+
+    task: str
     seed: int = Field(0, ge=0)
     resolution: Resolution
+    data: DataOptions
+    network: NetworkOptions
+    objective: Section
     schedule: Schedule = Schedule()
-    optimizer: Optimizer = Optimizer()
+    optimizer: OptimizerSection
     training: Training = Training()
+
+    @property
+    def preparation_recipe(self) -> "Recipe | None":
+        """The recipe of what is trained before the task, in a folder of its own; None: nothing."""
+        return None
+
+    @property
+    def first_weights(self) -> Mapping[str, str]:
+        """Runs that networks begin with the weights of, by network."""
+        return {}
 
     @model_validator(mode="before")
     @classmethod
@@ -219,13 +281,14 @@ class BaseRecipe(Section):
         return with_longer_tables(content)
 
 
-class PgganRecipe(BaseRecipe):
+class PgganRecipe(Recipe):
     """An unconditional progressive GAN."""
 
     task: Literal["pggan"]
     data: PgganData
     network: PgganNetwork = PgganNetwork()
     objective: PgganObjective = PgganObjective()
+    optimizer: Optimizer = Optimizer()
 
     @model_validator(mode="after")
     def _classes_of_labels(self) -> "PgganRecipe":
@@ -236,13 +299,14 @@ class PgganRecipe(BaseRecipe):
         return self
 
 
-class CycleganRecipe(BaseRecipe):
+class CycleganRecipe(Recipe):
     """A progressive CycleGAN between two unpaired domains."""
 
     task: Literal["cyclegan"]
     data: CycleganData
     network: CycleganNetwork = CycleganNetwork()
     objective: CycleganObjective = CycleganObjective()
+    optimizer: Optimizer = Optimizer()
     training: TranslationTraining = TranslationTraining()
 
     @model_validator(mode="before")
@@ -269,6 +333,31 @@ class CycleganRecipe(BaseRecipe):
     pretraining: Pretraining | None = Field(None, description="pre-train the translators first")
     warm_start: WarmStart | None = Field(None, description="begin the decoders from PG-GANs")
 
+    @property
+    def preparation_recipe(self) -> "CycleganRecipe | None":
+        """What pre-trains: this recipe with the schedule and the optimizer of its section ``pretraining``, if any.
 
-Recipe = PgganRecipe | CycleganRecipe
-RECIPES: dict[str, type[PgganRecipe] | type[CycleganRecipe]] = {"pggan": PgganRecipe, "cyclegan": CycleganRecipe}
+        There are no discriminators, so that nothing compares the pictures of a batch, and no figures of translation.
+        """
+        options = self.pretraining
+        if options is None:
+            return None
+        generator = options.optimizer or self.optimizer.generator
+        network = {"minibatch_stddev": MinibatchStddev(group=0), "minibatch_discrimination": None}
+        return self.model_copy(
+            update={
+                "schedule": options.schedule or self.schedule.scaled(options.share or 1.0),
+                "optimizer": self.optimizer.model_copy(update={"generator": generator}),
+                "network": self.network.model_copy(update=network),
+                "training": self.training.model_copy(update={"evaluation": None}),
+            }
+        )
+
+    @property
+    def first_weights(self) -> Mapping[str, str]:
+        """The runs of ``warm_start``."""
+        return {} if self.warm_start is None else self.warm_start.runs
+
+
+# By their key ``task``. A row that a program adds is known to everything that reads recipes from then on.
+RECIPES: dict[str, type[Recipe]] = {"pggan": PgganRecipe, "cyclegan": CycleganRecipe}

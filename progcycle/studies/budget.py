@@ -69,12 +69,11 @@ def probe(recipe: Recipe, folder: Path) -> list[tuple[str, int, float]]:
     import torch
 
     from progcycle.engine.start import NAME
-    from progcycle.recipe import pretraining_recipe
 
     torch.set_num_threads(1)
     if isinstance(recipe, CycleganRecipe):  # what weights training begins with makes no step slower
         recipe = recipe.model_copy(update={"warm_start": None})
-    first = pretraining_recipe(recipe)
+    first = recipe.preparation_recipe
     parts: list[tuple[str | None, Recipe]] = [(None, recipe)]
     if first is not None:
         parts = [(NAME, first), (None, recipe.model_copy(update={"pretraining": None}))]

@@ -149,12 +149,3 @@ class Augmenter:
             return {}
         r = self.controller.observe(logits, step, pictures)
         return {f"augment/probability{self.suffix}": self.controller.p.to(r.device), f"augment/r{self.suffix}": r}
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Memory of the controller, if there is one."""
-        return {} if self.controller is None else self.controller.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        if self.controller is not None:
-            self.controller.load_state_dict(state)

@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -30,24 +31,73 @@ class Shown(NamedTuple):
     source: Tensor | None = None
 
 
+class Remembers(Protocol):
+    """What keeps something from one step to the next."""
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Everything that a later step depends on, as tensors by name."""
+
+    def load_state_dict(self, state: Mapping[str, Tensor], /) -> object:
+        """Restore what :meth:`state_dict` gave."""
+
+
+class Memory(NamedTuple):
+    """A part of a task that is kept in checkpoints beside its networks.
+
+    Attributes:
+        of: what is kept.
+        common: whether another number of processes goes on with what the first process held, as with a running mean
+            over all of them. If not, each process has its own, such as a pool of its pictures; another number of
+            processes begins without, and ``load_state_dict({})`` must forget everything.
+    """
+
+    of: Remembers
+    common: bool = False
+
+
+class Watched(NamedTuple):
+    """A discriminator's loss that an alarm watches.
+
+    Attributes:
+        figure: name of the loss among the figures of :meth:`Task.loss`.
+        undecided: its least value where the discriminator says the same of every picture.
+    """
+
+    figure: str
+    undecided: float
+
+
+def loss_name(player: str) -> str:
+    """Name of a player's whole loss among the figures of a run."""
+    return f"loss/{player}"
+
+
 class Task(ABC):
     """Networks and losses of one kind of training.
 
     Attributes:
+        symbols: what status lines call the players; the name of a player that is not in it.
+        terms: what status lines show beside the losses of the players: by its word, the figures whose mean it is.
         networks: every network by name.
         specs: for every network its registry name and constructor arguments, enough to build it again.
-        players: for every player the networks that it trains.
+        players: for every player the networks that it trains. A player is a key of the recipe's ``optimizer`` too.
         update_order: rounds in turn; step i runs round i modulo their number, each round with a batch of its own.
         ema_of: names of the networks that are averaged, sampled from and exported.
         classes: names of the classes of the pictures; () without labels.
+        lazy: periods, in steps, of terms that are not computed at every step.
+        watched: losses that an alarm watches, by the name of the discriminator.
     """
 
+    symbols: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    terms: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     networks: dict[str, nn.Module]
     specs: dict[str, dict[str, Any]]
     players: dict[str, tuple[str, ...]]
     update_order: tuple[Round, ...]
     ema_of: tuple[str, ...]
     classes: tuple[str, ...] = ()
+    lazy: tuple[int, ...] = ()
+    watched: Mapping[str, Watched] = MappingProxyType({})
 
     @abstractmethod
     def loss(self, player: str, reals: Mapping[str, Batch], growth: Growth, step: int) -> tuple[Tensor, Stats]:
@@ -103,22 +153,54 @@ class Task(ABC):
         """
         return {}
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Memory of the task beyond its networks, as tensors by name."""
+    def status(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """What a status line shows of the figures: losses of the players, then :attr:`terms`, by their words.
+
+        Args:
+            figures: means since the last status line; what is not there is left out.
+        """
+        losses = {self.symbols.get(player, player): (loss_name(player),) for player in self.players}
+        shown = {}
+        for word, names in {**losses, **self.terms}.items():
+            if values := [figures[name] for name in names if name in figures]:
+                shown[word] = sum(values) / len(values)
+        return shown
+
+    # --- what it remembers ----------------------------------------------------------------------------------------
+
+    def memories(self) -> Mapping[str, Memory]:
+        """What the task remembers beyond its networks, by names without a dot."""
         return {}
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that :meth:`memories` hold, as tensors under ``<memory>.<name>``."""
+        return {
+            f"{name}.{key}": value
+            for name, memory in self.memories().items()
+            for key, value in memory.of.state_dict().items()
+        }
+
     def common_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What another number of processes can go on with of one process's memory: all about noise and augmentation."""
-        return {name: value for name, value in state.items() if name.startswith(("noise", "augment"))}
+        """What another number of processes can go on with of the first process's :meth:`state_dict`."""
+        common = {name for name, memory in self.memories().items() if memory.common}
+        return {key: value for key, value in state.items() if key.partition(".")[0] in common}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what :meth:`state_dict` gave.
+        """Restore what :meth:`state_dict` gave; a memory of which there is nothing forgets everything.
 
         Raises:
             ValueError: the state has entries that this task does not know.
         """
-        if state:
-            raise ValueError(f"unknown task state: {sorted(state)}")
+        memories = self.memories()
+        parts: dict[str, dict[str, Tensor]] = {name: {} for name in memories}
+        unknown = [key for key in state if key.partition(".")[0] not in parts]
+        if unknown:
+            raise ValueError(f"unknown task state: {sorted(unknown)}")
+        for key, value in state.items():
+            name, _, inner = key.partition(".")
+            parts[name][inner] = value
+        for name, memory in memories.items():
+            memory.of.load_state_dict(parts[name])
 
 
 def beside(values: Tensor, like: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Progressive CycleGAN: two translators and two discriminators that grow together (Zhu et al. 2017)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from progcycle.objectives import cycle_loss, identity_loss
 from progcycle.recipe import CycleganRecipe, on_curve
 from progcycle.rng import normal
 from progcycle.schedule import Growth
-from progcycle.tasks.base import Shown, Stats, Task, beside, rounds
+from progcycle.tasks.base import Memory, Shown, Stats, Task, beside, rounds
 from progcycle.tasks.image_pool import ImagePool
 from progcycle.tasks.judge import Judge
 from progcycle.tasks.specs import (
@@ -42,6 +43,9 @@ class CycleganTask(Task):
     Raises:
         UserError: a network or loss of an unknown name, or a combination without meaning.
     """
+
+    symbols = MappingProxyType({"generator": "G", "discriminator": "D"})  # as the papers call them
+    terms = MappingProxyType({"cycle": ("cycle/aba", "cycle/bab")})
 
     def __init__(self, recipe: CycleganRecipe) -> None:
         net, objective = recipe.network, recipe.objective
@@ -135,6 +139,8 @@ class CycleganTask(Task):
             )
             for domain in ("a", "b")
         }
+        self.lazy = self.judges["a"].lazy
+        self.watched = {name: loss for judge in self.judges.values() for name, loss in judge.watched.items()}
         self.objective, self.seed = objective, recipe.seed
         self.init_pictures = net.minibatch_discrimination.init_pictures if net.minibatch_discrimination else 0
         self._fakes: dict[tuple[int, ...], Fakes] = {}
@@ -229,17 +235,7 @@ class CycleganTask(Task):
         real_a, fake_b, _, real_b, fake_a, _ = rows
         return {"gen_ab": Shown(fake_b, real_b, real_a), "gen_ba": Shown(fake_a, real_a, real_b)}
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """The two pools' pictures, and the memory of the discriminators."""
-        pools = self.pools.items()
-        state = {f"pool_{domain}.{key}": value for domain, pool in pools for key, value in pool.state_dict().items()}
-        return {**state, **self.judges["a"].state_dict(), **self.judges["b"].state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore the two pools, and the memory of the discriminators."""
-        rest = dict(state)
-        for domain, pool in self.pools.items():
-            prefix = f"pool_{domain}."
-            pool.load_state_dict({k.removeprefix(prefix): rest.pop(k) for k in list(rest) if k.startswith(prefix)})
-            self.judges[domain].load_state_dict(rest)
-        super().load_state_dict(rest)
+    def memories(self) -> dict[str, Memory]:
+        """The two pools, each of this process's pictures, and the memory of the discriminators."""
+        pools = {f"pool_{domain}": Memory(pool) for domain, pool in self.pools.items()}
+        return {**pools, **self.judges["a"].memories(), **self.judges["b"].memories()}

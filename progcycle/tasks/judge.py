@@ -22,7 +22,7 @@ from progcycle.recipe import Adversarial, ClassWeights
 from progcycle.rng import normal, uniform
 from progcycle.schedule import Growth
 from progcycle.tasks.augment import Augmenter
-from progcycle.tasks.base import Stats, beside
+from progcycle.tasks.base import Memory, Stats, Watched, beside
 from progcycle.tasks.feature_queue import FeatureQueues
 from progcycle.tasks.noise import NoiseController
 
@@ -156,6 +156,25 @@ class Judge:
 
     # --- losses ---------------------------------------------------------------------------------------------------
 
+    @property
+    def lazy(self) -> tuple[int, ...]:
+        """Periods of penalties that are not computed at every step."""
+        penalties = (self.options.r1, self.options.r2)
+        return tuple(penalty.every for penalty in penalties if penalty is not None and penalty.every > 1)
+
+    @property
+    def watched(self) -> dict[str, Watched]:
+        """Its adversarial loss, for an alarm; nothing where that has no floor."""
+        options, factor = self.options, self.options.lsgan_fake_factor
+        undecided = ADVERSARIAL[options.loss].undecided
+        if options.loss == "lsgan":
+            undecided = options.lsgan_factor * factor / (1 + factor)
+        return {} if undecided is None else {f"disc{self.suffix}": Watched(self._figure, undecided)}
+
+    @property
+    def _figure(self) -> str:
+        return f"adversarial/disc{self.suffix}"
+
     def loss(self, real: Batch, fake: Tensor, growth: Growth, step: int) -> tuple[Tensor, Stats]:
         """The discriminator's loss, each term a line; then the queues take in what was judged.
 
@@ -174,7 +193,7 @@ class Judge:
         of_real, of_fake = self.judge_both(real, fake, growth, step)
         adversarial = self._adversarial(of_real.logits, of_fake.logits)
         stats = {
-            f"adversarial/disc{suffix}": adversarial,
+            self._figure: adversarial,
             f"score/real{suffix}": of_real.logits.mean(),
             f"score/fake{suffix}": of_fake.logits.mean(),
         }
@@ -253,23 +272,16 @@ class Judge:
         """Empty the queues: the features get another meaning."""
         self.queues.clear()
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Memory of the noise, the augmentation and the queues, if there are some."""
-        parts = [*self._memories(), ("queue", self.queues)]
-        return {f"{name}{self.suffix}.{k}": v for name, part in parts for k, v in part.state_dict().items()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore what :meth:`state_dict` gave, and take it out of ``state``."""
-        for name, part in self._memories():
-            part.load_state_dict({key: state.pop(f"{name}{self.suffix}.{key}") for key in part.state_dict()})
+    def memories(self) -> dict[str, Memory]:
+        """Memory of the noise and the augmentation, common to all processes, and the queues of each process."""
+        found: dict[str, Memory] = {}
+        if self.noise is not None:
+            found[f"noise{self.suffix}"] = Memory(self.noise, common=True)
+        if self.augment is not None and self.augment.controller is not None:
+            found[f"augment{self.suffix}"] = Memory(self.augment.controller, common=True)
         if self.queues.size:
-            prefix = f"queue{self.suffix}."
-            held = [key for key in state if key.startswith(prefix)]
-            self.queues.load_state_dict({key.removeprefix(prefix): state.pop(key) for key in held})
-
-    def _memories(self) -> list[tuple[str, NoiseController | Augmenter]]:
-        both = (("noise", self.noise), ("augment", self.augment))
-        return [(name, part) for name, part in both if part is not None]
+            found[f"queue{self.suffix}"] = Memory(self.queues)
+        return found
 
 
 def _alternating(rows: Sequence[Tensor]) -> Tensor:

@@ -1,6 +1,7 @@
 """PG-GAN: a generator from latents, with or without classes, and its discriminator (Karras et al. 2018)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from progcycle.networks import DISCRIMINATORS, GENERATORS
 from progcycle.recipe import PgganRecipe
 from progcycle.rng import normal
 from progcycle.schedule import Growth
-from progcycle.tasks.base import Shown, Stats, Task, beside, rounds
+from progcycle.tasks.base import Memory, Shown, Stats, Task, beside, rounds
 from progcycle.tasks.judge import Judge
 from progcycle.tasks.specs import (
     check_adversarial,
@@ -37,6 +38,8 @@ class PgganTask(Task):
     Raises:
         UserError: a network or loss of an unknown name, a combination without meaning, or labels that do not fit.
     """
+
+    symbols = MappingProxyType({"generator": "G", "discriminator": "D"})  # as the papers call them
 
     def __init__(self, recipe: PgganRecipe) -> None:
         net, objective = recipe.network, recipe.objective
@@ -78,6 +81,7 @@ class PgganTask(Task):
             classes=objective.classes if self.classes else None,
             queue=net.minibatch_stddev.queue,
         )
+        self.lazy, self.watched = self.judge.lazy, self.judge.watched
 
     def _paint(self, network: nn.Module, latents: Tensor, growth: Growth, one_hot: Tensor | None) -> Tensor:
         classes = {} if one_hot is None else {"labels": one_hot}
@@ -125,12 +129,6 @@ class PgganTask(Task):
         """The generator's pictures, and real ones."""
         return {"generator": Shown(rows[0], pictures("real"))}
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Memory of the discriminator: of its noise, and of earlier pictures."""
-        return self.judge.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore the memory of the discriminator."""
-        rest = dict(state)
-        self.judge.load_state_dict(rest)
-        super().load_state_dict(rest)
+    def memories(self) -> dict[str, Memory]:
+        """Memory of the discriminator: of its noise and augmentation, and of earlier pictures."""
+        return self.judge.memories()

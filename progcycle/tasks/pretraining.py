@@ -4,6 +4,7 @@ UVCGAN found such pre-training crucial for translation. Its second version hides
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +62,8 @@ class PretrainingTask(Task):
         UserError: the domains' channels differ, or there is nothing to learn.
         ValueError: the recipe has no such section.
     """
+
+    symbols = MappingProxyType({"generator": "G"})  # as the papers call it
 
     def __init__(self, recipe: CycleganRecipe, task: Task) -> None:
         if recipe.pretraining is None:

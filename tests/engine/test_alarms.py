@@ -3,41 +3,24 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from tiny_runs import WatchedRun, checkpoint_content, stats, tiny, train
 from torch import Tensor
 
-from progcycle.engine.alarms import PATIENCE, Alarms, Sign, of_pictures, saturation, undecided
+from progcycle.engine.alarms import PATIENCE, Alarms, Sign, of_pictures, saturation
 from progcycle.objectives import ADVERSARIAL
-from progcycle.recipe import Adversarial
 from progcycle.schedule import Growth
-from progcycle.tasks import Shown
+from progcycle.tasks import Shown, Watched
 
 BAD, GOOD = Sign(True, "bad"), Sign(False, "good")
 
 
-def _options(loss: str, **changes: Any) -> Adversarial:
-    return Adversarial.model_validate({"loss": loss, **changes})
-
-
-@pytest.mark.parametrize("loss", ADVERSARIAL)
-@pytest.mark.parametrize("factor", [1.0, 0.1])
-def test_undecided_is_the_least_loss_of_one_answer_for_all(loss: str, factor: float) -> None:
-    options = _options(loss, **({"lsgan_fake_factor": factor, "lsgan_factor": 0.5} if loss == "lsgan" else {}))
-    if loss == "wgan":
-        assert undecided(options) is None
-        return
-
-    def value(answer: Tensor) -> float:
-        if loss == "lsgan":
-            return 0.5 * float((answer - 1).square() + factor * answer.square())
-        return float(ADVERSARIAL[loss].discriminator(answer, answer))
-
-    answers = torch.linspace(-2, 2, 4001, dtype=torch.float64)
-    assert undecided(options) == pytest.approx(min(value(answer[None]) for answer in answers), abs=1e-6)
+def _watched(loss: str) -> dict[str, Watched]:
+    undecided = ADVERSARIAL[loss].undecided
+    assert undecided is not None
+    return {"disc_a": Watched("adversarial/disc_a", undecided)}
 
 
 @pytest.mark.parametrize(
@@ -54,13 +37,14 @@ def test_undecided_is_the_least_loss_of_one_answer_for_all(loss: str, factor: fl
 def test_saturated(loss: str, real: float, fake: float, bad: bool) -> None:
     value = float(ADVERSARIAL[loss].discriminator(torch.tensor([real]), torch.tensor([fake])))
     figures = {"adversarial/disc_a": value, "adversarial/gen_ab": 0.0, "loss/discriminator": 0.0}
-    signs = saturation(figures, _options(loss))
+    signs = saturation(figures, _watched(loss))
     assert {name: sign.bad for name, sign in signs.items()} == {"saturated/disc_a": bad}
     assert f"the discriminator's loss is {value:.2g}" in signs["saturated/disc_a"].words
 
 
-def test_wgan_never_saturates() -> None:
-    assert saturation({"adversarial/disc": -1e9}, _options("wgan")) == {}
+def test_a_loss_that_nobody_watches_never_saturates() -> None:
+    assert saturation({"adversarial/disc": -1e9}, {}) == {}
+    assert saturation({"loss/discriminator": 0.0}, _watched("hinge")) == {}  # not computed since the last line
 
 
 def _rows(*values: float) -> Tensor:
@@ -99,7 +83,7 @@ def test_copy_and_inversion_are_seen_beside_the_source() -> None:
 def test_figures_that_are_not_finite_raise_no_alarm() -> None:
     nan = torch.full((2, 1, 2, 2), math.nan)
     assert not any(sign.bad for sign in of_pictures({"gen_ab": Shown(nan, _rows(0, 1), _rows(1, 0))}).values())
-    assert not saturation({"adversarial/disc": math.nan}, _options("hinge"))["saturated/disc"].bad
+    assert not saturation({"adversarial/disc_a": math.nan}, _watched("hinge"))["saturated/disc_a"].bad
 
 
 def test_an_alarm_needs_several_looks_in_a_row_and_a_share_of_the_plan() -> None:

@@ -18,7 +18,7 @@ from progcycle.engine.start import NAME
 from progcycle.engine.train import check, train
 from progcycle.errors import UserError
 from progcycle.export import load
-from progcycle.recipe import Recipe, merge, pretraining_recipe, validate
+from progcycle.recipe import Recipe, merge, validate
 from progcycle.runtime.checkpoint import checkpoints, newest_whole, read
 from progcycle.schedule import Growth
 
@@ -255,7 +255,7 @@ def test_parts_of_a_batch_give_its_gradients(pictures: Path, tmp_path: Path) -> 
     found = []
     for limit in (None, 2):
         content = tiny_content("cyclegan", pictures, merge(SOME, {"training": {"max_batch_per_device": limit}}))
-        before = pretraining_recipe(validate(content))
+        before = validate(content).preparation_recipe
         assert before is not None
         training = Run(before, tmp_path / f"run{limit}", preparation=NAME)
         found.append(gradients_at(training, (0, 4, 12)))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from progcycle.engine.words import COLUMNS, brief, duration, memory_size, position, status_line, wrapped
 from progcycle.schedule import Growth
 
+SYMBOLS = {"generator": "G"}
 NUMBERS = st.floats() | st.integers(-(10**18), 10**18).map(float)
 
 
@@ -74,13 +75,12 @@ def test_a_status_line_has_at_most_100_columns_and_says_the_most_important(
     alarms: list[str], rate: float, memory: float | None, left: float | None,
 ) -> None:  # fmt: skip
     names = ("generator", "discriminator", "a", "b", "c", "a_player_with_a_name_that_is_rather_long")
-    figures = {f"loss/{name}": value for name, value in zip(names, losses, strict=False)}
-    figures |= {f"cycle/{name}": value for name, value in zip(("aba", "bab"), cycles, strict=False)}
+    shown = dict(zip(names, losses, strict=False)) | dict(zip(("cycle", "quantization"), cycles, strict=False))
     extra = {"images_per_s": rate, "skipped/generator": abs(rate), **{f"alarm/{name}": 1.0 for name in alarms}}
     if memory is not None:
         extra["memory_gb"] = memory
     growth = Growth(3, side, alpha, fading=fading)
-    line = status_line(int(share * total), total, growth, figures, extra, left)
+    line = status_line(int(share * total), total, growth, shown, extra, left, SYMBOLS)
     assert len(line) <= COLUMNS == 100
     assert line.startswith("kimg ")
     assert f" {side} px" in line
@@ -93,13 +93,14 @@ def test_a_status_line_has_at_most_100_columns_and_says_the_most_important(
 
 
 def test_an_everyday_line() -> None:
-    figures = {"loss/discriminator": 0.1121, "loss/generator": 3.9214, "cycle/aba": 0.1, "cycle/bab": 0.2, "score/x": 1}
+    shown = {"G": 3.9214, "D": 0.1121, "cycle": 0.15}
     extra = {"images_per_s": 210.12, "memory_gb": 1.23, "skipped/generator": 0}
-    line = status_line(4250, 12_000, Growth(3, 64, 1.0), figures, extra, 4080)
+    line = status_line(4250, 12_000, Growth(3, 64, 1.0), shown, extra, 4080)
     assert line == "kimg  4.25/12.00  64 px  G 3.92  D 0.112  cycle 0.150  210 img/s  1.2 GB  1 h 8 min left"
-    line = status_line(4250, 12_000, Growth(3, 64, 0.5, fading=True), figures, {**extra, "skipped/generator": 2}, 80)
+    fading = Growth(3, 64, 0.5, fading=True)
+    line = status_line(4250, 12_000, fading, shown, {**extra, "skipped/generator": 2}, 80, SYMBOLS)
     assert line == "kimg  4.25/12.00  64 px alpha 0.50  skipped by G 2  G 3.92  210 img/s  1.2 GB  1 min 20 s left"
-    line = status_line(4250, 12_000, Growth(3, 64, 1.0), figures, {**extra, "alarm/collapse/generator": 1}, None)
+    line = status_line(4250, 12_000, Growth(3, 64, 1.0), shown, {**extra, "alarm/collapse/generator": 1}, None)
     assert line == "kimg  4.25/12.00  64 px  ALARM collapse/generator  G 3.92  D 0.112  cycle 0.150  210 img/s  1.2 GB"
 
 

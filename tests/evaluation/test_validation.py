@@ -19,8 +19,7 @@ from progcycle.data import PictureSet, as_reals
 from progcycle.data.split import place_of
 from progcycle.engine.train import train_run
 from progcycle.errors import UserError
-from progcycle.evaluation import translation_metrics
-from progcycle.evaluation.generator_metrics import evaluator
+from progcycle.evaluation import evaluator, translation_metrics
 from progcycle.evaluation.pairs import pair_up
 from progcycle.evaluation.provenance import run_folder
 from progcycle.evaluation.validation import LOWEST, METRICS, choose

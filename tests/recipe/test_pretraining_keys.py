@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from progcycle.recipe import CycleganRecipe, Recipe, RecipeError, dump, merge, pretraining_recipe, validate
+from progcycle.recipe import CycleganRecipe, Recipe, RecipeError, dump, merge, validate
 
 DOCS = (Path(__file__).parents[2] / "docs" / "training-options.md").read_text(encoding="utf-8")
 CONTENT: dict[str, Any] = {"task": "cyclegan", "resolution": 32, "data": {"root": "pictures"}}
@@ -20,7 +20,7 @@ def read(change: dict[str, Any]) -> CycleganRecipe:
 
 
 def before(recipe: Recipe) -> CycleganRecipe:
-    found = pretraining_recipe(recipe)
+    found = recipe.preparation_recipe
     assert found is not None
     return found
 
@@ -28,8 +28,8 @@ def before(recipe: Recipe) -> CycleganRecipe:
 def test_both_are_off() -> None:
     assert read({}).pretraining is None
     assert read({}).warm_start is None
-    assert pretraining_recipe(read({})) is None
-    assert pretraining_recipe(validate({**CONTENT, "task": "pggan", "data": {"path": "pictures"}})) is None
+    assert read({}).preparation_recipe is None
+    assert validate({**CONTENT, "task": "pggan", "data": {"path": "pictures"}}).preparation_recipe is None
 
 
 @pytest.mark.parametrize(

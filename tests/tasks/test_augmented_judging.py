@@ -189,7 +189,7 @@ def test_a_fixed_probability_has_no_memory_and_no_figures() -> None:
     one, _ = judge({"probability": 0.5})
     _, stats = one.loss(batch(REAL, FIRST), FAKE, GROWTH, 0)
     assert not [name for name in stats if name.startswith("augment")]
-    assert one.state_dict() == {}
+    assert one.memories() == {}
 
 
 @pytest.mark.parametrize(("loss", "r"), [("hinge", 1.0), ("non_saturating", 1.0), ("lsgan", -1.0)])
@@ -203,13 +203,15 @@ def test_memory_comes_back_with_that_of_the_noise() -> None:
     one, _ = judge({"adaptive": QUICK}, loss="lsgan", noise={})
     one.loss(batch(0.75, FIRST), FAKE, GROWTH, 0)
     one.fool(batch(0.75, FIRST), FAKE, GROWTH, 1)
-    state = one.state_dict()
-    assert state["augment_a.p"].item() == pytest.approx(0.2)
+    states = {name: memory.of.state_dict() for name, memory in one.memories().items()}
+    assert states.keys() == {"noise_a", "augment_a"}
+    assert states["augment_a"]["p"].item() == pytest.approx(0.2)
     other, _ = judge({"adaptive": QUICK}, loss="lsgan", noise={})
-    rest = {**state, "pool": torch.ones(())}
-    other.load_state_dict(rest)
-    assert rest.keys() == {"pool"}
-    assert {k: v.tolist() for k, v in other.state_dict().items()} == {k: v.tolist() for k, v in state.items()}
+    for name, memory in other.memories().items():
+        memory.of.load_state_dict(states[name])
+        found = {key: value.tolist() for key, value in memory.of.state_dict().items()}
+        assert found == {key: value.tolist() for key, value in states[name].items()}
+        assert memory.common
 
 
 # --- the tasks ----------------------------------------------------------------------------------------------------
@@ -218,7 +220,7 @@ def test_memory_comes_back_with_that_of_the_noise() -> None:
 def task(name: str, **change: Any) -> Any:
     networks = {"discriminator": "fake", "generator": "fake"}
     objective = {"loss": "hinge", "gradient_penalty": None, "drift": 0, **change.pop("objective", {})}
-    return TASKS[name](recipe(name, {"network": networks, "objective": objective, **change}))  # type: ignore[arg-type]
+    return TASKS[name](recipe(name, {"network": networks, "objective": objective, **change}))
 
 
 @pytest.mark.usefixtures("fakes")

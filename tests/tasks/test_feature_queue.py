@@ -151,10 +151,10 @@ def test_nothing_but_the_discriminators_loss_writes() -> None:
     network = discriminator()
     one = judge(network, loss="relativistic", r1={}, r2={}, gradient_penalty={})
     one.loss(batch(pictures(2, 1.0, 0)), pictures(2, 0.1, 1), GROWTH, 0)
-    state = {name: value.clone() for name, value in one.state_dict().items()}
+    state = {name: value.clone() for name, value in one.queues.state_dict().items()}
     assert [len(value) for value in state.values()] == [2, 2], "penalties leave nothing"
     one.fool(batch(pictures(2, 1.0, 2)), pictures(2, 0.1, 3).requires_grad_(True), GROWTH, 1)
-    assert all(torch.equal(value, state[name]) for name, value in one.state_dict().items())
+    assert all(torch.equal(value, state[name]) for name, value in one.queues.state_dict().items())
 
 
 def test_no_gradient_flows_into_earlier_pictures() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from progcycle.blocks import Noise
 from progcycle.errors import UserError
 from progcycle.networks import DISCRIMINATORS
-from progcycle.objectives import class_loss
+from progcycle.objectives import ADVERSARIAL, class_loss
 from progcycle.recipe import Adversarial, ClassWeights
 from progcycle.rng import normal
 from progcycle.tasks.judge import Judge
@@ -327,7 +327,36 @@ def test_penalties_and_a_recipe_without_noise_have_none() -> None:
     plain.fool(batch(0.5), FAKE, GROWTH, 0)
     assert quiet.noises == [None, None]
     assert "noise/strength" not in stats
-    assert plain.state_dict() == {}
+    assert plain.memories() == {}
+
+
+# --- alarms -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ADVERSARIAL)
+@pytest.mark.parametrize("factor", [1.0, 0.1])
+def test_what_is_watched_falls_below_the_least_loss_of_one_answer_for_all(loss: str, factor: float) -> None:
+    factors = {"lsgan_fake_factor": factor, "lsgan_factor": 0.5} if loss == "lsgan" else {}
+    one = judge(loss=loss, suffix="_a", **factors)
+    if loss == "wgan":
+        assert one.watched == {}
+        return
+
+    def value(answer: Tensor) -> float:
+        if loss == "lsgan":
+            return 0.5 * float((answer - 1).square() + factor * answer.square())
+        return float(ADVERSARIAL[loss].discriminator(answer, answer))
+
+    answers = torch.linspace(-2, 2, 4001, dtype=torch.float64)
+    figure, undecided = one.watched["disc_a"]
+    assert undecided == pytest.approx(min(value(answer[None]) for answer in answers), abs=1e-6)
+    _, stats = one.loss(batch(0.5), torch.zeros(4, 3, 8, 8), GROWTH, 0)
+    assert figure in stats
+
+
+def test_penalties_that_are_not_due_at_every_step_say_their_periods() -> None:
+    assert judge().lazy == judge(r1={"every": 1}).lazy == ()
+    assert judge(r1={"every": 16}, r2={"every": 4}).lazy == (16, 4)
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------
