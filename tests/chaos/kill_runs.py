@@ -40,6 +40,7 @@ from progcycle.engine import train as train_module
 from progcycle.engine.run import Run
 from progcycle.engine.train import train
 from progcycle.evaluation.sampler import Sampler
+from progcycle.output import console
 from progcycle.recipe import Recipe, merge
 
 ALL = [(task, variant) for variant in ("full", "queue", "fp16") for task in TASKS]
@@ -137,7 +138,8 @@ def child(recipe: Recipe, run: Path) -> None:
         _seed(99 if begun else 1)  # whatever a new process's streams are, a checkpoint brings back its own
         if recipe.training.evaluation:
             run_module.evaluator = train_module.evaluator = lambda *_: measure  # type: ignore[assignment]
-        train(recipe, run)
+        with console():
+            train(recipe, run)
         code = 0
     except BaseException:
         traceback.print_exc()

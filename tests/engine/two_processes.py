@@ -14,6 +14,7 @@ from tiny_runs import TASKS, WatchedRun, full, gradients_at, leave_out_plots, ti
 from torch.distributed import distributed_c10d
 
 from progcycle.engine import train as train_module
+from progcycle.output import console
 from progcycle.recipe import merge
 
 MOMENTS = (0, 24, 36, 56, 72)  # stable and in mid-fade
@@ -72,4 +73,5 @@ def main(pictures: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    with console():
+        main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -13,6 +13,7 @@ import torch
 from tiny_runs import WatchedRun, leave_out_plots, tiny
 
 from progcycle.engine.train import train_run
+from progcycle.output import console
 from progcycle.schedule import Growth
 
 
@@ -38,4 +39,5 @@ def main(pictures: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    with console():
+        main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -19,6 +19,7 @@ from tiny_runs import leave_out_plots, tiny
 
 from progcycle.engine import train as train_module
 from progcycle.engine.run import Run
+from progcycle.output import console
 
 TRAINING = {"checkpoint_kimg": 0.008, "keep_checkpoints": 99}
 
@@ -46,4 +47,5 @@ def main(pictures: Path, whole: Path, run: Path, victim: int, step: int) -> None
 
 
 if __name__ == "__main__":
-    main(*(Path(each) for each in sys.argv[1:4]), *(int(each) for each in sys.argv[4:]))
+    with console():
+        main(*(Path(each) for each in sys.argv[1:4]), *(int(each) for each in sys.argv[4:]))
