@@ -257,7 +257,7 @@ def smaller(draft: "Draft", found: "Estimate") -> str:
 def next_steps(file: Path, draft: "Draft") -> list[str]:
     """The commands that follow, to be copied."""
     run, recipe = quoted(Path("runs") / file.stem), quoted(file)
-    lines = [f"wrote {file}; what follows:", f"  progcycle train {recipe}"]
+    lines = [f"wrote {file}; next:", f"  progcycle train {recipe}"]
     if len(draft.surveys) == 1:
         out = quoted(f"{file.stem}_painted")
         return [*lines, f"  progcycle generate {run} --count 64 --out {out} --grid", f"  progcycle evaluate {run}"]

@@ -71,7 +71,7 @@ class Survey:
         """
         kinds = ", ".join(f"{MODES.get(mode, mode)} {count:,}" for mode, count in self.modes.most_common())
         lines = [f"{self.count:,} picture{'s' * (self.count != 1)}{self._of_them()}: {self._range()}, {kinds}"]
-        lines.append("drawings, or other pictures with flat areas" if self.is_drawn else "photographs, or alike")
+        lines.append("drawings, or other pictures with flat areas" if self.is_drawn else "photographs, or similar")
         if self.grey == 1:
             lines.append("all without colour")
         if (small := self.smaller_than(side)) > 0:

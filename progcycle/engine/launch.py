@@ -88,7 +88,7 @@ def lonely(accelerator: Accelerator, environment: Mapping[str, str] = os.environ
     if asked < 2:
         return []
     return [
-        f"accelerate launch was to start {asked} processes, and starts one on a CPU: this run has one. For {asked}:",
+        f"accelerate launch starts only one process on a CPU, not the {asked} that were requested. To start {asked}:",
         f"  ACCELERATE_USE_CPU=true torchrun --nproc_per_node {asked} -m progcycle.train ...",
     ]
 

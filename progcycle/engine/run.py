@@ -455,11 +455,11 @@ class Run:
         now = upgraded(record)
         same = restore(self.parts, path, now, self.accelerator)
         if now["parts"]["clock"]["cpu_seconds"] is None:
-            self.log.say("the checkpoint does not say how much CPU time went before it: cpu_seconds counts from here")
+            self.log.say("the checkpoint does not record the CPU time before it: cpu_seconds counts from here")
         if not same:
             self.log.say(
                 f"the checkpoint was written by {now['processes']} processes, this run has "
-                f"{self.accelerator.num_processes}: image pools, queues of features and running figures start empty"
+                f"{self.accelerator.num_processes}: image pools, feature queues and running figures start empty"
             )
 
     # --- leaving -------------------------------------------------------------------------------------------------

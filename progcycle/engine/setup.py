@@ -101,7 +101,7 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
     resolutions = sorted({phase.resolution for phase in schedule.phases})
     notes += [line for pictures in sets.values() if (line := uncached(pictures, resolutions))]
     if record and record.state and before is None and recipe.training.precision == "auto":
-        notes.append(f"the checkpoint does not tell what precision auto was; from here on it is {precision}")
+        notes.append(f"the checkpoint does not record what precision auto was; from here on it is {precision}")
     if record and record.state.get("device", accelerator.device.type) != accelerator.device.type:
         notes.append(
             f"the checkpoint was written on {record.state['device']}, this run is on {accelerator.device.type}"

@@ -56,7 +56,7 @@ def test_sizes_modes_and_what_is_small(tmp_path: Path) -> None:
     lines = survey.lines(32)
     assert lines[0] == "5 pictures: 40x20 to 80x60 px, colour 4, grey 1"
     assert "20% are smaller than 32 px and are enlarged, which blurs them" in lines
-    assert "photographs, or alike" in lines
+    assert "photographs, or similar" in lines
 
 
 def test_a_picture_on_its_side_has_the_size_that_training_sees(tmp_path: Path) -> None:

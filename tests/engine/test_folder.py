@@ -292,4 +292,4 @@ def test_a_checkpoint_that_does_not_tell_of_its_pictures_and_precision_still_res
         train(tiny("pggan", own, auto), run)
     capsys.readouterr()
     assert train(tiny("pggan", pictures, auto), run).trainer.nimg == 88
-    assert "the checkpoint does not tell what precision auto was; from here on it is " in capsys.readouterr().out
+    assert "the checkpoint does not record what precision auto was; from here on it is " in capsys.readouterr().out

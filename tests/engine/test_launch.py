@@ -77,7 +77,7 @@ def test_the_line_is_said_once_when_a_run_begins(
     assert training.trainer.precision.name == "no"
     said = capsys.readouterr().out
     assert said.count("ACCELERATE_MIXED_PRECISION=fp16 is not used") == 1
-    assert said.count("accelerate launch was to start 2 processes, and starts one on a CPU") == 1
+    assert said.count("accelerate launch starts only one process on a CPU, not the 2 that were requested") == 1
     assert "ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m progcycle.train" in said
 
 
