@@ -58,7 +58,7 @@ OUTSIDE = {
     "networks": {"torch"},
     "objectives": {"torch"},
     "tasks": {"torch"},
-    "runtime": {"torch", "accelerate", "safetensors"},
+    "runtime": {"torch", "accelerate", "psutil", "safetensors"},
 }
 
 

@@ -12,6 +12,7 @@ from progcycle.errors import UserError
 from progcycle.files import atomic_file
 from progcycle.recipe import OPERATION, Recipe, RecipeError, difference, dump, load_recipe
 from progcycle.runtime import checkpoint
+from progcycle.runtime.parallel import first_told
 from progcycle.runtime.writer import Places
 from progcycle.schedule import GrowthSchedule
 
@@ -218,4 +219,4 @@ def claim(run_dir: Path, recipe: Recipe, accelerator: Accelerator) -> None:
                     temporary.write_text(text, encoding="utf-8")
         except OSError as error:
             raise UserError(f"The run folder {run_dir} cannot be written ({error.strerror}).") from None
-    accelerator.wait_for_everyone()
+    first_told("")

@@ -145,7 +145,7 @@ class Run:
         """This process's batches from where the run stands, and the growth that goes with them.
 
         Args:
-            waiting: called while pictures are waited for; told of every step's growth.
+            waiting: called while pictures, and then the other processes, are waited for; told of every step's growth.
         """
         loader = build_loader(
             self.ground.sets,
@@ -162,6 +162,7 @@ class Run:
         factor = self.attempts.lr_factor
         try:
             for nimg, growth, batches in loader:
+                waiting.meet()
                 waiting.growth = growth
                 yield nimg, replace(growth, lr_scale=growth.lr_scale * factor), batches
         finally:
@@ -348,7 +349,7 @@ class Run:
     def measure(self, growth: Growth) -> None:
         """Measure the averages, log the figures, and keep the averages in ``best`` if they did better than ever.
 
-        For the first process only. The others wait for it at the next step, for as long as ``setup.PATIENCE`` allows.
+        For the first process only. The others wait for it at the next step, without a limit.
         """
         if self.evaluate is None:
             return

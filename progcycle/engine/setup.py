@@ -3,13 +3,11 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
 
 from progcycle.data import PictureSet, identity, resolve_sets, resolve_test_sets, resolve_validation_sets, uncached
 from progcycle.engine.build import check_batches
@@ -20,11 +18,8 @@ from progcycle.engine.trackers import check_trackers, close_trackers
 from progcycle.output import steady_output
 from progcycle.recipe import Recipe
 from progcycle.runtime import guard
+from progcycle.runtime.rendezvous import first_before_others
 from progcycle.schedule import GrowthSchedule
-
-# While the first process evaluates, writes or builds a cache, the others wait in a collective. NCCL's own limit of 10
-# minutes would end the run; a process that died is noticed by runtime/guard.py, not by this.
-PATIENCE = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,6 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
         mixed_precision="no",
         log_with=list(recipe.training.trackers) or None,
         project_dir=run_dir,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
     check_processes(accelerator)
     guard.begin(accelerator, lambda: newest_checkpoint(run_dir, recipe))
@@ -145,7 +139,7 @@ def prepare_data(ground: Ground, schedule: GrowthSchedule, say: Callable[[str], 
         where = folder.relative_to(here) if folder.is_relative_to(here) else folder
         new = f", {_megabytes(missing)} of it built now" if 0 < missing < total else ", built now" if missing else ""
         say(f"cache of pictures: {_megabytes(total)}{new}, in {where}")
-    with ground.accelerator.main_process_first():
+    with first_before_others(ground.accelerator.is_main_process):
         for pictures in sets:
             pictures.prepare(resolutions, progress=ground.accelerator.is_main_process)
 

@@ -183,7 +183,7 @@ def _attempt(run: Run) -> None:
         UserError, StoppedError: as :func:`train_run`.
     """
     while True:
-        waiting = Waiting(run.accelerator, run.stop.votes, run.log.say)
+        waiting = Waiting(run.stop.votes, run.log.say)
         batches = speaking(run.accelerator, run.batches(waiting))
         run.log.start(run.trainer.nimg)
         try:

@@ -13,25 +13,29 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch.distributed import DistError
 
-from progcycle.runtime.parallel import first_told
+from progcycle.errors import UserError, one_line
+from progcycle.runtime import rendezvous
 from progcycle.runtime.stop import StoppedError
-from progcycle.runtime.watch import Member, Watch
+from progcycle.runtime.watch import Limits, Member, Watch
 
 PATIENCE = 5.0  # seconds for last words; a full pipe or a lost disk must not keep a process
+LIMITS = Limits()
 
 _watch: Watch | None = None  # one for all runs in these processes, as their group is
 _newest: Callable[[], Path | None] | None = None
 
 
 def begin(accelerator: Accelerator, newest: Callable[[], Path | None]) -> None:
-    """Let several processes watch each other, until :func:`leave`; every process must call this.
-
-    Where they cannot reach each other, the first one warns, and training goes on without.
+    """Let several processes meet and watch each other, until :func:`leave`; every process must call this.
 
     Args:
         accelerator: the processes.
         newest: finds the checkpoint that the run would go on from.
+
+    Raises:
+        UserError: the rendezvous store cannot be reached.
     """
     global _watch, _newest
     if accelerator.num_processes == 1:
@@ -39,46 +43,38 @@ def begin(accelerator: Accelerator, newest: Callable[[], Path | None]) -> None:
     _newest = newest
     if _watch is not None:
         return
-    server, own = None, {"host": socket.gethostname(), "pid": os.getpid(), "port": 0, "token": ""}
-    if accelerator.is_main_process:
-        server = _listen()
-        own |= {"port": server.getsockname()[1], "token": secrets.token_hex(16)}
-    found = gather_object([own])
-    members = [Member(rank, each["host"], each["pid"]) for rank, each in enumerate(found)]
-    watch = Watch(accelerator.process_index, members, found[0]["token"], _end)
+    token = secrets.token_hex(16)  # keys of an attempt before, which torchrun may have started anew, are others
+    found = gather_object([{"host": socket.gethostname(), "pid": os.getpid(), "token": token}])
+    rank, token = accelerator.process_index, found[0]["token"]
+    members = [Member(each, about["host"], about["pid"]) for each, about in enumerate(found)]
+    watch = Watch(rank, members, rendezvous.connect(token), _end, LIMITS)
+    rendezvous.current = rendezvous.Rendezvous(rendezvous.connect(token), rank, len(members))
+    watch.start()
     _watch = watch
-    if problem := first_told(watch.meet(server or (os.environ.get("MASTER_ADDR", "127.0.0.1"), found[0]["port"]))):
-        leave()
-        if accelerator.is_main_process:
-            print(
-                f"warning: the processes cannot watch each other ({problem}); when one dies, the others may wait",
-                file=sys.stderr,
-                flush=True,
-            )
-
-
-def _listen() -> socket.socket:
-    """A socket at a free port, for all addresses of this machine."""
-    if socket.has_dualstack_ipv6():
-        with suppress(OSError):  # a kernel may know IPv6 and have no address of it
-            return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
-    return socket.create_server(("", 0))
 
 
 def leave(reason: str | None = None) -> None:
-    """Watch no more, and let the others know; see :meth:`Watch.leave`."""
+    """Watch no more, and let the others know; see :meth:`Watch.leave`. If all is well, all leave together."""
     global _watch
     watch, _watch = _watch, None
-    if watch is not None:
-        watch.leave(reason)
+    if watch is None:
+        return
+    if reason is None and not watch.over:
+        with suppress(RuntimeError):  # all is done; who has died now is in nobody's way
+            rendezvous.gather_texts("")
+    watch.leave(reason)
+    rendezvous.current = None
 
 
 @contextmanager
 def guard() -> Iterator[None]:
     """Tell the other processes of an error, unless it is one of theirs that has reached this one: then end by it.
 
-    A process that dies makes collectives of the others fail. Such errors have no type of their own, so every
-    ``RuntimeError`` waits a little for the verdict.
+    A process that dies makes collectives of the others fail, and so does one that hangs, after their limit. Such errors
+    have no type of their own, so every ``RuntimeError`` waits a little for the verdict.
+
+    Raises:
+        UserError: in place of the error of a collective that nothing more is known of.
     """
     try:
         yield
@@ -89,6 +85,11 @@ def guard() -> Iterator[None]:
             text = " ".join(str(error).split())
             reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
             _watch.failed(reason, isinstance(error, RuntimeError))
+            if isinstance(error, DistError) or (isinstance(error, RuntimeError) and "gloo" in text.lower()):
+                what = one_line(text.removeprefix("[").partition("] ")[2] or text)[:120]
+                raise UserError(
+                    f"Another process of the run, or the launcher, has gone or hangs ({what}). {_advice()}"
+                ) from None
         raise
 
 
@@ -101,10 +102,8 @@ def _end(sentence: str, speaks: bool) -> None:
         start = "\n" if sys.stderr.isatty() else ""  # below the progress bar
         with suppress(OSError):  # nobody may be there to read it
             os.write(2, f"{start}error: {sentence}".encode())
-        newest = None if _newest is None else _newest()
-        where = "; there is no checkpoint yet" if newest is None else f" to go on from {newest}"
         with suppress(OSError):
-            os.write(2, f" Start the same command again{where}.\n".encode())
+            os.write(2, f" {_advice()}\n".encode())
     for child in multiprocessing.active_children():
         child.kill()
     for stream in (sys.stdout, sys.stderr):
@@ -113,12 +112,16 @@ def _end(sentence: str, speaks: bool) -> None:
     os._exit(1)
 
 
+def _advice() -> str:
+    newest = None if _newest is None else _newest()
+    where = "; there is no checkpoint yet" if newest is None else f" to go on from {newest}"
+    return f"Start the same command again{where}."
+
+
 def _forget() -> None:
-    """Close the sockets in a process that was forked, such as the loader's."""
+    """A process that was forked, such as the loader's, is no process of the run."""
     global _watch
-    watch, _watch = _watch, None
-    if watch is not None:
-        watch.close()
+    _watch = rendezvous.current = None
 
 
 atexit.register(leave, "it left before the end of the run")

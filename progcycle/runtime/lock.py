@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from progcycle.errors import UserError
+from progcycle.runtime.parallel import first_told
 
 try:
     import fcntl
@@ -57,18 +57,16 @@ class RunLock:
         Raises:
             UserError: somebody else writes into the folder, or it cannot be written.
         """
-        refused: list[str | None] = [None]
+        refused = ""
         if accelerator.is_main_process and self._file is None:
             try:
                 self._file = self._take()
             except UserError as error:
-                refused = [str(error)]
+                refused = str(error)
             except OSError as error:
-                refused = [f"The run folder {self.run_dir} cannot be written ({error.strerror})."]
-        if accelerator.num_processes > 1:
-            broadcast_object_list(refused)
-        if refused[0] is not None:
-            raise UserError(refused[0])
+                refused = f"The run folder {self.run_dir} cannot be written ({error.strerror})."
+        if refused := first_told(refused):
+            raise UserError(refused)
 
     def _take(self) -> int:
         self.run_dir.mkdir(parents=True, exist_ok=True)

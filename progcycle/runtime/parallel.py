@@ -9,11 +9,12 @@ from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast, gather_object
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from progcycle.errors import UserError
 from progcycle.output import LOGGER
+from progcycle.runtime.rendezvous import gather_texts
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ def broadcast_weights(accelerator: Accelerator, networks: Iterable[nn.Module]) -
 
 def first_told(text: str) -> str:
     """The text of the first process that has one, or an empty one; every process must call this."""
-    return next((each for each in gather_object([text]) if each), "")
+    return next((each for each in gather_texts(text) if each), "")
 
 
 class Votes:

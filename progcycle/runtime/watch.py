@@ -1,22 +1,31 @@
-"""Processes that watch each other through sockets of their own, whatever their collectives and devices do.
+"""Processes that watch each other on the rendezvous store, whatever their collectives and devices do.
 
-The first process listens and passes news on, every other one has one connection to it. The kernel closes the sockets
-of a process that is killed, and this is known at once. A process or a machine that stands still sends no beats.
+Launchers (torchrun, and accelerate launch, which is the same inside) watch whether processes end: when one of a machine
+has died, they send SIGTERM to the others there, and SIGKILL after 30 s. This here catches what they do not:
+
+* a process or a machine that stands still: for a launcher it is running;
+* a death or an error while the others wait on the store, which has no limit as collectives have: they end at once, with
+  a sentence, where SIGTERM by itself would let them try a checkpoint that nobody can finish;
+* both where there is no launcher that ends the others, or one on another machine.
+
+A process whose main thread hangs is not missed as long as its other threads run: there is no telling from here that it
+does not just work. The limit of collectives ends the others if they wait in one.
 """
 
-import json
-import selectors
-import socket
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+from torch.distributed.distributed_c10d import Store
 
 from progcycle.errors import one_line
+from progcycle.runtime.rendezvous import ANSWER
 
-LONGEST = 10_000  # bytes of a message
+GONE, FAILED = "gone", "failed "  # what a process that leaves writes in place of its beats
 
 
 @dataclass(frozen=True)
@@ -29,15 +38,15 @@ class Limits:
         silence: without one, until a process counts as hanging.
         grace: for a process that may have the same error as another, and then leaves by itself.
         verdict: that a failed collective waits for news of the others.
-        meeting: until all have found each other.
+        goodbye: that the first process waits for the others to leave.
     """
 
     tick: float = 1.0
     beat: float = 5.0
-    silence: float = 45.0
+    silence: float = ANSWER
     grace: float = 10.0
     verdict: float = 5.0
-    meeting: float = 30.0
+    goodbye: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -52,23 +61,13 @@ class Member:
         return f"process {self.rank} (host {self.host}, pid {self.pid})"
 
 
-@dataclass
-class _Link:
-    """A connection; a rank is known once the other side has shown its ticket."""
-
-    socket: socket.socket
-    rank: int | None
-    heard: float
-    buffer: bytes = b""
-
-
 class Watch:
     """One process's view of the others.
 
     Args:
         rank: of this process.
         members: all processes, by rank.
-        token: the secret that all of them share; connections without it are ignored.
+        store: for this alone: a connection answers one question at a time.
         end: what to do when another process is lost: it gets a sentence and whether this process is to print it. It is
             called in the watching thread, once, and not after :meth:`leave`.
         limits: see :class:`Limits`.
@@ -79,52 +78,38 @@ class Watch:
         self,
         rank: int,
         members: Sequence[Member],
-        token: str,
+        store: Store,
         end: Callable[[str, bool], None],
         limits: Limits | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.rank, self.members, self.limits = rank, members, limits or Limits()
+        self.rank, self.members, self.store, self.limits = rank, members, store, limits or Limits()
         self._end, self._now = end, now
-        self._tickets = {f"{token} {member.rank}".encode(): member.rank for member in members}
-        self._own_ticket = f"{token} {rank}".encode()
-        self._selector = selectors.DefaultSelector()
-        self._links: list[_Link] = []
-        self._server: socket.socket | None = None
-        self._together = threading.Event()
-        self._lock = threading.Lock()
+        self._heard = {member.rank: ("", 0.0) for member in members if member.rank != rank}  # sign of life, moment
+        self._neighbours = [m for m in members if m.rank != rank and m.host == members[rank].host]
+        self._neighbours = [m for m in self._neighbours if _runs(m.pid)]  # hosts of containers may share a name
+        self._lock, self._over = threading.Lock(), threading.Event()
         self._left = self._failed = self._ending = False
         self._clock = self._last_beat = 0.0  # seconds that this process was awake
+        self._beats = 0
         self._lost: tuple[Member, str, float] | None = None
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     # --- for the main thread -------------------------------------------------------------------------------------
 
-    def meet(self, place: socket.socket | tuple[str, int]) -> str:
-        """Begin to watch; every process must call this at about the same time.
+    def start(self) -> None:
+        """Begin to give signs of life, and to look for those of the others once all have given one.
 
-        Args:
-            place: in the first process a socket that listens; in the others, its address.
-
-        Returns:
-            Why not all of them can watch each other, or an empty text.
+        Raises:
+            RuntimeError: the store is gone.
         """
-        try:
-            if isinstance(place, socket.socket):
-                del self._tickets[self._own_ticket]
-                self._server = place
-                place.setblocking(False)
-                self._selector.register(place, selectors.EVENT_READ, None)
-            else:
-                connection = socket.create_connection(place, timeout=self.limits.meeting)
-                connection.sendall(self._own_ticket + b"\n")
-                self._add(connection, 0)
-        except OSError as error:
-            return f"process {self.rank} cannot reach the first one: {error.strerror or error}"
+        self._beat()
         self._thread.start()
-        if not self._together.wait(self.limits.meeting):
-            return f"process {self.rank} waited for the others in vain"
-        return ""
+
+    @property
+    def over(self) -> bool:
+        """Whether this process has said goodbye."""
+        return self._left
 
     def failed(self, reason: str, collective: bool) -> None:
         """Tell the others that this process leaves by an error.
@@ -133,8 +118,7 @@ class Watch:
             reason: the error.
             collective: whether it may come of another process's death: then ``end`` has its turn before.
         """
-        others = self._lost is not None or any(link.rank is not None for link in self._links)
-        if collective and others and not self._left:
+        if collective and not self._left:
             self._failed = True
             # By the thread's clock: after a pause of this process, it looks before this ends.
             until = self._clock + self.limits.verdict
@@ -152,46 +136,75 @@ class Watch:
             if self._left or self._ending:
                 return
             self._left = True
-            self._tell({"bye": None if reason is None else one_line(reason)[:300]})
-            for link in tuple(self._links):
-                with suppress(OSError):
-                    link.socket.shutdown(socket.SHUT_WR)
+        self._over.set()
+        self._thread.join(self.limits.goodbye)
+        with suppress(RuntimeError):  # the store has gone, and with it those who would read this
+            self.store.set(self._key(self.rank), GONE if reason is None else FAILED + one_line(reason)[:300])
+            if self.rank == 0:  # the store may end with this process
+                self._wait_for_the_others(self.limits.goodbye if reason is None else 3 * self.limits.tick)
 
-    def close(self) -> None:
-        """Close the sockets without a word; a fork must do so, or they would outlive the process that it came from."""
-        for each in (self._server, *(link.socket for link in self._links)):
-            if each is not None:
-                each.close()
-        self._selector.close()
+    def _wait_for_the_others(self, seconds: float) -> None:
+        end = self._now() + seconds
+        while self._now() < end:
+            if all(value == GONE or value.startswith(FAILED) for value in self._read().values()):
+                return
+            time.sleep(min(self.limits.tick, 0.05))
 
     # --- the thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         before = self._now()
-        while not (self._left or self._ending) and (self._links or self._server or self._lost):
-            for key, _ in self._selector.select(self.limits.tick):
-                if key.data is None:
-                    self._accept()
-                else:
-                    self._read(key.data)
+        while not self._over.wait(self.limits.tick):
             now = self._now()
             # A pause of this process, as of the whole machine, is no silence of the others.
             self._clock += min(now - before, 2 * self.limits.tick)
             before = now
-            if self._clock >= self._last_beat + self.limits.beat:
-                self._last_beat = self._clock
-                self._tell({"beat": None})
+            dead = [member.rank for member in self._neighbours if not _runs(member.pid)]
+            if 0 not in dead:  # the store may have died with it
+                try:
+                    self._ask()
+                except RuntimeError:
+                    if self.rank == 0:  # it went with the launcher; the next meeting raises the same
+                        return
+                    self._lose(0, "has died, or the launcher with its store has")
+            for rank in dead:
+                if self._heard[rank][0] != GONE:
+                    self._lose(rank, "has died")
             self._look()
-        with self._lock:  # not before a goodbye has been said to all
-            self.close()
+
+    def _ask(self) -> None:
+        if self._clock >= self._last_beat + self.limits.beat:
+            self._beat()
+        self._hear(self._read())
+
+    def _beat(self) -> None:
+        self._last_beat = self._clock
+        self._beats += 1
+        self.store.set(self._key(self.rank), str(self._beats))
+
+    def _read(self) -> dict[int, str]:
+        keys = [self._key(rank) for rank in self._heard]
+        if not self.store.check(keys):  # not all have begun
+            return {}
+        return dict(zip(self._heard, (value.decode() for value in self.store.multi_get(keys)), strict=True))
+
+    def _hear(self, lives: dict[int, str]) -> None:
+        for rank, life in lives.items():
+            known, moment = self._heard[rank]
+            if life != known:
+                self._heard[rank] = life, self._clock
+                if life.startswith(FAILED):
+                    reason = life.removeprefix(FAILED)
+                    self._lose(rank, f"ended with an error ({reason})", self.limits.grace)
+            elif life.isdigit() and self._clock > moment + self.limits.silence:
+                self._lose(rank, f"has not answered for {self.limits.silence:g} s")
+
+    def _lose(self, rank: int, what: str, grace: float = 0.0) -> None:
+        """Note that a process is lost; what follows from it is no news."""
+        if self._lost is None and not self._left and rank != self.rank:
+            self._lost = self.members[rank], what, self._clock + grace
 
     def _look(self) -> None:
-        for link in tuple(self._links):
-            if self._clock > link.heard + self.limits.silence:
-                if link.rank is None:
-                    self._drop(link)
-                else:
-                    self._lose(link.rank, f"has not answered for {self.limits.silence:g} s")
         if self._lost is None:
             return
         member, what, moment = self._lost
@@ -201,90 +214,27 @@ class Watch:
             if self._left:
                 return
             self._ending = True
+        self._over.set()
         self._end(f"{member} {what}; the others stop too.", self._speaks(member.rank))
 
     def _speaks(self, lost: int) -> bool:
         """Whether this process prints that another one is lost."""
-        if lost != 0 or self.rank == 0:
-            return self.rank in (0, lost)
+        if lost != 0:
+            return self.rank == 0
         # The others cannot agree any more: one on each machine speaks.
         host = self.members[self.rank].host
         return self.rank == min(member.rank for member in self.members[1:] if member.host == host)
 
-    def _lose(self, rank: int, what: str, grace: float = 0.0) -> None:
-        """Note that a process is lost, and pass it on. What follows from it, or from this one's goodbye, is no news."""
-        if self._lost is None and not self._left and 0 <= rank < len(self.members):
-            self._lost = self.members[rank], what, self._clock + grace
-            self._tell({"lost": [rank, what, grace]})
+    @staticmethod
+    def _key(rank: int) -> str:
+        return f"life/{rank}"
 
-    # --- connections ---------------------------------------------------------------------------------------------
 
-    def _add(self, connection: socket.socket, rank: int | None) -> None:
-        connection.setblocking(False)
-        link = _Link(connection, rank, self._clock)
-        self._links.append(link)
-        self._selector.register(connection, selectors.EVENT_READ, link)
-
-    def _accept(self) -> None:
-        assert self._server is not None
-        with suppress(OSError):
-            self._add(self._server.accept()[0], None)
-
-    def _drop(self, link: _Link) -> None:
-        if link in self._links:
-            self._links.remove(link)
-            self._selector.unregister(link.socket)
-            link.socket.close()
-
-    def _read(self, link: _Link) -> None:
-        try:
-            data = link.socket.recv(LONGEST)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        *lines, link.buffer = (link.buffer + data).split(b"\n")
-        for line in lines:
-            if link in self._links:
-                self._hear(link, line)
-        if link in self._links and (not data or len(link.buffer) > LONGEST):
-            self._drop(link)
-            if link.rank is not None:
-                self._lose(link.rank, "has died")
-
-    def _hear(self, link: _Link, line: bytes) -> None:
-        if link.rank is None:
-            self._admit(link, line)
-            return
-        link.heard = self._clock
-        message: dict[str, Any] = json.loads(line)
-        if "welcome" in message:
-            self._together.set()
-        elif "lost" in message:
-            self._lose(*message["lost"])
-        elif "bye" in message:
-            self._drop(link)
-            if message["bye"] is not None:
-                self._lose(link.rank, f"ended with an error ({message['bye']})", self.limits.grace)
-
-    def _admit(self, link: _Link, ticket: bytes) -> None:
-        """Let a process in by its ticket, and a stranger not."""
-        link.rank, link.heard = self._tickets.pop(ticket, None), self._clock
-        if link.rank is None:
-            self._drop(link)
-        elif not self._tickets:  # all are there
-            assert self._server is not None
-            self._selector.unregister(self._server)
-            self._server.close()
-            self._server = None
-            for stranger in [each for each in self._links if each.rank is None]:
-                self._drop(stranger)
-            self._tell({"welcome": None})
-            self._together.set()
-
-    def _tell(self, message: dict[str, Any]) -> None:
-        data = json.dumps(message).encode() + b"\n"
-        for link in tuple(self._links):
-            if link.rank is not None:
-                with suppress(OSError):  # of one that is gone, reading tells
-                    link.socket.send(data)
+def _runs(pid: int) -> bool:
+    """Whether a process of this machine runs; one that has ended and that nobody has asked for does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return os.path.exists(f"/proc/{pid}")

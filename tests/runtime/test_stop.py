@@ -322,17 +322,6 @@ def test_bad_numbers_that_are_found_on_stopping_are_not_a_fault_of_the_program(p
     assert (tmp_path / "run/trouble/nimg-000000000012").exists()
 
 
-def test_with_others_that_wait_in_turn_it_is_an_error_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    stop: Any = SimpleNamespace(votes=lambda: [False] * len(SIGNALS))
-    look = waiting.Waiting(SimpleNamespace(num_processes=2), lambda: stop.votes(), lambda text: None)  # type: ignore[arg-type]
-    look(1000.0)
-    stop.votes = lambda: [number == signal.SIGUSR1 for number in SIGNALS]
-    look(1002.0)
-    look(1002.0 + waiting.GRACE)
-    with pytest.raises(UserError, match=r"^Stopped by SIGUSR1 while waiting for pictures, without a checkpoint"):
-        look(1003.0 + waiting.GRACE)
-
-
 @pytest.mark.usefixtures("stands_still")
 def test_a_loader_process_that_is_killed_costs_no_step(pictures: Path, tmp_path: Path) -> None:
     recipe, run = tiny("pggan", pictures, {"data": {"workers": 1}}), tmp_path / "run"

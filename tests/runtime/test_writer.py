@@ -413,16 +413,16 @@ def test_a_part_that_fails_while_it_is_asked_for_is_not_written(pictures: Path, 
 @pytest.fixture
 def together(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[int], Any]], list[Any]]]:
     """``together(work)`` does work in two threads, which stand for processes, and gives their results or errors."""
-    barrier, texts = threading.Barrier(2, timeout=60), [[""], [""]]
+    barrier, texts = threading.Barrier(2, timeout=60), ["", ""]
 
-    def gather(own: list[str]) -> list[str]:
+    def gather(own: str) -> list[str]:
         texts[int(threading.current_thread().name[-1])] = own
         barrier.wait()
-        found = texts[0] + texts[1]
+        found = list(texts)
         barrier.wait()
         return found
 
-    monkeypatch.setattr(parallel, "gather_object", gather)
+    monkeypatch.setattr(parallel, "gather_texts", gather)
     pools = [ThreadPoolExecutor(1, f"rank{rank}_", initializer=_name, initargs=(rank,)) for rank in range(2)]
 
     def both(work: Callable[[int], Any]) -> list[Any]:
