@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from progcycle.api import Plan, Run, plan, train
+    from progcycle.api import Plan, RunFolder, plan, train
     from progcycle.evaluation import Evaluation, evaluate
     from progcycle.export import Generator, Translator, load
     from progcycle.recipe import Recipe
@@ -21,7 +21,7 @@ _NAMES = {
     "Generator": "export",
     "Plan": "api",
     "Recipe": "recipe",
-    "Run": "api",
+    "RunFolder": "api",
     "Translator": "export",
     "evaluate": "evaluation",
     "load": "export",
@@ -33,7 +33,7 @@ __all__ = [
     "Generator",
     "Plan",
     "Recipe",
-    "Run",
+    "RunFolder",
     "Translator",
     "__version__",
     "evaluate",

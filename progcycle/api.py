@@ -29,7 +29,7 @@ from progcycle.schedule import GrowthSchedule
 Source = Recipe | Mapping[Any, Any] | str | Path  # of a recipe: itself, its content, a file, or a name that comes along
 
 
-class Run:
+class RunFolder:
     """A run folder: what was trained there, or is being trained by another process.
 
     Args:
@@ -75,7 +75,7 @@ class Run:
         return evaluate(self.run_dir, **options)
 
     def __repr__(self) -> str:
-        return f"Run({str(self.run_dir)!r})"
+        return f"RunFolder({str(self.run_dir)!r})"
 
     def _repr_html_(self) -> str:
         """The newest samples and figures, for a notebook."""
@@ -131,7 +131,7 @@ def plan(recipe: Source, **overrides: Any) -> Plan:
     return Plan(built.schedule, parameters, None if before is None else before.schedule)
 
 
-def train(recipe: Source, run_dir: str | Path | None = None, **overrides: Any) -> Run:
+def train(recipe: Source, run_dir: str | Path | None = None, **overrides: Any) -> RunFolder:
     """Train what a recipe describes; the same call again goes on from the newest checkpoint.
 
     Lines go to the logger ``progcycle``; a program that has set up no logging sees them on standard output. Ctrl-C
@@ -163,4 +163,4 @@ def train(recipe: Source, run_dir: str | Path | None = None, **overrides: Any) -
         if stopped.number == signal.SIGINT:
             raise KeyboardInterrupt(str(stopped)) from None
         raise
-    return Run(run_dir)
+    return RunFolder(run_dir)

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,14 @@ def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def _hears_ctrl_c() -> Iterator[None]:
+    """As in the foreground: what a script starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def short(domains: Path) -> dict[Any, Any]:
     """The content of a recipe of two steps."""
     return tiny_content("pggan", domains, {**SHORT, "training": {"sample_kimg": 0.008, "snapshot_kimg": 0.008}})
@@ -47,7 +56,7 @@ def test_a_run_is_trained_looked_at_loaded_and_measured(short: dict[Any, Any], t
     shown = run._repr_html_()
     assert "data:image/png;base64," in shown
     assert "<td>nimg</td><td>8</td>" in shown
-    again = progcycle.Run(tmp_path / "run")
+    again = progcycle.RunFolder(tmp_path / "run")
     assert again.stats() == run.stats()
 
 
@@ -69,6 +78,7 @@ def test_it_trains_in_a_thread(short: dict[Any, Any], tmp_path: Path) -> None:
     assert found[0].stats()[-1]["nimg"] == 8
 
 
+@pytest.mark.usefixtures("_hears_ctrl_c")
 def test_ctrl_c_keeps_the_run(
     short: dict[Any, Any], domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,7 +132,7 @@ def test_recipes_come_from_files_names_contents_and_objects(domains: Path, tmp_p
     with pytest.raises(UserError, match="give run_dir"):
         progcycle.train(recipe)
     with pytest.raises(UserError, match=r"holds no run: there is no recipe\.yaml in it\.$"):
-        progcycle.Run(tmp_path)
+        progcycle.RunFolder(tmp_path)
 
 
 def test_the_names_stay_functions_when_their_modules_are_imported() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
+from progcycle.engine.fine_tuning import start_from
 from progcycle.engine.folder import checkpoint_folders
 from progcycle.engine.trainable import Weights, frozen_names
 from progcycle.errors import UserError
@@ -43,11 +44,29 @@ def begin(
     if before is not None:
         lines = _averages(run_dir / NAME, before, networks)
     else:
-        start_from = warm_start(recipe)
-        lines = () if start_from is None else start_from(networks)
+        lines = first_weights(recipe, networks)
     for parameter, own in kept:  # no checkpoint would hold what a network froze
         parameter.data.copy_(own)
     return lines
+
+
+def first_weights(recipe: Recipe, networks: Mapping[str, nn.Module]) -> Sequence[str]:
+    """Give networks what ``start_from`` or ``warm_start`` says; without either they stay as they are.
+
+    Args:
+        recipe: of the run.
+        networks: by name; on the meta device nothing is copied, only checked.
+
+    Returns:
+        Lines about what they begin with.
+
+    Raises:
+        UserError: the run that is named does not exist, or does not fit.
+    """
+    if recipe.start_from is not None:
+        return start_from(recipe, networks)
+    warm = warm_start(recipe)
+    return () if warm is None else warm(networks)
 
 
 def _averages(run_dir: Path, recipe: Recipe, networks: Mapping[str, nn.Module]) -> Sequence[str]:

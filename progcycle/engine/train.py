@@ -14,12 +14,11 @@ from progcycle.engine.folder import claim, has_checkpoint
 from progcycle.engine.memory import told_elsewhere
 from progcycle.engine.run import Run
 from progcycle.engine.setup import Ground, cache_of, end, prepare_data, set_up
-from progcycle.engine.start import NAME
+from progcycle.engine.start import NAME, first_weights
 from progcycle.engine.trackers import start_trackers
 from progcycle.engine.waiting import Waiting
 from progcycle.errors import UserError
 from progcycle.evaluation import evaluator
-from progcycle.export import warm_start
 from progcycle.output import steady_output
 from progcycle.recipe import Recipe
 from progcycle.runtime.guard import guard
@@ -90,9 +89,7 @@ def check(recipe: Recipe, run_dir: Path) -> Ground:
         with _in_section():
             set_up(before, begins, first.schedule, cache_of(run_dir))
     if not has_checkpoint(begins, before or recipe):
-        start_from = warm_start(recipe)
-        if start_from is not None:  # tried out on networks without memory
-            start_from(built.task.networks)
+        first_weights(recipe, built.task.networks)  # tried out on networks without memory
     return ground
 
 

@@ -249,6 +249,15 @@ class WarmStart(Section):
         return {name: path for name, path in given if path is not None}
 
 
+class StartFrom(Section):
+    """A trained run whose weights the networks begin with: fine-tuning."""
+
+    run: str = Field(description="a run folder (its newest snapshot is taken), or a snapshot")
+    networks: Literal["generators", "all"] = Field(
+        "generators", description="all: the discriminators too, from the newest checkpoint of the run folder"
+    )
+
+
 class Recipe(Section):
     """Base of the recipes: keys that every task has. A task adds its own classes of these sections, and sections.
 
@@ -264,6 +273,15 @@ class Recipe(Section):
     schedule: Schedule = Schedule()
     optimizer: OptimizerSection
     training: Training = Training()
+    start_from: StartFrom | None = Field(None, description="fine-tune: begin with the weights of a trained run")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _run_alone(cls, content: Any) -> Any:
+        """``start_from: runs/a`` is short for ``start_from: {run: runs/a}``."""
+        if isinstance(content, Mapping) and isinstance(content.get("start_from"), str):
+            return {**content, "start_from": {"run": content["start_from"]}}
+        return content
 
     @property
     def preparation_recipe(self) -> "Recipe | None":
@@ -332,6 +350,13 @@ class CycleganRecipe(Recipe):
 
     pretraining: Pretraining | None = Field(None, description="pre-train the translators first")
     warm_start: WarmStart | None = Field(None, description="begin the decoders from PG-GANs")
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> "CycleganRecipe":
+        for name in ("warm_start", "pretraining"):
+            if self.start_from is not None and getattr(self, name) is not None:
+                raise ValueError(f"start_from gives the translators all their weights; leave {name} out")
+        return self
 
     @property
     def preparation_recipe(self) -> "CycleganRecipe | None":

@@ -1,0 +1,131 @@
+"""The recipe key ``start_from``: networks that begin with the weights of a trained run, on other data or larger."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from progcycle.engine.folder import checkpoint_folders
+from progcycle.engine.trainable import frozen_names
+from progcycle.errors import UserError
+from progcycle.export import SnapshotConfig, find_snapshot, load
+from progcycle.recipe import Recipe, RecipeError, difference, load_recipe, validate
+from progcycle.runtime import checkpoint
+from progcycle.tasks import TASKS
+
+KEY = "start_from"
+
+
+def start_from(recipe: Recipe, networks: Mapping[str, nn.Module]) -> Sequence[str]:
+    """Give networks the weights of the run that a recipe names; stages that it does not have stay as they are.
+
+    The generators get the averages of a snapshot, the discriminators, where they are asked for, the weights of the
+    newest checkpoint. Stages above the resolution of that run, and parts that no training changes, are left alone.
+
+    Args:
+        recipe: has ``start_from``.
+        networks: of its task, by name, initialised; on the meta device nothing is copied, only checked.
+
+    Returns:
+        Lines about what they begin with.
+
+    Raises:
+        UserError: the run is of another task, has no such weights, or its networks do not fit.
+    """
+    options = recipe.start_from
+    assert options is not None
+    try:
+        snapshot = find_snapshot(options.run)
+        model = load(snapshot)
+    except UserError as error:
+        raise UserError(f"{KEY}: {error}") from None
+    config = model.config
+    if config.task != recipe.task:
+        raise UserError(
+            f"{KEY}: {options.run} was trained with task: {config.task}, and this recipe has {recipe.task}."
+        )
+    weights = {name: _of(model.state_dict(), name) for name in config.networks}
+    source = str(snapshot)
+    if options.networks == "all":
+        path, others = _of_checkpoint(Path(options.run), [name for name in networks if name not in weights])
+        weights |= others
+        source += f", and of {path} the discriminators"
+    old = _recipe_of(config)
+    common = min(config.final_resolution, recipe.resolution)
+    for name, tensors in weights.items():
+        _copy(name, tensors, networks[name], _up_to(common, recipe)[name], old, recipe)
+    begun = f"{' and '.join(weights)} begin{'s' * (len(weights) == 1)} from {source}, after {config.nimg / 1000:g} kimg"
+    grown = f"; what is above {common} px is new" if recipe.resolution > common else ""
+    return [begun + grown]
+
+
+def _of_checkpoint(run: Path, names: Sequence[str]) -> tuple[Path, dict[str, dict[str, Tensor]]]:
+    """The weights of networks that no snapshot holds."""
+    remedy = f"; give the folder of a run that has one, or {KEY}.networks: generators"
+    if not (run / "recipe.yaml").is_file():
+        raise UserError(f"{KEY}: discriminators are in checkpoints only, and {run} is no run folder{remedy}.")
+    folder, *others = checkpoint_folders(run, load_recipe(run / "recipe.yaml"))
+    found = checkpoint.newest_whole(folder, lambda _: None, *others)
+    if found is None:
+        raise UserError(f"{KEY}: discriminators are in checkpoints only, and {run} has none{remedy}.")
+    path, _ = found
+    tensors = checkpoint.read(path, "networks")
+    return path, {name: _of(tensors, name) for name in names}
+
+
+def _of(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors of one network, out of those of several."""
+    return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+
+
+def _recipe_of(config: SnapshotConfig) -> Recipe | None:
+    """The recipe that a snapshot was trained with, to name differences; None where it cannot be read any more."""
+    try:
+        return validate(config.recipe)
+    except RecipeError:
+        return None
+
+
+def _up_to(resolution: int, recipe: Recipe) -> Mapping[str, nn.Module]:
+    """The networks of a recipe that ends at a resolution, without memory."""
+    with torch.device("meta"):
+        schedule = recipe.schedule.model_copy(update={"start_resolution": resolution})
+        smaller = recipe.model_copy(update={"resolution": resolution, "schedule": schedule})
+        return TASKS[recipe.task](smaller).networks
+
+
+def _copy(
+    name: str,
+    tensors: Mapping[str, Tensor],
+    network: nn.Module,
+    common: nn.Module,
+    old: Recipe | None,
+    recipe: Recipe,
+) -> None:
+    """Copy the weights of the stages that both have.
+
+    Args:
+        name: of the network.
+        tensors: its trained weights, frozen ones left out or not.
+        network: gets them.
+        common: the same network, ending at the resolution up to which both go.
+        old: the recipe of the weights, if it is known.
+        recipe: of the network.
+    """
+    own = network.state_dict()
+    frozen = frozen_names(network)
+    wanted = {key: tensor for key, tensor in common.state_dict().items() if key not in frozen}
+    changed = [] if old is None else [line for line in difference(old, recipe) if line.startswith("network.")]
+    remedy = f" (from there to here, {', '.join(changed)})" if changed else ""
+    for key, tensor in wanted.items():
+        if key in own and own[key].shape != tensor.shape:
+            raise UserError(f"{KEY}: {name} does not grow, so that it begins at its own resolution only.")
+        shape, found = list(tensor.shape), list(tensors[key].shape) if key in tensors else None
+        if key not in own or found != shape:
+            there = "is not in it" if found is None else f"has the shape {found} there, and {shape} here"
+            raise UserError(
+                f"{KEY}: {name} of {recipe.start_from.run if recipe.start_from else ''} does not fit this recipe: "
+                f"{key} {there}; give this recipe the network settings of that run{remedy}."
+            )
+    network.load_state_dict({**own, **{key: tensors[key] for key in wanted}})
