@@ -28,6 +28,7 @@ from kill_runs import differences, ended, recipe_of, start
 from pairs import environments, is_gone
 from tiny_runs import TASKS, write_domains
 
+from progcycle.output import console
 from progcycle.recipe import Recipe
 
 MINUTE = 60.0  # seconds that the other process may take to end
@@ -207,4 +208,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with console():
+        sys.exit(main())
