@@ -1,4 +1,4 @@
-"""House rules: imports go down the stairs, files are finished, the package lists are complete."""
+"""House rules: imports go down the stairs and in no circle, functions are short, the package lists are complete."""
 
 import ast
 import functools
@@ -144,6 +144,22 @@ def test_tasks_do_not_know_each_other() -> None:
 def test_accelerate_stays_in_the_engine_and_the_runtime() -> None:
     users = {room_of(path) for path in FILES if any(name.split(".")[0] == "accelerate" for name in imports(path))}
     assert users == {"engine", "runtime"}
+
+
+def knows(path: Path, room: list[Path]) -> set[Path]:
+    """Files of a room that one of them imports, be it for types only."""
+    names = {".".join(other.relative_to(ROOT).with_suffix("").parts): other for other in room}
+    return {names[name] for full in imports(path) for name in (full, full.rpartition(".")[0]) if name in names}
+
+
+@pytest.mark.parametrize("room", sorted({room_of(path) for path in FILES}))
+def test_no_files_of_a_room_import_each_other_in_a_circle(room: str) -> None:
+    """Imports for types only count too: whoever reads one file of a circle has to read them all."""
+    left = {path: knows(path, files_of(room)) - {path} for path in files_of(room)}
+    while free := [path for path, others in left.items() if not others & left.keys()]:
+        for path in free:
+            del left[path]
+    assert not left, f"in a circle, or above one: {', '.join(sorted(path.name for path in left))}"
 
 
 def test_files_are_finished() -> None:

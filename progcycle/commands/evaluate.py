@@ -33,8 +33,7 @@ EXAMPLES = """examples:
   progcycle evaluate runs/openmoji/snapshots/nimg-000000600000 --a data/testA --b data/testB"""
 
 
-def run(argv: Sequence[str] | None = None) -> int:
-    """Print the table and write it as JSON."""
+def _parser() -> argparse.ArgumentParser:
     p = parser("evaluate", DESCRIPTION, EXAMPLES)
     p.add_argument("run", type=Path, metavar="RUN", help="a run folder (its newest snapshot is used), or a snapshot")
     p.add_argument("--a", metavar="FOLDER", help="test pictures of A, instead of those of the recipe")
@@ -84,7 +83,12 @@ def run(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--out", type=Path, metavar="FILE.json", help="default: a file below evaluation in the run folder")
     p.add_argument("--batch-size", type=positive, help="pictures at a time (default 16)")
     add_device(p)
-    args = p.parse_intermixed_args(argv)
+    return p
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Print the table and write it as JSON."""
+    args = _parser().parse_intermixed_args(argv)
 
     from progcycle.evaluation.trained import evaluate_model
     from progcycle.export import find_snapshot, load

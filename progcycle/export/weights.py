@@ -1,24 +1,21 @@
 """Strict reading and writing of the two files of a snapshot: nothing missing, nothing over, nothing misshapen."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from progcycle.errors import UserError
 from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, SnapshotConfig, read_config
 from progcycle.files import as_others, atomic_file
 
-if TYPE_CHECKING:
-    from progcycle.export.base import SnapshotModel
-
 FLOAT32 = "F32"  # as safetensors calls it
-M = TypeVar("M", bound="SnapshotModel")
+M = TypeVar("M", bound=nn.Module)
 
 
 def write_model(folder: Path, config: SnapshotConfig, weights: Mapping[str, Tensor]) -> None:
@@ -35,7 +32,7 @@ def write_model(folder: Path, config: SnapshotConfig, weights: Mapping[str, Tens
         path.write_text(config.to_json(), encoding="utf-8")
 
 
-def read_model(folder: Path, kind: type[M], device: str | torch.device = "cpu") -> M:
+def read_model(folder: Path, kind: Callable[[SnapshotConfig], M], device: str | torch.device = "cpu") -> M:
     """Build the model of a folder and give it its weights.
 
     Raises:
@@ -55,7 +52,7 @@ def read_model(folder: Path, kind: type[M], device: str | torch.device = "cpu") 
         raise UserError(f"The model cannot be moved to the device {str(device)!r} ({reason}).") from None
 
 
-def _built(kind: type[M], config: SnapshotConfig, folder: Path) -> M:
+def _built(kind: Callable[[SnapshotConfig], M], config: SnapshotConfig, folder: Path) -> M:
     try:
         return kind(config)
     except UserError as error:
