@@ -11,7 +11,7 @@ import torch
 import yaml
 from tiny_runs import tiny_content, write_domains, write_pictures
 
-from progcycle.commands.study import main
+from progcycle.commands.study import main as study
 from progcycle.errors import UserError
 from progcycle.export import Translator, load
 from progcycle.recipe import RecipeError, Study, load_study, merge, validate
@@ -34,7 +34,7 @@ def file(tmp_path: Path) -> Path:
         "schedule": {"stable_kimg": {4: 0.016, 8: 0.032}, "fade_kimg": {8: 0.016}},
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tiny_content("cyclegan", data, changes)))
-    study = {
+    content = {
         "title": "Growth",
         "recipe": "recipe.yaml",
         "seeds": [5],
@@ -46,7 +46,7 @@ def file(tmp_path: Path) -> Path:
         "variants": {"grows": {}, "fixed": {"schedule": {"start_resolution": 8}}},
     }
     path = tmp_path / "growth.yaml"
-    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
 
 
@@ -112,8 +112,14 @@ def test_pre_training_is_timed_too_and_what_it_begins_with_is_not_needed(
 
 @pytest.mark.usefixtures("in_this_process")
 def test_translators_are_measured_along_the_way_against_doing_nothing(
-    file: Path, capsys: pytest.CaptureFixture[str]
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def main(arguments: list[str], drawn: bool = False) -> int:
+        with monkeypatch.context() as patch:
+            if not drawn:  # dozens of panels take longer than the runs
+                patch.setattr("progcycle.studies.report.plot_courses", lambda *_: None)
+            return study(arguments)
+
     out = file.parent / "out"
     out.mkdir()
     (out / "plans.json").write_text(json.dumps({"grows": {"factor": 1.0}, "fixed": {"factor": 0.5}}))
@@ -124,7 +130,7 @@ def test_translators_are_measured_along_the_way_against_doing_nothing(
     first = (out / "rows.jsonl").read_text()
     assert [json.loads(line)["variant"] for line in first.splitlines()] == ["fixed"]
     assert "Not run: grows with seed 5." in (out / "table.md").read_text()
-    assert main(options) == 0
+    assert main(options, drawn=True) == 0
     assert (out / "rows.jsonl").read_text().startswith(first), "what was run alone is not run again"
     assert "Not run" not in (out / "table.md").read_text()
     rows = {row["variant"]: row for row in map(json.loads, (out / "rows.jsonl").read_text().splitlines())}
