@@ -354,16 +354,15 @@ class _Other:
 
 
 @pytest.mark.parametrize(
-    ("own", "other", "number"),
+    ("own", "other", "number", "dtype"),
     [
-        ([], [], None),
-        ([], [signal.SIGUSR1], signal.SIGUSR1),
-        ([], [signal.SIGHUP], signal.SIGHUP),
-        ([signal.SIGTERM], [], signal.SIGTERM),
-        ([signal.SIGINT], [signal.SIGTERM], signal.SIGTERM),
+        ([], [], None, torch.float32),
+        ([], [signal.SIGUSR1], signal.SIGUSR1, torch.float32),
+        ([], [signal.SIGHUP], signal.SIGHUP, torch.float32),
+        ([signal.SIGTERM], [], signal.SIGTERM, torch.float32),
+        ([signal.SIGINT], [signal.SIGTERM], signal.SIGTERM, torch.float64),
     ],
 )
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_all_processes_hear_of_a_signal_of_one_with_the_gradients(
     own: list[signal.Signals], other: list[signal.Signals], number: signal.Signals | None, dtype: torch.dtype
 ) -> None:
