@@ -103,7 +103,7 @@ def _translator(draft: Draft) -> list[str]:
         "objective:",
         "  loss: non_saturating",
         "  r1: {gamma: 1.0, every: 8}",
-        _line("  cycle: {aba: 10, bab: 10}", "how much of the input is kept; less changes more"),
+        _line("  cycle: {aba: 10, bab: 10}", "how much of the input is kept; lower weights change more"),
         "  pool_size: 50",
         "",
         *_optimizer(0.001 if draft.gpu else 0.002),
@@ -163,7 +163,7 @@ def _generator(draft: Draft) -> list[str]:
 def _head(draft: Draft) -> list[str]:
     return [
         f"# Train it with: {draft.command}",
-        "# Any key can also be changed there (seed=1); what each means: recipes/README.md of the project.",
+        "# Keys can also be changed there (seed=1); recipes/README.md of the project explains them.",
     ]
 
 
@@ -176,7 +176,7 @@ def _domain(draft: Draft, which: int) -> list[str]:
 
 def _pictures(survey: Survey, channels: int, indent: str) -> list[str]:
     grey = [_line(f"{indent}channels: 1", "all are grey")] if channels == 1 else []
-    mirror = "half of them is flipped; false where left and right differ, as in writing"
+    mirror = "half of the pictures are flipped; false where left and right differ, as in writing"
     return [f"{indent}path: {_text(survey.path)}", _line(f"{indent}mirror: true", mirror), *grey]
 
 
@@ -189,11 +189,11 @@ def _training(draft: Draft, kimg: float) -> list[str]:
     often = max(round(kimg / 10), 1)
     return [
         "training:",
-        _line(f"  ema: {{half_life_kimg: {kimg / 20:g}}}", "of the running average that paints"),
-        _line(f"  status_kimg: {max(kimg / 100, 0.1):g}", "how often figures are shown,"),
-        _line(f"  sample_kimg: {often:g}", "test pictures painted,"),
-        _line(f"  checkpoint_kimg: {often:g}", "and all is saved, to go on from"),
-        f"  snapshot_kimg: {often:g}",
+        _line(f"  ema: {{half_life_kimg: {kimg / 20:g}}}", "of the averaged weights, which paint all samples"),
+        _line(f"  status_kimg: {max(kimg / 100, 0.1):g}", "how often: a status line,"),
+        _line(f"  sample_kimg: {often:g}", "a sheet of samples,"),
+        _line(f"  checkpoint_kimg: {often:g}", "a checkpoint to resume from,"),
+        _line(f"  snapshot_kimg: {often:g}", "weights that the other commands load"),
     ]
 
 
