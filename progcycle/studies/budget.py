@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from progcycle.recipe import CycleganRecipe, Recipe
+from progcycle.recipe import Recipe
 
 WARM_UP = 4  # steps that are not counted, since the first ones allocate
 STEPS = 16  # steps that are counted at least; lazy penalties are due every 8th or 16th
@@ -71,8 +71,6 @@ def probe(recipe: Recipe, folder: Path) -> list[tuple[str, int, float]]:
     from progcycle.engine.start import NAME
 
     torch.set_num_threads(1)
-    if isinstance(recipe, CycleganRecipe):  # what weights training begins with makes no step slower
-        recipe = recipe.model_copy(update={"warm_start": None})
     first = recipe.preparation_recipe
     parts: list[tuple[str | None, Recipe]] = [(None, recipe)]
     if first is not None:

@@ -3,13 +3,15 @@
 import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from progcycle.evaluation.generator_metrics import check_metrics
 from progcycle.evaluation.provenance import versions
 from progcycle.output import console, say
-from progcycle.recipe import CycleganRecipe, Recipe, Study
+from progcycle.recipe import CycleganRecipe, PgganRecipe, Recipe, Study
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +34,6 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
 
     from progcycle.engine.start import NAME
     from progcycle.engine.train import train
-    from progcycle.evaluation.generator_metrics import measure
     from progcycle.studies.budget import comparable
 
     torch.set_num_threads(1)
@@ -44,11 +45,7 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
         run = train(recipe, run_dir)
         wall = time.perf_counter() - wall
         before = cpu_seconds(run_dir / NAME / "stats.jsonl")
-        course: list[Figures] = []
-        if isinstance(recipe, CycleganRecipe):
-            course, figures = measure_course(study, run, recipe, before)
-        else:
-            figures = measure(run_dir, study.metrics or METRICS, study.count)
+        course, figures = STUDIED[recipe.task].measure(study, run, recipe, before)
     return {
         "variant": variant,
         "seed": seed,
@@ -63,6 +60,23 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "precision": run.trainer.precision.name,
     }
+
+
+def measure_end(study: Study, run: "Run", recipe: PgganRecipe, before: float) -> tuple[list[Figures], Figures]:
+    """Figures of a finished run of a PG-GAN; arguments are those of :func:`measure_course`."""
+    from progcycle.evaluation.generator_metrics import measure
+
+    return [], measure(run.run_dir, study.metrics or METRICS, study.count)
+
+
+def check_end(where: str, study: Study, recipe: PgganRecipe) -> None:
+    """Refuse metrics of a PG-GAN that cannot be computed.
+
+    Raises:
+        UserError: one sentence about the first of them, led by ``where``.
+    """
+    resolution = recipe.schedule.hold_resolution or recipe.resolution
+    check_metrics(study.metrics or METRICS, resolution, recipe.data.channels, where)
 
 
 def measure_course(study: Study, run: "Run", recipe: CycleganRecipe, before: float) -> tuple[list[Figures], Figures]:
@@ -192,3 +206,31 @@ def read_curves(stats: Path, names: Sequence[str]) -> dict[str, list[tuple[float
 def _lines(stats: Path) -> list[dict[str, Any]]:
     """The lines of a training log; none if there is no log."""
     return [json.loads(line) for line in stats.read_text(encoding="utf-8").splitlines()] if stats.exists() else []
+
+
+# --- tasks --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Studied:
+    """How a study measures the runs of a task.
+
+    Attributes:
+        measure: from the study, a finished run, its recipe and the CPU seconds before to figures of the run's course
+            and of its end.
+        check: refuses, before anything is trained, what of a study and a recipe cannot be measured; given the words
+            that errors begin with.
+        references: from a recipe and a folder to figures of models that learn nothing; None: there are none.
+        in_course: whether figures are taken at snapshots at the study's points; then a run writes only these.
+    """
+
+    measure: Callable[["Study", "Run", Any, float], tuple[list[Figures], Figures]]
+    check: Callable[[str, Study, Any], None] | None = None
+    references: Callable[[Any, Path], dict[str, Figures]] | None = None
+    in_course: bool = False
+
+
+STUDIED: dict[str, Studied] = {
+    "pggan": Studied(measure_end, check=check_end),
+    "cyclegan": Studied(measure_course, references=measure_references, in_course=True),
+}

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from progcycle.errors import UserError
-from progcycle.evaluation.generator_metrics import check_metrics
 from progcycle.files import atomic_file
 from progcycle.output import say
-from progcycle.recipe import PgganRecipe, Recipe, Study
+from progcycle.recipe import Recipe, Study
 from progcycle.runtime.processes import KilledError, in_processes
 from progcycle.studies.budget import factor_for, probe, quiet, stretched
 from progcycle.studies.report import write_report
-from progcycle.studies.row import METRICS, measure_references, run_row
+from progcycle.studies.row import STUDIED, run_row
 
 Recipes = dict[tuple[str, int], Recipe]  # by variant and seed
 Job = tuple[Any, ...]
@@ -25,12 +24,13 @@ def check_study(file: Path, study: Study, recipes: Recipes) -> None:
     """Refuse now, and not when the first run has been trained, what cannot be measured.
 
     Raises:
-        UserError: one sentence about the first metric that cannot be computed.
+        UserError: one sentence about the first metric that cannot be computed, or about a task without a row.
     """
     for recipe in recipes.values():
-        if isinstance(recipe, PgganRecipe):
-            resolution = recipe.schedule.hold_resolution or recipe.resolution
-            check_metrics(study.metrics or METRICS, resolution, recipe.data.channels, f"{file}: metrics")
+        if recipe.task not in STUDIED:
+            raise UserError(f"{file}: a study measures the tasks {' and '.join(STUDIED)}, not {recipe.task}.")
+        if (check := STUDIED[recipe.task].check) is not None:
+            check(f"{file}: metrics", study, recipe)
 
 
 def run_study(
@@ -97,10 +97,11 @@ def _references(study: Study, recipes: Recipes, runs: Path, out: Path, report: b
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
-    if report or isinstance(recipe, PgganRecipe):
+    measure = STUDIED[recipe.task].references
+    if report or measure is None:
         return {}
     jobs = {"references": (recipe, runs / "references")}
-    found = dict(_in_processes(measure_references, jobs, 1, runs))["references"]
+    found = dict(_in_processes(measure, jobs, 1, runs))["references"]
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
@@ -153,7 +154,7 @@ def as_run(study: Study, recipes: Recipes, plans: Mapping[str, Mapping[str, Any]
             key: stretched(recipe, plans[key[0]]["factor"]) for key, recipe in recipes.items() if key[0] in plans
         }
     return {
-        key: recipe if isinstance(recipe, PgganRecipe) else quiet(recipe, study.points)
+        key: quiet(recipe, study.points) if STUDIED[recipe.task].in_course else recipe
         for key, recipe in recipes.items()
     }
 

@@ -19,7 +19,8 @@ from progcycle.engine.alarms import saturation
 from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
 from progcycle.evaluation import evaluate
-from progcycle.recipe import RecipeError, json_schema, load_recipe, validate
+from progcycle.recipe import RecipeError, Study, json_schema, load_recipe, validate
+from progcycle.studies.runner import check_study
 
 HERE = Path(__file__).parent
 
@@ -122,6 +123,12 @@ def test_it_is_loaded_and_measured(whole: WatchedRun, capsys: pytest.CaptureFixt
     # The figure that it has while it trains is the same one.
     assert stats(whole.run_dir)[-1]["metric/error"] == pytest.approx(grey, rel=1e-4)
     assert json.loads((whole.run_dir / "best/config.json").read_text())["best"]["figure"] == "error"
+
+
+def test_a_study_refuses_it_before_anything_is_trained(whole: WatchedRun) -> None:
+    study = Study(title="x", recipe="toy.yaml", variants={"plain": {}}, seeds=(0,))
+    with pytest.raises(UserError, match=r"toys\.yaml: a study measures the tasks pggan and cyclegan, not toy\."):
+        check_study(Path("toys.yaml"), study, {("plain", 0): whole.recipe})
 
 
 def test_a_player_without_settings_is_named(whole: WatchedRun) -> None:
