@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "progcycle"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-LEAVES = {"errors", "figures", "files", "output", "recipe", "rng", "schedule"}
+LEAVES = {"errors", "figures", "files", "output", "recipe", "rng", "schedule", "section"}
 # What each room may know of the others; rooms on one floor do not know each other.
 STAIRS = {
     "errors": set(),
@@ -19,10 +19,11 @@ STAIRS = {
     "files": set(),
     "figures": set(),
     "output": set(),
-    "recipe": {"errors"},
+    "section": set(),
+    "recipe": {"errors", "networks", "section"},
     "schedule": {"errors", "recipe"},
     "blocks": set(),
-    "networks": {"blocks"},
+    "networks": {"blocks", "section"},
     "objectives": {"blocks"},
     "data": {"blocks", *LEAVES},
     "tasks": {"blocks", "networks", "objectives", "data", *LEAVES} - {"files"},
@@ -52,10 +53,11 @@ OUTSIDE = {
     "files": set(),
     "figures": {"matplotlib"},
     "output": set(),
-    "recipe": {"pydantic", "yaml"},
+    "section": {"pydantic"},
+    "recipe": {"pydantic", "pydantic_core", "yaml"},
     "schedule": set(),
     "blocks": {"numpy", "torch"},
-    "networks": {"torch"},
+    "networks": {"pydantic", "torch"},
     "objectives": {"torch"},
     "tasks": {"torch"},
     "runtime": {"torch", "accelerate", "psutil", "safetensors"},

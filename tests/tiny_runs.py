@@ -59,7 +59,7 @@ def tiny_content(task: str, data: Path, changes: Mapping[Any, Any] | None = None
         "seed": 3,
         "resolution": 16,
         "data": {"workers": 0},
-        "network": {"base_resolution": 4, "channels": {"base": 32, "max": 8}, "minibatch_stddev": 2},
+        "network": {"base_resolution": 4, "channels": {"base": 32, "max": 8}, "discriminator": {"minibatch_stddev": 2}},
         "schedule": {
             "stable_kimg": {4: 0.016, 8: 0.016, 16: 0.024},
             "fade_kimg": 0.016,
@@ -80,13 +80,13 @@ def tiny_content(task: str, data: Path, changes: Mapping[Any, Any] | None = None
     if task == "pggan":
         own: dict[Any, Any] = {
             "data": domains,
-            "network": {"latent_size": 8},
+            "network": {"generator": {"latent_size": 8}},
             "objective": {"loss": "wgan", "gradient_penalty": {"weight": 10, "target": 1}, "drift": 0.001},
         }
     else:
         own = {
             "data": {"root": str(data), "a": {"mirror": True, "augment": augment}},
-            "network": {"residual_blocks": 1},
+            "network": {"generator": {"residual_blocks": 1}},
             "objective": {
                 "loss": "non_saturating",
                 "r1": {"gamma": 1, "every": 3},
@@ -109,17 +109,17 @@ def full(task: str, data: Path) -> dict[Any, Any]:
     if task == "pggan":
         return {
             "data": {"labels": str(data / "labels.json")},
-            "network": {"normalization": normalization, "spectral_norm": True},
+            "network": {"normalization": normalization, "discriminator": {"spectral_norm": True}},
             "objective": {**objective, "gradient_penalty": None},
         }
     instead = {"kernels": 4, "dimensions": 2, "init_pictures": 6}
     return {
         "network": {
-            "normalization": normalization, "head": "dense",
-            "minibatch_stddev": 0, "minibatch_discrimination": instead,
+            "normalization": normalization,
+            "discriminator": {"head": "dense", "minibatch_stddev": 0, "minibatch_discrimination": instead},
         },
         "objective": objective,
-    }  # fmt: skip
+    }
 
 
 def tiny(task: str, data: Path, changes: Mapping[Any, Any] | None = None) -> Recipe:

@@ -22,12 +22,13 @@ from progcycle.data import Batch
 from progcycle.evaluation import EVALUATIONS, EVALUATORS, Evaluation, Measured
 from progcycle.evaluation.sampler import Evaluate, Sampler
 from progcycle.export import MODELS, SnapshotModel
+from progcycle.networks import Network
 from progcycle.recipe import (
     RECIPES,
     Adam,
     Adversarial,
     DataOptions,
-    NetworkOptions,
+    NetworkSection,
     OptimizerSection,
     Pictures,
     Recipe,
@@ -48,7 +49,7 @@ class ToyData(DataOptions):
         return {"faces": self.faces}
 
 
-class ToyNetwork(NetworkOptions):
+class ToyNetwork(NetworkSection):
     base_resolution: int = 4
     maps: int = Field(6, ge=1)
 
@@ -77,7 +78,7 @@ class ToyRecipe(Recipe):
 # --- task ---------------------------------------------------------------------------------------------------------
 
 
-class Encoder(nn.Module):
+class Encoder(Network):
     """Pictures of any size to a code of half the side."""
 
     def __init__(self, maps: int) -> None:
@@ -88,7 +89,7 @@ class Encoder(nn.Module):
         return avg_pool2d(self.conv(x), 2).tanh()
 
 
-class Decoder(nn.Module):
+class Decoder(Network):
     def __init__(self, maps: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(maps, 3, 3, padding=1)

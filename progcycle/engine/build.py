@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from progcycle.errors import UserError
-from progcycle.recipe import Recipe, by_resolution
+from progcycle.networks import Comparison, Network
+from progcycle.recipe import Recipe, by_resolution, players_of
 from progcycle.rng import address
 from progcycle.schedule import GrowthSchedule, Phase
 from progcycle.tasks import PREPARATIONS, TASKS, Task
@@ -73,29 +73,27 @@ def _check_comparison(recipe: Recipe, resolution: int, local: int, processes: in
         local: pictures of a device there.
         processes: how many there are; they may be compared together.
     """
-    stddev, instead = recipe.network.minibatch_stddev, recipe.network.minibatch_discrimination
-    if instead:
-        compared = "network.minibatch_discrimination"
-    elif stddev.group and not stddev.queue:  # with a queue, a single picture is compared with earlier ones
-        compared = "network.minibatch_stddev"
-    else:
-        return
-    if (instead or stddev).gather and processes > 1:
-        return
+    for player in players_of(type(recipe.network)):
+        comparison = getattr(recipe.network, player).comparison
+        if comparison is not None and not (comparison.gather and processes > 1):
+            _check_alone(f"network.{player}.{comparison.key}", comparison, resolution, local, processes)
+
+
+def _check_alone(compared: str, comparison: Comparison, resolution: int, local: int, processes: int) -> None:
     if local > 1:
         raise UserError(
             f"training.max_batch_per_device: at {resolution} px a device's {local} pictures could only be computed one "
             f"by one, which leaves nothing for {compared} to see; allow more, or choose a batch size with a divisor "
             "that fits."
         )
-    if not instead and stddev.averaging in ("flat", "gpool"):  # what a single picture has too
+    if comparison.alone:
         return
     remedies = [f"choose at least {2 * processes}"]
     if processes > 1:
         remedies.append(f"compare the pictures of all processes ({compared}.gather: true)")
-    if not instead:
+    if comparison.queue:
         remedies.append(f"compare with earlier pictures ({compared}: {{group: batch, queue: 8}})")
-    remedies.append(f"leave {compared} out" if instead else f"set {compared} to off")
+    remedies.append(f"set {compared} to off" if comparison.queue else f"leave {compared} out")
     raise UserError(
         f"schedule.batch_size: at {resolution} px a device has a single picture, which leaves nothing for {compared} "
         f"to see; {', '.join(remedies[:-1])}, or {remedies[-1]}."
@@ -104,16 +102,14 @@ def _check_comparison(recipe: Recipe, resolution: int, local: int, processes: in
 
 def _check_batch_norm(recipe: Recipe, local: int, phase: Phase) -> None:
     """Refuse batch norm that would have one number a channel."""
-    if "batch" not in (recipe.network.normalization.generator, recipe.network.normalization.discriminator):
-        return
     with torch.device("meta"):
         task = build(recipe).task
     for player, names in task.players.items():
-        if any(getattr(task.networks[name], "needs_two", False) for name in names):
+        if any(task.networks[name].needs_two for name in names):
             key = "schedule.batch_size" if local == 1 else "training.max_batch_per_device"
             raise UserError(
                 f"{key}: at {phase.resolution} px pictures are computed one by one, of which "
-                f"network.normalization.{player}: batch has a single number a channel in a dense layer; allow two or "
+                f"network.{player}.normalization: batch has a single number a channel in a dense layer; allow two or "
                 "more, or choose another normalization."
             )
 
@@ -133,6 +129,6 @@ def parts(recipe: Recipe, resolution: int, local_batch: int) -> int:
     return next(n for n in range(1, local_batch + 1) if local_batch % n == 0 and local_batch // n <= limit)
 
 
-def count_parameters(network: nn.Module) -> int:
+def count_parameters(network: Network) -> int:
     """Number of trainable numbers in a network as it was made; training freezes players in turn."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+    return sum(p.numel() for p in network.trainable_parameters())

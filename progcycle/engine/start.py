@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from torch import nn
-
 from progcycle.engine.fine_tuning import start_from
 from progcycle.engine.folder import checkpoint_folders
 from progcycle.engine.trainable import Weights, frozen_names
 from progcycle.errors import UserError
 from progcycle.export import warm_start
+from progcycle.networks import Network
 from progcycle.recipe import Recipe
 from progcycle.runtime import checkpoint
 from progcycle.schedule import GrowthSchedule
@@ -20,7 +19,7 @@ NAME = "pretraining"  # of the folder in the run folder, and of the recipe's sec
 def begin(
     recipe: Recipe,
     run_dir: Path,
-    networks: Mapping[str, nn.Module],
+    networks: Mapping[str, Network],
     preparation: str | None = None,
 ) -> Sequence[str]:
     """Give the networks of a run that starts afresh their first weights.
@@ -50,7 +49,7 @@ def begin(
     return lines
 
 
-def first_weights(recipe: Recipe, networks: Mapping[str, nn.Module]) -> Sequence[str]:
+def first_weights(recipe: Recipe, networks: Mapping[str, Network]) -> Sequence[str]:
     """Give networks what ``start_from`` or ``warm_start`` says; without either they stay as they are.
 
     Args:
@@ -69,7 +68,7 @@ def first_weights(recipe: Recipe, networks: Mapping[str, nn.Module]) -> Sequence
     return () if warm is None else warm(networks)
 
 
-def _averages(run_dir: Path, recipe: Recipe, networks: Mapping[str, nn.Module]) -> Sequence[str]:
+def _averages(run_dir: Path, recipe: Recipe, networks: Mapping[str, Network]) -> Sequence[str]:
     """Give networks the averages of a finished run; from its files, so that it does not matter when it was."""
     warnings: list[str] = []
     folder, *others = checkpoint_folders(run_dir, recipe)

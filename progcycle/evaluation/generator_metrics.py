@@ -199,8 +199,8 @@ def generator_evaluator(recipe: "PgganRecipe", cache_dir: Path | None = None) ->
         check_judge(digit_judge(), Reals(pictures, final), where)
 
     def evaluate(sample: "Sampler", nimg: int) -> Figures:
-        growth = sample.growth
-        paint = sampled(sample, recipe.network.latent_size, recipe.seed, pictures)
+        growth, latent_size = sample.growth, int(sample.networks["generator"].latent_size)  # type: ignore[arg-type]
+        paint = sampled(sample, latent_size, recipe.seed, pictures)
         subject = Subject(paint, Reals(pictures, growth), recipe.seed, str(sample.device), growth.batch_size)
         ready = [name for name in options.metrics if growth.resolution >= SMALLEST[name]]
         return {key: value for name in ready for key, value in METRICS[name](subject, options.count).items()}

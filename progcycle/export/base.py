@@ -13,6 +13,7 @@ from progcycle.errors import UserError
 from progcycle.export.config import CONFIG_FILE, SnapshotConfig
 from progcycle.export.hub import fetch_model
 from progcycle.export.weights import read_model, write_model
+from progcycle.networks import Network
 from progcycle.recipe import Recipe, validate
 
 M = TypeVar("M", bound="SnapshotModel")
@@ -33,7 +34,7 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
 
     task: ClassVar[str]
     names: ClassVar[tuple[str, ...]]
-    registry: ClassVar[dict[str, type[nn.Module]]]
+    registry: ClassVar[dict[str, type[Network]]]
 
     def __init__(self, config: SnapshotConfig) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from progcycle import networks
@@ -19,8 +19,8 @@ class Generator(SnapshotModel):
 
     task: ClassVar[str] = "pggan"
     names: ClassVar[tuple[str, ...]] = ("generator",)
-    registry: ClassVar[dict[str, type[nn.Module]]] = networks.GENERATORS
-    generator: nn.Module
+    registry: ClassVar[dict[str, type[networks.Network]]] = networks.GENERATORS
+    generator: networks.Network
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -119,5 +119,4 @@ class Generator(SnapshotModel):
 
     def latents(self, n: int, seed: int = 0, *, start: int = 0) -> Tensor:
         """The latents of the pictures ``start`` to ``start + n - 1`` of a seed.  # [n, latent_size] float32"""
-        size = int(self.generator.latent_size)  # type: ignore[arg-type]
-        return normal(seed, "latent", range(start, start + n), size)
+        return normal(seed, "latent", range(start, start + n), self.generator.latent_size)

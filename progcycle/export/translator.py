@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, ClassVar, Literal, overload
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from progcycle import networks
 from progcycle.blocks import fade_reals
@@ -38,8 +38,9 @@ Direction = Literal["ab", "ba"]
 Scale = Literal["detail", "train", "native"]
 Alpha = Literal["drop", "keep"]
 PAINTS_ALL = (
-    "These translators paint whole pictures (network.predict: picture), so that there is no change to enlarge with the "
-    "scale 'detail'; use the scale 'train', or 'native'."
+    "These translators paint whole pictures (network.generator.predict: picture), so that there "
+    "is no change to enlarge "
+    "with the scale 'detail'; use the scale 'train', or 'native'."
 )
 
 
@@ -48,9 +49,9 @@ class Translator(SnapshotModel):
 
     task: ClassVar[str] = "cyclegan"
     names: ClassVar[tuple[str, ...]] = ("gen_ab", "gen_ba")
-    registry: ClassVar[dict[str, type[nn.Module]]] = networks.TRANSLATORS
-    gen_ab: nn.Module
-    gen_ba: nn.Module
+    registry: ClassVar[dict[str, type[networks.Network]]] = networks.TRANSLATORS
+    gen_ab: networks.Network
+    gen_ba: networks.Network
 
     def channels(self, direction: Direction) -> tuple[int, int]:
         """Channels of the pictures that go in and come out.
@@ -66,7 +67,7 @@ class Translator(SnapshotModel):
     @property
     def scale(self) -> Scale:
         """What :meth:`translate` takes by itself: ``detail`` if the networks predict a change, else ``train``."""
-        changes = all(getattr(network, "change", False) for network in (self.gen_ab, self.gen_ba))
+        changes = all(network.change for network in (self.gen_ab, self.gen_ba))
         return "detail" if changes else "train"
 
     def choose_scale(self, scale: Scale | None) -> Scale:
@@ -100,7 +101,7 @@ class Translator(SnapshotModel):
         stage, alpha = self.config.growth_at(resolution)
         height, width = x.shape[2:]
         network = self.gen_ab if direction == "ab" else self.gen_ba
-        x = pad_to_multiple(x.to(self.device), *_sides(network, stage))
+        x = pad_to_multiple(x.to(self.device), network.multiple(stage), network.smallest)
         if alpha < 1 and self.config.fade_reals:  # as the real pictures of a fading stage
             x = fade_reals(x, alpha)
         y = self.run(network, x, stage, alpha)
@@ -156,7 +157,8 @@ class Translator(SnapshotModel):
                 picture's own edges (:mod:`progcycle.export.detail`);
                 ``train`` works at the same size, and enlarges the whole translation, so that detail is lost;
                 ``native`` translates every pixel as it is, for pictures whose contents have the scale of training.
-                Default: ``detail`` if the networks predict a change (``network.predict: change``), else ``train``.
+                Default: ``detail`` if the networks predict a change (``network.generator.predict: change``), else
+                ``train``.
             resolution: an earlier stage to run at, in pixels of a side; default: the snapshot's own.
             alpha: of an image or a path: ``drop`` gives an opaque image, ``keep`` one with the transparency that the
                 picture has.
@@ -278,9 +280,3 @@ def _colours(levels: np.ndarray, channels: int) -> np.ndarray:  # [H, W] or [H, 
     if levels.ndim not in (2, 3) or 0 in levels.shape or levels.shape[2:] not in ((), (1,), (3,)):
         raise ValueError(f"expected an array of shape [H, W] or [H, W, 1 or 3], got {list(levels.shape)}")
     return image_pixels(as_image(np.atleast_3d(levels)), channels=channels)
-
-
-def _sides(network: nn.Module, stage: int) -> tuple[int, int]:
-    """What the sides of a translator's pictures are multiples of, and the smallest one."""
-    multiple: int = network.multiple(stage) if hasattr(network, "multiple") else 1 << stage  # type: ignore[operator]
-    return multiple, int(getattr(network, "smallest", 1))

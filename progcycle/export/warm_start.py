@@ -3,16 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch import nn
-
 from progcycle.errors import UserError
 from progcycle.export.generator import Generator
 from progcycle.export.snapshot import load
-from progcycle.networks import GrowingDecoder, copy_stages
+from progcycle.networks import GrowingDecoder, Network, copy_stages
 from progcycle.recipe import Recipe
 
 
-def warm_start(recipe: Recipe) -> Callable[[Mapping[str, nn.Module]], Sequence[str]] | None:
+def warm_start(recipe: Recipe) -> Callable[[Mapping[str, Network]], Sequence[str]] | None:
     """What gives a recipe's translators their first weights, or None if the recipe does not ask for it.
 
     The PG-GANs are read when it is called: a run that is resumed does not need them any more.
@@ -28,13 +26,13 @@ def warm_start(recipe: Recipe) -> Callable[[Mapping[str, nn.Module]], Sequence[s
     if not runs:
         return None
 
-    def start_from(networks: Mapping[str, nn.Module]) -> Sequence[str]:
+    def start_from(networks: Mapping[str, Network]) -> Sequence[str]:
         return [_begin(recipe, name, run, networks[name]) for name, run in runs.items()]
 
     return start_from
 
 
-def _begin(recipe: Recipe, name: str, run: str, translator: nn.Module) -> str:
+def _begin(recipe: Recipe, name: str, run: str, translator: Network) -> str:
     where = f"warm_start.{name}"
     network: Any = recipe.network  # of translators: no other recipe has first weights
     try:
@@ -43,8 +41,8 @@ def _begin(recipe: Recipe, name: str, run: str, translator: nn.Module) -> str:
         raise UserError(f"{where}: {error}") from None
     if not isinstance(model, Generator):
         raise UserError(f"{where}: {run} holds translators; give the run folder of a PG-GAN.")
-    source, target = getattr(model.generator, "decoder", None), getattr(translator, "decoder", None)
-    for decoder, owner in ((source, run), (target, f"network.generator: {network.generator}")):
+    source, target = model.generator.growing_decoder(), translator.growing_decoder()
+    for decoder, owner in ((source, run), (target, f"network.generator: {network.generator.name}")):
         if not isinstance(decoder, GrowingDecoder):
             raise UserError(f"{where}: {owner} has no growing decoder, whose stages could be copied; leave it out.")
     assert isinstance(source, GrowingDecoder)
@@ -56,7 +54,7 @@ def _begin(recipe: Recipe, name: str, run: str, translator: nn.Module) -> str:
             source_base=model.config.base_resolution,
             target_base=network.base_resolution,
             top=model.resolution,
-            to_rgb=network.predict == "picture",
+            to_rgb=not translator.change,
         )
     except ValueError as error:
         raise UserError(

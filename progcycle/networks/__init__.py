@@ -1,27 +1,25 @@
 """The networks. Every one is ``forward(x, stage, alpha)`` and is found by name in one of these dicts.
 
-A new network is one class and one line here; the continuity test picks it up by itself, unless it says that it does not
-grow (``grows = False``, see :class:`progcycle.networks.fixed.FixedNetwork`).
+A new network is one class below :class:`Network`, with a class of options, and one line here; recipes then take its
+name and its options. A growing one is picked up by the continuity test by itself.
 """
 
-from torch import nn
-
+from progcycle.networks.base import Comparison, Network, NetworkOptions, TaskShape
 from progcycle.networks.classic import PatchDiscriminator, ResnetTranslator, UnetTranslator
 from progcycle.networks.cyclegan import ProgressiveDiscriminator, ProgressiveTranslator
 from progcycle.networks.discriminator import GrowingDiscriminator
-from progcycle.networks.fixed import FixedNetwork
 from progcycle.networks.layers import Style
 from progcycle.networks.pggan import PgganDiscriminator, PgganGenerator
 from progcycle.networks.transfer import copy_stages
-from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, feature_maps, stage_channels
+from progcycle.networks.trunks import Channels, GrowingDecoder, GrowingEncoder, feature_maps, stage_channels
 
-GENERATORS: dict[str, type[nn.Module]] = {"pggan": PgganGenerator}
-TRANSLATORS: dict[str, type[nn.Module]] = {
+GENERATORS: dict[str, type[Network]] = {"pggan": PgganGenerator}
+TRANSLATORS: dict[str, type[Network]] = {
     "progressive": ProgressiveTranslator,
     "resnet": ResnetTranslator,
     "unet": UnetTranslator,
 }
-DISCRIMINATORS: dict[str, type[nn.Module]] = {
+DISCRIMINATORS: dict[str, type[Network]] = {
     "patchgan": PatchDiscriminator,
     "pggan": PgganDiscriminator,
     "progressive": ProgressiveDiscriminator,
@@ -31,10 +29,13 @@ __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
     "TRANSLATORS",
-    "FixedNetwork",
+    "Channels",
+    "Comparison",
     "GrowingDecoder",
     "GrowingDiscriminator",
     "GrowingEncoder",
+    "Network",
+    "NetworkOptions",
     "PatchDiscriminator",
     "PgganDiscriminator",
     "PgganGenerator",
@@ -42,6 +43,7 @@ __all__ = [
     "ProgressiveTranslator",
     "ResnetTranslator",
     "Style",
+    "TaskShape",
     "UnetTranslator",
     "copy_stages",
     "feature_maps",

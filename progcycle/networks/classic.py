@@ -1,20 +1,22 @@
-"""The networks of CycleGAN (Zhu et al. 2017, section 7.2) as in its published PyTorch code: one size, no growth.
+"""The networks of CycleGAN (Zhu et al. 2017, section 7.2) as in its published PyTorch code: they do not grow.
 
-They are called like the growing ones, ``forward(x, stage, alpha)``, but have stage 0 only, whose resolution is the
-final one, and need no alpha. In the paper's words, c7s1-k is a 7x7 convolution with stride 1, dk halves the size, uk
-doubles it, Rk is a residual block, and Ck is a 4x4 convolution that halves the size, all with k filters.
+They are called like the growing ones, ``forward(x, stage, alpha)``, but need neither stage nor alpha. In the paper's
+words, c7s1-k is a 7x7 convolution with stride 1, dk halves the size, uk doubles it, Rk is a residual block, and Ck is a
+4x4 convolution that halves the size, all with k filters.
 """
 
 import itertools
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from progcycle.blocks import Initialization, Norm, in_full_precision, normalize_spectrally
-from progcycle.networks.fixed import FixedNetwork, LayerMaker, draw_weights
+from progcycle.networks.base import Network, TaskShape
+from progcycle.networks.fixed import LayerMaker, draw_weights
+from progcycle.networks.layers import LayerOptions
 
 Upsampling = Literal["transposed", "resize"]
 WIDEST = 8  # times the filters of the first layer
@@ -40,7 +42,47 @@ class ReflectedBlock(nn.Module):
         return out
 
 
-class ResnetTranslator(FixedNetwork):
+class ClassicOptions(LayerOptions):
+    """Options of all three networks, with their published defaults."""
+
+    normalization: Norm = Field("instance", description="what follows the convolutions")
+    initialization: Initialization = Field("normal", description="normal: weights from N(0, 0.02^2), or he")
+    filters: int = Field(64, ge=1, le=1 << 12, description="of the first layer")
+
+    def layers_of(self, shape: TaskShape) -> dict[str, Any]:
+        """The keywords that all three constructors take."""
+        return {
+            "filters": self.filters,
+            "normalize": self.normalization,
+            "epsilon": self.epsilon,
+            "initialization": self.initialization,
+            **shape.channels,
+        }
+
+
+class ResnetOptions(ClassicOptions):
+    """Options of the ResNet translators."""
+
+    residual_blocks: int = Field(9, ge=0, le=1000, description="default: 6, and 9 from 256 px")
+    upsampling: Upsampling = Field(
+        "transposed", description="transposed convolutions, or nearest enlargement and a convolution"
+    )
+
+    @classmethod
+    def defaults(cls, resolution: int) -> dict[str, Any]:
+        """Residual blocks as in the paper."""
+        return {"residual_blocks": 9 if resolution >= 256 else 6}
+
+    def arguments(self, shape: TaskShape) -> dict[str, Any]:
+        """See :class:`NetworkOptions`."""
+        return {
+            **self.layers_of(shape),
+            "residual_blocks": self.residual_blocks,
+            "upsampling": self.upsampling,
+        }
+
+
+class ResnetTranslator(Network):
     """c7s1-F, d2F, d4F, residual blocks R4F, u2F, uF, c7s1-out, tanh; the paper has 6 blocks at 128 px, 9 from 256 px.
 
     Args:
@@ -55,7 +97,8 @@ class ResnetTranslator(FixedNetwork):
         initialization: ``he``, or ``normal`` for the published N(0, 0.02^2).
     """
 
-    has: ClassVar[Mapping[str, object]] = {"skips": False, "predict": "picture"}
+    Options = ResnetOptions
+    sizes = "any"
 
     def __init__(
         self,
@@ -92,8 +135,7 @@ class ResnetTranslator(FixedNetwork):
         self.to_rgb = nn.Conv2d(filters, out_channels, 7)
         draw_weights(self, initialization, last=self.to_rgb)
 
-    @staticmethod
-    def multiple(stage: int) -> int:
+    def multiple(self, stage: int) -> int:
         """What the sides of pictures are multiples of."""
         return 4
 
@@ -121,7 +163,17 @@ def _doubling(wide: int, narrow: int, upsampling: Upsampling, make: LayerMaker) 
     return [enlarge, nn.ReflectionPad2d(1), make(nn.Conv2d(wide, narrow, 3, bias=make.bias), nn.ReLU())]
 
 
-class UnetTranslator(FixedNetwork):
+class UnetOptions(ClassicOptions):
+    """Options of the U-Net translators."""
+
+    slope: float = Field(0.2, ge=0, lt=1, description="of the leaky ReLU on the way down")
+
+    def arguments(self, shape: TaskShape) -> dict[str, Any]:
+        """See :class:`NetworkOptions`; pictures are halved until they are one pixel."""
+        return {**self.layers_of(shape), "slope": self.slope, "halvings": shape.resolution.bit_length() - 1}
+
+
+class UnetTranslator(Network):
     """The U-Net of pix2pix (Isola et al. 2017, section 6.1.1): 4x4 convolutions down to one pixel and up again, skips.
 
     F, 2F, 4F and then 8F features on the way down. Neither the outermost layers nor the single pixel are normalised.
@@ -140,7 +192,8 @@ class UnetTranslator(FixedNetwork):
         ValueError: less than two halvings.
     """
 
-    has: ClassVar[Mapping[str, object]] = {"skips": True, "predict": "picture", "residual_blocks": 0}
+    Options = UnetOptions
+    sizes = "one"
 
     def __init__(
         self,
@@ -195,7 +248,24 @@ class UnetTranslator(FixedNetwork):
         return in_full_precision(self.to_rgb, F.relu(h)).tanh()
 
 
-class PatchDiscriminator(FixedNetwork):
+class PatchDiscriminatorOptions(ClassicOptions):
+    """Options of PatchGAN."""
+
+    layers: int = Field(3, ge=1, le=8, description="layers that halve the size; 3 see patches of 70x70")
+    slope: float = Field(0.2, ge=0, lt=1, description="of the leaky ReLU, where its input is negative")
+    spectral_norm: bool = Field(False, description="weights have a largest singular value of 1 (Miyato et al. 2018)")
+
+    def arguments(self, shape: TaskShape) -> dict[str, Any]:
+        """See :class:`NetworkOptions`."""
+        return {
+            **self.layers_of(shape),
+            "layers": self.layers,
+            "slope": self.slope,
+            "spectral_norm": self.spectral_norm,
+        }
+
+
+class PatchDiscriminator(Network):
     """PatchGAN (Isola et al. 2017, section 6.1.2): C64-C128-C256-C512, then a logit for every place.
 
     The last C keeps the size. A logit sees 70x70 pixels with three layers, 16, 34 and 142 with 1, 2 and 4.
@@ -211,7 +281,8 @@ class PatchDiscriminator(FixedNetwork):
         spectral_norm: whether every layer's weights have a largest singular value of 1.
     """
 
-    has: ClassVar[Mapping[str, object]] = {"head": "patch"}
+    Options = PatchDiscriminatorOptions
+    sizes = "any"
 
     def __init__(
         self,

@@ -1,9 +1,10 @@
 """The growing networks of the translation task: encoder, decoder and discriminator grow together."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from progcycle.blocks import (
@@ -16,9 +17,17 @@ from progcycle.blocks import (
     downsample2x,
     full_precision,
 )
-from progcycle.networks.discriminator import DenseHead, GrowingDiscriminator, PatchHead, Variation
+from progcycle.networks.base import Network, TaskShape
+from progcycle.networks.discriminator import (
+    DenseHead,
+    GrowingDiscriminator,
+    GrowingDiscriminatorOptions,
+    PatchHead,
+    Variation,
+)
 from progcycle.networks.layers import PIXEL_NORM, Layer, Style, draw
-from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Rgb, Smooth
+from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Rgb, Smooth, TrunkOptions
+from progcycle.section import flag_or
 
 
 class ResidualBlock(nn.Module):
@@ -39,7 +48,43 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class ProgressiveTranslator(nn.Module):
+class ProgressiveTranslatorOptions(TrunkOptions):
+    """Options of the growing translators."""
+
+    residual_blocks: int = Field(4, ge=0, le=1000, description="of the bottleneck")
+    skips: bool = Field(True, description="hand the encoder's features to the decoder at every resolution")
+    predict: Literal["picture", "change"] = Field("change", description="paint the picture, or the change to the input")
+    smooth: Annotated[Smooth, flag_or("mean_preserving")] = Field(
+        False,
+        description="enlarge by bilinear interpolation, not by repeating pixels; mean_preserving: so that a new stage "
+        "opens as the one before",
+    )
+    bounded: Annotated[bool | Literal["inward"], flag_or("inward")] = Field(
+        False,
+        description="cut pictures off at black and white, as files do; keeps plain grounds plain. inward: what is cut "
+        "off still learns what leads back",
+    )
+
+    def arguments(self, shape: TaskShape) -> dict[str, Any]:
+        """See :class:`NetworkOptions`; a change is added to the input, which needs equal channels."""
+        come, go = shape.channels["in_channels"], shape.channels["out_channels"]
+        if self.predict == "change" and come != go:
+            raise ValueError(
+                f"predict: change adds to the input, which needs domains of equal channels (they have {come} and {go}: "
+                "data.a.channels and data.b.channels); use picture"
+            )
+        return {
+            **self.trunk(shape),
+            "residual_blocks": self.residual_blocks,
+            "skips": self.skips,
+            "predict": self.predict,
+            "smooth": self.smooth,
+            "bounded": self.bounded,
+            **shape.channels,
+        }
+
+
+class ProgressiveTranslator(Network):
     """Encoder trunk, residual bottleneck at the base resolution, decoder trunk.
 
     The input is expected to be faded already, like everything that the networks see: it is not faded again in here.
@@ -66,6 +111,8 @@ class ProgressiveTranslator(nn.Module):
     Raises:
         ValueError: ``predict`` is ``change`` and the channels differ, or ``normal`` with equalized.
     """
+
+    Options = ProgressiveTranslatorOptions
 
     def __init__(
         self,
@@ -95,10 +142,9 @@ class ProgressiveTranslator(nn.Module):
         self.decoder = GrowingDecoder(channels, out_channels, rgb, skips, zero=self.change, style=style, smooth=smooth)
         draw(self, initialization, equalized)
 
-    @staticmethod
-    def multiple(stage: int) -> int:
-        """What the sides of pictures are multiples of."""
-        return 1 << stage
+    def growing_decoder(self) -> GrowingDecoder:
+        """The decoder trunk."""
+        return self.decoder
 
     def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor:
         """Translate pictures.
@@ -118,6 +164,36 @@ class ProgressiveTranslator(nn.Module):
         if not self.bounded:
             return picture
         return clamp_inward(picture) if self.bounded == "inward" else picture.clamp(-1, 1)
+
+
+class ProgressiveDiscriminatorOptions(GrowingDiscriminatorOptions):
+    """Options of the growing discriminators of translators."""
+
+    head: Literal["patch", "dense"] = Field("patch", description="one logit a place, or one a picture as in PG-GAN")
+    scales: int = Field(
+        1, ge=1, le=16, description="resolutions that a picture is judged at, each half of the one before"
+    )
+
+    @model_validator(mode="after")
+    def _whole_pictures(self) -> Self:
+        if self.minibatch_discrimination is not None and self.head == "patch":
+            raise ValueError(
+                "minibatch_discrimination judges whole pictures, not the patches of head: patch; use dense, or "
+                "minibatch_stddev"
+            )
+        if self.scales > 1 and self.queue:
+            raise ValueError("scales: several do not go with minibatch_stddev.queue; use one of the two")
+        return self
+
+    def arguments(self, shape: TaskShape) -> dict[str, Any]:
+        """See :class:`NetworkOptions`; every scale needs a resolution that growth reaches."""
+        reached = (shape.end_resolution // shape.base_resolution).bit_length()
+        if self.scales > max(reached, 1):
+            raise ValueError(
+                f"scales: from {shape.base_resolution} to {shape.end_resolution} px, where growth ends, there are "
+                f"{reached} resolutions to judge at, not {self.scales}; lower it"
+            )
+        return {**self.judging(shape), "head": self.head, "scales": self.scales}
 
 
 class ProgressiveDiscriminator(GrowingDiscriminator):
@@ -148,6 +224,8 @@ class ProgressiveDiscriminator(GrowingDiscriminator):
         ValueError: ``kernels`` with the patch head, an unknown ``averaging``, groups of features that do not divide the
             channels, or ``normal`` with equalized.
     """
+
+    Options = ProgressiveDiscriminatorOptions
 
     def __init__(
         self,
@@ -209,6 +287,10 @@ class ProgressiveDiscriminator(GrowingDiscriminator):
             x = downsample2x(x)
             verdicts.append(self._judged(x, s, 1.0))
         return torch.stack(verdicts, dim=1) if verdicts[0].ndim == 1 else torch.cat(verdicts, dim=1)
+
+    def noise_size(self, stage: int) -> int | None:
+        """See :meth:`GrowingDiscriminator.noise_size`; none with several scales."""
+        return super().noise_size(stage) if self.scales == 1 else None
 
     def _judged(
         self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None, earlier: Earlier | None = None

@@ -1,9 +1,11 @@
 """What judges pictures: an encoder trunk, and a head with something that shows how varied the batch is."""
 
+import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Any, Final, Literal, Self
 
 import torch
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 
 from progcycle.blocks import (
@@ -14,16 +16,163 @@ from progcycle.blocks import (
     Initialization,
     MinibatchDiscrimination,
     Noise,
+    Norm,
     in_full_precision,
     minibatch_stddev,
     normalize_spectrally,
     stddev_channels,
     stddev_group,
 )
+from progcycle.networks.base import Comparison, Network, TaskShape
 from progcycle.networks.layers import PLAIN, Activation, Layer, Style, draw, without
-from progcycle.networks.trunks import Convs, GrowingEncoder
+from progcycle.networks.trunks import Convs, GrowingEncoder, TrunkOptions
+from progcycle.section import Section
 
 INIT_BATCH = 16  # pictures at a time, so that hundreds of large ones need little memory
+
+
+def _is_averaging(value: str) -> str:
+    if not re.fullmatch(r"all|flat|spatial|none|gpool|group[1-9][0-9]*", value):
+        raise ValueError("must be all, flat, spatial, none, gpool, or groupK with a number K such as group4")
+    return value
+
+
+def _as_group(value: Any) -> Any:
+    if value is False:  # off, as YAML reads it
+        return 0
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if value != "batch" and not (number and value >= 0):
+        raise ValueError(f"must be a number of pictures, 0 for off, or batch, got {str(value)[:60]!r}")
+    return value
+
+
+def _as_stddev(value: object) -> object:
+    """A lone value is short for the group size."""
+    return {"group": value} if isinstance(value, int | float | str) else value
+
+
+_Group = Annotated[int, Field(ge=0)] | Literal["batch"]
+Group = Annotated[_Group, BeforeValidator(_as_group, json_schema_input_type=_Group | Literal[False])]
+
+
+class MinibatchStddev(Section):
+    """Statistic of a group of pictures, appended to the features at the discriminator's base resolution (section 3)."""
+
+    group: Group = Field(4, description="pictures in a group; batch = all of them, 0 = off")
+    averaging: Annotated[str, AfterValidator(_is_averaging)] = Field(
+        "all", description="all, flat, spatial, none, gpool, or groupK with a number K"
+    )
+    gather: bool = Field(False, description="group the pictures of all processes together, not each by itself")
+    queue: int = Field(
+        0, ge=0, le=1 << 20, description="earlier pictures that a batch is compared with too; needs group: batch"
+    )
+
+    @model_validator(mode="after")
+    def _something_to_compare(self) -> Self:
+        if self.group == 1 and self.averaging not in ("flat", "gpool"):
+            raise ValueError(
+                "group: 1 compares a picture with itself alone, which always gives the same; take 2 or more, or off"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> Self:
+        for key, usual in (("averaging", "all"), ("gather", False)):
+            if not self.group and getattr(self, key) != usual:
+                raise ValueError(f"{key} belongs to a statistic, which is off with group: 0; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _one_group(self) -> Self:
+        if self.queue and self.group != "batch":
+            raise ValueError(
+                "queue compares the whole batch with earlier pictures, as one group; set group: batch, or queue: 0"
+            )
+        if self.queue and self.gather:
+            raise ValueError("queue holds earlier pictures of its own process, and gather joins all; choose one")
+        return self
+
+
+Stddev = Annotated[MinibatchStddev, BeforeValidator(_as_stddev, json_schema_input_type=Group | MinibatchStddev)]
+
+
+class MinibatchDiscriminationOptions(Section):
+    """The alternative of Salimans et al. 2016, section 3.2, before the last layer of a dense head."""
+
+    kernels: int = Field(100, ge=1, le=4096)
+    dimensions: int = Field(5, ge=1, le=256, description="numbers in which a kernel compares two pictures")
+    init_pictures: int = Field(
+        500, ge=2, le=1 << 20, description="real pictures that set its scales before the first step"
+    )
+    gather: bool = Field(False, description="compare the pictures of all processes, not each by itself")
+
+
+class GrowingDiscriminatorOptions(TrunkOptions):
+    """Options of a growing discriminator; the paper's has no normalisation (section 4.2)."""
+
+    normalization: Norm = Field("none", description="what follows the convolutions")
+    minibatch_stddev: Stddev = MinibatchStddev()
+    minibatch_discrimination: MinibatchDiscriminationOptions | None = Field(
+        None, description="in place of minibatch_stddev, with a dense head"
+    )
+    spectral_norm: bool = Field(False, description="weights have a largest singular value of 1 (Miyato et al. 2018)")
+
+    @model_validator(mode="after")
+    def _one_statistic(self) -> Self:
+        if self.minibatch_discrimination is not None and self.minibatch_stddev.group:
+            raise ValueError("minibatch_discrimination takes the place of minibatch_stddev; set minibatch_stddev: 0")
+        return self
+
+    def judging(self, shape: TaskShape) -> dict[str, Any]:
+        """The keywords of a constructor for the trunk, and for how pictures are compared.
+
+        Raises:
+            ValueError: groups of features do not divide those of the base resolution.
+        """
+        stddev, instead = self.minibatch_stddev, self.minibatch_discrimination
+        trunk = self.trunk(shape)
+        features = trunk["channels"][0]
+        if stddev.group and stddev.averaging.startswith("group") and features % int(stddev.averaging[5:]):
+            raise ValueError(
+                f"minibatch_stddev.averaging: {stddev.averaging} does not divide the {features} feature maps that the "
+                "discriminator has at its base resolution; choose a divisor of them"
+            )
+        variation = {"kernels": instead.kernels, "dimensions": instead.dimensions} if instead else {"kernels": 0}
+        return {
+            **trunk,
+            "hidden": self.channels.hidden(shape),
+            "base_resolution": shape.base_resolution,
+            "stddev_group": stddev.group,
+            "averaging": stddev.averaging,
+            "gather": instead.gather if instead else stddev.gather,
+            **variation,
+            "spectral_norm": self.spectral_norm,
+            "image_channels": shape.channels["image_channels"],
+        }
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """By which of the two pictures are compared."""
+        stddev, instead = self.minibatch_stddev, self.minibatch_discrimination
+        if instead:
+            return Comparison("minibatch_discrimination", instead.gather, alone=False, queue=False)
+        if not stddev.group or stddev.queue:  # with a queue, a single picture is compared with earlier ones
+            return None
+        return Comparison("minibatch_stddev", stddev.gather, stddev.averaging in ("flat", "gpool"), queue=True)
+
+    @property
+    def queue(self) -> int:
+        """See ``minibatch_stddev.queue``."""
+        return self.minibatch_stddev.queue
+
+    @property
+    def init_pictures(self) -> int:
+        """See ``minibatch_discrimination.init_pictures``."""
+        return self.minibatch_discrimination.init_pictures if self.minibatch_discrimination else 0
+
+    def alone(self) -> Self:
+        """Without either of the two."""
+        return self.model_copy(update={"minibatch_stddev": MinibatchStddev(group=0), "minibatch_discrimination": None})
 
 
 @dataclass(frozen=True)
@@ -181,13 +330,10 @@ class PatchHead(nn.Module):
         return in_full_precision(self.logit, self.conv(self.variation.append(x, earlier), noise))
 
 
-class GrowingDiscriminator(nn.Module):
+class GrowingDiscriminator(Network):
     """Encoder trunk, and a head on its features of the base resolution.
 
-    Attributes:
-        init_wanted: whether :meth:`initialize` has something to do.
-        needs_two: whether training takes two pictures or more at a time: batch norm of a dense layer has one number of
-            each picture in a channel.
+    It needs two pictures at a time where batch norm of a dense layer has one number of each picture in a channel.
 
     Args:
         encoder: the trunk.
@@ -210,7 +356,6 @@ class GrowingDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
-        self.init_wanted = head.variation.kernels > 0
         self.batch_norm = style.normalize == "batch"
         self.needs_two = self.batch_norm and isinstance(head, DenseHead)
         draw(self, initialization, style.equalized)
@@ -241,7 +386,7 @@ class GrowingDiscriminator(nn.Module):
         logits: Tensor | tuple[Tensor, Tensor] = self.head(self.encoder(x, stage, alpha, noise)[0], noise, earlier)
         return logits
 
-    def noise_size(self, stage: int) -> int:
+    def noise_size(self, stage: int) -> int | None:
         """Random numbers for a picture that :meth:`forward` takes from its noise at a stage."""
         return self.encoder.noise_size(stage) + self.head.noise_size
 

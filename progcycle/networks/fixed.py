@@ -1,28 +1,12 @@
-"""What networks that do not grow have in common: stage 0 only, plain layers, weights drawn at their size."""
+"""What the layers of networks that do not grow have in common: weights drawn at their size."""
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar
 
 from torch import nn
 
 from progcycle.blocks import Initialization, Norm, draw_normal, make_norm
 
 Conv = nn.Conv2d | nn.ConvTranspose2d
-
-
-class FixedNetwork(nn.Module):
-    """A network that works at one resolution: stages and the fade are nothing to it.
-
-    Attributes:
-        grows: False; a network without this attribute grows.
-        has: values of options that it does not take as arguments but has anyway, by argument.
-        smallest: side of the smallest square that it can work on.
-    """
-
-    grows: ClassVar[bool] = False
-    has: ClassVar[Mapping[str, object]] = {}
-    smallest: int
 
 
 class LayerMaker:

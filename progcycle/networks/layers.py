@@ -1,8 +1,9 @@
 """What the networks are made of: a convolution, its normalisation and its leaky ReLU."""
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal, Self
 
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,6 +17,9 @@ from progcycle.blocks import (
     make_norm,
     upsample_conv2d,
 )
+from progcycle.networks.base import NetworkOptions
+
+EPSILON: Final = 1e-8
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,54 @@ class Style:
     epsilon: float = 1e-8
     equalized: bool = True
     slope: float = 0.2
+
+
+class LayerOptions(NetworkOptions):
+    """Options of a network made of convolutions, normalisations and activations.
+
+    Attributes:
+        always_normed: whether there is a pixel norm, whatever ``normalization`` says.
+    """
+
+    always_normed: ClassVar[bool] = False
+    normalization: Norm = Field("pixel", description="what follows the convolutions; default: the network's own")
+    epsilon: float = Field(EPSILON, gt=0, description="added to the mean square in pixel norm; 1e-4 suits fp16")
+    initialization: Initialization = Field("he", description="he, or normal: weights from N(0, 0.02^2)")
+
+    @model_validator(mode="after")
+    def _epsilon_of_pixel_norm(self) -> Self:
+        if self.epsilon != EPSILON and self.normalization != "pixel" and not self.always_normed:
+            raise ValueError(
+                "epsilon belongs to pixel norm, which this network does not have; leave it out, or write it under the "
+                "network that has"
+            )
+        return self
+
+
+class StyleOptions(LayerOptions):
+    """Options of a network whose layers all have a :class:`Style`."""
+
+    equalized: bool = Field(True, description="equalized learning rate; false: He initialisation, used as it is")
+    slope: float = Field(0.2, ge=0, lt=1, description="of the leaky ReLU, where its input is negative")
+    initialization: Initialization = Field(
+        "he", description="he, or normal: weights from N(0, 0.02^2), with equalized: false"
+    )
+
+    @model_validator(mode="after")
+    def _weights_at_their_size(self) -> Self:
+        if self.initialization == "normal" and self.equalized:
+            raise ValueError("initialization: normal draws weights at their size; set equalized: false with it")
+        return self
+
+    def style(self) -> dict[str, object]:
+        """The keywords of a network's constructor for its :class:`Style` and its first weights."""
+        return {
+            "normalize": self.normalization,
+            "epsilon": self.epsilon,
+            "equalized": self.equalized,
+            "slope": self.slope,
+            "initialization": self.initialization,
+        }
 
 
 PLAIN: Final = Style()  # the paper's discriminator

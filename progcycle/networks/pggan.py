@@ -2,18 +2,51 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from progcycle.blocks import EqualizedLinear, GroupSize, Initialization, Norm, pixel_norm
-from progcycle.networks.discriminator import DenseHead, GrowingDiscriminator, Variation
+from progcycle.networks.base import Network, TaskShape
+from progcycle.networks.discriminator import DenseHead, GrowingDiscriminator, GrowingDiscriminatorOptions, Variation
 from progcycle.networks.layers import Activation, Layer, Style, draw
-from progcycle.networks.trunks import Convs, GrowingDecoder, GrowingEncoder, Rgb
+from progcycle.networks.trunks import Convs, GrowingDecoder, GrowingEncoder, Rgb, TrunkOptions
 
 
-class PgganGenerator(nn.Module):
+class PgganGeneratorOptions(TrunkOptions):
+    """Options of the generator of PG-GAN; latents always have pixel norm."""
+
+    always_normed: ClassVar[bool] = True
+    latent_size: int = Field(512, ge=1, le=1 << 16, description="random numbers that a picture is painted from")
+    convs: Convs = Field(2, description="3x3 convolutions of a stage")
+    rgb_kernel: Literal[1, 3] = Field(1, description="side of the to_rgb kernels")
+    tanh: bool = Field(False, description="bound pictures by tanh; the paper's are linear")
+    fused_scale: bool = Field(False, description="one strided convolution for resampling and the 3x3 beside it")
+
+    @model_validator(mode="after")
+    def _whole_pictures(self) -> Self:
+        if self.tanh and self.rgb == "sum":
+            raise ValueError("tanh bounds a whole picture, not the sum of rgb: sum; use replace")
+        return self
+
+    def arguments(self, shape: TaskShape) -> dict[str, Any]:
+        """See :class:`NetworkOptions`."""
+        return {
+            "base_resolution": shape.base_resolution,
+            **shape.channels,
+            "convs": self.convs,
+            "fused": self.fused_scale,
+            "classes": shape.classes,
+            **self.trunk(shape),
+            "latent_size": self.latent_size,
+            "rgb_kernel": self.rgb_kernel,
+            "tanh": self.tanh,
+        }
+
+
+class PgganGenerator(Network):
     """Latent stem and decoder trunk; the output is linear, unless ``tanh``.
 
     Args:
@@ -36,6 +69,9 @@ class PgganGenerator(nn.Module):
     Raises:
         ValueError: ``tanh`` with ``rgb`` = ``sum``, or ``normal`` with equalized.
     """
+
+    Options = PgganGeneratorOptions
+    has_classes = True
 
     def __init__(
         self,
@@ -102,11 +138,31 @@ class PgganGenerator(nn.Module):
         picture: Tensor = self.decoder(x if self.conv is None else self.conv(x), stage, alpha)
         return picture
 
+    def growing_decoder(self) -> GrowingDecoder:
+        """The decoder trunk."""
+        return self.decoder
+
     def _with_labels(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         given = None if labels is None else list(labels.shape)
         if given != ([latents.shape[0], self.classes] if self.classes else None):
             raise ValueError(f"a generator of {self.classes} classes got {latents.shape[0]} latents and labels {given}")
         return latents if labels is None else torch.cat([latents, labels.to(latents.dtype)], dim=1)
+
+
+class PgganDiscriminatorOptions(GrowingDiscriminatorOptions):
+    """Options of the discriminator of PG-GAN."""
+
+    convs: Convs = Field(2, description="3x3 convolutions of a stage; with 1, the head has none")
+    fused_scale: bool = Field(False, description="one strided convolution for resampling and the 3x3 beside it")
+
+    def arguments(self, shape: TaskShape) -> dict[str, Any]:
+        """See :class:`NetworkOptions`."""
+        return {
+            **self.judging(shape),
+            "convs": self.convs,
+            "fused": self.fused_scale,
+            "classes": shape.classes,
+        }
 
 
 class PgganDiscriminator(GrowingDiscriminator):
@@ -137,6 +193,9 @@ class PgganDiscriminator(GrowingDiscriminator):
         ValueError: an unknown ``averaging``, groups of features that do not divide the channels, or ``normal`` with
             equalized.
     """
+
+    Options = PgganDiscriminatorOptions
+    has_classes = True
 
     def __init__(
         self,

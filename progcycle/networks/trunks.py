@@ -16,9 +16,10 @@ same picture, but for rounding, when it is made small again, where it is ``mean_
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from progcycle.blocks import (
@@ -32,7 +33,9 @@ from progcycle.blocks import (
     smooth_upsample2x,
     upsample2x,
 )
-from progcycle.networks.layers import PIXEL_NORM, PLAIN, Layer, Layers, Style, without
+from progcycle.networks.base import TaskShape
+from progcycle.networks.layers import PIXEL_NORM, PLAIN, Layer, Layers, Style, StyleOptions, without
+from progcycle.section import Section
 
 Rgb = Literal["replace", "sum"]
 Convs = Literal[1, 2]
@@ -48,6 +51,36 @@ def stage_channels(base_resolution: int, resolution: int, base: int, decay: floa
     """Channels of every stage from ``base_resolution`` to ``resolution``, by :func:`feature_maps`."""
     doublings = (resolution // base_resolution).bit_length()
     return [feature_maps(base_resolution << stage, base, decay, maximum) for stage in range(doublings)]
+
+
+class Channels(Section):
+    """Feature maps at a resolution R: min(base / (R / 2) ** decay, max), as in the official code.
+
+    Where a translator's recipe leaves out ``base`` or ``max``, it gets them by its resolution.
+    """
+
+    base: int = Field(8192, ge=1, le=1 << 24)
+    decay: float = Field(1.0, ge=0, le=10)
+    max: int = Field(512, ge=1, le=1 << 16)
+
+    def by_stage(self, shape: TaskShape) -> list[int]:
+        """Feature maps of every stage, base first."""
+        return stage_channels(shape.base_resolution, shape.resolution, self.base, self.decay, self.max)
+
+    def hidden(self, shape: TaskShape) -> int:
+        """Features of a dense layer behind the base resolution: the feature maps of one stage further."""
+        return feature_maps(shape.base_resolution // 2, self.base, self.decay, self.max)
+
+
+class TrunkOptions(StyleOptions):
+    """Options of a network that has a growing trunk."""
+
+    channels: Channels = Channels()
+    rgb: Rgb = Field("replace", description="the new to_rgb replaces the old, or sum: is added to it")
+
+    def trunk(self, shape: TaskShape) -> dict[str, Any]:
+        """The keywords of a network's constructor for its trunk."""
+        return {"channels": self.channels.by_stage(shape), "rgb": self.rgb, **self.style()}
 
 
 class GrowingEncoder(nn.Module):

@@ -1,19 +1,10 @@
-"""A recipe is the whole experiment: YAML in, a validated and frozen object out. It knows the errors, nothing else.
+"""A recipe is the whole experiment: YAML in, a validated and frozen object out. It knows the errors and
+the networks, whose options stand with them.
 
 This room checks the *shape* of a recipe (keys, types, ranges); ``engine.build`` checks names and combinations.
 """
 
-from progcycle.recipe.networks import (
-    FIXED_DISCRIMINATORS,
-    FIXED_GENERATORS,
-    Channels,
-    CycleganNetwork,
-    MinibatchDiscrimination,
-    MinibatchStddev,
-    NetworkOptions,
-    Normalization,
-    PgganNetwork,
-)
+from progcycle.recipe.networks import CycleganNetwork, NetworkOf, NetworkSection, PgganNetwork, players_of
 from progcycle.recipe.objectives import Adaptive, Adversarial, ClassWeights, DiscriminatorAugment, DiscriminatorNoise
 from progcycle.recipe.optimizers import Adam, Ema, Optimizer, OptimizerSection
 from progcycle.recipe.overrides import override, override_with
@@ -42,8 +33,6 @@ from progcycle.recipe.study import Study, load_study
 from progcycle.recipe.values import RecipeError, by_resolution, on_curve
 
 __all__ = [
-    "FIXED_DISCRIMINATORS",
-    "FIXED_GENERATORS",
     "MAX_PIXELS",
     "OPERATION",
     "RECIPES",
@@ -51,7 +40,6 @@ __all__ = [
     "Adaptive",
     "Adversarial",
     "Augmentation",
-    "Channels",
     "ClassWeights",
     "CycleganData",
     "CycleganNetwork",
@@ -61,10 +49,8 @@ __all__ = [
     "DiscriminatorNoise",
     "Ema",
     "Evaluation",
-    "MinibatchDiscrimination",
-    "MinibatchStddev",
-    "NetworkOptions",
-    "Normalization",
+    "NetworkOf",
+    "NetworkSection",
     "Optimizer",
     "OptimizerSection",
     "PgganData",
@@ -91,6 +77,7 @@ __all__ = [
     "on_curve",
     "override",
     "override_with",
+    "players_of",
     "recipe_from",
     "shipped_folder",
     "shipped_recipes",

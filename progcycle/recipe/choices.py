@@ -8,8 +8,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from progcycle.recipe.networks import FIXED_DISCRIMINATORS, FIXED_GENERATORS
-from progcycle.recipe.values import SHORT_FORMS
+from progcycle.recipe.networks import (
+    SECTION,
+    NetworkSection,
+    grows,
+    has_path,
+    laid_under,
+    leaves,
+    players_of,
+    shared_keys,
+)
+from progcycle.recipe.schema import RECIPES
 
 
 def _something(value: Any) -> bool:
@@ -24,30 +33,11 @@ class Choice:
         written: dotted keys, of which one is enough.
         gives_up: dotted keys that it excludes, and what is put in their place; None leaves them out.
         when: whether a value excludes them; default: any but an empty one.
-        given: whether the recipe that the keys are then in excludes them too; default: any does.
     """
 
     written: tuple[str, ...]
     gives_up: Mapping[str, Any]
     when: Callable[[Any], bool] = _something
-    given: Callable[[Mapping[Any, Any]], bool] = lambda content: True
-
-
-def _is_generator_fixed(value: Any) -> bool:
-    return value in FIXED_GENERATORS
-
-
-def _is_discriminator_fixed(value: Any) -> bool:
-    return value in FIXED_DISCRIMINATORS
-
-
-def _nothing_grows(content: Mapping[Any, Any]) -> bool:
-    network = content.get("network")
-    return (
-        isinstance(network, Mapping)
-        and _is_generator_fixed(network.get("generator"))
-        and _is_discriminator_fixed(network.get("discriminator"))
-    )
 
 
 def _without(*keys: str) -> dict[str, Any]:
@@ -55,7 +45,7 @@ def _without(*keys: str) -> dict[str, Any]:
 
 
 _PATHS: Final = ("data.a.path", "data.b.path")
-_STDDEV, _INSTEAD = "network.minibatch_stddev", "network.minibatch_discrimination"
+_STDDEV, _INSTEAD = (f"network.discriminator.minibatch_{kind}" for kind in ("stddev", "discrimination"))
 CHOICES: Final = (
     Choice(("data.root",), _without(*_PATHS, "data.a.test_path", "data.b.test_path")),
     Choice(_PATHS, _without("data.root")),
@@ -70,30 +60,12 @@ CHOICES: Final = (
     Choice((f"{_STDDEV}.group",), _without(f"{_STDDEV}.averaging", f"{_STDDEV}.gather"), lambda v: not v),
     Choice((f"{_STDDEV}.queue",), _without(f"{_STDDEV}.gather"), lambda v: v != 0),
     Choice((f"{_STDDEV}.gather",), _without(f"{_STDDEV}.queue")),
-    Choice(("network.discriminator",), _without("network.head"), lambda v: v == "pggan"),
-    Choice(
-        ("network.generator",),
-        _without("network.bounded", "network.predict", "network.skips", "network.smooth"),
-        _is_generator_fixed,
-    ),
-    Choice(("network.generator",), _without("network.residual_blocks"), lambda v: v == "unet"),
-    Choice(
-        ("network.discriminator",),
-        _without(_STDDEV, _INSTEAD, "network.head", "network.discriminator_scales", "network.discriminator_channels"),
-        _is_discriminator_fixed,
-    ),
-    Choice(
-        ("network.generator", "network.discriminator"),
-        _without(
-            "network.base_resolution",
-            "network.channels",
-            "network.equalized",
-            "network.rgb",
-            "schedule.start_resolution",
-        ),
-        given=_nothing_grows,
-    ),
     Choice(("network.equalized",), _without("network.initialization")),
+    *(
+        Choice((f"network.{p}equalized",), _without(f"network.{player}.initialization"))
+        for player in ("generator", "discriminator")
+        for p in ("", f"{player}.")
+    ),
     Choice(("objective.loss",), _without("objective.drift"), lambda v: v != "wgan"),
     Choice(
         ("objective.loss",),
@@ -106,21 +78,95 @@ CHOICES: Final = (
 )
 
 
-def settle(content: Mapping[Any, Any], written: Mapping[str, Any]) -> dict[Any, Any]:
+# Sections that a lone value may stand for, and the key of theirs that it is; all keys of networks are such too.
+_SHORT_FORMS: Final = {"network.discriminator.minibatch_stddev": "group"}
+
+
+def settle(base: Mapping[Any, Any], content: Mapping[Any, Any], written: Mapping[str, Any]) -> dict[Any, Any]:
     """``content`` without the inherited keys that newly written ones exclude.
 
     Args:
-        content: a recipe before validation, the new keys already in it.
+        base: the recipe before the new keys.
+        content: the same with the new keys already in it, before validation.
         written: the new keys, dotted, as :func:`named_keys` gives them.
     """
     settled = dict(content)
     for choice in CHOICES:
-        if not any(key in written and choice.when(written[key]) for key in choice.written) or not choice.given(content):
+        if not any(key in written and choice.when(written[key]) for key in choice.written):
             continue
         for key, instead in choice.gives_up.items():
-            if not any(new == key or new.startswith(f"{key}.") for new in written):
+            if not _is_written(key, written):
                 settled = _put(settled, key.split("."), instead)
-    return settled
+    return _settle_networks(base, settled, written)
+
+
+def _is_written(key: str, written: Mapping[str, Any]) -> bool:
+    return any(new == key or new.startswith(f"{key}.") for new in written)
+
+
+def _settle_networks(base: Mapping[Any, Any], content: dict[Any, Any], written: Mapping[str, Any]) -> dict[Any, Any]:
+    """Another network begins with its own options; a value for all networks, written later, is for all.
+
+    A key for all networks that the new one does not have is left to those that have it.
+    """
+    task, network = content.get("task"), content.get("network")
+    model = RECIPES.get(task) if isinstance(task, str) else None
+    if model is None or not isinstance(network, Mapping):
+        return content
+    section, network = model.network_section(), dict(network)
+    before = base.get("network")
+    renamed = []
+    for player, marker in players_of(section).items():
+        old = marker.name_in(before.get(player) if isinstance(before, Mapping) else None)
+        if written.get(f"network.{player}.name", old) != old:
+            renamed.append(player)
+            network[player] = _only_written(network[player], f"network.{player}", written)
+    if renamed:
+        _hand_down(section, network, written)
+        if not grows(section, network):
+            content = _put(content, ["schedule", "start_resolution"], None, written)
+            if "network.base_resolution" not in written:
+                network.pop("base_resolution", None)
+    for key in [key for key in network if key not in section.model_fields]:
+        for path in list(leaves(network[key], (key,))):
+            new = ".".join(map(str, ("network", *path))) in written
+            if new:  # for all networks, unless one has its own in the same place
+                for player in players_of(section):
+                    if isinstance(network.get(player), Mapping):
+                        network[player] = _put(network[player], list(path), None, written, f"network.{player}.")
+            elif all(has_path(_long(network.get(player)), path) for player in players_of(section)):
+                network = _put(network, list(path), None)
+    return {**content, "network": network}
+
+
+def _hand_down(section: type[NetworkSection], network: dict[Any, Any], written: Mapping[str, Any]) -> None:
+    """Inherited keys for all networks that not all have any more become options of those that have them."""
+    players = players_of(section)
+    if any(marker.options_of(network.get(player)) is None for player, marker in players.items()):
+        return
+    for key, having in shared_keys(section, network).items():
+        if len(having) == len(players) or _is_written(f"network.{key}", written):
+            continue
+        value = network.pop(key)
+        for player in having:
+            own = _long(network.get(player))
+            network[player] = {**own, key: laid_under(value, own.get(key, value))}
+
+
+def _long(written: Any) -> dict[Any, Any]:
+    """A player's options as a section."""
+    return dict(written) if isinstance(written, Mapping) else {} if written is None else {"name": written}
+
+
+def _only_written(value: Any, name: str, written: Mapping[str, Any]) -> Any:
+    """The parts of a section that are newly written."""
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: _only_written(inner, f"{name}.{key}", written)
+        for key, inner in value.items()
+        if f"{name}.{key}" in written
+    }
 
 
 def named_keys(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -131,14 +177,41 @@ def named_keys(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[s
     for key, value in content.items():
         name = f"{prefix}{key}"
         yield name, value
-        if isinstance(value, Mapping):
+        if isinstance(value := long_form(name, value), Mapping):
             yield from named_keys(value, f"{name}.")
-        elif key in SHORT_FORMS:
-            yield f"{name}.{SHORT_FORMS[key]}", value
 
 
-def _put(content: Mapping[Any, Any], keys: list[str], value: Any) -> dict[Any, Any]:
-    """``content`` with a key set, or left out if the value is None, where its section is there."""
+def is_player(name: str) -> bool:
+    """Whether a dotted key is that of a network's options."""
+    section, _, player = name.partition(".")
+    return section == SECTION and any(player in players_of(model.network_section()) for model in RECIPES.values())
+
+
+def long_form(name: str, value: Any) -> Any:
+    """The section that a lone value is short for, so that a change to another key of it keeps that value.
+
+    Args:
+        name: the dotted key.
+        value: what is written there.
+    """
+    short = "name" if is_player(name) else _SHORT_FORMS.get(name)
+    return {short: value} if short and isinstance(value, int | str) else value
+
+
+def _put(
+    content: Mapping[Any, Any], keys: list[Any], value: Any, written: Mapping[str, Any] | None = None, prefix: str = ""
+) -> dict[Any, Any]:
+    """``content`` with a key set, or left out if the value is None, where its section is there.
+
+    Args:
+        content: a section.
+        keys: names of the sections in it, and of the key.
+        value: what is put there.
+        written: newly written keys, dotted, which stay as they are.
+        prefix: of the section among them, with a dot at its end.
+    """
+    if written and _is_written(prefix + ".".join(map(str, keys)), written):
+        return dict(content)
     first, *rest = keys
     inner = content.get(first)
     if rest:

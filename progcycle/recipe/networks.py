@@ -1,210 +1,229 @@
-"""The ``network`` section of a recipe."""
+"""The ``network`` section of a recipe: which networks there are, and the options of each, as ``{name: ..., ...}``.
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+Options stand with their network, in ``progcycle.networks``; here they are found by name. Keys that all networks of a
+recipe have may stand once beside them, for all: ``network: {rgb: sum, generator: {skips: false}}``.
+"""
 
-from pydantic import BeforeValidator, Field, model_validator
+import difflib
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
-from progcycle.recipe.section import Section
-from progcycle.recipe.values import SHORT_FORMS, Averaging, GroupSize, Resolution, filled_from, flag_or
+from pydantic import BaseModel, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-Norm = Literal["pixel", "batch", "instance", "layer", "none"]
+from progcycle.recipe.values import Resolution
+from progcycle.section import Section
+
+if TYPE_CHECKING:
+    from progcycle.networks import Network, NetworkOptions
+
+SECTION = "network"
 
 
-class Channels(Section):
-    """Feature maps at a resolution R: min(base / (R / 2) ** decay, max), as in the official code.
+@dataclass(frozen=True)
+class NetworkOf:
+    """What a field of a ``network`` section takes: the options of one network out of a dict of ``progcycle.networks``.
 
-    Translators that leave out ``base`` or ``max`` get them by their resolution, see ``sizes``.
+    The dict is looked at when a recipe is validated, so that it may have got entries; nothing imports torch before.
+
+    Attributes:
+        registry: name of the dict.
+        default: name of the network where none is given.
     """
 
-    base: int = Field(8192, ge=1, le=1 << 24)
-    decay: float = Field(1.0, ge=0, le=10)
-    max: int = Field(512, ge=1, le=1 << 16)
+    registry: str
+    default: str
+
+    @property
+    def networks(self) -> dict[str, type["Network"]]:
+        """The networks by name."""
+        from progcycle import networks
+
+        found: dict[str, type[Network]] = getattr(networks, self.registry)
+        return found
+
+    def name_in(self, written: Any) -> Any:
+        """The name of the network in a value of such a field."""
+        return written.get("name", self.default) if isinstance(written, Mapping) else written or self.default
+
+    def kind_of(self, written: Any) -> type["Network"] | None:
+        """The network that a value of such a field names; None if there is none of that name."""
+        name = self.name_in(written)
+        return self.networks.get(name) if isinstance(name, str) else None
+
+    def options_of(self, written: Any) -> type["NetworkOptions"] | None:
+        """The class of options that a value of such a field is of; None if there is no such network."""
+        kind = self.kind_of(written)
+        return None if kind is None else kind.Options
+
+    def validate(self, value: Any) -> "NetworkOptions":
+        """The options; a lone text is short for the name.
+
+        Raises:
+            ValidationError: of the options.
+            ValueError: there is no such network.
+        """
+        from progcycle.networks import NetworkOptions
+
+        if isinstance(value, NetworkOptions):
+            return value
+        written = {"name": value} if isinstance(value, str) else value
+        if not isinstance(written, Mapping):
+            raise PydanticCustomError("model_type", "a name, or a section of keys and values")
+        kind = self.options_of(written)
+        if kind is None:
+            name = self.name_in(written)
+            near = difflib.get_close_matches(str(name), self.networks, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; choose one of {', '.join(sorted(self.networks))}"
+            raise ValueError(f"there is no {name!r}{hint}")
+        return kind.model_validate({"name": self.default, **written})
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Validation by :meth:`validate`; values are written by the rules of their own class."""
+        return core_schema.no_info_plain_validator_function(self.validate)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A name, or the options of one of the networks."""
+        sections = []
+        for name, kind in self.networks.items():
+            options = {
+                "allOf": [handler(kind.Options.__pydantic_core_schema__)],
+                "properties": {"name": {"const": name}},
+            }
+            sections.append(options if name == self.default else {**options, "required": ["name"]})
+        return {"anyOf": [{"enum": list(self.networks)}, *sections], "default": self.default}
 
 
-class Normalization(Section):
-    """What follows the convolutions; the paper's networks have pixel norm in generators only (section 4.2)."""
-
-    generator: Norm = "pixel"
-    discriminator: Norm = "none"
-    epsilon: float = Field(1e-8, gt=0, description="added to the mean square in pixel norm; 1e-4 suits fp16")
-
-
-class MinibatchStddev(Section):
-    """Statistic of a group of pictures, appended to the features at the discriminator's base resolution (section 3)."""
-
-    group: GroupSize = Field(4, description="pictures in a group; batch = all of them, 0 = off")
-    averaging: Averaging = Field("all", description="all, flat, spatial, none, gpool, or groupK with a number K")
-    gather: bool = Field(False, description="group the pictures of all processes together, not each by itself")
-    queue: int = Field(
-        0, ge=0, le=1 << 20, description="earlier pictures that a batch is compared with too; needs group: batch"
-    )
-
-    @model_validator(mode="after")
-    def _something_to_compare(self) -> "MinibatchStddev":
-        if self.group == 1 and self.averaging not in ("flat", "gpool"):
-            raise ValueError(
-                "group: 1 compares a picture with itself alone, which always gives the same; take 2 or more, or off"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _nothing_idle(self) -> "MinibatchStddev":
-        for key, usual in (("averaging", "all"), ("gather", False)):
-            if not self.group and getattr(self, key) != usual:
-                raise ValueError(f"{key} belongs to a statistic, which is off with group: 0; leave it out")
-        return self
-
-    @model_validator(mode="after")
-    def _one_group(self) -> "MinibatchStddev":
-        if self.queue and self.group != "batch":
-            raise ValueError(
-                "queue compares the whole batch with earlier pictures, as one group; set group: batch, or queue: 0"
-            )
-        if self.queue and self.gather:
-            raise ValueError("queue holds earlier pictures of its own process, and gather joins all; choose one")
-        return self
-
-
-def _as_stddev(value: object) -> object:
-    """A lone value is short for the group size."""
-    lone = isinstance(value, int | float | str)
-    return {SHORT_FORMS["minibatch_stddev"]: value} if lone else value
-
-
-Stddev = Annotated[MinibatchStddev, BeforeValidator(_as_stddev, json_schema_input_type=GroupSize | MinibatchStddev)]
-
-
-class MinibatchDiscrimination(Section):
-    """The alternative of Salimans et al. 2016, section 3.2, before the last layer of a dense head."""
-
-    kernels: int = Field(100, ge=1, le=4096)
-    dimensions: int = Field(5, ge=1, le=256, description="numbers in which a kernel compares two pictures")
-    init_pictures: int = Field(
-        500, ge=2, le=1 << 20, description="real pictures that set its scales before the first step"
-    )
-    gather: bool = Field(False, description="compare the pictures of all processes, not each by itself")
-
-
-class NetworkOptions(Section):
-    """Base of the ``network`` sections: what the networks of all tasks share."""
+class NetworkSection(Section):
+    """Base of the ``network`` sections; every field marked by :class:`NetworkOf` is a player of the task."""
 
     base_resolution: Resolution
-    channels: Channels = Channels()
-    discriminator_channels: Channels | None = Field(
-        None, description="default, also of keys left out: those of the generators"
-    )
-    rgb: Literal["replace", "sum"] = Field("replace", description="the new to_rgb replaces the old, or is added to it")
-    equalized: bool = Field(True, description="equalized learning rate; false: He initialisation, used as it is")
-    slope: float = Field(0.2, ge=0, lt=1, description="of the leaky ReLU, where its input is negative")
-    normalization: Normalization = Normalization()
-    minibatch_stddev: Stddev = MinibatchStddev()
-    minibatch_discrimination: MinibatchDiscrimination | None = None
-    spectral_norm: bool = Field(False, description="discriminators: weights have a largest singular value of 1")
-    initialization: Literal["he", "normal"] = Field(
-        "he", description="normal: weights from N(0, 0.02^2), with equalized: false"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _channels_of_the_generators(cls, content: Any) -> Any:
-        return filled_from(content, "discriminator_channels", content, "channels")
-
-    @model_validator(mode="after")
-    def _weights_at_their_size(self) -> "NetworkOptions":
-        if self.initialization == "normal" and self.equalized:
-            raise ValueError("initialization: normal draws weights at their size; set equalized: false with it")
-        return self
-
-    @model_validator(mode="after")
-    def _one_statistic(self) -> "NetworkOptions":
-        if self.minibatch_discrimination is not None and self.minibatch_stddev.group:
-            raise ValueError("minibatch_discrimination takes the place of minibatch_stddev; set minibatch_stddev: 0")
-        return self
 
 
-class PgganNetwork(NetworkOptions):
+class PgganNetwork(NetworkSection):
     """Networks of the unconditional task (Karras et al. 2018, appendix A.1)."""
 
-    generator: str = "pggan"
-    discriminator: str = "pggan"
-    base_resolution: Resolution = 4
-    latent_size: int = Field(512, ge=1, le=1 << 16)
-    convs: Literal[1, 2] = Field(2, description="3x3 convolutions of a stage")
-    rgb_kernel: Literal[1, 3] = Field(1, description="side of the to_rgb kernels")
-    tanh: bool = Field(False, description="bound the generator's pictures by tanh; the paper's are linear")
-    fused_scale: bool = Field(False, description="one strided convolution for resampling and the 3x3 beside it")
+    base_resolution: Resolution = Field(4, description="pixels of a side at stage 0")
+    generator: Annotated[Any, NetworkOf("GENERATORS", "pggan")] = Field("pggan", validate_default=True)
+    discriminator: Annotated[Any, NetworkOf("DISCRIMINATORS", "pggan")] = Field("pggan", validate_default=True)
 
 
-class CycleganNetwork(NetworkOptions):
-    """Networks of the translation task: both translators alike, both discriminators alike.
+class CycleganNetwork(NetworkSection):
+    """Networks of the translation task: both translators alike, both discriminators alike."""
 
-    Some networks have defaults of their own, see :func:`with_own_defaults`.
-    """
-
-    generator: str = Field("progressive", description="progressive, or what does not grow: resnet, unet")
-    discriminator: str = Field("progressive", description="progressive, pggan, or what does not grow: patchgan")
-    base_resolution: Resolution = Field(8, description="default: 8; the resolution if no network grows")
-    residual_blocks: int = Field(4, ge=0, le=1000, description="default: 4; of resnet 6, and 9 from 256 px")
-    skips: bool = Field(True, description="hand the encoder's features to the decoder at every resolution")
-    predict: Literal["picture", "change"] = Field("change", description="paint the picture, or the change to the input")
-    smooth: Annotated[bool | Literal["mean_preserving"], flag_or("mean_preserving")] = Field(
-        False,
-        description="translators enlarge by bilinear interpolation, not by repeating pixels; mean_preserving: so that "
-        "a new stage opens as the one before",
+    base_resolution: Resolution = Field(
+        8, description="pixels of a side at stage 0; default: 8, or the resolution if no network grows"
     )
-    bounded: Annotated[bool | Literal["inward"], flag_or("inward")] = Field(
-        False,
-        description="cut pictures off at black and white, as files do; keeps plain grounds plain. inward: what is cut "
-        "off still learns what leads back",
+    generator: Annotated[Any, NetworkOf("TRANSLATORS", "progressive")] = Field("progressive", validate_default=True)
+    discriminator: Annotated[Any, NetworkOf("DISCRIMINATORS", "progressive")] = Field(
+        "progressive", validate_default=True
     )
-    head: Literal["patch", "dense"] = Field(
-        "patch", description="one logit a place, or one a picture as in PG-GAN; default: patch, dense of pggan"
-    )
-    discriminator_scales: int = Field(
-        1, ge=1, le=16, description="resolutions that discriminators judge a picture at, each half of the one before"
-    )
-    filters: int = Field(64, ge=1, le=1 << 12, description="of the first layer of resnet, unet and patchgan")
-    discriminator_filters: int | None = Field(None, ge=1, le=1 << 12, description="of patchgan; default: filters")
-    upsampling: Literal["transposed", "resize"] = Field(
-        "transposed", description="resnet: transposed convolutions, or nearest enlargement and a convolution"
-    )
-    patch_layers: int = Field(3, ge=1, le=8, description="patchgan: layers that halve the size; 3 see patches of 70x70")
 
 
-FIXED_GENERATORS: Final = ("resnet", "unet")
-FIXED_DISCRIMINATORS: Final = ("patchgan",)
+def players_of(section: type[BaseModel] | None) -> dict[str, NetworkOf]:
+    """The players in a ``network`` section, by key."""
+    fields = {} if section is None else section.model_fields
+    return {
+        name: marker for name, field in fields.items() for marker in field.metadata if isinstance(marker, NetworkOf)
+    }
 
 
-def with_own_defaults(network: Mapping[Any, Any], resolution: Any) -> dict[Any, Any]:
-    """A ``network`` section of the translation task in which some networks have defaults of their own.
+def grows(section: type[BaseModel], network: Mapping[Any, Any]) -> bool:
+    """Whether a network of a section, as written, grows; one of an unknown name counts as growing."""
+    kinds = [marker.kind_of(network.get(player)) for player, marker in players_of(section).items()]
+    return any(kind is None or kind.sizes == "growing" for kind in kinds)
 
-    Those of networks that do not grow are what they have anyway, or else what Zhu et al. 2017 publish: instance norm,
-    and if both are such, weights from N(0, 0.02^2) without equalized; their base resolution is the resolution. The
-    discriminator of PG-GAN has its dense head. Written keys stay.
+
+def shared_keys(section: type[BaseModel], network: Mapping[Any, Any]) -> dict[Any, list[str]]:
+    """The keys beside the players in a section, as written, and the players whose network has such an option."""
+    options = {player: marker.options_of(network.get(player)) for player, marker in players_of(section).items()}
+    beside = [key for key in network if key not in section.model_fields and key != "name"]
+    return {key: [p for p, kind in options.items() if kind and key in kind.model_fields] for key in beside}
+
+
+def keys_for_all(section: type[BaseModel]) -> dict[str, type["NetworkOptions"]]:
+    """The keys that may stand beside the players in some recipe, and options that have them."""
+    found: dict[str, type[NetworkOptions]] = {}
+    players = [[kind.Options for kind in marker.networks.values()] for marker in players_of(section).values()]
+    for choice in itertools.product(*players):
+        for key in set.intersection(*(set(options.model_fields) for options in choice)) - {"name"}:
+            found.setdefault(key, choice[0])
+    return dict(sorted(found.items()))
+
+
+def laid_under(shared: Any, own: Any) -> Any:
+    """A network's own value, with what it leaves out from a value for all."""
+    if not isinstance(own, Mapping) or not isinstance(shared, Mapping):
+        return own
+    return {**shared, **{key: laid_under(shared.get(key), value) for key, value in own.items()}}
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths of all values in nested mappings that are no mappings themselves."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from leaves(inner, (*path, key))
+    else:
+        yield path
+
+
+def has_path(value: Any, path: tuple[Any, ...]) -> bool:
+    """Whether nested mappings hold a value at a path, or a lone one above it."""
+    for key in path:
+        if not isinstance(value, Mapping):
+            return True
+        if key not in value:
+            return False
+        value = value[key]
+    return True
+
+
+def complete(section: type[BaseModel], network: Any, resolution: Any) -> Any:
+    """A ``network`` section, before validation, with every player's own options whole.
+
+    Keys for all networks are handed to each, below what is its own, and where its own has nothing behind it; and what
+    follows from the resolution is filled in. Keys that not all networks have stay where they are, where
+    validation refuses them, and so does a key for all that each network has its own value for.
 
     Args:
-        network: as written in the recipe.
-        resolution: as written in the recipe.
+        section: class of the section.
+        network: as written; anything but a mapping comes back as it is.
+        resolution: as written.
     """
-    generator = network.get("generator") in FIXED_GENERATORS
-    discriminator = network.get("discriminator") in FIXED_DISCRIMINATORS
-    defaults: dict[Any, Any] = {"head": "dense"} if network.get("discriminator") == "pggan" else {}
-    norms: dict[Any, Any] = {}
-    if generator and discriminator:
-        defaults |= {"equalized": False, "initialization": "normal"}
-        if resolution is not None:
-            defaults["base_resolution"] = resolution
-    if generator:
-        unet = network["generator"] == "unet"
-        blocks = 0 if unet else 9 if isinstance(resolution, int) and resolution >= 256 else 6
-        defaults |= {"predict": "picture", "skips": unet, "residual_blocks": blocks}
-        norms["generator"] = "instance"
-    if discriminator:
-        defaults["minibatch_stddev"] = 0
-        norms["discriminator"] = "instance"
-    merged = {**defaults, **network}
-    written = network.get("normalization", {})
-    if norms and isinstance(written, Mapping):
-        merged["normalization"] = {**norms, **written}
-    return merged
+    if not isinstance(network, Mapping):
+        return network
+    players = players_of(section)
+    written = {player: network.get(player) for player in players}
+    if any(not isinstance(value, str | Mapping | None) for value in written.values()):
+        return network
+    own = {p: {"name": value} if isinstance(value, str) else dict(value or {}) for p, value in written.items()}
+    kinds = {player: marker.options_of(own[player]) for player, marker in players.items()}
+    for player, kind in kinds.items():
+        fields = {} if kind is None else kind.model_fields
+        own[player] = {
+            key: value
+            for key, value in own[player].items()
+            if value is not None or key not in fields or key not in network
+        }
+    rest = dict(network)
+    if None in kinds.values():  # which validation tells; what else there is cannot be judged
+        known = {key for m in players.values() for kind in m.networks.values() for key in kind.Options.model_fields}
+        rest = {key: value for key, value in rest.items() if key in section.model_fields or key not in known}
+    else:
+        for key, having in shared_keys(section, network).items():
+            value = network[key]
+            paths = list(leaves(value))
+            idle = any(all(has_path(own[p], (key, *path)) for p in players) for path in paths)
+            if len(having) < len(players) or idle:
+                continue
+            del rest[key]
+            for player in players:
+                own[player][key] = laid_under(value, own[player].get(key, value))
+        if isinstance(resolution, int) and not isinstance(resolution, bool):
+            for player, kind in kinds.items():
+                own[player] = {**(kind.defaults(resolution) if kind else {}), **own[player]}
+            if players and not grows(section, {**network, **own}):
+                rest.setdefault("base_resolution", resolution)
+    return {**rest, **own}

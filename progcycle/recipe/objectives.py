@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from progcycle.recipe.section import Section
 from progcycle.recipe.values import AsTuple, Curve
+from progcycle.section import Section
 
 Operation = Literal["color", "translation", "cutout", "flip", "rotate90", "scale", "rotate", "aspect", "hue"]
 

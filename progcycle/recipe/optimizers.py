@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from progcycle.errors import UserError
-from progcycle.recipe.section import Section
 from progcycle.recipe.values import AsTuple
+from progcycle.section import Section
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 

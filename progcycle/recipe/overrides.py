@@ -6,10 +6,11 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from progcycle.recipe.choices import named_keys, settle
+from progcycle.recipe.choices import is_player, long_form, named_keys, settle
+from progcycle.recipe.networks import players_of
 from progcycle.recipe.schema import RECIPES
 from progcycle.recipe.text import parse
-from progcycle.recipe.values import DEFAULT, RecipeError, long_form
+from progcycle.recipe.values import DEFAULT, RecipeError
 
 NOTHING = "null"
 
@@ -37,11 +38,13 @@ def override(content: Mapping[Any, Any], assignments: Sequence[str]) -> dict[Any
             raise RecipeError(f"{assignment!r} is not an override; write key=value, for example schedule.batch_size=8.")
         task = result.get("task")
         model = RECIPES.get(task) if isinstance(task, str) else None
-        value = _value(text, f"override {dotted}", text_kinds(model, names))
+        value = _value(text, f"override {dotted}", text_kinds(model, names, result))
+        if is_player(".".join(names)) and isinstance(value, str):
+            names.append("name")
         keys: list[Any] = [int(name) if name.isdecimal() and len(name) < 20 else name for name in names]
         result = _set(result, keys, value)
         written.update(named_keys(_nested(keys, value)))
-    return settle(result, written)
+    return settle(content, result, written)
 
 
 def override_with(content: Mapping[Any, Any], values: Mapping[str, Any]) -> dict[Any, Any]:
@@ -64,9 +67,11 @@ def override_with(content: Mapping[Any, Any], values: Mapping[str, Any]) -> dict
             raise RecipeError(f"{dotted!r} is not a key; write section.key, for example schedule.batch_size.")
         keys: list[Any] = [int(name) if name.isdecimal() and len(name) < 20 else name for name in names]
         for path, leaf in _leaves(keys, value):
+            if isinstance(leaf, str) and is_player(".".join(map(str, path))):
+                path = [*path, "name"]
             result = _set(result, path, leaf)
             written.update(named_keys(_nested(path, leaf)))
-    return settle(result, written)
+    return settle(content, result, written)
 
 
 def _leaves(keys: list[Any], value: Any) -> Iterator[tuple[list[Any], Any]]:
@@ -100,26 +105,27 @@ def _nested(keys: list[Any], value: Any) -> dict[Any, Any]:
     return {keys[0]: value if len(keys) == 1 else _nested(keys[1:], value)}
 
 
-def _set(content: Any, keys: list[Any], value: Any) -> dict[Any, Any]:
+def _set(content: Any, keys: list[Any], value: Any, prefix: str = "") -> dict[Any, Any]:
     if isinstance(keys[0], int) and not isinstance(content, Mapping):
         content = {DEFAULT: content} if content is not None else {}  # batch_size: 8, then batch_size.256=4
     inner = dict(content) if isinstance(content, Mapping) else {}
-    inner[keys[0]] = value if len(keys) == 1 else _set(long_form(keys[0], inner.get(keys[0])), keys[1:], value)
+    name = f"{prefix}{keys[0]}"
+    inner[keys[0]] = value if len(keys) == 1 else _set(long_form(name, inner.get(keys[0])), keys[1:], value, f"{name}.")
     return inner
 
 
-def text_kinds(model: type[BaseModel] | None, path: Sequence[Any]) -> frozenset[str]:
+def text_kinds(model: type[BaseModel] | None, path: Sequence[Any], content: Any = None) -> frozenset[str]:
     """How a key takes text: ``text`` one, ``texts`` several, and ``nothing`` if it may be empty; none of these if not.
 
     Args:
         model: of the recipe; None if there is none, and so no key.
         path: names of the sections and of the key; numbers of entries in lists are passed over.
+        content: the recipe, which says what networks there are.
     """
     *sections, key = [part for part in path if not isinstance(part, int) and part != "[key]"] or [""]
     for name in sections:
-        field = model.model_fields.get(str(name)) if model else None
-        models = [] if field is None else models_of(field.annotation)
-        model = models[0] if models else None
+        found = inner_model(model, name, content) if model else None
+        model, content = found or (None, None)
     field = model.model_fields.get(str(key)) if model else None
     kinds = frozenset() if field is None else _kinds(field.annotation)
     return frozenset() if "other" in kinds or kinds == {"nothing"} else kinds
@@ -134,6 +140,23 @@ def _kinds(annotation: Any) -> frozenset[str]:
     if origin is tuple and arguments == (str, Ellipsis):
         return frozenset({"texts"})
     return frozenset({{str: "text", type(None): "nothing"}.get(annotation, "other")})
+
+
+def inner_model(model: type[BaseModel], key: Any, content: Any) -> tuple[type[BaseModel], Any] | None:
+    """The class of an inner section, and what is written there; None if the key is that of no section.
+
+    Args:
+        model: class of the section.
+        key: of the inner one.
+        content: what is written in the section, which says what network there is.
+    """
+    written = content.get(key) if isinstance(content, Mapping) else None
+    if (player := players_of(model).get(str(key))) is not None:
+        options = player.options_of(written)
+        return None if options is None else (options, written)
+    field = model.model_fields.get(str(key))
+    models = [] if field is None else models_of(field.annotation)
+    return (models[0], written) if models else None
 
 
 def models_of(annotation: Any) -> list[type[BaseModel]]:

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import Field
 
-from progcycle.recipe.section import Section
 from progcycle.recipe.values import DEFAULT, BatchSizes, Lengths, Resolution, Scales
+from progcycle.section import Section
 
 
 class Schedule(Section):

@@ -7,12 +7,14 @@ from typing import Annotated, Any, Union
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from progcycle.recipe.choices import named_keys, settle
-from progcycle.recipe.overrides import models_of, override, override_with, text_kinds
+from progcycle.recipe.choices import is_player, long_form, named_keys, settle
+from progcycle.recipe.networks import SECTION, NetworkSection, has_path, keys_for_all, players_of, shared_keys
+from progcycle.recipe.overrides import inner_model, override, override_with, text_kinds
 from progcycle.recipe.schema import RECIPES, Recipe
 from progcycle.recipe.shipped import find_recipe
 from progcycle.recipe.text import parse, read_text, to_text
-from progcycle.recipe.values import RecipeError, is_resolution_key, long_form
+from progcycle.recipe.upgrade import MOVED_TO, upgrade
+from progcycle.recipe.values import RecipeError, is_resolution_key
 
 SHOWN = 20  # wrong keys in an error
 # Keys that may change while a run goes on. They say how it is watched, saved, measured and rescued, and where and how
@@ -45,15 +47,18 @@ def merge(base: Mapping[Any, Any], change: Mapping[Any, Any]) -> dict[Any, Any]:
     Mappings by resolution (``{default: 16, 256: 14}``) are values, not sections: they are replaced whole. Keys of
     ``base`` that a key of ``change`` excludes are left out, see ``choices``.
     """
-    return settle(_laid_over(base, change), dict(named_keys(change)))
+    return settle(base, _laid_over(base, change), dict(named_keys(change)))
 
 
-def _laid_over(base: Mapping[Any, Any], change: Mapping[Any, Any]) -> dict[Any, Any]:
+def _laid_over(base: Mapping[Any, Any], change: Mapping[Any, Any], prefix: str = "") -> dict[Any, Any]:
     merged = dict(base)
-    for key, value in change.items():
-        old = long_form(key, merged.get(key)) if isinstance(value, Mapping) else merged.get(key)
+    for key, new in change.items():
+        name = f"{prefix}{key}"
+        value = long_form(name, new) if is_player(name) else new  # a name alone keeps the options of that network
+        old = long_form(name, merged.get(key)) if isinstance(value, Mapping) else merged.get(key)
         deep = isinstance(old, Mapping) and isinstance(value, Mapping) and not _by_resolution(old)
-        merged[key] = _laid_over(old, value) if deep and not _by_resolution(value) else value  # type: ignore[arg-type]
+        whole = not deep or _by_resolution(value)
+        merged[key] = value if whole else _laid_over(old, value, f"{name}.")  # type: ignore[arg-type]
     return merged
 
 
@@ -72,7 +77,7 @@ def read_content(path: Path, seen: tuple[Path, ...] = ()) -> dict[Any, Any]:
         raise RecipeError(f"{path}: a recipe is a YAML mapping of keys to values, this is {_kind(content)}.")
     parent = content.pop("extends", None)
     if parent is None:
-        return content
+        return upgrade(content)
     if not isinstance(parent, str):
         raise RecipeError(f"{path}: extends takes the file name of another recipe, got {parent!r}.")
     return merge(read_content(find_recipe(parent, folder=path.parent), (*seen, here)), content)
@@ -90,24 +95,46 @@ def _kind(value: Any) -> str:
     return names.get(type(value), f"a {type(value).__name__}")
 
 
-def _unknown(error: Any, model: type[BaseModel]) -> str:
+def _unknown(error: Any, model: type[BaseModel], content: Mapping[Any, Any]) -> str:
     """The sentence for an unknown key, with the nearest known one."""
-    known: set[str] = set(model.model_fields)
+    section, inside = model, content
     for part in error["loc"][:-1]:
-        field = model.model_fields.get(str(part))
-        candidates = [] if field is None else models_of(field.annotation)
-        if not candidates:
+        found = inner_model(section, part, inside)
+        if found is None:
             break
-        model = candidates[0]
-        known = set(model.model_fields)
-    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        section, inside = found
+    known: set[str] = set(section.model_fields)
+    key = str(error["loc"][-1])
+    if players := players_of(section):
+        having = shared_keys(section, {p: inside.get(p) for p in players} | {key: None}).get(key, [])
+        if len(having) == len(players):
+            return "every network has its own value for it; leave it out"
+        if key in MOVED_TO:
+            return f"write {MOVED_TO[key]}"
+        if having:
+            return f"not every network here has this option; write {SECTION}.{having[0]}.{key}"
+        known |= {name for m in players.values() if (kind := m.options_of(None)) for name in kind.model_fields}
+        known -= {"name"}
+    near = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known keys here are {', '.join(sorted(known))}."
     return f"unknown key, {hint}"
 
 
-def _no_text(error: Any, model: type[BaseModel]) -> str:
+def _written_at(loc: Sequence[Any], content: Mapping[Any, Any]) -> tuple[Any, ...]:
+    """Where the value that an error is about was written: an option of a network may stand beside it, for all."""
+    section, *rest = loc or [""]
+    network = content.get(section)
+    if section != SECTION or len(rest) < 2 or not isinstance(network, Mapping) or not is_player(f"{section}.{rest[0]}"):
+        return tuple(loc)
+    player, *path = rest
+    own = long_form(f"{section}.{player}", network.get(player))
+    beside = path[0] in network and not has_path(own if isinstance(own, Mapping) else {}, tuple(path))
+    return (section, *path) if beside else tuple(loc)
+
+
+def _no_text(error: Any, model: type[BaseModel], content: Mapping[Any, Any]) -> str:
     """What stands where text should, for a key that takes text; nothing for other keys."""
-    kinds, got = text_kinds(model, error["loc"]), error["input"]
+    kinds, got = text_kinds(model, error["loc"], content), error["input"]
     if error["loc"][-1] != "[key]" and not kinds & {"text", "texts"}:
         return ""
     if got is None:
@@ -119,16 +146,24 @@ def _no_text(error: Any, model: type[BaseModel]) -> str:
     return "this takes text, and YAML reads a section; put text in quotes" if isinstance(got, Mapping) else ""
 
 
-def sentence(error: Any, model: type[BaseModel]) -> str:
-    """One of pydantic's errors in a few words, led by the dotted key."""
-    where = ".".join(str(part) for part in error["loc"] if part != "[key]") or "recipe"
+def sentence(error: Any, model: type[BaseModel], content: Mapping[Any, Any] | None = None) -> str:
+    """One of pydantic's errors in a few words, led by the dotted key.
+
+    Args:
+        error: as pydantic tells it.
+        model: what was validated.
+        content: the mapping that was, which says what networks there are.
+    """
+    content = content or {}
+    loc = _written_at(error["loc"], content)
+    where = ".".join(str(part) for part in loc if part != "[key]") or "recipe"
     if error["type"] == "extra_forbidden":
-        return f"{where}: {_unknown(error, model)}"
+        return f"{where}: {_unknown(error, model, content)}"
     if error["type"] == "missing":
         return f"{where}: this key is missing"
     if error["type"] == "model_type":
         return f"{where}: this is a section of keys and values, got {_kind(error['input'])}"
-    if error["type"] in ("string_type", "tuple_type") and (text := _no_text(error, model)):
+    if error["type"] in ("string_type", "tuple_type") and (text := _no_text(error, model, content)):
         return f"{where}: {text}"
     message = error["msg"].removeprefix("Value error, ")
     message = (message[0].lower() + message[1:]).replace("tuple", "list")  # as YAML calls it
@@ -143,6 +178,7 @@ def validate(content: Mapping[Any, Any], where: str = "recipe") -> Recipe:
     Raises:
         RecipeError: one sentence naming every wrong key, the first 20 if there are more.
     """
+    content = upgrade(content)
     task = content.get("task")
     if not isinstance(task, str) or task not in RECIPES:
         raise RecipeError(f"{where}: task: must be one of {', '.join(RECIPES)}, got {task!r}.")
@@ -151,7 +187,7 @@ def validate(content: Mapping[Any, Any], where: str = "recipe") -> Recipe:
         return model.model_validate(dict(content))
     except ValidationError as error:
         items = error.errors(include_url=False)
-        sentences = dict.fromkeys(sentence(item, model) for item in items[:SHOWN])
+        sentences = dict.fromkeys(sentence(item, model, content) for item in items[:SHOWN])
         more = f"; and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
         text = "; ".join(sentences).rstrip(".") + more
         raise RecipeError(f"{where}: {text}" + ("" if text.endswith("?") else ".")) from None
@@ -232,4 +268,19 @@ def json_schema() -> dict[str, Any]:
         definition = schema["$defs"][model.__name__] if len(models) > 1 else schema
         definition["properties"]["extends"] = {"type": "string", "description": "another recipe to start from"}
         definition["required"] = ["task"]
+    for section in {model.network_section() for model in RECIPES.values()}:
+        _describe_networks(schema["$defs"], section)
     return schema
+
+
+def _describe_networks(definitions: dict[str, Any], section: type[NetworkSection]) -> None:
+    """Give every network's options a definition, and the section the keys that may stand there for all of them."""
+    properties = definitions[section.__name__]["properties"]
+    for player, marker in players_of(section).items():
+        for kind, form in zip(marker.networks.values(), properties[player]["anyOf"][1:], strict=True):
+            name = kind.Options.__name__
+            if "$ref" not in form["allOf"][0]:
+                definitions[name] = form["allOf"][0]
+                form["allOf"] = [{"$ref": f"#/$defs/{name}"}]
+    for key, options in keys_for_all(section).items():
+        properties[key] = definitions[options.__name__]["properties"][key]

@@ -6,11 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from progcycle.recipe.networks import CycleganNetwork, MinibatchStddev, NetworkOptions, PgganNetwork, with_own_defaults
+from progcycle.recipe.networks import CycleganNetwork, NetworkSection, PgganNetwork, complete
 from progcycle.recipe.objectives import ClassWeights, CycleganObjective, PgganObjective
 from progcycle.recipe.optimizers import Adam, Ema, Optimizer, OptimizerSection
 from progcycle.recipe.plan import Schedule
-from progcycle.recipe.section import Section
 from progcycle.recipe.sizes import with_longer_tables, with_sizes
 from progcycle.recipe.values import (
     AsTuple,
@@ -23,6 +22,7 @@ from progcycle.recipe.values import (
     Texts,
     filled_from,
 )
+from progcycle.section import Section
 
 # --- data ---------------------------------------------------------------------------------------------------------
 
@@ -268,7 +268,7 @@ class Recipe(Section):
     seed: int = Field(0, ge=0)
     resolution: Resolution
     data: DataOptions
-    network: NetworkOptions
+    network: NetworkSection
     objective: Section
     schedule: Schedule = Schedule()
     optimizer: OptimizerSection
@@ -295,8 +295,26 @@ class Recipe(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _tables_up_to_the_resolution(cls, content: Any) -> Any:
-        return with_longer_tables(content)
+    def _defaults_that_follow(cls, content: Any) -> Any:
+        """Defaults that follow from other keys: of the networks, then of sizes, then up to the resolution."""
+        if not isinstance(content, Mapping):
+            return content
+        section = cls.network_section()
+        network = complete(section, content.get("network", {}), content.get("resolution"))
+        return with_longer_tables(cls._sized({**content, "network": network}))
+
+    @classmethod
+    def network_section(cls) -> type[NetworkSection]:
+        """The class of this kind of recipe's section ``network``."""
+        section = cls.model_fields["network"].annotation
+        assert isinstance(section, type)
+        assert issubclass(section, NetworkSection)
+        return section
+
+    @classmethod
+    def _sized(cls, content: dict[Any, Any]) -> Any:
+        """``content`` with sizes for what it leaves out, if this kind of recipe has a rule for them."""
+        return content
 
 
 class PgganRecipe(Recipe):
@@ -304,7 +322,7 @@ class PgganRecipe(Recipe):
 
     task: Literal["pggan"]
     data: PgganData
-    network: PgganNetwork = PgganNetwork()
+    network: PgganNetwork = Field(default_factory=PgganNetwork)
     objective: PgganObjective = PgganObjective()
     optimizer: Optimizer = Optimizer()
 
@@ -322,7 +340,7 @@ class CycleganRecipe(Recipe):
 
     task: Literal["cyclegan"]
     data: CycleganData
-    network: CycleganNetwork = CycleganNetwork()
+    network: CycleganNetwork = Field(default_factory=CycleganNetwork)
     objective: CycleganObjective = CycleganObjective()
     optimizer: Optimizer = Optimizer()
     training: TranslationTraining = TranslationTraining()
@@ -335,18 +353,9 @@ class CycleganRecipe(Recipe):
         before = filled_from(content.get("pretraining"), "optimizer", content.get("optimizer"), "generator")
         return {**content, "pretraining": before} if "pretraining" in content else content
 
-    @model_validator(mode="before")
     @classmethod
-    def _sizes_by_resolution(cls, content: Any) -> Any:
-        return with_sizes(content)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults_without_growth(cls, content: Any) -> Any:
-        network = content.get("network") if isinstance(content, Mapping) else None
-        if not isinstance(network, Mapping):
-            return content
-        return {**content, "network": with_own_defaults(network, content.get("resolution"))}
+    def _sized(cls, content: dict[Any, Any]) -> Any:
+        return with_sizes(content, cls.network_section())
 
     pretraining: Pretraining | None = Field(None, description="pre-train the translators first")
     warm_start: WarmStart | None = Field(None, description="begin the decoders from PG-GANs")
@@ -368,7 +377,7 @@ class CycleganRecipe(Recipe):
         if options is None:
             return None
         generator = options.optimizer or self.optimizer.generator
-        network = {"minibatch_stddev": MinibatchStddev(group=0), "minibatch_discrimination": None}
+        network = {"discriminator": self.network.discriminator.alone()}
         return self.model_copy(
             update={
                 "schedule": options.schedule or self.schedule.scaled(options.share or 1.0),

@@ -16,7 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from progcycle.recipe.networks import FIXED_DISCRIMINATORS, FIXED_GENERATORS
+from pydantic import BaseModel
+
+from progcycle.recipe.networks import grows, players_of
 from progcycle.recipe.values import DEFAULT, is_resolution_key
 
 MAPS_AT_THE_END: Final = 16
@@ -32,7 +34,7 @@ class Sizes:
     """Sizes of a translator for one final resolution.
 
     Attributes:
-        base, widest: ``network.channels.base`` and ``max``.
+        base, widest: ``base`` and ``max`` of the networks' ``channels``.
         stable_kimg, fade_kimg: lengths at every resolution.
         batch_size: pictures of a step.
     """
@@ -57,26 +59,32 @@ def sizes_for(resolution: int, gpu: bool = False) -> Sizes:
     return Sizes(wide * base, wide * widest, long * KIMG, long * KIMG * FADE, wide * BATCH)
 
 
-def with_sizes(content: Any) -> Any:
+def with_sizes(content: Any, section: type[BaseModel]) -> Any:
     """A recipe of a translator, before validation, with sizes by the rule for what it leaves out.
 
     Networks that do not grow have sizes of their own, and keep the plain defaults.
 
     Args:
-        content: as written; anything that is not of a recipe's shape comes back as it is.
+        content: as written, its networks' options complete; anything that is not of a recipe's shape comes back as it
+            is.
+        section: class of its section ``network``.
     """
     if not isinstance(content, Mapping) or not _is_resolution(content.get("resolution")):
         return content
     network = content.get("network", {})
-    if not isinstance(network, Mapping):
-        return content
-    if network.get("generator") in FIXED_GENERATORS and network.get("discriminator") in FIXED_DISCRIMINATORS:
+    if not isinstance(network, Mapping) or not grows(section, network):
         return content
     sizes = sizes_for(content["resolution"])
     filled = dict(content)
-    channels = network.get("channels", {})
-    if isinstance(channels, Mapping):
-        filled["network"] = {**network, "channels": {"base": sizes.base, "max": sizes.widest, **channels}}
+    filled["network"] = dict(network)
+    for player, marker in players_of(section).items():
+        options, written = marker.options_of(network.get(player)), network.get(player)
+        if options is None or "channels" not in options.model_fields or not isinstance(written, Mapping):
+            continue
+        channels = written.get("channels", {})
+        if isinstance(channels, Mapping):
+            widths = {"base": sizes.base, "max": sizes.widest, **channels}
+            filled["network"][player] = {**written, "channels": widths}
     filled["schedule"] = _schedule(content.get("schedule", {}), sizes)
     before = content.get("pretraining")
     if isinstance(before, Mapping) and before.get("schedule") is not None:

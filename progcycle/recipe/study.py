@@ -7,9 +7,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from progcycle.recipe.reading import merge, read_content, sentence, validate
 from progcycle.recipe.schema import CycleganRecipe, Recipe
-from progcycle.recipe.section import Section
 from progcycle.recipe.shipped import find_recipe, shipped_studies
 from progcycle.recipe.values import AsTuple, RecipeError, Texts
+from progcycle.section import Section
 
 
 class Study(Section):

@@ -1,17 +1,15 @@
 """Kinds of values that recipes are made of: by resolution, along a curve, one or several."""
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from progcycle.errors import one_line
+from progcycle.section import flag_or
 
 DEFAULT: Final = "default"
-# Sections that a lone value may stand for, and the key of theirs that it is.
-SHORT_FORMS: Final = {"minibatch_stddev": "group"}
 SMALLEST, LARGEST = 4, 1024
 
 
@@ -65,28 +63,8 @@ def _in_order(curve: tuple[tuple[float, float], ...]) -> tuple[tuple[float, floa
     return curve
 
 
-def _is_averaging(value: str) -> str:
-    if not re.fullmatch(r"all|flat|spatial|none|gpool|group[1-9][0-9]*", value):
-        raise ValueError("must be all, flat, spatial, none, gpool, or groupK with a number K such as group4")
-    return value
-
-
-def _as_group(value: Any) -> Any:
-    if value is False:  # off, as YAML reads it
-        return 0
-    number = isinstance(value, int) and not isinstance(value, bool)
-    if value != "batch" and not (number and value >= 0):
-        raise ValueError(f"must be a number of pictures, 0 for off, or batch, got {str(value)[:60]!r}")
-    return value
-
-
 def _as_precision(value: Any) -> Any:
     return "no" if value is False else value  # as YAML reads it
-
-
-def long_form(key: Any, value: Any) -> Any:
-    """The section that a lone value is short for, so that a change to another key of it keeps that value."""
-    return {SHORT_FORMS[key]: value} if key in SHORT_FORMS and isinstance(value, int | str) else value
 
 
 def filled_from(content: Any, section: str, other: Any, source: str) -> Any:
@@ -105,21 +83,7 @@ def filled_from(content: Any, section: str, other: Any, source: str) -> Any:
     return {**content, section: {**like, **written}}
 
 
-def flag_or(word: str) -> BeforeValidator:
-    """A check that a value is true, false or one word, with a sentence for all three."""
-
-    def check(value: Any) -> Any:
-        if not isinstance(value, bool) and value != word:
-            raise ValueError(f"must be true, false or {word}, got {str(value)[:60]!r}")
-        return value
-
-    return BeforeValidator(check)
-
-
-Averaging = Annotated[str, AfterValidator(_is_averaging)]
 BatchSize = Annotated[int, Field(ge=1, le=1 << 20)]
-Group = Annotated[int, Field(ge=0)] | Literal["batch"]
-GroupSize = Annotated[Group, BeforeValidator(_as_group, json_schema_input_type=Group | Literal[False])]
 Paired = Annotated[bool | Literal["auto"], flag_or("auto")]
 Weight = Annotated[float, Field(ge=0, le=1e9)]
 Factor = Annotated[float, Field(gt=0, le=1e6)]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from torch import Tensor, nn
 
 from progcycle.data import Batch
+from progcycle.networks import Network
 from progcycle.recipe import Adversarial
 from progcycle.schedule import Growth
 
@@ -90,7 +91,7 @@ class Task(ABC):
 
     symbols: ClassVar[Mapping[str, str]] = MappingProxyType({})
     terms: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
-    networks: dict[str, nn.Module]
+    networks: dict[str, Network]
     specs: dict[str, dict[str, Any]]
     players: dict[str, tuple[str, ...]]
     update_order: tuple[Round, ...]

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from progcycle.blocks import blurred, noisy, rounded
 from progcycle.data import Batch
 from progcycle.errors import UserError
-from progcycle.networks import DISCRIMINATORS, TRANSLATORS
 from progcycle.objectives import cycle_loss, identity_loss
 from progcycle.recipe import CycleganRecipe, on_curve
 from progcycle.rng import normal
@@ -17,17 +16,7 @@ from progcycle.schedule import Growth
 from progcycle.tasks.base import Memory, Shown, Stats, Task, beside, rounds
 from progcycle.tasks.image_pool import ImagePool
 from progcycle.tasks.judge import Judge
-from progcycle.tasks.specs import (
-    check_adversarial,
-    check_augment,
-    check_growth,
-    check_keys,
-    check_variation,
-    discriminator_arguments,
-    generator_arguments,
-    make,
-    widths,
-)
+from progcycle.tasks.specs import check_adversarial, check_augment, check_growth, make, task_shape
 
 Fakes = tuple[Tensor, Tensor]
 
@@ -53,77 +42,29 @@ class CycleganTask(Task):
         in_a, in_b = recipe.data.a.channels, recipe.data.b.channels
         check_augment(objective, (in_a, in_b))
         identity = any(value for curve in (objective.identity.a, objective.identity.b) for _, value in curve)
-        if in_a != in_b and net.predict == "change":
-            raise UserError(
-                "network.predict: change adds to the input, which needs domains of equal channels "
-                f"(data.a.channels is {in_a}, data.b.channels is {in_b}); use picture."
-            )
         if in_a != in_b and identity:
             raise UserError(
                 "objective.identity: it compares a translator's input and output, which needs domains of equal "
                 f"channels (data.a.channels is {in_a}, data.b.channels is {in_b}); set its weights to 0."
             )
-        if net.minibatch_discrimination is not None and net.head == "patch":
-            raise UserError(
-                "network.minibatch_discrimination: it judges whole pictures, not the patches of network.head: patch; "
-                "use dense, or minibatch_stddev."
-            )
-        if net.discriminator_scales > 1:
-            several = {"objective.noise": objective.noise, "network.minibatch_stddev.queue": net.minibatch_stddev.queue}
-            for key in (key for key, value in several.items() if value):
-                raise UserError(f"network.discriminator_scales: several do not go with {key}; use one of the two.")
         smallest = recipe.schedule.start_resolution or net.base_resolution
         if smallest >> (objective.cycle.scales - 1) == 0:
             raise UserError(
                 f"objective.cycle.scales: pictures of {smallest} px, where training starts, can be compared at "
                 f"{smallest.bit_length()} resolutions at most, not at {objective.cycle.scales}."
             )
-        gen_channels, disc_channels, hidden = widths(net, net.base_resolution, recipe.resolution)
-        check_variation(net, disc_channels[0])
-        last = recipe.schedule.hold_resolution or recipe.resolution
-        reached = (last // net.base_resolution).bit_length()
-        if net.discriminator == "progressive" and net.discriminator_scales > max(reached, 1):
-            raise UserError(
-                f"network.discriminator_scales: from {net.base_resolution} to {last} px, where growth ends, there are "
-                f"{reached} resolutions to judge at, not {net.discriminator_scales}; lower it."
-            )
-        translator = {
-            **generator_arguments(net),
-            "channels": gen_channels,
-            "residual_blocks": net.residual_blocks,
-            "skips": net.skips,
-            "predict": net.predict,
-            "smooth": net.smooth,
-            "bounded": net.bounded,
-            "filters": net.filters,
-            "upsampling": net.upsampling,
-            "halvings": recipe.resolution.bit_length() - 1,
-        }
-        discriminator = {
-            **discriminator_arguments(net),
-            "channels": disc_channels,
-            "head": net.head,
-            "hidden": hidden,
-            "base_resolution": net.base_resolution,
-            "filters": net.discriminator_filters or net.filters,
-            "layers": net.patch_layers,
-            "scales": net.discriminator_scales,
-        }
-        arguments = {
-            "gen_ab": {**translator, "in_channels": in_a, "out_channels": in_b},
-            "gen_ba": {**translator, "in_channels": in_b, "out_channels": in_a},
-            "disc_a": {**discriminator, "image_channels": in_a},
-            "disc_b": {**discriminator, "image_channels": in_b},
+        shapes = {
+            "gen_ab": task_shape(recipe, in_channels=in_a, out_channels=in_b),
+            "gen_ba": task_shape(recipe, in_channels=in_b, out_channels=in_a),
+            "disc_a": task_shape(recipe, image_channels=in_a),
+            "disc_b": task_shape(recipe, image_channels=in_b),
         }
         self.players = {"generator": ("gen_ab", "gen_ba"), "discriminator": ("disc_a", "disc_b")}
         self.networks, self.specs = {}, {}
-        for player, registry in (("generator", TRANSLATORS), ("discriminator", DISCRIMINATORS)):
-            for name in self.players[player]:
-                self.networks[name], self.specs[name] = make(
-                    registry, getattr(net, player), f"network.{player}", arguments[name]
-                )
+        for player, names in self.players.items():
+            for name in names:
+                self.networks[name], self.specs[name] = make(net, player, shapes[name])
         check_growth(self.players, self.networks, self.specs, recipe)
-        check_keys(net, self.specs["gen_ab"]["arguments"], self.specs["disc_a"]["arguments"])
         self.gen_ab, self.gen_ba = self.networks["gen_ab"], self.networks["gen_ba"]
         self.disc_a, self.disc_b = self.networks["disc_a"], self.networks["disc_b"]
         self.update_order = rounds(objective, (("generator",), ("discriminator",)))
@@ -135,14 +76,14 @@ class CycleganTask(Task):
                 objective,
                 seed=recipe.seed,
                 suffix=f"_{domain}",
-                queue=net.minibatch_stddev.queue,
+                queue=net.discriminator.queue,
             )
             for domain in ("a", "b")
         }
         self.lazy = self.judges["a"].lazy
         self.watched = {name: loss for judge in self.judges.values() for name, loss in judge.watched.items()}
         self.objective, self.seed = objective, recipe.seed
-        self.init_pictures = net.minibatch_discrimination.init_pictures if net.minibatch_discrimination else 0
+        self.init_pictures = net.discriminator.init_pictures
         self._fakes: dict[tuple[int, ...], Fakes] = {}
 
     def loss(self, player: str, reals: Mapping[str, Batch], growth: Growth, step: int) -> tuple[Tensor, Stats]:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from progcycle.blocks import Earlier, Noise
 from progcycle.data import Batch
 from progcycle.errors import UserError
+from progcycle.networks import Network
 from progcycle.objectives import (
     ADVERSARIAL,
     Critic,
@@ -62,7 +63,7 @@ class Judge:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         options: Adversarial,
         *,
         seed: int,
@@ -73,8 +74,12 @@ class Judge:
         self.network, self.options, self.classes = network, options, classes
         self.seed, self.suffix = seed, suffix
         self.noise = NoiseController(options.noise) if options.noise else None
-        if self.noise and not hasattr(network, "noise_size"):
-            raise UserError("objective.noise: the network of network.discriminator has no place for it; leave it out.")
+        if self.noise and network.noise_size(0) is None:
+            raise UserError(
+                "objective.noise: the network of network.discriminator, with its options, has "
+                "no place for it; leave it "
+                "out."
+            )
         midpoint = ADVERSARIAL[options.loss].midpoint
         self.augment = Augmenter(options.augment, midpoint, seed, suffix) if options.augment else None
         self.queues = FeatureQueues(queue)
@@ -115,8 +120,7 @@ class Judge:
         if self.augment:
             seen = {k: self.augment(x, f"discriminator/{k}", real.positions, step) for k, x in seen.items()}
         normals = [self._normals("discriminator", kind, real.positions, growth, fake) for kind in seen]
-        together = getattr(self.network, "rows_are_apart", None)
-        if self.queues.size or together is None or not together(len(real)):
+        if self.queues.size or not self.network.rows_are_apart(len(real)):
             return (
                 self.judge(seen["real"], growth, step, normals[0], self.queues.earlier("real")),
                 self.judge(seen["fake"], growth, step, normals[1], self.queues.earlier("fake")),
@@ -136,7 +140,8 @@ class Judge:
     ) -> Tensor | None:  # [N, total]
         if self.noise is None:
             return None
-        size: int = self.network.noise_size(growth.stage)  # type: ignore[operator]
+        size = self.network.noise_size(growth.stage)
+        assert size is not None
         return beside(normal(self.seed, f"noise/{player}/{kind}{self.suffix}", positions, size), like)
 
     def initialize(self, pictures: Tensor, growth: Growth) -> None:
@@ -150,9 +155,9 @@ class Judge:
             UserError: the pictures are too few or all alike.
         """
         try:
-            self.network.initialize(pictures, growth.stage, growth.alpha)  # type: ignore[operator]
+            self.network.initialize(pictures, growth.stage, growth.alpha)
         except ValueError as error:
-            raise UserError(f"network.minibatch_discrimination: {error}.") from None
+            raise UserError(f"network.discriminator: {error}.") from None
 
     # --- losses ---------------------------------------------------------------------------------------------------
 

@@ -7,23 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from progcycle.data import Batch, find_classes
-from progcycle.errors import UserError
-from progcycle.networks import DISCRIMINATORS, GENERATORS
 from progcycle.recipe import PgganRecipe
 from progcycle.rng import normal
 from progcycle.schedule import Growth
 from progcycle.tasks.base import Memory, Shown, Stats, Task, beside, rounds
 from progcycle.tasks.judge import Judge
-from progcycle.tasks.specs import (
-    check_adversarial,
-    check_augment,
-    check_growth,
-    check_variation,
-    discriminator_arguments,
-    generator_arguments,
-    make,
-    widths,
-)
+from progcycle.tasks.specs import check_adversarial, check_augment, check_growth, make, task_shape
 
 
 class PgganTask(Task):
@@ -43,43 +32,26 @@ class PgganTask(Task):
 
     def __init__(self, recipe: PgganRecipe) -> None:
         net, objective = recipe.network, recipe.objective
-        generator, discriminator, hidden = widths(net, net.base_resolution, recipe.resolution)
         check_adversarial(objective)
         check_augment(objective, (recipe.data.channels,))
-        check_variation(net, discriminator[0])
-        if net.tanh and net.rgb == "sum":
-            raise UserError("network.tanh: it bounds a whole picture, not the sum of network.rgb: sum; use replace.")
         self.classes = find_classes(recipe.data)
-        shared = {
-            "base_resolution": net.base_resolution,
-            "image_channels": recipe.data.channels,
-            "convs": net.convs,
-            "fused": net.fused_scale,
-            "classes": len(self.classes),
-        }
-        painter = {"latent_size": net.latent_size, "rgb_kernel": net.rgb_kernel, "tanh": net.tanh}
-        self.generator, generator_spec = make(
-            GENERATORS, net.generator, "network.generator",
-            {**shared, **generator_arguments(net), "channels": generator, **painter},
-        )  # fmt: skip
-        self.discriminator, discriminator_spec = make(
-            DISCRIMINATORS, net.discriminator, "network.discriminator",
-            {**shared, **discriminator_arguments(net), "channels": discriminator, "hidden": hidden},
-        )  # fmt: skip
+        shape = task_shape(recipe, len(self.classes), image_channels=recipe.data.channels)
+        self.generator, generator_spec = make(net, "generator", shape)
+        self.discriminator, discriminator_spec = make(net, "discriminator", shape)
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         self.specs = {"generator": generator_spec, "discriminator": discriminator_spec}
         self.players = {"generator": ("generator",), "discriminator": ("discriminator",)}
         check_growth(self.players, self.networks, self.specs, recipe)
         self.update_order = rounds(objective, (("discriminator",), ("generator",)))
         self.ema_of = ("generator",)
-        self.seed, self.latent_size = recipe.seed, net.latent_size
-        self.init_pictures = net.minibatch_discrimination.init_pictures if net.minibatch_discrimination else 0
+        self.seed, self.latent_size = recipe.seed, self.generator.latent_size
+        self.init_pictures = net.discriminator.init_pictures
         self.judge = Judge(
             self.discriminator,
             objective,
             seed=recipe.seed,
             classes=objective.classes if self.classes else None,
-            queue=net.minibatch_stddev.queue,
+            queue=net.discriminator.queue,
         )
         self.lazy, self.watched = self.judge.lazy, self.judge.watched
 

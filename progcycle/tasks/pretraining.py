@@ -75,9 +75,9 @@ class PretrainingTask(Task):
                 "pretraining: both translators learn from the pictures of both domains, which needs equal channels "
                 f"(data.a.channels is {in_a}, data.b.channels is {in_b}); leave it out."
             )
-        if self.options.kind == "autoencoding" and recipe.network.predict == "change":
+        if self.options.kind == "autoencoding" and any(task.networks[name].change for name in task.ema_of):
             raise UserError(
-                "pretraining.kind: with network.predict: change a translator begins as the identity, so that "
+                "pretraining.kind: with network.generator.predict: change a translator begins as the identity, so that "
                 "autoencoding has nothing to teach; use inpainting, or predict: picture."
             )
         self.networks = {name: task.networks[name] for name in task.ema_of}

@@ -1,43 +1,12 @@
-"""From a recipe to networks: names, widths, constructor arguments, and combinations that have no meaning."""
+"""From a recipe to networks: their constructor arguments, and combinations that have no meaning."""
 
-import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torch import nn
-
 from progcycle.errors import UserError
-from progcycle.networks import feature_maps, stage_channels
+from progcycle.networks import Network, TaskShape
 from progcycle.objectives import ADVERSARIAL
-from progcycle.recipe import Adversarial, Channels, CycleganNetwork, NetworkOptions, Normalization, Recipe
-
-# Arguments that not every network takes: their recipe keys, and the value that one without them has anyway, unless its
-# class says otherwise in ``has``.
-OPTIONAL: dict[str, tuple[str, object]] = {
-    "bounded": ("network.bounded", False),
-    "classes": ("data.labels", 0),
-    "convs": ("network.convs", 2),
-    "fused": ("network.fused_scale", False),
-    "head": ("network.head", "dense"),
-    "initialization": ("network.initialization", "he"),
-    "kernels": ("network.minibatch_discrimination", 0),
-    "layers": ("network.patch_layers", 3),
-    "predict": ("network.predict", "picture"),
-    "residual_blocks": ("network.residual_blocks", 4),
-    "rgb_kernel": ("network.rgb_kernel", 1),
-    "scales": ("network.discriminator_scales", 1),
-    "skips": ("network.skips", False),
-    "smooth": ("network.smooth", False),
-    "spectral_norm": ("network.spectral_norm", False),
-    "stddev_group": ("network.minibatch_stddev", 0),
-    "tanh": ("network.tanh", False),
-    "upsampling": ("network.upsampling", "transposed"),
-}
-# Arguments that a network may leave out without a word: they follow from others, or :func:`check_keys` looks at them.
-SILENT = {
-    "averaging", "base_resolution", "channels", "dimensions", "epsilon", "equalized", "filters", "gather", "halvings",
-    "hidden", "rgb", "slope",
-}  # fmt: skip
+from progcycle.recipe import Adversarial, NetworkSection, Recipe, players_of
 
 
 def pick(registry: Mapping[str, Any], name: str, key: str) -> Any:
@@ -51,90 +20,38 @@ def pick(registry: Mapping[str, Any], name: str, key: str) -> Any:
     return registry[name]
 
 
-def make(
-    registry: Mapping[str, type[nn.Module]], name: str, key: str, arguments: Mapping[str, Any]
-) -> tuple[nn.Module, dict[str, Any]]:
+def task_shape(recipe: Recipe, classes: int = 0, **channels: int) -> TaskShape:
+    """What a recipe fixes for a network.
+
+    Args:
+        recipe: a validated recipe.
+        classes: classes of the pictures.
+        channels: channels of the pictures, see :class:`TaskShape`.
+    """
+    end = recipe.schedule.hold_resolution or recipe.resolution
+    return TaskShape(recipe.resolution, recipe.network.base_resolution, end, channels, classes)
+
+
+def make(section: NetworkSection, player: str, shape: TaskShape) -> tuple[Network, dict[str, Any]]:
     """A network, and its name and constructor arguments, enough to build it again.
 
     Args:
-        registry: networks by name.
-        name: which.
-        key: the recipe key that the name comes from.
-        arguments: everything that the recipe says; the network gets what it takes.
+        section: the section ``network`` of a recipe.
+        player: whose network.
+        shape: what the task fixes for it.
 
     Raises:
-        UserError: there is no such network, or it does not have an option that the recipe asks for.
+        UserError: it does not fit the task.
     """
-    kind = pick(registry, name, key)
-    parameters = inspect.signature(kind).parameters.values()
-    taken = {parameter.name for parameter in parameters}
-    everything = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
-    has: Mapping[str, object] = getattr(kind, "has", {})
-    for option, (option_key, usual) in OPTIONAL.items():
-        without = has.get(option, usual)
-        if option in arguments and not everything and option not in taken and arguments[option] != without:
-            raise UserError(f"{option_key}: the network {name!r} of {key} has no such option; leave it out.")
-    optional = OPTIONAL.keys() | SILENT
-    kept = {k: value for k, value in arguments.items() if everything or k in taken or k not in optional}
-    return kind(**kept), {"name": name, "arguments": kept}
-
-
-def widths(options: NetworkOptions, base_resolution: int, resolution: int) -> tuple[list[int], list[int], int]:
-    """Feature maps by stage of the generators and of the discriminators, and those of a dense head."""
-    own = options.channels
-    judge = options.discriminator_channels or own
-    generator = stage_channels(base_resolution, resolution, own.base, own.decay, own.max)
-    discriminator = stage_channels(base_resolution, resolution, judge.base, judge.decay, judge.max)
-    return generator, discriminator, feature_maps(base_resolution // 2, judge.base, judge.decay, judge.max)
-
-
-def generator_arguments(options: NetworkOptions) -> dict[str, Any]:
-    """What the generators of both tasks are told alike."""
-    return {
-        "rgb": options.rgb,
-        "normalize": options.normalization.generator,
-        "epsilon": options.normalization.epsilon,
-        "equalized": options.equalized,
-        "slope": options.slope,
-        "initialization": options.initialization,
-    }
-
-
-def discriminator_arguments(options: NetworkOptions) -> dict[str, Any]:
-    """What the discriminators of both tasks are told alike."""
-    stddev, instead = options.minibatch_stddev, options.minibatch_discrimination
-    variation = {"kernels": instead.kernels, "dimensions": instead.dimensions} if instead else {"kernels": 0}
-    return {
-        "rgb": options.rgb,
-        "stddev_group": stddev.group,
-        "averaging": stddev.averaging,
-        "gather": instead.gather if instead else stddev.gather,
-        **variation,
-        "normalize": options.normalization.discriminator,
-        "epsilon": options.normalization.epsilon,
-        "equalized": options.equalized,
-        "slope": options.slope,
-        "initialization": options.initialization,
-        "spectral_norm": options.spectral_norm,
-    }
-
-
-def check_variation(options: NetworkOptions, base_channels: int) -> None:
-    """Refuse feature groups that do not divide the discriminator's features.
-
-    Args:
-        options: the ``network`` section of a recipe.
-        base_channels: the discriminator's features at its base resolution.
-
-    Raises:
-        UserError: K of groupK does not divide them.
-    """
-    stddev = options.minibatch_stddev
-    if stddev.group and stddev.averaging.startswith("group") and base_channels % int(stddev.averaging[5:]):
-        raise UserError(
-            f"network.minibatch_stddev.averaging: {stddev.averaging} does not divide the {base_channels} feature maps "
-            "that the discriminator has at its base resolution; choose a divisor of them."
-        )
+    key, options = f"network.{player}", getattr(section, player)
+    kind = players_of(type(section))[player].networks[options.name]
+    if shape.classes and not kind.has_classes:
+        raise UserError(f"data.labels: the network {options.name!r} of {key} knows no classes; leave it out.")
+    try:
+        arguments = options.arguments(shape)
+    except ValueError as error:
+        raise UserError(f"{key}.{error}.") from None
+    return kind(**arguments), {"name": options.name, "arguments": arguments}
 
 
 def check_adversarial(options: Adversarial) -> None:
@@ -166,13 +83,11 @@ def check_adversarial(options: Adversarial) -> None:
 
 def check_growth(
     players: Mapping[str, Iterable[str]],
-    networks: Mapping[str, nn.Module],
+    networks: Mapping[str, Network],
     specs: Mapping[str, Mapping[str, Any]],
     recipe: Recipe,
 ) -> None:
-    """Refuse networks that do not grow in a recipe that does, or whose pictures are too small for them.
-
-    Beside a network that has stages, they work where training starts at the last of them.
+    """Refuse networks of one size in a recipe that grows, and pictures that are too small for a network.
 
     Args:
         players: names of each player's networks; a player is also the recipe key of what they are.
@@ -183,59 +98,28 @@ def check_growth(
     Raises:
         UserError: one cannot be trained so.
     """
-    base, start, resolution = recipe.network.base_resolution, recipe.schedule.start_resolution, recipe.resolution
+    base, resolution = recipe.network.base_resolution, recipe.resolution
+    start = recipe.schedule.start_resolution or base
     owners = {own: player for player, names in players.items() for own in names}
-    fixed = [own for own, network in networks.items() if not getattr(network, "grows", True)]
-    for own in fixed:
+    for own, network in networks.items():
         name, key = specs[own]["name"], f"network.{owners[own]}"
-        told = f"the network {name!r} of {key} does not grow"
-        if len(fixed) == len(networks) and base != resolution:
+        if network.sizes == "one" and start != resolution:
             raise UserError(
-                f"network.base_resolution: {told}, nor does another, so that this must be the resolution, "
-                f"{resolution}, and not {base}."
+                f"schedule.start_resolution: the network {name!r} of {key} works at one size, so that this must be the "
+                f"resolution, {resolution}, and not {start}."
             )
-        if (start or base) != resolution:
-            raise UserError(f"schedule.start_resolution: {told}, so that this must be the resolution, {resolution}.")
-        smallest = int(getattr(networks[own], "smallest", 1))
-        if resolution < smallest:
+        if network.sizes != "growing" and start < network.smallest:
             layers = specs[own]["arguments"].get("layers")
-            remedy = "raise it" if layers is None else f"raise it, or lower network.patch_layers, which is {layers}"
+            where = "resolution" if start == resolution else "schedule.start_resolution"
+            remedy = "raise it" if layers is None else f"raise it, or lower {key}.layers, which is {layers}"
             raise UserError(
-                f"resolution: {resolution} px are too small for the network {name!r} of {key}, which needs {smallest}; "
-                f"{remedy}."
+                f"{where}: {start} px are too small for the network {name!r} of {key}, which needs "
+                f"{network.smallest}; {remedy}."
             )
-
-
-def check_keys(options: CycleganNetwork, generator: Mapping[str, Any], discriminator: Mapping[str, Any]) -> None:
-    """Refuse keys of sizes and shared options that neither network has.
-
-    Args:
-        options: the ``network`` section of a recipe.
-        generator: arguments that the translators were made with.
-        discriminator: arguments that the discriminators were made with.
-
-    Raises:
-        UserError: a key away from its default would change nothing.
-    """
-    either = {**generator, **discriminator}
-    norms = options.normalization
-    own_filters = "filters" in discriminator and options.discriminator_filters is not None
-    idle = {
-        "channels": "channels" not in either and options.channels != Channels(),
-        "discriminator_channels": "channels" not in discriminator and options.discriminator_channels is not None,
-        "filters": options.filters != 64 and "filters" not in (generator if own_filters else either),
-        "discriminator_filters": "filters" not in discriminator and options.discriminator_filters is not None,
-        "rgb": "rgb" not in either and options.rgb != "replace",
-        "equalized": "equalized" not in either and options.equalized,
-        "slope": "slope" not in either and options.slope != 0.2,
-        "normalization.epsilon": norms.epsilon != Normalization().epsilon
-        and not any(
-            arguments.get("normalize") == "pixel" and "epsilon" in arguments for arguments in (generator, discriminator)
-        ),
-    }
-    for key in (key for key, nothing in idle.items() if nothing):
+    if base != start and not any(network.sizes == "growing" for network in networks.values()):
         raise UserError(
-            f"network.{key}: neither {options.generator!r} nor {options.discriminator!r} would use it; leave it out."
+            f"network.base_resolution: no network here grows, so that this must be where training starts, {start}, and "
+            f"not {base}."
         )
 
 

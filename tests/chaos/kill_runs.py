@@ -104,7 +104,7 @@ def recipe_of(task: str, variant: str, pictures: Path) -> Recipe:
     if variant == "fp16":
         return tiny(task, pictures, merge(everything, {"training": {"precision": "fp16"}}))
     changes: dict[Any, Any] = {
-        "network": {"minibatch_stddev": {"group": "batch", "queue": 6}},
+        "network": {"discriminator": {"minibatch_stddev": {"group": "batch", "queue": 6}}},
         "optimizer": {"reset": "fade_edges"},
         "data": {"workers": 1},
     }

@@ -134,7 +134,7 @@ def test_every_size_is_a_recipe_that_can_be_built(count: int, resolution: int, g
     assert {p.end - p.start for p in phases if p.kind == "fade"} <= {1000 * size.fade_kimg}
     assert phases[0].resolution == (4 if count == 1 else min(resolution, 64))
     assert recipe.schedule.decay_kimg * 1000 <= phases[-1].end - phases[-1].start
-    channels = recipe.network.channels
+    channels = recipe.network.generator.channels
     assert (channels.base, channels.max) == ((3 - count) * size.base, size.widest)
 
 
@@ -246,7 +246,7 @@ def tiny(tmp_path: Path) -> dict[str, Any]:
         "task": "cyclegan",
         "resolution": 8,
         "data": {"a": {"path": str(tmp_path / "a")}, "b": {"path": str(tmp_path / "b")}},
-        "network": {"base_resolution": 4, "channels": {"base": 16, "max": 4}, "residual_blocks": 1},
+        "network": {"base_resolution": 4, "channels": {"base": 16, "max": 4}, "generator": {"residual_blocks": 1}},
         "schedule": {"stable_kimg": {4: 2, 8: 3}, "fade_kimg": 1, "batch_size": 4},
         "objective": {"loss": "non_saturating", "r1": {"gamma": 1.0, "every": 8}},
     }

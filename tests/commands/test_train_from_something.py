@@ -120,4 +120,4 @@ def test_plans_of_a_pre_training_that_cannot_work_are_refused(
     write: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert plan.main([write({"pretraining": {"kind": "autoencoding"}})]) == 2
-    _refused(capsys, "pretraining.kind: with network.predict: change")
+    _refused(capsys, "pretraining.kind: with network.generator.predict: change")

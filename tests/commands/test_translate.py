@@ -219,7 +219,7 @@ def test_whole_pictures_lose_detail_and_it_is_said_once(run: Path, tmp_path: Pat
     assert said.startswith("b.png is 40x40 px, larger than the 16 px of training")
     assert said.count("detail is lost") == 1
     assert translate(run, tmp_path / "in", tmp_path / "new", "--scale", "detail") == 2
-    assert "paint whole pictures (network.predict: picture)" in capsys.readouterr().err
+    assert "paint whole pictures (network.generator.predict: picture)" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 

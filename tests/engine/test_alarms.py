@@ -158,7 +158,7 @@ def test_a_collapsed_generator_raises_the_alarm_and_a_resumed_run_knows_of_it(
 @pytest.mark.parametrize("task", ["pggan", "cyclegan"])
 def test_a_healthy_run_is_quiet(task: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # In so few steps, translators that predict a change do not get far from a copy.
-    changes = {**OFTEN, "network": {"predict": "picture"}} if task == "cyclegan" else OFTEN
+    changes = {**OFTEN, "network": {"generator": {"predict": "picture"}}} if task == "cyclegan" else OFTEN
     train(tiny(task, pictures, changes), tmp_path / "run")
     assert "alarm" not in capsys.readouterr().out.lower()
     assert not any("alarm" in name for line in stats(tmp_path / "run") for name in line)
@@ -168,7 +168,11 @@ def test_translators_that_stay_copies_raise_the_alarm(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     still = {"lr": 1e-9}
-    changes = {**OFTEN, "network": {"predict": "change"}, "optimizer": {"generator": still, "discriminator": still}}
+    changes = {
+        **OFTEN,
+        "network": {"generator": {"predict": "change"}},
+        "optimizer": {"generator": still, "discriminator": still},
+    }
     train(tiny("cyclegan", pictures, changes), tmp_path / "run")
     out = capsys.readouterr().out
     for network in ("gen_ab", "gen_ba"):  # the fourth look is at 32 pictures

@@ -8,7 +8,7 @@ from progcycle.blocks import minibatch_stddev
 from progcycle.engine.build import build, check_batches, parts
 from progcycle.engine.run import Run
 from progcycle.errors import UserError
-from progcycle.recipe import RecipeError
+from progcycle.recipe import RecipeError, merge
 
 NOWHERE = Path("nowhere")
 
@@ -41,7 +41,7 @@ def test_a_batch_that_cannot_be_divided_is_refused_with_the_nearest_that_can(bat
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 4, 6, 12])
 def test_a_batch_that_can_be_divided_is_taken(processes: int) -> None:
-    change = {"network": {"minibatch_stddev": 0}, "schedule": {"batch_size": {"default": 12, 8: 24}}}
+    change = {"network": {"discriminator": {"minibatch_stddev": 0}}, "schedule": {"batch_size": {"default": 12, 8: 24}}}
     recipe = tiny("pggan", NOWHERE, change)
     check_batches(recipe, build(recipe).schedule, processes)
 
@@ -69,7 +69,7 @@ def test_parts_of_one_picture_are_refused_where_the_stddev_would_see_nothing() -
     recipe = tiny("pggan", NOWHERE, change)
     with pytest.raises(UserError, match=r"max_batch_per_device: at 4 px a device's 7 pictures .* one by one"):
         check_batches(recipe, build(recipe).schedule, 1)
-    without = tiny("pggan", NOWHERE, {**change, "network": {"minibatch_stddev": 0}})
+    without = tiny("pggan", NOWHERE, {**change, "network": {"discriminator": {"minibatch_stddev": 0}}})
     check_batches(without, build(without).schedule, 1)
 
 
@@ -77,14 +77,18 @@ def test_parts_of_one_picture_are_refused_where_the_stddev_would_see_nothing() -
     ("network", "processes", "key"),
     [
         ({}, 2, "minibatch_stddev"),
-        ({"minibatch_stddev": {"group": "batch"}}, 2, "minibatch_stddev"),
-        ({"minibatch_stddev": {"gather": True}}, 2, None),
-        ({"minibatch_stddev": {"gather": True}}, 1, "minibatch_stddev"),
-        ({"minibatch_stddev": {"group": "batch", "queue": 1}}, 1, None),
-        ({"minibatch_stddev": 0}, 2, None),
-        ({"minibatch_stddev": 0, "minibatch_discrimination": {}}, 2, "minibatch_discrimination"),
-        ({"minibatch_stddev": 0, "minibatch_discrimination": {"gather": True}}, 2, None),
-        ({"minibatch_stddev": 0, "minibatch_discrimination": {"gather": True}}, 1, "minibatch_discrimination"),
+        ({"discriminator": {"minibatch_stddev": {"group": "batch"}}}, 2, "minibatch_stddev"),
+        ({"discriminator": {"minibatch_stddev": {"gather": True}}}, 2, None),
+        ({"discriminator": {"minibatch_stddev": {"gather": True}}}, 1, "minibatch_stddev"),
+        ({"discriminator": {"minibatch_stddev": {"group": "batch", "queue": 1}}}, 1, None),
+        ({"discriminator": {"minibatch_stddev": 0}}, 2, None),
+        ({"discriminator": {"minibatch_stddev": 0, "minibatch_discrimination": {}}}, 2, "minibatch_discrimination"),
+        ({"discriminator": {"minibatch_stddev": 0, "minibatch_discrimination": {"gather": True}}}, 2, None),
+        (
+            {"discriminator": {"minibatch_stddev": 0, "minibatch_discrimination": {"gather": True}}},
+            1,
+            "minibatch_discrimination",
+        ),
     ],
 )
 def test_what_compares_pictures_needs_two_of_them(network: dict[str, object], processes: int, key: str | None) -> None:
@@ -95,11 +99,13 @@ def test_what_compares_pictures_needs_two_of_them(network: dict[str, object], pr
     if key is None:
         check_batches(recipe, schedule, processes)
         return
-    with pytest.raises(UserError, match=rf"one by one, which leaves nothing for network\.{key} to see"):
+    with pytest.raises(UserError, match=rf"one by one, which leaves nothing for network\.discriminator\.{key} to see"):
         check_batches(recipe, schedule, processes)
 
 
-SINGLE = r"^schedule\.batch_size: at 4 px a device has a single picture, which leaves nothing for network\."
+SINGLE = (
+    r"^schedule\.batch_size: at 4 px a device has a single picture, which leaves nothing for network\.discriminator\."
+)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -112,13 +118,13 @@ def test_a_single_picture_a_device_is_refused_where_it_would_be_compared(task: s
         check_batches(recipe, build(recipe).schedule, processes)
     words = str(caught.value)
     assert f"choose at least {2 * processes}, " in words
-    assert "(network.minibatch_stddev: {group: batch, queue: 8})" in words
-    assert words.endswith("or set network.minibatch_stddev to off.")
-    assert ("(network.minibatch_stddev.gather: true)" in words) == (processes > 1)
+    assert "(network.discriminator.minibatch_stddev: {group: batch, queue: 8})" in words
+    assert words.endswith("or set network.discriminator.minibatch_stddev to off.")
+    assert ("(network.discriminator.minibatch_stddev.gather: true)" in words) == (processes > 1)
     remedies: list[dict[str, object]] = [{"group": "batch", "queue": 8}, {"group": 0}, {"averaging": "flat"}]
     remedies += [{"gather": True}] if processes > 1 else []
     for remedy in remedies:
-        mended = tiny(task, NOWHERE, {**alone, "network": {"minibatch_stddev": remedy}})
+        mended = tiny(task, NOWHERE, {**alone, "network": {"discriminator": {"minibatch_stddev": remedy}}})
         check_batches(mended, build(mended).schedule, processes)
     enough = tiny(task, NOWHERE, {"schedule": {"batch_size": 2 * processes}})
     check_batches(enough, build(enough).schedule, processes)
@@ -131,7 +137,7 @@ def test_what_a_single_picture_leaves_of_the_statistic() -> None:
         statistic = minibatch_stddev(x, 4, averaging)[:, 4:]
         nothing = torch.allclose(statistic, torch.tensor(1e-4), rtol=1e-5, atol=0)
         assert nothing == (averaging not in ("flat", "gpool"))
-        recipe = {"network": {"minibatch_stddev": {"group": 1, "averaging": averaging}}}
+        recipe = {"network": {"discriminator": {"minibatch_stddev": {"group": 1, "averaging": averaging}}}}
         if nothing:
             with pytest.raises(RecipeError, match=r"minibatch_stddev: group: 1 compares a picture with itself alone"):
                 tiny("pggan", NOWHERE, recipe)
@@ -140,7 +146,7 @@ def test_what_a_single_picture_leaves_of_the_statistic() -> None:
 
 
 def test_a_single_picture_is_refused_with_minibatch_discrimination_too() -> None:
-    network = {"minibatch_stddev": 0, "minibatch_discrimination": {}}
+    network = {"discriminator": {"minibatch_stddev": 0, "minibatch_discrimination": {}}}
     recipe = tiny("pggan", NOWHERE, {"schedule": {"batch_size": 4}, "network": network})
     with pytest.raises(UserError, match=SINGLE + r"minibatch_discrimination to see; choose at least 8, compare the"):
         check_batches(recipe, build(recipe).schedule, 4)
@@ -150,8 +156,8 @@ def test_a_single_picture_is_refused_with_minibatch_discrimination_too() -> None
     ("task", "network", "refused"),
     [
         ("pggan", {}, True),
-        ("cyclegan", {"head": "dense"}, True),
-        ("cyclegan", {"head": "dense", "discriminator": "pggan"}, True),
+        ("cyclegan", {"discriminator": {"head": "dense"}}, True),
+        ("cyclegan", {"discriminator": {"name": "pggan", "minibatch_stddev": 0, "normalization": "batch"}}, True),
         ("cyclegan", {}, False),  # a patch head has a grid of 4 x 4
     ],
 )
@@ -159,8 +165,9 @@ def test_a_single_picture_is_refused_with_minibatch_discrimination_too() -> None
 def test_batch_norm_of_a_dense_layer_needs_two_pictures(
     task: str, network: dict[str, object], refused: bool, limited: bool
 ) -> None:
-    norm = {"minibatch_stddev": 0, "normalization": {"generator": "batch", "discriminator": "batch"}}
-    change = {"network": {**norm, **network}, "schedule": {"batch_size": 4 if limited else 1}}
+    norm = {"generator": {"normalization": "batch"}, "discriminator": {"minibatch_stddev": 0, "normalization": "batch"}}
+    own = {player: {**options, **network.get(player, {})} for player, options in norm.items()}  # type: ignore[dict-item]
+    change = {"network": own, "schedule": {"batch_size": 4 if limited else 1}}
     change["training"] = {"max_batch_per_device": {8: 1}} if limited else {}
     recipe = tiny(task, NOWHERE, change)
     built = build(recipe)
@@ -172,7 +179,7 @@ def test_batch_norm_of_a_dense_layer_needs_two_pictures(
         return
     key, place = ("training.max_batch_per_device", 8) if limited else ("schedule.batch_size", 4)
     words = (
-        rf"^{key}: at {place} px pictures are computed one by one, of which network\.normalization\.discriminator: b"
+        rf"^{key}: at {place} px pictures are computed one by one, of which network\.discriminator\.normalization: b"
     )
     with pytest.raises(UserError, match=words):
         check_batches(recipe, built.schedule, 1)
@@ -184,7 +191,10 @@ def test_batch_norm_of_a_dense_layer_needs_two_pictures(
 
 @pytest.mark.parametrize("task", TASKS)
 def test_parts_give_the_gradients_of_the_whole_batch(task: str, pictures: Path, tmp_path: Path) -> None:
-    change = {"network": {"minibatch_stddev": 0}, "objective": {"pool_size": 0} if task == "cyclegan" else {}}
+    change = {
+        "network": {"discriminator": {"minibatch_stddev": 0}},
+        "objective": {"pool_size": 0} if task == "cyclegan" else {},
+    }
     moments = (0, 24, 56)  # stable at 4 px; in mid-fade at 8 and 16 px
     gradients = []
     for name, table in (("whole", None), ("parts", {4: 1, 8: 2, 16: 3})):
@@ -211,27 +221,31 @@ def test_parts_give_the_gradients_of_the_whole_batch(task: str, pictures: Path, 
     ("change", "sentence"),
     [
         (
-            {"network": {"minibatch_stddev": {"group": "batch", "queue": 2}}},
-            r"discriminator_scales: several do not go with network\.minibatch_stddev\.queue",
+            {"network": {"discriminator": {"minibatch_stddev": {"group": "batch", "queue": 2}}}},
+            r"network\.discriminator: scales: several do not go with minibatch_stddev\.queue",
         ),
         (
             {"objective": {"loss": "lsgan", "noise": {}}},
-            r"discriminator_scales: several do not go with objective\.noise",
+            r"objective\.noise: the network of network\.discriminator, with its options, has no place for it",
         ),
         (
-            {"network": {"discriminator": "pggan", "head": "dense"}},
-            r"discriminator_scales: the network 'pggan' .* no such option",
+            {"network": {"discriminator": "pggan"}},
+            r"network\.discriminator\.scales: unknown key",
         ),
         (
-            {"network": {"discriminator_scales": 4}},
-            r"discriminator_scales: from 4 to 16 px, where growth ends, there are 3 resolutions to judge at, not 4",
+            {"network": {"discriminator": {"scales": 4}}},
+            r"network\.discriminator\.scales: from 4 to 16 px, where growth ends, there are 3 "
+            r"resolutions to judge at, not 4",
         ),
     ],
 )
 def test_several_scales_of_discriminators_are_refused_where_they_cannot_be(
     change: dict[str, dict[str, object]], sentence: str
 ) -> None:
-    network = {"discriminator_scales": 2, **change.get("network", {})}
-    with pytest.raises(UserError, match=sentence):
-        build(tiny("cyclegan", NOWHERE, {**change, "network": network}))
-    build(tiny("cyclegan", NOWHERE, {**change, "network": {**network, "discriminator_scales": 1}}))
+    several = merge({"network": {"discriminator": {"scales": 2}}}, change)
+    if change.get("network", {}).get("discriminator") == "pggan":
+        several = merge(change, {"network": {"discriminator": {"scales": 2}}})
+    with pytest.raises((UserError, RecipeError), match=sentence):
+        build(tiny("cyclegan", NOWHERE, several))
+    if "pggan" not in str(change):
+        build(tiny("cyclegan", NOWHERE, merge(several, {"network": {"discriminator": {"scales": 1}}})))

@@ -21,7 +21,7 @@ from progcycle.recipe.overrides import models_of
 from progcycle.recipe.schema import RECIPES
 
 SECTIONS = ("network", "objective", "optimizer", "training.ema", "schedule")
-DENSE = ["network.head=dense"]
+DENSE = ["network.discriminator.head=dense"]
 LSGAN = ["objective.loss=lsgan", "objective.gradient_penalty=null"]
 NOISE = [*LSGAN, "schedule.stable_kimg=0.008", "objective.noise.limit=0", "objective.noise.signal=d_loss"]
 LONG = ["schedule.stable_kimg=0.02"]
@@ -29,8 +29,11 @@ ADA = [
     "objective.loss=hinge", "objective.gradient_penalty=null", *LONG,
     "objective.augment={policy: [cutout], probability: 0.5, adaptive: {target: -0.9, kimg: 0.01, every: 1}}",
 ]  # fmt: skip
-INSTEAD = ["network.minibatch_stddev=off", "network.minibatch_discrimination={init_pictures: 4}"]
-CLASSIC = ["network.generator=resnet", "network.discriminator=patchgan", "network.patch_layers=1"]
+INSTEAD = [
+    "network.discriminator.minibatch_stddev=off",
+    "network.discriminator.minibatch_discrimination={init_pictures: 4}",
+]
+CLASSIC = ["network.generator=resnet", "network.discriminator=patchgan", "network.discriminator.layers=1"]
 
 # A value away from the default, and what the key needs beside it to mean something: the same in both tasks.
 COMMON: dict[str, tuple[str, list[str]]] = {
@@ -38,23 +41,23 @@ COMMON: dict[str, tuple[str, list[str]]] = {
     "network.channels.base": ("8", []),
     "network.channels.decay": ("3", []),
     "network.channels.max": ("3", []),
-    "network.discriminator_channels.base": ("8", []),
-    "network.discriminator_channels.decay": ("3", []),
-    "network.discriminator_channels.max": ("3", []),
+    "network.discriminator.channels.base": ("8", []),
+    "network.discriminator.channels.decay": ("3", []),
+    "network.discriminator.channels.max": ("3", []),
     "network.rgb": ("sum", []),
     "network.equalized": ("false", []),
     "network.slope": ("0.1", []),
     "network.initialization": ("normal", ["network.equalized=false"]),
-    "network.normalization.generator": ("instance", []),
-    "network.normalization.discriminator": ("instance", []),
+    "network.generator.normalization": ("instance", []),
+    "network.discriminator.normalization": ("instance", []),
     "network.normalization.epsilon": ("0.01", []),
-    "network.minibatch_stddev.group": ("batch", ["schedule.batch_size=8"]),
-    "network.minibatch_stddev.averaging": ("spatial", []),
-    "network.minibatch_stddev.queue": ("3", ["network.minibatch_stddev.group=batch"]),
-    "network.minibatch_discrimination.kernels": ("3", INSTEAD),
-    "network.minibatch_discrimination.dimensions": ("2", INSTEAD),
-    "network.minibatch_discrimination.init_pictures": ("3", INSTEAD),
-    "network.spectral_norm": ("true", []),
+    "network.discriminator.minibatch_stddev.group": ("batch", ["schedule.batch_size=8"]),
+    "network.discriminator.minibatch_stddev.averaging": ("spatial", []),
+    "network.discriminator.minibatch_stddev.queue": ("3", ["network.discriminator.minibatch_stddev.group=batch"]),
+    "network.discriminator.minibatch_discrimination.kernels": ("3", INSTEAD),
+    "network.discriminator.minibatch_discrimination.dimensions": ("2", INSTEAD),
+    "network.discriminator.minibatch_discrimination.init_pictures": ("3", INSTEAD),
+    "network.discriminator.spectral_norm": ("true", []),
     "objective.loss": ("hinge", []),
     "objective.gradient_penalty.weight": ("3", []),
     "objective.gradient_penalty.target": ("2", []),
@@ -102,10 +105,10 @@ COMMON: dict[str, tuple[str, list[str]]] = {
 OWN: dict[str, dict[str, tuple[str, list[str]]]] = {
     "pggan": {
         "network.discriminator": ("progressive", []),
-        "network.latent_size": ("5", []),
+        "network.generator.latent_size": ("5", []),
         "network.convs": ("1", []),
-        "network.rgb_kernel": ("3", []),
-        "network.tanh": ("true", []),
+        "network.generator.rgb_kernel": ("3", []),
+        "network.generator.tanh": ("true", []),
         "network.fused_scale": ("true", []),
         "objective.simultaneous": ("true", []),
         "objective.classes.real": ("0.5", ["data.labels=folders"]),
@@ -115,18 +118,21 @@ OWN: dict[str, dict[str, tuple[str, list[str]]]] = {
         **{key: (value, [*INSTEAD, *DENSE]) for key, (value, more) in COMMON.items() if more is INSTEAD},
         "network.generator": ("resnet", ["schedule.start_resolution=8"]),
         "network.discriminator": ("pggan", []),
-        "network.residual_blocks": ("2", []),
-        "network.skips": ("false", []),
-        "network.predict": ("picture", []),
-        "network.smooth": ("true", []),
-        "network.bounded": ("true", ["optimizer.generator.lr=0.1"]),
-        "network.head": ("dense", []),
-        "network.discriminator_scales": ("2", []),
+        "network.generator.residual_blocks": ("2", []),
+        "network.generator.skips": ("false", []),
+        "network.generator.predict": ("picture", []),
+        "network.generator.smooth": ("true", []),
+        "network.generator.bounded": ("true", ["optimizer.generator.lr=0.1"]),
+        "network.discriminator.head": ("dense", []),
+        "network.discriminator.scales": ("2", []),
         "network.filters": ("5", CLASSIC),
-        "network.discriminator_filters": ("7", CLASSIC),
-        "network.upsampling": ("resize", CLASSIC),
-        "network.patch_layers": ("1", ["network.discriminator=patchgan", "network.patch_layers=2", "resolution=16",
-                                       "schedule.start_resolution=16"]),
+        "network.discriminator.filters": ("7", CLASSIC),
+        "network.generator.upsampling": ("resize", CLASSIC),
+        "network.discriminator.layers": (
+            "1",
+            ["network.discriminator=patchgan", "network.discriminator.layers=2", "resolution=16",
+             "schedule.start_resolution=16"],
+        ),
         "objective.cycle.aba": ("3", []),
         "objective.cycle.bab": ("3", []),
         "objective.cycle.scales": ("2", []),
@@ -140,8 +146,8 @@ OWN: dict[str, dict[str, tuple[str, list[str]]]] = {
 # Keys that change nothing in runs as short, on one process, as these; and why.
 ELSEWHERE = {
     "network.generator": "PG-GAN has one",
-    "network.minibatch_stddev.gather": "joins the pictures of several processes",
-    "network.minibatch_discrimination.gather": "joins the pictures of several processes",
+    "network.discriminator.minibatch_stddev.gather": "joins the pictures of several processes",
+    "network.discriminator.minibatch_discrimination.gather": "joins the pictures of several processes",
     "objective.simultaneous": "refused for translators, see test_options.py",
 }
 # Without what it belongs to a key may also rest: a recipe that others extend, or a plan that does not grow, names it.
@@ -152,7 +158,7 @@ MAY_REST = {
     "objective.noise.limit": "the same",
     "objective.noise.exponent": "the same",
     "objective.noise.momentum": "the same",
-    "network.bounded": "no picture is out of bounds yet",
+    "network.generator.bounded": "no picture is out of bounds yet",
     "training.ema.half_life_kimg": "the rampup decides in short runs",
     "schedule.fade_reals": "alpha is 0 in a fade of one step, where sharp and faded pictures are judged alike",
 }
@@ -195,9 +201,9 @@ def recipe(task: str, pictures: Path, changes: list[str]) -> Any:
         "schedule": {"stable_kimg": 0.004, "fade_kimg": 0.004, "batch_size": 4},
         "training": {"precision": "no"},
     }
-    own: dict[str, Any] = {"data": {"root": str(pictures)}, "network": {"residual_blocks": 1}}
+    own: dict[str, Any] = {"data": {"root": str(pictures)}, "network": {"generator": {"residual_blocks": 1}}}
     if task == "pggan":
-        own = {"data": {"path": str(pictures / "trainA")}, "network": {"latent_size": 3}}
+        own = {"data": {"path": str(pictures / "trainA")}, "network": {"generator": {"latent_size": 3}}}
     elif CLASSIC[0] in changes:
         own["network"] = {"filters": 4}
         content.update(network={}, schedule={"stable_kimg": 0.008, "batch_size": 4})

@@ -178,8 +178,10 @@ def test_labels_of_the_pictures_reach_the_networks_and_the_snapshot(
 # --- first weights ------------------------------------------------------------------------------------------------
 
 DISCRIMINATION = {
-    "minibatch_stddev": 0,
-    "minibatch_discrimination": {"kernels": 3, "dimensions": 2, "init_pictures": 7},
+    "discriminator": {
+        "minibatch_stddev": 0,
+        "minibatch_discrimination": {"kernels": 3, "dimensions": 2, "init_pictures": 7},
+    }
 }
 
 
@@ -225,7 +227,9 @@ def test_the_task_is_initialised_once_and_never_on_resuming(
 
 def test_real_pictures_set_the_scales_of_minibatch_discrimination(pictures: Path, tmp_path: Path) -> None:
     """Before the first step a kernel's feature is 0 on average over the pictures that set it."""
-    recipe = tiny("cyclegan", pictures, {"network": {**DISCRIMINATION, "head": "dense"}})
+    recipe = tiny(
+        "cyclegan", pictures, {"network": {"discriminator": {**DISCRIMINATION["discriminator"], "head": "dense"}}}
+    )
     training = WatchedRun(recipe, tmp_path / "run")
     before = {key: value.clone() for key, value in training.trainer.task.networks["disc_a"].state_dict().items()}
     training.stop_before = 0
@@ -350,7 +354,7 @@ def test_a_recipe_without_evaluation_never_evaluates(pictures: Path, tmp_path: P
 
 
 def test_running_statistics_are_learnt_in_training_and_used_in_samples(pictures: Path, tmp_path: Path) -> None:
-    recipe = tiny("pggan", pictures, {"network": {"normalization": {"generator": "batch"}}})
+    recipe = tiny("pggan", pictures, {"network": {"generator": {"normalization": "batch"}}})
 
     def watch(training: WatchedRun, growth: Growth) -> None:
         assert all(
@@ -380,7 +384,7 @@ def test_a_network_without_gradients_has_a_norm_of_0() -> None:
 
 
 def test_discriminators_of_several_scales_train_through_all_stages(pictures: Path, tmp_path: Path) -> None:
-    changes = {"network": {"discriminator_scales": 2}, "objective": {"loss": "non_saturating", "r1": {"every": 2}}}
+    changes = {"network": {"discriminator": {"scales": 2}}, "objective": {"loss": "non_saturating", "r1": {"every": 2}}}
     seen: dict[str, dict[int, set[int]]] = {"disc_a": {}, "disc_b": {}}
 
     def watch(training: WatchedRun, growth: Growth) -> None:

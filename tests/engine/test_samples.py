@@ -59,7 +59,7 @@ def test_sheets_of_a_run(task: str, pictures: Path, tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize("kind", ["inpainting", "autoencoding"])
 def test_every_row_of_pre_training_has_a_name(kind: str, pictures: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"kind": kind}
-    recipe = tiny("cyclegan", pictures, {"pretraining": options, "network": {"predict": "picture"}})
+    recipe = tiny("cyclegan", pictures, {"pretraining": options, "network": {"generator": {"predict": "picture"}}})
     training = WatchedRun(recipe, tmp_path / "run", preparation="pretraining")
     rows = training.trainer.sampler(training.schedule.at(0))(
         training.trainer.task.panel(2, lambda domain: torch.zeros(2, 3, 4, 4))

@@ -10,13 +10,17 @@ from tiny_runs import checkpoint_content, stats, tiny, train
 from progcycle.recipe import merge
 
 PLAIN: dict[Any, Any] = {
-    "network": {"minibatch_stddev": "batch", "predict": "picture"},
+    "network": {"generator": {"predict": "picture"}, "discriminator": {"minibatch_stddev": "batch"}},
     "objective": {"loss": "lsgan", "r1": None, "pool_size": 0, "identity": {"a": 0, "b": 0}},
     "training": {"status_kimg": 0.004},
 }
 # The option, and the first of two steps whose loss it changes, of the generators or else of the discriminators.
 OPTIONS: dict[str, tuple[dict[Any, Any], int, str]] = {
-    "queue": ({"network": {"minibatch_stddev": {"group": "batch", "queue": 3}}}, 1, "loss/generator"),
+    "queue": (
+        {"network": {"discriminator": {"minibatch_stddev": {"group": "batch", "queue": 3}}}},
+        1,
+        "loss/generator",
+    ),
     "scales": ({"objective": {"cycle": {"scales": 3}}}, 0, "cycle/aba"),
     "rounded": ({"objective": {"cycle": {"through": "rounded"}}}, 0, "cycle/aba"),
     "blurred": ({"objective": {"cycle": {"through": "blurred"}}}, 0, "cycle/aba"),
@@ -57,7 +61,7 @@ def test_a_run_with_queues_resumes_bit_for_bit(
     task: str, training: dict[str, Any], pictures: Path, tmp_path: Path
 ) -> None:
     change = {
-        "network": {"minibatch_stddev": {"group": "batch", "queue": 6}},
+        "network": {"discriminator": {"minibatch_stddev": {"group": "batch", "queue": 6}}},
         "training": {"checkpoint_kimg": 0.02, "keep_checkpoints": 99, **training},
     }
     recipe = tiny(task, pictures, change)

@@ -42,7 +42,7 @@ def exact(task: str, data: Path) -> dict[Any, Any]:
 
 def together(task: str, data: Path) -> dict[Any, Any]:
     """Everything but batch norm, whose running statistics each process has for itself."""
-    return merge(full(task, data), {"network": {"normalization": {"generator": "pixel"}}})
+    return merge(full(task, data), {"network": {"generator": {"normalization": "pixel"}}})
 
 
 def main(pictures: Path, folder: Path) -> None:

@@ -123,7 +123,7 @@ def _cases() -> list[Case]:
     cases = []
     for kind, registry in REGISTRIES.items():
         for name, network_class in registry.items():
-            if not getattr(network_class, "grows", True):
+            if network_class.sizes != "growing":
                 continue  # test_classic.py has them
             parameters = inspect.signature(network_class).parameters
             for options in _variants(parameters):

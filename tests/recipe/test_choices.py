@@ -17,7 +17,12 @@ PATHS = ["data.a.path=summer", "data.b.path=dusk"]
 LSGAN = {"loss": "lsgan", "lsgan_factor": 0.5, "lsgan_fake_factor": 0.1, "noise": {}}
 
 GROWS: dict[str, Any] = {
-    "network": {"base_resolution": 8, "rgb": "sum", "smooth": True, "bounded": True, "minibatch_stddev": 4},
+    "network": {
+        "base_resolution": 8,
+        "rgb": "sum",
+        "generator": {"smooth": True, "bounded": True},
+        "discriminator": {"minibatch_stddev": 4},
+    },
     "schedule": {"start_resolution": 8},
 }
 
@@ -39,16 +44,12 @@ CASES: list[tuple[str, dict[str, Any], list[str], dict[str, Any]]] = [
     (
         "cyclegan",
         GROWS,
-        ["network.generator=resnet", "network.discriminator=patchgan", "network.patch_layers=1"],
+        ["network.generator=resnet", "network.discriminator=patchgan", "network.discriminator.layers=1"],
         {
-            "network.bounded": False,
-            "network.smooth": False,
-            "network.skips": False,
-            "network.predict": "picture",
-            "network.rgb": "replace",
-            "network.equalized": False,
+            "network.generator.name": "resnet",
+            "network.generator.residual_blocks": 6,
+            "network.discriminator.initialization": "normal",
             "network.base_resolution": 16,
-            "network.minibatch_stddev.group": 0,
             "schedule.start_resolution": None,
         },
     ),
@@ -57,24 +58,21 @@ CASES: list[tuple[str, dict[str, Any], list[str], dict[str, Any]]] = [
         GROWS,
         ["network.generator=unet", "schedule.start_resolution=16"],
         {
-            "network.bounded": False,
-            "network.skips": True,
-            "network.residual_blocks": 0,
-            "network.rgb": "sum",  # of the discriminators, which still grow
+            "network.generator.filters": 64,
+            "network.discriminator.rgb": "sum",  # of the discriminators, which still grow
             "network.base_resolution": 8,
-            "network.minibatch_stddev.group": 4,
+            "network.discriminator.minibatch_stddev.group": 4,
         },
     ),
     (
         "cyclegan",
-        {**GROWS, "network": {**GROWS["network"], "head": "dense", "discriminator_channels": {"max": 4}}},
-        ["network.discriminator=patchgan", "network.patch_layers=1", "schedule.start_resolution=16"],
+        {**GROWS, "network": {**GROWS["network"], "discriminator": {"head": "dense", "channels": {"max": 4}}}},
+        ["network.discriminator=patchgan", "network.discriminator.layers=1", "schedule.start_resolution=16"],
         {
-            "network.head": "patch",
-            "network.discriminator_channels": None,
-            "network.minibatch_stddev.group": 0,
-            "network.bounded": True,
-            "network.rgb": "sum",
+            "network.discriminator.normalization": "instance",
+            "network.discriminator.filters": 64,
+            "network.generator.bounded": True,
+            "network.generator.rgb": "sum",
         },
     ),
     (
@@ -109,40 +107,48 @@ CASES: list[tuple[str, dict[str, Any], list[str], dict[str, Any]]] = [
     ),
     (
         "pggan",
-        {"network": {"minibatch_stddev": {"group": 8, "averaging": "flat"}}},
-        ["network.minibatch_discrimination.kernels=7"],
-        {"network.minibatch_stddev.group": 0, "network.minibatch_discrimination.kernels": 7},
-    ),
-    ("pggan", {}, ["network.minibatch_discrimination={}"], {"network.minibatch_stddev.group": 0}),
-    (
-        "pggan",
-        {"network": {"minibatch_stddev": 0, "minibatch_discrimination": {"kernels": 7}}},
-        ["network.minibatch_stddev=8"],
-        {"network.minibatch_stddev.group": 8, "network.minibatch_discrimination": None},
+        {"network": {"discriminator": {"minibatch_stddev": {"group": 8, "averaging": "flat"}}}},
+        ["network.discriminator.minibatch_discrimination.kernels=7"],
+        {
+            "network.discriminator.minibatch_stddev.group": 0,
+            "network.discriminator.minibatch_discrimination.kernels": 7,
+        },
     ),
     (
         "pggan",
-        {"network": {"minibatch_stddev": {"group": "batch", "queue": 5}}},
-        ["network.minibatch_stddev.group=8"],
-        {"network.minibatch_stddev.group": 8, "network.minibatch_stddev.queue": 0},
+        {},
+        ["network.discriminator.minibatch_discrimination={}"],
+        {"network.discriminator.minibatch_stddev.group": 0},
     ),
     (
         "pggan",
-        {"network": {"minibatch_stddev": {"group": "batch", "queue": 5}}},
-        ["network.minibatch_stddev.gather=true"],
-        {"network.minibatch_stddev.queue": 0, "network.minibatch_stddev.group": "batch"},
+        {"network": {"discriminator": {"minibatch_stddev": 0, "minibatch_discrimination": {"kernels": 7}}}},
+        ["network.discriminator.minibatch_stddev=8"],
+        {"network.discriminator.minibatch_stddev.group": 8, "network.discriminator.minibatch_discrimination": None},
     ),
     (
         "pggan",
-        {"network": {"minibatch_stddev": {"group": "batch", "gather": True}}},
-        ["network.minibatch_stddev.queue=5"],
-        {"network.minibatch_stddev.queue": 5, "network.minibatch_stddev.gather": False},
+        {"network": {"discriminator": {"minibatch_stddev": {"group": "batch", "queue": 5}}}},
+        ["network.discriminator.minibatch_stddev.group=8"],
+        {"network.discriminator.minibatch_stddev.group": 8, "network.discriminator.minibatch_stddev.queue": 0},
+    ),
+    (
+        "pggan",
+        {"network": {"discriminator": {"minibatch_stddev": {"group": "batch", "queue": 5}}}},
+        ["network.discriminator.minibatch_stddev.gather=true"],
+        {"network.discriminator.minibatch_stddev.queue": 0, "network.discriminator.minibatch_stddev.group": "batch"},
+    ),
+    (
+        "pggan",
+        {"network": {"discriminator": {"minibatch_stddev": {"group": "batch", "gather": True}}}},
+        ["network.discriminator.minibatch_stddev.queue=5"],
+        {"network.discriminator.minibatch_stddev.queue": 5, "network.discriminator.minibatch_stddev.gather": False},
     ),
     (
         "pggan",
         {"network": {"equalized": False, "initialization": "normal"}},
         ["network.equalized=true"],
-        {"network.initialization": "he", "network.equalized": True},
+        {"network.discriminator.initialization": "he", "network.generator.equalized": True},
     ),
     (
         "pggan",

@@ -30,7 +30,7 @@ def value(recipe: Any, key: str) -> Any:
 
 
 TEXTS = ["data.path", "data.test_path", "training.trackers"]
-ONE = ["data.background", "data.labels", "data.cache_dir", "training.fallback_dir", "network.generator"]
+ONE = ["data.background", "data.labels", "data.cache_dir", "training.fallback_dir"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,9 +79,15 @@ def test_nothing_for_a_key_that_takes_text_is_refused() -> None:
 
 
 def test_other_keys_are_yaml() -> None:
-    changed = override(PGGAN, ["seed=0x10", "data.mirror=yes", "training.precision=no", "network.minibatch_stddev=off"])
+    changed = override(
+        PGGAN, ["seed=0x10", "data.mirror=yes", "training.precision=no", "network.discriminator.minibatch_stddev=off"]
+    )
     recipe = validate(override(changed, ["schedule.batch_size={default: 8, 4: 2}", "objective.gradient_penalty=null"]))
-    assert (recipe.seed, recipe.training.precision, recipe.network.minibatch_stddev.group) == (16, "no", 0)
+    assert (recipe.seed, recipe.training.precision, recipe.network.discriminator.minibatch_stddev.group) == (
+        16,
+        "no",
+        0,
+    )
     assert value(recipe, "data.mirror") is True
     assert recipe.schedule.batch_size == {"default": 8, 4: 2}
     assert recipe.objective.gradient_penalty is None
@@ -103,8 +109,10 @@ def test_bytes_that_are_no_text_are_refused() -> None:
         (["seed"], set()),
         (["training", "precision"], set()),
         (["training", "evaluation"], set()),
-        (["network", "minibatch_stddev"], set()),
-        (["network", "minibatch_stddev", "averaging"], {"text"}),
+        (["network", "generator"], set()),
+        (["network", "generator", "name"], {"text"}),
+        (["network", "discriminator", "minibatch_stddev"], set()),
+        (["network", "discriminator", "minibatch_stddev", "averaging"], {"text"}),
         (["objective", "augment", "policy"], set()),
         (["schedule", "total_kimg"], set()),
         (["nothing", "of", "this"], set()),

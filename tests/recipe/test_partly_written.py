@@ -60,7 +60,7 @@ def test_terms_of_wgan_stay_beside_another_key() -> None:
 
 @pytest.mark.parametrize("loss", ["lsgan", "non_saturating", "hinge", "relativistic"])
 def test_another_loss_has_no_terms_of_wgan_and_can_be_built(loss: str) -> None:
-    small = {"channels": {"base": 32, "max": 8}, "latent_size": 4}
+    small = {"channels": {"base": 32, "max": 8}, "generator": {"latent_size": 4}}
     content = {**TASKS["pggan"], "network": small}
     recipe = validate(override(content, [f"objective.loss={loss}"]))
     assert (recipe.objective.gradient_penalty, recipe.objective.drift) == (None, 0)
@@ -90,11 +90,13 @@ def test_an_empty_half_life_leaves_all_to_the_rampup_and_per_step_has_none() -> 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_channels_of_discriminators_follow_those_of_the_generators(task: str) -> None:
-    network = {"channels": {"base": 512, "decay": 0.5, "max": 64}, "discriminator_channels": {"max": 16}}
-    channels = validate({**TASKS[task], "network": network}).network.discriminator_channels
+    network = {"channels": {"base": 512, "decay": 0.5, "max": 64}, "discriminator": {"channels": {"max": 16}}}
+    channels = validate({**TASKS[task], "network": network}).network.discriminator.channels
     assert channels is not None
     assert channels.model_dump() == {"base": 512, "decay": 0.5, "max": 16}
-    alone = validate({**TASKS[task], "network": {"discriminator_channels": {"max": 16}}}).network.discriminator_channels
+    alone = validate(
+        {**TASKS[task], "network": {"discriminator": {"channels": {"max": 16}}}}
+    ).network.discriminator.channels
     assert alone is not None
     assert (alone.base, alone.max) == ({"pggan": 8192, "cyclegan": 256}[task], 16)
 

@@ -108,7 +108,7 @@ def test_pre_training_has_its_own_schedule_and_optimizer() -> None:
     assert (derived.optimizer.generator.lr, derived.optimizer.generator.betas) == (0.01, (0.9, 0.99))
     assert recipe.optimizer.generator.lr == 0.002
     assert before(read({**change, "pretraining": {}})).optimizer == recipe.optimizer
-    assert derived.network.minibatch_stddev.group == 0
+    assert derived.network.discriminator.minibatch_stddev.group == 0
 
 
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n((?:pretraining|warm_start).*?)```", DOCS, re.DOTALL))

@@ -182,24 +182,30 @@ def test_override_of_one_resolution_keeps_the_others(write: Callable[..., Path])
 def test_a_change_to_a_part_of_the_stddev_layer_keeps_the_other(
     write: Callable[..., Path], written: str, assignment: str, group: Any, averaging: str
 ) -> None:
-    path = write(PGGAN + f"network: {{minibatch_stddev: {written}}}\n", "parent.yaml")
+    path = write(PGGAN + f"network: {{discriminator: {{minibatch_stddev: {written}}}}}\n", "parent.yaml")
     key, value = assignment.split("=")
-    child = write(f"extends: parent.yaml\nnetwork: {{minibatch_stddev: {{{key}: {value}}}}}\n")
-    for recipe in (load_recipe(path, [f"network.minibatch_stddev.{assignment}"]), load_recipe(child)):
-        assert (recipe.network.minibatch_stddev.group, recipe.network.minibatch_stddev.averaging) == (group, averaging)
+    child = write(f"extends: parent.yaml\nnetwork: {{discriminator: {{minibatch_stddev: {{{key}: {value}}}}}}}\n")
+    for recipe in (load_recipe(path, [f"network.discriminator.minibatch_stddev.{assignment}"]), load_recipe(child)):
+        assert (
+            recipe.network.discriminator.minibatch_stddev.group,
+            recipe.network.discriminator.minibatch_stddev.averaging,
+        ) == (group, averaging)
 
 
 def test_a_lone_value_is_the_whole_stddev_layer(write: Callable[..., Path]) -> None:
-    path = write(PGGAN + "network: {minibatch_stddev: {group: 8, averaging: flat}}\n")
-    stddev = load_recipe(path, ["network.minibatch_stddev=off"]).network.minibatch_stddev
+    path = write(PGGAN + "network: {discriminator: {minibatch_stddev: {group: 8, averaging: flat}}}\n")
+    stddev = load_recipe(path, ["network.discriminator.minibatch_stddev=off"]).network.discriminator.minibatch_stddev
     assert (stddev.group, stddev.averaging) == (0, "all")
 
 
 def test_a_section_is_switched_off_by_an_empty_value(write: Callable[..., Path]) -> None:
-    write(PGGAN + "network: {minibatch_stddev: off, minibatch_discrimination: {kernels: 7}}\n", "parent.yaml")
-    child = write("extends: parent.yaml\nnetwork: {minibatch_discrimination: , minibatch_stddev: 4}\n")
+    write(
+        PGGAN + "network: {discriminator: {minibatch_stddev: off, minibatch_discrimination: {kernels: 7}}}\n",
+        "parent.yaml",
+    )
+    child = write("extends: parent.yaml\nnetwork: {discriminator: {minibatch_discrimination: , minibatch_stddev: 4}}\n")
     network = load_recipe(child).network
-    assert (network.minibatch_discrimination, network.minibatch_stddev.group) == (None, 4)
+    assert (network.discriminator.minibatch_discrimination, network.discriminator.minibatch_stddev.group) == (None, 4)
 
 
 @pytest.mark.parametrize("assignment", ["seed", "=3", "a..b=3", ""])
@@ -289,10 +295,21 @@ def test_json_schema_knows_every_key_and_accepts_what_recipes_write() -> None:
     assert kinds == {"integer", "object"}
     kinds = {part.get("type") for part in definitions["Cycle"]["properties"]["aba"]["anyOf"]}
     assert kinds == {"number", "array"}
-    forms = definitions["PgganNetwork"]["properties"]["minibatch_stddev"]["anyOf"]
+    forms = definitions["PgganDiscriminatorOptions"]["properties"]["minibatch_stddev"]["anyOf"]
     assert {"const": "batch", "type": "string"} in forms
     assert {"const": False, "type": "boolean"} in forms
     assert {"$ref": "#/$defs/MinibatchStddev"} in forms
+    network = definitions["CycleganNetwork"]["properties"]
+    assert {"enum": ["progressive", "resnet", "unet"]} in network["generator"]["anyOf"]
+    sections = [form["allOf"][0]["$ref"] for form in network["generator"]["anyOf"][1:]]
+    assert [ref.rpartition("/")[2] for ref in sections] == [
+        "ProgressiveTranslatorOptions",
+        "ResnetOptions",
+        "UnetOptions",
+    ]
+    assert network["channels"] == definitions["ProgressiveTranslatorOptions"]["properties"]["channels"]
+    assert {"rgb", "filters", "slope"} <= network.keys(), "options that a pair of networks shares"
+    assert not {"name", "skips", "head", "convs"} & network.keys()
 
 
 def test_schema_file_for_editors_is_up_to_date() -> None:

@@ -10,8 +10,11 @@ from progcycle.recipe import PgganRecipe, RecipeError, by_resolution, load_recip
 
 PGGAN: dict[str, Any] = {"task": "pggan", "resolution": 32, "data": {"path": "pictures"}}
 CYCLEGAN: dict[str, Any] = {"task": "cyclegan", "resolution": 32, "data": {"root": "pictures"}}
-STDDEV = "network.minibatch_stddev.group: must be a number of pictures, 0 for off, or batch, got '{}'."
-AVERAGING = "network.minibatch_stddev.averaging: must be all, flat, spatial, none, gpool, or groupK with a number K"
+STDDEV = "network.discriminator.minibatch_stddev.group: must be a number of pictures, 0 for off, or batch, got '{}'."
+AVERAGING = (
+    "network.discriminator.minibatch_stddev.averaging: must be all, flat, spatial, none, gpool, or "
+    "groupK with a number K"
+)
 
 
 @pytest.mark.parametrize(
@@ -22,8 +25,8 @@ AVERAGING = "network.minibatch_stddev.averaging: must be all, flat, spatial, non
         ({"objective": {"r1": {"gama": 3}}}, "objective.r1.gama: unknown key, did you mean gamma?"),
         ({"schedule": {"fade": 1}}, "schedule.fade: unknown key, "),
         (
-            {"network": {"residual_blocks": 2}},
-            "network.residual_blocks: unknown key, known keys here are base_resolution",
+            {"network": {"generator": {"residual_blocks": 2}}},
+            "network.generator.residual_blocks: unknown key, known keys here are channels",
         ),
         ({1: 2}, "1: keys should be strings"),
         ({"bad\nkey": 2}, "bad key: unknown key"),
@@ -57,65 +60,86 @@ AVERAGING = "network.minibatch_stddev.averaging: must be all, flat, spatial, non
         ({"data": {"channels": 4}}, "data.channels: input should be 1 or 3"),
         ({"training": {"ema": {"per_step": 0.9, "half_life_kimg": 1}}}, "give half_life_kimg or per_step, not both"),
         # variation and normalization
-        ({"network": {"minibatch_stddev": -1}}, STDDEV.format("-1")),
-        ({"network": {"minibatch_stddev": 2.5}}, STDDEV.format("2.5")),
-        ({"network": {"minibatch_stddev": True}}, STDDEV.format("True")),
-        ({"network": {"minibatch_stddev": "half"}}, STDDEV.format("half")),
-        ({"network": {"minibatch_stddev": {"group": [4]}}}, STDDEV.format("[4]")),
-        ({"network": {"minibatch_stddev": None}}, "network.minibatch_stddev: this is a section of keys and values"),
-        ({"network": {"minibatch_stddev": [4]}}, "network.minibatch_stddev: this is a section of keys and values"),
+        ({"network": {"discriminator": {"minibatch_stddev": -1}}}, STDDEV.format("-1")),
+        ({"network": {"discriminator": {"minibatch_stddev": 2.5}}}, STDDEV.format("2.5")),
+        ({"network": {"discriminator": {"minibatch_stddev": True}}}, STDDEV.format("True")),
+        ({"network": {"discriminator": {"minibatch_stddev": "half"}}}, STDDEV.format("half")),
+        ({"network": {"discriminator": {"minibatch_stddev": {"group": [4]}}}}, STDDEV.format("[4]")),
         (
-            {"network": {"minibatch_stddev": {"grup": 4}}},
-            "network.minibatch_stddev.grup: unknown key, did you mean group",
-        ),
-        ({"network": {"minibatch_stddev": {"averaging": "group"}}}, AVERAGING),
-        ({"network": {"minibatch_stddev": {"averaging": "group0"}}}, AVERAGING),
-        ({"network": {"minibatch_stddev": {"averaging": "mean"}}}, AVERAGING),
-        (
-            {"network": {"minibatch_stddev": {"group": 0, "averaging": "flat"}}},
-            "network.minibatch_stddev: averaging belongs to a statistic, which is off with group: 0; leave it out.",
+            {"network": {"discriminator": {"minibatch_stddev": None}}},
+            "network.discriminator.minibatch_stddev: this is a section of keys and values",
         ),
         (
-            {"network": {"minibatch_stddev": {"group": False, "gather": True}}},
-            "network.minibatch_stddev: gather belongs to a statistic, which is off with group: 0; leave it out.",
+            {"network": {"discriminator": {"minibatch_stddev": [4]}}},
+            "network.discriminator.minibatch_stddev: this is a section of keys and values",
+        ),
+        (
+            {"network": {"discriminator": {"minibatch_stddev": {"grup": 4}}}},
+            "network.discriminator.minibatch_stddev.grup: unknown key, did you mean group",
+        ),
+        ({"network": {"discriminator": {"minibatch_stddev": {"averaging": "group"}}}}, AVERAGING),
+        ({"network": {"discriminator": {"minibatch_stddev": {"averaging": "group0"}}}}, AVERAGING),
+        ({"network": {"discriminator": {"minibatch_stddev": {"averaging": "mean"}}}}, AVERAGING),
+        (
+            {"network": {"discriminator": {"minibatch_stddev": {"group": 0, "averaging": "flat"}}}},
+            "network.discriminator.minibatch_stddev: averaging belongs to a statistic, which is "
+            "off with group: 0; leave it out.",
+        ),
+        (
+            {"network": {"discriminator": {"minibatch_stddev": {"group": False, "gather": True}}}},
+            "network.discriminator.minibatch_stddev: gather belongs to a statistic, which is "
+            "off with group: 0; leave it out.",
         ),
         (
             {"objective": {"classes": {"real": 2}}},
             "recipe: objective.classes are weights of the classes of data.labels; give labels, or leave it out.",
         ),
-        ({"network": {"minibatch_stddev": {"queue": -1}}}, "network.minibatch_stddev.queue: input should be greater"),
         (
-            {"network": {"minibatch_stddev": {"queue": 3}}},
-            "network.minibatch_stddev: queue compares the whole batch with earlier pictures, as one group; set",
+            {"network": {"discriminator": {"minibatch_stddev": {"queue": -1}}}},
+            "network.discriminator.minibatch_stddev.queue: input should be greater",
         ),
         (
-            {"network": {"minibatch_stddev": {"group": 0, "queue": 3}}},
-            "network.minibatch_stddev: queue compares the whole batch with earlier pictures, as one group; set",
+            {"network": {"discriminator": {"minibatch_stddev": {"queue": 3}}}},
+            "network.discriminator.minibatch_stddev: queue compares the whole batch with "
+            "earlier pictures, as one group; set",
         ),
         (
-            {"network": {"minibatch_stddev": {"group": "batch", "queue": 3, "gather": True}}},
-            "network.minibatch_stddev: queue holds earlier pictures of its own process, and gather joins all; choose",
+            {"network": {"discriminator": {"minibatch_stddev": {"group": 0, "queue": 3}}}},
+            "network.discriminator.minibatch_stddev: queue compares the whole batch with "
+            "earlier pictures, as one group; set",
         ),
         (
-            {"network": {"minibatch_discrimination": {}, "minibatch_stddev": 4}},
-            "network: minibatch_discrimination takes the place of minibatch_stddev; set minibatch_stddev: 0.",
-        ),
-        ({"network": {"minibatch_discrimination": 100}}, "network.minibatch_discrimination: this is a section of keys"),
-        (
-            {"network": {"minibatch_stddev": 0, "minibatch_discrimination": {"init_pictures": 1}}},
-            "network.minibatch_discrimination.init_pictures: input should be greater than or equal to 2",
+            {"network": {"discriminator": {"minibatch_stddev": {"group": "batch", "queue": 3, "gather": True}}}},
+            "network.discriminator.minibatch_stddev: queue holds earlier pictures of its own "
+            "process, and gather joins all; choose",
         ),
         (
-            {"network": {"normalization": {"generator": "spectral"}}},
-            "network.normalization.generator: input should be 'pixel', 'batch', 'instance', 'layer' or 'none'",
+            {"network": {"discriminator": {"minibatch_discrimination": {}, "minibatch_stddev": 4}}},
+            "network.discriminator: minibatch_discrimination takes the place of "
+            "minibatch_stddev; set minibatch_stddev: 0.",
         ),
         (
-            {"network": {"normalization": {"epsilon": 0}}},
-            "network.normalization.epsilon: input should be greater than 0",
+            {"network": {"discriminator": {"minibatch_discrimination": 100}}},
+            "network.discriminator.minibatch_discrimination: this is a section of keys",
+        ),
+        (
+            {"network": {"discriminator": {"minibatch_stddev": 0, "minibatch_discrimination": {"init_pictures": 1}}}},
+            "network.discriminator.minibatch_discrimination.init_pictures: input should be greater than or equal to 2",
+        ),
+        (
+            {"network": {"generator": {"normalization": "spectral"}}},
+            "network.generator.normalization: input should be 'pixel', 'batch', 'instance', 'layer' or 'none'",
+        ),
+        (
+            {"network": {"epsilon": 0}},
+            "network.epsilon: input should be greater than 0",
         ),
         ({"network": {"slope": 1}}, "network.slope: input should be less than 1"),
         ({"network": {"convs": 3}}, "network.convs: input should be 1 or 2 (got '3')"),
-        ({"network": {"rgb_kernel": 2}}, "network.rgb_kernel: input should be 1 or 3 (got '2')"),
+        (
+            {"network": {"generator": {"rgb_kernel": 2}}},
+            "network.generator.rgb_kernel: input should be 1 or 3 (got '2')",
+        ),
         # the game
         ({"objective": {"n_critic": 0}}, "objective.n_critic: input should be greater than or equal to 1"),
         (
@@ -187,8 +211,14 @@ def test_bad_recipes_are_refused_in_one_line(change: dict[Any, Any], sentence: s
         ({"objective": {"classes": {"real": 1}}}, "objective.classes: unknown key"),
         ({"objective": {"simultaneous": True}}, "objective: simultaneous changes nothing here, since discriminators"),
         ({"network": {"convs": 1}}, "network.convs: unknown key"),
-        ({"network": {"smooth": "mean"}}, "network.smooth: must be true, false or mean_preserving, got 'mean'."),
-        ({"network": {"bounded": 1}}, "network.bounded: must be true, false or inward, got '1'."),
+        (
+            {"network": {"generator": {"smooth": "mean"}}},
+            "network.generator.smooth: must be true, false or mean_preserving, got 'mean'.",
+        ),
+        (
+            {"network": {"generator": {"bounded": 1}}},
+            "network.generator.bounded: must be true, false or inward, got '1'.",
+        ),
         ({"network": {"fused_scale": True}}, "network.fused_scale: unknown key"),
         ({"data": {"labels": "folders"}}, "data.labels: unknown key"),
     ],
@@ -254,7 +284,9 @@ def test_short_forms() -> None:
     ],
 )
 def test_forms_of_the_stddev_layer(task: dict[str, Any], written: Any, group: Any, averaging: str) -> None:
-    stddev = validate(merge(task, {"network": {"minibatch_stddev": written}})).network.minibatch_stddev
+    stddev = validate(
+        merge(task, {"network": {"discriminator": {"minibatch_stddev": written}}})
+    ).network.discriminator.minibatch_stddev
     assert (stddev.group, stddev.averaging) == (group, averaging)
     assert stddev.gather is (isinstance(written, dict) and "gather" in written)
 
@@ -264,9 +296,19 @@ def test_what_new_keys_are_unless_written() -> None:
     recipe = validate(PGGAN)
     assert isinstance(recipe, PgganRecipe)
     network, objective = recipe.network, recipe.objective
-    assert (network.equalized, network.slope, network.convs, network.rgb_kernel) == (True, 0.2, 2, 1)
-    assert (network.tanh, network.fused_scale, network.minibatch_discrimination) == (False, False, None)
-    assert network.normalization.model_dump() == {"generator": "pixel", "discriminator": "none", "epsilon": 1e-8}
+    assert (
+        network.generator.equalized,
+        network.generator.slope,
+        network.generator.convs,
+        network.generator.rgb_kernel,
+    ) == (True, 0.2, 2, 1)
+    assert (network.generator.tanh, network.generator.fused_scale, network.discriminator.minibatch_discrimination) == (
+        False,
+        False,
+        None,
+    )
+    for options, kind in ((network.generator, "pixel"), (network.discriminator, "none")):
+        assert (options.normalization, options.epsilon) == (kind, 1e-8)
     assert (objective.n_critic, objective.simultaneous, objective.noise) == (1, False, None)
     assert (objective.lsgan_factor, objective.lsgan_fake_factor) == (1, 1)
     assert (recipe.schedule.hold_resolution, recipe.schedule.fade_reals) == (None, True)

@@ -37,7 +37,7 @@ def test_a_minimal_translator_has_fades_and_widths_in_proportion() -> None:
     [(32, [64, 32, 16]), (64, [96, 64, 32, 16]), (128, [128, 128, 64, 32, 16]), (256, [256, 256, 128, 64, 32, 16])],
 )
 def test_sixteen_maps_at_the_end_and_twice_as_many_at_every_halving(resolution: int, maps: list[int]) -> None:
-    channels = validate(minimal(resolution)).network.channels
+    channels = validate(minimal(resolution)).network.generator.channels
     assert stage_channels(8, resolution, channels.base, channels.decay, channels.max) == maps
 
 
@@ -50,7 +50,7 @@ def test_fades_follow_each_resolutions_own_length() -> None:
 def test_what_is_written_stays() -> None:
     schedule = {"stable_kimg": {"default": 3}, "fade_kimg": 7, "batch_size": 2}
     recipe = validate(minimal(64, schedule=schedule, network={"channels": {"max": 48}}))
-    assert (recipe.network.channels.base, recipe.network.channels.max) == (512, 48)
+    assert (recipe.network.generator.channels.base, recipe.network.generator.channels.max) == (512, 48)
     assert (recipe.schedule.fade_kimg, recipe.schedule.batch_size) == ({"default": 7}, {"default": 2})
 
 
@@ -66,15 +66,15 @@ def test_pggan_keeps_the_papers_defaults() -> None:
     recipe = validate(
         {"task": "pggan", "resolution": 64, "data": {"path": "pictures"}, "schedule": {"stable_kimg": 10}}
     )
-    assert (recipe.network.channels.base, recipe.network.channels.max) == (8192, 512)
+    assert (recipe.network.generator.channels.base, recipe.network.generator.channels.max) == (8192, 512)
     assert (recipe.schedule.fade_kimg, recipe.schedule.batch_size) == ({"default": 600}, {"default": 16})
     assert Schedule().stable_kimg == {"default": 600}
 
 
 def test_networks_that_do_not_grow_keep_theirs() -> None:
-    network = {"generator": "resnet", "discriminator": "patchgan", "patch_layers": 2}
+    network = {"generator": "resnet", "discriminator": {"name": "patchgan", "layers": 2}}
     recipe = validate(minimal(64, network=network))
-    assert recipe.network.channels.base == 8192
+    assert "channels" not in recipe.network.generator.model_dump()
     build(recipe)
 
 

@@ -109,12 +109,12 @@ def test_the_table_says_what_the_recipes_hold(row: list[str]) -> None:
     adam = recipe.optimizer.discriminator
     assert (float(rate), float(beta2), float(drift)) == (adam.lr, adam.betas[1], recipe.objective.drift)
     network = recipe.network
-    assert (int(latent), {"yes": True, "no": False}[tanh]) == (network.latent_size, network.tanh)
+    assert (int(latent), {"yes": True, "no": False}[tanh]) == (network.generator.latent_size, network.generator.tanh)
     generator, _, discriminator = norms.replace("*", "").partition(" / ")
     assert (generator, discriminator or generator) == (
-        network.normalization.generator,
-        network.normalization.discriminator,
+        network.generator.normalization,
+        network.discriminator.normalization,
     )
-    assert varied.startswith("stddev") == bool(network.minibatch_stddev.group)
-    assert (varied == "discrimination") == (network.minibatch_discrimination is not None)
-    assert {"yes": True, "no": False}[equalized] == network.equalized
+    assert varied.startswith("stddev") == bool(network.discriminator.minibatch_stddev.group)
+    assert (varied == "discrimination") == (network.discriminator.minibatch_discrimination is not None)
+    assert {"yes": True, "no": False}[equalized] == network.generator.equalized

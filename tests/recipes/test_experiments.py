@@ -49,10 +49,10 @@ STEPS = {
     "d": (
         "c",
         {
-            "network.latent_size",
-            "network.tanh",
-            "network.normalization.generator",
-            "network.normalization.discriminator",
+            "network.generator.latent_size",
+            "network.generator.tanh",
+            "network.generator.normalization",
+            "network.discriminator.normalization",
             "objective.drift",
             "objective.n_critic",
             "optimizer.generator.betas",
@@ -61,12 +61,23 @@ STEPS = {
     ),
     "e_star": (
         "d",
-        {f"network.minibatch_discrimination.{k}" for k in ("kernels", "dimensions", "init_pictures", "gather")},
+        {
+            f"network.discriminator.minibatch_discrimination.{k}"
+            for k in ("kernels", "dimensions", "init_pictures", "gather")
+        },
     ),
-    "e": ("d", {"network.minibatch_stddev.group"}),
-    "f": ("e", {"network.equalized", "optimizer.generator.lr", "optimizer.discriminator.lr"}),
-    "g": ("f", {"network.normalization.generator"}),
-    "h": ("g", {"network.channels.base", "schedule.total_kimg"}),
+    "e": ("d", {"network.discriminator.minibatch_stddev.group"}),
+    "f": (
+        "e",
+        {
+            "network.generator.equalized",
+            "network.discriminator.equalized",
+            "optimizer.generator.lr",
+            "optimizer.discriminator.lr",
+        },
+    ),
+    "g": ("f", {"network.generator.normalization"}),
+    "h": ("g", {"network.generator.channels.base", "network.discriminator.channels.base", "schedule.total_kimg"}),
 }
 
 
@@ -77,9 +88,9 @@ def read(name: str) -> PgganRecipe:
 
 
 def variation(recipe: PgganRecipe) -> str | None:
-    if recipe.network.minibatch_discrimination is not None:
+    if recipe.network.discriminator.minibatch_discrimination is not None:
         return "discrimination"
-    return "stddev" if recipe.network.minibatch_stddev.group else None
+    return "stddev" if recipe.network.discriminator.minibatch_stddev.group else None
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -94,10 +105,10 @@ def test_table_1(line: str) -> None:
         "rate": optimizer.generator.lr,
         "beta2": optimizer.discriminator.betas[1],
         "drift": objective.drift,
-        "latent": network.latent_size,
-        "tanh": network.tanh,
-        "norms": (network.normalization.generator, network.normalization.discriminator),
-        "equalized": network.equalized,
+        "latent": network.generator.latent_size,
+        "tanh": network.generator.tanh,
+        "norms": (network.generator.normalization, network.discriminator.normalization),
+        "equalized": network.generator.equalized,
         "variation": variation(recipe),
     }
     assert optimizer.generator == optimizer.discriminator
@@ -107,17 +118,20 @@ def test_table_1(line: str) -> None:
     assert recipe.data.mirror
     assert (recipe.schedule.rampup_kimg, schedule.total) == (0, 15_000_000 if line == "h" else 10_000_000)
     if variation(recipe) == "stddev":
-        assert (network.minibatch_stddev.group, network.minibatch_stddev.averaging) == ("batch", "all")
+        assert (network.discriminator.minibatch_stddev.group, network.discriminator.minibatch_stddev.averaging) == (
+            "batch",
+            "all",
+        )
     if variation(recipe) == "discrimination":
-        assert network.minibatch_discrimination is not None
-        assert network.minibatch_discrimination.kernels == 100
+        assert network.discriminator.minibatch_discrimination is not None
+        assert network.discriminator.minibatch_discrimination.kernels == 100
 
 
 @pytest.mark.parametrize("line", STEPS)
 def test_lines_of_table_1_differ_in_what_they_say(line: str) -> None:
     before, keys = STEPS[line]
     lines = difference(read(f"table1_{before}"), read(f"table1_{line}"))
-    changed = {text.partition(":")[0] for text in lines} - {"network.minibatch_discrimination"}
+    changed = {text.partition(":")[0] for text in lines} - {"network.discriminator.minibatch_discrimination"}
     assert changed == keys
 
 
@@ -132,7 +146,7 @@ def test_growth_of_table_1(line: str) -> None:
 @pytest.mark.parametrize(("line", "base"), [("a", 2048), ("g", 2048), ("h", 8192)])
 def test_widths_of_table_1(line: str, base: int) -> None:
     """Section A.2: half the maps at 16 px, a quarter from 32 px on; 32 maps in the last layers. (h) has them all."""
-    channels = read(f"table1_{line}").network.channels
+    channels = read(f"table1_{line}").network.generator.channels
     found = stage_channels(4, 128, channels.base, channels.decay, channels.max)
     assert found == ([512, 512, 256, 128, 64, 32] if base == 2048 else [512, 512, 512, 512, 256, 128])
 
@@ -150,7 +164,11 @@ def test_the_average_of_table_1_is_the_official_one(line: str) -> None:
 def test_cifar10() -> None:
     recipe = read("pggan_cifar10")
     network, schedule = recipe.network, GrowthSchedule(recipe.schedule, 4, 32)
-    assert (network.channels.base, network.channels.max, network.latent_size) == (4096, 128, 128)
+    assert (network.generator.channels.base, network.generator.channels.max, network.generator.latent_size) == (
+        4096,
+        128,
+        128,
+    )
     assert recipe.objective.gradient_penalty is not None
     assert (recipe.objective.gradient_penalty.target, recipe.objective.simultaneous) == (750, True)
     assert (recipe.resolution, recipe.data.mirror, recipe.schedule.rampup_kimg) == (32, False, 0)
@@ -190,12 +208,24 @@ def test_lsgan(name: str) -> None:
 def test_mnist_modes(k: int, name: str, norms: tuple[str, str], equalized: bool, stddev: Any, grows: bool) -> None:
     recipe = read(f"pggan_mnist_k{k}_{name}")
     network, objective = recipe.network, recipe.objective
-    assert (network.normalization.generator, network.normalization.discriminator) == norms
-    assert (network.equalized, network.minibatch_stddev.group) == (equalized, stddev)
-    assert (network.latent_size, network.convs, network.rgb_kernel, network.tanh) == (64, 1, 3, True)
-    assert stage_channels(4, 32, network.channels.base, 1, 512) == [64, 32, 16, 8], "the official generator's maps"
-    assert network.discriminator_channels is not None
-    assert k * network.discriminator_channels.base == network.channels.base
+    assert (network.generator.normalization, network.discriminator.normalization) == norms
+    assert (network.generator.equalized, network.discriminator.minibatch_stddev.group) == (equalized, stddev)
+    assert (
+        network.generator.latent_size,
+        network.generator.convs,
+        network.generator.rgb_kernel,
+        network.generator.tanh,
+    ) == (
+        64,
+        1,
+        3,
+        True,
+    )
+    assert stage_channels(4, 32, network.generator.channels.base, 1, 512) == [64, 32, 16, 8], (
+        "the official generator's maps"
+    )
+    assert network.discriminator.channels is not None
+    assert k * network.discriminator.channels.base == network.generator.channels.base
     assert (objective.n_critic, objective.drift) == (5, 0)
     schedule = GrowthSchedule(recipe.schedule, 4, 32)
     resolutions = [4, 8, 8, 16, 16, 32, 32] if grows else [32]

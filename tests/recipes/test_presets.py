@@ -74,8 +74,16 @@ def test_what_all_official_settings_share(name: str) -> None:
     recipe = load_recipe(RECIPES / f"{name}.yaml")
     assert isinstance(recipe, PgganRecipe)
     network, objective = recipe.network, recipe.objective
-    assert (network.channels.base, network.channels.decay, network.channels.max) == (8192, 1.0, 512)
-    assert (network.latent_size, network.rgb, network.minibatch_stddev.group) == (512, "replace", PRESETS[name][5])
+    assert (network.generator.channels.base, network.generator.channels.decay, network.generator.channels.max) == (
+        8192,
+        1.0,
+        512,
+    )
+    assert (network.generator.latent_size, network.generator.rgb, network.discriminator.minibatch_stddev.group) == (
+        512,
+        "replace",
+        PRESETS[name][5],
+    )
     assert (recipe.resolution, network.base_resolution, recipe.data.mirror) == (1024, 4, True)
     assert (objective.loss, objective.drift) == ("wgan", 1e-3)
     assert objective.gradient_penalty is not None
@@ -93,7 +101,7 @@ def test_resampling_is_fused_in_the_tensorflow_code_only() -> None:
     for path in RECIPES.glob("pggan_*.yaml"):
         recipe = load_recipe(path)
         assert isinstance(recipe, PgganRecipe)
-        found[path.stem] = recipe.network.fused_scale
+        found[path.stem] = recipe.network.generator.fused_scale
     assert {name for name, value in found.items() if value} == fused
     assert {"pggan_celebahq_paper", "pggan_celebahq_lsgan", "pggan_lsun", "pggan_cifar10"} < found.keys()
 

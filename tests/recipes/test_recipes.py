@@ -11,7 +11,7 @@ from tiny_runs import STEPS, stats, train, write_pictures
 import progcycle
 from progcycle.engine.build import build, check_batches
 from progcycle.export import load
-from progcycle.recipe import FIXED_GENERATORS, Pictures, Recipe, load_recipe
+from progcycle.recipe import Pictures, Recipe, load_recipe
 
 FOLDER = Path(progcycle.__file__).parents[1] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
@@ -23,9 +23,14 @@ def test_the_classic_recipes_are_the_published_method(name: str, blocks: int) ->
     recipe = load_recipe(FOLDER / f"cyclegan_classic_{name}.yaml")
     assert recipe.task == "cyclegan"
     net, objective, schedule = recipe.network, recipe.objective, recipe.schedule
-    assert (net.generator, net.residual_blocks, net.filters, net.upsampling) == ("resnet", blocks, 64, "transposed")
-    assert (net.discriminator, net.patch_layers, net.initialization) == ("patchgan", 3, "normal")
-    assert (net.normalization.generator, net.normalization.discriminator) == ("instance", "instance")
+    assert (net.generator.name, net.generator.residual_blocks, net.generator.filters, net.generator.upsampling) == (
+        "resnet",
+        blocks,
+        64,
+        "transposed",
+    )
+    assert (net.discriminator.name, net.discriminator.layers, net.generator.initialization) == ("patchgan", 3, "normal")
+    assert (net.generator.normalization, net.discriminator.normalization) == ("instance", "instance")
     assert (objective.loss, objective.lsgan_factor, objective.pool_size) == ("lsgan", 0.5, 50)
     assert objective.cycle.aba == objective.cycle.bab == ((0, 10),)
     assert objective.identity.a == objective.identity.b == ((0, 0.5),)  # times the cycle's
@@ -44,7 +49,7 @@ def reduced(path: Path, data: Path) -> Recipe:
     """
     recipe = load_recipe(path)
     grows = (recipe.schedule.start_resolution or recipe.network.base_resolution) < recipe.resolution
-    fixed = recipe.task == "cyclegan" and recipe.network.generator in FIXED_GENERATORS
+    fixed = recipe.task == "cyclegan" and recipe.network.generator.name == "resnet"
     base = 16 if fixed else min(recipe.network.base_resolution, 8)
     start = base if grows else 16
     doublings = (16 // start).bit_length() - 1
@@ -68,7 +73,7 @@ def reduced(path: Path, data: Path) -> Recipe:
         "training.sample_count": 2,
     }
     changes |= (
-        {"network.filters": 4, "network.patch_layers": 2}
+        {"network.filters": 4, "network.discriminator.layers": 2}
         if fixed
         else {"network.channels.base": 32, "network.channels.max": 8}
     )
@@ -76,15 +81,19 @@ def reduced(path: Path, data: Path) -> Recipe:
         schedule["hold_resolution"] = max(start, 8)
     changes |= {f"schedule.{key}": value for key, value in schedule.items()}
     changes |= {f"training.{key}_kimg": 0.044 for key in ("status", "sample", "checkpoint", "snapshot")}
-    if recipe.network.discriminator_channels:
-        changes |= {"network.discriminator_channels.base": 16, "network.discriminator_channels.max": 4}
-    if recipe.network.minibatch_discrimination:
-        changes |= {f"network.minibatch_discrimination.{k}": v for k, v in {"kernels": 4, "init_pictures": 6}.items()}
+    channels = getattr(recipe.network.discriminator, "channels", None)
+    if channels and channels != recipe.network.generator.channels:
+        changes |= {"network.discriminator.channels.base": 16, "network.discriminator.channels.max": 4}
+    if getattr(recipe.network.discriminator, "minibatch_discrimination", None):
+        changes |= {
+            f"network.discriminator.minibatch_discrimination.{k}": v
+            for k, v in {"kernels": 4, "init_pictures": 6}.items()
+        }
     if recipe.training.evaluation:
         changes |= {"training.evaluation": None}  # a test of the commands
     if recipe.task == "pggan":
         pictures = data / ("classes" if recipe.data.labels else "trainA")
-        changes |= {"data.path": str(pictures), "data.test_path": None, "network.latent_size": 8}
+        changes |= {"data.path": str(pictures), "data.test_path": None, "network.generator.latent_size": 8}
         loads: dict[str, Pictures] = {"data": recipe.data}
     else:
         paths = {f"data.{d}.{k}": None for d in "ab" for k in ("path", "test_path")}
@@ -92,7 +101,7 @@ def reduced(path: Path, data: Path) -> Recipe:
             "data.root": str(data),
             "data.validation": 0,
             **paths,
-            "network.residual_blocks": min(recipe.network.residual_blocks, 1),
+            "network.generator.residual_blocks": min(recipe.network.generator.residual_blocks, 1),
         }
         loads = {"data.a": recipe.data.a, "data.b": recipe.data.b}
     for where, options in loads.items():

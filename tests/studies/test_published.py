@@ -9,6 +9,7 @@ import pytest
 
 from progcycle.recipe import load_study
 from progcycle.studies.report import rivals_table, table
+from progcycle.studies.runner import as_run, digest, read_plans
 
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "docs" / "studies"
@@ -76,3 +77,31 @@ def test_every_picture_of_the_documents_is_shown_by_one() -> None:
         if path.suffix in (".png", ".jpg", ".svg", ".webp") and path.parent.parent != STUDIES
     }
     assert pictures - links == set()
+
+
+def test_digests_are_renewed_only_where_the_runs_are_the_same() -> None:
+    renew = importlib.util.spec_from_file_location("renew_digests", ROOT / "docs" / "renew_digests.py")
+    assert renew is not None
+    assert renew.loader is not None
+    module = importlib.util.module_from_spec(renew)
+    renew.loader.exec_module(module)
+    rows = [{"variant": "a", "seed": 0, "digest": "old", "figures": {}}]
+    before = {"a, 0": {"digest": "old", "networks": "n", "rest": {"seed": 0}}}
+    now = {"a, 0": {"digest": "new", "networks": "n", "rest": {"seed": 0}}}
+    assert module.renewed(rows, before, now) == [{**rows[0], "digest": "new"}]
+    for key in ("networks", "rest"):
+        with pytest.raises(SystemExit, match="not the same"):
+            module.renewed(rows, before, {"a, 0": {**now["a, 0"], key: "other"}})
+    with pytest.raises(SystemExit, match="another recipe"):
+        module.renewed([{**rows[0], "digest": "x"}], before, now)
+    with pytest.raises(SystemExit, match="no such run"):
+        module.renewed([{**rows[0], "seed": 1}], before, now)
+
+
+def test_the_digests_of_the_rows_are_those_of_their_recipes() -> None:
+    for name in PUBLISHED:
+        study, recipes = load_study(ROOT / "recipes" / "studies" / f"{name}.yaml")
+        recipes = as_run(study, recipes, read_plans(STUDIES / name / "plans.json"))
+        for line in (STUDIES / name / "rows.jsonl").read_text("utf-8").splitlines():
+            row = json.loads(line)
+            assert row["digest"] == digest(study, recipes[row["variant"], row["seed"]]), f"{name}: {row['variant']}"

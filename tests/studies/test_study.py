@@ -38,7 +38,7 @@ def file(tmp_path: Path) -> Path:
         "metrics": "ms-ssim",
         "count": 4,
         "curves": ["score/real"],
-        "variants": {"two": {}, "off": {"network": {"minibatch_stddev": 0}}},
+        "variants": {"two": {}, "off": {"network": {"discriminator": {"minibatch_stddev": 0}}}},
     }
     path = tmp_path / "groups.yaml"
     path.write_text(yaml.safe_dump(study, sort_keys=False))
@@ -57,7 +57,7 @@ def test_every_variant_has_every_seed_the_first_seed_first(file: Path) -> None:
     _, recipes = load_study(file)
     assert list(recipes) == [("two", 4), ("off", 4), ("two", 9), ("off", 9)]
     assert [recipe.seed for recipe in recipes.values()] == [4, 4, 9, 9]
-    assert [recipe.network.minibatch_stddev.group for recipe in recipes.values()] == [2, 0, 2, 0]
+    assert [recipe.network.discriminator.minibatch_stddev.group for recipe in recipes.values()] == [2, 0, 2, 0]
 
 
 @pytest.mark.usefixtures("in_this_process")

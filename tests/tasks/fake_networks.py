@@ -9,14 +9,23 @@ from torch import Tensor, nn
 
 from progcycle.blocks import Noise
 from progcycle.data import Batch
-from progcycle.networks import DISCRIMINATORS, GENERATORS, TRANSLATORS
+from progcycle.networks import (
+    DISCRIMINATORS,
+    GENERATORS,
+    TRANSLATORS,
+    Network,
+    PgganGenerator,
+    ProgressiveDiscriminator,
+    ProgressiveTranslator,
+    TaskShape,
+)
 from progcycle.recipe import Recipe, merge, validate
 from progcycle.schedule import Growth
 
 GROWTH = Growth(stage=1, resolution=8, alpha=0.25, batch_size=4, nimg=5000)
 
 
-class Fake(nn.Module):
+class Fake(Network):
     """Records its calls; what it was made with is in ``made_with``."""
 
     def __init__(self, **arguments: Any) -> None:
@@ -35,6 +44,8 @@ class Fake(nn.Module):
 class FakeTranslator(Fake):
     """x -> weight * x + shift, with weight 1 at first."""
 
+    Options = ProgressiveTranslator.Options
+
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.weight = nn.Parameter(torch.ones(()))
@@ -48,9 +59,13 @@ class FakeTranslator(Fake):
 class FakeGenerator(Fake):
     """Latents -> one number a picture, their first; the labels are noted."""
 
+    Options = PgganGenerator.Options
+    has_classes = True
+
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.weight = nn.Parameter(torch.ones(()))
+        self.latent_size = arguments["latent_size"]
         self.labels: list[Tensor | None] = []
 
     def forward(self, latents: Tensor, stage: int, alpha: float, labels: Tensor | None = None) -> Tensor:
@@ -59,11 +74,21 @@ class FakeGenerator(Fake):
         return self.weight * latents[:, :1, None, None].expand(-1, 3, 4 << stage, 4 << stage)
 
 
+class FakeOptions(ProgressiveDiscriminator.Options):
+    """Those of the growing discriminators, with classes."""
+
+    def arguments(self, shape: TaskShape) -> dict[str, Any]:
+        return {**super().arguments(shape), "classes": shape.classes}
+
+
 class FakeDiscriminator(Fake):
     """The mean of a picture, times a weight that is 1 at first; its logit k of classes is k times that.
 
     It takes two numbers of noise a picture at stage 1 and notes them, with the strength; no noise changes a logit.
     """
+
+    Options = FakeOptions
+    has_classes = True
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)

@@ -9,16 +9,8 @@ from fake_networks import batch
 from progcycle.engine.build import build
 from progcycle.errors import UserError
 from progcycle.networks import DISCRIMINATORS, TRANSLATORS, ProgressiveTranslator
-from progcycle.recipe import (
-    FIXED_DISCRIMINATORS,
-    FIXED_GENERATORS,
-    CycleganRecipe,
-    RecipeError,
-    dump,
-    load_recipe,
-    merge,
-    validate,
-)
+from progcycle.recipe import CycleganRecipe, RecipeError, dump, load_recipe, merge, validate
+from progcycle.schedule import Growth
 
 CLASSIC: dict[str, Any] = {
     "task": "cyclegan",
@@ -27,7 +19,7 @@ CLASSIC: dict[str, Any] = {
     "network": {"generator": "resnet", "discriminator": "patchgan", "filters": 4},
     "schedule": {"batch_size": 1},
 }
-PROGRESSIVE = {"network": {"generator": "progressive", "channels": {"base": 32, "max": 8}}}
+PROGRESSIVE = {"network": {"generator": {"name": "progressive", "channels": {"base": 32, "max": 8}}}}
 
 
 def read(change: dict[str, Any] | None = None) -> CycleganRecipe:
@@ -36,42 +28,38 @@ def read(change: dict[str, Any] | None = None) -> CycleganRecipe:
     return recipe
 
 
-def test_the_recipe_knows_the_names_of_all_networks_that_do_not_grow() -> None:
-    for registry, names in ((TRANSLATORS, FIXED_GENERATORS), (DISCRIMINATORS, FIXED_DISCRIMINATORS)):
-        assert {name for name, kind in registry.items() if not getattr(kind, "grows", True)} == set(names)
-
-
 @pytest.mark.parametrize(("resolution", "blocks"), [(32, 6), (128, 6), (256, 9), (512, 9)])
 def test_defaults_are_the_published_ones(resolution: int, blocks: int) -> None:
     network = read({"resolution": resolution}).network
-    assert (network.base_resolution, network.residual_blocks) == (resolution, blocks)
-    assert (network.normalization.generator, network.normalization.discriminator) == ("instance", "instance")
-    assert (network.equalized, network.initialization, network.spectral_norm) == (False, "normal", False)
-    assert (network.predict, network.skips, network.minibatch_stddev.group) == ("picture", False, 0)
-    assert (network.upsampling, network.patch_layers) == ("transposed", 3)
+    assert (network.base_resolution, network.generator.residual_blocks) == (resolution, blocks)
+    assert (network.generator.normalization, network.discriminator.normalization) == ("instance", "instance")
+    assert (network.generator.initialization, network.discriminator.initialization) == ("normal", "normal")
+    assert network.discriminator.spectral_norm is False
+    assert (network.generator.upsampling, network.discriminator.layers) == ("transposed", 3)
 
 
 def test_written_keys_stay_and_a_dumped_recipe_is_the_same(tmp_path: Any) -> None:
-    change = {
-        "network": {"residual_blocks": 2, "initialization": "he", "normalization": {"discriminator": "none"}},
-        "resolution": 64,
-    }
-    recipe = read(change)
-    assert (recipe.network.residual_blocks, recipe.network.initialization) == (2, "he")
-    assert (recipe.network.normalization.generator, recipe.network.normalization.discriminator) == ("instance", "none")
+    options = {"generator": {"residual_blocks": 2}, "discriminator": {"normalization": "none"}, "initialization": "he"}
+    recipe = read({"network": options, "resolution": 64})
+    network = recipe.network
+    assert (network.generator.residual_blocks, network.discriminator.initialization) == (2, "he")
+    assert (network.generator.normalization, network.discriminator.normalization) == ("instance", "none")
     (tmp_path / "recipe.yaml").write_text(dump(recipe))
     assert load_recipe(tmp_path / "recipe.yaml") == recipe
 
 
 def test_a_recipe_that_grows_has_the_defaults_that_it_always_had() -> None:
     network = validate({"task": "cyclegan", "resolution": 32, "data": {"root": "nowhere"}, "network": {}}).network
-    assert (network.base_resolution, network.equalized, network.initialization) == (8, True, "he")
-    assert (network.minibatch_stddev.group, network.normalization.generator) == (4, "pixel")
+    assert (network.base_resolution, network.generator.equalized, network.generator.initialization) == (8, True, "he")
+    assert (network.discriminator.minibatch_stddev.group, network.generator.normalization) == (4, "pixel")
     assert network == validate({"task": "cyclegan", "resolution": 32, "data": {"root": "nowhere"}}).network
 
 
 def test_options_reach_the_networks() -> None:
-    network = {"discriminator_filters": 6, "upsampling": "resize", "patch_layers": 2, "spectral_norm": True}
+    network = {
+        "generator": {"upsampling": "resize"},
+        "discriminator": {"filters": 6, "layers": 2, "spectral_norm": True},
+    }
     task = build(read({"network": network})).task
     generator, discriminator = (task.specs[name]["arguments"] for name in ("gen_ab", "disc_b"))
     assert generator == {
@@ -121,10 +109,9 @@ def test_the_published_loss() -> None:
 @pytest.mark.parametrize("base", [4, 32])
 @pytest.mark.parametrize("discriminator", ["patchgan", "progressive"])
 def test_mixed_pairs_play_where_training_starts_at_the_last_stage(discriminator: str, base: int) -> None:
-    change: dict[str, Any] = PROGRESSIVE if discriminator == "patchgan" else {
-        "network": {"discriminator": "progressive", "channels": {"base": 32, "max": 8}, "equalized": False}
-    }  # fmt: skip
-    built = build(read(merge(change, {"network": {"base_resolution": base}, "schedule": {"start_resolution": 32}})))
+    growing = "generator" if discriminator == "patchgan" else "discriminator"
+    own = {growing: {"name": "progressive", "channels": {"base": 32, "max": 8}}, "base_resolution": base}
+    built = build(read({"network": own, "schedule": {"start_resolution": 32}}))
     stages = {4: 4, 32: 1}[base]
     assert [phase.stage for phase in built.schedule.phases] == [stages - 1]
     reals = {"a": batch(torch.rand(2, 3, 32, 32)), "b": batch(torch.rand(2, 3, 32, 32))}
@@ -133,100 +120,128 @@ def test_mixed_pairs_play_where_training_starts_at_the_last_stage(discriminator:
         loss.backward()
         assert loss.isfinite()
     assert isinstance(built.task.networks["gen_ab"], ProgressiveTranslator) == (discriminator == "patchgan")
-    growing = "gen_ab" if discriminator == "patchgan" else "disc_b"
-    assert len(built.task.specs[growing]["arguments"]["channels"]) == stages
+    own_name = "gen_ab" if discriminator == "patchgan" else "disc_b"
+    assert len(built.task.specs[own_name]["arguments"]["channels"]) == stages
 
 
-def test_a_pggan_may_have_patches_at_its_single_stage() -> None:
+def test_a_pggan_may_have_patches() -> None:
     content = {
         "task": "pggan", "resolution": 32, "data": {"path": "nowhere"},
         "network": {
-            "discriminator": "patchgan", "base_resolution": 32, "minibatch_stddev": 0,
-            "latent_size": 4, "channels": {"base": 32, "max": 8},
+            "base_resolution": 32,
+            "generator": {"channels": {"base": 32, "max": 8}, "latent_size": 4},
+            "discriminator": "patchgan",
         },
     }  # fmt: skip
     task = build(validate(content)).task
     task.loss("discriminator", {"real": batch(torch.rand(2, 3, 32, 32))}, build(validate(content)).schedule.at(0), 0)
     several = merge(content, {"network": {"base_resolution": 4}})
     with pytest.raises(
-        UserError, match=r"^schedule\.start_resolution: the network 'patchgan' of network\.discriminator does"
+        UserError,
+        match=r"^schedule\.start_resolution: 4 px are too small for the network 'patchgan' .*, which needs 24",
     ):
         build(validate(several))
     built = build(validate(merge(several, {"schedule": {"start_resolution": 32}})))
     assert [phase.stage for phase in built.schedule.phases] == [3]
 
 
+@pytest.mark.parametrize("growing", ["generator", "discriminator"])
+def test_a_network_of_any_size_plays_at_every_stage_of_a_growing_one(growing: str) -> None:
+    own = {
+        growing: {"name": "progressive", "channels": {"base": 32, "max": 8}},
+        "base_resolution": 8,
+        **({"discriminator": {"layers": 1}} if growing == "generator" else {}),
+    }
+    built = build(read({"network": own}))
+    assert [phase.resolution for phase in built.schedule.phases] == [8, 16, 16, 32, 32]
+    for stage, alpha in ((0, 1.0), (1, 0.5), (2, 1.0)):
+        growth = Growth(stage=stage, resolution=8 << stage, alpha=alpha, batch_size=2, nimg=0)
+        reals = {domain: batch(torch.rand(2, 3, 8 << stage, 8 << stage)) for domain in ("a", "b")}
+        for player in ("generator", "discriminator"):
+            loss, _ = built.task.loss(player, reals, growth, 0)
+            loss.backward()
+            assert loss.isfinite()
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         (
-            {"network": {"base_resolution": 8}},
-            "network.base_resolution: the network 'resnet' of network.generator does not grow, nor does another, so "
-            "that this must be the resolution, 32, and not 8.",
+            {"network": {"base_resolution": 8}, "schedule": {"start_resolution": 32}},
+            "network.base_resolution: no network here grows, so that this must be where training starts, 32, and not 8",
         ),
         (
-            {"network": {"generator": "progressive"}},
-            "schedule.start_resolution: the network 'patchgan' of network.discriminator does not grow, so that this "
-            "must be the resolution, 32.",
+            {"network": {"base_resolution": 8}},
+            "schedule.start_resolution: 8 px are too small for the network 'patchgan' of network.discriminator",
+        ),
+        (
+            {"network": {"generator": "unet", "base_resolution": 8, "discriminator": {"layers": 1}}},
+            "schedule.start_resolution: the network 'unet' of network.generator works at one size, so that this must "
+            "be the resolution, 32, and not 8.",
         ),
         (
             {"resolution": 16},
             "resolution: 16 px are too small for the network 'patchgan' of network.discriminator, which needs 24; "
-            "raise it, or lower network.patch_layers, which is 3.",
+            "raise it, or lower network.discriminator.layers, which is 3.",
         ),
         (
-            {"resolution": 4, "network": {"patch_layers": 1}},
+            {"resolution": 4, "network": {"discriminator": {"layers": 1}}},
             "resolution: 4 px are too small for the network 'resnet' of network.generator, which needs 8; raise it.",
         ),
-        ({"network": {"skips": True}}, "network.skips: the network 'resnet' of network.generator has no such option"),
-        ({"network": {"generator": "unet", "skips": False}}, "network.skips: the network 'unet' of"),
-        ({"network": {"generator": "unet", "residual_blocks": 3}}, "network.residual_blocks: the network 'unet' of"),
-        ({"network": {"generator": "unet", "upsampling": "resize"}}, "network.upsampling: the network 'unet' of"),
-        ({"network": {"predict": "change"}}, "network.predict: the network 'resnet' of network.generator has no such"),
-        ({"network": {"head": "dense"}}, "network.head: the network 'patchgan' of network.discriminator has no such"),
-        ({"network": {"minibatch_stddev": 4}}, "network.minibatch_stddev: the network 'patchgan' of"),
+        ({"network": {"generator": {"skips": True}}}, "network.generator.skips: unknown key"),
+        ({"network": {"generator": {"name": "unet", "residual_blocks": 3}}}, "network.generator.residual_blocks: unk"),
+        ({"network": {"generator": {"name": "unet", "upsampling": "resize"}}}, "network.generator.upsampling: unknown"),
+        ({"network": {"generator": {"predict": "change"}}}, "network.generator.predict: unknown key"),
+        ({"network": {"discriminator": {"head": "dense"}}}, "network.discriminator.head: unknown key"),
         (
-            {"network": {"minibatch_discrimination": {}}},
-            "network.minibatch_discrimination: it judges whole pictures, not the patches",
+            {"network": {"discriminator": {"minibatch_stddev": 4}}},
+            "network.discriminator.minibatch_stddev: unknown key",
         ),
-        ({"network": {"rgb": "sum"}}, "network.rgb: neither 'resnet' nor 'patchgan' would use it; leave it out."),
-        ({"network": {"channels": {"base": 64}}}, "network.channels: neither 'resnet' nor 'patchgan' would use it"),
+        ({"network": {"rgb": "sum"}}, "network.rgb: unknown key"),
+        ({"network": {"discriminator": {"channels": {"base": 64}}}}, "network.discriminator.channels: unknown key"),
+        ({"network": {"equalized": True}}, "network.equalized: unknown key"),
         (
-            {"network": {"discriminator_channels": {"base": 64}}},
-            "network.discriminator_channels: neither 'resnet' nor 'patchgan' would use it",
+            {"network": {"residual_blocks": 3}},
+            "network.residual_blocks: not every network here has this option; write network.generator.resid",
         ),
-        ({"network": {"equalized": True, "initialization": "he"}}, "network.equalized: neither 'resnet' nor"),
         (
-            merge(PROGRESSIVE, {"network": {"discriminator_filters": 8}, "schedule": {"start_resolution": 32}}),
-            "network.filters: neither 'progressive' nor 'patchgan' would use it",
+            {"network": {"generator": {"filters": 8}, "discriminator": {"filters": 8}}},
+            "network.filters: every network has its own value for it; leave it out",
         ),
+        ({"network": {"slope": 0.3}}, "network.slope: not every network here has this option; write network.discrimin"),
         (
             {"objective": {"loss": "lsgan", "noise": {}}},
-            "objective.noise: the network of network.discriminator has no place for it; leave it out.",
+            "objective.noise: the network of network.discriminator, with its options, has no "
+            "place for it; leave it out.",
         ),
     ],
 )
 def test_what_means_nothing_is_refused(change: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(UserError) as caught:
-        build(read(change))
+    with pytest.raises((UserError, RecipeError)) as caught:
+        build(validate(_written_in_one_place(CLASSIC, change)))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", [{"patch_layers": 2}, {"filters": 32}, {"discriminator_filters": 8}])
-def test_growing_networks_refuse_keys_of_the_others(key: dict[str, Any]) -> None:
-    content = {**CLASSIC, "network": key}
-    with pytest.raises(UserError, match=rf"network\.{next(iter(key))}: .*leave it out"):
-        build(validate(content))
+def _written_in_one_place(base: Any, change: Any) -> Any:
+    """Both as one file would have them, where nothing switches anything off; a name alone is that of a section."""
+    if not isinstance(change, dict):
+        return change
+    old = base if isinstance(base, dict) else {"name": base} if isinstance(base, str) else {}
+    return {**old, **{key: _written_in_one_place(old.get(key), value) for key, value in change.items()}}
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        CLASSIC | {"network": CLASSIC["network"] | {"equalized": True}},
-        CLASSIC | {"network": {"initialization": "normal"}},
-    ],
-)
-def test_weights_at_their_size_do_not_go_with_equalized(content: dict[str, Any]) -> None:
-    with pytest.raises(RecipeError, match="network: initialization: normal draws weights at their size; set equalized"):
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_growing_networks_refuse_keys_of_the_others(player: str) -> None:
+    content = {**CLASSIC, "network": {player: {"filters": 32}}}
+    with pytest.raises(RecipeError, match=rf"network\.{player}\.filters: unknown key"):
+        validate(content)
+
+
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_weights_at_their_size_do_not_go_with_equalized(player: str) -> None:
+    content = {**CLASSIC, "network": {player: {"initialization": "normal"}}}
+    with pytest.raises(
+        RecipeError, match=rf"network\.{player}: initialization: normal draws weights at their size; set equalized"
+    ):
         validate(content)

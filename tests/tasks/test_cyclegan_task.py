@@ -10,13 +10,13 @@ from torch import nn
 from progcycle.engine.build import build
 from progcycle.errors import UserError
 from progcycle.networks import DISCRIMINATORS, TRANSLATORS
-from progcycle.recipe import override, validate
+from progcycle.recipe import RecipeError, override, validate
 from progcycle.rng import normal
 from progcycle.schedule import Growth
 from progcycle.tasks import CycleganTask
 
 REALS = {"a": batch(1.0), "b": batch(2.0)}
-NO_PIXEL_NORM = {"normalization": {"generator": "instance", "epsilon": 1e-4}}
+NO_PIXEL_NORM = {"epsilon": 1e-4, "generator": {"normalization": "instance"}}
 LSGAN = {"fake_a": (1002 - 1) ** 2, "fake_b": (101 - 1) ** 2}
 
 
@@ -303,10 +303,15 @@ def test_each_discriminator_has_its_own_noise() -> None:
 def test_data_dependent_scales_are_set_by_pictures_of_the_own_domain() -> None:
     change = {
         "network": {
-            "generator": "fake", "discriminator": "fake", "head": "dense", "minibatch_stddev": 0,
-            "minibatch_discrimination": {"init_pictures": 9},
+            "generator": "fake",
+            "discriminator": {
+                "name": "fake",
+                "head": "dense",
+                "minibatch_stddev": 0,
+                "minibatch_discrimination": {"init_pictures": 9},
+            },
         }
-    }  # fmt: skip
+    }
     task: Any = build(recipe("cyclegan", change)).task
     task.initialize(lambda domain, count: torch.full((count, 3, 8, 8), {"a": 1.0, "b": 2.0}[domain]), GROWTH)
     for disc, level in ((task.disc_a, 1.0), (task.disc_b, 2.0)):
@@ -330,7 +335,7 @@ def test_sample_rows_are_there_and_back() -> None:
 def test_channels_go_the_right_way() -> None:
     change = {
         "data": {"a": {"channels": 1}},
-        "network": {"generator": "fake", "discriminator": "fake", "predict": "picture"},
+        "network": {"generator": {"name": "fake", "predict": "picture"}, "discriminator": "fake"},
     }
     task: Any = build(recipe("cyclegan", change)).task
     ways = [(net.made_with["in_channels"], net.made_with["out_channels"]) for net in (task.gen_ab, task.gen_ba)]
@@ -341,11 +346,14 @@ def test_channels_go_the_right_way() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"data": {"a": {"channels": 1}}}, "network.predict: change adds to the input, which needs domains of equal"),
+        (
+            {"data": {"a": {"channels": 1}}},
+            "network.generator.predict: change adds to the input, which needs domains of equal",
+        ),
         (
             {
                 "data": {"a": {"channels": 1}},
-                "network": {"predict": "picture"},
+                "network": {"generator": {"predict": "picture"}},
                 "objective": {"identity": {"b": [[0, 0], [5, 1]]}},
             },
             "objective.identity: it compares a translator's input and output",
@@ -359,29 +367,29 @@ def test_channels_go_the_right_way() -> None:
             "network.discriminator: there is no 'x'; choose one of fake, patchgan, pggan, progr",
         ),
         (
-            {"network": {"minibatch_stddev": 0, "minibatch_discrimination": {}}},
-            "network.minibatch_discrimination: it judges whole pictures, not the patches of network.head: patch; use",
+            {"network": {"discriminator": {"minibatch_stddev": 0, "minibatch_discrimination": {}}}},
+            "network.discriminator: minibatch_discrimination judges whole pictures, not the "
+            "patches of head: patch; use",
         ),
         (
             {
                 "network": {
-                    "minibatch_stddev": {"averaging": "group5"},
-                    "discriminator_channels": {"base": 96, "max": 12},
+                    "discriminator": {"minibatch_stddev": {"averaging": "group5"}, "channels": {"base": 96, "max": 12}}
                 }
             },
-            "network.minibatch_stddev.averaging: group5 does not divide the 12 feature maps",
+            "network.discriminator.minibatch_stddev.averaging: group5 does not divide the 12 feature maps",
         ),
         (
-            {"network": {"discriminator": "pggan", "head": "patch"}},
-            "network.head: the network 'pggan' of network.discriminator has no such option; leave it out.",
+            {"network": {"discriminator": {"name": "pggan", "head": "patch"}}},
+            "network.discriminator.head: unknown key",
         ),
         (
             {"network": NO_PIXEL_NORM},
-            "network.normalization.epsilon: neither 'progressive' nor 'progressive' would use it",
+            "network.generator: epsilon belongs to pixel norm, which this network does not have",
         ),
         (
-            {"network": {"discriminator_scales": 2}, "schedule": {"hold_resolution": 4}},
-            "network.discriminator_scales: from 4 to 4 px, where growth ends, there are 1 resolutions to judge",
+            {"network": {"discriminator": {"scales": 2}}, "schedule": {"hold_resolution": 4}},
+            "network.discriminator.scales: from 4 to 4 px, where growth ends, there are 1 resolutions to judge",
         ),
         ({"objective": {"loss": "hinge", "noise": {}}}, "objective.noise: it belongs to lsgan, not to hinge"),
         ({"objective": {"loss": "bce"}}, "objective.loss: there is no 'bce'; choose one of hinge, lsgan"),
@@ -389,7 +397,7 @@ def test_channels_go_the_right_way() -> None:
     ],
 )
 def test_combinations_without_meaning_are_refused(change: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises((UserError, RecipeError)) as caught:
         build(recipe("cyclegan", change))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -397,12 +405,17 @@ def test_combinations_without_meaning_are_refused(change: dict[str, Any], senten
 
 def test_options_reach_the_networks() -> None:
     network = {
-        "equalized": False, "slope": 0.3, "head": "dense",
-        "normalization": {"generator": "pixel", "discriminator": "layer", "epsilon": 1e-4},
-        "minibatch_stddev": {"group": 2, "averaging": "gpool", "gather": True},
-    }  # fmt: skip
+        "equalized": False,
+        "slope": 0.3,
+        "generator": {"normalization": "pixel", "epsilon": 1e-4},
+        "discriminator": {
+            "head": "dense",
+            "normalization": "layer",
+            "minibatch_stddev": {"group": 2, "averaging": "gpool", "gather": True},
+        },
+    }
     specs = build(recipe("cyclegan", {"network": network})).task.specs
-    both = {"equalized": False, "slope": 0.3, "epsilon": 1e-4, "rgb": "replace"}
+    both = {"equalized": False, "slope": 0.3, "rgb": "replace"}
     disc = {
         "normalize": "layer",
         "head": "dense",
@@ -412,7 +425,7 @@ def test_options_reach_the_networks() -> None:
         "kernels": 0,
     }
     for name, spec in specs.items():
-        expected = {**both, **(disc if name.startswith("disc") else {"normalize": "pixel"})}
+        expected = {**both, **(disc if name.startswith("disc") else {"normalize": "pixel", "epsilon": 1e-4})}
         assert expected.items() <= spec["arguments"].items(), name
 
 
@@ -421,7 +434,8 @@ def test_pggans_discriminator_comes_with_its_dense_head() -> None:
     alone = build(recipe("cyclegan", {"network": {"discriminator": "pggan"}})).task
     assert alone.networks["disc_a"](torch.zeros(2, 3, 8, 8), 1, 1.0).shape == (2,)
     inherited = override(
-        recipe("cyclegan", {"network": {"head": "patch"}}).model_dump(), ["network.discriminator=pggan"]
+        recipe("cyclegan", {"network": {"discriminator": {"head": "patch"}}}).model_dump(),
+        ["network.discriminator=pggan"],
     )
     build(validate(inherited))
 

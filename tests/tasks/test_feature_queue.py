@@ -217,7 +217,7 @@ def test_a_network_without_statistic_cannot_compare() -> None:
 
 # --- the tasks ----------------------------------------------------------------------------------------------------
 
-QUEUE = {"network": {"minibatch_stddev": {"group": "batch", "queue": 5}}}
+QUEUE = {"network": {"discriminator": {"minibatch_stddev": {"group": "batch", "queue": 5}}}}
 
 
 @pytest.mark.parametrize("name", ["cyclegan", "pggan"])

@@ -9,15 +9,16 @@ from torch import Tensor, nn
 
 from progcycle.blocks import Noise
 from progcycle.errors import UserError
-from progcycle.networks import DISCRIMINATORS
+from progcycle.networks import DISCRIMINATORS, Network, NetworkOptions
 from progcycle.objectives import ADVERSARIAL, class_loss
-from progcycle.recipe import Adversarial, ClassWeights
+from progcycle.recipe import Adversarial, ClassWeights, Recipe, RecipeError, validate
 from progcycle.rng import normal
+from progcycle.tasks import TASKS
 from progcycle.tasks.judge import Judge
-from progcycle.tasks.specs import check_adversarial, make, pick
+from progcycle.tasks.specs import check_adversarial, make, pick, task_shape
 
 
-def judge(network: nn.Module | None = None, seed: int = 0, suffix: str = "", **options: Any) -> Judge:
+def judge(network: Network | None = None, seed: int = 0, suffix: str = "", **options: Any) -> Judge:
     """With the fake discriminator, whose logits are grey levels, and a hinge loss."""
     return Judge(network or FakeDiscriminator(), Adversarial(**{"loss": "hinge", **options}), seed=seed, suffix=suffix)
 
@@ -104,7 +105,7 @@ def test_class_logits_are_told_apart_too() -> None:
 
 @torch.no_grad()
 def test_a_network_that_says_nothing_of_its_rows_judges_them_in_two_passes() -> None:
-    class Plain(nn.Module):
+    class Plain(Network):
         def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor:
             return (x - x.mean(0)).square().mean((1, 2, 3))  # compares all rows
 
@@ -402,20 +403,51 @@ def test_pick_lists_what_there_is() -> None:
         pick({"b": 1, "a": 2}, "c", "network.x")
 
 
-class Small(nn.Module):
-    """Takes few options."""
+class SmallOptions(NetworkOptions):
+    width: int = 3
 
-    def __init__(self, channels: list[int], convs: int = 2) -> None:
+
+class Small(Network):
+    """A network of somebody's own, with the least that it must have."""
+
+    Options = SmallOptions
+    sizes = "any"
+
+    def __init__(self, image_channels: int, width: int) -> None:
         super().__init__()
-        self.took = channels, convs
+        self.body = nn.Conv2d(image_channels, width, 1)
+
+    def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor:
+        return self.body(x).mean((1, 2, 3))
 
 
-def test_a_network_gets_the_options_that_it_has() -> None:
-    registry: dict[str, type[nn.Module]] = {"small": Small}
-    network, spec = make(registry, "small", "network.x", {"channels": [1], "convs": 1, "tanh": False, "classes": 0})
-    assert network.took == ([1], 1)
-    assert spec == {"name": "small", "arguments": {"channels": [1], "convs": 1}}
-    for option, key in (("tanh", "network.tanh"), ("classes", "data.labels")):
-        with pytest.raises(UserError) as caught:
-            make(registry, "small", "network.x", {"channels": [1], option: 3})
-        assert str(caught.value) == f"{key}: the network 'small' of network.x has no such option; leave it out."
+def test_a_network_of_ones_own_brings_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain entry in the dict is enough: recipes take its name, its options, and what a wrong key is near to."""
+    monkeypatch.setitem(DISCRIMINATORS, "small", Small)
+    content = {"task": "pggan", "resolution": 8, "data": {"path": "nowhere"}, "objective": {"loss": "hinge"}}
+
+    def read(**network: Any) -> Recipe:
+        return validate({**content, "network": {"base_resolution": 4, **network}})
+
+    recipe = read(discriminator={"name": "small", "width": 5}, generator={"channels": {"max": 4}})
+    network, spec = make(recipe.network, "discriminator", task_shape(recipe, image_channels=3))
+    assert spec == {"name": "small", "arguments": {"image_channels": 3, "width": 5}}
+    assert network.body.weight.shape == (5, 3, 1, 1)  # type: ignore[union-attr]
+    task = TASKS["pggan"](recipe)  # type: ignore[arg-type]
+    for player in ("discriminator", "generator"):
+        loss, _ = task.loss(player, {"real": batch(torch.rand(4, 3, 8, 8))}, GROWTH, 0)
+        loss.backward()
+    assert validate(recipe.model_dump()) == recipe
+    assert read(discriminator="small").network.discriminator.width == 3
+    with pytest.raises(RecipeError, match=r"network\.discriminator\.widht: unknown key, did you mean width\?$"):
+        read(discriminator={"name": "small", "widht": 5})
+    with pytest.raises(RecipeError, match=r"network\.discriminator: there is no 'smal'; did you mean small\?$"):
+        read(discriminator="smal")
+    with pytest.raises(
+        RecipeError, match=r"network\.slope: not every network here has this option; write network\.gen"
+    ):
+        read(discriminator="small", slope=0.3)
+    with pytest.raises(
+        UserError, match=r"^data\.labels: the network 'small' of network\.discriminator knows no classes"
+    ):
+        make(recipe.network, "discriminator", task_shape(recipe, 3, image_channels=3))

@@ -9,13 +9,17 @@ from fake_networks import GROWTH, FakeGenerator, batch, recipe
 from progcycle.engine.build import build
 from progcycle.errors import UserError
 from progcycle.networks import DISCRIMINATORS, GENERATORS
+from progcycle.recipe import RecipeError, merge
 from progcycle.tasks import TASKS, PgganTask, pggan
 
 pytestmark = pytest.mark.usefixtures("fakes")
 
 
 def make(**objective: Any) -> Any:
-    change = {"network": {"generator": "fake", "discriminator": "fake", "latent_size": 5}, "objective": objective}
+    change = {
+        "network": {"generator": {"name": "fake", "latent_size": 5}, "discriminator": "fake"},
+        "objective": objective,
+    }
     return build(recipe("pggan", change)).task
 
 
@@ -51,7 +55,9 @@ def test_players_positions_and_seeds_have_latents_of_their_own() -> None:
         for player in ("discriminator", "generator"):
             task.loss(player, {"real": batch(0.5, first)}, GROWTH, 0)
     assert len(torch.unique(latents(task.generator), dim=0)) == 16
-    other = recipe("pggan", {"network": {"generator": "fake", "discriminator": "fake", "latent_size": 5}, "seed": 4})
+    other = recipe(
+        "pggan", {"network": {"generator": {"name": "fake", "latent_size": 5}, "discriminator": "fake"}, "seed": 4}
+    )
     reseeded: Any = build(other).task
     reseeded.loss("discriminator", {"real": batch(0.5)}, GROWTH, 0)
     assert not torch.equal(latents(reseeded.generator), latents(task.generator)[:4])
@@ -132,7 +138,7 @@ def conditional(monkeypatch: pytest.MonkeyPatch, **network: Any) -> Any:
     monkeypatch.setattr(pggan, "find_classes", lambda data: ("cat", "dog", "fox") if data.labels else ())
     change = {
         "data": {"labels": "folders"},
-        "network": {"generator": "fake", "discriminator": "fake", "latent_size": 5, **network},
+        "network": {"generator": {"name": "fake", "latent_size": 5}, "discriminator": "fake", **network},
         "objective": {"loss": "hinge"},
     }
     return build(recipe("pggan", change)).task
@@ -197,10 +203,15 @@ def test_data_dependent_scales_are_set_by_so_many_real_pictures() -> None:
     assert asked == plain.discriminator.initialized == []
     change = {
         "network": {
-            "generator": "fake", "discriminator": "fake", "minibatch_stddev": 0,
-            "minibatch_discrimination": {"init_pictures": 70},
+            "generator": "fake",
+            "discriminator": {
+                "name": "fake",
+                "head": "dense",
+                "minibatch_stddev": 0,
+                "minibatch_discrimination": {"init_pictures": 70},
+            },
         }
-    }  # fmt: skip
+    }
     task: Any = build(recipe("pggan", change)).task
     task.initialize(pictures, GROWTH)
     assert asked == [("real", 70)]
@@ -209,36 +220,47 @@ def test_data_dependent_scales_are_set_by_so_many_real_pictures() -> None:
 
 
 def test_pictures_that_are_all_alike_are_one_sentence() -> None:
-    change = {"network": {"minibatch_stddev": 0, "minibatch_discrimination": {"kernels": 3}}}
+    change = {"network": {"discriminator": {"minibatch_stddev": 0, "minibatch_discrimination": {"kernels": 3}}}}
     task = build(recipe("pggan", change)).task
     for count in (1, 4):
-        with pytest.raises(UserError, match=r"^network\.minibatch_discrimination: .*\.$"):
+        with pytest.raises(UserError, match=r"^network\.discriminator: .*\.$"):
             task.initialize(lambda domain, wanted, n=count: torch.zeros(n, 3, 8, 8), GROWTH)
 
 
-BOTH = {"equalized": False, "slope": 0.3, "normalization": {"epsilon": 1e-4}}
+BOTH = {"equalized": False, "slope": 0.3, "generator": {"epsilon": 1e-4}}
 
 
 @pytest.mark.parametrize(
     ("network", "expected"),
     [
-        (BOTH, {"equalized": (False, False), "slope": (0.3, 0.3), "epsilon": (1e-4, 1e-4)}),
-        ({"normalization": {"generator": "batch", "discriminator": "layer"}}, {"normalize": ("batch", "layer")}),
-        ({"convs": 1, "rgb_kernel": 3, "tanh": True}, {"convs": (1, 1), "rgb_kernel": (3, None), "tanh": (True, None)}),
+        (BOTH, {"equalized": (False, False), "slope": (0.3, 0.3), "epsilon": (1e-4, 1e-8)}),
+        (
+            {"generator": {"normalization": "batch"}, "discriminator": {"normalization": "layer"}},
+            {"normalize": ("batch", "layer")},
+        ),
+        (
+            {"convs": 1, "generator": {"rgb_kernel": 3, "tanh": True}},
+            {"convs": (1, 1), "rgb_kernel": (3, None), "tanh": (True, None)},
+        ),
         ({"fused_scale": True, "rgb": "sum"}, {"fused": (True, True), "rgb": ("sum", "sum")}),
         (
-            {"minibatch_stddev": {"group": "batch", "averaging": "group3", "gather": True}},
+            {"discriminator": {"minibatch_stddev": {"group": "batch", "averaging": "group3", "gather": True}}},
             {"stddev_group": (None, "batch"), "averaging": (None, "group3"), "gather": (None, True)},
         ),
         (
-            {"minibatch_stddev": 0, "minibatch_discrimination": {"kernels": 7, "dimensions": 2, "gather": True}},
+            {
+                "discriminator": {
+                    "minibatch_stddev": 0,
+                    "minibatch_discrimination": {"kernels": 7, "dimensions": 2, "gather": True},
+                }
+            },
             {"stddev_group": (None, 0), "kernels": (None, 7), "dimensions": (None, 2), "gather": (None, True)},
         ),
         ({}, {"normalize": ("pixel", "none"), "slope": (0.2, 0.2), "kernels": (None, 0), "fused": (False, False)}),
     ],
 )
 def test_options_reach_the_networks_that_have_them(network: dict[str, Any], expected: dict[str, Any]) -> None:
-    task = build(recipe("pggan", {"network": {"latent_size": 5, **network}})).task
+    task = build(recipe("pggan", merge({"network": {"generator": {"latent_size": 5}}}, {"network": network}))).task
     for name, (of_generator, of_discriminator) in expected.items():
         for kind, value in (("generator", of_generator), ("discriminator", of_discriminator)):
             assert task.specs[kind]["arguments"].get(name) == value, f"{kind}.{name}"
@@ -261,19 +283,22 @@ def test_options_reach_the_networks_that_have_them(network: dict[str, Any], expe
         ({"objective": {"loss": "hinge", "drift": 0.1}}, "objective.drift: it belongs to wgan"),
         ({"objective": {"gradient_penalty": None}}, "add objective.gradient_penalty: {weight: 10}"),
         ({"objective": {"loss": "hinge", "noise": {}}}, "objective.noise: it belongs to lsgan, not to hinge"),
-        ({"network": {"tanh": True, "rgb": "sum"}}, "network.tanh: it bounds a whole picture, not the sum of network."),
         (
-            {"network": {"minibatch_stddev": {"averaging": "group4"}}},
-            "network.minibatch_stddev.averaging: group4 does not divide the 6 feature maps",
+            {"network": {"rgb": "sum", "generator": {"tanh": True}}},
+            "network.generator: tanh bounds a whole picture, not the sum of rgb: sum",
+        ),
+        (
+            {"network": {"discriminator": {"minibatch_stddev": {"averaging": "group4"}}}},
+            "network.discriminator.minibatch_stddev.averaging: group4 does not divide the 6 feature maps",
         ),
         (
             {"network": {"discriminator": "progressive", "convs": 1}},
-            "network.convs: the network 'progressive' of network.discriminator has no such option; leave it out.",
+            "network.convs: not every network here has this option; write network.generator.convs.",
         ),
     ],
 )
 def test_combinations_without_meaning_are_refused(change: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises((UserError, RecipeError)) as caught:
         build(recipe("pggan", change))
     assert sentence in str(caught.value)
 
@@ -292,7 +317,7 @@ def test_channels_follow_the_recipe() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_discriminators_may_have_channels_of_their_own(task: str) -> None:
-    change = {"network": {"channels": {"base": 64, "max": 9}, "discriminator_channels": {"base": 32, "max": 7}}}
+    change = {"network": {"channels": {"base": 64, "max": 9}, "discriminator": {"channels": {"base": 32, "max": 7}}}}
     specs = build(recipe(task, change)).task.specs
     for name, spec in specs.items():
         assert spec["arguments"]["channels"] == ([7, 7, 4] if name.startswith("disc") else [9, 9, 8])

@@ -16,7 +16,7 @@ from progcycle.schedule import Growth
 from progcycle.tasks import PretrainingTask
 from progcycle.tasks.pretraining import seen_squares
 
-FAKES = {"network": {"generator": "fake", "discriminator": "fake"}}
+FAKES = {"network": {"generator": {"name": "fake", "predict": "picture"}, "discriminator": "fake"}}
 
 
 def squares(
@@ -95,7 +95,7 @@ def test_the_loss_is_what_is_missing_of_both_domains(fakes: None) -> None:
 
 
 def test_the_loss_is_the_mean_absolute_difference_to_the_whole_picture(fakes: None) -> None:
-    subject = task({**FAKES, "network": {**FAKES["network"], "predict": "picture"}, "pretraining": {"masked": 0.5}})
+    subject = task({**FAKES, "pretraining": {"masked": 0.5}})
     network = subject.networks["gen_ba"]
     assert isinstance(network, FakeTranslator)
     network.shift = 0.3
@@ -113,7 +113,10 @@ def test_the_loss_is_the_mean_absolute_difference_to_the_whole_picture(fakes: No
 
 
 def test_autoencoding_shows_the_whole_picture(fakes: None) -> None:
-    change = {"network": {**FAKES["network"], "predict": "picture"}, "pretraining": {"kind": "autoencoding"}}
+    change = {
+        **FAKES,
+        "pretraining": {"kind": "autoencoding"},
+    }
     subject = task(change)
     loss, stats = subject.loss("generator", {"a": batch(0.5), "b": batch(-0.8)}, GROWTH, 0)
     assert loss.item() == 0
@@ -170,7 +173,7 @@ def test_without_the_section_there_is_nothing_to_build() -> None:
     ("change", "words"),
     [
         (
-            {"data": {"b": {"channels": 1}}, "network": {"predict": "picture"}},
+            {"data": {"b": {"channels": 1}}, "network": {"generator": {"predict": "picture"}}},
             r"pretraining: both translators .* \(data\.a\.channels is 3, data\.b\.channels is 1\); leave it out\.",
         ),
         (

@@ -1,0 +1,172 @@
+"""What a network is, and what its options are: all that the other rooms ask of one stands in this file.
+
+A network of your own is one class below :class:`Network`, its options one class below :class:`NetworkOptions`, and one
+entry in a dict of ``progcycle.networks``; recipes then take its name and its options::
+
+    class BlurOptions(NetworkOptions):
+        radius: int = Field(2, ge=1, description="pixels on each side")
+
+    class Blur(Network):
+        Options = BlurOptions
+        sizes = "any"
+
+        def __init__(self, in_channels: int, out_channels: int, radius: int) -> None: ...
+        def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor: ...
+
+    TRANSLATORS["blur"] = Blur  # network: {generator: {name: blur, radius: 3}}
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from progcycle.section import Section
+
+Sizes = Literal["growing", "one", "any"]
+
+
+@dataclass(frozen=True)
+class TaskShape:
+    """What a task fixes for a network, beside the network's own options.
+
+    Attributes:
+        resolution: final pixels of a side.
+        base_resolution: pixels of a side at stage 0.
+        end_resolution: pixels of a side where growth ends; below ``resolution`` where it holds.
+        channels: channels of the pictures, by constructor argument: ``in_channels`` and ``out_channels`` of a
+            translator, ``image_channels`` of the others.
+        classes: classes of the pictures, 0 for none.
+    """
+
+    resolution: int
+    base_resolution: int
+    end_resolution: int
+    channels: Mapping[str, int] = field(default_factory=dict)
+    classes: int = 0
+
+
+class Comparison(NamedTuple):
+    """How a network compares the pictures of a batch, of which it needs two or more.
+
+    Attributes:
+        key: the option that asks for it.
+        gather: whether the pictures of all processes are compared together.
+        alone: whether a single picture gives a figure too.
+        queue: whether it can be told to keep earlier pictures, which a single one is compared with.
+    """
+
+    key: str
+    gather: bool
+    alone: bool
+    queue: bool
+
+
+class NetworkOptions(Section):
+    """Options of one network, as a recipe has them under ``network.generator`` or ``network.discriminator``.
+
+    A class of options for a network of yours adds fields, with a default each. An option that would do nothing beside
+    another is refused by a validator, whose sentence a recipe's reader is shown.
+    """
+
+    name: str = Field(description="of the network, in the dicts of progcycle.networks")
+
+    @classmethod
+    def defaults(cls, resolution: int) -> dict[str, Any]:
+        """Defaults that follow from the final resolution, in pixels of a side; they stand in for keys left out."""
+        return {}
+
+    def arguments(self, shape: TaskShape) -> dict[str, Any]:
+        """Keywords of the network's constructor; by default the options themselves, the channels and the classes.
+
+        They are kept in snapshots as JSON, to build the network again.
+
+        Args:
+            shape: what the task fixes.
+
+        Raises:
+            ValueError: an option does not fit the task. The sentence begins with the option, ``head: ...``.
+        """
+        classes = {"classes": shape.classes} if shape.classes else {}
+        return {**self.model_dump(exclude={"name"}), **shape.channels, **classes}
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """How the network compares the pictures of a batch; None where it can do with a single one."""
+        return None
+
+    @property
+    def queue(self) -> int:
+        """Earlier pictures that a batch is compared with too."""
+        return 0
+
+    @property
+    def init_pictures(self) -> int:
+        """Real pictures that :meth:`Network.initialize` wants before the first step; 0 for none."""
+        return 0
+
+    def alone(self) -> Self:
+        """The options of a network that compares no pictures, as where it is not trained."""
+        return self
+
+
+class Network(nn.Module):
+    """A network of a generator, translators or discriminators: ``forward(x, stage, alpha)``, pictures in [-1, 1].
+
+    A subclass must have ``forward`` and :attr:`Options`; all else has a default. Parameters that its constructor
+    freezes (``requires_grad = False``, such as a pre-trained feature extractor) are never trained, averaged or kept in
+    checkpoints; the constructor must give them again.
+
+    Attributes:
+        Options: class of its options.
+        sizes: ``growing``: it has stages, begins stage s at alpha 0 as stage s - 1 ended, and uses ``stage`` and
+            ``alpha``; ``one``: it works at the final resolution only; ``any``: it takes every size from ``smallest``
+            on, in a growing plan too, and needs neither stage nor alpha.
+        has_classes: whether its constructor takes ``classes``, above 0 where pictures have labels.
+        smallest: least pixels of a side that it can work on.
+        needs_two: whether training takes two pictures or more at a time.
+        change: of a translator: whether it paints a change, which is added to its input.
+        latent_size: numbers that a generator paints a picture from; generators must say it.
+    """
+
+    Options: ClassVar[type[NetworkOptions]] = NetworkOptions
+    sizes: ClassVar[Sizes] = "growing"
+    has_classes: ClassVar[bool] = False
+    smallest: int = 1
+    needs_two: bool = False
+    change: bool = False
+    latent_size: int = 0
+
+    def multiple(self, stage: int) -> int:
+        """What the sides of a translator's pictures are multiples of at a stage."""
+        return 1 << stage if self.sizes == "growing" else 1
+
+    def rows_are_apart(self, n: int) -> bool:
+        """Whether one pass over 2n rows that alternate real, fake gives the logits of two passes over n rows each."""
+        return False
+
+    def noise_size(self, stage: int) -> int | None:
+        """Random numbers for a picture that ``forward`` takes as ``noise`` at a stage; None: it takes no noise."""
+        return None
+
+    def initialize(self, pictures: Tensor, stage: int, alpha: float) -> None:
+        """Set weights that depend on the data, before the first step.
+
+        Args:
+            pictures: real ones, in [-1, 1], as many as :attr:`NetworkOptions.init_pictures`.  # [N, C, H, W]
+            stage: growth step.
+            alpha: weight of the newest stage, in [0, 1].
+
+        Raises:
+            ValueError: the pictures are too few or all alike.
+        """
+
+    def growing_decoder(self) -> nn.Module | None:
+        """Its decoder trunk, whose stages can be copied; None if it has none."""
+        return None
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """What training may change: all that the constructor has not frozen. To be asked before training begins."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
