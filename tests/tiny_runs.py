@@ -105,18 +105,25 @@ def full(task: str, data: Path) -> dict[Any, Any]:
     objective = {
         "loss": "lsgan", "lsgan_fake_factor": 0.5, "n_critic": 2, "noise": noise, "augment": augment, "drift": 0,
     }  # fmt: skip
-    normalization = {"generator": "batch", "discriminator": "layer"}
     if task == "pggan":
         return {
             "data": {"labels": str(data / "labels.json")},
-            "network": {"normalization": normalization, "discriminator": {"spectral_norm": True}},
+            "network": {
+                "generator": {"normalization": "batch"},
+                "discriminator": {"normalization": "layer", "spectral_norm": True},
+            },
             "objective": {**objective, "gradient_penalty": None},
         }
     instead = {"kernels": 4, "dimensions": 2, "init_pictures": 6}
     return {
         "network": {
-            "normalization": normalization,
-            "discriminator": {"head": "dense", "minibatch_stddev": 0, "minibatch_discrimination": instead},
+            "generator": {"normalization": "batch"},
+            "discriminator": {
+                "normalization": "layer",
+                "head": "dense",
+                "minibatch_stddev": 0,
+                "minibatch_discrimination": instead,
+            },
         },
         "objective": objective,
     }

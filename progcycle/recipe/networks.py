@@ -147,6 +147,8 @@ def keys_for_all(section: type[BaseModel]) -> dict[str, type["NetworkOptions"]]:
     """The keys that may stand beside the players in some recipe, and options that have them."""
     found: dict[str, type[NetworkOptions]] = {}
     players = [[kind.Options for kind in marker.networks.values()] for marker in players_of(section).values()]
+    if not players:
+        return found
     for choice in itertools.product(*players):
         for key in set.intersection(*(set(options.model_fields) for options in choice)) - {"name"}:
             found.setdefault(key, choice[0])

@@ -34,7 +34,10 @@ def exact(task: str, data: Path) -> dict[Any, Any]:
     variation = "minibatch_stddev" if task == "pggan" else "minibatch_discrimination"
     group = {"group": 4} if task == "pggan" else {}
     own = {
-        "network": {"normalization": {"generator": "pixel"}, variation: {"gather": True, **group}},
+        "network": {
+            "generator": {"normalization": "pixel"},
+            "discriminator": {variation: {"gather": True, **group}},
+        },
         "objective": {"gradient_penalty": {"weight": 10, "target": 1}, **({} if task == "pggan" else {"pool_size": 0})},
     }
     return merge(full(task, data), own)
