@@ -113,9 +113,7 @@ def text_at(found: Mapping[str, Any]) -> str:
     results = found["results"]
     text = as_text(results, [Table(f"true pairs at {found['resolution']} px", COLUMNS)], LABELS)
     if not any("detail" in rows for rows in results.values()):
-        text += (
-            "\nThere is no --scale detail: these translators paint whole pictures (network.generator.predict: picture)."
-        )
+        text += "\nThere is no --scale detail: these translators paint whole pictures (predict: picture)."
     return text
 
 

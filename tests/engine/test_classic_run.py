@@ -67,7 +67,7 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(
         ours, theirs = (checkpoint_content(tmp_path / run / "checkpoints" / name) for run in ("broken", "straight"))
         assert ours == theirs
     assert stats(tmp_path / "broken") == stats(tmp_path / "straight")
-    check_moved(whole, recipe, spectral="spectral_norm" in network)
+    check_moved(whole, recipe, spectral=recipe.network.discriminator.spectral_norm)
 
 
 def check_moved(training: WatchedRun, recipe: Recipe, spectral: bool) -> None:

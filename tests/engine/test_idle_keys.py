@@ -17,6 +17,7 @@ from progcycle.data import build_loader
 from progcycle.engine.run import Run
 from progcycle.errors import UserError
 from progcycle.recipe import RecipeError, merge, override, validate
+from progcycle.recipe.networks import players_of
 from progcycle.recipe.overrides import models_of
 from progcycle.recipe.schema import RECIPES
 
@@ -34,23 +35,29 @@ INSTEAD = [
     "network.discriminator.minibatch_discrimination={init_pictures: 4}",
 ]
 CLASSIC = ["network.generator=resnet", "network.discriminator=patchgan", "network.discriminator.layers=1"]
+PATCHES = ["network.discriminator=patchgan", "network.discriminator.layers=1", "schedule.start_resolution=8"]
+DEEPER = [
+    "network.discriminator=patchgan", "network.discriminator.layers=2", "resolution=16", "schedule.start_resolution=16",
+]  # fmt: skip
 
 # A value away from the default, and what the key needs beside it to mean something: the same in both tasks.
 COMMON: dict[str, tuple[str, list[str]]] = {
     "network.base_resolution": ("8", []),
-    "network.channels.base": ("8", []),
-    "network.channels.decay": ("3", []),
-    "network.channels.max": ("3", []),
-    "network.discriminator.channels.base": ("8", []),
-    "network.discriminator.channels.decay": ("3", []),
-    "network.discriminator.channels.max": ("3", []),
-    "network.rgb": ("sum", []),
-    "network.equalized": ("false", []),
-    "network.slope": ("0.1", []),
-    "network.initialization": ("normal", ["network.equalized=false"]),
-    "network.generator.normalization": ("instance", []),
-    "network.discriminator.normalization": ("instance", []),
-    "network.normalization.epsilon": ("0.01", []),
+    **{
+        f"network.{player}.{key}": (value, [companion.format(player) for companion in companions])
+        for player in ("generator", "discriminator")
+        for key, value, companions in (
+            ("channels.base", "8", []),
+            ("channels.decay", "3", []),
+            ("channels.max", "3", []),
+            ("rgb", "sum", []),
+            ("equalized", "false", []),
+            ("slope", "0.1", []),
+            ("initialization", "normal", ["network.{}.equalized=false"]),
+            ("normalization", "instance", []),
+            ("epsilon", "0.01", ["network.{}.normalization=pixel"]),
+        )
+    },
     "network.discriminator.minibatch_stddev.group": ("batch", ["schedule.batch_size=8"]),
     "network.discriminator.minibatch_stddev.averaging": ("spatial", []),
     "network.discriminator.minibatch_stddev.queue": ("3", ["network.discriminator.minibatch_stddev.group=batch"]),
@@ -104,20 +111,26 @@ COMMON: dict[str, tuple[str, list[str]]] = {
 }
 OWN: dict[str, dict[str, tuple[str, list[str]]]] = {
     "pggan": {
-        "network.discriminator": ("progressive", []),
+        "network.discriminator.name": ("progressive", []),
         "network.generator.latent_size": ("5", []),
-        "network.convs": ("1", []),
+        "network.generator.convs": ("1", []),
+        "network.discriminator.convs": ("1", []),
         "network.generator.rgb_kernel": ("3", []),
         "network.generator.tanh": ("true", []),
-        "network.fused_scale": ("true", []),
+        "network.generator.fused_scale": ("true", []),
+        "network.discriminator.fused_scale": ("true", []),
+        "network.discriminator.head": ("dense", ["network.discriminator=progressive"]),
+        "network.discriminator.scales": ("2", ["network.discriminator=progressive"]),
+        "network.discriminator.filters": ("7", PATCHES),
+        "network.discriminator.layers": ("1", DEEPER),
         "objective.simultaneous": ("true", []),
         "objective.classes.real": ("0.5", ["data.labels=folders"]),
         "objective.classes.fake": ("0.5", ["data.labels=folders"]),
     },
     "cyclegan": {
         **{key: (value, [*INSTEAD, *DENSE]) for key, (value, more) in COMMON.items() if more is INSTEAD},
-        "network.generator": ("resnet", ["schedule.start_resolution=8"]),
-        "network.discriminator": ("pggan", []),
+        "network.generator.name": ("resnet", ["schedule.start_resolution=8"]),
+        "network.discriminator.name": ("pggan", []),
         "network.generator.residual_blocks": ("2", []),
         "network.generator.skips": ("false", []),
         "network.generator.predict": ("picture", []),
@@ -125,14 +138,12 @@ OWN: dict[str, dict[str, tuple[str, list[str]]]] = {
         "network.generator.bounded": ("true", ["optimizer.generator.lr=0.1"]),
         "network.discriminator.head": ("dense", []),
         "network.discriminator.scales": ("2", []),
-        "network.filters": ("5", CLASSIC),
+        "network.generator.filters": ("5", CLASSIC),
         "network.discriminator.filters": ("7", CLASSIC),
         "network.generator.upsampling": ("resize", CLASSIC),
-        "network.discriminator.layers": (
-            "1",
-            ["network.discriminator=patchgan", "network.discriminator.layers=2", "resolution=16",
-             "schedule.start_resolution=16"],
-        ),
+        "network.discriminator.convs": ("1", ["network.discriminator=pggan"]),
+        "network.discriminator.fused_scale": ("true", ["network.discriminator=pggan"]),
+        "network.discriminator.layers": ("1", DEEPER),
         "objective.cycle.aba": ("3", []),
         "objective.cycle.bab": ("3", []),
         "objective.cycle.scales": ("2", []),
@@ -145,7 +156,7 @@ OWN: dict[str, dict[str, tuple[str, list[str]]]] = {
 }  # fmt: skip
 # Keys that change nothing in runs as short, on one process, as these; and why.
 ELSEWHERE = {
-    "network.generator": "PG-GAN has one",
+    "network.generator.name": "PG-GAN has one",
     "network.discriminator.minibatch_stddev.gather": "joins the pictures of several processes",
     "network.discriminator.minibatch_discrimination.gather": "joins the pictures of several processes",
     "objective.simultaneous": "refused for translators, see test_options.py",
@@ -180,7 +191,11 @@ def keys(task: str) -> list[str]:
         model: type[BaseModel] = RECIPES[task]
         for name in section.split("."):
             model = models_of(model.model_fields[name].annotation)[0]
-        found += leaves(model, section)
+        players = players_of(model)
+        found += [key for key in leaves(model, section) if key.rpartition(".")[2] not in players]
+        for player, marker in players.items():
+            for kind in marker.networks.values():
+                found += leaves(kind.Options, f"{section}.{player}")
     return found
 
 

@@ -186,6 +186,7 @@ def test_several_scales_learn_of_each_of_them() -> None:
 
 def test_several_scales_do_not_take_what_is_made_for_one() -> None:
     network = ProgressiveDiscriminator(CHANNELS, scales=2)
-    noise = Noise(torch.zeros(4, network.noise_size(2)), torch.tensor(0.1), "prop")
+    assert network.noise_size(2) is None
+    noise = Noise(torch.zeros(4, 99), torch.tensor(0.1), "prop")
     with pytest.raises(ValueError, match="one scale"):
         network(torch.rand(4, 3, 32, 32), 2, 1.0, noise)
