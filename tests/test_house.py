@@ -164,6 +164,16 @@ def test_no_files_of_a_room_import_each_other_in_a_circle(room: str) -> None:
     assert not left, f"in a circle, or above one: {', '.join(sorted(path.name for path in left))}"
 
 
+def test_functions_have_60_lines_at_most_without_the_docstring() -> None:
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                if ast.get_docstring(node) is not None:
+                    lines -= node.body[0].end_lineno - node.body[0].lineno + 1
+                assert lines <= 60, f"{path.relative_to(ROOT)}: {node.name} has {lines} lines"
+
+
 def test_files_are_finished() -> None:
     words = ("TODO", "FIXME")
     assert not [path for path in FILES if any(word in path.read_text(encoding="utf-8") for word in words)]
