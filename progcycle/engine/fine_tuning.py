@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from progcycle.engine.folder import checkpoint_folders
+from progcycle.engine.state import tensors_of
 from progcycle.engine.trainable import frozen_names
 from progcycle.errors import UserError
 from progcycle.export import SnapshotConfig, find_snapshot, load
@@ -45,16 +46,21 @@ def start_from(recipe: Recipe, networks: Mapping[str, nn.Module]) -> Sequence[st
         raise UserError(
             f"{KEY}: {options.run} was trained with task: {config.task}, and this recipe has {recipe.task}."
         )
-    weights = {name: _of(model.state_dict(), name) for name in config.networks}
+    weights = {name: tensors_of(model.state_dict(), name) for name in config.networks}
     source = str(snapshot)
     if options.networks == "all":
         path, others = _of_checkpoint(Path(options.run), [name for name in networks if name not in weights])
         weights |= others
         source += f", and of {path} the discriminators"
-    old = _recipe_of(config)
     common = min(config.final_resolution, recipe.resolution)
+    smaller, remedy = (
+        _up_to(common, recipe),
+        f"give this recipe the network settings of that run{_changes(config, recipe)}",
+    )
     for name, tensors in weights.items():
-        _copy(name, tensors, networks[name], _up_to(common, recipe)[name], old, recipe)
+        if fault := _copy(name, tensors, networks[name], smaller[name]):
+            remedy = f"give this recipe the network settings of that run{_changes(config, recipe)}"
+            raise UserError(f"{KEY}: {name} of {options.run} does not fit this recipe: {fault}; {remedy}.")
     begun = f"{' and '.join(weights)} begin{'s' * (len(weights) == 1)} from {source}, after {config.nimg / 1000:g} kimg"
     grown = f"; what is above {common} px is new" if recipe.resolution > common else ""
     return [begun + grown]
@@ -71,20 +77,16 @@ def _of_checkpoint(run: Path, names: Sequence[str]) -> tuple[Path, dict[str, dic
         raise UserError(f"{KEY}: discriminators are in checkpoints only, and {run} has none{remedy}.")
     path, _ = found
     tensors = checkpoint.read(path, "networks")
-    return path, {name: _of(tensors, name) for name in names}
+    return path, {name: tensors_of(tensors, name) for name in names}
 
 
-def _of(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The tensors of one network, out of those of several."""
-    return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
-
-
-def _recipe_of(config: SnapshotConfig) -> Recipe | None:
-    """The recipe that a snapshot was trained with, to name differences; None where it cannot be read any more."""
+def _changes(config: SnapshotConfig, recipe: Recipe) -> str:
+    """The network settings in which a recipe differs from that of a snapshot, as far as that can still be read."""
     try:
-        return validate(config.recipe)
+        changed = [line for line in difference(validate(config.recipe), recipe) if line.startswith("network.")]
     except RecipeError:
-        return None
+        return ""
+    return f" (from there to here, {', '.join(changed)})" if changed else ""
 
 
 def _up_to(resolution: int, recipe: Recipe) -> Mapping[str, nn.Module]:
@@ -95,37 +97,28 @@ def _up_to(resolution: int, recipe: Recipe) -> Mapping[str, nn.Module]:
         return TASKS[recipe.task](smaller).networks
 
 
-def _copy(
-    name: str,
-    tensors: Mapping[str, Tensor],
-    network: nn.Module,
-    common: nn.Module,
-    old: Recipe | None,
-    recipe: Recipe,
-) -> None:
-    """Copy the weights of the stages that both have.
+def _copy(name: str, tensors: Mapping[str, Tensor], network: nn.Module, common: nn.Module) -> str:
+    """Copy the weights of the stages that both have, if all of them fit.
 
     Args:
         name: of the network.
         tensors: its trained weights, frozen ones left out or not.
         network: gets them.
         common: the same network, ending at the resolution up to which both go.
-        old: the recipe of the weights, if it is known.
-        recipe: of the network.
+
+    Returns:
+        What does not fit, or "".
+
+    Raises:
+        UserError: the network has another shape at that resolution, since it does not grow.
     """
-    own = network.state_dict()
-    frozen = frozen_names(network)
+    own, frozen = network.state_dict(), frozen_names(network)
     wanted = {key: tensor for key, tensor in common.state_dict().items() if key not in frozen}
-    changed = [] if old is None else [line for line in difference(old, recipe) if line.startswith("network.")]
-    remedy = f" (from there to here, {', '.join(changed)})" if changed else ""
     for key, tensor in wanted.items():
         if key in own and own[key].shape != tensor.shape:
             raise UserError(f"{KEY}: {name} does not grow, so that it begins at its own resolution only.")
         shape, found = list(tensor.shape), list(tensors[key].shape) if key in tensors else None
         if key not in own or found != shape:
-            there = "is not in it" if found is None else f"has the shape {found} there, and {shape} here"
-            raise UserError(
-                f"{KEY}: {name} of {recipe.start_from.run if recipe.start_from else ''} does not fit this recipe: "
-                f"{key} {there}; give this recipe the network settings of that run{remedy}."
-            )
+            return f"{key} " + ("is not in it" if found is None else f"has the shape {found} there, and {shape} here")
     network.load_state_dict({**own, **{key: tensors[key] for key in wanted}})
+    return ""

@@ -187,7 +187,7 @@ def restore(parts: Mapping[str, Part], path: Path, record: Mapping[str, Any], ac
             return record["parts"][name]
         if part.kind == "shared":
             return checkpoint.read(path, name)
-        tensors = {key: tensor.to(accelerator.device) for key, tensor in _part_of(own(), name).items()}
+        tensors = {key: tensor.to(accelerator.device) for key, tensor in tensors_of(own(), name).items()}
         return tensors if same or part.common is None else part.common(tensors)
 
     for name, part in parts.items():
@@ -228,6 +228,6 @@ def _joined(parts: Iterable[tuple[str, Part]]) -> Tensors:
     return {f"{name}.{key}": value for name, part in parts for key, value in part.of.state_dict().items()}
 
 
-def _part_of(tensors: Mapping[str, Tensor], name: str) -> Tensors:
-    """The tensors of one part out of :func:`_joined`."""
+def tensors_of(tensors: Mapping[str, Tensor], name: str) -> Tensors:
+    """The tensors of one part, or of one network, out of those of several under ``<name>.<key>``."""
     return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}

@@ -9,7 +9,7 @@ import torch
 from tiny_runs import TASKS, KilledError, WatchedRun, tiny, write_domains
 
 from progcycle.engine.build import build
-from progcycle.engine.fine_tuning import _of as part
+from progcycle.engine.state import tensors_of as part
 from progcycle.engine.train import check, train, train_run
 from progcycle.errors import UserError
 from progcycle.export import load
