@@ -1,4 +1,4 @@
-"""What the engine asks of a task, and what the tasks share. No accelerate, no files."""
+"""The interface between the engine and a task, and what the tasks share. No accelerate, no files."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -32,8 +32,8 @@ class Shown(NamedTuple):
     source: Tensor | None = None
 
 
-class Remembers(Protocol):
-    """What keeps something from one step to the next."""
+class Stateful(Protocol):
+    """State that lasts from one step to the next."""
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """Everything that a later step depends on, as tensors by name."""
@@ -52,7 +52,7 @@ class Memory(NamedTuple):
             processes begins without, and ``load_state_dict({})`` must forget everything.
     """
 
-    of: Remembers
+    of: Stateful
     common: bool = False
 
 
@@ -204,8 +204,8 @@ class Task(ABC):
             memory.of.load_state_dict(parts[name])
 
 
-def beside(values: Tensor, like: Tensor) -> Tensor:
-    """``values`` made on the CPU, with the type and on the device of ``like``, without waiting for a GPU."""
+def to_match(values: Tensor, like: Tensor) -> Tensor:
+    """CPU tensor ``values`` with the type of ``like``, on its device, without waiting for a GPU."""
     return (values.pin_memory() if like.is_cuda else values).to(like.device, like.dtype, non_blocking=True)
 
 

@@ -13,10 +13,10 @@ from progcycle.objectives import cycle_loss, identity_loss
 from progcycle.recipe import CycleganRecipe, on_curve
 from progcycle.rng import normal
 from progcycle.schedule import Growth
-from progcycle.tasks.base import Memory, Shown, Stats, Task, beside, rounds
+from progcycle.tasks.adversarial_loss import AdversarialLoss
+from progcycle.tasks.base import Memory, Shown, Stats, Task, rounds, to_match
 from progcycle.tasks.image_pool import ImagePool
-from progcycle.tasks.judge import Judge
-from progcycle.tasks.specs import check_adversarial, check_augment, check_growth, make, task_shape
+from progcycle.tasks.specs import check_adversarial, check_augment, check_growth, make_network, task_shape
 
 Fakes = tuple[Tensor, Tensor]
 
@@ -63,15 +63,15 @@ class CycleganTask(Task):
         self.networks, self.specs = {}, {}
         for player, names in self.players.items():
             for name in names:
-                self.networks[name], self.specs[name] = make(net, player, shapes[name])
+                self.networks[name], self.specs[name] = make_network(net, player, shapes[name])
         check_growth(self.players, self.networks, self.specs, recipe)
         self.gen_ab, self.gen_ba = self.networks["gen_ab"], self.networks["gen_ba"]
         self.disc_a, self.disc_b = self.networks["disc_a"], self.networks["disc_b"]
         self.update_order = rounds(objective, (("generator",), ("discriminator",)))
         self.ema_of = ("gen_ab", "gen_ba")
         self.pools = {domain: ImagePool(objective.pool_size, recipe.seed, domain) for domain in ("a", "b")}
-        self.judges = {
-            domain: Judge(
+        self.adversarial = {
+            domain: AdversarialLoss(
                 self.networks[f"disc_{domain}"],
                 objective,
                 seed=recipe.seed,
@@ -80,8 +80,10 @@ class CycleganTask(Task):
             )
             for domain in ("a", "b")
         }
-        self.lazy = self.judges["a"].lazy
-        self.watched = {name: loss for judge in self.judges.values() for name, loss in judge.watched.items()}
+        self.lazy = self.adversarial["a"].lazy
+        self.watched = {
+            name: loss for adversarial in self.adversarial.values() for name, loss in adversarial.watched.items()
+        }
         self.objective, self.seed = objective, recipe.seed
         self.init_pictures = net.discriminator.init_pictures
         self._fakes: dict[tuple[int, ...], Fakes] = {}
@@ -96,13 +98,13 @@ class CycleganTask(Task):
         stage, alpha, kimg = growth.stage, growth.alpha, growth.nimg / 1000
         real_a, real_b = a.images, b.images
         fake_b, fake_a = self.gen_ab(real_a, stage, alpha), self.gen_ba(real_b, stage, alpha)
-        rec_a = self.gen_ba(self._handed_on(fake_b, "b", a.positions), stage, alpha)
-        rec_b = self.gen_ab(self._handed_on(fake_a, "a", b.positions), stage, alpha)
+        rec_a = self.gen_ba(self._cycle_input(fake_b, "b", a.positions), stage, alpha)
+        rec_b = self.gen_ab(self._cycle_input(fake_a, "a", b.positions), stage, alpha)
         # The discriminators judge these very fakes in their update of the same round.
         self._fakes[a.positions] = (fake_a.detach(), fake_b.detach())
 
-        loss_ab, stats_ab = self.judges["b"].fool(b, fake_b, growth, step, "gen_ab")
-        loss_ba, stats_ba = self.judges["a"].fool(a, fake_a, growth, step, "gen_ba")
+        loss_ab, stats_ab = self.adversarial["b"].generator_loss(b, fake_b, growth, step, "gen_ab")
+        loss_ba, stats_ba = self.adversarial["a"].generator_loss(a, fake_a, growth, step, "gen_ba")
         options = self.objective.cycle
         stats = {**stats_ab, **stats_ba}
         stats["cycle/aba"] = cycle_loss(real_a, rec_a, options.scales)
@@ -118,7 +120,7 @@ class CycleganTask(Task):
                 loss = loss + weight * stats[f"identity/{domain}"]
         return loss, stats
 
-    def _handed_on(self, fake: Tensor, domain: str, positions: Sequence[int]) -> Tensor:
+    def _cycle_input(self, fake: Tensor, domain: str, positions: Sequence[int]) -> Tensor:
         """What the second translator gets of a fake; the discriminators judge the fake itself."""
         through = self.objective.cycle.through
         if through == "rounded":
@@ -127,7 +129,7 @@ class CycleganTask(Task):
             return blurred(fake)
         if through == "noisy":
             normals = normal(self.seed, f"cycle/{domain}", positions, fake[0].numel())
-            return noisy(fake, beside(normals, fake), self.objective.cycle.noise_std)
+            return noisy(fake, to_match(normals, fake), self.objective.cycle.noise_std)
         return fake
 
     def _discriminator_loss(self, a: Batch, b: Batch, growth: Growth, step: int) -> tuple[Tensor, Stats]:
@@ -138,22 +140,26 @@ class CycleganTask(Task):
                 fake_b = self.gen_ab(a.images, growth.stage, growth.alpha)
         else:
             fake_a, fake_b = fakes
-        loss_a, stats_a = self.judges["a"].loss(a, self.pools["a"].query(fake_a, a.positions), growth, step)
-        loss_b, stats_b = self.judges["b"].loss(b, self.pools["b"].query(fake_b, b.positions), growth, step)
+        loss_a, stats_a = self.adversarial["a"].discriminator_loss(
+            a, self.pools["a"].query(fake_a, a.positions), growth, step
+        )
+        loss_b, stats_b = self.adversarial["b"].discriminator_loss(
+            b, self.pools["b"].query(fake_b, b.positions), growth, step
+        )
         return loss_a + loss_b, stats_a | stats_b
 
     def initialize(self, pictures: Callable[[str, int], Tensor], growth: Growth) -> None:
         """Set the scales of minibatch discrimination by real pictures of each domain."""
         if self.init_pictures:
-            for domain, judge in self.judges.items():
-                judge.initialize(pictures(domain, self.init_pictures), growth)
+            for domain, adversarial in self.adversarial.items():
+                adversarial.initialize(pictures(domain, self.init_pictures), growth)
 
     def on_new_stage(self, growth: Growth) -> None:
         """Empty the pools, whose pictures have another resolution, and the discriminators' queues."""
         self._fakes.clear()
         for domain, pool in self.pools.items():
             pool.clear()
-            self.judges[domain].on_new_stage()
+            self.adversarial[domain].on_new_stage()
 
     def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:
         """The same pictures of both domains for the whole run."""
@@ -179,4 +185,4 @@ class CycleganTask(Task):
     def memories(self) -> dict[str, Memory]:
         """The two pools, each of this process's pictures, and the memory of the discriminators."""
         pools = {f"pool_{domain}": Memory(pool) for domain, pool in self.pools.items()}
-        return {**pools, **self.judges["a"].memories(), **self.judges["b"].memories()}
+        return {**pools, **self.adversarial["a"].memories(), **self.adversarial["b"].memories()}

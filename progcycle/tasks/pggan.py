@@ -10,9 +10,9 @@ from progcycle.data import Batch, find_classes
 from progcycle.recipe import PgganRecipe
 from progcycle.rng import normal
 from progcycle.schedule import Growth
-from progcycle.tasks.base import Memory, Shown, Stats, Task, beside, rounds
-from progcycle.tasks.judge import Judge
-from progcycle.tasks.specs import check_adversarial, check_augment, check_growth, make, task_shape
+from progcycle.tasks.adversarial_loss import AdversarialLoss
+from progcycle.tasks.base import Memory, Shown, Stats, Task, rounds, to_match
+from progcycle.tasks.specs import check_adversarial, check_augment, check_growth, make_network, task_shape
 
 
 class PgganTask(Task):
@@ -36,8 +36,8 @@ class PgganTask(Task):
         check_augment(objective, (recipe.data.channels,))
         self.classes = find_classes(recipe.data)
         shape = task_shape(recipe, len(self.classes), image_channels=recipe.data.channels)
-        self.generator, generator_spec = make(net, "generator", shape)
-        self.discriminator, discriminator_spec = make(net, "discriminator", shape)
+        self.generator, generator_spec = make_network(net, "generator", shape)
+        self.discriminator, discriminator_spec = make_network(net, "discriminator", shape)
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         self.specs = {"generator": generator_spec, "discriminator": discriminator_spec}
         self.players = {"generator": ("generator",), "discriminator": ("discriminator",)}
@@ -46,16 +46,16 @@ class PgganTask(Task):
         self.ema_of = ("generator",)
         self.seed, self.latent_size = recipe.seed, self.generator.latent_size
         self.init_pictures = net.discriminator.init_pictures
-        self.judge = Judge(
+        self.adversarial = AdversarialLoss(
             self.discriminator,
             objective,
             seed=recipe.seed,
             classes=objective.classes if self.classes else None,
             queue=net.discriminator.queue,
         )
-        self.lazy, self.watched = self.judge.lazy, self.judge.watched
+        self.lazy, self.watched = self.adversarial.lazy, self.adversarial.watched
 
-    def _paint(self, network: nn.Module, latents: Tensor, growth: Growth, one_hot: Tensor | None) -> Tensor:
+    def _generate(self, network: nn.Module, latents: Tensor, growth: Growth, one_hot: Tensor | None) -> Tensor:
         classes = {} if one_hot is None else {"labels": one_hot}
         pictures: Tensor = network(latents, growth.stage, growth.alpha, **classes)
         return pictures
@@ -63,7 +63,7 @@ class PgganTask(Task):
     def _fake(self, player: str, real: Batch, growth: Growth) -> Tensor:
         latents = normal(self.seed, f"latent/{player}", real.positions, self.latent_size)
         one_hot = self._one_hot(real.labels).to(real.images.dtype) if real.labels is not None else None
-        return self._paint(self.generator, beside(latents, real.images), growth, one_hot)
+        return self._generate(self.generator, to_match(latents, real.images), growth, one_hot)
 
     def _one_hot(self, labels: Tensor) -> Tensor:  # [N] -> [N, K], without waiting for a GPU
         return labels[:, None] == torch.arange(len(self.classes), device=labels.device)
@@ -74,17 +74,17 @@ class PgganTask(Task):
         if player == "discriminator":
             with torch.no_grad():
                 fake = self._fake(player, real, growth)
-            return self.judge.loss(real, fake, growth, step)
-        return self.judge.fool(real, self._fake(player, real, growth), growth, step)
+            return self.adversarial.discriminator_loss(real, fake, growth, step)
+        return self.adversarial.generator_loss(real, self._fake(player, real, growth), growth, step)
 
     def initialize(self, pictures: Callable[[str, int], Tensor], growth: Growth) -> None:
         """Set the scales of minibatch discrimination by real pictures."""
         if self.init_pictures:
-            self.judge.initialize(pictures("real", self.init_pictures), growth)
+            self.adversarial.initialize(pictures("real", self.init_pictures), growth)
 
     def on_new_stage(self, growth: Growth) -> None:
         """Empty the discriminator's queues."""
-        self.judge.on_new_stage()
+        self.adversarial.on_new_stage()
 
     def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:
         """The same latents for the whole run, and with classes ``labels``, all classes in turn.  # [N, K] one-hot"""
@@ -95,7 +95,7 @@ class PgganTask(Task):
 
     def sample(self, networks: Mapping[str, nn.Module], panel: Mapping[str, Tensor], growth: Growth) -> list[Tensor]:
         """One row of pictures from the panel's latents."""
-        return [self._paint(networks["generator"], panel["latents"], growth, panel.get("labels"))]
+        return [self._generate(networks["generator"], panel["latents"], growth, panel.get("labels"))]
 
     def shown(self, rows: Sequence[Tensor], pictures: Callable[[str], Tensor]) -> dict[str, Shown]:
         """The generator's pictures, and real ones."""
@@ -103,4 +103,4 @@ class PgganTask(Task):
 
     def memories(self) -> dict[str, Memory]:
         """Memory of the discriminator: of its noise and augmentation, and of earlier pictures."""
-        return self.judge.memories()
+        return self.adversarial.memories()

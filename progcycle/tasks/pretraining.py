@@ -16,18 +16,18 @@ from progcycle.objectives import reconstruction_loss
 from progcycle.recipe import CycleganRecipe
 from progcycle.rng import normal
 from progcycle.schedule import Growth
-from progcycle.tasks.base import Stats, Task, beside
+from progcycle.tasks.base import Stats, Task, to_match
 
 DOMAINS = ("a", "b")
 
 
-def seen_squares(
+def patch_masks(
     seed: int, purpose: str, positions: Sequence[int], resolution: int, masked: float, patch: float
 ) -> Tensor:
-    """Which squares of pictures are seen (1), and which are hidden (0).
+    """Masks of squares that are hidden (0) or seen (1).
 
-    The squares form a grid of 1 / patch a side, the same at every stage; at fewer pixels than that a square is a pixel.
-    The same number of them is hidden in each picture, chosen at random by its position.
+    The squares form a grid of 1 / patch a side at every stage. Below that resolution, a square is a pixel. The same
+    number of squares is hidden in each picture, chosen at random by its position.
 
     Args:
         seed: of the run.
@@ -86,18 +86,18 @@ class PretrainingTask(Task):
         self.update_order = ((("generator",),),)
         self.ema_of = task.ema_of
 
-    def _seen(self, real: Tensor, purpose: str, positions: Sequence[int], growth: Growth) -> Tensor:
+    def _masked(self, real: Tensor, purpose: str, positions: Sequence[int], growth: Growth) -> Tensor:
         """What the translators are given of pictures.  # [N, C, R, R] -> the same"""
         if self.options.masked is None or self.options.patch is None:
             return real
         masked, patch = self.options.masked, self.options.patch
-        squares = beside(seen_squares(self.seed, purpose, positions, growth.resolution, masked, patch), real)
+        squares = to_match(patch_masks(self.seed, purpose, positions, growth.resolution, masked, patch), real)
         return real * F.interpolate(squares, size=real.shape[-2:])
 
     def loss(self, player: str, reals: Mapping[str, Batch], growth: Growth, step: int) -> tuple[Tensor, Stats]:
         """See :meth:`Task.loss`; the domains are ``a`` and ``b``, the player is ``generator``."""
         real = torch.cat([reals[domain].images for domain in DOMAINS])
-        seen = torch.cat([self._seen(reals[d].images, f"mask/{d}", reals[d].positions, growth) for d in DOMAINS])
+        seen = torch.cat([self._masked(reals[d].images, f"mask/{d}", reals[d].positions, growth) for d in DOMAINS])
         stats = {
             f"{self.options.kind}/{name}": reconstruction_loss(real, network(seen, growth.stage, growth.alpha))
             for name, network in self.networks.items()
@@ -113,7 +113,7 @@ class PretrainingTask(Task):
         rows = []
         for domain in DOMAINS:
             real = panel[domain]
-            seen = self._seen(real, f"mask/{domain}/panel", range(len(real)), growth)
+            seen = self._masked(real, f"mask/{domain}/panel", range(len(real)), growth)
             rows += [real] if seen is real else [real, seen]
             rows += [network(seen, growth.stage, growth.alpha) for network in networks.values()]
         return rows

@@ -9,7 +9,7 @@ from progcycle.objectives import ADVERSARIAL
 from progcycle.recipe import Adversarial, NetworkSection, Recipe, players_of
 
 
-def pick(registry: Mapping[str, Any], name: str, key: str) -> Any:
+def look_up(registry: Mapping[str, Any], name: str, key: str) -> Any:
     """The entry of a registry.
 
     Raises:
@@ -32,7 +32,7 @@ def task_shape(recipe: Recipe, classes: int = 0, **channels: int) -> TaskShape:
     return TaskShape(recipe.resolution, recipe.network.base_resolution, end, channels, classes)
 
 
-def make(section: NetworkSection, player: str, shape: TaskShape) -> tuple[Network, dict[str, Any]]:
+def make_network(section: NetworkSection, player: str, shape: TaskShape) -> tuple[Network, dict[str, Any]]:
     """A network, and its name and constructor arguments, enough to build it again.
 
     Args:
@@ -61,7 +61,7 @@ def check_adversarial(options: Adversarial) -> None:
         UserError: an unknown loss, wgan without its gradient penalty, a key of another loss, or an adaptive
             augmentation with a loss whose logits have no sign.
     """
-    pick(ADVERSARIAL, options.loss, "objective.loss")
+    look_up(ADVERSARIAL, options.loss, "objective.loss")
     if options.loss == "wgan" and options.gradient_penalty is None:
         raise UserError("objective: wgan needs its gradient penalty; add objective.gradient_penalty: {weight: 10}.")
     adaptive = options.augment is not None and options.augment.adaptive is not None
@@ -91,7 +91,7 @@ def check_growth(
 
     Args:
         players: names of each player's networks; a player is also the recipe key of what they are.
-        networks: made by :func:`make`, by name.
+        networks: made by :func:`make_network`, by name.
         specs: their names in the registries, and their arguments.
         recipe: says where training starts and ends.
 

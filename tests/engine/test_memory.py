@@ -15,7 +15,7 @@ from progcycle.errors import UserError
 from progcycle.recipe import Recipe, load_recipe, merge
 from progcycle.runtime.checkpoint import checkpoints
 from progcycle.schedule import Growth
-from progcycle.tasks.judge import Judge
+from progcycle.tasks.adversarial_loss import AdversarialLoss
 
 ERRORS = {
     "CUDA": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
@@ -27,15 +27,15 @@ ERRORS = {
 
 def run_out(monkeypatch: pytest.MonkeyPatch, more_than: int, error: BaseException, resolution: int = 16) -> None:
     """A device that can judge so many pictures of a resolution at a time."""
-    loss = Judge.loss
+    loss = AdversarialLoss.discriminator_loss
 
-    def limited(judge: Judge, *arguments: Any, **keywords: Any) -> Any:
+    def limited(adversarial: AdversarialLoss, *arguments: Any, **keywords: Any) -> Any:
         pictures = next(value for value in (*arguments, *keywords.values()) if isinstance(value, torch.Tensor))
         if pictures.shape[-1] == resolution and len(pictures) > more_than:
             raise error
-        return loss(judge, *arguments, **keywords)
+        return loss(adversarial, *arguments, **keywords)
 
-    monkeypatch.setattr(Judge, "loss", limited)
+    monkeypatch.setattr(AdversarialLoss, "discriminator_loss", limited)
 
 
 def refused(recipe: Recipe, run: Path) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from progcycle.recipe import Adaptive, DiscriminatorAugment
-from progcycle.tasks.augment import Augmenter, ProbabilityController
+from progcycle.tasks.augment_controller import Augmenter, ProbabilityController
 
 
 def controller(start: float = 0.0, midpoint: float = 0.0, **options: Any) -> ProbabilityController:

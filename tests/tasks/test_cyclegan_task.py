@@ -294,7 +294,7 @@ def test_each_discriminator_has_its_own_noise() -> None:
     assert sorted(common) == sorted(f"noise_{d}.{k}" for d in "ab" for k in ("count", "mean", "step", "total"))
     fresh = make(pool_size=2, noise={"momentum": 0.5, "limit": 0.0})
     fresh.load_state_dict(state)
-    assert fresh.judges["b"].noise.mean.item() == task.judges["b"].noise.mean.item() > 0
+    assert fresh.adversarial["b"].noise.mean.item() == task.adversarial["b"].noise.mean.item() > 0
     assert len(fresh.pools["a"].pictures) == 2
     fresh.load_state_dict(common)
     assert fresh.state_dict() == common

@@ -12,8 +12,8 @@ from progcycle.engine.build import build
 from progcycle.networks import DISCRIMINATORS
 from progcycle.recipe import Adversarial
 from progcycle.rng import uniform
+from progcycle.tasks.adversarial_loss import AdversarialLoss
 from progcycle.tasks.feature_queue import FeatureQueue, FeatureQueues
-from progcycle.tasks.judge import Judge
 
 
 def rows(*values: float) -> Tensor:
@@ -93,8 +93,8 @@ def discriminator(name: str = "progressive", **options: Any) -> Any:
     return network
 
 
-def judge(network: Any, queue: int = 3, **options: Any) -> Judge:
-    return Judge(network, Adversarial(**{"loss": "hinge", **options}), seed=5, queue=queue)
+def adversarial(network: Any, queue: int = 3, **options: Any) -> AdversarialLoss:
+    return AdversarialLoss(network, Adversarial(**{"loss": "hinge", **options}), seed=5, queue=queue)
 
 
 def pictures(n: int, scale: float, seed: int) -> Tensor:
@@ -119,16 +119,16 @@ def among(network: Any, x: Tensor, earlier: list[Tensor]) -> Tensor:
 @torch.no_grad()
 def test_each_kind_is_compared_with_the_last_of_its_kind(n: int, options: dict[str, Any]) -> None:
     network = discriminator(**options)
-    one = judge(network, loss="relativistic")
+    one = adversarial(network, loss="relativistic")
     before: dict[str, list[Tensor]] = {"real": [], "fake": []}
     for step in range(4):
         x = {"real": pictures(n, 1.0, step), "fake": pictures(n, 0.1, step + 50)}
         last = {kind: [torch.cat(old)[-3:]] if old else [] for kind, old in before.items()}
         expected = {kind: among(network, x[kind], last[kind]) for kind in x}
-        _, stats = one.fool(batch(x["real"]), x["fake"], GROWTH, step)  # writes nothing
+        _, stats = one.generator_loss(batch(x["real"]), x["fake"], GROWTH, step)  # writes nothing
         wanted = torch.nn.functional.softplus(expected["real"] - expected["fake"]).mean()
         torch.testing.assert_close(stats["adversarial/gen"], wanted)
-        _, stats = one.loss(batch(x["real"]), x["fake"], GROWTH, step)
+        _, stats = one.discriminator_loss(batch(x["real"]), x["fake"], GROWTH, step)
         for kind in x:
             torch.testing.assert_close(stats[f"score/{kind}"], expected[kind].mean())
             before[kind].append(features_of(network, x[kind]))
@@ -139,31 +139,31 @@ def test_each_kind_is_compared_with_the_last_of_its_kind(n: int, options: dict[s
 @torch.no_grad()
 def test_a_batch_in_parts_is_compared_part_by_part() -> None:
     network = discriminator()
-    one = judge(network, queue=2)
+    one = adversarial(network, queue=2)
     real, fake = pictures(4, 1.0, 0), pictures(4, 0.1, 1)
     for i, part in enumerate(batch(real).chunk(4)):
-        _, stats = one.loss(part, fake[i : i + 1], GROWTH, 0)
+        _, stats = one.discriminator_loss(part, fake[i : i + 1], GROWTH, 0)
         expected = among(network, real[i : i + 1], [features_of(network, real[max(i - 2, 0) : i])])
         torch.testing.assert_close(stats["score/real"], expected.mean())
 
 
 def test_nothing_but_the_discriminators_loss_writes() -> None:
     network = discriminator()
-    one = judge(network, loss="relativistic", r1={}, r2={}, gradient_penalty={})
-    one.loss(batch(pictures(2, 1.0, 0)), pictures(2, 0.1, 1), GROWTH, 0)
+    one = adversarial(network, loss="relativistic", r1={}, r2={}, gradient_penalty={})
+    one.discriminator_loss(batch(pictures(2, 1.0, 0)), pictures(2, 0.1, 1), GROWTH, 0)
     state = {name: value.clone() for name, value in one.queues.state_dict().items()}
     assert [len(value) for value in state.values()] == [2, 2], "penalties leave nothing"
-    one.fool(batch(pictures(2, 1.0, 2)), pictures(2, 0.1, 3).requires_grad_(True), GROWTH, 1)
+    one.generator_loss(batch(pictures(2, 1.0, 2)), pictures(2, 0.1, 3).requires_grad_(True), GROWTH, 1)
     assert all(torch.equal(value, state[name]) for name, value in one.queues.state_dict().items())
 
 
 def test_no_gradient_flows_into_earlier_pictures() -> None:
     network = discriminator()
-    one = judge(network)
+    one = adversarial(network)
     real, fake = pictures(1, 1.0, 0), pictures(1, 0.1, 1).requires_grad_(True)
-    one.loss(batch(real), fake, GROWTH, 0)
+    one.discriminator_loss(batch(real), fake, GROWTH, 0)
     again = pictures(1, 0.1, 2).requires_grad_(True)
-    one.fool(batch(real), again, GROWTH, 1)[0].backward()
+    one.generator_loss(batch(real), again, GROWTH, 1)[0].backward()
     assert fake.grad is None
     assert again.grad is not None
     # The gradient is that of a head whose other rows are constants.
@@ -175,12 +175,12 @@ def test_no_gradient_flows_into_earlier_pictures() -> None:
 @pytest.mark.parametrize("head", [{}, {"head": "dense", "hidden": 5, "base_resolution": 4}])
 def test_penalties_are_taken_of_the_function_that_is_used(head: dict[str, Any]) -> None:
     network = discriminator(**head)
-    one = judge(network, r1={"gamma": 2.0}, r2={"gamma": 2.0}, gradient_penalty={"weight": 1.0, "target": 1.0})
+    one = adversarial(network, r1={"gamma": 2.0}, r2={"gamma": 2.0}, gradient_penalty={"weight": 1.0, "target": 1.0})
     old = {"real": pictures(3, 1.0, 0), "fake": pictures(3, 0.1, 1)}
-    one.loss(batch(old["real"], 0), old["fake"], GROWTH, 0)
+    one.discriminator_loss(batch(old["real"], 0), old["fake"], GROWTH, 0)
     queued = {kind: features_of(network, x) for kind, x in old.items()}
     real, fake = pictures(2, 1.0, 2), pictures(2, 0.1, 3)
-    _, stats = one.loss(batch(real, 3), fake, GROWTH, 1)
+    _, stats = one.discriminator_loss(batch(real, 3), fake, GROWTH, 1)
 
     def squared(x: Tensor, earlier: Tensor) -> Tensor:
         x = x.clone().requires_grad_(True)
@@ -202,11 +202,11 @@ def test_penalties_are_taken_of_the_function_that_is_used(head: dict[str, Any]) 
 
 def test_class_logits_come_with_a_queue_too() -> None:
     network = discriminator("pggan", hidden=5, classes=3)
-    verdict, _ = judge(network).judge_both(batch(pictures(2, 1.0, 0)), pictures(2, 1.0, 1), GROWTH, 0)
-    assert verdict.class_logits is not None
-    assert verdict.class_logits.shape == (2, 3)
-    assert verdict.features is not None
-    assert verdict.features.shape == (2, 6, 4, 4)
+    output, _ = adversarial(network).outputs(batch(pictures(2, 1.0, 0)), pictures(2, 1.0, 1), GROWTH, 0)
+    assert output.class_logits is not None
+    assert output.class_logits.shape == (2, 3)
+    assert output.features is not None
+    assert output.features.shape == (2, 6, 4, 4)
 
 
 def test_a_network_without_statistic_cannot_compare() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from progcycle.recipe import DiscriminatorNoise
-from progcycle.tasks.noise import NoiseController
+from progcycle.tasks.noise_controller import NoiseController
 
 
 class Reference:

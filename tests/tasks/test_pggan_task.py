@@ -125,7 +125,7 @@ def test_state_is_the_memory_of_the_noise() -> None:
     assert sorted(state) == ["noise.count", "noise.mean", "noise.step", "noise.total"]
     assert one.common_state({**state, "pool_a.pictures": torch.zeros(1)}) == state
     two.load_state_dict(state)
-    assert two.judge.noise.strength(2).item() == one.judge.noise.strength(2).item() > 0
+    assert two.adversarial.noise.strength(2).item() == one.adversarial.noise.strength(2).item() > 0
     with pytest.raises(ValueError, match="unknown task state"):
         two.load_state_dict({**state, "x": torch.zeros(1)})
 

@@ -14,7 +14,7 @@ from progcycle.engine.train import build_pretraining
 from progcycle.errors import UserError
 from progcycle.schedule import Growth
 from progcycle.tasks import PretrainingTask
-from progcycle.tasks.pretraining import seen_squares
+from progcycle.tasks.pretraining import patch_masks
 
 FAKES = {"network": {"generator": {"name": "fake", "predict": "picture"}, "discriminator": "fake"}}
 
@@ -22,7 +22,7 @@ FAKES = {"network": {"generator": {"name": "fake", "predict": "picture"}, "discr
 def squares(
     positions: Sequence[int] = range(6), resolution: int = 16, masked: float = 0.4, patch: float = 0.125, seed: int = 3
 ) -> Tensor:
-    return seen_squares(seed, "mask/a", positions, resolution, masked, patch)
+    return patch_masks(seed, "mask/a", positions, resolution, masked, patch)
 
 
 def task(change: dict[str, Any]) -> PretrainingTask:
@@ -61,7 +61,7 @@ def test_squares_belong_to_positions_whatever_the_batch() -> None:
     assert torch.equal(whole.flip(0), squares([7, 6, 5, 4]))
     assert len({tuple(row.flatten().tolist()) for row in whole}) == 4
     assert not torch.equal(whole, squares([4, 5, 6, 7], seed=4))
-    assert not torch.equal(whole, seen_squares(3, "mask/b", [4, 5, 6, 7], 16, 0.4, 0.125))
+    assert not torch.equal(whole, patch_masks(3, "mask/b", [4, 5, 6, 7], 16, 0.4, 0.125))
     assert torch.equal(whole, squares([4, 5, 6, 7], resolution=64)), "the same places at every stage"
 
 
@@ -89,7 +89,7 @@ def test_the_loss_is_what_is_missing_of_both_domains(fakes: None) -> None:
         (given,) = network.calls
         assert network.growths == [(1, 0.25)]
         for rows, value, domain, first in ((given[:4], 0.5, "a", 0), (given[4:], -0.8, "b", 4)):
-            seen = seen_squares(3, f"mask/{domain}", range(first, first + 4), 8, 0.25, 0.25)
+            seen = patch_masks(3, f"mask/{domain}", range(first, first + 4), 8, 0.25, 0.25)
             enlarged = np.kron(seen.numpy(), np.ones((1, 1, 2, 2)))  # a square is 2x2 of 8x8 pixels
             np.testing.assert_allclose(rows.numpy(), np.broadcast_to(value * enlarged, rows.shape), rtol=1e-6)
 

@@ -1,4 +1,4 @@
-"""What the discriminators of both tasks do alike: judge real and fake pictures, augmented and in noise if so wanted."""
+"""The adversarial loss of one discriminator, with its penalties, augmentation and noise. Both tasks use it."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -22,32 +22,34 @@ from progcycle.objectives import (
 from progcycle.recipe import Adversarial, ClassWeights
 from progcycle.rng import normal, uniform
 from progcycle.schedule import Growth
-from progcycle.tasks.augment import Augmenter
-from progcycle.tasks.base import Memory, Stats, Watched, beside
+from progcycle.tasks.augment_controller import Augmenter
+from progcycle.tasks.base import Memory, Stats, Watched, to_match
 from progcycle.tasks.feature_queue import FeatureQueues
-from progcycle.tasks.noise import NoiseController
+from progcycle.tasks.noise_controller import NoiseController
 
 
-class Verdict(NamedTuple):
-    """What a discriminator says of some pictures.
+class DiscriminatorOutput(NamedTuple):
+    """Output of a discriminator for a batch.
 
     Attributes:
         logits: [N], or [N, 1, h, w] of patches.
         class_logits: [N, K], or None where there are no classes.
-        features: what the pictures were compared by, without history; None where there is no queue.  # [N, C, h, w]
+        features: what the minibatch statistic compares, detached; None without a queue.  # [N, C, h, w]
     """
 
     logits: Tensor
     class_logits: Tensor | None = None
     features: Tensor | None = None
 
-    def every_second(self, first: int) -> "Verdict":
-        """The verdicts on every second picture, from the given one on."""
-        return Verdict(self.logits[first::2], None if self.class_logits is None else self.class_logits[first::2])
+    def every_second(self, first: int) -> "DiscriminatorOutput":
+        """The output for every second picture, from the given one on."""
+        return DiscriminatorOutput(
+            self.logits[first::2], None if self.class_logits is None else self.class_logits[first::2]
+        )
 
 
-class Judge:
-    """One discriminator, and all the terms that a recipe may ask for in its loss.
+class AdversarialLoss:
+    """The loss of one discriminator, and of the generator that it trains, with every term that a recipe may ask for.
 
     Args:
         network: pictures to logits, or to (logits, class logits).
@@ -55,10 +57,10 @@ class Judge:
         seed: seed of the run, for the mixing factors of the penalty and for noise.
         suffix: of the names of the figures, such as ``_a``.
         classes: weights of the class terms; None without classes.
-        queue: earlier pictures of the same kind, real or fake, that the network compares pictures with; 0 for none.
+        queue: earlier pictures, real and fake apart, that the minibatch statistic compares with; 0 for none.
 
     Raises:
-        UserError: noise is wanted, but the network has no place for it.
+        UserError: the recipe asks for noise, and the network takes none.
     """
 
     def __init__(
@@ -76,45 +78,46 @@ class Judge:
         self.noise = NoiseController(options.noise) if options.noise else None
         if self.noise and network.noise_size(0) is None:
             raise UserError(
-                "objective.noise: the network of network.discriminator, with its options, has "
-                "no place for it; leave it "
-                "out."
+                "objective.noise: the network of network.discriminator, with its options, has no place for it; leave "
+                "it out."
             )
         midpoint = ADVERSARIAL[options.loss].midpoint
         self.augment = Augmenter(options.augment, midpoint, seed, suffix) if options.augment else None
         self.queues = FeatureQueues(queue)
 
-    # --- judging --------------------------------------------------------------------------------------------------
+    # --- outputs --------------------------------------------------------------------------------------------------
 
-    def judge(
+    def output(
         self,
         pictures: Tensor,
         growth: Growth,
         step: int,
         normals: Tensor | None = None,
         earlier: Earlier | None = None,
-    ) -> Verdict:
-        """The verdict on pictures.
+    ) -> DiscriminatorOutput:
+        """The output for pictures.
 
         Args:
             pictures: of the stage's resolution.  # [N, C, H, W]
             growth: where growth stands.
             step: number of the round, for the strength of the noise.
             normals: what the noise is made of; None for no noise.  # [N, total]
-            earlier: what the pictures are compared with besides each other; None without a queue.
+            earlier: features of earlier pictures to compare with; None without a queue.
         """
         extra: dict[str, Any] = {} if earlier is None else {"earlier": earlier}
         if normals is not None and self.options.noise is not None:
-            extra["noise"] = Noise(normals, self._strength(step, pictures), self.options.noise.mode)
-        output = self.network(pictures, growth.stage, growth.alpha, **extra)
-        verdict = Verdict(*output) if isinstance(output, tuple) else Verdict(output)
-        return verdict if earlier is None else verdict._replace(features=earlier.seen)
+            extra["noise"] = Noise(normals, self._noise_strength(step, pictures), self.options.noise.mode)
+        logits = self.network(pictures, growth.stage, growth.alpha, **extra)
+        output = DiscriminatorOutput(*logits) if isinstance(logits, tuple) else DiscriminatorOutput(logits)
+        return output if earlier is None else output._replace(features=earlier.seen)
 
-    def judge_both(self, real: Batch, fake: Tensor, growth: Growth, step: int) -> tuple[Verdict, Verdict]:
-        """The verdicts on real and fake pictures in the discriminator's update; in one pass where that is the same.
+    def outputs(
+        self, real: Batch, fake: Tensor, growth: Growth, step: int
+    ) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
+        """The outputs for real and fake pictures in the discriminator's update, from one pass where that is the same.
 
-        Then the rows alternate real, fake, so that the strided groups of the stddev layer hold one kind only. With
-        queues it takes two passes, each compared with earlier pictures of its own kind.
+        In one pass the rows alternate real, fake, so that the strided groups of the minibatch statistic hold one kind
+        only. Queues take two passes: each kind is compared with earlier pictures of its own.
         """
         seen = {"real": real.images, "fake": fake}
         if self.augment:
@@ -122,16 +125,16 @@ class Judge:
         normals = [self._normals("discriminator", kind, real.positions, growth, fake) for kind in seen]
         if self.queues.size or not self.network.rows_are_apart(len(real)):
             return (
-                self.judge(seen["real"], growth, step, normals[0], self.queues.earlier("real")),
-                self.judge(seen["fake"], growth, step, normals[1], self.queues.earlier("fake")),
+                self.output(seen["real"], growth, step, normals[0], self.queues.earlier("real")),
+                self.output(seen["fake"], growth, step, normals[1], self.queues.earlier("fake")),
             )
-        pictures = _alternating([seen["real"], seen["fake"].to(real.images.dtype)])  # [2N, C, H, W]
+        pictures = _interleaved([seen["real"], seen["fake"].to(real.images.dtype)])  # [2N, C, H, W]
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         drawn = [each for each in normals if each is not None]
-        both = self.judge(pictures, growth, step, _alternating(drawn) if drawn else None)
+        both = self.output(pictures, growth, step, _interleaved(drawn) if drawn else None)
         return both.every_second(0), both.every_second(1)
 
-    def _strength(self, step: int, like: Tensor) -> Tensor:
+    def _noise_strength(self, step: int, like: Tensor) -> Tensor:
         assert self.noise is not None
         return self.noise.strength(step).to(like.device)
 
@@ -142,7 +145,7 @@ class Judge:
             return None
         size = self.network.noise_size(growth.stage)
         assert size is not None
-        return beside(normal(self.seed, f"noise/{player}/{kind}{self.suffix}", positions, size), like)
+        return to_match(normal(self.seed, f"noise/{player}/{kind}{self.suffix}", positions, size), like)
 
     def initialize(self, pictures: Tensor, growth: Growth) -> None:
         """Set the scales of minibatch discrimination, before training.
@@ -180,22 +183,22 @@ class Judge:
     def _figure(self) -> str:
         return f"adversarial/disc{self.suffix}"
 
-    def loss(self, real: Batch, fake: Tensor, growth: Growth, step: int) -> tuple[Tensor, Stats]:
-        """The discriminator's loss, each term a line; then the queues take in what was judged.
+    def discriminator_loss(self, real: Batch, fake: Tensor, growth: Growth, step: int) -> tuple[Tensor, Stats]:
+        """The discriminator's loss, each term a line. Then the queues take in the features.
 
-        Penalties act on the function that judges real and fake pictures: with the same earlier pictures, as constants,
-        and behind the same augmentation, with the step's own random numbers. R1 is the gradient of D(T(x)) with respect
-        to x, as in the authors' code (Karras et al. 2020, ADA); between a real and a fake picture T draws what it draws
-        for the real one. Noise is left out.
+        Penalties see what the loss sees: the same earlier pictures, as constants, and the same augmentation, with the
+        random numbers of the step. R1 is the gradient of D(T(x)) with respect to x, T being the augmentation, as in the
+        authors' code (Karras et al. 2020, ADA). Between a real and a fake picture, T is that of the real one. Penalties
+        leave noise out.
 
         Args:
             real: real pictures.  # images [N, C, H, W]
-            fake: fake pictures, without history, of the same classes.  # [N, C, H, W]
+            fake: fake pictures, detached, of the same classes.  # [N, C, H, W]
             growth: where growth stands.
             step: number of the round, for lazy penalties, noise and augmentation.
         """
         options, suffix = self.options, self.suffix
-        of_real, of_fake = self.judge_both(real, fake, growth, step)
+        of_real, of_fake = self.outputs(real, fake, growth, step)
         adversarial = self._adversarial(of_real.logits, of_fake.logits)
         stats = {
             self._figure: adversarial,
@@ -207,12 +210,12 @@ class Judge:
         def critic(kind: str, earlier: Earlier | None) -> Critic:
             def logits(x: Tensor) -> Tensor:
                 shown = self.augment(x, f"discriminator/{kind}", real.positions, step) if self.augment else x
-                return self.judge(shown, growth, step, earlier=earlier).logits
+                return self.output(shown, growth, step, earlier=earlier).logits
 
             return logits
 
         if options.gradient_penalty:
-            mix = beside(uniform(self.seed, f"mix{suffix}", real.positions), real.images)
+            mix = to_match(uniform(self.seed, f"mix{suffix}", real.positions), real.images)
             mixed = critic("real", self.queues.between(mix))
             penalty = gradient_penalty(mixed, real.images, fake, mix, options.gradient_penalty.target)
             stats[f"penalty/gradient{suffix}"] = penalty
@@ -231,7 +234,7 @@ class Judge:
             stats[f"class/fake{suffix}"] = term = _class_loss(of_fake, real)
             loss = loss + self.classes.fake * term
         if self.noise and options.noise:
-            stats[f"noise/strength{suffix}"] = self._strength(step, fake)
+            stats[f"noise/strength{suffix}"] = self._noise_strength(step, fake)
             signals = {"real": stats[f"score/real{suffix}"], "fake": 1 - stats[f"score/fake{suffix}"], "d_loss": loss}
             self.noise.observe(signals[options.noise.signal], step)
         if self.augment:
@@ -245,12 +248,14 @@ class Judge:
             return options.lsgan_factor * lsgan_discriminator(real, fake, options.lsgan_fake_factor)
         return ADVERSARIAL[options.loss].discriminator(real, fake)
 
-    def fool(self, real: Batch, fake: Tensor, growth: Growth, step: int, name: str = "gen") -> tuple[Tensor, Stats]:
-        """The loss of the generator that made the fakes.
+    def generator_loss(
+        self, real: Batch, fake: Tensor, growth: Growth, step: int, name: str = "gen"
+    ) -> tuple[Tensor, Stats]:
+        """The generator's loss.
 
         Args:
-            real: real pictures of the same domain; looked at by paired games only.  # images [N, C, H, W]
-            fake: what the generator made, with history, of the same classes.  # [N, C, H, W]
+            real: real pictures of the same domain; only paired games use them.  # images [N, C, H, W]
+            fake: the generator's pictures, with their graph, of the same classes.  # [N, C, H, W]
             growth: where growth stands.
             step: number of the round, for noise and augmentation.
             name: of the generator, in the names of the figures.
@@ -259,11 +264,11 @@ class Judge:
         if self.augment:
             fake = self.augment(fake, "generator/fake", real.positions, step)
             images = self.augment(images, "generator/real", real.positions, step) if game.paired else images
-        beside_real, beside_fake = self.queues.earlier("real"), self.queues.earlier("fake")
+        earlier_real, earlier_fake = self.queues.earlier("real"), self.queues.earlier("fake")
         with torch.no_grad():
-            real_logits = self.judge(images, growth, step, earlier=beside_real).logits if game.paired else None
+            real_logits = self.output(images, growth, step, earlier=earlier_real).logits if game.paired else None
         normals = self._normals("generator", "fake", real.positions, growth, fake)
-        of_fake = self.judge(fake, growth, step, normals, beside_fake)
+        of_fake = self.output(fake, growth, step, normals, earlier_fake)
         stats = {f"adversarial/{name}": game.generator(real_logits, of_fake.logits)}
         loss = stats[f"adversarial/{name}"]
         if self.classes:
@@ -274,11 +279,11 @@ class Judge:
     # --- memory ---------------------------------------------------------------------------------------------------
 
     def on_new_stage(self) -> None:
-        """Empty the queues: the features get another meaning."""
+        """Empty the queues: features of another stage mean something else."""
         self.queues.clear()
 
     def memories(self) -> dict[str, Memory]:
-        """Memory of the noise and the augmentation, common to all processes, and the queues of each process."""
+        """The noise and augmentation controllers, common to all processes, and the queues of each process."""
         found: dict[str, Memory] = {}
         if self.noise is not None:
             found[f"noise{self.suffix}"] = Memory(self.noise, common=True)
@@ -289,12 +294,12 @@ class Judge:
         return found
 
 
-def _alternating(rows: Sequence[Tensor]) -> Tensor:
+def _interleaved(rows: Sequence[Tensor]) -> Tensor:
     """The first rows of all, the second rows of all, ...  # n times [N, ...] -> [n N, ...]"""
     return torch.stack(list(rows), dim=1).flatten(0, 1)
 
 
-def _class_loss(verdict: Verdict, batch: Batch) -> Tensor:
-    if verdict.class_logits is None or batch.labels is None:
+def _class_loss(output: DiscriminatorOutput, batch: Batch) -> Tensor:
+    if output.class_logits is None or batch.labels is None:
         raise ValueError("class terms need a discriminator with class logits, and labels of the pictures")
-    return class_loss(verdict.class_logits, batch.labels)
+    return class_loss(output.class_logits, batch.labels)

@@ -14,13 +14,15 @@ from progcycle.objectives import ADVERSARIAL, class_loss
 from progcycle.recipe import Adversarial, ClassWeights, Recipe, RecipeError, validate
 from progcycle.rng import normal
 from progcycle.tasks import TASKS
-from progcycle.tasks.judge import Judge
-from progcycle.tasks.specs import check_adversarial, make, pick, task_shape
+from progcycle.tasks.adversarial_loss import AdversarialLoss
+from progcycle.tasks.specs import check_adversarial, look_up, make_network, task_shape
 
 
-def judge(network: Network | None = None, seed: int = 0, suffix: str = "", **options: Any) -> Judge:
+def adversarial(network: Network | None = None, seed: int = 0, suffix: str = "", **options: Any) -> AdversarialLoss:
     """With the fake discriminator, whose logits are grey levels, and a hinge loss."""
-    return Judge(network or FakeDiscriminator(), Adversarial(**{"loss": "hinge", **options}), seed=seed, suffix=suffix)
+    return AdversarialLoss(
+        network or FakeDiscriminator(), Adversarial(**{"loss": "hinge", **options}), seed=seed, suffix=suffix
+    )
 
 
 def discriminator(name: str = "progressive", **options: Any) -> Any:
@@ -71,7 +73,7 @@ CASES: list[tuple[int, dict[str, Any], list[int]]] = [
 )
 def test_judging_together_equals_judging_apart(n: int, options: dict[str, Any], passes: list[int], noisy: bool) -> None:
     network, (real, fake) = discriminator(**options), pictures(n)
-    both = judge(network, seed=7, suffix="_a", loss="lsgan", noise={} if noisy else None)
+    both = adversarial(network, seed=7, suffix="_a", loss="lsgan", noise={} if noisy else None)
     apart = []
     for kind, x in (("real", real), ("fake", fake)):
         extra = {}
@@ -83,23 +85,23 @@ def test_judging_together_equals_judging_apart(n: int, options: dict[str, Any], 
         both.noise.mean = torch.tensor(0.95)
         assert not torch.allclose(apart[0], network(real, 1, 0.25), rtol=1e-3)
     sizes = count_passes(network)
-    together = both.judge_both(batch(real, first=30), fake, GROWTH, 0)
+    together = both.outputs(batch(real, first=30), fake, GROWTH, 0)
     assert sizes == passes
-    for verdict, logits in zip(together, apart, strict=True):
-        torch.testing.assert_close(verdict.logits, logits, rtol=1e-5, atol=1e-5)
-        assert verdict.class_logits is None
+    for output, logits in zip(together, apart, strict=True):
+        torch.testing.assert_close(output.logits, logits, rtol=1e-5, atol=1e-5)
+        assert output.class_logits is None
 
 
 @torch.no_grad()
 def test_class_logits_are_told_apart_too() -> None:
     network, (real, fake) = discriminator("pggan", hidden=5, classes=3), pictures(8)
     sizes = count_passes(network)
-    together = judge(network).judge_both(batch(real), fake, GROWTH, 0)
+    together = adversarial(network).outputs(batch(real), fake, GROWTH, 0)
     assert sizes == [16]
-    for verdict, x in zip(together, (real, fake), strict=True):
+    for output, x in zip(together, (real, fake), strict=True):
         logits, class_logits = network(x, 1, 0.25)
-        torch.testing.assert_close(verdict.logits, logits, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(verdict.class_logits, class_logits, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(output.logits, logits, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(output.class_logits, class_logits, rtol=1e-5, atol=1e-5)
         assert class_logits.shape == (8, 3)
 
 
@@ -110,7 +112,7 @@ def test_a_network_that_says_nothing_of_its_rows_judges_them_in_two_passes() -> 
             return (x - x.mean(0)).square().mean((1, 2, 3))  # compares all rows
 
     network, (real, fake) = Plain(), pictures(4)
-    of_real, of_fake = judge(network).judge_both(batch(real), fake, GROWTH, 0)
+    of_real, of_fake = adversarial(network).outputs(batch(real), fake, GROWTH, 0)
     assert torch.equal(of_real.logits, network(real, 1, 0.25))
     assert torch.equal(of_fake.logits, network(fake, 1, 0.25))
 
@@ -138,7 +140,7 @@ FAKE = torch.full((4, 3, 8, 8), -0.25)
 
 def loss_of(step: int = 0, suffix: str = "", **options: Any) -> tuple[float, dict[str, float]]:
     """Of the fake discriminator, whose logits are grey levels: real 0.5, fake -0.25."""
-    loss, stats = judge(suffix=suffix, **options).loss(batch(0.5), FAKE, GROWTH, step)
+    loss, stats = adversarial(suffix=suffix, **options).discriminator_loss(batch(0.5), FAKE, GROWTH, step)
     return loss.item(), {name: value.item() for name, value in stats.items()}
 
 
@@ -162,7 +164,9 @@ def test_loss_is_the_sum_of_its_terms() -> None:
 
 def test_drift_is_that_of_real_pictures_only() -> None:
     for fake in (FAKE, 100 * FAKE):
-        _, stats = judge(loss="wgan", gradient_penalty={}, drift=0.001).loss(batch(0.5), fake, GROWTH, 0)
+        _, stats = adversarial(loss="wgan", gradient_penalty={}, drift=0.001).discriminator_loss(
+            batch(0.5), fake, GROWTH, 0
+        )
         assert stats["penalty/drift"].item() == pytest.approx(0.25)
 
 
@@ -192,7 +196,9 @@ def test_r1_is_taken_at_real_and_r2_at_fake_pictures() -> None:
         def forward(self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None) -> Tensor:
             return x.square().sum((1, 2, 3)) / 2  # its gradient is x
 
-    _, stats = judge(Square(), r1={"gamma": 2.0}, r2={"gamma": 2.0}).loss(batch(0.5), FAKE, GROWTH, 0)
+    _, stats = adversarial(Square(), r1={"gamma": 2.0}, r2={"gamma": 2.0}).discriminator_loss(
+        batch(0.5), FAKE, GROWTH, 0
+    )
     assert stats["penalty/r1"].item() == pytest.approx(192 * 0.25)
     assert stats["penalty/r2"].item() == pytest.approx(192 * 0.0625)
 
@@ -204,7 +210,8 @@ def test_lsgan_factors_scale_the_discriminators_loss_and_its_fake_half() -> None
     both = loss_of(loss="lsgan", lsgan_factor=0.5, lsgan_fake_factor=0.1)
     assert both[0] == both[1]["adversarial/disc"] == pytest.approx(0.5 * (0.25 + 0.1 * 0.0625))
     generator = [
-        judge(loss="lsgan", lsgan_fake_factor=f).fool(batch(0.5), FAKE, GROWTH, 0)[0].item() for f in (1.0, 0.1)
+        adversarial(loss="lsgan", lsgan_fake_factor=f).generator_loss(batch(0.5), FAKE, GROWTH, 0)[0].item()
+        for f in (1.0, 0.1)
     ]
     assert generator == pytest.approx([1.25**2] * 2), "the generator's loss has no such factor"
 
@@ -213,8 +220,8 @@ def test_mixing_factors_are_addressed_by_seed_and_position() -> None:
     network, (real, fake) = discriminator(stddev_group=0), pictures(4)
 
     def penalty(seed: int, first: int, suffix: str = "") -> float:
-        wgan = judge(network, seed, suffix, loss="wgan", gradient_penalty={})
-        return wgan.loss(batch(real, first), fake, GROWTH, 0)[1][f"penalty/gradient{suffix}"].item()
+        wgan = adversarial(network, seed, suffix, loss="wgan", gradient_penalty={})
+        return wgan.discriminator_loss(batch(real, first), fake, GROWTH, 0)[1][f"penalty/gradient{suffix}"].item()
 
     assert penalty(0, 8) == penalty(0, 8)
     assert len({penalty(0, 8), penalty(1, 8), penalty(0, 12), penalty(0, 8, "_a")}) == 4
@@ -226,18 +233,18 @@ def test_mixing_factors_are_addressed_by_seed_and_position() -> None:
 def test_class_terms_by_hand() -> None:
     """The fake's logit of class k is k times a picture's grey level, so that P(k) is that of exp(level)^k."""
     network, labels = FakeDiscriminator(classes=3), [0, 2, 1, 2]
-    weighted = Judge(network, Adversarial(loss="hinge"), seed=0, classes=ClassWeights(real=2.0, fake=0.5))
+    weighted = AdversarialLoss(network, Adversarial(loss="hinge"), seed=0, classes=ClassWeights(real=2.0, fake=0.5))
     real = batch(0.5, labels=labels)
 
     def expected(level: float) -> float:
         powers = [torch.tensor(level * k, dtype=torch.float64).exp().item() for k in range(3)]
         return sum(-torch.tensor(powers[k] / sum(powers)).log().item() for k in labels) / 4
 
-    loss, stats = weighted.loss(real, FAKE, GROWTH, 0)
+    loss, stats = weighted.discriminator_loss(real, FAKE, GROWTH, 0)
     assert stats["class/real"].item() == pytest.approx(expected(0.5), rel=1e-6)
     assert stats["class/fake"].item() == pytest.approx(expected(-0.25), rel=1e-6)
     assert loss.item() == pytest.approx(0.5 + 0.75 + 2 * expected(0.5) + 0.5 * expected(-0.25), rel=1e-6)
-    loss, stats = weighted.fool(real, FAKE, GROWTH, 0)
+    loss, stats = weighted.generator_loss(real, FAKE, GROWTH, 0)
     assert stats["class/gen"].item() == pytest.approx(expected(-0.25), rel=1e-6)
     assert loss.item() == pytest.approx(0.25 + 0.5 * expected(-0.25), rel=1e-6)
 
@@ -245,7 +252,7 @@ def test_class_terms_by_hand() -> None:
 def test_penalties_look_at_the_logit_only() -> None:
     network = FakeDiscriminator(classes=3)
     options = Adversarial.model_validate({"loss": "wgan", "gradient_penalty": {}, "r1": {"gamma": 2.0}})
-    _, stats = Judge(network, options, seed=0, classes=ClassWeights()).loss(
+    _, stats = AdversarialLoss(network, options, seed=0, classes=ClassWeights()).discriminator_loss(
         batch(0.5, labels=[0, 1, 2, 0]), FAKE, GROWTH, 0
     )
     assert stats["penalty/gradient"].item() == pytest.approx((SQUARED_GRADIENT**0.5 - 1) ** 2)
@@ -253,9 +260,11 @@ def test_penalties_look_at_the_logit_only() -> None:
 
 
 def test_pictures_without_labels_are_refused_where_there_are_classes() -> None:
-    conditional = Judge(FakeDiscriminator(classes=3), Adversarial(loss="hinge"), seed=0, classes=ClassWeights())
+    conditional = AdversarialLoss(
+        FakeDiscriminator(classes=3), Adversarial(loss="hinge"), seed=0, classes=ClassWeights()
+    )
     with pytest.raises(ValueError, match="labels of the pictures"):
-        conditional.loss(batch(0.5), FAKE, GROWTH, 0)
+        conditional.discriminator_loss(batch(0.5), FAKE, GROWTH, 0)
 
 
 def test_class_loss_is_computed_in_full_precision() -> None:
@@ -266,9 +275,9 @@ def test_class_loss_is_computed_in_full_precision() -> None:
 # --- noise --------------------------------------------------------------------------------------------------------
 
 
-def noisy(**options: Any) -> tuple[Judge, FakeDiscriminator]:
+def noisy(**options: Any) -> tuple[AdversarialLoss, FakeDiscriminator]:
     network = FakeDiscriminator()
-    one = judge(
+    one = adversarial(
         network, seed=5, suffix="_b", loss="lsgan", noise={"momentum": 0.5, "limit": 0.25, "gain": 2.0, **options}
     )
     return one, network
@@ -279,8 +288,8 @@ def test_noise_is_addressed_and_its_strength_is_logged() -> None:
     real = batch(0.75, first=40)
     assert one.noise is not None
     one.noise.mean = torch.tensor(0.5)
-    _, stats = one.loss(real, FAKE, GROWTH, 0)
-    one.fool(real, FAKE, GROWTH, 0)
+    _, stats = one.discriminator_loss(real, FAKE, GROWTH, 0)
+    one.generator_loss(real, FAKE, GROWTH, 0)
     strength = 2.0 * 0.25**2
     assert stats["noise/strength_b"].item() == pytest.approx(strength)
     expected = {
@@ -300,8 +309,8 @@ def test_a_step_has_one_strength_and_the_next_one_the_new() -> None:
     strengths = []
     for step in range(3):
         for _ in range(2):  # two parts of a batch
-            one.loss(batch(0.75), FAKE, GROWTH, step)
-        one.fool(batch(0.75), FAKE, GROWTH, step)
+            one.discriminator_loss(batch(0.75), FAKE, GROWTH, step)
+        one.generator_loss(batch(0.75), FAKE, GROWTH, step)
         strengths.append({round(seen[1], 6) for seen in network.noises if seen is not None})
         network.noises.clear()
     # d' is 0, then 0.375, then 0.5625
@@ -312,7 +321,7 @@ def test_a_step_has_one_strength_and_the_next_one_the_new() -> None:
 def test_what_the_noise_follows(signal: str, d: float) -> None:
     one, _ = noisy(signal=signal)
     assert one.noise is not None
-    one.loss(batch(0.75), FAKE, GROWTH, 0)  # D(real) is 0.75, 1 - D(fake) is 1.25
+    one.discriminator_loss(batch(0.75), FAKE, GROWTH, 0)  # D(real) is 0.75, 1 - D(fake) is 1.25
     one.noise.strength(1)
     assert one.noise.mean.item() == pytest.approx(0.5 * d)
 
@@ -320,12 +329,12 @@ def test_what_the_noise_follows(signal: str, d: float) -> None:
 def test_penalties_and_a_recipe_without_noise_have_none() -> None:
     one, network = noisy()
     one.options = one.options.model_copy(update={"r1": Adversarial.model_validate({"r1": {}}).r1})
-    one.loss(batch(0.5), FAKE, GROWTH, 0)
+    one.discriminator_loss(batch(0.5), FAKE, GROWTH, 0)
     assert [seen is None for seen in network.noises] == [False, True]
     quiet = FakeDiscriminator()
-    plain = judge(quiet, loss="lsgan")
-    _, stats = plain.loss(batch(0.5), FAKE, GROWTH, 0)
-    plain.fool(batch(0.5), FAKE, GROWTH, 0)
+    plain = adversarial(quiet, loss="lsgan")
+    _, stats = plain.discriminator_loss(batch(0.5), FAKE, GROWTH, 0)
+    plain.generator_loss(batch(0.5), FAKE, GROWTH, 0)
     assert quiet.noises == [None, None]
     assert "noise/strength" not in stats
     assert plain.memories() == {}
@@ -338,7 +347,7 @@ def test_penalties_and_a_recipe_without_noise_have_none() -> None:
 @pytest.mark.parametrize("factor", [1.0, 0.1])
 def test_what_is_watched_falls_below_the_least_loss_of_one_answer_for_all(loss: str, factor: float) -> None:
     factors = {"lsgan_fake_factor": factor, "lsgan_factor": 0.5} if loss == "lsgan" else {}
-    one = judge(loss=loss, suffix="_a", **factors)
+    one = adversarial(loss=loss, suffix="_a", **factors)
     if loss == "wgan":
         assert one.watched == {}
         return
@@ -351,13 +360,13 @@ def test_what_is_watched_falls_below_the_least_loss_of_one_answer_for_all(loss: 
     answers = torch.linspace(-2, 2, 4001, dtype=torch.float64)
     figure, undecided = one.watched["disc_a"]
     assert undecided == pytest.approx(min(value(answer[None]) for answer in answers), abs=1e-6)
-    _, stats = one.loss(batch(0.5), torch.zeros(4, 3, 8, 8), GROWTH, 0)
+    _, stats = one.discriminator_loss(batch(0.5), torch.zeros(4, 3, 8, 8), GROWTH, 0)
     assert figure in stats
 
 
 def test_penalties_that_are_not_due_at_every_step_say_their_periods() -> None:
-    assert judge().lazy == judge(r1={"every": 1}).lazy == ()
-    assert judge(r1={"every": 16}, r2={"every": 4}).lazy == (16, 4)
+    assert adversarial().lazy == adversarial(r1={"every": 1}).lazy == ()
+    assert adversarial(r1={"every": 16}, r2={"every": 4}).lazy == (16, 4)
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------
@@ -398,9 +407,9 @@ def test_meaningful_keys_are_accepted() -> None:
 
 
 def test_pick_lists_what_there_is() -> None:
-    assert pick({"b": 1, "a": 2}, "a", "network.x") == 2
+    assert look_up({"b": 1, "a": 2}, "a", "network.x") == 2
     with pytest.raises(UserError, match=r"network\.x: there is no 'c'; choose one of a, b\."):
-        pick({"b": 1, "a": 2}, "c", "network.x")
+        look_up({"b": 1, "a": 2}, "c", "network.x")
 
 
 class SmallOptions(NetworkOptions):
@@ -430,7 +439,7 @@ def test_a_network_of_ones_own_brings_its_options(monkeypatch: pytest.MonkeyPatc
         return validate({**content, "network": {"base_resolution": 4, **network}})
 
     recipe = read(discriminator={"name": "small", "width": 5}, generator={"channels": {"max": 4}})
-    network, spec = make(recipe.network, "discriminator", task_shape(recipe, image_channels=3))
+    network, spec = make_network(recipe.network, "discriminator", task_shape(recipe, image_channels=3))
     assert spec == {"name": "small", "arguments": {"image_channels": 3, "width": 5}}
     assert network.body.weight.shape == (5, 3, 1, 1)  # type: ignore[union-attr]
     task = TASKS["pggan"](recipe)  # type: ignore[arg-type]
@@ -450,4 +459,4 @@ def test_a_network_of_ones_own_brings_its_options(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(
         UserError, match=r"^data\.labels: the network 'small' of network\.discriminator knows no classes"
     ):
-        make(recipe.network, "discriminator", task_shape(recipe, 3, image_channels=3))
+        make_network(recipe.network, "discriminator", task_shape(recipe, 3, image_channels=3))

@@ -8,9 +8,9 @@ from torch import Tensor
 from progcycle.blocks import NUMBERS, augment, full_precision, sum_over_processes
 from progcycle.recipe import Adaptive, DiscriminatorAugment
 from progcycle.rng import uniforms
-from progcycle.tasks.base import Stats, beside
+from progcycle.tasks.base import Stats, to_match
 
-NOTHING = -1  # no step is being observed
+NO_STEP = -1  # no step is being observed
 
 
 class ProbabilityController:
@@ -33,7 +33,7 @@ class ProbabilityController:
         # Sum of the signs and their number, since p last moved, in this process; both are whole numbers.
         self.signs, self.logits = torch.zeros(()), torch.zeros(())
         self.pictures = self.steps = 0  # since p last moved, in all processes
-        self.step = NOTHING
+        self.step = NO_STEP
 
     def probability(self, step: int) -> Tensor:
         """p in a step; every process must ask at the same moment.
@@ -44,7 +44,7 @@ class ProbabilityController:
         Returns:
             A number from 0 to maximum.  # []
         """
-        if self.step not in (NOTHING, step):
+        if self.step not in (NO_STEP, step):
             self._end_step()
         return self.p
 
@@ -61,7 +61,7 @@ class ProbabilityController:
             r of these logits.  # []
         """
         self.probability(step)
-        if self.step == NOTHING:
+        if self.step == NO_STEP:
             self.step, self.steps, self.pictures = step, self.steps + 1, self.pictures + pictures
         # A step that overflowed in half precision is skipped by the optimizers too.
         known = ~logits.isnan()
@@ -72,7 +72,7 @@ class ProbabilityController:
 
     @torch.no_grad()
     def _end_step(self) -> None:
-        self.step = NOTHING
+        self.step = NO_STEP
         if self.steps < self.options.every:
             return
         signs, logits = sum_over_processes(torch.stack([self.signs, self.logits]))
@@ -130,7 +130,7 @@ class Augmenter:
             Pictures of the same shape and type.  # [N, C, S, S]
         """
         numbers = uniforms(self.seed, f"augment/{purpose}{self.suffix}", positions, sum(NUMBERS.values()))
-        numbers = beside(numbers, full_precision(pictures))  # half precision would round them to 1
+        numbers = to_match(numbers, full_precision(pictures))  # half precision would round them to 1
         shown = augment(pictures, numbers, self._probability(step, pictures), self.options.policy)
         return shown.contiguous(memory_format=torch.channels_last)
 

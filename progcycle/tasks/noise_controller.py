@@ -8,7 +8,7 @@ from torch import Tensor
 from progcycle.blocks import sum_over_processes
 from progcycle.recipe import DiscriminatorNoise
 
-NOTHING = -1  # no step is being observed
+NO_STEP = -1  # no step is being observed
 
 
 class NoiseController:
@@ -26,7 +26,7 @@ class NoiseController:
         self.options = options
         self.mean = torch.zeros(())  # d'
         self.total, self.count = torch.zeros(()), torch.zeros(())  # of the step being observed, in this process
-        self.step = NOTHING
+        self.step = NO_STEP
 
     @torch.no_grad()
     def strength(self, step: int) -> Tensor:
@@ -38,8 +38,8 @@ class NoiseController:
         Returns:
             A number >= 0.  # []
         """
-        if self.step not in (NOTHING, step):
-            self._take_in()
+        if self.step not in (NO_STEP, step):
+            self._update_mean()
         return self.options.gain * (self.mean - self.options.limit).clamp(min=0).pow(self.options.exponent)
 
     @torch.no_grad()
@@ -50,13 +50,13 @@ class NoiseController:
             signal: d, 1 where it does too well.  # []
             step: number of the step, which never falls.
         """
-        if self.step not in (NOTHING, step):
-            self._take_in()
+        if self.step not in (NO_STEP, step):
+            self._update_mean()
         self.step = step
         self.total = self.total.to(signal.device) + signal.detach().float()
         self.count = self.count.to(signal.device) + 1
 
-    def _take_in(self) -> None:
+    def _update_mean(self) -> None:
         """Move d' by the step observed, whose mean is the same in all processes."""
         total, count = sum_over_processes(torch.stack([self.total, self.count]))
         old, d = self.mean.to(total.device), (total / count).clamp(0, 1)
@@ -64,7 +64,7 @@ class NoiseController:
         # A step that overflowed in half precision is skipped by the optimizers too.
         self.mean = torch.where(d.isnan(), old, moved)
         self.total, self.count = torch.zeros_like(total), torch.zeros_like(count)
-        self.step = NOTHING
+        self.step = NO_STEP
 
     def state_dict(self) -> dict[str, Tensor]:
         """d', and what was observed of the step that is not taken in yet; without collective calls."""

@@ -14,18 +14,22 @@ from progcycle.networks import ProgressiveDiscriminator
 from progcycle.recipe import Adversarial, ClassWeights
 from progcycle.rng import uniform, uniforms
 from progcycle.tasks import TASKS, CycleganTask
-from progcycle.tasks.judge import Judge
+from progcycle.tasks.adversarial_loss import AdversarialLoss
 from progcycle.tasks.specs import check_adversarial, check_augment
 
 POLICY = ["color", "translation", "rotate", "scale"]
 SEED, FIRST = 5, 40
 
 
-def judge(augmentation: dict[str, Any] | None = None, classes: int = 0, **options: Any) -> tuple[Judge, Any]:
+def adversarial(
+    augmentation: dict[str, Any] | None = None, classes: int = 0, **options: Any
+) -> tuple[AdversarialLoss, Any]:
     network = FakeDiscriminator(classes=classes)
     content = {"loss": "hinge", "augment": {"policy": POLICY, **(augmentation or {})}, **options}
     weights = ClassWeights() if classes else None
-    return Judge(network, Adversarial.model_validate(content), seed=SEED, suffix="_a", classes=weights), network
+    return AdversarialLoss(
+        network, Adversarial.model_validate(content), seed=SEED, suffix="_a", classes=weights
+    ), network
 
 
 def pictures(seed: int, n: int = 4) -> Tensor:
@@ -46,8 +50,8 @@ QUICK = {"kimg": 0.02, "every": 1}  # with batches of 4, p moves by 0.2 a step
 
 @pytest.mark.parametrize("p", [1.0, 0.5])
 def test_real_and_fake_are_augmented_in_the_discriminators_step(p: float) -> None:
-    one, network = judge({"probability": p})
-    one.loss(batch(REAL, FIRST), FAKE, GROWTH, 0)
+    one, network = adversarial({"probability": p})
+    one.discriminator_loss(batch(REAL, FIRST), FAKE, GROWTH, 0)
     assert len(network.calls) == 1
     shown = network.calls[0]
     assert torch.equal(shown[0::2], expected(REAL, "discriminator/real", p))
@@ -56,17 +60,17 @@ def test_real_and_fake_are_augmented_in_the_discriminators_step(p: float) -> Non
 
 
 def test_judging_apart_is_judging_the_same_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, network = judge()
+    one, network = adversarial()
     monkeypatch.setattr(network, "rows_are_apart", lambda n: False)
-    one.loss(batch(REAL, FIRST), FAKE, GROWTH, 0)
+    one.discriminator_loss(batch(REAL, FIRST), FAKE, GROWTH, 0)
     assert torch.equal(network.calls[0], expected(REAL, "discriminator/real"))
     assert torch.equal(network.calls[1], expected(FAKE, "discriminator/fake"))
 
 
 def test_fakes_are_augmented_in_the_generators_step_and_its_gradient_passes() -> None:
-    one, network = judge()
+    one, network = adversarial()
     fake = FAKE.clone().requires_grad_()
-    loss, _ = one.fool(batch(REAL, FIRST), fake, GROWTH, 0)
+    loss, _ = one.generator_loss(batch(REAL, FIRST), fake, GROWTH, 0)
     assert torch.equal(network.calls[0], expected(FAKE, "generator/fake"))
     assert len(network.calls) == 1
     by_hand = FAKE.clone().requires_grad_()
@@ -76,15 +80,15 @@ def test_fakes_are_augmented_in_the_generators_step_and_its_gradient_passes() ->
 
 
 def test_paired_games_see_augmented_real_pictures_too() -> None:
-    one, network = judge(loss="relativistic")
-    one.fool(batch(REAL, FIRST), FAKE, GROWTH, 0)
+    one, network = adversarial(loss="relativistic")
+    one.generator_loss(batch(REAL, FIRST), FAKE, GROWTH, 0)
     assert torch.equal(network.calls[0], expected(REAL, "generator/real"))
     assert torch.equal(network.calls[1], expected(FAKE, "generator/fake"))
 
 
 def test_class_terms_see_augmented_pictures() -> None:
-    one, _ = judge(classes=3)
-    _, stats = one.loss(batch(REAL, FIRST, labels=[0, 2, 1, 2]), FAKE, GROWTH, 0)
+    one, _ = adversarial(classes=3)
+    _, stats = one.discriminator_loss(batch(REAL, FIRST, labels=[0, 2, 1, 2]), FAKE, GROWTH, 0)
     for kind, x in (("real", REAL), ("fake", FAKE)):
         logits = expected(x, f"discriminator/{kind}").mean((1, 2, 3))[:, None] * torch.arange(3)
         wanted = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 2, 1, 2]))
@@ -92,8 +96,8 @@ def test_class_terms_see_augmented_pictures() -> None:
 
 
 def test_penalties_judge_what_the_discriminator_sees_and_first_weights_pictures_as_they_are() -> None:
-    one, network = judge({"probability": 0.5}, loss="wgan", gradient_penalty={}, r1={}, r2={})
-    one.loss(batch(REAL, FIRST), FAKE, GROWTH, 0)
+    one, network = adversarial({"probability": 0.5}, loss="wgan", gradient_penalty={}, r1={}, r2={})
+    one.discriminator_loss(batch(REAL, FIRST), FAKE, GROWTH, 0)
     both, mixed, at_real, at_fake = network.calls
     assert torch.equal(at_real, both[0::2])
     assert torch.equal(at_fake, both[1::2])
@@ -112,7 +116,7 @@ def test_penalties_are_gradients_of_d_of_t_of_x(name: str, adaptive: bool) -> No
     network = ProgressiveDiscriminator([6, 4], base_resolution=4, stddev_group=0).double()
     augmentation: dict[str, Any] = {"policy": POLICY, "probability": 0.6}
     options = {"loss": "lsgan", "augment": augmentation | ({"adaptive": QUICK} if adaptive else {}), name: {}}
-    one = Judge(network, Adversarial.model_validate(options), seed=SEED, suffix="_a")
+    one = AdversarialLoss(network, Adversarial.model_validate(options), seed=SEED, suffix="_a")
     real, fake = REAL.double(), FAKE.double()
     places = {"r1": real, "r2": fake}
     kind, x = ("fake" if name == "r2" else "real"), places.get(name)
@@ -130,7 +134,7 @@ def test_penalties_are_gradients_of_d_of_t_of_x(name: str, adaptive: bool) -> No
             terms_of.append((square.sqrt() - 1) ** 2 if name == "gradient_penalty" else 5 * square)
     wanted = torch.stack(terms).mean()
     weights = list(network.parameters())
-    _, stats = one.loss(batch(real, FIRST), fake, GROWTH, 0)
+    _, stats = one.discriminator_loss(batch(real, FIRST), fake, GROWTH, 0)
     found = stats["penalty/gradient_a" if name == "gradient_penalty" else f"penalty/{name}_a"]
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=0)
     assert not torch.isclose(found, torch.stack(at_pictures).mean(), rtol=1e-3)
@@ -139,9 +143,9 @@ def test_penalties_are_gradients_of_d_of_t_of_x(name: str, adaptive: bool) -> No
 
 
 def test_parts_of_a_batch_are_augmented_as_the_whole() -> None:
-    one, network = judge({"probability": 0.5})
+    one, network = adversarial({"probability": 0.5})
     for i in range(0, 4, 2):
-        one.loss(batch(REAL[i : i + 2], FIRST + i), FAKE[i : i + 2], GROWTH, 0)
+        one.discriminator_loss(batch(REAL[i : i + 2], FIRST + i), FAKE[i : i + 2], GROWTH, 0)
     parts = torch.cat(network.calls)
     assert torch.equal(parts[0::2], expected(REAL, "discriminator/real", 0.5))
     assert torch.equal(parts[1::2], expected(FAKE, "discriminator/fake", 0.5))
@@ -162,8 +166,8 @@ def test_players_kinds_domains_and_positions_draw_for_themselves_but_alike() -> 
 
 
 def test_half_precision_fakes_are_augmented_in_float32() -> None:
-    one, network = judge()
-    one.fool(batch(REAL, FIRST), FAKE.bfloat16(), GROWTH, 0)
+    one, network = adversarial()
+    one.generator_loss(batch(REAL, FIRST), FAKE.bfloat16(), GROWTH, 0)
     assert network.calls[0].dtype == torch.bfloat16
     assert torch.equal(network.calls[0], expected(FAKE.bfloat16(), "generator/fake"))
 
@@ -172,12 +176,12 @@ def test_half_precision_fakes_are_augmented_in_float32() -> None:
 
 
 def test_probability_rises_where_the_discriminator_is_sure_and_is_logged() -> None:
-    one, network = judge({"adaptive": QUICK, "policy": ["flip"]})
+    one, network = adversarial({"adaptive": QUICK, "policy": ["flip"]})
     seen = []
     for step in range(6):
-        one.fool(batch(0.5, FIRST), FAKE, GROWTH, step)  # asks first, as in the cyclegan
+        one.generator_loss(batch(0.5, FIRST), FAKE, GROWTH, step)  # asks first, as in the cyclegan
         for _ in range(2):  # two parts of a batch
-            _, stats = one.loss(batch(0.5, FIRST), FAKE, GROWTH, step)
+            _, stats = one.discriminator_loss(batch(0.5, FIRST), FAKE, GROWTH, step)
             seen.append(stats["augment/probability_a"].item())
         assert stats["augment/r_a"].item() == 1
         if step in (0, 5):
@@ -186,27 +190,27 @@ def test_probability_rises_where_the_discriminator_is_sure_and_is_logged() -> No
 
 
 def test_a_fixed_probability_has_no_memory_and_no_figures() -> None:
-    one, _ = judge({"probability": 0.5})
-    _, stats = one.loss(batch(REAL, FIRST), FAKE, GROWTH, 0)
+    one, _ = adversarial({"probability": 0.5})
+    _, stats = one.discriminator_loss(batch(REAL, FIRST), FAKE, GROWTH, 0)
     assert not [name for name in stats if name.startswith("augment")]
     assert one.memories() == {}
 
 
 @pytest.mark.parametrize(("loss", "r"), [("hinge", 1.0), ("non_saturating", 1.0), ("lsgan", -1.0)])
 def test_signs_are_of_the_distance_from_the_middle_of_the_targets(loss: str, r: float) -> None:
-    one, _ = judge({"adaptive": {}}, loss=loss)
-    _, stats = one.loss(batch(0.25, FIRST), FAKE, GROWTH, 0)
+    one, _ = adversarial({"adaptive": {}}, loss=loss)
+    _, stats = one.discriminator_loss(batch(0.25, FIRST), FAKE, GROWTH, 0)
     assert stats["augment/r_a"].item() == r
 
 
 def test_memory_comes_back_with_that_of_the_noise() -> None:
-    one, _ = judge({"adaptive": QUICK}, loss="lsgan", noise={})
-    one.loss(batch(0.75, FIRST), FAKE, GROWTH, 0)
-    one.fool(batch(0.75, FIRST), FAKE, GROWTH, 1)
+    one, _ = adversarial({"adaptive": QUICK}, loss="lsgan", noise={})
+    one.discriminator_loss(batch(0.75, FIRST), FAKE, GROWTH, 0)
+    one.generator_loss(batch(0.75, FIRST), FAKE, GROWTH, 1)
     states = {name: memory.of.state_dict() for name, memory in one.memories().items()}
     assert states.keys() == {"noise_a", "augment_a"}
     assert states["augment_a"]["p"].item() == pytest.approx(0.2)
-    other, _ = judge({"adaptive": QUICK}, loss="lsgan", noise={})
+    other, _ = adversarial({"adaptive": QUICK}, loss="lsgan", noise={})
     for name, memory in other.memories().items():
         memory.of.load_state_dict(states[name])
         found = {key: value.tolist() for key, value in memory.of.state_dict().items()}
