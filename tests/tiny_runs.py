@@ -18,7 +18,7 @@ from progcycle.engine import run as run_module
 from progcycle.engine.log import TIMES
 from progcycle.engine.run import Run
 from progcycle.engine.train import train_run
-from progcycle.evaluation.sampler import Evaluate
+from progcycle.evaluation.sampler import EvaluationCallback
 from progcycle.recipe import Recipe, merge, validate
 from progcycle.schedule import Growth
 
@@ -162,7 +162,7 @@ class WatchedRun(Run):
         super().train_step(batches, growth)
 
 
-def measured_by(evaluate: Evaluate | None) -> AbstractContextManager[Any]:
+def measured_by(evaluate: EvaluationCallback | None) -> AbstractContextManager[Any]:
     """Runs that are made meanwhile take their figures from a function of the test's, not from the recipe."""
     return nullcontext() if evaluate is None else patch.object(run_module, "evaluator", lambda *_: evaluate)
 
@@ -172,7 +172,7 @@ def train(
     run_dir: Path,
     stop_before: int | None = None,
     on_step: Callable[[WatchedRun, Growth], None] | None = None,
-    evaluate: Evaluate | None = None,
+    evaluate: EvaluationCallback | None = None,
 ) -> WatchedRun:
     """Train (or go on) until a step or to the end."""
     with measured_by(evaluate):

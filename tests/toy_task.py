@@ -19,8 +19,8 @@ from torch.nn.functional import avg_pool2d, interpolate, softplus
 
 from progcycle.blocks import sum_over_processes
 from progcycle.data import Batch
-from progcycle.evaluation import EVALUATIONS, EVALUATORS, Evaluation, Measured
-from progcycle.evaluation.sampler import Evaluate, Sampler
+from progcycle.evaluation import EVALUATIONS, EVALUATORS, Evaluation, TaskEvaluation
+from progcycle.evaluation.sampler import EvaluationCallback, Sampler
 from progcycle.export import MODELS, SnapshotModel
 from progcycle.networks import Network
 from progcycle.recipe import (
@@ -178,7 +178,7 @@ class ToyModel(SnapshotModel):
         return self.run(self.decoder, self.run(self.encoder, x, 0, 1.0), 0, 1.0)
 
 
-def toy_evaluator(recipe: ToyRecipe, cache_dir: Path | None) -> Evaluate:
+def toy_evaluator(recipe: ToyRecipe, cache_dir: Path | None) -> EvaluationCallback:
     """The error on plain grey while training."""
 
     def evaluate(sample: Sampler, nimg: int) -> dict[str, float]:
@@ -206,7 +206,7 @@ ROWS: list[tuple[dict[str, Any], Any]] = [
     (TASKS, ToyTask),
     (MODELS, ToyModel),
     (EVALUATORS, toy_evaluator),
-    (EVALUATIONS, Measured(ToyOptions, measure_toy, "an autoencoder")),
+    (EVALUATIONS, TaskEvaluation(ToyOptions, measure_toy, "an autoencoder")),
 ]
 
 

@@ -90,7 +90,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Print the table and write it as JSON."""
     args = _parser().parse_intermixed_args(argv)
 
-    from progcycle.evaluation.trained import evaluate_model
+    from progcycle.evaluation.evaluate_model import evaluate_model
     from progcycle.export import find_snapshot, load
 
     snapshot, device = find_snapshot(args.run), pick_device(args.device)

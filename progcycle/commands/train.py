@@ -65,7 +65,7 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     from progcycle.engine.setup import cache_of, end
     from progcycle.engine.train import check
     from progcycle.evaluation import evaluator
-    from progcycle.evaluation.validation import TranslationEvaluator
+    from progcycle.evaluation.translation_evaluator import TranslationEvaluator
     from progcycle.recipe import dump
 
     say(dump(recipe))

@@ -1,6 +1,5 @@
 """Count the modes of stacked digits."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from progcycle.errors import UserError
@@ -10,42 +9,37 @@ from progcycle.output import bars_hidden
 if TYPE_CHECKING:
     import numpy as np
 
-    from progcycle.evaluation.generated import Subject
-    from progcycle.metrics.digits import DigitJudge
+    from progcycle.evaluation.generator_samples import GeneratorSamples
+    from progcycle.metrics.digits import DigitClassifier
 
 REPEATS = 10  # of the paper's protocol
-HELD_BACK = 10  # one of so many given digits tells how well their judge reads
+HELD_OUT = 10  # one of so many given digits is held out, to measure the classifier's accuracy
 
 
-@dataclass(frozen=True)
-class Judge:
-    """What reads digits, and what is known of it, for the record."""
-
-    network: "DigitJudge"
-    about: dict[str, Any]
-
-
-def pick_judge(digits: str | None, resolution: int) -> Judge:
-    """The judge of scikit-learn's digits, or one that learns from given digits first.
+def choose_digit_classifier(digits: str | None, resolution: int) -> tuple["DigitClassifier", dict[str, Any]]:
+    """The classifier of scikit-learn's digits, or one that is trained on given digits first.
 
     Args:
         digits: folder or zip file of single digits, in folders 0 to 9; None for scikit-learn's.
         resolution: pixels of a side of the stacks to read.
 
+    Returns:
+        The classifier, and its training digits and accuracies for the record.
+
     Raises:
-        UserError: scikit-learn is not installed, the given digits are not as they should be, or the judge's size does
-            not divide the stacks'.
+        UserError: scikit-learn is not installed, the given digits cannot be used, or the classifier's size does not
+            divide the stacks'.
     """
-    from progcycle.metrics.digits import digit_judge, digit_split, train_judge
+    from progcycle.metrics.digits import digit_classifier, digit_split, train_digit_classifier
 
     if digits is None:
-        judge = digit_judge()
-        seen, checked = (judge.accuracy(*digit_split(part)) for part in ("train", "check"))
-        return Judge(judge, {"digits": "scikit-learn", "accuracy": checked, "accuracy_on_digits_of_stacks": seen})
+        classifier = digit_classifier()
+        seen, checked = (classifier.accuracy(*digit_split(part)) for part in ("train", "check"))
+        return classifier, {"digits": "scikit-learn", "accuracy": checked, "accuracy_on_digits_of_stacks": seen}
     pictures, classes = _single_digits(digits, resolution)
-    learn, check = slice(len(classes) // HELD_BACK, None), slice(len(classes) // HELD_BACK)
-    judge = train_judge(pictures[learn], classes[learn])
-    return Judge(judge, {"digits": digits, "accuracy": judge.accuracy(pictures[check], classes[check])})
+    held_out, rest = slice(len(classes) // HELD_OUT), slice(len(classes) // HELD_OUT, None)
+    classifier = train_digit_classifier(pictures[rest], classes[rest])
+    return classifier, {"digits": digits, "accuracy": classifier.accuracy(pictures[held_out], classes[held_out])}
 
 
 def _single_digits(path: str, resolution: int) -> tuple["np.ndarray", "np.ndarray"]:
@@ -66,13 +60,13 @@ def _single_digits(path: str, resolution: int) -> tuple["np.ndarray", "np.ndarra
     return np.stack([sample.image[:, :, 0] for sample in samples]), np.array([sample.label for sample in samples])
 
 
-def measure_modes(subject: "Subject", judge: "DigitJudge", count: int) -> dict[str, Any]:
+def measure_modes(samples: "GeneratorSamples", classifier: "DigitClassifier", count: int) -> dict[str, Any]:
     """How generated pictures cover the modes, the mean and deviation of ten times ``count``, beside real ones."""
     import numpy as np
 
-    runs = [modes_figures(judge, subject.painted(count, start=i * count)) for i in range(REPEATS)]
-    seen = min(count, len(subject.reals))
-    real = modes_figures(judge, subject.real(seen))
+    runs = [modes_figures(classifier, samples.generated(count, start=i * count)) for i in range(REPEATS)]
+    seen = min(count, len(samples.reals))
+    real = modes_figures(classifier, samples.real(seen))
     mean, deviation = ({key: float(of([run[key] for run in runs])) for key in real} for of in (np.mean, np.std))
     return {
         "count": count,

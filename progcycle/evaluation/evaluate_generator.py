@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from progcycle.errors import UserError
-from progcycle.evaluation.digit_modes import measure_modes, pick_judge
-from progcycle.evaluation.feature_distances import IN_FEATURES, PUBLISHED, about, measure_in_features, pick_features
-from progcycle.evaluation.generated import Subject, subject_of
-from progcycle.evaluation.generator_metrics import METRICS, SMALLEST, check_judge, check_metrics, swd_figures
+from progcycle.evaluation.digit_modes import choose_digit_classifier, measure_modes
+from progcycle.evaluation.feature_distances import IN_FEATURES, PUBLISHED, about, choose_features, measure_in_features
+from progcycle.evaluation.generator_metrics import METRICS, SMALLEST, check_digit_classifier, check_metrics, swd_figures
+from progcycle.evaluation.generator_samples import GeneratorSamples, samples_from_model
 from progcycle.evaluation.generator_table import as_text
 from progcycle.evaluation.provenance import default_path, origin, versions
 from progcycle.evaluation.result import Evaluation
@@ -38,7 +38,7 @@ class GeneratorOptions:
         batch_size: pictures painted or read at a time.
         memory_gb: what the sliced Wasserstein distance may use.
         data: folders or zip files of real pictures, instead of those of the recipe.
-        digits: folder or zip file of single digits by class that the judge of modes learns from, instead of
+        digits: folder or zip file of single digits by class that the classifier of modes learns from, instead of
             scikit-learn's.
         inception: weights file of the Inception network for features, instead of EfficientNet-lite0.
         device: where to paint and compute.
@@ -71,33 +71,36 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, options: G
     recipe: PgganRecipe = model.recipe  # type: ignore[assignment]  # a Generator's
     names, features, left_out = _available(options, model.resolution, recipe.data.channels)
     cache = run.absolute().parent / ".cache"
-    subject = subject_of(model, options.seed, options.device, options.batch_size, options.data, cache, progress=True)
-    sizes = {name: _SIZES[name](options, len(subject.reals)) for name in names if name in _SIZES}
+    samples = samples_from_model(
+        model, options.seed, options.device, options.batch_size, options.data, cache, progress=True
+    )
+    sizes = {name: _SIZES[name](options, len(samples.reals)) for name in names if name in _SIZES}
     if "modes" in names:
-        judge = pick_judge(options.digits, subject.resolution)
-        judge.about["accuracy_on_real_pictures"] = check_judge(judge.network, subject.reals, "--metrics")
+        classifier, about_classifier = choose_digit_classifier(options.digits, samples.resolution)
+        share = check_digit_classifier(classifier, samples.reals, "--metrics")
+        about_classifier["accuracy_on_real_pictures"] = share
     begun, results = time.perf_counter(), dict[str, Any]()
     for name in names:
         if name in results:  # with another one that features are needed for
             continue
         if name == "swd":
-            results[name] = _distances(subject, sizes[name], options.memory_gb)
+            results[name] = _distances(samples, sizes[name], options.memory_gb)
         elif name == "ms-ssim":
-            results[name] = _similarities(subject, sizes[name])
+            results[name] = _similarities(samples, sizes[name])
         elif features is not None and name in IN_FEATURES:
-            results |= measure_in_features(subject, [n for n in names if n in IN_FEATURES], features, options.count)
+            results |= measure_in_features(samples, [n for n in names if n in IN_FEATURES], features, options.count)
         else:
-            results[name] = {**measure_modes(subject, judge.network, sizes[name]), "judge": judge.about}
-    warnings = [f"{sentence.rstrip('.')}; the next picture stands for it." for sentence in subject.reals.broken]
+            results[name] = {**measure_modes(samples, classifier, sizes[name]), "judge": about_classifier}
+    warnings = [f"{sentence.rstrip('.')}; the next picture stands for it." for sentence in samples.reals.broken]
     record = {
-        **_origin(model, snapshot, subject, options),
+        **_origin(model, snapshot, samples, options),
         "seconds": round(time.perf_counter() - begun, 1),
         "results": results,
         "left_out": left_out,
         "features": about(features),
         "versions": versions("numpy", *([features.protocol["library"]] if features else [])),
     }
-    return Evaluation(record, as_text(record), default_path(run, model), [*subject.reals.pictures.remarks, *warnings])
+    return Evaluation(record, as_text(record), default_path(run, model), [*samples.reals.pictures.remarks, *warnings])
 
 
 # --- what, and how many ----------------------------------------------------------------------------------------------
@@ -117,7 +120,7 @@ def _available(
             names.remove(name)
             left_out.append(f"{name} is left out: it starts at {SMALLEST[name]} px, and these are {resolution} px.")
     check_metrics([name for name in names if name in METRICS], resolution, channels, where)
-    features, why = pick_features(names, bool(options.metrics), options.inception, options.device)
+    features, why = choose_features(names, bool(options.metrics), options.inception, options.device)
     if why:
         names = [name for name in names if name not in IN_FEATURES]
         left_out.append(f"kid is left out: {why}")
@@ -151,22 +154,22 @@ _SIZES: dict[str, Callable[[GeneratorOptions, int], int]] = {
 # --- the metrics ----------------------------------------------------------------------------------------------------
 
 
-def _distances(subject: Subject, count: int, memory_gb: float) -> dict[str, Any]:
+def _distances(samples: GeneratorSamples, count: int, memory_gb: float) -> dict[str, Any]:
     from progcycle.metrics import sliced_wasserstein
     from progcycle.metrics.sliced_wasserstein import DIRECTIONS, PATCH, PATCHES, REPEATS
 
-    others = {"generated": subject.painted(count)}
-    if 2 * count <= len(subject.reals):
-        others["real"] = subject.real(count, start=count)
+    others = {"generated": samples.generated(count)}
+    if 2 * count <= len(samples.reals):
+        others["real"] = samples.real(count, start=count)
     found = sliced_wasserstein(
-        subject.real(count),
+        samples.real(count),
         list(others.values()),
         count=count,
-        resolution=subject.resolution,
-        seed=subject.seed,
+        resolution=samples.resolution,
+        seed=samples.seed,
         memory_gb=memory_gb,
-        device=subject.device,
-        progress=subject.progress,
+        device=samples.device,
+        progress=samples.progress,
     )
     rows = {name: swd_figures(levels) for name, levels in zip(others, found, strict=True)}
     return {
@@ -180,19 +183,19 @@ def _distances(subject: Subject, count: int, memory_gb: float) -> dict[str, Any]
     }
 
 
-def _similarities(subject: Subject, pairs: int) -> dict[str, Any]:
+def _similarities(samples: GeneratorSamples, pairs: int) -> dict[str, Any]:
     from progcycle.metrics import pair_similarities
 
     rows: dict[str, Any] = {"pairs": pairs}
-    for name, source in (("generated", subject.painted(2 * pairs)), ("real", subject.real(2 * pairs))):
-        found = pair_similarities(source, pairs, subject.resolution, subject.device)
+    for name, source in (("generated", samples.generated(2 * pairs)), ("real", samples.real(2 * pairs))):
+        found = pair_similarities(source, pairs, samples.resolution, samples.device)
         error = float(found.std()) / pairs**0.5 if pairs > 1 else None
         rows[name] = {"mean": float(found.mean()), "standard_error": error}
     return rows
 
 
-def _origin(model: "Generator", snapshot: Path, subject: Subject, options: GeneratorOptions) -> dict[str, Any]:
-    pictures, config = subject.reals.pictures, model.config
+def _origin(model: "Generator", snapshot: Path, samples: GeneratorSamples, options: GeneratorOptions) -> dict[str, Any]:
+    pictures, config = samples.reals.pictures, model.config
     data = pictures.options
     return {
         **origin(snapshot, config),
@@ -203,8 +206,8 @@ def _origin(model: "Generator", snapshot: Path, subject: Subject, options: Gener
             "mirror": data.mirror,
             "load_resolution": data.load_resolution,
             "augment": "off",
-            "faded": subject.reals.growth.fade_reals and config.alpha < 1,
-            "broken": list(subject.reals.broken),
+            "faded": samples.reals.growth.fade_reals and config.alpha < 1,
+            "broken": list(samples.reals.broken),
         },
         "classes": {
             "names": list(model.classes),

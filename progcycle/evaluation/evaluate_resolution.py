@@ -11,9 +11,9 @@ from progcycle.data.decode import opened
 from progcycle.data.source import Opener
 from progcycle.errors import UserError
 from progcycle.evaluation.round_trip import Figures
-from progcycle.evaluation.table import Column, Table, as_text
-from progcycle.evaluation.translation_metrics import DIRECTIONS, Pairs, turned
+from progcycle.evaluation.translation_metrics import DIRECTIONS, Pairs, source_target_pairs
 from progcycle.evaluation.translation_pictures import read_pictures, test_sets
+from progcycle.evaluation.translation_table import Column, Table, as_text
 from progcycle.export.pictures import as_channels
 from progcycle.metrics import gradient_error, paired_scores
 from progcycle.output import bars_hidden
@@ -90,7 +90,7 @@ def measure_at(
     bar = tqdm(total=2 * len(pairs), desc=f"at {resolution} px", unit="img", disable=bars_hidden(), leave=False)
     with bar:
         for direction, source, target in DIRECTIONS:
-            numbers = turned(pairs, direction)
+            numbers = source_target_pairs(pairs, direction)
             rows: dict[str, list[Tensor]] = {what: [] for what in (*scales, "unchanged")}
             for start in range(0, len(numbers), batch_size):
                 some = numbers[start : start + batch_size]

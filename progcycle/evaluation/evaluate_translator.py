@@ -13,26 +13,26 @@ from progcycle.blocks import level_step
 from progcycle.data import PictureSet
 from progcycle.errors import UserError
 from progcycle.evaluation.evaluate_resolution import check_resolution, measure_at, text_at, warnings_at
-from progcycle.evaluation.feature_distances import IN_FEATURES, PUBLISHED, about, is_small, note, pick_features
-from progcycle.evaluation.generated import growth_of
+from progcycle.evaluation.feature_distances import IN_FEATURES, PUBLISHED, about, choose_features, is_small, note
+from progcycle.evaluation.generator_samples import growth_of
 from progcycle.evaluation.pairs import Pairing, find_pairs
 from progcycle.evaluation.provenance import default_path, origin, versions
 from progcycle.evaluation.result import Evaluation
-from progcycle.evaluation.round_trip import NOISE, Figures, Trip, as_training, travel
-from progcycle.evaluation.table import as_text
+from progcycle.evaluation.round_trip import NOISE, Figures, RoundTrip, translate_as_training, translate_round_trip
 from progcycle.evaluation.translation_metrics import (
     DIRECTIONS,
     HIDDEN,
     INVERTED,
     SMALLEST,
+    DirectionTestSet,
     Pairs,
-    Side,
     faults,
     real_features,
-    turned,
+    source_target_pairs,
 )
-from progcycle.evaluation.translation_page import Page, Part
+from progcycle.evaluation.translation_page import PageSection, TranslationPage
 from progcycle.evaluation.translation_pictures import read_pictures, shown, test_sets, training_pictures
+from progcycle.evaluation.translation_table import as_text
 from progcycle.export.pictures import as_channels
 from progcycle.metrics import Features, colour_statistics, match_colours
 from progcycle.metrics.sliced_wasserstein import DIRECTIONS as RANDOM
@@ -99,7 +99,7 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
         check_resolution(model, options.resolution, pairing.pairs, pairing.sentence)
     colours, why = training_pictures(recipe, run, model.resolution)
     colours = shown(model, colours) if colours else None
-    sides, trips, found, results = _measure(
+    test_sets_of, round_trips, found, results = _measure(
         model, names, features, shown(model, sharp), pairing.pairs, colours, options
     )
     wrong, seconds = faults(found), round(time.perf_counter() - begun, 1)
@@ -111,7 +111,7 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
         larger = measure_at(model, recipe, folders, pairing.pairs, options.resolution, options.batch_size)
     record = {
         **_origin(model, snapshot, sets, pairing),
-        "protocol": _protocol(sides, colours, options),
+        "protocol": _protocol(test_sets_of, colours, options),
         "features": about(features),
         "biased": starred,
         "left_out": left_out,
@@ -124,12 +124,14 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
     star = note(features.dimensions) if starred and features is not None else ""
     warnings = [f"{domain.upper()}: {remark}" for domain in sets for remark in sets[domain].remarks]
     warnings += warnings_at(larger, record["pictures"]) if larger else []
-    parts = [
-        Part(f"{a.upper()} to {b.upper()}", sides[direction], trips[direction], sets[a].names, sets[b].names)
+    sections = [
+        PageSection(
+            f"{a.upper()} to {b.upper()}", test_sets_of[direction], round_trips[direction], sets[a].names, sets[b].names
+        )
         for direction, a, b in DIRECTIONS
     ]
-    page = Page(
-        f"Translations of {run.name}", ", ".join(_head(record)), parts, results, list(wrong.values()), starred, star
+    page = TranslationPage(
+        f"Translations of {run.name}", ", ".join(_head(record)), sections, results, list(wrong.values()), starred, star
     )
     text = _text(record, pairing.sentence, star, why)
     return Evaluation(record, text, default_path(run, model), [*warnings, *wrong.values()], page)
@@ -143,26 +145,30 @@ def _measure(
     pairs: Pairs,
     colours: Mapping[str, Tensor] | None,
     options: TranslatorOptions,
-) -> tuple[dict[str, Side], dict[str, Trip], Figures, dict[str, dict[str, Figures]]]:
+) -> tuple[dict[str, DirectionTestSet], dict[str, RoundTrip], Figures, dict[str, dict[str, Figures]]]:
     """Both directions: their test pictures, what became of them, all figures, and those of each row."""
     reals = real_features(features, pictures["a"], pictures["b"]) if features else None
-    sides: dict[str, Side] = {}
-    trips: dict[str, Trip] = {}
+    test_sets_of: dict[str, DirectionTestSet] = {}
+    round_trips: dict[str, RoundTrip] = {}
     found: Figures = {}
     results: dict[str, dict[str, Figures]] = {}
     for direction, source, target in tqdm(DIRECTIONS, unit="direction", disable=bars_hidden(), leave=False):
-        side = Side(direction, pictures[source], pictures[target], turned(pairs, direction), features, reals)
-        trip = travel(as_training(model), side.source, direction, options.seed, options.batch_size)
-        rows = {"translated": trip.output, "unchanged": side.unchanged}
+        test_set = DirectionTestSet(
+            direction, pictures[source], pictures[target], source_target_pairs(pairs, direction), features, reals
+        )
+        round_trip = translate_round_trip(
+            translate_as_training(model), test_set.source, direction, options.seed, options.batch_size
+        )
+        rows = {"translated": round_trip.output, "unchanged": test_set.unchanged}
         if colours:
-            rows["matched"] = matched(side.unchanged, colours[source], colours[target])
+            rows["matched"] = matched(test_set.unchanged, colours[source], colours[target])
         swd: dict[str, Any] = {"swd": "swd" in names, "seed": options.seed, "memory_gb": options.memory_gb}
-        figures = {what: _wanted(side.figures(output, **swd), names) for what, output in rows.items()}
-        figures["translated"] |= trip.figures(direction)
+        figures = {what: _wanted(test_set.measure(output, **swd), names) for what, output in rows.items()}
+        figures["translated"] |= round_trip.figures(direction)
         found |= figures["translated"]
         results[direction] = _with_floor({what: _short(row) for what, row in figures.items()})
-        sides[direction], trips[direction] = side, trip
-    return sides, trips, found, results
+        test_sets_of[direction], round_trips[direction] = test_set, round_trip
+    return test_sets_of, round_trips, found, results
 
 
 def _head(record: Mapping[str, Any]) -> list[str]:
@@ -237,7 +243,7 @@ def _available(options: TranslatorOptions, resolution: int) -> tuple[list[str], 
             raise UserError(f"--metrics: swd cannot be measured: {why}; leave it out.")
         names.remove("swd")
         left_out.append(f"SWD is left out: {why}.")
-    features, why = pick_features(names, bool(options.metrics), options.inception, options.device)
+    features, why = choose_features(names, bool(options.metrics), options.inception, options.device)
     if why:
         names.remove("kid")
         left_out.append(f"KID and distances in features are left out: {why}")
@@ -282,12 +288,12 @@ def _origin(model: "Translator", snapshot: Path, sets: Mapping[str, PictureSet],
 
 
 def _protocol(
-    sides: Mapping[str, Side], colours: Mapping[str, Tensor] | None, options: TranslatorOptions
+    test_sets_of: Mapping[str, DirectionTestSet], colours: Mapping[str, Tensor] | None, options: TranslatorOptions
 ) -> dict[str, Any]:
     return {
         "seed": options.seed,
         "device": options.device,
-        "halves": {direction: len(side.halves(options.seed)[0]) for direction, side in sides.items()},
+        "halves": {direction: len(test_set.halves(options.seed)[0]) for direction, test_set in test_sets_of.items()},
         "swd": {
             "patches_per_picture": PATCHES,
             "directions": [REPEATS, RANDOM],
@@ -295,7 +301,9 @@ def _protocol(
             "level": "mean of all",
         },
         "feature": "cosine distance, mean over the pictures",
-        "copy": {d: "1 - L1 to the source / L1 of the truth to it" if s.pairs else "SSIM" for d, s in sides.items()},
+        "copy": {
+            d: "1 - L1 to the source / L1 of the truth to it" if s.pairs else "SSIM" for d, s in test_sets_of.items()
+        },
         "noise_grey_levels": NOISE / level_step(),
         "matched": {domain: len(pictures) for domain, pictures in colours.items()} if colours else None,
         "faults_from": {"inversion": INVERTED, "hidden": HIDDEN},

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from progcycle.errors import UserError
 from progcycle.evaluation.generator_metrics import generator_evaluator
-from progcycle.evaluation.validation import TranslationEvaluator
+from progcycle.evaluation.translation_evaluator import TranslationEvaluator
 
 if TYPE_CHECKING:
-    from progcycle.evaluation.sampler import Evaluate
+    from progcycle.evaluation.sampler import EvaluationCallback
     from progcycle.recipe import Recipe
 
 # By task, what makes the callback behind ``training.evaluation`` of a recipe that asks for it, and of the folder of the
 # run's caches, which are read where they are there. It checks all that can be checked before training.
-EVALUATORS: dict[str, Callable[[Any, Path | None], "Evaluate"]] = {
+EVALUATORS: dict[str, Callable[[Any, Path | None], "EvaluationCallback"]] = {
     "pggan": generator_evaluator,
     "cyclegan": TranslationEvaluator,
 }
 
 
-def evaluator(recipe: "Recipe", cache_dir: Path | None = None) -> "Evaluate | None":
+def evaluator(recipe: "Recipe", cache_dir: Path | None = None) -> "EvaluationCallback | None":
     """The callback behind ``training.evaluation``, or None if the recipe does not ask for one.
 
     Args:

@@ -22,8 +22,8 @@ from progcycle.metrics.features import HOW_TO_GET_INCEPTION
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from progcycle.evaluation.generated import Subject
-    from progcycle.metrics import Source
+    from progcycle.evaluation.generator_samples import GeneratorSamples
+    from progcycle.metrics import PictureBatches
 
 # Figures of each metric: heading, name, and how it is written.
 IN_FEATURES = {
@@ -37,7 +37,9 @@ PARTS, PARTS_FROM = 10, 5000  # of the Inception Score: parts, and from how many
 COUNTS = {True: 50_000, False: 2048}  # generated pictures by default, with Inception (as published) and without
 
 
-def pick_features(names: Sequence[str], asked: bool, inception: str | None, device: str) -> tuple[Features | None, str]:
+def choose_features(
+    names: Sequence[str], asked: bool, inception: str | None, device: str
+) -> tuple[Features | None, str]:
     """The network that metrics need.
 
     Args:
@@ -127,12 +129,12 @@ def about(features: Features | None) -> dict[str, Any] | None:
 
 
 def measure_in_features(
-    subject: "Subject", names: Sequence[str], features: Features, count: int | None
+    samples: "GeneratorSamples", names: Sequence[str], features: Features, count: int | None
 ) -> dict[str, Any]:
     """Those metrics of generated pictures that are measured in features, beside those of real ones.
 
     Args:
-        subject: generated and real pictures.
+        samples: generated and real pictures.
         names: of metrics, of ``IN_FEATURES``.
         features: the network.
         count: generated pictures; default: as many as there are real ones, at most ``COUNTS``.
@@ -143,7 +145,7 @@ def measure_in_features(
     Raises:
         UserError: there are too few pictures.
     """
-    reals = len(subject.reals)
+    reals = len(samples.reals)
     count = count or min(reals, COUNTS[is_published(features)])
     real_count = min(reals, max(count, FEWEST))
     if min(count, real_count) < FEWEST:
@@ -151,7 +153,7 @@ def measure_in_features(
             f"{' and '.join(names)}: {FEWEST} generated and {FEWEST} real pictures are the fewest, and there are "
             f"{count} and {real_count}; raise --count, or name other real pictures with --data."
         )
-    made, real = (_features_of(source, features) for source in (subject.painted(count), subject.real(real_count)))
+    made, real = (_features_of(source, features) for source in (samples.generated(count), samples.real(real_count)))
     half = real_count // 2
     rows = {
         "generated": distances(made, real, features) | score(made, features),
@@ -178,5 +180,5 @@ def _biased(name: str, features: Features, count: int, real_count: int, floor: b
     }
 
 
-def _features_of(source: "Source", features: Features) -> "Tensor":
+def _features_of(source: "PictureBatches", features: Features) -> "Tensor":
     return torch.cat([features(from_levels(batch)) for batch in source()])

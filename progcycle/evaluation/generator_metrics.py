@@ -6,34 +6,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from progcycle.errors import UserError
-from progcycle.evaluation.generated import Reals, Subject, real_pictures, sampled, subject_of
+from progcycle.evaluation.generator_samples import (
+    GeneratorSamples,
+    RealPictures,
+    generate_from_sampler,
+    real_picture_set,
+    samples_from_model,
+)
 
 if TYPE_CHECKING:
-    from progcycle.evaluation.sampler import Evaluate, Sampler
-    from progcycle.metrics import Source
-    from progcycle.metrics.digits import DigitJudge
+    from progcycle.evaluation.sampler import EvaluationCallback, Sampler
+    from progcycle.metrics import PictureBatches
+    from progcycle.metrics.digits import DigitClassifier
     from progcycle.recipe import PgganRecipe
 
 SMALLEST = {"swd": 16, "ms-ssim": 16, "modes": 8}  # pixels of a side
-READABLE = 0.9  # share of the real digits that a judge of modes must read rightly
+READABLE = 0.9  # share of the real digits that the classifier must read correctly
 STACK = re.compile(r"_(\d)(\d)(\d)\.\w+$")  # names of stacked digits end in the digits of red, green and blue
 LOWEST = {"swd": ("swd",), "modes": ("kl",)}  # figures that the best snapshot may be chosen by, by metric
 Figures = dict[str, float]
 
 
-def swd(subject: Subject, count: int) -> Figures:
+def swd(samples: GeneratorSamples, count: int) -> Figures:
     """Sliced Wasserstein distance x 1000 of ``count`` pictures, or half as many as there are real ones if fewer."""
     from progcycle.metrics import sliced_wasserstein
 
-    count = min(count, max(len(subject.reals) // 2, 1))
+    count = min(count, max(len(samples.reals) // 2, 1))
     (levels,) = sliced_wasserstein(
-        subject.real(count),
-        [subject.painted(count)],
+        samples.real(count),
+        [samples.generated(count)],
         count=count,
-        resolution=subject.resolution,
-        seed=subject.seed,
-        device=subject.device,
-        progress=subject.progress,
+        resolution=samples.resolution,
+        seed=samples.seed,
+        device=samples.device,
+        progress=samples.progress,
     )
     return swd_figures(levels)
 
@@ -43,33 +49,33 @@ def swd_figures(levels: Mapping[int, float]) -> Figures:
     return {**{f"swd/{side}": value for side, value in levels.items()}, "swd": sum(levels.values()) / len(levels)}
 
 
-def similarity(subject: Subject, count: int) -> Figures:
+def similarity(samples: GeneratorSamples, count: int) -> Figures:
     """Mean MS-SSIM of ``count`` generated pictures in pairs."""
     from progcycle.metrics import pair_similarities
 
     pairs = max(count // 2, 1)
-    found = pair_similarities(subject.painted(2 * pairs), pairs, subject.resolution, subject.device)
+    found = pair_similarities(samples.generated(2 * pairs), pairs, samples.resolution, samples.device)
     return {"ms-ssim": float(found.mean())}
 
 
-def modes(subject: Subject, count: int) -> Figures:
+def modes(samples: GeneratorSamples, count: int) -> Figures:
     """How ``count`` generated pictures cover the 1,000 modes of stacked digits."""
-    from progcycle.metrics.digits import digit_judge
+    from progcycle.metrics.digits import digit_classifier
 
-    return modes_figures(digit_judge(), subject.painted(count))
+    return modes_figures(digit_classifier(), samples.generated(count))
 
 
-def modes_figures(judge: "DigitJudge", source: "Source") -> Figures:
-    """How all pictures of a source cover the modes, in the eyes of a judge."""
+def modes_figures(classifier: "DigitClassifier", source: "PictureBatches") -> Figures:
+    """How all pictures of a source cover the modes, as a classifier reads them."""
     import torch
 
     from progcycle.metrics import mode_coverage
 
-    found = mode_coverage(torch.cat([judge.read(batch) for batch in source()]))
+    found = mode_coverage(torch.cat([classifier.read(batch) for batch in source()]))
     return {"modes": float(found.modes), "kl": found.kl, "kl_found": found.kl_found}
 
 
-METRICS: dict[str, Callable[[Subject, int], Figures]] = {"swd": swd, "ms-ssim": similarity, "modes": modes}
+METRICS: dict[str, Callable[[GeneratorSamples, int], Figures]] = {"swd": swd, "ms-ssim": similarity, "modes": modes}
 
 
 def check_metrics(names: Sequence[str], resolution: int, channels: int, where: str) -> None:
@@ -115,8 +121,8 @@ def check_best(best: str | None, metrics: Sequence[str], lowest: Mapping[str, Se
         )
 
 
-def check_judge(judge: "DigitJudge", reals: Reals, where: str) -> float | None:
-    """Share of the digits on up to 500 real pictures that the judge reads as the pictures' names say.
+def check_digit_classifier(classifier: "DigitClassifier", reals: RealPictures, where: str) -> float | None:
+    """Share of the digits on up to 500 real pictures that the classifier reads as the pictures' names have them.
 
     Returns:
         The share, or None where the names do not end in three digits, as in 000012_407.png.
@@ -132,12 +138,12 @@ def check_judge(judge: "DigitJudge", reals: Reals, where: str) -> float | None:
     if len(named) < len(found):
         return None
     truth = torch.tensor([[int(digit) for digit in digits] for digits in named])
-    share = float((judge.read(reals(positions)) == truth).double().mean())
+    share = float((classifier.read(reals(positions)) == truth).double().mean())
     if share < READABLE:
         raise UserError(
-            f"{where}: the judge of scikit-learn's digits reads only {100 * share:.0f} % of the digits on the real "
-            "pictures rightly; modes needs stacks of those digits (datasets/digits), or a judge of its own (--digits "
-            "of progcycle evaluate)."
+            f"{where}: the classifier of scikit-learn's digits reads only {100 * share:.0f} % of the digits on the "
+            "real pictures correctly; modes needs stacks of those digits (datasets/digits), or a classifier of its own "
+            "(--digits of progcycle evaluate)."
         )
     return share
 
@@ -160,16 +166,16 @@ def measure(run: Path, names: Sequence[str], count: int, seed: int = 0, device: 
     model = load(run, device)
     if not isinstance(model, Generator):
         raise UserError(f"{run} holds translators; {', '.join(names)} measure pictures that are painted from nothing.")
-    subject = subject_of(model, seed, device, batch_size=256)
-    check_metrics(names, model.resolution, subject.reals.pictures.options.channels, "metrics")
+    samples = samples_from_model(model, seed, device, batch_size=256)
+    check_metrics(names, model.resolution, samples.reals.pictures.options.channels, "metrics")
     if "modes" in names:
-        from progcycle.metrics.digits import digit_judge
+        from progcycle.metrics.digits import digit_classifier
 
-        check_judge(digit_judge(), subject.reals, "metrics")
-    return {key: value for name in names for key, value in METRICS[name](subject, count).items()}
+        check_digit_classifier(digit_classifier(), samples.reals, "metrics")
+    return {key: value for name in names for key, value in METRICS[name](samples, count).items()}
 
 
-def generator_evaluator(recipe: "PgganRecipe", cache_dir: Path | None = None) -> "Evaluate":
+def generator_evaluator(recipe: "PgganRecipe", cache_dir: Path | None = None) -> "EvaluationCallback":
     """The callback behind ``training.evaluation`` for PG-GANs.
 
     A stage of fewer pixels than a metric needs gives no figures of it.
@@ -186,23 +192,25 @@ def generator_evaluator(recipe: "PgganRecipe", cache_dir: Path | None = None) ->
         raise ValueError("the recipe does not ask for an evaluation")
     check_metrics(options.metrics, recipe.resolution, recipe.data.channels, where)
     check_best(options.best, options.metrics, LOWEST)
-    pictures = real_pictures(recipe, recipe.seed, cache_dir)
+    pictures = real_picture_set(recipe, recipe.seed, cache_dir)
     if len(pictures) < 2:
         raise UserError(
             f"training.evaluation: one half of the real pictures is looked at, and there is {len(pictures)}."
         )
     if "modes" in options.metrics:
-        from progcycle.metrics.digits import digit_judge
+        from progcycle.metrics.digits import digit_classifier
         from progcycle.schedule import GrowthSchedule
 
         final = GrowthSchedule.of(recipe).final
-        check_judge(digit_judge(), Reals(pictures, final), where)
+        check_digit_classifier(digit_classifier(), RealPictures(pictures, final), where)
 
     def evaluate(sample: "Sampler", nimg: int) -> Figures:
         growth, latent_size = sample.growth, int(sample.networks["generator"].latent_size)  # type: ignore[arg-type]
-        paint = sampled(sample, latent_size, recipe.seed, pictures)
-        subject = Subject(paint, Reals(pictures, growth), recipe.seed, str(sample.device), growth.batch_size)
+        generate = generate_from_sampler(sample, latent_size, recipe.seed, pictures)
+        samples = GeneratorSamples(
+            generate, RealPictures(pictures, growth), recipe.seed, str(sample.device), growth.batch_size
+        )
         ready = [name for name in options.metrics if growth.resolution >= SMALLEST[name]]
-        return {key: value for name in ready for key, value in METRICS[name](subject, options.count).items()}
+        return {key: value for name in ready for key, value in METRICS[name](samples, options.count).items()}
 
     return evaluate

@@ -103,7 +103,7 @@ def find_pairs(
 
     Cameras number their pictures, so that ``IMG_0001`` of two unrelated folders has one name. With ``auto`` names are
     therefore believed only if pictures of one name are nearer to each other than nearly all random pairings of the same
-    pictures make them, see :func:`progcycle.metrics.share_as_near`.
+    pictures make them, see :func:`progcycle.metrics.pairing_p_value`.
 
     Args:
         sets: pictures of ``a`` and ``b``.
@@ -143,9 +143,9 @@ def find_pairs(
 
 def _share_as_near(a: "Tensor", b: "Tensor") -> float:
     from progcycle.export.pictures import as_channels, resize
-    from progcycle.metrics import share_as_near
+    from progcycle.metrics import pairing_p_value
 
     channels = 3 if a.shape[1] == b.shape[1] == 3 else 1
     side = min(SIDE, *a.shape[2:], *b.shape[2:])
     x, y = (resize(as_channels(pictures.float(), channels), side, side) for pictures in (a, b))
-    return share_as_near(x, y)
+    return pairing_p_value(x, y)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from progcycle.evaluation.translation_page import Page, write_page
+from progcycle.evaluation.translation_page import TranslationPage, write_page
 from progcycle.files import atomic_file
 
 
@@ -26,7 +26,7 @@ class Evaluation:
     text: str
     path: Path
     warnings: Sequence[str] = ()
-    page: Page | None = field(default=None, repr=False)
+    page: TranslationPage | None = field(default=None, repr=False)
 
     @property
     def results(self) -> Mapping[str, Any]:

@@ -21,12 +21,12 @@ NOISE = 2 * level_step()  # standard deviation of the noise on the middle pictur
 
 
 @dataclass(frozen=True)
-class Trip:
+class RoundTrip:
     """What became of the pictures of one domain on their way there and back.
 
     Attributes:
         output: translations, in [-1, 1], clamped.  # [N, C, R, R] float32
-        back: translations of those, as grey levels.  # [N, C, R, R] uint8
+        reconstruction: translations of those, as grey levels.  # [N, C, R, R] uint8
         cycle: mean absolute difference of every picture and its way there and back.  # [N]
         rounded: the same with the middle picture rounded to 8 bits.  # [N]
         noisy: the same with noise of two grey levels on the middle picture.  # [N]
@@ -35,7 +35,7 @@ class Trip:
     """
 
     output: Tensor
-    back: Tensor
+    reconstruction: Tensor
     cycle: Tensor
     rounded: Tensor
     noisy: Tensor
@@ -56,7 +56,7 @@ class Trip:
         }
 
 
-def as_training(model: "Translator") -> Translate:
+def translate_as_training(model: "Translator") -> Translate:
     """The translators as training runs them: what goes in is what the networks see, neither padded nor faded.
 
     Real pictures of a fading stage come from :func:`progcycle.data.as_reals`; pictures in the middle of a way there and
@@ -71,14 +71,14 @@ def as_training(model: "Translator") -> Translate:
 
 
 @torch.no_grad()
-def travel(
+def translate_round_trip(
     translate: Translate,
     pictures: Tensor,
     direction: "Direction",
     seed: int = 0,
     batch_size: int = 64,
     back: Translate | None = None,
-) -> Trip:
+) -> RoundTrip:
     """Translate pictures there and back, three times back: as they are, rounded to 8 bits, and with slight noise.
 
     Args:
@@ -103,7 +103,7 @@ def travel(
         errors = [_l1(y, x) for y in (again, *others)]
         found = [middle, to_levels(again), *errors, _l1(rounded, middle), _l1(noisy, middle)]
         parts.append([tensor.cpu() for tensor in found])
-    return Trip(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+    return RoundTrip(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
 def _l1(x: Tensor, y: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ class Sampler:
         return [row.float() for row in rows]
 
     @torch.no_grad()
-    def through(self, network: str, pictures: Tensor) -> Tensor:
+    def apply(self, network: str, pictures: Tensor) -> Tensor:
         """What one averaged network makes of pictures.
 
         Args:
@@ -71,4 +71,4 @@ class Sampler:
 
 
 # From a sampler and the number of pictures shown to figures by name.
-Evaluate = Callable[[Sampler, int], Mapping[str, float]]
+EvaluationCallback = Callable[[Sampler, int], Mapping[str, float]]

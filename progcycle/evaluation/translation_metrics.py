@@ -13,17 +13,17 @@ from torch import Tensor
 
 from progcycle.blocks import to_levels
 from progcycle.evaluation.feature_distances import distances, is_published, score
-from progcycle.evaluation.round_trip import Figures, Translate, travel
+from progcycle.evaluation.round_trip import Figures, Translate, translate_round_trip
 from progcycle.export.pictures import as_channels
 from progcycle.metrics import (
     Features,
+    batches_of,
     colour_inversion,
     copy_score,
     feature_distance,
     frechet_distance,
     paired_scores,
     sliced_wasserstein,
-    source_of,
 )
 from progcycle.rng import generator_at
 
@@ -73,11 +73,16 @@ def measure_translation(
         reals = real_features(features, a, b)
     pictures = {"a": a, "b": b}
     for direction, source, target in DIRECTIONS:
-        trip = travel(translate, pictures[source], direction, seed, batch_size, back)
-        side = Side(
-            direction, pictures[source].cpu(), pictures[target].cpu(), turned(pairs, direction), features, reals
+        round_trip = translate_round_trip(translate, pictures[source], direction, seed, batch_size, back)
+        test_set = DirectionTestSet(
+            direction,
+            pictures[source].cpu(),
+            pictures[target].cpu(),
+            source_target_pairs(pairs, direction),
+            features,
+            reals,
         )
-        figures |= side.figures(trip.output, swd=swd, seed=seed) | trip.figures(direction)
+        figures |= test_set.measure(round_trip.output, swd=swd, seed=seed) | round_trip.figures(direction)
     return figures
 
 
@@ -86,7 +91,7 @@ def real_features(features: Features, a: Tensor, b: Tensor) -> dict[str, Tensor]
     return {"a": features(a), "b": features(b)}
 
 
-def turned(pairs: Pairs | None, direction: "Direction") -> list[tuple[int, int]]:
+def source_target_pairs(pairs: Pairs | None, direction: "Direction") -> list[tuple[int, int]]:
     """Pairs of A and B as pairs of source and target."""
     return [(i, j) if direction == "ab" else (j, i) for i, j in pairs or ()]
 
@@ -108,7 +113,7 @@ def faults(figures: Mapping[str, float]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Side:
+class DirectionTestSet:
     """Test pictures of one direction, by which any outputs in the order of the source are measured.
 
     Attributes:
@@ -137,7 +142,7 @@ class Side:
         """Whether outputs can be compared with the source."""
         return self.source.shape[1] == self.target.shape[1]
 
-    def figures(self, output: Tensor, *, swd: bool = False, seed: int = 0, memory_gb: float = 4.0) -> Figures:
+    def measure(self, output: Tensor, *, swd: bool = False, seed: int = 0, memory_gb: float = 4.0) -> Figures:
         """Figures of pictures that stand for translations, but for those of the way back.
 
         Args:
@@ -209,8 +214,8 @@ class Side:
         chosen, reference, others = parts
         real, mine, theirs = self.target[reference], output[chosen], self.target[others]
         levels = sliced_wasserstein(
-            source_of(to_levels(real)),
-            [source_of(to_levels(mine)), source_of(to_levels(theirs))],
+            batches_of(to_levels(real)),
+            [batches_of(to_levels(mine)), batches_of(to_levels(theirs))],
             count=len(chosen),
             resolution=output.shape[-1],
             seed=seed,

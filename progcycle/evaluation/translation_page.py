@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from progcycle.blocks import from_levels
-from progcycle.evaluation.table import TABLES, Results, columns_of, lines_of
+from progcycle.evaluation.translation_table import TABLES, Results, columns_of, lines_of
 from progcycle.export import to_pil
 from progcycle.files import atomic_file
 from progcycle.metrics import paired_scores
@@ -20,8 +20,8 @@ from progcycle.metrics import paired_scores
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from progcycle.evaluation.round_trip import Trip
-    from progcycle.evaluation.translation_metrics import Side
+    from progcycle.evaluation.round_trip import RoundTrip
+    from progcycle.evaluation.translation_metrics import DirectionTestSet
 
 LARGEST = 256  # pixels of a side, on the page
 LOSSLESS = 64  # up to here pictures are PNG, above WebP
@@ -29,32 +29,32 @@ SMALLEST = 96  # pixels of a side that a picture is shown with
 
 
 @dataclass(frozen=True)
-class Part:
+class PageSection:
     """One direction of the page.
 
     Attributes:
         title: its heading.
-        side: the test pictures.
-        trip: what became of the source.
+        test_set: the test pictures.
+        round_trip: what became of the source.
         names: of the source's pictures.
         target_names: of the real pictures of the other domain.
     """
 
     title: str
-    side: "Side"
-    trip: "Trip"
+    test_set: "DirectionTestSet"
+    round_trip: "RoundTrip"
     names: Sequence[str]
     target_names: Sequence[str]
 
 
 @dataclass(frozen=True)
-class Page:
+class TranslationPage:
     """What the page shows.
 
     Attributes:
         title: its heading.
         summary: a line about what was measured.
-        parts: the directions.
+        sections: the directions.
         results: figures for the tables on top.
         faults: sentences about what is wrong.
         starred: names of figures that get a star.
@@ -63,17 +63,17 @@ class Page:
 
     title: str
     summary: str
-    parts: Sequence[Part]
+    sections: Sequence[PageSection]
     results: Results
     faults: Sequence[str] = ()
     starred: Collection[str] = ()
     note: str = ""
 
 
-def write_page(path: Path, page: Page) -> None:
+def write_page(path: Path, page: TranslationPage) -> None:
     """Write an HTML file that holds all its pictures."""
-    parts = page.parts
-    side = parts[0].side.source.shape[-1]
+    sections = page.sections
+    side = sections[0].test_set.source.shape[-1]
     tables = []
     for table in TABLES:
         shown = columns_of(table, page.results)
@@ -90,43 +90,45 @@ def write_page(path: Path, page: Page) -> None:
         faults=page.faults,
         note=page.note,
         tables=tables,
-        parts=[_part(part) for part in parts],
+        sections=[_section(section) for section in sections],
         side=min(max(side, SMALLEST), LARGEST),
-        shown=4 if any(part.side.pairs for part in parts) else 3,
+        shown=4 if any(section.test_set.pairs for section in sections) else 3,
         pixelated=side < SMALLEST,
     )
     with atomic_file(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
-def _part(part: Part) -> dict[str, Any]:
-    side, trip = part.side, part.trip
-    truth = dict(side.pairs)
+def _section(section: PageSection) -> dict[str, Any]:
+    test_set, round_trip = section.test_set, section.round_trip
+    truth = dict(test_set.pairs)
     scores = {}
     if truth:
-        found = paired_scores(trip.output[list(truth)], side.target[list(truth.values())])
+        found = paired_scores(round_trip.output[list(truth)], test_set.target[list(truth.values())])
         scores = {i: (float(found.l1[k]), float(found.ssim[k])) for k, i in enumerate(truth)}
     # Pictures without a pair stand behind those with one.
     worst = sorted(
-        range(len(side.source)), key=lambda i: (scores[i][0] if i in scores else -1, float(trip.cycle[i])), reverse=True
+        range(len(test_set.source)),
+        key=lambda i: (scores[i][0] if i in scores else -1, float(round_trip.cycle[i])),
+        reverse=True,
     )
     cards = []
     for i in worst:
-        pictures = [("before", side.source[i]), ("after", trip.output[i])]
-        pictures += [("truth", side.target[truth[i]])] if i in truth else []
-        pictures += [("there and back", from_levels(trip.back[i]))]
+        pictures = [("before", test_set.source[i]), ("after", round_trip.output[i])]
+        pictures += [("truth", test_set.target[truth[i]])] if i in truth else []
+        pictures += [("there and back", from_levels(round_trip.reconstruction[i]))]
         words = [f"L1 {scores[i][0]:.4f}", f"SSIM {scores[i][1]:.4f}"] if i in scores else []
         cards.append(
             {
-                "name": part.names[i]
+                "name": section.names[i]
                 if i not in truth
-                else f"{part.names[i]} \N{RIGHTWARDS ARROW} {part.target_names[truth[i]]}",
-                "figures": ", ".join([*words, f"cycle {float(trip.cycle[i]):.4f}"]),
+                else f"{section.names[i]} \N{RIGHTWARDS ARROW} {section.target_names[truth[i]]}",
+                "figures": ", ".join([*words, f"cycle {float(round_trip.cycle[i]):.4f}"]),
                 "pictures": [(word, _as_uri(picture)) for word, picture in pictures],
             }
         )
     by = "L1 to the true pair" if truth else "L1 of the way there and back"
-    return {"id": side.direction, "title": part.title, "sorted_by": by, "cards": cards}
+    return {"id": test_set.direction, "title": section.title, "sorted_by": by, "cards": cards}
 
 
 def _as_uri(picture: "Tensor") -> str:  # [C, H, W]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from progcycle.data import PictureSet, as_reals, resolve_sets, resolve_test_sets, resolve_validation_sets
 from progcycle.errors import UserError
-from progcycle.evaluation.generated import growth_of
+from progcycle.evaluation.generator_samples import growth_of
 from progcycle.export.pictures import from_uint8
 
 if TYPE_CHECKING:

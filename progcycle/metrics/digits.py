@@ -1,7 +1,7 @@
-"""Stacked digits without a download: three of scikit-learn's 8x8 digits as the colours of a picture, and their judge.
+"""Stacked digits without a download: three of scikit-learn's 8x8 digits as the colours of a picture.
 
-The 1,797 digits are divided once and for all, class by class: those that stacks are made of, those that the judge
-learns from, and those that it is tried on.
+A classifier reads them. The 1,797 digits are split once and for all, class by class: into those that stacks are made
+of, those that the classifier is trained on, and those that it is tested on.
 """
 
 from functools import cache
@@ -16,9 +16,9 @@ from progcycle.blocks import from_levels, white
 from progcycle.errors import UserError
 from progcycle.rng import generator_at
 
-Part = Literal["train", "judge", "check"]
-SHARES: dict[Part, float] = {"train": 0.5, "judge": 0.4, "check": 0.1}
-SEED = 0  # of the division and of the judge, so that all results are of one kind
+Part = Literal["train", "classifier", "check"]
+SHARES: dict[Part, float] = {"train": 0.5, "classifier": 0.4, "check": 0.1}
+SEED = 0  # of the division and of the classifier, so that all results are of one kind
 SIDE, CLASSES, LIGHTEST = 8, 10, 16
 STEPS, BATCH, RATE = 600, 40, 3e-3
 
@@ -27,8 +27,8 @@ def digit_split(part: Part) -> tuple[np.ndarray, np.ndarray]:
     """The digits of one part, the same on every machine; every class is divided in the same proportions.
 
     Args:
-        part: ``train`` (half of them: what stacks show), ``judge`` (what the classifier learns from) or ``check``
-            (what it is tried on).
+        part: ``train`` (half of them: what stacks show), ``classifier`` (what the classifier learns from) or ``check``
+            (what it is tested on).
 
     Returns:
         Grey levels 0 to 255 and classes.  # [N, 8, 8] uint8, [N] int64
@@ -95,7 +95,7 @@ def _stacks(count: int, seed: int, part: Part) -> tuple[np.ndarray, np.ndarray]:
     return pictures[chosen], labels
 
 
-class DigitJudge(nn.Module):
+class DigitClassifier(nn.Module):
     """A small convolutional network that reads digits, on the CPU.
 
     Args:
@@ -126,10 +126,10 @@ class DigitJudge(nn.Module):
 
     @torch.no_grad()
     def read(self, stacks: Tensor) -> Tensor:
-        """The digit on every channel of stacks; larger ones are first averaged down to the judge's size.
+        """The digit on every channel of stacks; larger ones are first averaged down to the classifier's size.
 
         Args:
-            stacks: grey levels 0 to 255; R is the judge's size, or a multiple of it.  # [N, 3, R, R]
+            stacks: grey levels 0 to 255; R is the classifier's size, or a multiple of it.  # [N, 3, R, R]
 
         Returns:
             The digits.  # [N, 3] int64
@@ -150,17 +150,17 @@ class DigitJudge(nn.Module):
 
 
 @cache
-def digit_judge() -> DigitJudge:
-    """The judge of scikit-learn's digits, trained on the part ``judge`` in a few seconds.
+def digit_classifier() -> DigitClassifier:
+    """The classifier of scikit-learn's digits, trained on the part ``classifier`` in a few seconds.
 
     Raises:
         UserError: scikit-learn is not installed.
     """
-    return train_judge(*digit_split("judge"))
+    return train_digit_classifier(*digit_split("classifier"))
 
 
-def train_judge(digits: np.ndarray, classes: np.ndarray) -> DigitJudge:
-    """A judge of given digits; the same ones give the same judge, and torch's own generator is left alone.
+def train_digit_classifier(digits: np.ndarray, classes: np.ndarray) -> DigitClassifier:
+    """A classifier of given digits. The same digits give the same one, and torch's own generator is left alone.
 
     Args:
         digits: grey levels 0 to 255, light on black; R is 8, or larger and a power of two.  # [N, R, R] uint8
@@ -170,17 +170,17 @@ def train_judge(digits: np.ndarray, classes: np.ndarray) -> DigitJudge:
     steps = max(STEPS, 4 * len(labels) // BATCH)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(SEED)
-        judge = DigitJudge(min(digits.shape[-1], 2 * SIDE))
-        adam = torch.optim.Adam(judge.parameters(), lr=RATE)
+        classifier = DigitClassifier(min(digits.shape[-1], 2 * SIDE))
+        adam = torch.optim.Adam(classifier.parameters(), lr=RATE)
         rate = torch.optim.lr_scheduler.OneCycleLR(adam, max_lr=RATE, total_steps=steps)
         for step in range(steps):
             rows = torch.from_numpy(generator_at(SEED, "judge", step).integers(0, len(labels), BATCH))
-            loss = F.cross_entropy(judge(_moved(pictures[rows])), labels[rows], label_smoothing=0.05)
+            loss = F.cross_entropy(classifier(_moved(pictures[rows])), labels[rows], label_smoothing=0.05)
             adam.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             adam.step()
             rate.step()
-    return judge.eval().requires_grad_(False)
+    return classifier.eval().requires_grad_(False)
 
 
 def _moved(digits: Tensor) -> Tensor:

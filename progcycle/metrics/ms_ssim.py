@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from progcycle.blocks import white
-from progcycle.metrics.source import Source, pieces
+from progcycle.metrics.picture_batches import PictureBatches, rebatch
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, fine to coarse
 SMALLEST = 16  # pixels of a side
@@ -50,7 +50,9 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     return result
 
 
-def pair_similarities(source: Source, pairs: int, resolution: int, device: torch.device | str = "cpu") -> Tensor:
+def pair_similarities(
+    source: PictureBatches, pairs: int, resolution: int, device: torch.device | str = "cpu"
+) -> Tensor:
     """MS-SSIM of the pictures 0 and 1, 2 and 3, ... of a source, whose order must be random.
 
     Args:
@@ -65,7 +67,7 @@ def pair_similarities(source: Source, pairs: int, resolution: int, device: torch
     Raises:
         ValueError: the pictures are below 16 px or not as they should be, or too few.
     """
-    found = pieces(source, 2 * pairs, resolution, torch.device(device))
+    found = rebatch(source, 2 * pairs, resolution, torch.device(device))
     return torch.cat([ms_ssim(piece[0::2], piece[1::2]).cpu() for piece in found])
 
 

@@ -83,16 +83,7 @@ def gradient_error(pictures: Tensor, truth: Tensor) -> Tensor:
     return (across + down) / 2
 
 
-def join(parts: list[PairedScores]) -> PairedScores:
-    """Scores of several batches as one.
-
-    Raises:
-        RuntimeError: there are none.
-    """
-    return PairedScores(*(torch.cat([getattr(p, name) for p in parts]) for name in ("l1", "psnr", "ssim")))
-
-
-def share_as_near(pictures: Tensor, others: Tensor, seed: int = 0) -> float:
+def pairing_p_value(pictures: Tensor, others: Tensor, seed: int = 0) -> float:
     """Share of random pairings in which two sets are as near to each other as in the order given, or nearer.
 
     A permutation test (Fisher 1935; Phipson and Smyth 2010 for the 1 that is added): near 0 for true pairs, and evenly

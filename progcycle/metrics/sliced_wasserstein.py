@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from progcycle.metrics.picture_batches import PictureBatches, rebatch
 from progcycle.metrics.pyramid import laplacian_pyramid, pyramid_levels
-from progcycle.metrics.source import Source, pieces
 from progcycle.output import bars_hidden
 from progcycle.rng import generator_at
 
@@ -31,8 +31,8 @@ IN_PLACE, WITH_SORT = 2, 12
 
 
 def sliced_wasserstein(
-    reference: Source,
-    others: Sequence[Source],
+    reference: PictureBatches,
+    others: Sequence[PictureBatches],
     *,
     count: int,
     resolution: int,
@@ -140,7 +140,7 @@ def memory_plan(resolution: int, rows: int, memory_gb: float, kind: str = "cpu")
 
 
 def _descriptors(
-    source: Source,
+    source: PictureBatches,
     which: int,
     levels: Sequence[int],
     count: int,
@@ -153,7 +153,7 @@ def _descriptors(
     places = {level: patch_places(seed, which, level, count, patches) for level in levels}
     found = {level: torch.empty(count * patches, NUMBERS, device=device) for level in levels}
     done = 0
-    for piece in pieces(source, count, resolution, device):
+    for piece in rebatch(source, count, resolution, device):
         for level, pictures in laplacian_pyramid(piece, levels):
             where = torch.from_numpy(places[level][done : done + len(piece)]).to(device, torch.int64)
             rows = found[level][done * patches : (done + len(piece)) * patches]

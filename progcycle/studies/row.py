@@ -93,20 +93,20 @@ def measure_course(study: Study, run: "Run", recipe: CycleganRecipe, before: flo
     """
     from progcycle.export import Translator, list_snapshots, load
 
-    exam = Exam(recipe)
+    benchmark = TranslationBenchmark(recipe)
     course: list[Figures] = []
     figures: Figures = {}
     for snapshot in list_snapshots(run.run_dir):
         model = load(snapshot)
         assert isinstance(model, Translator)
         # Earlier stages work at their own resolution, and their pictures are enlarged.
-        figures = exam.measure(lambda x, to, model=model: model.translate(x, to, "train"), way_back(model))  # type: ignore[misc]
+        figures = benchmark.measure(lambda x, to, model=model: model.translate(x, to, "train"), way_back(model))  # type: ignore[misc]
         spent = before + (model.config.cpu_seconds or 0.0)
         course.append({"nimg": model.config.nimg, "cpu_seconds": round(spent, 3), **figures})
     if study.raw:
         growth, task = run.schedule.final, run.trainer.task
         own = {name: task.networks[name].eval() for name in task.ema_of}
-        raw = exam.measure(
+        raw = benchmark.measure(
             lambda x, to: own[f"gen_{to}"](x, growth.stage, growth.alpha).float().clamp(-1, 1),
         )
         figures = figures | {f"raw/{name}": value for name, value in raw.items()}
@@ -118,19 +118,19 @@ def way_back(model: "Translator") -> "Translate":
 
     As in training they are neither rounded nor faded: the network that painted them has faded them already.
     """
-    from progcycle.evaluation.round_trip import as_training
+    from progcycle.evaluation.round_trip import translate_as_training
     from progcycle.export.pictures import resize
 
-    bare, side = as_training(model), model.resolution
+    translate, side = translate_as_training(model), model.resolution
 
     def back(pictures: "Tensor", direction: "Direction") -> "Tensor":
-        made = bare(resize(pictures, side, side), direction).float().clamp(-1, 1)
+        made = translate(resize(pictures, side, side), direction).float().clamp(-1, 1)
         return resize(made, *pictures.shape[2:])
 
     return back
 
 
-class Exam:
+class TranslationBenchmark:
     """The test pictures of a recipe and their features, read once.
 
     Args:
@@ -163,33 +163,35 @@ class Exam:
                 translate, self.a, self.b, self.pairs, self.features, reals=self.reals, back=back
             )
 
-    def references(self, recipe: CycleganRecipe, run_dir: Path) -> dict[str, Figures]:
+    def baselines(self, recipe: CycleganRecipe, run_dir: Path) -> dict[str, Figures]:
         """Figures of doing nothing, and of matching the colour statistics of the training pictures."""
         from progcycle.evaluation.evaluate_translator import matched
-        from progcycle.evaluation.translation_metrics import DIRECTIONS, Side, turned
+        from progcycle.evaluation.translation_metrics import DIRECTIONS, DirectionTestSet, source_target_pairs
         from progcycle.evaluation.translation_pictures import training_pictures
 
         colours, _ = training_pictures(recipe, run_dir, recipe.resolution)
         pictures = {"a": self.a, "b": self.b}
         found: dict[str, Figures] = {"do nothing": {}, "match colours": {}}
         for direction, source, target in DIRECTIONS:
-            side = Side(
+            test_set = DirectionTestSet(
                 direction,
                 pictures[source],
                 pictures[target],
-                turned(self.pairs, direction),
+                source_target_pairs(self.pairs, direction),
                 self.features,
                 self.reals,
             )
-            found["do nothing"] |= side.figures(side.unchanged)
+            found["do nothing"] |= test_set.measure(test_set.unchanged)
             if colours:
-                found["match colours"] |= side.figures(matched(side.unchanged, colours[source], colours[target]))
+                found["match colours"] |= test_set.measure(
+                    matched(test_set.unchanged, colours[source], colours[target])
+                )
         return {name: figures for name, figures in found.items() if figures}
 
 
-def measure_references(recipe: CycleganRecipe, run_dir: Path) -> dict[str, Figures]:
-    """What every translator of a study is to be compared with, see :meth:`Exam.references`."""
-    return Exam(recipe).references(recipe, run_dir)
+def measure_baselines(recipe: CycleganRecipe, run_dir: Path) -> dict[str, Figures]:
+    """What every translator of a study is to be compared with, see :meth:`TranslationBenchmark.baselines`."""
+    return TranslationBenchmark(recipe).baselines(recipe, run_dir)
 
 
 def cpu_seconds(stats: Path) -> float:
@@ -212,7 +214,7 @@ def _lines(stats: Path) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Studied:
+class TaskStudy:
     """How a study measures the runs of a task.
 
     Attributes:
@@ -220,17 +222,17 @@ class Studied:
             and of its end.
         check: refuses, before anything is trained, what of a study and a recipe cannot be measured; given the words
             that errors begin with.
-        references: from a recipe and a folder to figures of models that learn nothing; None: there are none.
+        baselines: from a recipe and a folder to figures of models that learn nothing; None: there are none.
         in_course: whether figures are taken at snapshots at the study's points; then a run writes only these.
     """
 
     measure: Callable[["Study", "Run", Any, float], tuple[list[Figures], Figures]]
     check: Callable[[str, Study, Any], None] | None = None
-    references: Callable[[Any, Path], dict[str, Figures]] | None = None
+    baselines: Callable[[Any, Path], dict[str, Figures]] | None = None
     in_course: bool = False
 
 
-STUDIED: dict[str, Studied] = {
-    "pggan": Studied(measure_end, check=check_end),
-    "cyclegan": Studied(measure_course, references=measure_references, in_course=True),
+STUDIED: dict[str, TaskStudy] = {
+    "pggan": TaskStudy(measure_end, check=check_end),
+    "cyclegan": TaskStudy(measure_course, baselines=measure_baselines, in_course=True),
 }

@@ -86,18 +86,18 @@ def run_study(
         rows += _run_all(study, recipes, missing, runs, jobs, rows_path)
     if not rows:
         raise UserError(f"{out} has no finished row; run the study first, or name the folder of its rows with --out.")
-    for written in write_report(study, rows, _references(study, recipes, runs, out, report), out):
+    for written in write_report(study, rows, _baselines(study, recipes, runs, out, report), out):
         say(f"wrote {written}")
     return len(rows) == len(study.variants) * len(study.seeds)
 
 
-def _references(study: Study, recipes: Recipes, runs: Path, out: Path, report: bool) -> dict[str, Any]:
+def _baselines(study: Study, recipes: Recipes, runs: Path, out: Path, report: bool) -> dict[str, Any]:
     """Figures of translators that learn nothing, measured once and kept beside the rows; none for PG-GANs."""
     path, recipe = out / "references.json", next(iter(recipes.values()))
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
-    measure = STUDIED[recipe.task].references
+    measure = STUDIED[recipe.task].baselines
     if report or measure is None:
         return {}
     jobs = {"references": (recipe, runs / "references")}

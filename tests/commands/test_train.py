@@ -144,7 +144,7 @@ def test_figures_of_quality_are_logged_from_16_px_on_and_are_those_of_the_snapsh
     """Both measure the same generator and, but for the latents, which are made equal here, the same pictures."""
     from progcycle.evaluation.generator_metrics import measure
 
-    monkeypatch.setattr("progcycle.evaluation.generated.SAMPLED", "latent")
+    monkeypatch.setattr("progcycle.evaluation.generator_samples.LATENT_ADDRESS", "latent")
     assert main([write("pggan", EVALUATION), "--run-dir", "run"]) == 0
     figures = {
         line["nimg"]: {key: value for key, value in line.items() if key.startswith("metric/")}

@@ -17,10 +17,10 @@ from progcycle.commands.cli import main
 from progcycle.data import as_reals
 from progcycle.errors import UserError
 from progcycle.evaluation import feature_distances
-from progcycle.evaluation.generated import class_bounds, draw_classes, subject_of
-from progcycle.evaluation.generator_metrics import check_judge, measure
+from progcycle.evaluation.generator_metrics import check_digit_classifier, measure
+from progcycle.evaluation.generator_samples import class_bounds, draw_classes, samples_from_model
 from progcycle.export import Generator, load, to_pil
-from progcycle.metrics import Features, MissingExtra, ms_ssim, sliced_wasserstein, source_of
+from progcycle.metrics import Features, MissingExtra, batches_of, ms_ssim, sliced_wasserstein
 from progcycle.metrics import digits as digits_module
 from progcycle.metrics.digits import digit_split, stack_digits, stack_labels
 
@@ -54,12 +54,12 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def quick_judge(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A judge after a sixth of its training, which reads well enough for tests."""
+def quick_classifier(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A classifier after a sixth of its training, which reads well enough for tests."""
     monkeypatch.setattr(digits_module, "STEPS", 100)
-    digits_module.digit_judge.cache_clear()
+    digits_module.digit_classifier.cache_clear()
     yield
-    digits_module.digit_judge.cache_clear()
+    digits_module.digit_classifier.cache_clear()
 
 
 def stacks(folder: Path, count: int, named: bool = True) -> Path:
@@ -100,11 +100,11 @@ def test_figures_are_those_of_the_metrics_on_these_pictures(make_snapshot: Make,
     model = generator(folder)
     painted = torch.cat([torch.from_numpy(np.array(image))[None] for image in to_pil(model.generate(20, 4))])
     painted = painted.permute(0, 3, 1, 2)
-    subject = subject_of(model, 4, "cpu")
-    shown = [subject.reals.pictures.training(i, 16).image for i in range(20)]
+    samples = samples_from_model(model, 4, "cpu")
+    shown = [samples.reals.pictures.training(i, 16).image for i in range(20)]
     real = torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2)
     found = sliced_wasserstein(
-        source_of(real), [source_of(painted), source_of(real[10:])], count=10, resolution=16, seed=4
+        batches_of(real), [batches_of(painted), batches_of(real[10:])], count=10, resolution=16, seed=4
     )
     assert results["swd"]["count"] == 10
     for name, levels in zip(("generated", "real"), found, strict=True):
@@ -157,16 +157,18 @@ def test_real_pictures_are_all_shown_once_mirrored_and_faded_as_in_training(
         small = np.asarray(Image.open(file).resize((16, 16), Image.Resampling.LANCZOS))
         for mirrored in (False, True):
             known[small[:, :: -1 if mirrored else 1].tobytes()] = (file.name, mirrored)
-    sharp = subject_of(generator(snapshot(make_snapshot, pictures)), 0, "cpu")
+    sharp = samples_from_model(generator(snapshot(make_snapshot, pictures)), 0, "cpu")
     seen = [known[picture.permute(1, 2, 0).numpy().tobytes()] for picture in sharp.reals(range(COUNT))]
     assert len({name for name, _ in seen}) == COUNT
     assert {mirrored for _, mirrored in seen} == {False, True}
     assert [sharp.reals.name_at(i) for i in range(COUNT)] == [name for name, _ in seen]
-    fading = subject_of(generator(snapshot(make_snapshot, pictures, alpha=0.25, run="fading")), 0, "cpu")
+    fading = samples_from_model(generator(snapshot(make_snapshot, pictures, alpha=0.25, run="fading")), 0, "cpu")
     expected = as_reals(sharp.reals(range(COUNT)), fading.reals.growth)
     assert (fading.reals(range(COUNT)).float() - (expected * 127.5 + 127.5)).abs().max() <= 0.5 + 1e-4
     unfaded = {"fade_reals": False}
-    plain = subject_of(generator(snapshot(make_snapshot, pictures, alpha=0.25, run="x", schedule=unfaded)), 0, "cpu")
+    plain = samples_from_model(
+        generator(snapshot(make_snapshot, pictures, alpha=0.25, run="x", schedule=unfaded)), 0, "cpu"
+    )
     assert torch.equal(plain.reals(range(COUNT)), sharp.reals(range(COUNT)))
 
 
@@ -231,13 +233,13 @@ def test_classes_are_drawn_in_the_proportions_of_the_data(make_snapshot: Make, t
     data = {"path": str(tmp_path / "animals"), "labels": "folders"}
     folder = make_snapshot(task="pggan", classes=("cat", "dog"), data=data)
     model = generator(folder)
-    reals = subject_of(model, 0, "cpu").reals.pictures
+    reals = samples_from_model(model, 0, "cpu").reals.pictures
     labels = draw_classes(class_bounds(reals, 2), 0, range(2000))
     assert np.mean(labels) == pytest.approx(0.25, abs=0.03)
     assert labels[700:703] == draw_classes(class_bounds(reals, 2), 0, range(700, 703))
     expected = (model.generate(4, 0, labels=labels[:4]) * 127.5 + 127.5).round().to(torch.uint8)
-    assert torch.equal(subject_of(model, 0, "cpu").paint(range(4)), expected)
-    other = subject_of(model, 0, "cpu", paths=[str(tmp_path / "animals")]).reals.pictures
+    assert torch.equal(samples_from_model(model, 0, "cpu").generate(range(4)), expected)
+    other = samples_from_model(model, 0, "cpu", paths=[str(tmp_path / "animals")]).reals.pictures
     assert np.bincount(draw_classes(class_bounds(other, 3), 0, range(3000))) == pytest.approx([1000] * 3, rel=0.1)
     out = tmp_path / "x.json"
     assert main(["evaluate", str(folder), "--out", str(out)]) == 0
@@ -247,7 +249,7 @@ def test_classes_are_drawn_in_the_proportions_of_the_data(make_snapshot: Make, t
 # --- modes --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("quick_judge")
+@pytest.mark.usefixtures("quick_classifier")
 def test_modes_beside_those_of_real_stacks(make_snapshot: Make, tmp_path: Path, capsys: Read) -> None:
     data = stacks(tmp_path / "stacks", 60)
     folder, out = make_snapshot(task="pggan", stage=1, data={"path": str(data)}), tmp_path / "x.json"
@@ -262,34 +264,36 @@ def test_modes_beside_those_of_real_stacks(make_snapshot: Make, tmp_path: Path, 
     assert measure(folder, ["modes"], 50).keys() == {"modes", "kl", "kl_found"}
 
 
-@pytest.mark.usefixtures("quick_judge")
-def test_a_judge_of_given_digits(make_snapshot: Make, tmp_path: Path) -> None:
-    for number, (picture, digit) in enumerate(zip(*digit_split("judge"), strict=True)):
+@pytest.mark.usefixtures("quick_classifier")
+def test_a_classifier_of_given_digits(make_snapshot: Make, tmp_path: Path) -> None:
+    for number, (picture, digit) in enumerate(zip(*digit_split("classifier"), strict=True)):
         (tmp_path / "digits" / str(digit)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(tmp_path / "digits" / str(digit) / f"{number}.png")
     data = stacks(tmp_path / "stacks", 30)
     folder, out = make_snapshot(task="pggan", stage=1, data={"path": str(data)}), tmp_path / "x.json"
     command = ["evaluate", str(folder), "--metrics", "modes", "--count", "20", "--out", str(out), "--digits"]
     assert main([*command, str(tmp_path / "digits")]) == 0
-    judge = json.loads(out.read_text())["results"]["modes"]["judge"]
-    assert judge["digits"] == str(tmp_path / "digits")
-    assert judge["accuracy_on_real_pictures"] > 0.9
+    classifier = json.loads(out.read_text())["results"]["modes"]["judge"]
+    assert classifier["digits"] == str(tmp_path / "digits")
+    assert classifier["accuracy_on_real_pictures"] > 0.9
 
 
-@pytest.mark.usefixtures("quick_judge")
-def test_a_judge_that_cannot_read_the_real_stacks_is_refused(make_snapshot: Make, tmp_path: Path, capsys: Read) -> None:
+@pytest.mark.usefixtures("quick_classifier")
+def test_a_classifier_that_misreads_the_real_stacks_is_refused(
+    make_snapshot: Make, tmp_path: Path, capsys: Read
+) -> None:
     data = stacks(tmp_path / "stacks", 30)
     for file in data.iterdir():
         with Image.open(file) as image:
             image.transpose(Image.Transpose.ROTATE_90).save(file)
     folder = make_snapshot(task="pggan", stage=1, data={"path": str(data)})
     assert main(["evaluate", str(folder), "--metrics", "modes"]) == 2
-    assert re.search(r"reads only \d+ % of the digits on the real pictures rightly", capsys.readouterr().err)
+    assert re.search(r"reads only \d+ % of the digits on the real pictures correctly", capsys.readouterr().err)
     with pytest.raises(UserError, match="reads only"):
         measure(folder, ["modes"], 10)
     unnamed = make_snapshot(task="pggan", stage=1, run="x", data={"path": str(stacks(tmp_path / "y", 5, named=False))})
-    subject = subject_of(generator(unnamed), 0, "cpu")
-    assert check_judge(digits_module.digit_judge(), subject.reals, "here") is None
+    samples = samples_from_model(generator(unnamed), 0, "cpu")
+    assert check_digit_classifier(digits_module.digit_classifier(), samples.reals, "here") is None
 
 
 def test_digits_in_other_folders_are_refused(make_snapshot: Make, pictures: Path, tmp_path: Path, capsys: Read) -> None:
@@ -337,8 +341,8 @@ def test_fid_kid_and_is_against_their_formulas(
     assert list(record["results"]) == ["fid", "kid", "is"]
     model = generator(folder)
     painted = torch.cat([torch.from_numpy(np.array(image))[None] for image in to_pil(model.generate(30, 0))]).double()
-    subject = subject_of(model, 0, "cpu")
-    real = np.stack([subject.reals.pictures.training(i, 16).image for i in range(COUNT)])
+    samples = samples_from_model(model, 0, "cpu")
+    real = np.stack([samples.reals.pictures.training(i, 16).image for i in range(COUNT)])
     x, y = painted.mean(dim=(1, 2)).numpy() / 127.5, real.astype(float).mean(axis=(1, 2)) / 127.5
     cx, cy = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
     roots = np.sqrt(np.linalg.eigvals(cx @ cy).real.clip(min=0)).sum()

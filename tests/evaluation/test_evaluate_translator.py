@@ -25,8 +25,8 @@ from progcycle.evaluation import evaluate_translator as module
 from progcycle.evaluation import feature_distances
 from progcycle.evaluation.pairs import pair_up
 from progcycle.evaluation.sampler import Sampler
+from progcycle.evaluation.translation_evaluator import TranslationEvaluator
 from progcycle.evaluation.translation_metrics import measure_translation
-from progcycle.evaluation.validation import TranslationEvaluator
 from progcycle.export import Translator, load
 from progcycle.metrics import Features, MissingExtra
 from progcycle.recipe import CycleganRecipe, merge, validate
@@ -322,7 +322,7 @@ def test_with_the_extra(make_snapshot: Make, paired: Path, monkeypatch: pytest.M
 def test_inverted_colours_are_warned_of(
     make_snapshot: Make, paired: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read
 ) -> None:
-    monkeypatch.setattr(module, "as_training", lambda model: lambda x, direction: -x)
+    monkeypatch.setattr(module, "translate_as_training", lambda model: lambda x, direction: -x)
     record = evaluate(make_snapshot(data={"root": str(paired), "paired": True}).parent.parent)
     assert set(record["faults"]) == {"inversion/ab", "inversion/ba"}
     assert "warning: A to B turns colours into their opposites (correlation -1.00)." in capsys.readouterr().err

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from progcycle.evaluation.round_trip import NOISE, Trip, travel
-from progcycle.evaluation.translation_metrics import Side, faults, measure_translation, real_features
+from progcycle.evaluation.round_trip import NOISE, RoundTrip, translate_round_trip
+from progcycle.evaluation.translation_metrics import DirectionTestSet, faults, measure_translation, real_features
 from progcycle.metrics import Features, feature_distance, frechet_distance, kernel_distance, paired_scores
 
 Translate = Callable[[Tensor, str], Tensor]
@@ -144,28 +144,28 @@ def test_batches_change_nothing_and_the_seed_only_what_is_random() -> None:
     assert changed == {"swd", "swd_floor", "cycle_noisy"} or changed == {"swd", "swd_floor", "cycle_noisy", "hidden"}
 
 
-def test_a_trip_by_hand() -> None:
+def test_a_round_trip_by_hand() -> None:
     calls: list[str] = []
 
     def translate(x: Tensor, direction: str) -> Tensor:
         calls.append(direction)
         return 3 * x if direction == "ab" else x / 3  # beyond white is cut off before it goes back
 
-    trip = travel(translate, A, "ab", batch_size=100)
+    round_trip = translate_round_trip(translate, A, "ab", batch_size=100)
     assert calls == ["ab", "ba", "ba", "ba"]
     middle = (3 * A).clamp(-1, 1)
-    torch.testing.assert_close(trip.output, middle)
-    torch.testing.assert_close(trip.cycle, (middle / 3 - A).abs().mean(dim=(1, 2, 3)))
+    torch.testing.assert_close(round_trip.output, middle)
+    torch.testing.assert_close(round_trip.cycle, (middle / 3 - A).abs().mean(dim=(1, 2, 3)))
     rounded = ((middle * 127.5 + 127.5).round() / 127.5 - 1) / 3
-    torch.testing.assert_close(trip.rounded, (rounded - A).abs().mean(dim=(1, 2, 3)))
-    assert trip.back.dtype == torch.uint8
-    assert (trip.back.float() - (middle / 3 * 127.5 + 127.5)).abs().max() <= 0.51
+    torch.testing.assert_close(round_trip.rounded, (rounded - A).abs().mean(dim=(1, 2, 3)))
+    assert round_trip.reconstruction.dtype == torch.uint8
+    assert (round_trip.reconstruction.float() - (middle / 3 * 127.5 + 127.5)).abs().max() <= 0.51
 
 
 @pytest.mark.parametrize(("rounded", "noisy", "hidden"), [(0.4, 0.1, 2.0), (0.1, 0.9, 3.0)])
 def test_the_worse_of_two_disturbances_counts(rounded: float, noisy: float, hidden: float) -> None:
     errors = [torch.full((4,), value) for value in (0.15, rounded, noisy, 0.05, 0.15)]
-    found = Trip(torch.zeros(4, 1, 2, 2), torch.zeros(4, 1, 2, 2), *errors).figures("ba")
+    found = RoundTrip(torch.zeros(4, 1, 2, 2), torch.zeros(4, 1, 2, 2), *errors).figures("ba")
     expected = {"cycle/bab": 0.15, "cycle_rounded/bab": rounded, "cycle_noisy/bab": noisy, "hidden/bab": hidden}
     assert found == pytest.approx(expected)
 
@@ -175,7 +175,7 @@ def test_distances_are_taken_between_halves_of_equal_size() -> None:
     for count, more in ((40, 40), (40, 90), (90, 40)):
         a, b = torch.zeros(count, 1, 4, 4), torch.zeros(more, 1, 4, 4)
         pairs = [(i, i) for i in range(min(count, more))]
-        chosen, reference, others = Side("ab", a, b, pairs).halves(0)
+        chosen, reference, others = DirectionTestSet("ab", a, b, pairs).halves(0)
         assert len(chosen) == len(reference) == len(others) == min(count, more // 2)
         assert not set(reference.tolist()) & set(others.tolist())
         assert len(set(chosen.tolist())) == len(chosen)
@@ -186,7 +186,7 @@ def test_distances_are_taken_between_halves_of_equal_size() -> None:
 def test_frechet_distance_only_where_pictures_outnumber_dimensions() -> None:
     a, b = pictures(20, 2), pictures(20, 3)
     found = measure_translation(identity, a, b, None, CORNERS)
-    chosen, reference, others = Side("ab", a, b).halves(0)
+    chosen, reference, others = DirectionTestSet("ab", a, b).halves(0)
     fa, fb = CORNERS(a), CORNERS(b)
     assert found["fd/ab"] == pytest.approx(frechet_distance(fa[chosen], fb[reference]))
     assert found["fd_floor/ab"] == pytest.approx(frechet_distance(fb[others], fb[reference]))

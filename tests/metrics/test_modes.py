@@ -1,4 +1,4 @@
-"""Modes of stacked digits by hand, and the digits and their judge."""
+"""Modes of stacked digits by hand, and the digits and their classifier."""
 
 import builtins
 import math
@@ -12,9 +12,9 @@ from scipy import stats
 from progcycle.errors import UserError
 from progcycle.metrics import digits as module
 from progcycle.metrics import mode_coverage
-from progcycle.metrics.digits import digit_judge, digit_split, stack_digits, stack_labels, train_judge
+from progcycle.metrics.digits import digit_classifier, digit_split, stack_digits, stack_labels, train_digit_classifier
 
-PARTS = ("train", "judge", "check")
+PARTS = ("train", "classifier", "check")
 
 
 # --- counting -----------------------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def test_the_parts_are_disjoint_complete_and_balanced() -> None:
         assert (pictures.shape[1:], pictures.dtype, classes.dtype) == ((8, 8), np.uint8, np.int64)
         assert {int(pictures.min()), int(pictures.max())} == {0, 255}
         np.testing.assert_allclose(np.bincount(classes), np.bincount(every.target) * share, atol=1)
-    with pytest.raises(ValueError, match="train, judge, check"):
+    with pytest.raises(ValueError, match="train, classifier, check"):
         digit_split("test")  # type: ignore[arg-type]
 
 
@@ -103,30 +103,30 @@ def test_all_modes_are_equally_probable() -> None:
     assert stats.chisquare(counts).pvalue > 1e-3
 
 
-def test_the_judge_reads_digits_that_it_never_saw() -> None:
-    judge = digit_judge()
-    assert judge.accuracy(*digit_split("train")) >= 0.97
-    assert judge.accuracy(*digit_split("check")) >= 0.97
+def test_the_classifier_reads_digits_that_it_never_saw() -> None:
+    classifier = digit_classifier()
+    assert classifier.accuracy(*digit_split("train")) >= 0.97
+    assert classifier.accuracy(*digit_split("check")) >= 0.97
     stacks, labels = torch.from_numpy(stack_digits(500, 1)), stack_labels(500, 1)
-    read = judge.read(stacks)
+    read = classifier.read(stacks)
     assert (read.numpy() == labels).mean() >= 0.97
     larger = stacks.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
-    assert torch.equal(judge.read(larger), read)  # averaged back to the same pixels
+    assert torch.equal(classifier.read(larger), read)  # averaged back to the same pixels
     assert mode_coverage(read).modes == pytest.approx(len(np.unique(labels @ [1, 10, 100])), abs=15)
     with pytest.raises(ValueError, match="R a multiple of 8"):
-        judge.read(torch.zeros(1, 3, 12, 12))
+        classifier.read(torch.zeros(1, 3, 12, 12))
 
 
-def test_training_a_judge_touches_nothing_and_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_a_classifier_touches_nothing_and_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STEPS", 5)
-    digits, classes = (array[:40] for array in digit_split("judge"))
+    digits, classes = (array[:40] for array in digit_split("classifier"))
     torch.manual_seed(3)
     before = torch.get_rng_state()
     with torch.no_grad():
-        first = train_judge(digits, classes)
+        first = train_digit_classifier(digits, classes)
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(3)
-    second = train_judge(digits, classes)
+    second = train_digit_classifier(digits, classes)
     for name, weight in first.state_dict().items():
         assert torch.equal(weight, second.state_dict()[name]), name
     assert not any(p.requires_grad for p in first.parameters())

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, signal
 
-from progcycle.metrics import ms_ssim, pair_similarities, source_of
+from progcycle.metrics import batches_of, ms_ssim, pair_similarities
 
 WEIGHTS = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333]
 
@@ -69,7 +69,7 @@ def test_against_scipy(channels: int, height: int, width: int) -> None:
 @pytest.mark.parametrize("side", [32, 64])
 def test_against_scipy_on_real_pictures(side: int) -> None:
     pictures = emoji(12, side)
-    found = pair_similarities(source_of(torch.from_numpy(pictures), 5), 6, side)
+    found = pair_similarities(batches_of(torch.from_numpy(pictures), 5), 6, side)
     expected = [by_scipy(pictures[i], pictures[i + 1]) for i in range(0, 12, 2)]
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
 
@@ -105,10 +105,10 @@ def test_a_negative_is_cut_off_at_zero() -> None:
 
 def test_pairs_do_not_depend_on_batches_and_rows_stand_alone() -> None:
     pictures = torch.from_numpy(emoji(9, 32))
-    first = pair_similarities(source_of(pictures, 9), 4, 32)
+    first = pair_similarities(batches_of(pictures, 9), 4, 32)
     assert first.tolist() == [ms_ssim(pictures[i : i + 1], pictures[i + 1 : i + 2]).item() for i in (0, 2, 4, 6)]
     for batch in (1, 2, 5):
-        assert torch.equal(pair_similarities(source_of(pictures, batch), 4, 32), first)
+        assert torch.equal(pair_similarities(batches_of(pictures, batch), 4, 32), first)
 
 
 @pytest.mark.parametrize(
@@ -122,4 +122,4 @@ def test_shapes_that_are_wrong(a: tuple[int, ...], b: tuple[int, ...]) -> None:
 
 def test_too_few_pictures_for_the_pairs() -> None:
     with pytest.raises(ValueError, match="gave 5 pictures, but 6 are wanted"):
-        pair_similarities(source_of(torch.zeros(5, 1, 16, 16)), 3, 16)
+        pair_similarities(batches_of(torch.zeros(5, 1, 16, 16)), 3, 16)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 from torch import Tensor
 
-from progcycle.metrics import sliced_wasserstein, source_of
+from progcycle.metrics import batches_of, sliced_wasserstein
+from progcycle.metrics.picture_batches import rebatch
 from progcycle.metrics.pyramid import laplacian_pyramid, pyramid_down, pyramid_levels, pyramid_up
 from progcycle.metrics.sliced_wasserstein import directions, memory_plan, patch_places
-from progcycle.metrics.source import pieces
 
 BINOMIAL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1])[None, None] / 256
 CPU = torch.device("cpu")
@@ -69,7 +69,7 @@ def noise(count: int, side: int, seed: int, channels: int = 3) -> np.ndarray:
 
 
 def source(pictures: np.ndarray, batch_size: int = 5):  # type: ignore[no-untyped-def]
-    return source_of(torch.from_numpy(pictures), batch_size)
+    return batches_of(torch.from_numpy(pictures), batch_size)
 
 
 def swd(a: np.ndarray, *others: np.ndarray, batch: int = 5, **options: object) -> list[dict[int, float]]:
@@ -251,7 +251,7 @@ def test_the_full_protocol_takes_one_level_at_a_time_in_four_gigabytes() -> None
 @settings(deadline=None, max_examples=10)
 def test_pieces_are_the_same_whatever_the_batches(count: int, batch: int) -> None:
     pictures = torch.arange(40 * 3 * 256 * 256, dtype=torch.int32).remainder(251).to(torch.uint8).view(40, 3, 256, 256)
-    found = list(pieces(source_of(pictures, batch), count, 256, CPU))
+    found = list(rebatch(batches_of(pictures, batch), count, 256, CPU))
     assert {len(piece) for piece in found[:-1]} <= {20}
     assert len(found[-1]) <= 20
     assert torch.equal(torch.cat(found), pictures[:count].float())
@@ -262,7 +262,7 @@ def test_a_source_that_is_longer_is_not_read_to_its_end() -> None:
         while True:
             yield torch.zeros(3, 1, 16, 16)
 
-    assert sum(len(piece) for piece in pieces(endless, 7, 16, CPU)) == 7
+    assert sum(len(piece) for piece in rebatch(endless, 7, 16, CPU)) == 7
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_source_that_is_longer_is_not_read_to_its_end() -> None:
 )
 def test_sources_that_are_wrong(pictures: Tensor, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        sliced_wasserstein(source(noise(5, 16, 0)), [source_of(pictures)], count=5, resolution=16)
+        sliced_wasserstein(source(noise(5, 16, 0)), [batches_of(pictures)], count=5, resolution=16)
 
 
 @pytest.mark.parametrize("change", [{"count": 0}, {"patches": 0}])

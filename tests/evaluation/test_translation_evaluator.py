@@ -22,7 +22,7 @@ from progcycle.errors import UserError
 from progcycle.evaluation import evaluator, translation_metrics
 from progcycle.evaluation.pairs import pair_up
 from progcycle.evaluation.provenance import run_folder
-from progcycle.evaluation.validation import LOWEST, METRICS, choose
+from progcycle.evaluation.translation_evaluator import LOWEST, METRICS, choose
 from progcycle.export import find_snapshot, load
 from progcycle.recipe import CycleganRecipe, Pictures, load_recipe, validate
 from progcycle.schedule import Growth

@@ -133,7 +133,7 @@ class TranslationEvaluator:
 
         def translate(pictures: "Tensor", direction: "Direction") -> "Tensor":
             batches = torch.split(pictures, BATCH)
-            return torch.cat([sample.through(f"gen_{direction}", some).clamp(-1, 1).cpu() for some in batches])
+            return torch.cat([sample.apply(f"gen_{direction}", some).clamp(-1, 1).cpu() for some in batches])
 
         pairs = pair_up(names_a, names_b, False, several_of(self.sets)) if "pair" in self.metrics else []
         features = self._load(str(sample.device)) if "kid" in self.metrics else None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-Source = Callable[[], Iterable[Tensor]]
+PictureBatches = Callable[[], Iterable[Tensor]]
 """Each call gives the same pictures in the same order, in batches of any size.
 
 Pictures are grey levels from 0 to 255, uint8 or floating point.  # [N, 1 or 3, R, R]
@@ -14,7 +14,7 @@ Pictures are grey levels from 0 to 255, uint8 or floating point.  # [N, 1 or 3, 
 PIECE = 1 << 22  # numbers worked on at a time: enough to keep a processor busy, little beside what is kept
 
 
-def source_of(pictures: Tensor, batch_size: int = 64) -> Source:
+def batches_of(pictures: Tensor, batch_size: int = 64) -> PictureBatches:
     """A source of pictures that are in memory.
 
     Args:
@@ -24,7 +24,7 @@ def source_of(pictures: Tensor, batch_size: int = 64) -> Source:
     return lambda: torch.split(pictures, batch_size)
 
 
-def pieces(source: Source, count: int, resolution: int, device: torch.device) -> Iterator[Tensor]:
+def rebatch(source: PictureBatches, count: int, resolution: int, device: torch.device) -> Iterator[Tensor]:
     """The first ``count`` pictures of a source, in pieces of an even size (but for the last) that suits the work.
 
     The pieces do not depend on the source's batches, and so no metric does.

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from progcycle.evaluation.sampler import Sampler
     from progcycle.export import Generator
     from progcycle.export.config import SnapshotConfig
-    from progcycle.metrics import Source
+    from progcycle.metrics import PictureBatches
     from progcycle.recipe import Recipe
     from progcycle.schedule import Growth
 
-SAMPLED = "metric/latent"  # address of the latents that are painted while training
-Paint = Callable[[Sequence[int]], "Tensor"]  # numbers of pictures to grey levels  # [n] -> [n, C, R, R] uint8
+LATENT_ADDRESS = "metric/latent"  # address of the latents that are painted while training
+PictureFunction = Callable[[Sequence[int]], "Tensor"]  # numbers of pictures to grey levels  # [n] -> [n, C, R, R] uint8
 
 
-class Reals:
+class RealPictures:
     """Real pictures by position, as training shows them: cropped, mirrored and faded, but without ``augment``.
 
     Args:
@@ -63,7 +63,7 @@ class Reals:
 
 
 @dataclass(frozen=True)
-class Subject:
+class GeneratorSamples:
     """Generated and real pictures at one moment of growth.
 
     Attributes:
@@ -75,8 +75,8 @@ class Subject:
         progress: show progress bars when standard error is a terminal.
     """
 
-    paint: Paint
-    reals: Reals
+    generate: PictureFunction
+    reals: RealPictures
     seed: int
     device: str
     batch_size: int = 64
@@ -87,15 +87,15 @@ class Subject:
         """Pixels of a side."""
         return self.reals.growth.resolution
 
-    def painted(self, count: int, start: int = 0) -> "Source":
+    def generated(self, count: int, start: int = 0) -> "PictureBatches":
         """The generated pictures ``start`` to ``start + count - 1``."""
-        return self._source(self.paint, range(start, start + count), "painting")
+        return self._source(self.generate, range(start, start + count), "painting")
 
-    def real(self, count: int, start: int = 0) -> "Source":
+    def real(self, count: int, start: int = 0) -> "PictureBatches":
         """The real pictures at the positions ``start`` to ``start + count - 1``."""
         return self._source(self.reals, range(start, start + count), "reading")
 
-    def _source(self, show: Paint, numbers: range, words: str) -> "Source":
+    def _source(self, show: PictureFunction, numbers: range, words: str) -> "PictureBatches":
         from tqdm import tqdm
 
         def batches() -> Iterator["Tensor"]:
@@ -117,7 +117,7 @@ def growth_of(config: "SnapshotConfig") -> "Growth":
     return Growth(config.stage, config.resolution, config.alpha, nimg=config.nimg, fade_reals=fade)
 
 
-def real_pictures(
+def real_picture_set(
     recipe: "Recipe", seed: int, cache_dir: Path | None = None, paths: Sequence[str] | None = None
 ) -> "PictureSet":
     """The training pictures of a recipe without ``augment``.
@@ -176,7 +176,7 @@ def draw_classes(bounds: "np.ndarray", seed: int, numbers: Sequence[int]) -> lis
     return [int(label) for label in found]
 
 
-def subject_of(
+def samples_from_model(
     model: "Generator",
     seed: int,
     device: str,
@@ -184,7 +184,7 @@ def subject_of(
     paths: Sequence[str] | None = None,
     cache_dir: Path | None = None,
     progress: bool = False,
-) -> Subject:
+) -> GeneratorSamples:
     """A trained generator and its training pictures.
 
     Args:
@@ -193,7 +193,7 @@ def subject_of(
         device: where to compute.
         batch_size: pictures painted or read at a time.
         paths: folders or zip files of real pictures, instead of those of the recipe.
-        cache_dir: as for :func:`real_pictures`.
+        cache_dir: as for :func:`real_picture_set`.
         progress: show progress bars.
 
     Raises:
@@ -202,19 +202,19 @@ def subject_of(
     recipe: Recipe = model.recipe
     if recipe.task != model.task:
         raise UserError(f"This generator's recipe is not one of the task {model.task}.")
-    pictures = real_pictures(recipe, seed, cache_dir, paths)
+    pictures = real_picture_set(recipe, seed, cache_dir, paths)
     growth = growth_of(model.config)
     bounds = class_bounds(pictures, len(model.classes))
 
-    def paint(numbers: Sequence[int]) -> "Tensor":
+    def generate(numbers: Sequence[int]) -> "Tensor":
         labels = draw_classes(bounds, seed, numbers) if model.classes else None
         size = len(numbers)
         return to_levels(model.generate(size, seed, start=numbers[0], batch_size=size, labels=labels))
 
-    return Subject(paint, Reals(pictures, growth), seed, device, batch_size, progress)
+    return GeneratorSamples(generate, RealPictures(pictures, growth), seed, device, batch_size, progress)
 
 
-def sampled(sample: "Sampler", latent_size: int, seed: int, pictures: "PictureSet") -> Paint:
+def generate_from_sampler(sample: "Sampler", latent_size: int, seed: int, pictures: "PictureSet") -> PictureFunction:
     """Pictures of networks that are being trained, as they are now, from latents of an address of their own.
 
     Args:
@@ -231,10 +231,10 @@ def sampled(sample: "Sampler", latent_size: int, seed: int, pictures: "PictureSe
     known = len(pictures.classes)
     bounds = class_bounds(pictures, known)
 
-    def paint(numbers: Sequence[int]) -> "Tensor":
-        panel = {"latents": normal(seed, SAMPLED, numbers, latent_size)}
+    def generate(numbers: Sequence[int]) -> "Tensor":
+        panel = {"latents": normal(seed, LATENT_ADDRESS, numbers, latent_size)}
         if known:
             panel["labels"] = F.one_hot(torch.tensor(draw_classes(bounds, seed, numbers)), known).float()
         return to_levels(sample(panel)[0])
 
-    return paint
+    return generate

@@ -14,7 +14,7 @@ from progcycle.export import SnapshotModel, find_snapshot, load
 
 
 @dataclass(frozen=True)
-class Measured:
+class TaskEvaluation:
     """How the models of a task are measured once they are trained.
 
     Attributes:
@@ -34,9 +34,9 @@ class Measured:
 
 
 # By task. A row that a program adds is known to ``evaluate`` from then on.
-EVALUATIONS: dict[str, Measured] = {
-    "pggan": Measured(GeneratorOptions, evaluate_generator, "a PG-GAN"),
-    "cyclegan": Measured(TranslatorOptions, evaluate_translator, "translators"),
+EVALUATIONS: dict[str, TaskEvaluation] = {
+    "pggan": TaskEvaluation(GeneratorOptions, evaluate_generator, "a PG-GAN"),
+    "cyclegan": TaskEvaluation(TranslatorOptions, evaluate_translator, "translators"),
 }
 
 
