@@ -28,6 +28,7 @@ import numpy as np
 from PIL import Image
 
 SIZE = 64
+LEAST, MOST = 8, 1024  # resolutions at which a set can be drawn
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 # What opening a damaged picture may raise.
 UNREADABLE = (
@@ -135,8 +136,8 @@ def _fetch(name: str, version: str, wanted: Sequence[str], scratch: Path) -> Pat
     return target / "package"
 
 
-def fetch_debian(name: str, given: Path | None, scratch: Path) -> Path:
-    """Folder of the unpacked Debian package ``name``: from the file ``given``, or fetched with apt.
+def fetch_debian(name: str, given: Path | None, scratch: Path, option: str = "--deb") -> Path:
+    """Folder of the unpacked Debian package ``name``: from the file ``given`` with ``option``, or fetched with apt.
 
     Raises:
         UsageError: there is no such file, no tool to unpack it, or apt cannot fetch it.
@@ -155,7 +156,9 @@ def fetch_debian(name: str, given: Path | None, scratch: Path) -> Path:
         files = sorted(target.glob("*.deb"))
         if done.returncode != 0 or len(files) != 1:
             said = (done.stderr.strip() or "no message").splitlines()[-1]
-            raise UsageError(f"apt could not fetch {name} ({said}); run apt-get update, or give a .deb file with --deb")
+            raise UsageError(
+                f"apt could not fetch {name} ({said}); run apt-get update, or give a .deb file with {option}"
+            )
         given = files[0]
     done = subprocess.run(["dpkg-deb", "-x", str(given), str(target)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -203,13 +206,32 @@ def same_pictures(pictures: Mapping[str, Image.Image]) -> list[tuple[str, str]]:
     return [(names[i], names[j]) for i, j in zip(first, second, strict=True)]
 
 
+class Drawn(Mapping[str, Image.Image]):
+    """Pictures by name, each drawn when it is asked for, so that a set of large ones need not fit into memory."""
+
+    def __init__(self, names: Iterable[str], draw: Callable[[str], Image.Image]) -> None:
+        self._names, self._draw = dict.fromkeys(names), draw
+
+    def __getitem__(self, name: str) -> Image.Image:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._draw(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 def preview(rows: Sequence[Mapping[str, Image.Image]], names: Sequence[str]) -> Image.Image:
-    """A contact sheet: one column a name, one row a style, everything doubled."""
-    side, gap = 2 * SIZE, 8
+    """A contact sheet: one column a name, one row a style, small pictures enlarged to at least 128 px."""
+    size = rows[0][names[0]].width
+    side, gap = size * max(2 * SIZE // size, 1), 8
     sheet = Image.new("RGB", (gap + len(names) * (side + gap), gap + len(rows) * (side + gap)), "#dddddd")
     for y, row in enumerate(rows):
         for x, name in enumerate(names):
-            big = row[name].resize((side, side), Image.Resampling.NEAREST)
+            big = row[name].convert("RGB").resize((side, side), Image.Resampling.NEAREST)
             sheet.paste(big, (gap + x * (side + gap), gap + y * (side + gap)))
     return sheet
 
@@ -305,7 +327,50 @@ def split(
     return place
 
 
+def hold_out(
+    place: Mapping[str, str], count: int, barred: Callable[[str], bool] = lambda name: False
+) -> dict[str, str]:
+    """The split with other test pictures: ``count`` names of training, half of A and half of B; the test is left out.
+
+    To choose options by. The other members of a group stay in training, all on the side of the one that left: their
+    answers are not seen there.
+    """
+    held: set[str] = set()
+    for side in "AB":
+        names = [name for name, where in place.items() if where == side and not barred(name)]
+        names.sort(key=lambda name: blake2b(f"held-out {name}".encode()).hexdigest())
+        held |= set(names[: count // 2])
+    expect("names to hold out", len(held), count)
+    return {name: "test" if name in held else where for name, where in place.items() if where != "test"}
+
+
 # ---------------------------------------------------------------- writing
+
+
+def add_variants(parser: argparse.ArgumentParser, here: Path) -> None:
+    """The options of a drawn set: where to write, at what resolution, and with which test pictures."""
+    parser.add_argument(
+        "--out", type=Path, default=here, metavar="DIR", help="where to write (default: beside this script)"
+    )
+    parser.add_argument(
+        "--resolution", type=int, default=SIZE, metavar="N", help=f"side of the pictures in px (default: {SIZE})"
+    )
+    parser.add_argument(
+        "--held-out",
+        type=int,
+        metavar="N",
+        help="make a set to choose options by: pairs of N training names for its test, the test pictures left out",
+    )
+
+
+def check_variants(options: argparse.Namespace, here: Path) -> None:
+    """Refuse a resolution that cannot be drawn, and another set than the bundled one in its folder."""
+    if not LEAST <= options.resolution <= MOST:
+        raise UsageError(f"--resolution is a number of pixels from {LEAST} to {MOST}, not {options.resolution}")
+    others = [("--held-out", options.held_out is not None), ("--resolution", options.resolution != SIZE)]
+    for option, other in others:
+        if other and options.out.resolve() == here:
+            raise UsageError(f"{option} makes another set than the bundled one: give it a folder with --out")
 
 
 def refuse_foreign(target: Path, folders: Iterable[str], names: Iterable[str], suffix: str = ".png") -> None:
@@ -337,24 +402,28 @@ def publish(
     content: Mapping[str, Mapping[str, Image.Image]],
     sheet: Image.Image,
     suffix: str = ".png",
-    **options: Any,
+    texts: Mapping[str, bytes] | None = None,
+    saving: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the folders and the preview completely, then swap them in; undo it all on trouble.
+    """Write the folders, the preview and ``texts`` (files by name) completely, then swap them in; undo it on trouble.
 
-    The pictures' format is that of ``suffix``; ``options`` are how Pillow writes it.
+    The pictures' format is that of ``suffix``; ``saving`` says how Pillow writes it.
     """
+    texts = texts or {}
     new, old = scratch / "new", scratch / "old"
     new.mkdir()
     old.mkdir()
     for folder, pictures in content.items():
         (new / folder).mkdir()
-        for name, picture in sorted(pictures.items()):
-            picture.save(new / folder / f"{name}{suffix}", optimize=True, **options)
+        for name in sorted(pictures):
+            pictures[name].save(new / folder / f"{name}{suffix}", optimize=True, **(saving or {}))
     sheet.save(new / "preview.png", optimize=True)
+    for name, text in texts.items():
+        (new / name).write_bytes(text)
 
     moved: list[str] = []
     try:
-        for item in (*content, "preview.png"):
+        for item in (*content, "preview.png", *texts):
             moved.append(item)
             if (target / item).exists():
                 (target / item).rename(old / item)
@@ -368,6 +437,23 @@ def publish(
         raise
     for folder, pictures in content.items():
         print(f"{folder:12} {len(pictures):5}")
+
+
+def publish_pairs(
+    target: Path,
+    scratch: Path,
+    a: Mapping[str, Image.Image],
+    b: Mapping[str, Image.Image],
+    place: Mapping[str, str],
+    texts: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write trainA and trainB, which have no name in common, the pairs of testA and testB, and a preview of these."""
+    names = {where: sorted(name for name in place if place[name] == where) for where in ("A", "B", "test")}
+    test = names["test"]
+    folders = {"trainA": (names["A"], a), "trainB": (names["B"], b), "testA": (test, a), "testB": (test, b)}
+    sheet = preview((a, b), test[len(test) // 16 :: max(len(test) // 8, 1)][:8])
+    content = {folder: Drawn(chosen, pictures.__getitem__) for folder, (chosen, pictures) in folders.items()}
+    publish(target, scratch, content, sheet, texts=texts)
 
 
 # ---------------------------------------------------------------- checking

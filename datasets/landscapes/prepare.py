@@ -94,7 +94,7 @@ def main() -> None:
                 folder |= {f"{row['picture']}-{where}": square for where, square in squares(photograph).items()}
         for name, pictures in content.items():
             common.refuse_foreign(options.out, (name,), pictures, ".jpg")
-        common.publish(options.out, scratch, content, preview(content), ".jpg", **QUALITY)
+        common.publish(options.out, scratch, content, preview(content), ".jpg", saving=QUALITY)
 
 
 def fetch_large(table: list[dict[str, str]], out: Path) -> None:

@@ -1,7 +1,8 @@
-"""Rebuild the OpenMoji set: line drawings (A) and colour pictures (B), 64 px on white.
+"""Rebuild the OpenMoji set: line drawings (A) and colour pictures (B), 64 px on white; or draw it at another size.
 
     pip install resvg-py==0.5.0
     python datasets/openmoji/prepare.py
+    python datasets/openmoji/prepare.py --resolution 128 --out datasets/openmoji_128
 
 Fetches the npm package openmoji with npm, or takes an unpacked one with ``--package-dir``.
 """
@@ -12,7 +13,6 @@ import importlib
 import io
 import sys
 from collections.abc import Callable, Mapping
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -42,31 +42,16 @@ def load_renderer() -> Callable[..., bytes]:
     return render
 
 
-def draw(render: Callable[..., bytes], svg: Path) -> Image.Image:
-    """One SVG as 64 px RGB on white, in its own frame (OpenMoji keeps a margin; so do we)."""
+def draw(render: Callable[..., bytes], svg: Path, resolution: int = common.SIZE) -> Image.Image:
+    """One SVG as RGB on white, in its own frame (OpenMoji keeps a margin; so do we)."""
     if not svg.is_file():
         raise common.UsageError(f"there is no picture {svg}")
-    side = common.SIZE * OVERSAMPLING
+    side = resolution * OVERSAMPLING
     try:
         png = render(svg_path=str(svg), width=side, height=side, skip_system_fonts=True)
     except ValueError as error:
         raise common.UsageError(f"cannot draw {svg}: {error}") from None
     return common.on_white(Image.open(io.BytesIO(png))).reduce(OVERSAMPLING)
-
-
-def hold_out(place: Mapping[str, str], count: int, barred: set[str]) -> dict[str, str]:
-    """The split with other test pictures: ``count`` names of training, half of A and half of B; the test is left out.
-
-    To choose options by. The other members of a group stay in training, all on the side of the one that left: their
-    answers are not seen there.
-    """
-    held: set[str] = set()
-    for side in "AB":
-        names = [name for name, where in place.items() if where == side and name not in barred]
-        names.sort(key=lambda name: blake2b(f"held-out {name}".encode()).hexdigest())
-        held |= set(names[: count // 2])
-    common.expect("names to hold out", len(held), count)
-    return {name: "test" if name in held else where for name, where in place.items() if where != "test"}
 
 
 def main() -> None:
@@ -78,18 +63,9 @@ def main() -> None:
         metavar="DIR",
         help=f"an unpacked npm package {PACKAGE} {VERSION}, or a folder with it",
     )
-    parser.add_argument(
-        "--out", type=Path, default=HERE, metavar="DIR", help="where to write (default: beside this script)"
-    )
-    parser.add_argument(
-        "--held-out",
-        type=int,
-        metavar="N",
-        help="make a set to choose options by: pairs of N training names for its test, the test pictures left out",
-    )
+    common.add_variants(parser, HERE)
     options = parser.parse_args()
-    if options.held_out is not None and options.out == HERE:
-        raise common.UsageError("--held-out makes another set than the bundled one: give it a folder with --out")
+    common.check_variants(options, HERE)
     render = load_renderer()
 
     with common.scratch_beside(options.out) as scratch:
@@ -103,15 +79,17 @@ def main() -> None:
         ]
         common.expect("emoji in the package", len(listed), LISTED)
         # The five colour swatches are skin tones too, though not marked as such.
-        codes = [e["hexcode"] for e in listed if e["subgroups"] != "skin-tone"]
+        codes = {e["hexcode"].lower(): e["hexcode"] for e in listed if e["subgroups"] != "skin-tone"}
         folders = ("trainA", "trainB", "testA", "testB")
-        common.refuse_foreign(options.out, folders, (code.lower() for code in codes))
+        common.refuse_foreign(options.out, folders, codes)
 
+        def drawn(style: str, resolution: int) -> Mapping[str, Image.Image]:
+            svgs = package / style / "svg"
+            return common.Drawn(codes, lambda name: draw(render, svgs / f"{codes[name]}.svg", resolution))
+
+        # The split goes by pictures of 64 px, so that it is the same at every resolution.
         print(f"drawing {2 * len(codes)} pictures ...", flush=True)
-        black, color = (
-            {code.lower(): draw(render, package / style / "svg" / f"{code}.svg") for code in codes}
-            for style in ("black", "color")
-        )
+        black, color = (dict(drawn(style, common.SIZE)) for style in ("black", "color"))
         # One drawing of the package has no line at all (the NEW button).
         for name in [n for n, p in black.items() if p.getextrema() == ((255, 255),) * 3]:
             del black[name], color[name]
@@ -128,19 +106,11 @@ def main() -> None:
 
         place = common.split(black, TEST, alike, frames)
         if options.held_out is not None:
-            place = hold_out(place, options.held_out, frames)
-        test = sorted(n for n in place if place[n] == "test")
-        common.publish(
-            options.out,
-            scratch,
-            {
-                "trainA": {n: black[n] for n in black if place.get(n) == "A"},
-                "trainB": {n: color[n] for n in color if place.get(n) == "B"},
-                "testA": {n: black[n] for n in test},
-                "testB": {n: color[n] for n in test},
-            },
-            common.preview((black, color), test[len(test) // 16 :: max(len(test) // 8, 1)]),
-        )
+            place = common.hold_out(place, options.held_out, frames.__contains__)
+        a, b = drawn("black", options.resolution), drawn("color", options.resolution)
+        if options.resolution == common.SIZE:
+            a, b = black, color  # drawn already
+        common.publish_pairs(options.out, scratch, a, b, place)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import json
 import runpy
 import shutil
 import subprocess
@@ -19,7 +21,9 @@ DATASETS = Path(__file__).resolve().parents[2] / "datasets"
 COUNTS = {
     "openmoji": {"trainA": 858, "trainB": 859, "testA": 200, "testB": 200},
     "emoji": {"trainA": 753, "trainB": 753, "trainB_rest": 753, "testA": 400, "testB": 400},
+    "kai": {"trainA": 1727, "trainB": 1728, "testA": 300, "testB": 300},
 }
+MODES = {"openmoji": "RGB", "emoji": "RGB", "kai": "L"}
 
 # Written by hand, so as not to test the grouping with itself.
 VARIANTS = [
@@ -79,9 +83,9 @@ def test_folder_is_whole(data_set: str, folder: str) -> None:
         assert path.suffix == ".png"
         assert path.stem == path.stem.lower()
         with Image.open(path) as picture:
-            assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (64, 64)), path
+            assert (picture.format, picture.mode, picture.size) == ("PNG", MODES[data_set], (64, 64)), path
             assert not picture.info, path
-            pixels = np.asarray(picture)
+            pixels = np.atleast_3d(np.asarray(picture))
         assert (pixels < 250).any(2).mean() > 0.03, f"{path} is as good as empty"
 
 
@@ -109,7 +113,7 @@ def test_test_pictures_are_not_in_training(data_set: str) -> None:
             assert not contents("testB") & contents(folder)
 
 
-@pytest.mark.parametrize("data_set", COUNTS)
+@pytest.mark.parametrize("data_set", ["openmoji", "emoji"])
 @pytest.mark.parametrize("variants", VARIANTS, ids=lambda variants: variants[0])
 def test_variants_stay_together(data_set: str, variants: list[str]) -> None:
     splits = {folder: names(data_set, folder) for folder in ("trainA", "trainB", "testA")}
@@ -127,26 +131,73 @@ def test_size_and_no_package() -> None:
 
 
 def test_held_out_names_are_training_names_of_both_sides() -> None:
-    prepare = runpy.run_path(str(DATASETS / "openmoji" / "prepare.py"))
+    hold_out = runpy.run_path(str(DATASETS / "_common.py"))["hold_out"]
     place = {f"{side}{i}": side for side in ("A", "B", "test") for i in range(30)}
     barred = {"A0", "A1", "B0"}
-    held = prepare["hold_out"](place, 20, barred)
+    held = hold_out(place, 20, barred.__contains__)
     test = {name for name, where in held.items() if where == "test"}
     assert sum(name.startswith("A") for name in test) == sum(name.startswith("B") for name in test) == 10
     assert not test & barred
     assert not any(name.startswith("test") for name in held), "what was the test is in no folder"
     assert all(where == place[name] for name, where in held.items() if name not in test)
-    assert prepare["hold_out"](dict(reversed(place.items())), 20, barred) == dict(reversed(held.items()))
+    assert hold_out(dict(reversed(place.items())), 20, barred.__contains__) == dict(reversed(held.items()))
 
 
 def test_more_names_than_there_are_cannot_be_held_out() -> None:
-    prepare = runpy.run_path(str(DATASETS / "openmoji" / "prepare.py"))
+    hold_out = runpy.run_path(str(DATASETS / "_common.py"))["hold_out"]
     with pytest.raises(Exception, match="expected 10 names to hold out, found 4"):
-        prepare["hold_out"]({"a": "A", "b": "A", "c": "B", "d": "B"}, 10, set())
+        hold_out({"a": "A", "b": "A", "c": "B", "d": "B"}, 10)
 
 
-def test_held_out_names_do_not_replace_the_bundled_set() -> None:
-    assert_refused(script("openmoji/prepare.py", "--held-out", 200), "--out")
+@pytest.mark.parametrize("data_set", ["openmoji", "kai"])
+def test_other_sets_do_not_replace_the_bundled_one(data_set: str) -> None:
+    for option, value in {"--held-out": 200, "--resolution": 128}.items():
+        assert_refused(script(f"{data_set}/prepare.py", option, value), option, "--out")
+    assert_refused(script(f"{data_set}/prepare.py", "--resolution", 4), "from 8 to 1024")
+
+
+def test_openmoji_is_drawn_at_any_resolution_with_the_same_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole script with a renderer that paints each picture in the colour of its file's content."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    prepare = runpy.run_path(str(DATASETS / "openmoji" / "prepare.py"))
+    made = {}
+    package = tmp_path / "openmoji"
+    emoji = [{"hexcode": f"1F{i:03X}", "skintone": "", "group": "x", "subgroups": "y"} for i in range(60)]
+    emoji += [{"hexcode": f"1F1EB-1F1F{i}", "skintone": "", "group": "flags", "subgroups": "z"} for i in range(8)]
+    (package / "data").mkdir(parents=True)
+    (package / "package.json").write_text('{"name": "openmoji", "version": "17.0.0"}')
+    (package / "data" / "openmoji.json").write_text(json.dumps(emoji))
+    for style, base in {"black": 0, "color": 3}.items():
+        (package / style / "svg").mkdir(parents=True)
+        for i, one in enumerate(emoji):
+            (package / style / "svg" / f"{one['hexcode']}.svg").write_text(str(base + 3 * i))
+
+    def render(svg_path: str, width: int, height: int, skip_system_fonts: bool) -> bytes:
+        assert skip_system_fonts
+        level = int(Path(svg_path).read_text())
+        stored = io.BytesIO()
+        Image.new("RGBA", (width, height), (level, 255 - level, (level * 97) % 256, 255)).save(stored, "PNG")
+        return stored.getvalue()
+
+    main = prepare["main"]
+    changes = {"load_renderer": lambda: render, "LISTED": 68, "KEPT": 68, "TEST": 20}
+    for name, value in changes.items():
+        monkeypatch.setitem(main.__globals__, name, value)
+    for resolution in (64, 24):
+        out = tmp_path / str(resolution)
+        command = ["prepare.py", "--package-dir", package, "--out", out, "--resolution", resolution]
+        monkeypatch.setattr(sys, "argv", [*map(str, command)])
+        main()
+        made[resolution] = {
+            str(path.relative_to(out)): np.asarray(Image.open(path)) for path in sorted(out.rglob("?*[AB]/*.png"))
+        }
+    assert list(made[64]) == list(made[24])
+    assert sum(name.startswith("test") for name in made[64]) == 40
+    for name, picture in made[24].items():
+        assert picture.shape == (24, 24, 3)
+        assert (picture[0, 0] == made[64][name][0, 0]).all()
 
 
 # ---------------------------------------------------------------- landscapes
