@@ -99,6 +99,18 @@ class Decoder(Network):
         return y
 
 
+class Critic(Network):
+    """One logit for every patch of 4 pixels a side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1, 4)
+
+    def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y
+
+
 class Balance:
     """BEGAN's k: how much the critic looks at restored pictures; a mean over all processes moves it."""
 
@@ -123,9 +135,9 @@ class ToyTask(Task):
 
     def __init__(self, recipe: ToyRecipe) -> None:
         maps = recipe.network.maps
-        critic = nn.Conv2d(3, 1, 4)
-        self.encoder, self.decoder, self.critic = Encoder(maps), Decoder(maps), critic
-        self.networks = {"encoder": self.encoder, "decoder": self.decoder, "critic": critic}
+        self.critic = Critic()
+        self.encoder, self.decoder = Encoder(maps), Decoder(maps)
+        self.networks = {"encoder": self.encoder, "decoder": self.decoder, "critic": self.critic}
         self.specs = {name: {"name": f"toy_{name}", "arguments": {"maps": maps}} for name in ("encoder", "decoder")}
         self.players = {name: (name,) for name in self.networks}
         self.update_order = ((("encoder", "decoder"), ("critic",)),)
@@ -135,16 +147,18 @@ class ToyTask(Task):
         self.balance = Balance(recipe.objective.gain)
 
     def loss(self, player: str, reals: Mapping[str, Batch], growth: Growth, step: int) -> tuple[Tensor, Stats]:
-        faces = reals["faces"]
-        restored = self.decoder(self.encoder(faces.images, growth.stage, growth.alpha), growth.stage, growth.alpha)
+        faces, at = reals["faces"], (growth.stage, growth.alpha)
+        restored = self.decoder(self.encoder(faces.images, *at), *at)
         if player == "critic":
             restored = self.pool.query(restored.detach(), faces.positions)
-            real, fake = softplus(-self.critic(faces.images)).mean(), softplus(self.critic(restored)).mean()
+            real = softplus(-self.critic(faces.images, *at)).mean()
+            fake = softplus(self.critic(restored, *at)).mean()
             loss = real + self.balance.k * fake
             self.balance.move(real, fake)
             return loss, {"critic/loss": real + fake, "balance/k": self.balance.k}
         error = (restored - faces.images).abs().mean()
-        return error + 0.1 * softplus(-self.critic(restored)).mean(), {"error/l1": error} if player == "decoder" else {}
+        fooled = softplus(-self.critic(restored, *at)).mean()
+        return error + 0.1 * fooled, {"error/l1": error} if player == "decoder" else {}
 
     def memories(self) -> dict[str, Memory]:
         return {"pool": Memory(self.pool), "balance": Memory(self.balance, common=True)}

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from progcycle.engine.trainable import Trainable
 from progcycle.errors import UserError
 from progcycle.networks import Comparison, Network
 from progcycle.recipe import Recipe, by_resolution, players_of
@@ -14,10 +15,11 @@ from progcycle.tasks import PREPARATIONS, TASKS, Task
 
 @dataclass(frozen=True)
 class Built:
-    """Schedule and task of a recipe, on the CPU."""
+    """Schedule and task of a recipe, and what of its networks is trained, on the CPU."""
 
     schedule: GrowthSchedule
     task: Task
+    trainable: Trainable
 
 
 def build(recipe: Recipe, preparation: str | None = None) -> Built:
@@ -28,7 +30,9 @@ def build(recipe: Recipe, preparation: str | None = None) -> Built:
         preparation: name of what goes before the recipe's task, with the same networks, in place of the task.
 
     Raises:
-        UserError: an impossible plan, an unknown name, or a combination without meaning.
+        UserError: an impossible plan, an unknown name, a combination without meaning, or a player that has nothing to
+            train, or no settings in the recipe's ``optimizer``.
+        TypeError: a task has a network that is no :class:`Network`.
     """
     schedule = GrowthSchedule.of(recipe)
     # Only the weights' initial values come from torch's own stream; the caller's stream is left as it was.
@@ -37,7 +41,11 @@ def build(recipe: Recipe, preparation: str | None = None) -> Built:
         task = TASKS[recipe.task](recipe)
         if preparation is not None:
             task = PREPARATIONS[preparation](recipe, task)
-    return Built(schedule, task)
+    for name, network in task.networks.items():
+        if not isinstance(network, Network):
+            raise TypeError(f"the network {name} of task {recipe.task} is no progcycle.networks.Network")
+    recipe.optimizer.of_players(task.players)
+    return Built(schedule, task, Trainable(task.networks, task.players))
 
 
 def check_batches(recipe: Recipe, schedule: GrowthSchedule, processes: int) -> None:
@@ -130,5 +138,5 @@ def parts(recipe: Recipe, resolution: int, local_batch: int) -> int:
 
 
 def count_parameters(network: Network) -> int:
-    """Number of trainable numbers in a network as it was made; training freezes players in turn."""
-    return sum(p.numel() for p in network.trainable_parameters())
+    """Number of numbers in a network that training may change."""
+    return sum(p.numel() for name, p in network.named_parameters() if name not in network.frozen)

@@ -2,11 +2,11 @@
 
 import copy
 from collections.abc import Mapping
-from itertools import compress
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from progcycle.networks import Network
 from progcycle.recipe import Ema
 
 
@@ -31,22 +31,23 @@ def ema_factor(options: Ema, nimg: int, batch_size: int) -> float:
 
 
 class EmaNetworks:
-    """Averages of some networks; running statistics (of batch norm) are copied as they are.
+    """Averages of some networks; running statistics (of batch norm) are copied as they are, and the frozen is the same.
 
     Args:
         networks: those to average, on their device.
         options: the ``training.ema`` section.
     """
 
-    def __init__(self, networks: Mapping[str, nn.Module], options: Ema) -> None:
+    def __init__(self, networks: Mapping[str, Network], options: Ema) -> None:
         self.options = options
         self.sources = dict(networks)
-        # What a network has frozen by itself is the same in its average.
-        moving = {name: [p.requires_grad for p in net.parameters()] for name, net in networks.items()}
         self.networks = {name: copy.deepcopy(net).requires_grad_(False).eval() for name, net in networks.items()}
         self._pairs: dict[str, list[list[Tensor]]] = {
-            name: [list(compress(net.parameters(), moving[name])) for net in (average, self.sources[name])]
-            for name, average in self.networks.items()
+            name: [
+                [parameter for key, parameter in net.named_parameters() if key not in source.frozen]
+                for net in (self.networks[name], source)
+            ]
+            for name, source in self.sources.items()
         }
 
     @torch.no_grad()
@@ -58,5 +59,7 @@ class EmaNetworks:
             averages, newest_ones = self._pairs[name]
             if averages:
                 torch._foreach_lerp_(averages, newest_ones, weight)
-            for buffer, newest in zip(average.buffers(), source.buffers(), strict=True):
-                buffer.copy_(newest)
+            buffers = dict(source.named_buffers())
+            for key, buffer in average.named_buffers():
+                if key not in source.frozen:
+                    buffer.copy_(buffers[key])

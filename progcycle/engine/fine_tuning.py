@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from progcycle.engine.folder import checkpoint_folders
 from progcycle.engine.state import tensors_of
-from progcycle.engine.trainable import frozen_names
 from progcycle.errors import UserError
 from progcycle.export import SnapshotConfig, find_snapshot, load
+from progcycle.networks import Network
 from progcycle.recipe import Recipe, RecipeError, difference, load_recipe, validate
 from progcycle.runtime import checkpoint
 from progcycle.tasks import TASKS
@@ -18,7 +18,7 @@ from progcycle.tasks import TASKS
 KEY = "start_from"
 
 
-def start_from(recipe: Recipe, networks: Mapping[str, nn.Module]) -> Sequence[str]:
+def start_from(recipe: Recipe, networks: Mapping[str, Network]) -> Sequence[str]:
     """Give networks the weights of the run that a recipe names; stages that it does not have stay as they are.
 
     The generators get the averages of a snapshot, the discriminators, where they are asked for, the weights of the
@@ -89,7 +89,7 @@ def _changes(config: SnapshotConfig, recipe: Recipe) -> str:
     return f" (from there to here, {', '.join(changed)})" if changed else ""
 
 
-def _up_to(resolution: int, recipe: Recipe) -> Mapping[str, nn.Module]:
+def _up_to(resolution: int, recipe: Recipe) -> Mapping[str, Network]:
     """The networks of a recipe that ends at a resolution, without memory."""
     with torch.device("meta"):
         schedule = recipe.schedule.model_copy(update={"start_resolution": resolution})
@@ -97,7 +97,7 @@ def _up_to(resolution: int, recipe: Recipe) -> Mapping[str, nn.Module]:
         return TASKS[recipe.task](smaller).networks
 
 
-def _copy(name: str, tensors: Mapping[str, Tensor], network: nn.Module, common: nn.Module) -> str:
+def _copy(name: str, tensors: Mapping[str, Tensor], network: Network, common: Network) -> str:
     """Copy the weights of the stages that both have, if all of them fit.
 
     Args:
@@ -112,8 +112,8 @@ def _copy(name: str, tensors: Mapping[str, Tensor], network: nn.Module, common: 
     Raises:
         UserError: the network has another shape at that resolution, since it does not grow.
     """
-    own, frozen = network.state_dict(), frozen_names(network)
-    wanted = {key: tensor for key, tensor in common.state_dict().items() if key not in frozen}
+    own = network.state_dict()
+    wanted = {key: tensor for key, tensor in common.state_dict().items() if key not in network.frozen}
     for key, tensor in wanted.items():
         if key in own and own[key].shape != tensor.shape:
             raise UserError(f"{KEY}: {name} does not grow, so that it begins at its own resolution only.")

@@ -1,5 +1,6 @@
 """What a run folder binds: a run that goes on must be the run that its checkpoints are of."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from progcycle.files import atomic_file
 from progcycle.recipe import OPERATION, Recipe, RecipeError, difference, dump, load_recipe
 from progcycle.runtime import checkpoint
 from progcycle.runtime.parallel import first_told
+from progcycle.runtime.rendezvous import gather_texts
 from progcycle.runtime.writer import Places
 from progcycle.schedule import GrowthSchedule
 
@@ -196,6 +198,33 @@ def check_pictures(
             where = ", ".join(sets[domain].paths)
             notes.append(f"domain {domain}: the same {known['count']:,} pictures as before, now in {where}")
     return notes
+
+
+def check_frozen(run_dir: Path, record: Record | None, frozen: Mapping[str, str]) -> None:
+    """Compare what the networks of a run that goes on have frozen with what they had when it was trained.
+
+    Args:
+        run_dir: the run folder.
+        record: what the checkpoints of the run tell.
+        frozen: hashes by network, see :func:`progcycle.engine.trainable.frozen_hashes`; the same in every process.
+
+    Raises:
+        UserError: it is not the same, in the checkpoint or in another process.
+    """
+    if len(set(gather_texts(json.dumps(frozen, sort_keys=True)))) > 1:
+        raise UserError(
+            f"The processes of {run_dir} have not the same frozen weights in {' or '.join(frozen)}; give all machines "
+            "the same files."
+        )
+    known = record.state.get("frozen") if record else None
+    if not isinstance(known, Mapping):  # not of a version that tells
+        return
+    others = [name for name in {**known, **frozen} if known.get(name) != frozen.get(name)]
+    if others:
+        raise UserError(
+            f"{run_dir} holds a run that was trained with other frozen weights in {' and '.join(others)}; bring back "
+            "the file that they come from, or use another --run-dir."
+        )
 
 
 def _parting(old: Recipe, new: Recipe, nimg: int) -> int | None:

@@ -17,7 +17,7 @@ from progcycle.engine.attempts import Attempts, GoBackError
 from progcycle.engine.best import BestFolder
 from progcycle.engine.build import build
 from progcycle.engine.clock import CpuClock
-from progcycle.engine.folder import checkpoint_folders, claim, has_checkpoint, places_of
+from progcycle.engine.folder import check_frozen, checkpoint_folders, claim, has_checkpoint, places_of, read_record
 from progcycle.engine.log import RunLog
 from progcycle.engine.memory import MemoryAdvice
 from progcycle.engine.meter import peak_memory
@@ -29,6 +29,7 @@ from progcycle.engine.samples import efforts, panel_of, sample_sheet, spread
 from progcycle.engine.setup import cache_of, loader_workers, set_up
 from progcycle.engine.start import begin
 from progcycle.engine.state import Part, contents, restore, upgraded
+from progcycle.engine.trainable import frozen_hashes
 from progcycle.engine.trainer import Trainer
 from progcycle.engine.waiting import Waiting
 from progcycle.engine.words import folded
@@ -63,6 +64,7 @@ class Run:
 
     Attributes:
         trainer: does the steps.
+        frozen: hashes of what its networks have frozen, by network.
         parts: what a checkpoint holds, by name, see :mod:`progcycle.engine.state`.
 
     Raises:
@@ -86,6 +88,8 @@ class Run:
         self.ground = set_up(recipe, run_dir, self.schedule, cache_dir)
         self.accelerator = self.ground.accelerator
         fresh = not has_checkpoint(run_dir, recipe)
+        self.frozen = frozen_hashes(built.task.networks)
+        check_frozen(run_dir, read_record(run_dir, recipe), self.frozen)
         begun = begin(recipe, run_dir, built.task.networks, preparation) if fresh else ()
         if lock is not None:
             lock.take(self.accelerator)
@@ -404,6 +408,7 @@ class Run:
             "precision": self.ground.precision.name,
             "device": self.accelerator.device.type,
             "pictures": self.ground.identities,
+            **({"frozen": self.frozen} if self.frozen else {}),
         }
         return contents(self.parts, self.trainer.nimg, self.accelerator, facts)
 

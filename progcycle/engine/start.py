@@ -5,7 +5,7 @@ from pathlib import Path
 
 from progcycle.engine.fine_tuning import start_from
 from progcycle.engine.folder import checkpoint_folders
-from progcycle.engine.trainable import Weights, frozen_names
+from progcycle.engine.trainable import Weights
 from progcycle.errors import UserError
 from progcycle.export import warm_start
 from progcycle.networks import Network
@@ -36,16 +36,15 @@ def begin(
     Raises:
         UserError: what the recipe asks for is not there.
     """
-    kept = [
-        (p, p.detach().clone()) for network in networks.values() for p in network.parameters() if not p.requires_grad
-    ]
+    frozen = [tensor for network in networks.values() for tensor in network.frozen_tensors().values()]
+    kept = [tensor.detach().clone() for tensor in frozen]
     before = recipe.preparation_recipe if preparation is None else None
     if before is not None:
         lines = _averages(run_dir / NAME, before, networks)
     else:
         lines = first_weights(recipe, networks)
-    for parameter, own in kept:  # no checkpoint would hold what a network froze
-        parameter.data.copy_(own)
+    for tensor, own in zip(frozen, kept, strict=True):  # no checkpoint would hold what they were set to
+        tensor.data.copy_(own)
     return lines
 
 
@@ -83,7 +82,7 @@ def _averages(run_dir: Path, recipe: Recipe, networks: Mapping[str, Network]) ->
     names = sorted({key.partition(".")[0] for key in tensors})
     begun = {name: networks[name] for name in names if name in networks}
     try:
-        Weights(begun, {name: frozen_names(network) for name, network in begun.items()}).load_state_dict(tensors)
+        Weights(begun).load_state_dict(tensors)
     except (ValueError, RuntimeError) as error:
         raise UserError(f"The averages of {path} do not fit this run ({' '.join(str(error).split())}).") from None
     return [*warnings, f"{' and '.join(names)} begin from {path}, after {content['nimg'] / 1000:g} kimg"]

@@ -10,12 +10,13 @@ import torch
 from progcycle.data import Batch, LoaderError, dead_worker
 from progcycle.engine.attempts import GoBackError
 from progcycle.engine.build import Built, build
-from progcycle.engine.folder import claim, has_checkpoint
+from progcycle.engine.folder import check_frozen, claim, has_checkpoint, read_record
 from progcycle.engine.memory import told_elsewhere
 from progcycle.engine.run import Run
 from progcycle.engine.setup import Ground, cache_of, end, prepare_data, set_up
 from progcycle.engine.start import NAME, first_weights
 from progcycle.engine.trackers import start_trackers
+from progcycle.engine.trainable import frozen_hashes
 from progcycle.engine.waiting import Waiting
 from progcycle.errors import UserError
 from progcycle.evaluation import evaluator
@@ -82,15 +83,24 @@ def check(recipe: Recipe, run_dir: Path) -> Ground:
     ground = set_up(recipe, run_dir, built.schedule)
     before = recipe.preparation_recipe
     if has_checkpoint(run_dir, recipe):
+        _check_frozen(run_dir, recipe)
         return ground
     begins = run_dir
     if before is not None and first is not None:
         begins = run_dir / NAME
         with _in_section():
             set_up(before, begins, first.schedule, cache_of(run_dir))
+            _check_frozen(begins, before, NAME)
     if not has_checkpoint(begins, before or recipe):
         first_weights(recipe, built.task.networks)  # tried out on networks without memory
     return ground
+
+
+def _check_frozen(run_dir: Path, recipe: Recipe, preparation: str | None = None) -> None:
+    """Make the networks of a run that goes on with frozen weights, to see whether these are the same."""
+    record = read_record(run_dir, recipe)
+    if record and record.state.get("frozen"):
+        check_frozen(run_dir, record, frozen_hashes(build(recipe, preparation).task.networks))
 
 
 # --- pre-training -------------------------------------------------------------------------------------------------

@@ -1,41 +1,39 @@
-"""What training may change: a parameter that a network has frozen by itself, when it was made, stays as it is.
+"""What training may change, and what it never does: see :class:`progcycle.networks.Network`, which says it.
 
-Such parameters are in no optimizer, no average over processes or steps, and no checkpoint: making the network gives
-them again. Snapshots hold them, since they are needed to use it.
+What is frozen is in no optimizer, no average over processes or steps, and no checkpoint: making the network gives it
+again. Checkpoints hold its hash. Snapshots hold it, since it is needed to use the network.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from progcycle.errors import UserError
-
-
-def frozen_names(network: nn.Module) -> frozenset[str]:
-    """Names of the parameters that need no gradient; to be asked before training, which freezes players in turn."""
-    named = network.named_parameters(remove_duplicate=False)
-    return frozenset(name for name, parameter in named if not parameter.requires_grad)
+from progcycle.networks import Network
 
 
 class Trainable:
     """The parameters of some networks that training may change.
 
     Args:
-        networks: by name, as they were made.
+        networks: by name.
         players: names of the networks that are updated together, by player.
 
     Attributes:
         parameters: those that may change, by network.
-        frozen: names of the others, by network.
 
     Raises:
         UserError: a player has none.
     """
 
-    def __init__(self, networks: Mapping[str, nn.Module], players: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, networks: Mapping[str, Network], players: Mapping[str, Sequence[str]]) -> None:
         self.networks, self.players = networks, players
-        self.parameters = {name: [p for p in net.parameters() if p.requires_grad] for name, net in networks.items()}
-        self.frozen = {name: frozen_names(network) for name, network in networks.items()}
+        self.parameters = {
+            name: [p for key, p in network.named_parameters() if key not in network.frozen]
+            for name, network in networks.items()
+        }
         for player in players:
             if not self.of(player):
                 raise UserError(
@@ -53,7 +51,7 @@ class Trainable:
             f"{name}.{key}": parameter
             for name in self.players[player]
             for key, parameter in self.networks[name].named_parameters()
-            if key not in self.frozen[name]
+            if key not in self.networks[name].frozen
         }
 
     def counts(self) -> dict[str, int]:
@@ -68,15 +66,14 @@ class Trainable:
 
 
 class Weights:
-    """Weights and buffers of networks as a part of a checkpoint, without what they have frozen by themselves.
+    """Weights and buffers of networks as a part of a checkpoint, without what is frozen.
 
     Args:
         networks: by name.
-        frozen: names of the frozen parameters, by network.
     """
 
-    def __init__(self, networks: Mapping[str, nn.Module], frozen: Mapping[str, frozenset[str]]) -> None:
-        self.networks, self.frozen = networks, frozen
+    def __init__(self, networks: Mapping[str, Network]) -> None:
+        self.networks = networks
 
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors by ``<network>.<parameter>``."""
@@ -84,14 +81,14 @@ class Weights:
             f"{name}.{key}": tensor
             for name, network in self.networks.items()
             for key, tensor in network.state_dict().items()
-            if key not in self.frozen[name]
+            if key not in network.frozen
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what :meth:`state_dict` gave, or whole states of the networks.
+        """Restore what :meth:`state_dict` gave, or whole states of networks that have the same frozen.
 
         Raises:
-            ValueError: there is a tensor of no network.
+            ValueError: there is a tensor of no network, or another one of what is frozen.
             RuntimeError: anything else is missing, unknown, or of another shape.
         """
         found: dict[str, dict[str, Tensor]] = {name: {} for name in self.networks}
@@ -101,5 +98,25 @@ class Weights:
                 raise ValueError(f"there is no network {name}")
             found[name][own] = tensor
         for name, network in self.networks.items():
-            known = network.state_dict()
-            network.load_state_dict({**{key: known[key] for key in self.frozen[name]}, **found[name]})
+            frozen = {key: own for key, own in network.state_dict().items() if key in network.frozen}
+            for key in frozen.keys() & found[name].keys():
+                if not torch.equal(found[name][key].to(frozen[key].device), frozen[key]):
+                    raise ValueError(f"{name} had other frozen weights in {key}")
+            network.load_state_dict({**frozen, **found[name]})
+
+
+def frozen_hashes(networks: Mapping[str, Network]) -> dict[str, str]:
+    """SHA-256 of the names, types, shapes and bytes of all that is frozen, by network; those without are left out.
+
+    Args:
+        networks: by name, not on the meta device.
+    """
+    return {name: _hash(network.frozen_tensors()) for name, network in networks.items() if network.frozen}
+
+
+def _hash(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -15,10 +15,10 @@ from progcycle.engine.meter import Meter
 from progcycle.engine.optimizers import AdamStates
 from progcycle.engine.precision import Precision
 from progcycle.engine.state import Attributes, Part, Together, load_state, state_of
-from progcycle.engine.trainable import Trainable, Weights
+from progcycle.engine.trainable import Weights
 from progcycle.evaluation.sampler import Sampler
 from progcycle.recipe import Recipe
-from progcycle.runtime.parallel import Votes, average_gradients, broadcast_weights
+from progcycle.runtime.parallel import Votes, average_gradients, broadcast_tensors
 from progcycle.schedule import Growth
 from progcycle.tasks import loss_name
 
@@ -38,9 +38,6 @@ class Trainer:
         step: steps done.
         stage, fading: where growth stood in the last step.
         parts: what it remembers, by name, see :mod:`progcycle.engine.state`.
-
-    Raises:
-        UserError: a player has nothing to train, or no settings in the recipe's ``optimizer``.
     """
 
     def __init__(
@@ -51,20 +48,20 @@ class Trainer:
         networks, players = self.task.networks, self.task.players
         for network in networks.values():
             network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        broadcast_weights(accelerator, networks.values())
+        self._share_weights()
         self.ema = EmaNetworks({name: networks[name] for name in self.task.ema_of}, recipe.training.ema)
-        self.trainable = Trainable(networks, players)
+        self.trainable = built.trainable
         self.scalers = {player: precision.scaler() for player in players}
         self.adams = recipe.optimizer.of_players(players)
         self.optimizers = {player: self._optimizer(player) for player in players}
         self.meter = Meter(accelerator.device)
         self.nimg = self.step = 0
         self.stage, self.fading = built.schedule.at(0).stage, False
-        frozen, named = self.trainable.frozen, {player: self.trainable.named(player) for player in players}
+        named = {player: self.trainable.named(player) for player in players}
         self.parts = {
             "progress": Part(Attributes(self, "nimg", "step", "stage", "fading"), "values"),
-            "networks": Part(Weights(networks, frozen), "shared"),
-            "ema": Part(Weights(self.ema.networks, frozen), "shared"),
+            "networks": Part(Weights(networks), "shared"),
+            "ema": Part(Weights(self.ema.networks), "shared"),
             "optimizers": Part(AdamStates(self.optimizers, named), "shared"),
             "scalers": Part(Together(self.scalers), "values"),
             "task": Part(self.task, "own", self.task.common_state),
@@ -78,11 +75,15 @@ class Trainer:
         )
         return self.accelerator.prepare(adam)
 
+    def _share_weights(self) -> None:
+        networks = self.task.networks.values()
+        broadcast_tensors(self.accelerator, (tensor for net in networks for tensor in net.changing_tensors()))
+
     def initialize(self, pictures: Callable[[str, int], Tensor], growth: Growth) -> None:
         """Let the task set weights by real pictures, before the first step; see :meth:`Task.initialize`."""
         with torch.no_grad():
             self.task.initialize(pictures, growth)
-        broadcast_weights(self.accelerator, self.task.networks.values())  # equal but for rounding until now
+        self._share_weights()  # equal but for rounding until now
 
     def train_step(self, batches: Mapping[str, Batch], growth: Growth) -> None:
         """One round of updates on one batch, and the average of the generators. Nothing in it waits for the device.

@@ -16,8 +16,10 @@ entry in a dict of ``progcycle.networks``; recipes then take its name and its op
     TRANSLATORS["blur"] = Blur  # network: {generator: {name: blur, radius: 3}}
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
+from itertools import chain
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field
@@ -112,12 +114,28 @@ class NetworkOptions(Section):
         return self
 
 
+def _then_settled(constructor: Callable[..., None]) -> Callable[..., None]:
+    """A constructor, which asks the network what is frozen where no constructor of a subclass goes on."""
+
+    @wraps(constructor)
+    def settling(self: "Network", *arguments: Any, **options: Any) -> None:
+        constructor(self, *arguments, **options)
+        if type(self).__init__ is settling:
+            self._settle()
+
+    return settling
+
+
 class Network(nn.Module):
     """A network of a generator, translators or discriminators: ``forward(x, stage, alpha)``, pictures in [-1, 1].
 
-    A subclass must have ``forward`` and :attr:`Options`; all else has a default. Parameters that its constructor
-    freezes (``requires_grad = False``, such as a pre-trained feature extractor) are never trained, averaged or kept in
-    checkpoints; the constructor must give them again.
+    A subclass must have ``forward`` and :attr:`Options`; all else has a default.
+
+    A network may have parts that training never changes, such as a pre-trained feature extractor. They are what
+    :meth:`trainable_parameters` leaves out: by default, all that the constructor freezes (``requires_grad = False``),
+    and the buffers of :meth:`frozen_modules`. They are in no optimizer, no average and no checkpoint, so that the
+    constructor must give them again, to the bit; a checkpoint holds their hash, and a run does not go on with others.
+    What is only to rest for a while is not frozen in this sense.
 
     Attributes:
         Options: class of its options.
@@ -129,6 +147,7 @@ class Network(nn.Module):
         needs_two: whether training takes two pictures or more at a time.
         change: of a translator: whether it paints a change, which is added to its input.
         latent_size: numbers that a generator paints a picture from; generators must say it.
+        frozen: names of the parameters and buffers that training never changes.
     """
 
     Options: ClassVar[type[NetworkOptions]] = NetworkOptions
@@ -138,6 +157,12 @@ class Network(nn.Module):
     needs_two: bool = False
     change: bool = False
     latent_size: int = 0
+    frozen: frozenset[str] = frozenset()
+    _still: tuple[nn.Module, ...] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.__init__ = _then_settled(cls.__init__)  # type: ignore[method-assign]
 
     def multiple(self, stage: int) -> int:
         """What the sides of a translator's pictures are multiples of at a stage."""
@@ -168,5 +193,62 @@ class Network(nn.Module):
         return None
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """What training may change: all that the constructor has not frozen. To be asked before training begins."""
+        """What training may change; asked once, after the constructor. By default, what that has not frozen.
+
+        Whatever is left out is frozen then, whether it needed a gradient or not.
+        """
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def frozen_modules(self) -> Sequence[nn.Module]:
+        """The parts that stay in eval mode, and whose buffers training never changes either; asked once, likewise.
+
+        By default, the largest ones that have parameters of which none is trainable. Parts that have buffers only, such
+        as fixed random projections, an override adds to them.
+        """
+        trained = {id(parameter) for parameter in self.trainable_parameters()}
+        found, left = list[nn.Module](), list[nn.Module]([self])
+        while left:
+            module = left.pop()
+            own = {id(parameter) for parameter in module.parameters()}
+            if own and not own & trained:
+                found.append(module)
+            elif not own <= trained:
+                left += module.children()
+        return found
+
+    def frozen_tensors(self) -> dict[str, Tensor]:
+        """The parameters and buffers of :attr:`frozen`, by name; not copies."""
+        return {name: tensor for name, tensor in _named_tensors(self) if name in self.frozen}
+
+    def changing_tensors(self) -> list[Tensor]:
+        """The parameters, and then the buffers, that are not of :attr:`frozen`; not copies."""
+        named = chain(self.named_parameters(), self.named_buffers())
+        return [tensor for name, tensor in named if name not in self.frozen]
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all parts but the frozen ones, which stay in eval mode."""
+        super().train(mode)
+        for module in self._still:
+            for part in module.modules():
+                part.training = False
+        return self
+
+    def _settle(self) -> None:
+        """Ask what is frozen, and freeze it: as soon as it is made, since training freezes players in turn."""
+        trained = {id(parameter) for parameter in self.trainable_parameters()}
+        self._still = tuple(self.frozen_modules())
+        still = {id(p) for p in self.parameters()} - trained
+        for module in self._still:
+            if any(id(parameter) in trained for parameter in module.parameters()):
+                raise ValueError(f"{type(self).__name__}: frozen_modules() has trainable parameters")
+            still |= {id(buffer) for buffer in module.buffers()}
+        for parameter in self.parameters():
+            parameter.requires_grad_(id(parameter) in trained)
+        self.frozen = frozenset(name for name, tensor in _named_tensors(self) if id(tensor) in still)
+        self.train(self.training)
+
+
+def _named_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers; those that are shared by several names, by each."""
+    yield from network.named_parameters(remove_duplicate=False)
+    yield from network.named_buffers(remove_duplicate=False)

@@ -20,12 +20,11 @@ T = TypeVar("T")
 
 
 @torch.no_grad()
-def broadcast_weights(accelerator: Accelerator, networks: Iterable[nn.Module]) -> None:
-    """Give every process the weights of the first, and the buffers: spectral norm keeps its vectors there."""
+def broadcast_tensors(accelerator: Accelerator, tensors: Iterable[Tensor]) -> None:
+    """Give every process the tensors of the first: weights, and buffers, where spectral norm keeps its vectors."""
     if accelerator.num_processes > 1:
-        for network in networks:
-            for tensor in (*network.parameters(), *network.buffers()):
-                tensor.copy_(broadcast(tensor.detach().clone()))
+        for tensor in tensors:
+            tensor.copy_(broadcast(tensor.detach().clone()))
 
 
 def first_told(text: str) -> str:

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 from tiny_runs import WatchedRun, tiny, train
-from torch import nn
+from torch import Tensor, nn
 
 from progcycle.engine.ema import EmaNetworks, ema_factor
+from progcycle.networks import Network
 from progcycle.recipe import Ema
 from progcycle.schedule import Growth
 
@@ -28,11 +29,22 @@ def test_factor(options: dict[str, float], nimg: int, batch: int, expected: floa
     assert ema_factor(Ema.model_validate(options), nimg, batch) == pytest.approx(expected, rel=1e-12)
 
 
+class Layer(Network):
+    """A network of one layer."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Any:
+        return self.layer(x)
+
+
 @pytest.mark.parametrize("options", [{"half_life_kimg": 0.05, "rampup": 0.3}, {"per_step": 0.9}])
 def test_average_against_float64(options: dict[str, float]) -> None:
     torch.manual_seed(0)
     rng = np.random.default_rng(1)
-    network = nn.Linear(5, 3)
+    network = Layer(nn.Linear(5, 3))
     ema = EmaNetworks({"net": network}, Ema.model_validate(options))
     reference = {key: value.double().numpy().copy() for key, value in network.state_dict().items()}
     nimg = 0
@@ -57,17 +69,17 @@ def test_average_against_float64(options: dict[str, float]) -> None:
 
 
 def test_running_statistics_are_copied() -> None:
-    network = nn.BatchNorm2d(3)
+    network = Layer(nn.BatchNorm2d(3))
     ema = EmaNetworks({"net": network}, Ema(per_step=0.9))
     for step in range(3):
         network(torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(step)) + 5)
         ema.update(4 * step, 4)
-        average = ema.networks["net"]
-        assert torch.equal(average.running_mean, network.running_mean)
-        assert torch.equal(average.running_var, network.running_var)
+        average, newest = ema.networks["net"].layer, network.layer
+        assert torch.equal(average.running_mean, newest.running_mean)
+        assert torch.equal(average.running_var, newest.running_var)
         assert int(average.num_batches_tracked) == step + 1
     network(torch.zeros(4, 3, 2, 2))
-    assert not torch.equal(average.running_mean, network.running_mean), "a copy, not the same tensor"
+    assert not torch.equal(average.running_mean, newest.running_mean), "a copy, not the same tensor"
 
 
 def test_a_run_keeps_the_average_of_its_generator(pictures: Path, tmp_path: Path) -> None:

@@ -16,11 +16,13 @@ from toy_task import ToyModel, ToyTask, registered, toy_content
 import progcycle
 from progcycle.commands.evaluate import main as evaluate_command
 from progcycle.engine.alarms import saturation
+from progcycle.engine.build import build
 from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
 from progcycle.evaluation import evaluate
 from progcycle.recipe import RecipeError, Study, json_schema, load_recipe, validate
 from progcycle.studies.runner import check_study
+from progcycle.tasks import TASKS
 
 HERE = Path(__file__).parent
 
@@ -135,6 +137,17 @@ def test_a_player_without_settings_is_named(whole: WatchedRun) -> None:
     task, recipe = _task(whole), whole.recipe
     with pytest.raises(UserError, match="trains a player 'teacher', for which this section has no settings"):
         recipe.optimizer.of_players([*task.players, "teacher"])
+
+
+def test_a_network_of_another_class_is_named(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plain(ToyTask):
+        def __init__(self, recipe: Any) -> None:
+            super().__init__(recipe)
+            self.networks["critic"] = self.critic.conv  # type: ignore[assignment]
+
+    monkeypatch.setitem(TASKS, "toy", Plain)
+    with pytest.raises(TypeError, match=r"^the network critic of task toy is no progcycle\.networks\.Network$"):
+        build(validate(toy_content(pictures)))
 
 
 def _task(training: WatchedRun) -> ToyTask:

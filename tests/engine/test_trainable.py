@@ -1,46 +1,74 @@
-"""A registered network with parameters that it froze by itself: they stay as they are, and cost nothing."""
+"""Networks with parts that training never changes: they stay as they are, cost nothing, and are not mixed up."""
 
+import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from tiny_runs import checkpoint_content, stats, tiny, train
-from torch import nn
+from torch import Tensor, nn
 
+import progcycle
+from progcycle.engine import folder
 from progcycle.engine.build import build, count_parameters
 from progcycle.engine.ema import EmaNetworks
+from progcycle.engine.folder import check_frozen
+from progcycle.engine.precision import Precision
 from progcycle.engine.start import begin
-from progcycle.engine.trainable import Trainable, Weights, frozen_names
+from progcycle.engine.train import check
+from progcycle.engine.trainable import Trainable, Weights, frozen_hashes
+from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
-from progcycle.networks import DISCRIMINATORS, GENERATORS, PgganDiscriminator, PgganGenerator
+from progcycle.networks import DISCRIMINATORS, GENERATORS, Network, PgganDiscriminator, PgganGenerator
 from progcycle.recipe import Ema
+from progcycle.runtime import parallel
 
 LAST = "checkpoints/nimg-000000000088"
 
 
 class HalfFrozenGenerator(PgganGenerator):
-    """Its weights, not its biases, are what they were made as."""
+    """Its biases are trained, its weights stay as they were made."""
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        return [parameter for name, parameter in self.named_parameters() if name.endswith("bias")]
+
+
+class OnFeatures(PgganDiscriminator):
+    """It sees pictures through a frozen layer with batch norm, as those of a pre-trained feature extractor."""
+
+    level: ClassVar[float] = 0.5  # in its file
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad_(not name.endswith("weight"))
+        self.features = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).requires_grad_(False)
+        self.features[1].running_mean.fill_(self.level)
 
-
-class FrozenStart(PgganDiscriminator):
-    """Its first parameter is frozen, as that of a pre-trained feature extractor."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        next(self.parameters()).requires_grad_(False)
+    def forward(self, x: Tensor, stage: int, alpha: float, *rest: Any, **options: Any) -> Any:
+        return super().forward(self.features(x), stage, alpha, *rest, **options)
 
 
 @pytest.fixture
 def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(GENERATORS, "pggan", HalfFrozenGenerator)
-    monkeypatch.setitem(DISCRIMINATORS, "pggan", FrozenStart)
+    monkeypatch.setitem(DISCRIMINATORS, "pggan", OnFeatures)
+
+
+class Two(Network):
+    """Two layers, of which training changes the second one only."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.first, self.second = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)), nn.Linear(3, 2)
+        self.first.requires_grad_(False)
+
+
+def kept(network: Network) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.frozen_tensors().items()}
 
 
 @pytest.mark.usefixtures("frozen")
@@ -51,67 +79,110 @@ def test_what_a_network_froze_stays_and_is_nowhere_but_in_snapshots(pictures: Pa
     stored = {name: load_file(run / LAST / f"{name}.safetensors") for name in ("networks", "ema", "optimizers")}
     snapshot = load_file(run / "snapshots/nimg-000000000088/model.safetensors")
     for network, now in training.trainer.task.networks.items():
-        kept = frozen_names(made[network])
-        assert training.trainer.trainable.frozen[network] == kept
-        assert 0 < len(kept) < len(list(now.parameters()))
+        frozen, before = now.frozen, made[network].state_dict()
+        assert frozen == made[network].frozen
+        assert 0 < len(frozen) < len(before)
         in_optimizer = {id(p) for group in training.trainer.optimizers[network].param_groups for p in group["params"]}
         moved = 0
-        for name, parameter in now.named_parameters():
-            same = torch.equal(parameter, made[network].get_parameter(name))
-            if name in kept:
-                assert same, name
-                assert parameter.grad is None
-                assert not parameter.requires_grad
-                assert id(parameter) not in in_optimizer
-            else:
-                moved += not same
-                assert id(parameter) in in_optimizer
-            assert (f"{network}.{name}" in stored["networks"]) is (name not in kept)
+        for name, tensor in now.state_dict(keep_vars=True).items():
+            same = torch.equal(tensor, before[name])
+            assert same or name not in frozen, name
+            moved += not same
+            if isinstance(tensor, nn.Parameter):
+                assert (id(tensor) in in_optimizer) is (name not in frozen)
+                assert name not in frozen or (tensor.grad is None and not tensor.requires_grad)
+            assert (f"{network}.{name}" in stored["networks"]) is (name not in frozen)
             if network == "generator":
-                assert (f"{network}.{name}" in stored["ema"]) is (name not in kept)
-                assert torch.equal(
-                    snapshot[f"{network}.{name}"], training.trainer.ema.networks[network].get_parameter(name)
-                )
+                average = training.trainer.ema.networks[network].get_parameter(name)
+                assert (f"{network}.{name}" in stored["ema"]) is (name not in frozen)
+                assert torch.equal(snapshot[f"{network}.{name}"], average)
+                assert name not in frozen or torch.equal(average, tensor)
             assert any(key.startswith(f"{network}|{network}.{name}|") for key in stored["optimizers"]) <= (
-                name not in kept
+                name not in frozen
             )
         assert moved > 0
+    assert {f"features.1.running_{name}" for name in ("mean", "var")} < made["discriminator"].frozen
     assert count_parameters(made["generator"]) == sum(p.numel() for p in training.trainer.trainable.of("generator"))
+    assert json.loads((run / LAST / "state.json").read_text())["frozen"] == frozen_hashes(made)
 
 
 @pytest.mark.usefixtures("frozen")
-def test_resuming_does_not_miss_them(pictures: Path, tmp_path: Path) -> None:
-    recipe = tiny("pggan", pictures)
+def test_resuming_does_not_miss_them_and_refuses_others(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, run = tiny("pggan", pictures), tmp_path / "parts"
     train(recipe, tmp_path / "whole")
-    train(recipe, tmp_path / "parts", stop_before=8)
-    train(recipe, tmp_path / "parts")
-    assert stats(tmp_path / "parts") == stats(tmp_path / "whole")
-    assert checkpoint_content(tmp_path / "parts" / LAST) == checkpoint_content(tmp_path / "whole" / LAST)
+    train(recipe, run, stop_before=8)
+    with monkeypatch.context() as changed:
+        changed.setattr(OnFeatures, "level", 0.25)
+        recipe_before = (run / "recipe.yaml").read_text()
+        for start in (train, check):  # and --dry-run
+            with pytest.raises(UserError) as refused:
+                start(recipe, run)
+            assert str(refused.value) == (
+                f"{run} holds a run that was trained with other frozen weights in discriminator; bring back the file "
+                "that they come from, or use another --run-dir."
+            )
+        assert (run / "recipe.yaml").read_text() == recipe_before
+        train(recipe, tmp_path / "another", stop_before=1)
+    check(recipe, run)
+    train(recipe, run)
+    assert stats(run) == stats(tmp_path / "whole")
+    assert checkpoint_content(run / LAST) == checkpoint_content(tmp_path / "whole" / LAST)
+
+
+@pytest.mark.parametrize("change", ["weight", "statistic", "nothing"])
+def test_the_hash_tells_weights_and_statistics_from_others(change: str) -> None:
+    ours, theirs = Two(), Two()
+    assert frozen_hashes({"net": ours}).keys() == {"net"}
+    with torch.no_grad():
+        theirs.second.weight += 1  # not frozen
+        tensor = {"weight": theirs.first[0].weight, "statistic": theirs.first[1].running_var}.get(change)
+        if tensor is not None:
+            tensor.view(-1)[-1].add_(1e-6)
+    assert (frozen_hashes({"net": ours}) == frozen_hashes({"net": theirs})) is (change == "nothing")
+    assert frozen_hashes({"net": ours.to(memory_format=torch.channels_last)}) == frozen_hashes({"net": Two()})
+
+
+def test_processes_with_different_ones_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "gather_texts", lambda text: [text, text.replace("a", "b")])
+    with pytest.raises(UserError, match=r"^The processes of .* have not the same frozen weights in critic; give all"):
+        check_frozen(tmp_path, None, {"critic": "aa"})
+    check_frozen(tmp_path, None, {})
+
+
+def test_only_the_rest_is_given_to_other_processes(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, frozen: None
+) -> None:
+    recipe, accelerator = tiny("pggan", pictures), Accelerator()
+    built = build(recipe)
+    trainer = Trainer(recipe, built, accelerator, Precision("no", accelerator.device))
+    networks = trainer.task.networks
+    before = {name: {key: x.clone() for key, x in net.state_dict().items()} for name, net in networks.items()}
+    monkeypatch.setattr(parallel, "broadcast", lambda tensor: tensor + 1)
+    monkeypatch.setattr(trainer, "accelerator", SimpleNamespace(num_processes=2))
+    trainer.initialize(lambda *_: torch.zeros(0), built.schedule.at(0))
+    for name, network in networks.items():
+        for key, tensor in network.state_dict().items():
+            assert torch.equal(tensor, before[name][key] + (key not in network.frozen)), key
 
 
 def test_states_with_and_without_them_load_and_nothing_else_may_be_missing() -> None:
-    def network(seed: int) -> nn.Sequential:
-        torch.manual_seed(seed)
-        made = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
-        made[0].requires_grad_(False)
-        return made
-
-    trained, other = network(0), network(1)
-    kept = frozen_names(trained)
-    assert kept == {"0.weight", "0.bias"}
-    part = Weights({"net": trained}, {"net": kept}).state_dict()
-    assert part.keys() == {"net.1.weight", "net.1.bias"}
-    weights = Weights({"net": other}, {"net": kept})
-    own = other[0].weight.clone()
+    trained, other = Two(0), Two(1)
+    part = Weights({"net": trained}).state_dict()
+    assert part.keys() == {"net.second.weight", "net.second.bias"}
+    weights, own = Weights({"net": other}), kept(other)
     weights.load_state_dict(part)
-    assert torch.equal(other[1].weight, trained[1].weight)
-    assert torch.equal(other[0].weight, own)
-    weights.load_state_dict(
-        {f"net.{key}": value for key, value in trained.state_dict().items()}
-    )  # a checkpoint of before
-    assert torch.equal(other[0].weight, trained[0].weight)
-    weight = part["net.1.weight"]
-    for wrong in ({"net.1.weight": weight}, {**part, "net.2.weight": weight}):
+    assert torch.equal(other.second.weight, trained.second.weight)
+    whole = {f"net.{key}": value for key, value in trained.state_dict().items()}  # as in snapshots
+    with pytest.raises(ValueError, match=r"^net had other frozen weights in first\.0\."):
+        weights.load_state_dict(whole)
+    assert all(torch.equal(tensor, own[name]) for name, tensor in other.frozen_tensors().items())
+    same = Two(0)
+    Weights({"net": same}).load_state_dict({**whole, "net.second.bias": torch.ones(2)})
+    assert torch.equal(same.second.bias, torch.ones(2))
+    weight = part["net.second.weight"]
+    for wrong in ({"net.second.weight": weight}, {**part, "net.third.weight": weight}):
         with pytest.raises(RuntimeError, match=r"Missing|Unexpected"):
             weights.load_state_dict(wrong)
     with pytest.raises(ValueError, match="there is no network of"):
@@ -119,47 +190,57 @@ def test_states_with_and_without_them_load_and_nothing_else_may_be_missing() -> 
 
 
 def test_averages_of_what_moves_only() -> None:
-    source = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    source[0].requires_grad_(False)
+    source = Two()
     ema = EmaNetworks({"net": source}, Ema.model_validate({"per_step": 0.75}))
     source.requires_grad_(False)  # as all are while another player trains
-    start = source[1].weight.clone()
+    start, average = source.second.weight.clone(), ema.networks["net"]
     with torch.no_grad():
-        source[1].weight += 4
-        ema.networks["net"][0].weight.fill_(7)  # type: ignore[index]
+        source.second.weight += 4
+        for tensor in (average.first[0].weight, average.first[1].running_mean):
+            tensor.fill_(7)
     ema.update(0, 1)
-    assert torch.allclose(ema.networks["net"][1].weight, start + 1)  # type: ignore[index]
-    assert torch.equal(ema.networks["net"][0].weight, torch.full((2, 2), 7.0)), "it was not touched"  # type: ignore[index]
+    assert torch.allclose(average.second.weight, start + 1)
+    assert (average.first[0].weight == 7).all(), "it was not touched"
+    assert (average.first[1].running_mean == 7).all()
 
 
 def test_players_take_turns_and_the_frozen_never_have_one() -> None:
-    networks = {name: nn.Linear(2, 2) for name in ("generator", "discriminator")}
-    networks["generator"].bias.requires_grad_(False)
-    trainable = Trainable(networks, {name: (name,) for name in networks})
+    networks = {name: Two() for name in ("generator", "discriminator")}
+    players = {name: (name,) for name in networks}
+    trainable = Trainable(networks, players)
     for player in networks:
         trainable.choose(player)
+        assert Trainable(networks, players).counts() == {"generator": 8, "discriminator": 8}, "whosever turn it is"
         for name, network in networks.items():
-            assert network.weight.requires_grad is (name == player)
-    assert not networks["generator"].bias.requires_grad
-    networks["generator"].weight.requires_grad_(False)
-    with pytest.raises(UserError, match=r"^network: there is nothing to train for generator: generator froze all of"):
-        Trainable(networks, {name: (name,) for name in networks})
+            assert network.second.weight.requires_grad is (name == player)
+            assert not network.first[0].weight.requires_grad
+
+
+@pytest.mark.parametrize("look", [progcycle.plan, lambda recipe: check(recipe, Path("nowhere"))])
+def test_a_player_with_nothing_to_train_is_named_before_a_run(
+    look: Any, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PgganGenerator, "trainable_parameters", lambda self: [])
+    with pytest.raises(UserError) as refused:
+        look(tiny("pggan", pictures))
+    assert str(refused.value) == (
+        "network: there is nothing to train for generator: generator froze all of their parameters."
+    )
 
 
 def test_first_weights_from_elsewhere_leave_them(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No checkpoint would hold what they were set to."""
-    network = nn.Linear(2, 2)
-    network.bias.requires_grad_(False)
-    own = network.bias.clone()
+    network = Two()
+    own = kept(network)
 
     def start_from(networks: Any) -> list[str]:
-        for parameter in networks["generator"].parameters():
-            parameter.data.fill_(5)
+        for tensor in (*networks["generator"].parameters(), *networks["generator"].buffers()):
+            tensor.data.fill_(5)
         return ["begun"]
 
     monkeypatch.setattr("progcycle.engine.start.warm_start", lambda recipe: start_from)
     assert begin(tiny("pggan", pictures), tmp_path, {"generator": network}) == ["begun"]
-    assert torch.equal(network.weight, torch.full((2, 2), 5.0))
-    assert torch.equal(network.bias, own)
+    assert (network.second.weight == 5).all()
+    assert all(torch.equal(tensor, own[name]) for name, tensor in network.frozen_tensors().items())
