@@ -34,7 +34,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def as_others(path: Path, write: Callable[[Path], object]) -> None:
+def with_default_permissions(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` make a file, and give it the permissions that new files have here.
 
     safetensors makes files that only their owner can read, whatever the umask is.

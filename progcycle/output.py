@@ -18,7 +18,7 @@ LOGGER = logging.getLogger("progcycle")  # all that speaks goes through it
 BROKEN = (OSError, ValueError)  # ValueError: the stream is closed
 
 
-class SteadyStream:
+class SafeStream:
     """A text stream, of which what cannot be written is dropped; all else is the stream's own.
 
     Args:
@@ -94,13 +94,13 @@ def _is_deserted(stream: TextIO | None) -> bool:
 
 
 @contextmanager
-def steady_output() -> Iterator[None]:
+def safe_output() -> Iterator[None]:
     """Let nothing that speaks raise: print, progress bars, warnings, libraries, and the flush as Python ends."""
     before = sys.stdout, sys.stderr
     _fill_standard_places()
     for name in ("stdout", "stderr"):
-        if not isinstance(getattr(sys, name), SteadyStream):
-            setattr(sys, name, SteadyStream(getattr(sys, name)))
+        if not isinstance(getattr(sys, name), SafeStream):
+            setattr(sys, name, SafeStream(getattr(sys, name)))
     try:
         yield
     finally:

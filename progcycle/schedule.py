@@ -143,7 +143,7 @@ class GrowthSchedule:
             yield nimg, growth
             nimg += growth.batch_size
 
-    def parting(self, other: "GrowthSchedule", end: int) -> int | None:
+    def first_difference(self, other: "GrowthSchedule", end: int) -> int | None:
         """The first step before ``end`` pictures that is not the same in another plan; None if all are.
 
         Plans are compared as functions of the pictures shown, not key by key: lengths may be written otherwise, and

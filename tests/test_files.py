@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from progcycle import files
-from progcycle.files import as_others, atomic_file, atomic_folder, remove_temporaries, restore_folder
+from progcycle.files import atomic_file, atomic_folder, remove_temporaries, restore_folder, with_default_permissions
 
 
 class StopError(Exception):
@@ -195,7 +195,7 @@ def test_files_of_libraries_get_the_permissions_of_new_files(umask: int, tmp_pat
 
     before = os.umask(umask)
     try:
-        as_others(tmp_path / "file", private)
+        with_default_permissions(tmp_path / "file", private)
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~umask

@@ -13,7 +13,7 @@ import pytest
 from tqdm import tqdm
 
 import progcycle
-from progcycle.output import SteadyStream, flush_or_silence, steady_output
+from progcycle.output import SafeStream, flush_or_silence, safe_output
 
 
 def _pipe_without_reader() -> TextIO:
@@ -42,7 +42,7 @@ def test_whatever_speaks_is_not_stopped(kind: str, monkeypatch: pytest.MonkeyPat
     stream = BROKEN[kind]()
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setattr(sys, "stderr", stream)
-    with steady_output():
+    with safe_output():
         for _ in range(3):
             print("a line", flush=True)
             print("x" * 100_000, file=sys.stderr)
@@ -59,9 +59,9 @@ def test_what_can_be_written_is_written_as_it_is(monkeypatch: pytest.MonkeyPatch
     out, err = io.StringIO(), io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
-    with steady_output():
+    with safe_output():
         steady = sys.stdout
-        with steady_output():
+        with safe_output():
             assert sys.stdout is steady, "one inside another adds nothing"
             print("here")
         print("there", file=sys.stderr)
@@ -79,7 +79,7 @@ def test_a_disk_that_has_room_again_is_written_again() -> None:
             return super().write(text)
 
     disk = Disk()
-    stream = SteadyStream(disk)
+    stream = SafeStream(disk)
     assert stream.write("lost") == 4
     disk.full = False
     stream.write("kept")
@@ -88,7 +88,7 @@ def test_a_disk_that_has_room_again_is_written_again() -> None:
 
 def test_letters_that_a_stream_has_not_are_written_as_numbers() -> None:
     raw = io.BytesIO()
-    stream = SteadyStream(io.TextIOWrapper(raw, encoding="ascii"))
+    stream = SafeStream(io.TextIOWrapper(raw, encoding="ascii"))
     stream.write("café.png: 5 → 3")
     stream.flush()
     assert raw.getvalue() == rb"caf\xe9.png: 5 \u2192 3"
@@ -113,8 +113,8 @@ def python(code: str, shell: str, **more: Any) -> subprocess.CompletedProcess[st
 SPEAKS = """
 import atexit, sys
 atexit.register(lambda: (print("goodbye", file=sys.stderr), print("goodbye")))
-from progcycle.output import steady_output
-with steady_output():
+from progcycle.output import safe_output
+with safe_output():
     first = open("first", "w")
     for _ in range(20000):
         print("standard output")

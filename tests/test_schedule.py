@@ -362,23 +362,23 @@ def test_where_two_plans_part_is_what_their_steps_say(
     except UserError:  # total_kimg is too short for it
         return
     end = round(share * schedule.total)
-    assert schedule.parting(schedule, end) is None or end > schedule.total
-    assert schedule.parting(other, end) == other.parting(schedule, end)
+    assert schedule.first_difference(schedule, end) is None or end > schedule.total
+    assert schedule.first_difference(other, end) == other.first_difference(schedule, end)
     shown = min(end, schedule.total, other.total)
-    assert schedule.parting(other, shown) == first_difference(schedule, other, shown)
+    assert schedule.first_difference(other, shown) == first_difference(schedule, other, shown)
 
 
 def test_plans_are_compared_as_functions_of_the_pictures_shown() -> None:
     options: dict[str, Any] = {"stable_kimg": 1, "fade_kimg": 1, "batch_size": 100, "decay_kimg": 0.5}
     plan = make(**options)  # 5 kimg; 16 px is stable from 4 kimg on, and the rate falls from 4.5 kimg on
     longer = make(**{**options, "stable_kimg": {"default": 1, 16: 3}})
-    assert plan.parting(longer, 4600) is None, "the step at 4,500 is the last one at the full rate"
-    assert plan.parting(longer, 4601) == longer.parting(plan, 5000) == 4600
+    assert plan.first_difference(longer, 4600) is None, "the step at 4,500 is the last one at the full rate"
+    assert plan.first_difference(longer, 4601) == longer.first_difference(plan, 5000) == 4600
     written = make(**{**options, "stable_kimg": {4: 1, 8: 1, 16: 7, 32: 9}, "total_kimg": 5})
-    assert plan.parting(written, 5000) is None
+    assert plan.first_difference(written, 5000) is None
     held = make(**options, hold_resolution=8)  # 3 kimg, the rate falls from 2.5 kimg on
-    assert plan.parting(held, 2600) is None
-    assert plan.parting(held, 3000) == 2600
-    assert plan.parting(make(**{**options, "decay_kimg": 0}, hold_resolution=8), 3000) is None
-    assert plan.parting(make(**{**options, "decay_kimg": 0}, hold_resolution=8), 3100) == 3000, "it has ended"
-    assert plan.parting(make(**options, fade_reals=False), 100) == 0
+    assert plan.first_difference(held, 2600) is None
+    assert plan.first_difference(held, 3000) == 2600
+    assert plan.first_difference(make(**{**options, "decay_kimg": 0}, hold_resolution=8), 3000) is None
+    assert plan.first_difference(make(**{**options, "decay_kimg": 0}, hold_resolution=8), 3100) == 3000, "it has ended"
+    assert plan.first_difference(make(**options, fade_reals=False), 100) == 0

@@ -139,7 +139,7 @@ def leave_out_plots() -> None:
     run_module.plot_plan = run_module.plot_curves = lambda _, path, *__: path.touch()  # type: ignore[assignment]
 
 
-class KilledError(Exception):
+class ProcessKilledError(Exception):
     """Stands for a run that is killed."""
 
 
@@ -155,7 +155,7 @@ class WatchedRun(Run):
 
     def train_step(self, batches: Mapping[str, Batch], growth: Growth) -> None:
         if self.trainer.step == self.stop_before:
-            raise KilledError
+            raise ProcessKilledError
         self.seen[self.trainer.step] = [(d, b.positions, b.names, int(b.images.sum())) for d, b in batches.items()]
         if self.on_step is not None:
             self.on_step(self, growth)
@@ -180,7 +180,7 @@ def train(
     training.stop_before, training.on_step = stop_before, on_step
     try:
         train_run(training)
-    except KilledError:
+    except ProcessKilledError:
         assert stop_before is not None
     return training
 
@@ -235,7 +235,7 @@ def gradients_at(training: Run, nimgs: Sequence[int]) -> dict[str, Tensor]:
     for nimg in nimgs:
         rank, processes = accelerator.process_index, accelerator.num_processes
         where: dict[str, Any] = {"rank": rank, "processes": processes, "start_nimg": nimg}
-        loader = build_loader(training.ground.sets, training.schedule, **where, workers=0, pin_memory=False)
+        loader = build_loader(training.context.sets, training.schedule, **where, workers=0, pin_memory=False)
         _, growth, batches = next(loader)
         reals = {d: replace(b, images=as_reals(b.images, growth).double()) for d, b in batches.items()}
         training.trainer.step = nimg // growth.batch_size

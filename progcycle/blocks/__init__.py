@@ -4,41 +4,41 @@ Shapes trail as ``# [N, C, H, W]``: N pictures of the batch, C channels, H and W
 M groups, P processes.
 """
 
-from progcycle.blocks.augment import NUMBERS, augment
+from progcycle.blocks.autocast import full_precision, in_full_precision
 from progcycle.blocks.bound import clamp_inward
-from progcycle.blocks.colour import colour_inversion
+from progcycle.blocks.colour_correlation import colour_inversion
 from progcycle.blocks.degrade import blurred, noisy, rounded
+from progcycle.blocks.discriminator_augment import NUMBERS, augment
 from progcycle.blocks.equalized import EqualizedConv2d, EqualizedLinear
 from progcycle.blocks.fade import fade_in, fade_reals
 from progcycle.blocks.fused import conv2d_downsample, upsample_conv2d
+from progcycle.blocks.gather import gather_rows, own_rows, sum_over_processes, world_size
 from progcycle.blocks.initialize import Initialization, draw_normal
 from progcycle.blocks.levels import (
     from_levels,
     level_step,
     levels_to_unit,
+    max_level,
     rounded_to_levels,
     to_levels,
     to_unit,
-    white,
 )
-from progcycle.blocks.noise import Noise, NoiseMode, gdrop
-from progcycle.blocks.normalize import Norm, PixelNorm, make_norm, pixel_norm
-from progcycle.blocks.precision import full_precision, in_full_precision
-from progcycle.blocks.processes import gather_rows, own_rows, sum_over_processes, world_size
-from progcycle.blocks.resample import downsample2x, mean_preserving_upsample2x, smooth_upsample2x, upsample2x
-from progcycle.blocks.spectral import normalize_spectrally
-from progcycle.blocks.variation import (
-    Earlier,
+from progcycle.blocks.minibatch import (
+    EarlierFeatures,
     GroupSize,
     MinibatchDiscrimination,
     minibatch_stddev,
     stddev_channels,
     stddev_group,
 )
+from progcycle.blocks.multiplicative_noise import Noise, NoiseMode, gdrop
+from progcycle.blocks.normalize import Norm, PixelNorm, make_norm, pixel_norm
+from progcycle.blocks.resample import downsample2x, mean_preserving_upsample2x, smooth_upsample2x, upsample2x
+from progcycle.blocks.spectral import normalize_spectrally
 
 __all__ = [
     "NUMBERS",
-    "Earlier",
+    "EarlierFeatures",
     "EqualizedConv2d",
     "EqualizedLinear",
     "GroupSize",
@@ -65,6 +65,7 @@ __all__ = [
     "level_step",
     "levels_to_unit",
     "make_norm",
+    "max_level",
     "mean_preserving_upsample2x",
     "minibatch_stddev",
     "noisy",
@@ -81,6 +82,5 @@ __all__ = [
     "to_unit",
     "upsample2x",
     "upsample_conv2d",
-    "white",
     "world_size",
 ]

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from progcycle.blocks.autocast import full_precision
 from progcycle.blocks.levels import rounded_to_levels
-from progcycle.blocks.precision import full_precision
 
 
 def rounded(x: Tensor) -> Tensor:

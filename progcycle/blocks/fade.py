@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from progcycle.blocks.precision import full_precision
+from progcycle.blocks.autocast import full_precision
 from progcycle.blocks.resample import downsample2x, upsample2x
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from progcycle.blocks.precision import full_precision
+from progcycle.blocks.autocast import full_precision
 
 DEEPEST = 16  # bits; float32 tells its levels apart everywhere in [-1, 1]
 
 
-def white(bits: int = 8) -> int:
+def max_level(bits: int = 8) -> int:
     """The highest level, 2^bits - 1: 255 of 8 bits, 65535 of 16.
 
     Args:
@@ -33,7 +33,7 @@ def white(bits: int = 8) -> int:
 
 def level_step(bits: int = 8) -> float:
     """How far two levels that follow each other lie apart in [-1, 1]: 2 / 255 of 8 bits."""
-    return 2 / white(bits)
+    return 2 / max_level(bits)
 
 
 @overload
@@ -53,7 +53,7 @@ def from_levels(levels: Tensor | np.ndarray, bits: int = 8) -> Tensor | np.ndarr
     Raises:
         ValueError: other numbers of bits.
     """
-    numbers: Tensor | np.ndarray = _numbers(levels) / (white(bits) / 2) - 1
+    numbers: Tensor | np.ndarray = _numbers(levels) / (max_level(bits) / 2) - 1
     return numbers
 
 
@@ -113,7 +113,7 @@ def levels_to_unit(levels: Tensor | np.ndarray, bits: int = 8) -> Tensor | np.nd
     Raises:
         ValueError: other numbers of bits than 1 to 16.
     """
-    numbers: Tensor | np.ndarray = _numbers(levels) / white(bits)
+    numbers: Tensor | np.ndarray = _numbers(levels) / max_level(bits)
     return numbers
 
 
@@ -136,7 +136,7 @@ def _numbers(x: Any) -> Any:
 
 def _nearest(pictures: Any, bits: int) -> Any:
     """The nearest levels as floating point numbers."""
-    half = white(bits) / 2
+    half = max_level(bits) / 2
     x = pictures.detach() if isinstance(pictures, Tensor) else pictures
     x = _numbers(x).clip(-1, 1)  # a copy, on which the rest works in place, since sets of pictures are large
     x *= half

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from progcycle.blocks.precision import full_precision, in_full_precision
+from progcycle.blocks.autocast import full_precision, in_full_precision
 
 Norm = Literal["pixel", "batch", "instance", "layer", "none"]
 

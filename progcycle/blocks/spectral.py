@@ -5,8 +5,8 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from progcycle.blocks.autocast import in_full_precision
 from progcycle.blocks.equalized import EqualizedConv2d, EqualizedLinear
-from progcycle.blocks.precision import in_full_precision
 
 LAYERS = (EqualizedConv2d, EqualizedLinear, nn.Conv2d, nn.Linear)
 

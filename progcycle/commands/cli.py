@@ -23,7 +23,7 @@ from progcycle import __version__
 from progcycle.errors import UserError
 from progcycle.output import LOGGER, console, flush_or_silence, is_main_process, set_level, silence, warn
 
-PATIENCE = 12.0  # seconds; longer than the grace of runtime/watch.py
+PATIENCE = 12.0  # seconds; longer than the grace of runtime/watchdog.py
 
 COMMANDS = {
     "new": "check your pictures, and write a recipe for them",

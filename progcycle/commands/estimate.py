@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from progcycle.errors import UserError
-from progcycle.runtime.processes import KilledError, in_processes
+from progcycle.runtime.worker_processes import ProcessKilledError, run_in_processes
 
 if TYPE_CHECKING:
     from progcycle.data import Batch, PictureSet
@@ -52,8 +52,8 @@ def estimate(content: Mapping[str, Any]) -> Estimate:
         UserError: the recipe cannot be trained, or there is not enough memory for it.
     """
     try:
-        ((_, found),) = in_processes(measure, {"": (dict(content),)}, 1)
-    except KilledError:
+        ((_, found),) = run_in_processes(measure, {"": (dict(content),)}, 1)
+    except ProcessKilledError:
         raise UserError(
             "The steps that were to be timed were ended by the system, which mostly means that there is not enough "
             "memory; choose a smaller --size."
@@ -72,7 +72,7 @@ def measure(content: dict[str, Any]) -> Estimate:
     import torch
 
     from progcycle.engine.build import build
-    from progcycle.engine.setup import set_up
+    from progcycle.engine.context import set_up
     from progcycle.engine.trainer import Trainer
     from progcycle.recipe import validate
 
@@ -80,10 +80,10 @@ def measure(content: dict[str, Any]) -> Estimate:
     with tempfile.TemporaryDirectory() as scratch, open(os.devnull, "w") as nowhere:
         with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
             built = build(recipe)
-            ground = set_up(recipe, Path(scratch) / "run", built.schedule, Path(scratch))
-            trainer = Trainer(recipe, built, ground.accelerator, ground.precision)
+            context = set_up(recipe, Path(scratch) / "run", built.schedule, Path(scratch))
+            trainer = Trainer(recipe, built, context.accelerator, context.precision)
             begun, busy = time.perf_counter(), time.process_time()
-            phases = tuple(_phases(trainer, built.schedule, ground.sets))
+            phases = tuple(_phases(trainer, built.schedule, context.sets))
             busy, begun = time.process_time() - busy, time.perf_counter() - begun
         device = trainer.accelerator.device.type
     memory = torch.cuda.max_memory_reserved() if device == "cuda" else peak_memory()

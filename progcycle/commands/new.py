@@ -210,7 +210,7 @@ def _tell_estimate(draft: "Draft", args: Namespace) -> None:
         return
     from progcycle.commands.estimate import estimate
     from progcycle.commands.new_recipe import content_of, write_recipe
-    from progcycle.engine.words import duration
+    from progcycle.engine.formatting import duration
 
     say("timing a few steps ...")
     found = estimate(content_of(write_recipe(draft)))
@@ -230,7 +230,7 @@ def _tell_estimate(draft: "Draft", args: Namespace) -> None:
 
 def in_words(found: "Estimate") -> str:
     """An estimate in words."""
-    from progcycle.engine.words import duration, memory_size
+    from progcycle.engine.formatting import duration, memory_size
 
     where = found.device if found.device != "cpu" else f"cpu, {found.threads} thread{'s' * (found.threads != 1)}"
     memory = "" if found.memory is None else f" and {memory_size(found.memory)} of memory"
@@ -243,7 +243,7 @@ def smaller(draft: "Draft", found: "Estimate") -> str:
 
     from progcycle.commands.estimate import estimate
     from progcycle.commands.new_recipe import content_of, write_recipe
-    from progcycle.engine.words import duration
+    from progcycle.engine.formatting import duration
 
     for size in sorted((size for size in SIZES if size < draft.resolution), reverse=True):
         if found.seconds * (size / draft.resolution) ** 2 > 4 * HOUR:  # far off: not worth the time to measure

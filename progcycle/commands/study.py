@@ -5,7 +5,7 @@ from pathlib import Path
 
 from progcycle.commands.cli import guarded, natural, parser, positive
 from progcycle.errors import UserError
-from progcycle.output import steady_output
+from progcycle.output import safe_output
 from progcycle.recipe import load_study
 from progcycle.studies.runner import check_study, run_study
 
@@ -47,4 +47,4 @@ def run(argv: Sequence[str] | None = None) -> int:
     return 0 if whole or args.report else 1
 
 
-main = steady_output()(guarded(run))
+main = safe_output()(guarded(run))

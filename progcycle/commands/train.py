@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from progcycle.commands.cli import guarded, parser
-from progcycle.output import say, steady_output
+from progcycle.output import safe_output, say
 
 if TYPE_CHECKING:
     from progcycle.recipe import Recipe
@@ -43,9 +43,9 @@ def run(argv: Sequence[str] | None = None) -> int:
         _dry_run(recipe, run_dir)
         return 0
 
-    from progcycle.engine.page import NAME as PAGE
+    from progcycle.engine.formatting import folded
+    from progcycle.engine.page import FILE_NAME as PAGE
     from progcycle.engine.train import train
-    from progcycle.engine.words import folded
     from progcycle.runtime.stop import StoppedError
 
     try:
@@ -55,14 +55,14 @@ def run(argv: Sequence[str] | None = None) -> int:
         return stopped.exit_code
     say(folded(f"done: {run_dir} holds {RESULTS}"))
     say(f"page of the run: {run_dir / PAGE}")
-    for purpose, command in done.about.next_commands:
+    for purpose, command in done.description.next_commands:
         say(f"next, to {purpose}:\n    {command}")
     return 0
 
 
 def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     from progcycle.api import plan
-    from progcycle.engine.setup import cache_of, end
+    from progcycle.engine.context import cache_folder, end
     from progcycle.engine.train import check
     from progcycle.evaluation import evaluator
     from progcycle.evaluation.translation_evaluator import TranslationEvaluator
@@ -70,24 +70,24 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
 
     say(dump(recipe))
     say(str(plan(recipe)))
-    ground = check(recipe, run_dir)
-    evaluate = evaluator(recipe, cache_of(run_dir))
+    context = check(recipe, run_dir)
+    evaluate = evaluator(recipe, cache_folder(run_dir))
     say("")
-    for domain, pictures in ground.sets.items():
-        others = {"held out for validation": ground.validation, "test pictures": ground.tests}
+    for domain, pictures in context.sets.items():
+        others = {"held out for validation": context.validation, "test pictures": context.tests}
         more = "".join(f", {len(sets[domain]):,} {words}" for words, sets in others.items() if domain in sets)
         say(f"{domain:14}{len(pictures):>14,} pictures{more}")
-    for line in ground.remarks():
+    for line in context.remarks():
         say(line)
     for line in evaluate.about() if isinstance(evaluate, TranslationEvaluator) else ():
         say(line)
-    for line in ground.notes:
+    for line in context.notes:
         say(line)
     say(
-        f"run folder {run_dir}, processes: {ground.accelerator.num_processes}, "
-        f"device: {ground.accelerator.device.type}, precision: {ground.precision}"
+        f"run folder {run_dir}, processes: {context.accelerator.num_processes}, "
+        f"device: {context.accelerator.device.type}, precision: {context.precision}"
     )
-    end(ground.accelerator, last=True)
+    end(context.accelerator, last=True)
 
 
-main = steady_output()(guarded(run))
+main = safe_output()(guarded(run))

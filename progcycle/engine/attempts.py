@@ -12,7 +12,7 @@ from progcycle.recipe import Recovery
 ATTEMPT = 10**13
 
 
-class GoBackError(Exception):
+class RollbackError(Exception):
     """Numbers went bad, and the recipe wants another attempt from the last checkpoint; the text says what happened."""
 
 

@@ -27,7 +27,7 @@ class BestFolder:
     def __init__(self, run_dir: Path, figure: str | None, final: int) -> None:
         self.path, self.figure, self.final = run_dir / "best", figure, final
 
-    def beaten_by(self, figures: Mapping[str, float], growth: Growth) -> tuple[str, float] | None:
+    def improvement(self, figures: Mapping[str, float], growth: Growth) -> tuple[str, float] | None:
         """The figure that is lower than ever before, by name and value; None if it is not.
 
         Args:

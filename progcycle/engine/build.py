@@ -64,7 +64,7 @@ def check_batches(recipe: Recipe, schedule: GrowthSchedule, processes: int) -> N
                 f"{processes} processes; the nearest that can is {nearest}."
             )
         local = phase.batch_size // processes
-        if local == parts(recipe, phase.resolution, local):
+        if local == count_parts(recipe, phase.resolution, local):
             singles.setdefault(local, phase)
     for local, phase in singles.items():
         _check_comparison(recipe, phase.resolution, local, processes)
@@ -94,7 +94,7 @@ def _check_alone(compared: str, comparison: Comparison, resolution: int, local: 
             f"by one, which leaves nothing for {compared} to see; allow more, or choose a batch size with a divisor "
             "that fits."
         )
-    if comparison.alone:
+    if comparison.single_picture:
         return
     remedies = [f"choose at least {2 * processes}"]
     if processes > 1:
@@ -113,7 +113,7 @@ def _check_batch_norm(recipe: Recipe, local: int, phase: Phase) -> None:
     with torch.device("meta"):
         task = build(recipe).task
     for player, names in task.players.items():
-        if any(task.networks[name].needs_two for name in names):
+        if any(task.networks[name].needs_two_pictures for name in names):
             key = "schedule.batch_size" if local == 1 else "training.max_batch_per_device"
             raise UserError(
                 f"{key}: at {phase.resolution} px pictures are computed one by one, of which "
@@ -122,7 +122,7 @@ def _check_batch_norm(recipe: Recipe, local: int, phase: Phase) -> None:
             )
 
 
-def parts(recipe: Recipe, resolution: int, local_batch: int) -> int:
+def count_parts(recipe: Recipe, resolution: int, local_batch: int) -> int:
     """Number of equal parts that a device's batch is computed in, so that none exceeds ``max_batch_per_device``.
 
     Args:

@@ -1,4 +1,4 @@
-"""What training costs: the processor time of a run over all its resumptions, and the time that is left of it."""
+"""CPU time of a run over all its resumptions, and the estimated time to its end."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,16 +13,16 @@ MEMORY = 0.97  # weight of the steps so far, one step later
 
 
 class CpuClock:
-    """CPU time of this process, all its threads together, while it trains.
+    """CPU time of this process while it trains, summed over its threads.
 
-    What worker processes of the loader and other processes of the run use is not counted: with ``data.workers: 0``,
-    the default on a CPU, and one process, this is all there is. Work of a GPU is not CPU time either.
+    The loader's worker processes and the other processes of the run are not counted. With one process and
+    ``data.workers: 0``, the default on a CPU, there are none. Time on a GPU is not CPU time either.
 
     Args:
-        others: CPU time so far of threads that are not counted.
+        others: returns the CPU time so far of threads that are not to be counted.
 
     Attributes:
-        seconds: counted so far; a resumed run goes on from what its checkpoint says.
+        seconds: counted so far; a resumed run continues from the value in its checkpoint.
     """
 
     def __init__(self, others: Callable[[], float] = float) -> None:
@@ -46,11 +46,11 @@ class CpuClock:
         return {"cpu_seconds": self.seconds}
 
     def load_state_dict(self, state: Mapping[str, float | None]) -> None:
-        """Restore what :meth:`state_dict` gave; where the time is not known, count from here."""
+        """Restore what :meth:`state_dict` returned; an unknown time counts as 0."""
         self.seconds = float(state["cpu_seconds"] or 0.0)
 
     def _now(self) -> float:
-        # This thread may be held up between two readings, while others work: half-way between those is the likeliest.
+        # This thread may be interrupted between two readings while others work: their mean is the best estimate.
         before, now, after = self._others(), time.process_time(), self._others()
         return now - (before + after) / 2
 
@@ -60,12 +60,12 @@ class CpuClock:
             self._since = self._now()
 
     def stop(self) -> None:
-        """Count no more until the next start."""
+        """Stop counting until the next start."""
         self._counted, self._since = self.seconds, None
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do not count what happens inside."""
+        """Suspend counting inside the context."""
         self.stop()
         yield
         self.start()
@@ -74,48 +74,48 @@ class CpuClock:
 class TimeLeft:
     """How long the rest of a run takes, given that later stages cost more.
 
-    The rate of a stage is measured as it trains: the mean of about its last 30 steps. What a step of a later stage
-    will take is told from ``effort``, measured for each stage once: ``fixed + slope * effort``. The two numbers come of
-    the stages trained so far, scaled to fit the newest exactly. As long as that is the only one, the fixed part is
-    taken to be ``FIXED`` of a step at the plan's first stage.
+    The time of a step is measured as a stage trains: the mean of about its last 30 steps. For a later stage it is
+    predicted from that stage's ``cost``, which is measured once: ``fixed + slope * cost``. The two coefficients are
+    fitted to the stages trained so far and scaled to match the newest exactly. While only one stage has been trained,
+    the fixed part is assumed to be ``FIXED`` of a step at the plan's first stage.
 
-    What goes on beside the steps (evaluations, samples, checkpoints) is counted in: it is taken to go on growing with
-    the time of the steps.
+    Overhead between the steps (evaluations, samples, checkpoints) is included: it is assumed to keep its share of the
+    time.
 
     Args:
         schedule: the growth plan.
 
     Attributes:
-        effort: by stage, what tells how much longer a step takes there than elsewhere, in any unit; see
-            :func:`progcycle.engine.samples.efforts`. Until it is measured each stage counts twice the one before:
-            four times the pixels, half the feature maps.
-        nimg: pictures shown so far, moved on by :meth:`step`.
+        cost: relative cost of a step by stage, in any unit; see :func:`progcycle.engine.samples.sampling_costs`.
+            Until it is measured, each stage is assumed to cost twice as much as the one before: four times the pixels,
+            half the feature maps.
+        nimg: pictures shown so far, updated by :meth:`step`.
     """
 
     def __init__(self, schedule: GrowthSchedule) -> None:
         self.schedule = schedule
-        self.effort: Mapping[int, float] = {p.stage: p.batch_size * p.resolution for p in schedule.phases}
+        self.cost: Mapping[int, float] = {p.stage: p.batch_size * p.resolution for p in schedule.phases}
         self.nimg = 0
         self.steps: dict[int, _Mean] = {}
-        self._training = self._beside = 0.0
+        self._training = self._overhead = 0.0
 
     def step(self, growth: Growth, seconds: float) -> None:
-        """Take in a step that took so many seconds."""
+        """Record the duration of a step."""
         self.steps.setdefault(growth.stage, _Mean()).add(seconds)
         self.nimg = growth.nimg + growth.batch_size
         self._training += seconds
 
     @property
     def settled(self) -> bool:
-        """Whether there were enough steps to tell a time: 10 in 10 seconds."""
+        """Whether enough steps were measured for an estimate: at least 10, and 10 seconds."""
         return self._training >= 10 and sum(mean.count for mean in self.steps.values()) >= 10
 
-    def beside(self, seconds: float) -> None:
-        """Take in what went on beside the steps."""
-        self._beside += seconds
+    def add_overhead(self, seconds: float) -> None:
+        """Record time spent between the steps."""
+        self._overhead += seconds
 
     def left(self) -> float | None:
-        """Seconds to the end of the plan, all that goes on beside the steps included; None before the first step."""
+        """Seconds to the end of the plan, overhead between the steps included; None before the first step."""
         if not self.steps:
             return None
         newest = max(self.steps)
@@ -125,35 +125,35 @@ class TimeLeft:
             steps = max(phase.end - max(phase.start, self.nimg), 0) / phase.batch_size
             each = self.steps[phase.stage].value if phase.stage in self.steps else predicted(phase.stage)
             seconds += steps * each
-        return seconds * (1 + self._beside / self._training) if self._training else seconds
+        return seconds * (1 + self._overhead / self._training) if self._training else seconds
 
     def _predicted(self, newest: int) -> Callable[[int], float]:
         fixed, slope = self._fit()
-        scale = self.steps[newest].value / (fixed + slope * self.effort[newest])
-        return lambda stage: scale * (fixed + slope * self.effort[stage])
+        scale = self.steps[newest].value / (fixed + slope * self.cost[newest])
+        return lambda stage: scale * (fixed + slope * self.cost[stage])
 
     def _fit(self) -> tuple[float, float]:
-        """The fixed part of a step and the slope, both at least 0, one above; their scale has no meaning."""
+        """The fixed part and the slope; both are at least 0, one is above 0, and only their ratio matters."""
         if len(self.steps) == 1:
-            return FIXED * self.effort[self.schedule.phases[0].stage], 1 - FIXED
+            return FIXED * self.cost[self.schedule.phases[0].stage], 1 - FIXED
         # Least squares of the relative errors.
-        effort = np.array([self.effort[stage] for stage in self.steps])
+        cost = np.array([self.cost[stage] for stage in self.steps])
         taken = np.array([mean.value for mean in self.steps.values()])
-        (fixed, slope), *_ = np.linalg.lstsq(np.stack([1 / taken, effort / taken], axis=1), np.ones(len(taken)))
+        (fixed, slope), *_ = np.linalg.lstsq(np.stack([1 / taken, cost / taken], axis=1), np.ones(len(taken)))
         if slope <= 0:
             return 1.0, 0.0
         return max(float(fixed), 0.0), float(slope)
 
 
 class _Mean:
-    """A mean in which old values fade; the first one, which is slow to start, counts as long as it is alone."""
+    """A mean that forgets exponentially. The first value, a slow warm-up step, is dropped once there is another."""
 
     def __init__(self) -> None:
         self.count = 0
         self._sum = self._weight = 0.0
 
     def add(self, value: float) -> None:
-        """Take in a value."""
+        """Add a value."""
         self.count += 1
         if self.count == 2:
             self._sum = self._weight = 0.0

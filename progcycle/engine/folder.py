@@ -13,9 +13,9 @@ from progcycle.errors import UserError
 from progcycle.files import atomic_file
 from progcycle.recipe import OPERATION, Recipe, RecipeError, difference, dump, load_recipe
 from progcycle.runtime import checkpoint
-from progcycle.runtime.parallel import first_told
+from progcycle.runtime.parallel import first_message
 from progcycle.runtime.rendezvous import gather_texts
-from progcycle.runtime.writer import Places
+from progcycle.runtime.writer import CheckpointPolicy
 from progcycle.schedule import GrowthSchedule
 
 # Where pictures and their labels come from: these may change as long as the pictures are the same.
@@ -24,12 +24,12 @@ AUTOMATIC = ("no", "bf16")  # what the precision ``auto`` may stand for
 
 
 @dataclass(frozen=True)
-class Record:
+class CheckpointInfo:
     """What the checkpoints of a run tell before they are loaded.
 
     Attributes:
         nimg: pictures shown at the newest one.
-        state: small values of the newest one that can be read, see :func:`progcycle.engine.state.contents`.
+        state: small values of the newest one that can be read, see :func:`progcycle.engine.state.checkpoint_content`.
     """
 
     nimg: int
@@ -44,12 +44,12 @@ def fallback_of(run_dir: Path, recipe: Recipe) -> Path | None:
     return Path(recipe.training.fallback_dir) / own.relative_to(own.anchor)
 
 
-def places_of(run_dir: Path, recipe: Recipe) -> Places:
+def checkpoint_policy(run_dir: Path, recipe: Recipe) -> CheckpointPolicy:
     """Where the checkpoints of a run go, and how many stay, as its recipe says."""
     options = recipe.training
     every = None if options.permanent_kimg is None else max(round(1000 * options.permanent_kimg), 1)
     record = "recipe.yaml", dump(recipe)
-    return Places(run_dir, record, options.keep_checkpoints, every, fallback_of(run_dir, recipe))
+    return CheckpointPolicy(run_dir, record, options.keep_checkpoints, every, fallback_of(run_dir, recipe))
 
 
 def checkpoint_folders(run_dir: Path, recipe: Recipe) -> list[Path]:
@@ -68,13 +68,13 @@ def newest_checkpoint(run_dir: Path, recipe: Recipe) -> Path | None:
     return next(iter(_checkpoints(run_dir, recipe)), None)
 
 
-def read_record(run_dir: Path, recipe: Recipe) -> Record | None:
+def read_checkpoint_info(run_dir: Path, recipe: Recipe) -> CheckpointInfo | None:
     """What the checkpoints of a run tell; None if there is none."""
     found = _checkpoints(run_dir, recipe)
     if not found:
         return None
-    state = next((state for path in found if (state := checkpoint.tell(path))), {})
-    return Record(int(found[0].name.removeprefix("nimg-")), state)
+    state = next((state for path in found if (state := checkpoint.read_state(path))), {})
+    return CheckpointInfo(int(found[0].name.removeprefix("nimg-")), state)
 
 
 def _checkpoints(run_dir: Path, recipe: Recipe) -> list[Path]:
@@ -83,7 +83,7 @@ def _checkpoints(run_dir: Path, recipe: Recipe) -> list[Path]:
     return sorted(found, key=lambda path: path.name, reverse=True)
 
 
-def check_folder(run_dir: Path, recipe: Recipe, record: Record | None) -> list[str]:
+def check_folder(run_dir: Path, recipe: Recipe, record: CheckpointInfo | None) -> list[str]:
     """Check that a run may be written into a folder.
 
     A folder without checkpoints binds nobody, unless it holds snapshots, which a run that starts afresh would mix with
@@ -154,7 +154,7 @@ def _check_without_checkpoints(run_dir: Path, old: Recipe, recipe: Recipe) -> No
 
 def check_pictures(
     run_dir: Path,
-    record: Record | None,
+    record: CheckpointInfo | None,
     sets: Mapping[str, PictureSet],
     identities: Mapping[str, dict[str, Any]],
     moved: Sequence[str],
@@ -200,7 +200,7 @@ def check_pictures(
     return notes
 
 
-def check_frozen(run_dir: Path, record: Record | None, frozen: Mapping[str, str]) -> None:
+def check_frozen(run_dir: Path, record: CheckpointInfo | None, frozen: Mapping[str, str]) -> None:
     """Compare what the networks of a run that goes on have frozen with what they had when it was trained.
 
     Args:
@@ -229,12 +229,12 @@ def check_frozen(run_dir: Path, record: Record | None, frozen: Mapping[str, str]
 
 def _parting(old: Recipe, new: Recipe, nimg: int) -> int | None:
     try:
-        return GrowthSchedule.of(old).parting(GrowthSchedule.of(new), nimg)
+        return GrowthSchedule.of(old).first_difference(GrowthSchedule.of(new), nimg)
     except UserError:  # a plan that this version refuses
         return 0
 
 
-def claim(run_dir: Path, recipe: Recipe, accelerator: Accelerator) -> None:
+def write_recipe(run_dir: Path, recipe: Recipe, accelerator: Accelerator) -> None:
     """Write the resolved recipe into a run folder, as it is now.
 
     Raises:
@@ -248,4 +248,4 @@ def claim(run_dir: Path, recipe: Recipe, accelerator: Accelerator) -> None:
                     temporary.write_text(text, encoding="utf-8")
         except OSError as error:
             raise UserError(f"The run folder {run_dir} cannot be written ({error.strerror}).") from None
-    first_told("")
+    first_message("")

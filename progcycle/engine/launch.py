@@ -11,12 +11,12 @@ from accelerate.commands.config.config_args import default_config_file
 
 from progcycle.engine.precision import WORDS, Precision
 from progcycle.errors import UserError
-from progcycle.runtime.stop import LAUNCHED
+from progcycle.runtime.stop import LAUNCH_VARIABLE
 
 SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG")
 
 
-def refusal(kind: str) -> UserError:
+def unsupported_launch(kind: str) -> UserError:
     """The error about a configuration that shares out the weights of one network over processes."""
     return UserError(
         f"Accelerate is configured for {kind}, which does not suit GANs; configure plain multi-GPU with accelerate "
@@ -32,7 +32,7 @@ def check_environment(environment: Mapping[str, str] = os.environ) -> None:
     """
     for kind in SHARDED:
         if environment.get(f"ACCELERATE_USE_{kind}", "").lower() == "true":
-            raise refusal(kind)
+            raise unsupported_launch(kind)
 
 
 def check_processes(accelerator: Accelerator) -> None:
@@ -50,10 +50,10 @@ def check_processes(accelerator: Accelerator) -> None:
         )
     kind = str(accelerator.distributed_type).removeprefix("DistributedType.")
     if kind in SHARDED:
-        raise refusal(kind)
+        raise unsupported_launch(kind)
 
 
-def overruled(precision: Precision, choice: str, environment: Mapping[str, str] = os.environ) -> list[str]:
+def overridden_variables(precision: Precision, choice: str, environment: Mapping[str, str] = os.environ) -> list[str]:
     """A line about every variable of Accelerate that says something else than the recipe, which decides.
 
     Args:
@@ -62,10 +62,10 @@ def overruled(precision: Precision, choice: str, environment: Mapping[str, str] 
         environment: the variables.
     """
     found = []
-    asked = environment.get(LAUNCHED, precision.name).lower()
+    asked = environment.get(LAUNCH_VARIABLE, precision.name).lower()
     if asked != precision.name:
         decided = WORDS.get(precision.name, precision.name)
-        found.append((f"{LAUNCHED}={asked}", f"training.precision: {choice} is {decided}"))
+        found.append((f"{LAUNCH_VARIABLE}={asked}", f"training.precision: {choice} is {decided}"))
     steps = environment.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
     if steps != "1":
         found.append(
@@ -80,9 +80,9 @@ def overruled(precision: Precision, choice: str, environment: Mapping[str, str] 
     return [f"{variable} is not used, the recipe decides: {decision}" for variable, decision in found]
 
 
-def lonely(accelerator: Accelerator, environment: Mapping[str, str] = os.environ) -> list[str]:
+def missing_processes(accelerator: Accelerator, environment: Mapping[str, str] = os.environ) -> list[str]:
     """Lines for a run that was to have several processes and has one: on a CPU, accelerate launch starts no more."""
-    if accelerator.num_processes > 1 or accelerator.device.type != "cpu" or LAUNCHED not in environment:
+    if accelerator.num_processes > 1 or accelerator.device.type != "cpu" or LAUNCH_VARIABLE not in environment:
         return []
     asked = _asked_for(_launcher())
     if asked < 2:

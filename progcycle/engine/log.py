@@ -16,11 +16,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from progcycle.engine.clock import TimeLeft
+from progcycle.engine.formatting import duration, memory_size, position, status_line, wrapped
 from progcycle.engine.meter import peak_memory
 from progcycle.engine.trackers import track, track_samples
-from progcycle.engine.words import duration, memory_size, position, status_line, wrapped
 from progcycle.files import atomic_file
-from progcycle.output import LOGGER, SteadyStream, bars_hidden, in_notebook, steady_output
+from progcycle.output import LOGGER, SafeStream, bars_hidden, in_notebook, safe_output
 from progcycle.schedule import Growth, GrowthSchedule
 from progcycle.tasks import Task
 
@@ -43,14 +43,14 @@ class RunLog:
         self.stats_path = run_dir / "stats.jsonl"
         self.bar: Any = None
         self.time_left = TimeLeft(schedule)
-        self.untold = True
+        self.estimate_pending = True
         self.broken: dict[str, None] = {}
-        self.missed: set[str] = set()
+        self.reported_failures: set[str] = set()
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """Log a line, above the progress bar if there is one; where nobody can read it, nothing happens."""
         if self.main:
-            with steady_output():
+            with safe_output():
                 if self.bar is not None:
                     self.bar.clear()
                 level = logging.WARNING if text.startswith("warning:") else logging.INFO
@@ -58,9 +58,9 @@ class RunLog:
                 if self.bar is not None:
                     self.bar.refresh()
 
-    def warn(self, text: str) -> None:
+    def warning(self, text: str) -> None:
         """Log a warning among the other lines."""
-        self.say(f"warning: {text}")
+        self.info(f"warning: {text}")
 
     def start(self, nimg: int) -> None:
         """Show a progress bar on a terminal or in a notebook, standing at ``nimg`` pictures."""
@@ -71,24 +71,24 @@ class RunLog:
         """Move the progress bar; tell the time that is left as soon as it is known."""
         if self.bar is not None:
             self.bar.update(pictures)
-        if self.untold and self.time_left.settled:
-            self.untold = False
+        if self.estimate_pending and self.time_left.settled:
+            self.estimate_pending = False
             if (left := self.time_left.left()) is not None:
                 memory = peak_memory(self.accelerator.device)
                 words = f", {memory_size(memory)} of memory so far" if memory else ""
-                self.say(f"about {duration(left)} left{words}")
+                self.info(f"about {duration(left)} left{words}")
 
     def close(self) -> None:
         """Take the progress bar away."""
         if self.bar is not None:
             self.bar.close()
 
-    def name_broken(self, sentences: Iterable[str]) -> None:
+    def report_broken(self, sentences: Iterable[str]) -> None:
         """Name broken pictures, each once, and count them."""
         for sentence in sentences:
             if sentence not in self.broken:
                 self.broken[sentence] = None
-                self.warn(f"{sentence.rstrip('.')} (replaced by the next one; {len(self.broken)} so far)")
+                self.warning(f"{sentence.rstrip('.')} (replaced by the next one; {len(self.broken)} so far)")
 
     def state_dict(self) -> dict[str, int]:
         """Bytes of stats.jsonl so far."""
@@ -122,8 +122,8 @@ class RunLog:
         if not self.main:
             return
         self._record(nimg, growth, {"lr_scale": growth.lr_scale, **figures, **extra})
-        left, self.untold = self.time_left.left(), False
-        self.say(status_line(nimg, self.schedule.total, growth, task.status(figures), extra, left, task.symbols))
+        left, self.estimate_pending = self.time_left.left(), False
+        self.info(status_line(nimg, self.schedule.total, growth, task.status(figures), extra, left, task.symbols))
 
     def evaluation(self, nimg: int, growth: Growth, figures: Mapping[str, float], extra: Mapping[str, float]) -> None:
         """Append a line ``metric/<name>`` to stats.jsonl, print it and feed the trackers.
@@ -139,7 +139,7 @@ class RunLog:
         finite = {f"metric/{name}": value for name, value in figures.items() if math.isfinite(value)}
         self._record(nimg, growth, {**finite, **extra})
         words = (f"{name} {value:.4g}" for name, value in figures.items())
-        self.say(wrapped(f"kimg {position(nimg, self.schedule.total)}", words))
+        self.info(wrapped(f"kimg {position(nimg, self.schedule.total)}", words))
 
     def _record(self, nimg: int, growth: Growth, figures: Mapping[str, float]) -> None:
         place = {"nimg": nimg, "stage": growth.stage, "resolution": growth.resolution, "alpha": growth.alpha}
@@ -151,19 +151,22 @@ class RunLog:
             with suppress(OSError):
                 self.cut(length)
             raise
-        track(self.accelerator, {**place, **figures}, nimg, self.warn)
+        track(self.accelerator, {**place, **figures}, nimg, self.warning)
 
     def samples(self, nimg: int, sheet: Image.Image) -> None:
         """Write a sheet of samples, and show it to the trackers."""
         if not self.main:
             return
-        with self.drawing("samples"), atomic_file(self.run_dir / "samples" / f"nimg-{nimg:012d}.png") as path:
+        with (
+            self.tolerating_failure("samples"),
+            atomic_file(self.run_dir / "samples" / f"nimg-{nimg:012d}.png") as path,
+        ):
             sheet.save(path)
         if self.accelerator.trackers:
-            track_samples(self.accelerator, np.asarray(sheet), nimg, self.warn)
+            track_samples(self.accelerator, np.asarray(sheet), nimg, self.warning)
 
     @contextmanager
-    def drawing(self, what: str) -> Iterator[None]:
+    def tolerating_failure(self, what: str) -> Iterator[None]:
         """Let a picture of the run that cannot be drawn or written be missing; each reason is told once.
 
         Args:
@@ -175,9 +178,9 @@ class RunLog:
             why = f"{what} could not be drawn ({' '.join(str(error).split()) or type(error).__name__})"
             # What the system says names a file with a name of its own each time.
             kind = f"{what} {error.errno}" if isinstance(error, OSError) else why
-            if kind not in self.missed:
-                self.missed.add(kind)
-                self.warn(f"{why}; training goes on")
+            if kind not in self.reported_failures:
+                self.reported_failures.add(kind)
+                self.warning(f"{why}; training goes on")
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]
@@ -188,7 +191,7 @@ class _Bar(tqdm):  # type: ignore[type-arg]
         super().__init__(
             total=total,
             initial=nimg,
-            file=SteadyStream(sys.stderr),
+            file=SafeStream(sys.stderr),
             dynamic_ncols=True,
             disable=bars_hidden() or sys.stderr is None or not (sys.stderr.isatty() or in_notebook()),
             bar_format="{percentage:3.0f} %|{bar}| {position} kimg{left}",

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from accelerate import Accelerator
 
-from progcycle.engine.build import check_batches, parts
+from progcycle.engine.build import check_batches, count_parts
 from progcycle.errors import UserError
 from progcycle.output import LOGGER
 from progcycle.recipe import Recipe
@@ -19,7 +19,7 @@ WORDS = ("can't allocate memory", "not enough memory", "out of memory", "bad_all
 Work = Literal["training", "samples", "evaluation"]
 
 
-def ran_out(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that there is no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
@@ -27,7 +27,7 @@ def ran_out(error: BaseException) -> bool:
 
 
 @contextmanager
-def told_elsewhere() -> Iterator[None]:
+def explain_out_of_memory_in_setup() -> Iterator[None]:
     """Tell in one sentence of memory that runs out beside the steps: for networks, checkpoints, or caches.
 
     Raises:
@@ -36,7 +36,7 @@ def told_elsewhere() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not ran_out(error):
+        if not is_out_of_memory(error):
             raise
         reason = str(error).strip().split("\n")[0].rstrip(".")
         raise UserError(
@@ -64,7 +64,7 @@ class MemoryAdvice:
     prepares: bool = False
 
     @contextmanager
-    def told(self, growth: Growth, work: Work = "training") -> Iterator[None]:
+    def explain(self, growth: Growth, work: Work = "training") -> Iterator[None]:
         """Tell of memory that runs out in one sentence; checkpoints stay as they are.
 
         Args:
@@ -77,7 +77,7 @@ class MemoryAdvice:
         try:
             yield
         except (RuntimeError, MemoryError) as error:
-            if not ran_out(error):
+            if not is_out_of_memory(error):
                 raise
             sentence = self._sentence(growth, work)
             if not self.accelerator.is_main_process:  # only the first one speaks in the end
@@ -86,7 +86,7 @@ class MemoryAdvice:
 
     def _sentence(self, growth: Growth, work: Work) -> str:
         local = growth.batch_size // self.accelerator.num_processes
-        count = local // parts(self.recipe, growth.resolution, local)
+        count = local // count_parts(self.recipe, growth.resolution, local)
         if work == "samples":
             count = self.recipe.training.sample_count
         doing = {
@@ -149,4 +149,4 @@ class MemoryAdvice:
         except UserError:
             return None
         done = self.begun_at() or 0
-        return f"schedule.hold_resolution={half}" if self.schedule.parting(held, done) is None else None
+        return f"schedule.hold_resolution={half}" if self.schedule.first_difference(held, done) is None else None

@@ -71,7 +71,7 @@ class Meter:
             bad = self.first_bad[key]
             bad.copy_(torch.where((bad == NEVER) & ~finite, self._moment, bad))
 
-    def trouble(self, accelerator: Accelerator) -> tuple[int, list[str]] | None:
+    def first_non_finite(self, accelerator: Accelerator) -> tuple[int, list[str]] | None:
         """Step and names of the first figures that were not finite, all of one update; None if all is well.
 
         Every process must call this at the same moment.

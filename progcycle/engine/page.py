@@ -14,15 +14,15 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from progcycle.engine.about import About
+from progcycle.engine.description import RunDescription
+from progcycle.engine.formatting import brief, duration, memory_size, position
 from progcycle.engine.log import RunLog
-from progcycle.engine.words import brief, duration, memory_size, position
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
 from progcycle.runtime.stop import StoppedError
 from progcycle.schedule import GrowthSchedule
 
-NAME = "index.html"
+FILE_NAME = "index.html"
 REFRESH = 15  # seconds between two looks of an open page
 SHOWN = 12  # evaluations on the page
 SAMPLE = re.compile(r"nimg-(\d{12,})\.png")
@@ -85,8 +85,8 @@ class RunPage:
         main: whether this is the first process, which alone writes.
     """
 
-    def __init__(self, run_dir: Path, schedule: GrowthSchedule, about: About, log: RunLog, main: bool) -> None:
-        self.run_dir, self.schedule, self.about, self.log, self.main = run_dir, schedule, about, log, main
+    def __init__(self, run_dir: Path, schedule: GrowthSchedule, about: RunDescription, log: RunLog, main: bool) -> None:
+        self.run_dir, self.schedule, self.description, self.log, self.main = run_dir, schedule, about, log, main
         self.figures = Figures(log.stats_path)
 
     def write(self, nimg: int, state: str = "training", words: str = "") -> None:
@@ -99,16 +99,23 @@ class RunPage:
         """
         if not self.main or not self.run_dir.is_dir():  # a folder that has vanished is not made anew
             return
-        with self.log.drawing(NAME):
+        with self.log.tolerating_failure(FILE_NAME):
             self.figures.update()
             left = self.log.time_left.left() if state == "training" else None
             text = render(
-                self.run_dir, self.schedule, self.about, self.figures, nimg=nimg, state=state, words=words, left=left
+                self.run_dir,
+                self.schedule,
+                self.description,
+                self.figures,
+                nimg=nimg,
+                state=state,
+                words=words,
+                left=left,
             )
-            with atomic_file(self.run_dir / NAME) as path:
+            with atomic_file(self.run_dir / FILE_NAME) as path:
                 path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
-    def stand_in(self, run_dir: Path) -> None:
+    def redirect_from(self, run_dir: Path) -> None:
         """Let the page of another run, which begins after this one, lead to this one until then.
 
         Args:
@@ -116,29 +123,29 @@ class RunPage:
         """
         if not self.main:
             return
-        link = (self.run_dir.relative_to(run_dir) / NAME).as_posix()
+        link = (self.run_dir.relative_to(run_dir) / FILE_NAME).as_posix()
         text = (
             '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
             f'<meta http-equiv="refresh" content="0; url={link}">\n<title>{self.run_dir.name}</title>\n'
             f'<p>This run begins after its <a href="{link}">{self.run_dir.name}</a>.</p>\n</html>\n'
         )
-        with self.log.drawing(NAME), atomic_file(run_dir / NAME) as path:
+        with self.log.tolerating_failure(FILE_NAME), atomic_file(run_dir / FILE_NAME) as path:
             path.write_text(text, encoding="utf-8")
 
-    def settle(self, nimg: int) -> None:
+    def ensure_finished(self, nimg: int) -> None:
         """Let the page of a run that is finished say so, if it does not yet: the run may have been killed just then."""
-        path = self.run_dir / NAME
+        path = self.run_dir / FILE_NAME
         with suppress(OSError):
             if b'data-state="finished"' in path.read_bytes():
                 return
         self.write(nimg, "finished")
 
-    def start_again(self) -> None:
+    def reread_statistics(self) -> None:
         """Read all figures anew: stats.jsonl was cut, and may be as long as before when the page looks at it again."""
         self.figures = Figures(self.log.stats_path)
 
     @contextmanager
-    def to_the_end(self, nimg: Callable[[], int]) -> Iterator[None]:
+    def recording_outcome(self, nimg: Callable[[], int]) -> Iterator[None]:
         """Write how the training inside ended, whatever the way.
 
         Args:
@@ -163,7 +170,7 @@ class RunPage:
 def render(
     run_dir: Path,
     schedule: GrowthSchedule,
-    about: About,
+    about: RunDescription,
     figures: Figures,
     *,
     nimg: int,
@@ -239,5 +246,5 @@ def _cell(value: Any) -> str:
 
 
 def _links(run_dir: Path) -> list[tuple[str, str]]:
-    found = [("pre-training", f"pretraining/{NAME}"), ("report of trouble", "trouble"), ("best snapshot", "best")]
-    return [*found, ("the training that follows", f"../{NAME}")] if run_dir.name == "pretraining" else found
+    found = [("pre-training", f"pretraining/{FILE_NAME}"), ("report of trouble", "trouble"), ("best snapshot", "best")]
+    return [*found, ("the training that follows", f"../{FILE_NAME}")] if run_dir.name == "pretraining" else found

@@ -169,7 +169,7 @@ class Precision:
         return Scaler(self.device, enabled=self.name == "fp16")
 
 
-def without_tf32() -> None:
+def disable_tf32() -> None:
     """Let float32 be float32 on NVIDIA's GPUs, where cuDNN would round the factors of convolutions to TF32's 10 bits.
 
     This is for the whole process, as torch's switches are. It has no effect on a CPU.

@@ -10,29 +10,36 @@ from accelerate.utils import gather_object
 from safetensors import SafetensorError
 
 from progcycle.data import Batch, build_loader
-from progcycle.engine import trouble
-from progcycle.engine.about import about
-from progcycle.engine.alarms import Alarms, of_pictures, saturation
-from progcycle.engine.attempts import Attempts, GoBackError
+from progcycle.engine.alarms import Alarms, check_samples, check_saturation
+from progcycle.engine.attempts import Attempts, RollbackError
 from progcycle.engine.best import BestFolder
 from progcycle.engine.build import build
 from progcycle.engine.clock import CpuClock
-from progcycle.engine.folder import check_frozen, checkpoint_folders, claim, has_checkpoint, places_of, read_record
+from progcycle.engine.context import cache_folder, loader_workers, set_up
+from progcycle.engine.description import describe_run
+from progcycle.engine.folder import (
+    check_frozen,
+    checkpoint_folders,
+    checkpoint_policy,
+    has_checkpoint,
+    read_checkpoint_info,
+    write_recipe,
+)
+from progcycle.engine.formatting import folded
+from progcycle.engine.initial_weights import set_initial_weights
+from progcycle.engine.loader_wait import LoaderWait
 from progcycle.engine.log import RunLog
 from progcycle.engine.memory import MemoryAdvice
 from progcycle.engine.meter import peak_memory
-from progcycle.engine.page import NAME as PAGE
+from progcycle.engine.non_finite import find_non_finite, write_non_finite_report
+from progcycle.engine.page import FILE_NAME as PAGE
 from progcycle.engine.page import RunPage
 from progcycle.engine.plots import plot_curves, plot_plan
 from progcycle.engine.random_state import RandomState
-from progcycle.engine.samples import efforts, panel_of, sample_sheet, spread
-from progcycle.engine.setup import cache_of, loader_workers, set_up
-from progcycle.engine.start import begin
-from progcycle.engine.state import Part, contents, restore, upgraded
+from progcycle.engine.samples import evenly_spaced, make_panel, sample_sheet, sampling_costs
+from progcycle.engine.state import Part, checkpoint_content, restore, upgrade_record
 from progcycle.engine.trainable import frozen_hashes
 from progcycle.engine.trainer import Trainer
-from progcycle.engine.waiting import Waiting
-from progcycle.engine.words import folded
 from progcycle.errors import UserError
 from progcycle.evaluation import evaluator
 from progcycle.export import save_snapshot
@@ -43,7 +50,7 @@ from progcycle.runtime import checkpoint
 from progcycle.runtime.checkpoint import Content, folder_name
 from progcycle.runtime.lock import RunLock
 from progcycle.runtime.parallel import Votes
-from progcycle.runtime.stop import SIGNALS, StoppedError, StopSignals, agreed
+from progcycle.runtime.stop import SIGNALS, StoppedError, StopSignals, agreed_signal
 from progcycle.runtime.writer import CheckpointWriter
 from progcycle.schedule import Growth
 
@@ -60,7 +67,7 @@ class Run:
         cache_dir: folder of the caches of pictures; default: ``.cache`` beside the run folder.
         signals: whether the signals of ``runtime/stop.py`` stop the run in good order.
         lock: taken before anything is written; whoever made it gives it back.
-        said: notes and remarks of the ground that were said already, by a run before this one.
+        already_logged: lines of the context that an earlier run of the same command has logged already.
 
     Attributes:
         trainer: does the steps.
@@ -79,42 +86,42 @@ class Run:
         cache_dir: Path | None = None,
         signals: bool = False,
         lock: RunLock | None = None,
-        said: Collection[str] = (),
+        already_logged: Collection[str] = (),
     ) -> None:
         self.recipe, self.run_dir = recipe, run_dir
-        self.evaluate = evaluator(recipe, cache_dir or cache_of(run_dir))
+        self.evaluate = evaluator(recipe, cache_dir or cache_folder(run_dir))
         built = build(recipe, preparation)
         self.schedule = built.schedule
-        self.ground = set_up(recipe, run_dir, self.schedule, cache_dir)
-        self.accelerator = self.ground.accelerator
+        self.context = set_up(recipe, run_dir, self.schedule, cache_dir)
+        self.accelerator = self.context.accelerator
         fresh = not has_checkpoint(run_dir, recipe)
         self.frozen = frozen_hashes(built.task.networks)
-        check_frozen(run_dir, read_record(run_dir, recipe), self.frozen)
-        begun = begin(recipe, run_dir, built.task.networks, preparation) if fresh else ()
+        check_frozen(run_dir, read_checkpoint_info(run_dir, recipe), self.frozen)
+        begun = set_initial_weights(recipe, run_dir, built.task.networks, preparation) if fresh else ()
         if lock is not None:
             lock.take(self.accelerator)
-        claim(run_dir, recipe, self.accelerator)
+        write_recipe(run_dir, recipe, self.accelerator)
         self.main = bool(self.accelerator.is_main_process)
         self.log = RunLog(self.accelerator, run_dir, self.schedule)
-        self.writer = CheckpointWriter(self.accelerator, places_of(run_dir, recipe), self.log.say)
+        self.writer = CheckpointWriter(self.accelerator, checkpoint_policy(run_dir, recipe), self.log.info)
         self.clock = CpuClock(self.writer.cpu_seconds)
         self.stop = StopSignals(signals)
         self.votes = Votes(self.accelerator, lambda: [*self.stop.votes(), *self.writer.votes()])
-        self.trainer = Trainer(recipe, built, self.accelerator, self.ground.precision, self.votes)
+        self.trainer = Trainer(recipe, built, self.accelerator, self.context.precision, self.votes)
         self.memory = MemoryAdvice(
             recipe, self.schedule, self.accelerator, lambda: self.writer.begun_at, preparation is not None
         )
         evaluation = recipe.training.evaluation
         self.best = BestFolder(run_dir, evaluation.best if evaluation else None, self.schedule.final.resolution)
-        for line in (*self.ground.notes, *begun):
-            if line not in said:
-                self.log.say(line)
-        self.said = said
-        self.alarms = Alarms(self.schedule.total, self.log.say)
+        for line in (*self.context.notes, *begun):
+            if line not in already_logged:
+                self.log.info(line)
+        self.already_logged = already_logged
+        self.alarms = Alarms(self.schedule.total, self.log.info)
         self.attempts = Attempts(recipe.training.recovery, run_dir)
-        self.about = about(recipe, run_dir, preparation, self.schedule, self.ground, self.trainer)
-        self.page = RunPage(run_dir, self.schedule, self.about, self.log, self.main)
-        self.broken: list[str] = []  # sentences about pictures, not said yet
+        self.description = describe_run(recipe, run_dir, preparation, self.schedule, self.context, self.trainer)
+        self.page = RunPage(run_dir, self.schedule, self.description, self.log, self.main)
+        self.broken: list[str] = []  # sentences about broken pictures, not logged yet
         self.parts = {
             **self.trainer.parts,
             "rng": Part(RandomState(self.accelerator.device), "own"),
@@ -142,17 +149,17 @@ class Run:
 
     def initialize(self) -> None:
         """Let the task set weights by real pictures; a resumed run has them in its checkpoint."""
-        growth, sets, device = self.schedule.at(0), self.ground.sets, self.accelerator.device
-        self.trainer.initialize(lambda domain, count: spread(sets[domain], count, growth, device), growth)
+        growth, sets, device = self.schedule.at(0), self.context.sets, self.accelerator.device
+        self.trainer.initialize(lambda domain, count: evenly_spaced(sets[domain], count, growth, device), growth)
 
-    def batches(self, waiting: Waiting) -> Generator[tuple[int, Growth, dict[str, Batch]], None, None]:
+    def batches(self, waiting: LoaderWait) -> Generator[tuple[int, Growth, dict[str, Batch]], None, None]:
         """This process's batches from where the run stands, and the growth that goes with them.
 
         Args:
             waiting: called while pictures, and then the other processes, are waited for; told of every step's growth.
         """
         loader = build_loader(
-            self.ground.sets,
+            self.context.sets,
             self.schedule,
             rank=self.accelerator.process_index,
             processes=self.accelerator.num_processes,
@@ -161,7 +168,7 @@ class Run:
             pin_memory=self.accelerator.device.type == "cuda",
             shift=self.attempts.shift,
             waiting=waiting,
-            tell=self.log.say,
+            tell=self.log.info,
         )
         factor = self.attempts.lr_factor
         try:
@@ -177,7 +184,7 @@ class Run:
 
         Raises:
             UserError: a figure was not finite, or something cannot be written.
-            GoBackError: a figure was not finite, and another attempt is to be made.
+            RollbackError: a figure was not finite, and another attempt is to be made.
             StoppedError: a signal stopped the run, and its checkpoint is written.
         """
         if self.trainer.nimg == 0:
@@ -187,7 +194,7 @@ class Run:
         self.clock.start()
         for nimg, growth, batches in loader:
             self.broken += [f"domain {d}: {sentence}" for d, batch in batches.items() for sentence in batch.broken]
-            with self.memory.told(growth):
+            with self.memory.explain(growth):
                 self.train_step(batches, growth)
             before = time.perf_counter()
             self.log.time_left.step(growth, before - began)
@@ -197,15 +204,15 @@ class Run:
                 clock, shown = before, self.trainer.nimg
             with self.clock.paused():
                 votes = self.votes.read()
-                self._act(votes)
+                self._handle_writer_votes(votes)
                 self.write_due(nimg, growth)
                 if told or self.due(nimg, self.recipe.training.sample_kimg):
                     self.page.write(self.trainer.nimg)
-                if votes and (number := agreed(votes[: len(SIGNALS)])):
-                    self.leave(number, growth)
+                if votes and (number := agreed_signal(votes[: len(SIGNALS)])):
+                    self.save_and_stop(number, growth)
             began = time.perf_counter()
             clock += began - before
-            self.log.time_left.beside(began - before)
+            self.log.time_left.add_overhead(began - before)
         self.clock.stop()
         self.writer.finish()
         self._stop_if_unwritable()
@@ -214,12 +221,12 @@ class Run:
         """One step of the trainer; where it opens a stage, numbers are checked while the stage to blame is known.
 
         Raises:
-            UserError, GoBackError: as :meth:`check_numbers`.
+            UserError, RollbackError: as :meth:`check_numbers`.
         """
         opens = growth.stage != self.trainer.stage
         if opens:
             self.check_numbers()
-            self.log.say(f"stage {growth.stage}: {growth.resolution} px opens at {growth.nimg / 1000:g} kimg")
+            self.log.info(f"stage {growth.stage}: {growth.resolution} px opens at {growth.nimg / 1000:g} kimg")
         self.trainer.train_step(batches, growth)
 
     def due(self, before: int, every_kimg: float) -> bool:
@@ -232,15 +239,17 @@ class Run:
 
         Raises:
             UserError: some of them were not finite; a report is written.
-            GoBackError: the same, and ``training.recovery`` has attempts left.
+            RollbackError: the same, and ``training.recovery`` has attempts left.
         """
-        found = trouble.find(self.trainer, self.schedule)
+        found = find_non_finite(self.trainer, self.schedule)
         if found is None:
             return
-        report = trouble.write_report(found, self.trainer, self.run_dir, self.ground.sets, self.schedule, self.attempts)
+        report = write_non_finite_report(
+            found, self.trainer, self.run_dir, self.context.sets, self.schedule, self.attempts
+        )
         self.writer.finish()  # the last good one may still be on its way
         if self.attempts.left:
-            raise GoBackError(f"{found}; {report}")
+            raise RollbackError(f"{found}; {report}")
         last, number, options = self.writer.last, self.attempts.number, self.attempts.options
         good = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
         tried = f", after {number} attempts to go on from a checkpoint" if number else ""
@@ -253,25 +262,25 @@ class Run:
 
     # --- what is told and written --------------------------------------------------------------------------------
 
-    def introduce(self) -> None:
+    def log_introduction(self) -> None:
         """Say what is trained, draw its plan, and find out how much longer steps of later stages take."""
         if not self.main:
             return
-        with self.log.drawing("plan.png"):
+        with self.log.tolerating_failure("plan.png"):
             plot_plan(self.schedule, self.run_dir / "plan.png")
-        for line in self.ground.remarks():
-            if line not in self.said:
-                self.log.say(line)
+        for line in self.context.remarks():
+            if line not in self.already_logged:
+                self.log.info(line)
         processes, device = self.accelerator.num_processes, self.accelerator.device
         for line in (
-            self.about.what,
-            "; ".join(f"pictures of {domain}: {words}" for domain, words in self.about.pictures.items()),
-            f"training on {device.type}, processes: {processes}, precision: {self.ground.precision}",
+            self.description.what,
+            "; ".join(f"pictures of {domain}: {words}" for domain, words in self.description.pictures.items()),
+            f"training on {device.type}, processes: {processes}, precision: {self.context.precision}",
             f"page of the run: {self.run_dir / PAGE}",
         ):
-            self.log.say(folded(line))
-        channels = {domain: pictures.options.channels for domain, pictures in self.ground.sets.items()}
-        self.log.time_left.effort = efforts(self.trainer.sampler, self.schedule, channels, processes)
+            self.log.info(folded(line))
+        channels = {domain: pictures.options.channels for domain, pictures in self.context.sets.items()}
+        self.log.time_left.cost = sampling_costs(self.trainer.sampler, self.schedule, channels, processes)
 
     def status(self, growth: Growth, pictures: int, seconds: float) -> None:
         """Tell of the steps since the last status line; every process must call this.
@@ -282,10 +291,10 @@ class Run:
             seconds: that they took.
 
         Raises:
-            UserError, GoBackError: as :meth:`check_numbers`.
+            UserError, RollbackError: as :meth:`check_numbers`.
         """
         self.check_numbers()
-        self.log.name_broken(gather_object(self.broken))
+        self.log.report_broken(gather_object(self.broken))
         self.broken = []
         trainer = self.trainer
         extra = {"step": trainer.step, "seconds": round(seconds, 3), "images_per_s": float(f"{pictures / seconds:.4g}")}
@@ -295,9 +304,9 @@ class Run:
         for player, scaler in trainer.scalers.items():
             extra |= {f"{name}/{player}": value for name, value in scaler.figures().items()}
         figures = trainer.meter.means(self.accelerator)
-        self.alarms.look(trainer.nimg, saturation(figures, trainer.task.watched))
+        self.alarms.update(trainer.nimg, check_saturation(figures, trainer.task.watched))
         extra |= self.alarms.figures() | ({"attempt": self.attempts.number} if self.attempts.number else {})
-        with self.writer.watching():
+        with self.writer.collecting_errors():
             self.log.status(trainer.nimg, growth, figures, extra, trainer.task)
 
     def write_due(self, before: int, growth: Growth) -> None:
@@ -308,7 +317,7 @@ class Run:
             growth: of the step.
 
         Raises:
-            UserError, GoBackError: something is due, and :meth:`check_numbers` refuses; or it cannot be written.
+            UserError, RollbackError: something is due, and :meth:`check_numbers` refuses; or it cannot be written.
         """
         options = self.recipe.training
         sampled, snapshot, full = (
@@ -319,17 +328,17 @@ class Run:
             self.check_numbers()
         if evaluation and self.main:
             began = time.perf_counter()
-            with self.memory.told(growth, "evaluation"):
+            with self.memory.explain(growth, "evaluation"):
                 self.measure(growth)
             LOGGER.debug(f"evaluated in {time.perf_counter() - began:.1f} s")
         if sampled:
             self.write_samples(growth)
             if self.main and self.log.stats_path.exists():
-                with self.log.drawing("curves.png"):
+                with self.log.tolerating_failure("curves.png"):
                     terms = [name for names in self.trainer.task.terms.values() for name in names]
                     plot_curves(self.log.stats_path, self.run_dir / "curves.png", terms)
         if snapshot and self.main:
-            with self.writer.watching():
+            with self.writer.collecting_errors():
                 self.write_snapshot(self.run_dir / "snapshots" / folder_name(self.trainer.nimg), growth)
         if full:
             self.save()
@@ -339,14 +348,14 @@ class Run:
         if not self.main:
             return
         task, nimg, device = self.trainer.task, self.trainer.nimg, self.accelerator.device
-        sets, count = {**self.ground.sets, **self.ground.tests}, self.recipe.training.sample_count
+        sets, count = {**self.context.sets, **self.context.tests}, self.recipe.training.sample_count
         began = time.perf_counter()
-        with self.memory.told(growth, "samples"):
-            panel = panel_of(task, sets, count, growth, device)
+        with self.memory.explain(growth, "samples"):
+            panel = make_panel(task, sets, count, growth, device)
             rows = self.trainer.sampler(growth)(panel)
         if nimg:  # networks that have not learned anything are no trouble
-            shown = task.shown(rows, lambda domain: spread(sets[domain], count, growth, rows[0].device))
-            self.alarms.look(nimg, of_pictures(shown))
+            shown = task.shown(rows, lambda domain: evenly_spaced(sets[domain], count, growth, rows[0].device))
+            self.alarms.update(nimg, check_samples(shown))
         LOGGER.debug(f"painted samples in {time.perf_counter() - began:.1f} s")
         self.log.samples(nimg, sample_sheet(task, rows, nimg, growth, self.schedule))
 
@@ -359,12 +368,12 @@ class Run:
             return
         nimg = self.trainer.nimg
         figures = self.evaluate(self.trainer.sampler(growth), nimg)
-        with self.writer.watching():
+        with self.writer.collecting_errors():
             self.log.evaluation(nimg, growth, figures, {"cpu_seconds": round(self.cpu_seconds, 3)})
-            if found := self.best.beaten_by(figures, growth):
+            if found := self.best.improvement(figures, growth):
                 self.write_snapshot(self.best.path, growth, found)
                 name, value = found
-                self.log.say(f"best so far: {name} {value:.4g} at {nimg / 1000:g} kimg, kept in {self.best.path}")
+                self.log.info(f"best so far: {name} {value:.4g} at {nimg / 1000:g} kimg, kept in {self.best.path}")
 
     def write_snapshot(self, folder: Path, growth: Growth, best: tuple[str, float] | None = None) -> None:
         """Write the averages as a snapshot; for the first process.
@@ -405,18 +414,18 @@ class Run:
 
     def _content(self) -> Content:
         facts = {
-            "precision": self.ground.precision.name,
+            "precision": self.context.precision.name,
             "device": self.accelerator.device.type,
-            "pictures": self.ground.identities,
+            "pictures": self.context.identities,
             **({"frozen": self.frozen} if self.frozen else {}),
         }
-        return contents(self.parts, self.trainer.nimg, self.accelerator, facts)
+        return checkpoint_content(self.parts, self.trainer.nimg, self.accelerator, facts)
 
     def last_checkpoint(self) -> None:
         """Write a checkpoint, unless one was begun after this very step, and wait for it; every process must call this.
 
         Raises:
-            UserError, GoBackError: as :meth:`check_numbers`, or the checkpoint cannot be written.
+            UserError, RollbackError: as :meth:`check_numbers`, or the checkpoint cannot be written.
         """
         if self.writer.begun_at != self.trainer.nimg:
             self.check_numbers()
@@ -436,7 +445,7 @@ class Run:
         if self.main:
             for place in (self.run_dir, self.run_dir / "samples"):
                 remove_temporaries(place)
-        found = checkpoint.newest_whole(folder, self.log.say, *others)
+        found = checkpoint.newest_whole(folder, self.log.info, *others)
         if found is None:
             self.log.cut(0)
             if self.main:
@@ -453,24 +462,24 @@ class Run:
         ) as error:  # a hostile state.json lacks what it should have
             raise UserError(f"The checkpoint {path} does not fit this run ({' '.join(str(error).split())}).") from None
         trainer = self.trainer
-        self.writer.resumed(path, trainer.nimg)
-        self.log.say(f"resumed from {path} at {trainer.nimg / 1000:g} kimg, stage {trainer.stage}")
+        self.writer.resume_from(path, trainer.nimg)
+        self.log.info(f"resumed from {path} at {trainer.nimg / 1000:g} kimg, stage {trainer.stage}")
         return True
 
     def _restore(self, path: Path, record: Mapping[str, object]) -> None:
-        now = upgraded(record)
+        now = upgrade_record(record)
         same = restore(self.parts, path, now, self.accelerator)
         if now["parts"]["clock"]["cpu_seconds"] is None:
-            self.log.say("the checkpoint does not record the CPU time before it: cpu_seconds counts from here")
+            self.log.info("the checkpoint does not record the CPU time before it: cpu_seconds counts from here")
         if not same:
-            self.log.say(
+            self.log.info(
                 f"the checkpoint was written by {now['processes']} processes, this run has "
                 f"{self.accelerator.num_processes}: image pools, feature queues and running figures start empty"
             )
 
     # --- leaving -------------------------------------------------------------------------------------------------
 
-    def leave(self, number: signal.Signals, growth: Growth) -> None:
+    def save_and_stop(self, number: signal.Signals, growth: Growth) -> None:
         """Leave by a signal that a process has received; every process must call this, all at the same step.
 
         First a checkpoint is written, unless one was begun after this very step: whoever sent the signal may not wait
@@ -481,7 +490,7 @@ class Run:
             growth: of the step just done.
 
         Raises:
-            UserError, GoBackError: as :meth:`last_checkpoint`.
+            UserError, RollbackError: as :meth:`last_checkpoint`.
             StoppedError: always, if all went well.
         """
         self.last_checkpoint()
@@ -492,14 +501,14 @@ class Run:
                 if not snapshot.exists():
                     self.write_snapshot(snapshot, growth)
             except (OSError, SafetensorError) as error:  # the checkpoint is what counts
-                self.log.warn(f"the snapshot {snapshot} could not be written ({error}).")
+                self.log.warning(f"the snapshot {snapshot} could not be written ({error}).")
         raise StoppedError(
             number,
             f"stopped by {number.name} at {nimg / 1000:g} kimg with the checkpoint {self.writer.last}; "
             "the same command goes on from there",
         )
 
-    def _act(self, votes: Sequence[float]) -> None:
+    def _handle_writer_votes(self, votes: Sequence[float]) -> None:
         """Go on with the checkpoint on its way, and stop if the run folder cannot be written."""
         written_and_failed = votes[len(SIGNALS) :]
         if written_and_failed:
@@ -508,5 +517,5 @@ class Run:
                 self._stop_if_unwritable()
 
     def _stop_if_unwritable(self) -> None:
-        if reason := self.writer.trouble():
-            self.writer.rescue(self._content(), reason)
+        if reason := self.writer.write_error():
+            self.writer.save_and_stop(self._content(), reason)

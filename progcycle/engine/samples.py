@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from progcycle.data import PictureSet, as_reals, collate
-from progcycle.engine.memory import ran_out
+from progcycle.engine.memory import is_out_of_memory
 from progcycle.evaluation.sampler import Sampler
 from progcycle.export.pictures import sheet, to_pil
 from progcycle.schedule import Growth, GrowthSchedule
@@ -19,7 +19,7 @@ COLUMNS = 12  # of a sheet with a column for each class
 LONG = 0.5  # seconds of sampling, to find out how long it takes
 
 
-def spread(pictures: PictureSet, count: int, growth: Growth, device: torch.device) -> Tensor:
+def evenly_spaced(pictures: PictureSet, count: int, growth: Growth, device: torch.device) -> Tensor:
     """Up to ``count`` pictures from all over a set, as the networks see them.  # [n, C, H, W]"""
     count = min(count, len(pictures))
     # Spread over the set: neighbours in name order are often alike.
@@ -27,7 +27,7 @@ def spread(pictures: PictureSet, count: int, growth: Growth, device: torch.devic
     return as_reals(collate(samples).images.to(device), growth)
 
 
-def panel_of(
+def make_panel(
     task: Task, sets: Mapping[str, PictureSet], count: int, growth: Growth, device: torch.device
 ) -> dict[str, Tensor]:
     """The panel of a run: the same pictures or latents in every sample grid, from the first stage to the last.
@@ -40,7 +40,7 @@ def panel_of(
         device: where pictures are made ready.
     """
     columns = min(count, *(len(pictures) for pictures in sets.values()))
-    return task.panel(count, lambda domain: spread(sets[domain], columns, growth, device))
+    return task.panel(count, lambda domain: evenly_spaced(sets[domain], columns, growth, device))
 
 
 def sample_sheet(
@@ -68,7 +68,7 @@ def sample_sheet(
     return sheet(pictures, header, tile, side=names or None, title=title)
 
 
-def efforts(
+def sampling_costs(
     sampler: Callable[[Growth], Sampler], schedule: GrowthSchedule, channels: Mapping[str, int], processes: int
 ) -> dict[int, float]:
     """How long it takes to sample as many pictures as a step trains on, at each stage. Nothing of the run is changed.
@@ -109,7 +109,7 @@ def _effort(sampler: Sampler, count: int, channels: Mapping[str, int]) -> float 
                 float(row.sum())  # waits for the device
             taken.append(time.perf_counter() - began)
     except (RuntimeError, MemoryError) as error:
-        if not ran_out(error):
+        if not is_out_of_memory(error):
             raise
         return None
     return min(taken)

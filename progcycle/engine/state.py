@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from accelerate import Accelerator
 from torch import Tensor
 
-from progcycle.engine.memory import ran_out
+from progcycle.engine.memory import is_out_of_memory
 from progcycle.errors import UserError
 from progcycle.runtime import checkpoint
 from progcycle.runtime.checkpoint import Content
@@ -49,7 +49,7 @@ class Part:
     common: Callable[[Tensors], Tensors] | None = None
 
 
-class Attributes:
+class AttributeState:
     """Numbers and truth values of an object, as a part.
 
     Args:
@@ -78,7 +78,7 @@ class Attributes:
             setattr(self.owner, name, state[name])
 
 
-class Together:
+class StateGroup:
     """Several things of one kind, as one part.
 
     Args:
@@ -136,7 +136,7 @@ def _load(name: str, part: Part, read: Callable[[], Any]) -> None:
 
 
 def _refused(name: str, error: Exception) -> Exception:
-    if ran_out(error):
+    if is_out_of_memory(error):
         return error
     return UserError(f"in the part {name}: {' '.join(str(error).split()) or type(error).__name__}")
 
@@ -144,7 +144,9 @@ def _refused(name: str, error: Exception) -> Exception:
 # --- checkpoints --------------------------------------------------------------------------------------------------
 
 
-def contents(parts: Mapping[str, Part], nimg: int, accelerator: Accelerator, about: Mapping[str, Any]) -> Content:
+def checkpoint_content(
+    parts: Mapping[str, Part], nimg: int, accelerator: Accelerator, about: Mapping[str, Any]
+) -> Content:
     """Everything that this process has to remember, copied.
 
     Args:
@@ -169,7 +171,7 @@ def restore(parts: Mapping[str, Part], path: Path, record: Mapping[str, Any], ac
     Args:
         parts: of the run, by name.
         path: the checkpoint.
-        record: what its ``state.json`` says, see :func:`upgraded`.
+        record: what its ``state.json`` says, see :func:`upgrade_record`.
         accelerator: the processes.
 
     Returns:
@@ -196,7 +198,7 @@ def restore(parts: Mapping[str, Part], path: Path, record: Mapping[str, Any], ac
     return same
 
 
-def upgraded(record: Mapping[str, Any]) -> dict[str, Any]:
+def upgrade_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint tells, as this version writes it.
 
     In format 1, of progcycle 0.1.0, the values of all parts lay beside each other. Its first checkpoints knew no

@@ -8,30 +8,30 @@ from typing import Any
 import torch
 
 from progcycle.data import Batch, LoaderError, dead_worker
-from progcycle.engine.attempts import GoBackError
+from progcycle.engine.attempts import RollbackError
 from progcycle.engine.build import Built, build
-from progcycle.engine.folder import check_frozen, claim, has_checkpoint, read_record
-from progcycle.engine.memory import told_elsewhere
+from progcycle.engine.context import RunContext, cache_folder, end, prepare_data, set_up
+from progcycle.engine.folder import check_frozen, has_checkpoint, read_checkpoint_info, write_recipe
+from progcycle.engine.initial_weights import PRETRAINING, load_source_weights
+from progcycle.engine.loader_wait import LoaderWait
+from progcycle.engine.memory import explain_out_of_memory_in_setup
 from progcycle.engine.run import Run
-from progcycle.engine.setup import Ground, cache_of, end, prepare_data, set_up
-from progcycle.engine.start import NAME, first_weights
 from progcycle.engine.trackers import start_trackers
 from progcycle.engine.trainable import frozen_hashes
-from progcycle.engine.waiting import Waiting
 from progcycle.errors import UserError
 from progcycle.evaluation import evaluator
-from progcycle.output import steady_output
+from progcycle.output import safe_output
 from progcycle.recipe import Recipe
-from progcycle.runtime.guard import guard
+from progcycle.runtime.failures import reporting_failure
 from progcycle.runtime.lock import RunLock
-from progcycle.runtime.parallel import speaking
-from progcycle.runtime.stop import StoppedError, StoppedWaitingError
+from progcycle.runtime.parallel import reporting_errors
+from progcycle.runtime.stop import StoppedError, StoppedWhileWaitingError
 from progcycle.schedule import Growth
 
 Batches = Generator[tuple[int, Growth, dict[str, Batch]], None, None]
 
 
-@guard()
+@reporting_failure()
 def train(recipe: Recipe, run_dir: Path, signals: bool = False) -> Run:
     """Train what a recipe describes, or go on with it, from pre-training to the end.
 
@@ -49,22 +49,22 @@ def train(recipe: Recipe, run_dir: Path, signals: bool = False) -> Run:
         StoppedError: a signal stopped the run, and its checkpoint is written.
     """
     before = recipe.preparation_recipe
-    with told_elsewhere(), RunLock(run_dir) as lock:
+    with explain_out_of_memory_in_setup(), RunLock(run_dir) as lock:
         safety: dict[str, Any] = {"signals": signals, "lock": lock}
         if before is None or has_checkpoint(run_dir, recipe):
             run = Run(recipe, run_dir, **safety)
         else:
             with torch.device("meta"):
                 built = build(recipe)
-            evaluator(recipe, cache_of(run_dir))
+            evaluator(recipe, cache_folder(run_dir))
             set_up(recipe, run_dir, built.schedule)
-            said = _pretrain(recipe, before, run_dir, safety)
-            run = Run(recipe, run_dir, said=said, **safety)
+            already_logged = _pretrain(recipe, before, run_dir, safety)
+            run = Run(recipe, run_dir, already_logged=already_logged, **safety)
         train_run(run)
     return run
 
 
-def check(recipe: Recipe, run_dir: Path) -> Ground:
+def check(recipe: Recipe, run_dir: Path) -> RunContext:
     """Check what can be checked of a run and its pre-training before the first step; nothing is written.
 
     Args:
@@ -79,26 +79,26 @@ def check(recipe: Recipe, run_dir: Path) -> Ground:
     """
     with torch.device("meta"):
         built, first = build(recipe), build_pretraining(recipe)
-    evaluator(recipe, cache_of(run_dir))  # whether it can measure what the recipe asks for
-    ground = set_up(recipe, run_dir, built.schedule)
+    evaluator(recipe, cache_folder(run_dir))  # whether it can measure what the recipe asks for
+    context = set_up(recipe, run_dir, built.schedule)
     before = recipe.preparation_recipe
     if has_checkpoint(run_dir, recipe):
         _check_frozen(run_dir, recipe)
-        return ground
+        return context
     begins = run_dir
     if before is not None and first is not None:
-        begins = run_dir / NAME
+        begins = run_dir / PRETRAINING
         with _in_section():
-            set_up(before, begins, first.schedule, cache_of(run_dir))
-            _check_frozen(begins, before, NAME)
+            set_up(before, begins, first.schedule, cache_folder(run_dir))
+            _check_frozen(begins, before, PRETRAINING)
     if not has_checkpoint(begins, before or recipe):
-        first_weights(recipe, built.task.networks)  # tried out on networks without memory
-    return ground
+        load_source_weights(recipe, built.task.networks)  # tried out on networks without memory
+    return context
 
 
 def _check_frozen(run_dir: Path, recipe: Recipe, preparation: str | None = None) -> None:
     """Make the networks of a run that goes on with frozen weights, to see whether these are the same."""
-    record = read_record(run_dir, recipe)
+    record = read_checkpoint_info(run_dir, recipe)
     if record and record.state.get("frozen"):
         check_frozen(run_dir, record, frozen_hashes(build(recipe, preparation).task.networks))
 
@@ -116,18 +116,18 @@ def build_pretraining(recipe: Recipe) -> Built | None:
     if before is None:
         return None
     with _in_section():
-        return build(before, NAME)
+        return build(before, PRETRAINING)
 
 
 def _pretrain(recipe: Recipe, before: Recipe, run_dir: Path, options: Mapping[str, Any]) -> frozenset[str]:
-    """Train what goes before the task; gives back what was said of the ground that both stand on."""
+    """Train what goes before the task; return the lines of the context that both runs share, now logged."""
     with _in_section():
-        run = Run(before, run_dir / NAME, preparation=NAME, cache_dir=cache_of(run_dir), **options)
-    claim(run_dir, recipe, run.accelerator)  # from now on the folder belongs to this recipe
-    run.log.say(f"pre-training for {run.schedule.total / 1000:g} kimg in {run.run_dir}")
-    run.page.stand_in(run_dir)
+        run = Run(before, run_dir / PRETRAINING, preparation=PRETRAINING, cache_dir=cache_folder(run_dir), **options)
+    write_recipe(run_dir, recipe, run.accelerator)  # from now on the folder belongs to this recipe
+    run.log.info(f"pre-training for {run.schedule.total / 1000:g} kimg in {run.run_dir}")
+    run.page.redirect_from(run_dir)
     train_run(run, last=False)
-    return frozenset([*run.ground.notes, *run.ground.remarks()])
+    return frozenset([*run.context.notes, *run.context.remarks()])
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def _in_section() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"{NAME}.{error}" if str(error).startswith("schedule") else str(error)) from None
+        raise UserError(f"{PRETRAINING}.{error}" if str(error).startswith("schedule") else str(error)) from None
 
 
 # --- one run ------------------------------------------------------------------------------------------------------
@@ -155,20 +155,20 @@ def train_run(run: Run, last: bool = True) -> None:
     """
     resumed = run.resume()
     if run.finished:
-        run.log.say(f"this run is finished, at {run.trainer.nimg / 1000:g} kimg; there is nothing to do")
-        run.page.settle(run.trainer.nimg)
+        run.log.info(f"this run is finished, at {run.trainer.nimg / 1000:g} kimg; there is nothing to do")
+        run.page.ensure_finished(run.trainer.nimg)
         end(run.accelerator, last)
         return
     start_trackers(run.recipe, run.accelerator, run.run_dir)
-    prepare_data(run.ground, run.schedule, run.log.say)
+    prepare_data(run.context, run.schedule, run.log.info)
     if not resumed:
         run.initialize()
-    run.introduce()
+    run.log_introduction()
     try:
         # The page is written while signals are heard: launchers end the others as soon as one process has left.
-        with run.stop.listening(), run.page.to_the_end(lambda: run.trainer.nimg):
+        with run.stop.listening(), run.page.recording_outcome(lambda: run.trainer.nimg):
             if not resumed and run.recipe.training.recovery:
-                with guard():
+                with reporting_failure():
                     run.save()  # something to go back to
             _attempt(run)
     except StoppedError:
@@ -181,8 +181,8 @@ def train_run(run: Run, last: bool = True) -> None:
         end(run.accelerator, last)
 
 
-@steady_output()
-@guard()
+@safe_output()
+@reporting_failure()
 def _attempt(run: Run) -> None:
     """Train to the end of the plan, from the last checkpoint again as often as ``training.recovery`` allows.
 
@@ -190,30 +190,30 @@ def _attempt(run: Run) -> None:
         UserError, StoppedError: as :func:`train_run`.
     """
     while True:
-        waiting = Waiting(run.stop.votes, run.log.say)
-        batches = speaking(run.accelerator, run.batches(waiting))
+        waiting = LoaderWait(run.stop.votes, run.log.info)
+        batches = reporting_errors(run.accelerator, run.batches(waiting))
         run.log.start(run.trainer.nimg)
         try:
             _steps(run, batches, waiting)
             return
-        except GoBackError as error:
+        except RollbackError as error:
             trouble = str(error)
         finally:
             batches.close()
-        _go_back(run, trouble)
+        _roll_back(run, trouble)
 
 
-def _steps(run: Run, batches: Batches, waiting: Waiting) -> None:
+def _steps(run: Run, batches: Batches, waiting: LoaderWait) -> None:
     """Do the steps; where the loader ends them, nothing of those that are done is lost.
 
     Raises:
-        GoBackError: numbers went bad, be it found only as the last checkpoint was due.
+        RollbackError: numbers went bad, be it found only as the last checkpoint was due.
         UserError, StoppedError: as :func:`train_run`.
     """
     try:
         run.steps(batches)
-    except StoppedWaitingError as error:
-        run.leave(error.number, waiting.growth or run.schedule.at(run.trainer.nimg))
+    except StoppedWhileWaitingError as error:
+        run.save_and_stop(error.number, waiting.growth or run.schedule.at(run.trainer.nimg))
     except LoaderError:
         if run.accelerator.num_processes == 1:
             run.last_checkpoint()
@@ -222,13 +222,13 @@ def _steps(run: Run, batches: Batches, waiting: Waiting) -> None:
         raise dead_worker(error) or error from None
 
 
-def _go_back(run: Run, trouble: str) -> None:
+def _roll_back(run: Run, trouble: str) -> None:
     """Bring everything back to the newest whole checkpoint and begin the next attempt; every process must call this."""
     number, recovery = run.attempts.number + 1, run.attempts.options
     assert recovery is not None
     run.clock.stop()
     run.log.close()
-    run.log.say(
+    run.log.info(
         f"warning: {trouble}; going back to the last checkpoint, attempt {number} of {recovery.attempts}: other "
         f"pictures, learning rates multiplied by {recovery.lr_factor**number:g}"
     )
@@ -236,8 +236,8 @@ def _go_back(run: Run, trouble: str) -> None:
     run.trainer.meter.load_state_dict({})
     if not run.resume():
         raise UserError(f"Training stopped: {trouble}; there is no checkpoint in {run.run_dir} to go back to.")
-    run.page.start_again()
+    run.page.reread_statistics()
     run.attempts.number = number
     if run.main:
-        with run.writer.watching():
+        with run.writer.collecting_errors():
             run.attempts.note()

@@ -9,12 +9,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from progcycle.data import Batch, as_reals
-from progcycle.engine.build import Built, parts
+from progcycle.engine.adam_states import AdamStates
+from progcycle.engine.build import Built, count_parts
 from progcycle.engine.ema import EmaNetworks
 from progcycle.engine.meter import Meter
-from progcycle.engine.optimizers import AdamStates
 from progcycle.engine.precision import Precision
-from progcycle.engine.state import Attributes, Part, Together, load_state, state_of
+from progcycle.engine.state import AttributeState, Part, StateGroup, load_state, state_of
 from progcycle.engine.trainable import Weights
 from progcycle.evaluation.sampler import Sampler
 from progcycle.recipe import Recipe
@@ -59,11 +59,11 @@ class Trainer:
         self.stage, self.fading = built.schedule.at(0).stage, False
         named = {player: self.trainable.named(player) for player in players}
         self.parts = {
-            "progress": Part(Attributes(self, "nimg", "step", "stage", "fading"), "values"),
+            "progress": Part(AttributeState(self, "nimg", "step", "stage", "fading"), "values"),
             "networks": Part(Weights(networks), "shared"),
             "ema": Part(Weights(self.ema.networks), "shared"),
             "optimizers": Part(AdamStates(self.optimizers, named), "shared"),
-            "scalers": Part(Together(self.scalers), "values"),
+            "scalers": Part(StateGroup(self.scalers), "values"),
             "task": Part(self.task, "own", self.task.common_state),
             "meter": Part(self.meter, "own"),
         }
@@ -129,7 +129,7 @@ class Trainer:
         """
         self.trainable.choose(player)
         self.optimizers[player].zero_grad(set_to_none=True)
-        count = parts(self.recipe, growth.resolution, len(next(iter(reals.values()))))
+        count = count_parts(self.recipe, growth.resolution, len(next(iter(reals.values()))))
         chunks = {domain: batch.chunk(count) for domain, batch in reals.items()}
         for i in range(count):
             with self.precision.autocast():

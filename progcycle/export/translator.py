@@ -67,7 +67,7 @@ class Translator(SnapshotModel):
     @property
     def scale(self) -> Scale:
         """What :meth:`translate` takes by itself: ``detail`` if the networks predict a change, else ``train``."""
-        changes = all(network.change for network in (self.gen_ab, self.gen_ba))
+        changes = all(network.predicts_change for network in (self.gen_ab, self.gen_ba))
         return "detail" if changes else "train"
 
     def choose_scale(self, scale: Scale | None) -> Scale:

@@ -54,7 +54,7 @@ def _begin(recipe: Recipe, name: str, run: str, translator: Network) -> str:
             source_base=model.config.base_resolution,
             target_base=network.base_resolution,
             top=model.resolution,
-            to_rgb=not translator.change,
+            to_rgb=not translator.predicts_change,
         )
     except ValueError as error:
         raise UserError(

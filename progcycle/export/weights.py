@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from progcycle.errors import UserError
 from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, SnapshotConfig, read_config
-from progcycle.files import as_others, atomic_file
+from progcycle.files import atomic_file, with_default_permissions
 
 FLOAT32 = "F32"  # as safetensors calls it
 M = TypeVar("M", bound=nn.Module)
@@ -27,7 +27,7 @@ def write_model(folder: Path, config: SnapshotConfig, weights: Mapping[str, Tens
     tensors = {name: w.detach().to("cpu", torch.float32).contiguous().clone() for name, w in weights.items()}
     _check_finite(tensors, folder)
     with atomic_file(folder / WEIGHTS_FILE) as path:
-        as_others(path, partial(save_file, tensors, metadata={"format": "pt"}))
+        with_default_permissions(path, partial(save_file, tensors, metadata={"format": "pt"}))
     with atomic_file(folder / CONFIG_FILE) as path:
         path.write_text(config.to_json(), encoding="utf-8")
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from progcycle.blocks import from_levels, white
+from progcycle.blocks import from_levels, max_level
 from progcycle.errors import UserError
 from progcycle.rng import generator_at
 
@@ -57,7 +57,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     except ImportError:
         raise UserError("Stacked digits need scikit-learn, which has them: pip install scikit-learn.") from None
     found = load_digits()
-    return np.rint(found.images * (white() / LIGHTEST)).astype(np.uint8), found.target.astype(np.int64)
+    return np.rint(found.images * (max_level() / LIGHTEST)).astype(np.uint8), found.target.astype(np.int64)
 
 
 def stack_digits(count: int, seed: int, part: Part = "train") -> np.ndarray:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from progcycle.blocks import to_levels, to_unit, white
+from progcycle.blocks import max_level, to_levels, to_unit
 from progcycle.errors import UserError
 
 SIDE = 112  # pixels that networks look at, half of what they were trained with: a quarter of the time
@@ -163,7 +163,7 @@ class _OpenNsfw(nn.Module):
                 self.bodies.append(nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third))
 
     def forward(self, x: Tensor) -> Tensor:  # [N, 3, H, W] -> [N, 1024]
-        levels = to_unit(_resized(x)).flip(1) * white()  # blue, green and red, as Caffe has them
+        levels = to_unit(_resized(x)).flip(1) * max_level()  # blue, green and red, as Caffe has them
         x = F.relu(self.stem(levels - levels.new_tensor(MEANS).reshape(1, 3, 1, 1)))
         x = F.max_pool2d(F.pad(x, (0, 1, 0, 1)), 3, 2)  # nothing is below 0
         for shortcut, body in zip(self.shortcuts, self.bodies, strict=True):

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from progcycle.blocks import white
+from progcycle.blocks import max_level
 from progcycle.metrics.picture_batches import PictureBatches, rebatch
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, fine to coarse
 SMALLEST = 16  # pixels of a side
 WINDOW, SIGMA = 11, 1.5
-C1, C2 = (0.01 * white()) ** 2, (0.03 * white()) ** 2
-MIDDLE = white() / 2  # variances are computed around it, where float32 has more digits
+C1, C2 = (0.01 * max_level()) ** 2, (0.03 * max_level()) ** 2
+MIDDLE = max_level() / 2  # variances are computed around it, where float32 has more digits
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:

@@ -6,10 +6,10 @@ name and its options. A growing one is picked up by the continuity test by itsel
 
 from progcycle.networks.base import Comparison, Network, NetworkOptions, TaskShape
 from progcycle.networks.classic import PatchDiscriminator, ResnetTranslator, UnetTranslator
-from progcycle.networks.cyclegan import ProgressiveDiscriminator, ProgressiveTranslator
 from progcycle.networks.discriminator import GrowingDiscriminator
 from progcycle.networks.layers import Style
 from progcycle.networks.pggan import PgganDiscriminator, PgganGenerator
+from progcycle.networks.progressive import ProgressiveDiscriminator, ProgressiveTranslator
 from progcycle.networks.transfer import copy_stages
 from progcycle.networks.trunks import Channels, GrowingDecoder, GrowingEncoder, feature_maps, stage_channels
 

@@ -62,7 +62,7 @@ class Comparison(NamedTuple):
 
     key: str
     gather: bool
-    alone: bool
+    single_picture: bool
     queue: bool
 
 
@@ -109,7 +109,7 @@ class NetworkOptions(Section):
         """Real pictures that :meth:`Network.initialize` wants before the first step; 0 for none."""
         return 0
 
-    def alone(self) -> Self:
+    def without_comparison(self) -> Self:
         """The options of a network that compares no pictures, as where it is not trained."""
         return self
 
@@ -144,8 +144,8 @@ class Network(nn.Module):
             on, in a growing plan too, and needs neither stage nor alpha.
         has_classes: whether its constructor takes ``classes``, above 0 where pictures have labels.
         smallest: least pixels of a side that it can work on.
-        needs_two: whether training takes two pictures or more at a time.
-        change: of a translator: whether it paints a change, which is added to its input.
+        needs_two_pictures: whether training takes two pictures or more at a time.
+        predicts_change: of a translator: whether it paints a change, which is added to its input.
         latent_size: numbers that a generator paints a picture from; generators must say it.
         frozen: names of the parameters and buffers that training never changes.
     """
@@ -154,8 +154,8 @@ class Network(nn.Module):
     sizes: ClassVar[Sizes] = "growing"
     has_classes: ClassVar[bool] = False
     smallest: int = 1
-    needs_two: bool = False
-    change: bool = False
+    needs_two_pictures: bool = False
+    predicts_change: bool = False
     latent_size: int = 0
     frozen: frozenset[str] = frozenset()
     _still: tuple[nn.Module, ...] = ()
@@ -168,7 +168,7 @@ class Network(nn.Module):
         """What the sides of a translator's pictures are multiples of at a stage."""
         return 1 << stage if self.sizes == "growing" else 1
 
-    def rows_are_apart(self, n: int) -> bool:
+    def rows_are_independent(self, n: int) -> bool:
         """Whether one pass over 2n rows that alternate real, fake gives the logits of two passes over n rows each."""
         return False
 

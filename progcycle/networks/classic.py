@@ -325,6 +325,6 @@ class PatchDiscriminator(Network):
         """
         return in_full_precision(self.logit, self.body(x))
 
-    def rows_are_apart(self, n: int) -> bool:
+    def rows_are_independent(self, n: int) -> bool:
         """Whether one pass over 2n rows that alternate real, fake gives the logits of two passes over n rows each."""
         return not self.batch_norm

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 
 from progcycle.blocks import (
-    Earlier,
+    EarlierFeatures,
     EqualizedConv2d,
     EqualizedLinear,
     GroupSize,
@@ -24,7 +24,7 @@ from progcycle.blocks import (
     stddev_group,
 )
 from progcycle.networks.base import Comparison, Network, TaskShape
-from progcycle.networks.layers import PLAIN, Activation, Layer, Style, draw, without
+from progcycle.networks.layers import PLAIN, Activation, Layer, Style, apply_initialization, without_normalization
 from progcycle.networks.trunks import Convs, GrowingEncoder, TrunkOptions
 from progcycle.section import Section
 
@@ -123,7 +123,7 @@ class GrowingDiscriminatorOptions(TrunkOptions):
             raise ValueError("minibatch_discrimination takes the place of minibatch_stddev; set minibatch_stddev: 0")
         return self
 
-    def judging(self, shape: TaskShape) -> dict[str, Any]:
+    def discriminator_arguments(self, shape: TaskShape) -> dict[str, Any]:
         """The keywords of a constructor for the trunk, and for how pictures are compared.
 
         Raises:
@@ -155,7 +155,7 @@ class GrowingDiscriminatorOptions(TrunkOptions):
         """By which of the two pictures are compared."""
         stddev, instead = self.minibatch_stddev, self.minibatch_discrimination
         if instead:
-            return Comparison("minibatch_discrimination", instead.gather, alone=False, queue=False)
+            return Comparison("minibatch_discrimination", instead.gather, single_picture=False, queue=False)
         if not stddev.group or stddev.queue:  # with a queue, a single picture is compared with earlier ones
             return None
         return Comparison("minibatch_stddev", stddev.gather, stddev.averaging in ("flat", "gpool"), queue=True)
@@ -170,13 +170,13 @@ class GrowingDiscriminatorOptions(TrunkOptions):
         """See ``minibatch_discrimination.init_pictures``."""
         return self.minibatch_discrimination.init_pictures if self.minibatch_discrimination else 0
 
-    def alone(self) -> Self:
+    def without_comparison(self) -> Self:
         """Without either of the two."""
         return self.model_copy(update={"minibatch_stddev": MinibatchStddev(group=0), "minibatch_discrimination": None})
 
 
 @dataclass(frozen=True)
-class Variation:
+class BatchComparison:
     """How a head compares the pictures of a batch.
 
     Attributes:
@@ -197,7 +197,9 @@ class Variation:
         """Channels that :meth:`append` adds to so many features."""
         return stddev_channels(self.averaging, features) if self.group else 0
 
-    def append(self, x: Tensor, earlier: Earlier | None = None) -> Tensor:  # [N, C, H, W] -> [N, C + channels(C), H, W]
+    def append(
+        self, x: Tensor, earlier: EarlierFeatures | None = None
+    ) -> Tensor:  # [N, C, H, W] -> [N, C + channels(C), H, W]
         """Append the minibatch statistic, if there is one.
 
         Raises:
@@ -210,7 +212,7 @@ class Variation:
         earlier.seen = x.detach()
         return minibatch_stddev(x, self.group, self.averaging, self.gather, earlier=earlier.features)
 
-    def apart(self, n: int) -> bool:
+    def independent(self, n: int) -> bool:
         """Whether 2n rows that alternate between two batches of n are compared as the two batches alone."""
         if self.kernels:
             return False
@@ -219,7 +221,7 @@ class Variation:
         return not self.gather and stddev_group(n, self.group) == stddev_group(2 * n, self.group)
 
 
-STDDEV: Final = Variation()
+STDDEV: Final = BatchComparison()
 
 
 class DenseHead(nn.Module):
@@ -240,7 +242,7 @@ class DenseHead(nn.Module):
         channels: int,
         hidden: int,
         base_resolution: int = 4,
-        variation: Variation = STDDEV,
+        variation: BatchComparison = STDDEV,
         style: Style = PLAIN,
         convs: Convs = 2,
         classes: int = 0,
@@ -252,14 +254,14 @@ class DenseHead(nn.Module):
         features = varied if self.conv is None else channels
         self.noise_size = features if self.conv is None else varied + features
         self.dense = EqualizedConv2d(features, hidden, base_resolution, padding=0, equalized=style.equalized)
-        self.activation = Activation(hidden, without(style, "instance"))
+        self.activation = Activation(hidden, without_normalization(style, "instance"))
         kernels = variation.kernels
         self.discrimination = (
             MinibatchDiscrimination(hidden, kernels, variation.dimensions, variation.gather) if kernels else None
         )
         self.logit = EqualizedLinear(hidden + kernels, 1 + classes, gain=1.0, equalized=style.equalized)
 
-    def features(self, x: Tensor, noise: Noise | None = None, earlier: Earlier | None = None) -> Tensor:
+    def features(self, x: Tensor, noise: Noise | None = None, earlier: EarlierFeatures | None = None) -> Tensor:
         """What pictures are judged by, each by itself but for the minibatch statistic.
 
         Args:
@@ -277,7 +279,7 @@ class DenseHead(nn.Module):
         return y
 
     def forward(
-        self, x: Tensor, noise: Noise | None = None, earlier: Earlier | None = None
+        self, x: Tensor, noise: Noise | None = None, earlier: EarlierFeatures | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Judge features of the base grid.
 
@@ -307,7 +309,7 @@ class PatchHead(nn.Module):
         ValueError: minibatch discrimination is asked for.
     """
 
-    def __init__(self, channels: int, variation: Variation = STDDEV, style: Style = PLAIN) -> None:
+    def __init__(self, channels: int, variation: BatchComparison = STDDEV, style: Style = PLAIN) -> None:
         super().__init__()
         if variation.kernels:
             raise ValueError("minibatch discrimination compares whole pictures, which a patch head never sees at once")
@@ -316,7 +318,7 @@ class PatchHead(nn.Module):
         self.conv = Layer(self.noise_size, channels, style=style)
         self.logit = EqualizedConv2d(channels, 1, 1, gain=1.0, equalized=style.equalized)
 
-    def forward(self, x: Tensor, noise: Noise | None = None, earlier: Earlier | None = None) -> Tensor:
+    def forward(self, x: Tensor, noise: Noise | None = None, earlier: EarlierFeatures | None = None) -> Tensor:
         """Judge features of the base grid.
 
         Args:
@@ -357,13 +359,13 @@ class GrowingDiscriminator(Network):
         super().__init__()
         self.encoder, self.head = encoder, head
         self.batch_norm = style.normalize == "batch"
-        self.needs_two = self.batch_norm and isinstance(head, DenseHead)
-        draw(self, initialization, style.equalized)
+        self.needs_two_pictures = self.batch_norm and isinstance(head, DenseHead)
+        apply_initialization(self, initialization, style.equalized)
         if spectral_norm:
             normalize_spectrally(self)
 
     def forward(
-        self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None, earlier: Earlier | None = None
+        self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None, earlier: EarlierFeatures | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Judge pictures.
 
@@ -390,14 +392,14 @@ class GrowingDiscriminator(Network):
         """Random numbers for a picture that :meth:`forward` takes from its noise at a stage."""
         return self.encoder.noise_size(stage) + self.head.noise_size
 
-    def rows_are_apart(self, n: int) -> bool:
+    def rows_are_independent(self, n: int) -> bool:
         """Whether one pass over 2n rows that alternate real, fake gives the logits of two passes over n rows each.
 
         The strided groups of the minibatch statistic then hold one kind only, provided that the doubled batch is
         grouped like the single one; batch norm and minibatch discrimination mix all rows, and so does gathering.
         With spectral norm, which improves its estimate in every pass, the logits differ by that.
         """
-        return not self.batch_norm and self.head.variation.apart(n)
+        return not self.batch_norm and self.head.variation.independent(n)
 
     @torch.no_grad()
     def initialize(self, pictures: Tensor, stage: int, alpha: float) -> None:

@@ -91,12 +91,12 @@ PLAIN: Final = Style()  # the paper's discriminator
 PIXEL_NORM: Final = Style(normalize="pixel")  # the paper's generator
 
 
-def without(style: Style, *kinds: Norm) -> Style:
+def without_normalization(style: Style, *kinds: Norm) -> Style:
     """The style, without normalisation if it is one of these kinds."""
     return replace(style, normalize="none") if style.normalize in kinds else style
 
 
-def draw(network: nn.Module, initialization: Initialization, equalized: bool) -> None:
+def apply_initialization(network: nn.Module, initialization: Initialization, equalized: bool) -> None:
     """Draw the weights again, if they are not to be those of the layers themselves (He et al. 2015).
 
     Raises:

@@ -10,8 +10,13 @@ from torch import Tensor, nn
 
 from progcycle.blocks import EqualizedLinear, GroupSize, Initialization, Norm, pixel_norm
 from progcycle.networks.base import Network, TaskShape
-from progcycle.networks.discriminator import DenseHead, GrowingDiscriminator, GrowingDiscriminatorOptions, Variation
-from progcycle.networks.layers import Activation, Layer, Style, draw
+from progcycle.networks.discriminator import (
+    BatchComparison,
+    DenseHead,
+    GrowingDiscriminator,
+    GrowingDiscriminatorOptions,
+)
+from progcycle.networks.layers import Activation, Layer, Style, apply_initialization
 from progcycle.networks.trunks import Convs, GrowingDecoder, GrowingEncoder, Rgb, TrunkOptions
 
 
@@ -113,7 +118,7 @@ class PgganGenerator(Network):
             rgb_kernel=rgb_kernel,
             tanh=tanh,
         )
-        draw(self, initialization, equalized)
+        apply_initialization(self, initialization, equalized)
 
     def forward(self, latents: Tensor, stage: int, alpha: float, labels: Tensor | None = None) -> Tensor:
         """Paint pictures from latents.
@@ -158,7 +163,7 @@ class PgganDiscriminatorOptions(GrowingDiscriminatorOptions):
     def arguments(self, shape: TaskShape) -> dict[str, Any]:
         """See :class:`NetworkOptions`."""
         return {
-            **self.judging(shape),
+            **self.discriminator_arguments(shape),
             "convs": self.convs,
             "fused": self.fused_scale,
             "classes": shape.classes,
@@ -220,7 +225,7 @@ class PgganDiscriminator(GrowingDiscriminator):
         spectral_norm: bool = False,
     ) -> None:
         style = Style(normalize, epsilon, equalized, slope)
-        variation = Variation(stddev_group, averaging, gather, kernels, dimensions)
+        variation = BatchComparison(stddev_group, averaging, gather, kernels, dimensions)
         encoder = GrowingEncoder(channels, image_channels, rgb, style, convs, fused)
         head = DenseHead(channels[0], hidden, base_resolution, variation, style, convs, classes)
         super().__init__(encoder, head, style, initialization, spectral_norm)

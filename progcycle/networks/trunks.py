@@ -34,7 +34,7 @@ from progcycle.blocks import (
     upsample2x,
 )
 from progcycle.networks.base import TaskShape
-from progcycle.networks.layers import PIXEL_NORM, PLAIN, Layer, Layers, Style, StyleOptions, without
+from progcycle.networks.layers import PIXEL_NORM, PLAIN, Layer, Layers, Style, StyleOptions, without_normalization
 from progcycle.section import Section
 
 Rgb = Literal["replace", "sum"]
@@ -108,7 +108,7 @@ class GrowingEncoder(nn.Module):
         super().__init__()
         self.rgb, self.fused = rgb, fused
         # As layer norm in the official Theano code: what takes the mean out would hide a picture's colour.
-        first = without(style, "batch", "instance", "layer")
+        first = without_normalization(style, "batch", "instance", "layer")
         self.from_rgb = nn.ModuleList(Layer(image_channels, c, 1, first) for c in channels)
         self.blocks = nn.ModuleList(
             Layers(

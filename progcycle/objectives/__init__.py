@@ -1,6 +1,6 @@
 """Objectives: tensors in, tensors out. Each term of a loss is one function here and one visible line in a task."""
 
-from progcycle.objectives.adversarial import ADVERSARIAL, Game, lsgan_discriminator
+from progcycle.objectives.adversarial import ADVERSARIAL, LossPair, lsgan_discriminator
 from progcycle.objectives.classification import class_loss
 from progcycle.objectives.penalties import Critic, drift, gradient_penalty, per_picture, zero_centred
 from progcycle.objectives.reconstruction import cycle_loss, identity_loss, reconstruction_loss
@@ -8,7 +8,7 @@ from progcycle.objectives.reconstruction import cycle_loss, identity_loss, recon
 __all__ = [
     "ADVERSARIAL",
     "Critic",
-    "Game",
+    "LossPair",
     "class_loss",
     "cycle_loss",
     "drift",

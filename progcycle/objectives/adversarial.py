@@ -72,7 +72,7 @@ def relativistic_generator(real: Tensor | None, fake: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Game:
+class LossPair:
     """One adversarial objective.
 
     Attributes:
@@ -80,22 +80,22 @@ class Game:
         generator: (real logits or None, fake logits) -> loss.
         paired: the generator's loss needs the real logits too.
         midpoint: between the logits that the discriminator aims at for fake and real; None where it aims at none.
-        undecided: least loss of a discriminator that says the same of every picture; None where it has no floor.
+        chance_loss: least loss of a discriminator that says the same of every picture; None where it has no floor.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor | None, Tensor], Tensor]
     paired: bool = False
     midpoint: float | None = None
-    undecided: float | None = None
+    chance_loss: float | None = None
 
 
-ADVERSARIAL: dict[str, Game] = {
-    "wgan": Game(wgan_discriminator, wgan_generator),
-    "lsgan": Game(lsgan_discriminator, lsgan_generator, midpoint=0.5, undecided=0.5),
-    "non_saturating": Game(
-        non_saturating_discriminator, non_saturating_generator, midpoint=0.0, undecided=2 * math.log(2)
+ADVERSARIAL: dict[str, LossPair] = {
+    "wgan": LossPair(wgan_discriminator, wgan_generator),
+    "lsgan": LossPair(lsgan_discriminator, lsgan_generator, midpoint=0.5, chance_loss=0.5),
+    "non_saturating": LossPair(
+        non_saturating_discriminator, non_saturating_generator, midpoint=0.0, chance_loss=2 * math.log(2)
     ),
-    "hinge": Game(hinge_discriminator, hinge_generator, midpoint=0.0, undecided=2.0),
-    "relativistic": Game(relativistic_discriminator, relativistic_generator, paired=True, undecided=math.log(2)),
+    "hinge": LossPair(hinge_discriminator, hinge_generator, midpoint=0.0, chance_loss=2.0),
+    "relativistic": LossPair(relativistic_discriminator, relativistic_generator, paired=True, chance_loss=math.log(2)),
 }

@@ -377,7 +377,7 @@ class CycleganRecipe(Recipe):
         if options is None:
             return None
         generator = options.optimizer or self.optimizer.generator
-        network = {"discriminator": self.network.discriminator.alone()}
+        network = {"discriminator": self.network.discriminator.without_comparison()}
         return self.model_copy(
             update={
                 "schedule": options.schedule or self.schedule.scaled(options.share or 1.0),

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from progcycle.errors import UserError
-from progcycle.files import as_others
+from progcycle.files import with_default_permissions
 
 FORMAT = 2
 READABLE = (1, 2)  # the formats that can be read
@@ -100,7 +100,7 @@ def write_part(folder: Path, content: Content) -> None:
     for name, tensors in content.files.items():
         path = temporary(folder, content.nimg) / f"{name}.safetensors"
         try:
-            as_others(path, partial(save_file, tensors))
+            with_default_permissions(path, partial(save_file, tensors))
         except SafetensorError as error:
             found = re.search(r"os error (\d+)", str(error))
             number = int(found[1]) if found else errno.EIO
@@ -199,7 +199,7 @@ def read(path: Path, name: str) -> Tensors:
     return load_file(path / f"{name}.safetensors")
 
 
-def tell(path: Path) -> dict[str, Any] | None:
+def read_state(path: Path) -> dict[str, Any] | None:
     """The state of a checkpoint, its tensors not looked at; None if it is not as it was written."""
     return _state(path)[1] or None
 

@@ -12,7 +12,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from progcycle.errors import UserError
-from progcycle.runtime.parallel import first_told
+from progcycle.runtime.parallel import first_message
 
 try:
     import fcntl
@@ -65,7 +65,7 @@ class RunLock:
                 refused = str(error)
             except OSError as error:
                 refused = f"The run folder {self.run_dir} cannot be written ({error.strerror})."
-        if refused := first_told(refused):
+        if refused := first_message(refused):
             raise UserError(refused)
 
     def _take(self) -> int:

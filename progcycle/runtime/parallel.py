@@ -27,7 +27,7 @@ def broadcast_tensors(accelerator: Accelerator, tensors: Iterable[Tensor]) -> No
             tensor.copy_(broadcast(tensor.detach().clone()))
 
 
-def first_told(text: str) -> str:
+def first_message(text: str) -> str:
     """The text of the first process that has one, or an empty one; every process must call this."""
     return next((each for each in gather_texts(text) if each), "")
 
@@ -106,7 +106,7 @@ def average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Paramete
         votes.receive(rest)
 
 
-def speaking(accelerator: Accelerator, items: Generator[T, None, None]) -> Generator[T, None, None]:
+def reporting_errors(accelerator: Accelerator, items: Generator[T, None, None]) -> Generator[T, None, None]:
     """``items``; an error that they raise in another process than the first, which alone speaks, is told at once."""
     try:
         yield from items

@@ -144,7 +144,7 @@ def gather_texts(text: str) -> list[str]:
 
 
 @contextmanager
-def first_before_others(is_first: bool) -> Iterator[None]:
+def main_process_first(is_first: bool) -> Iterator[None]:
     """Do something in the first process, and then in the others."""
     if not is_first:
         gather_texts("")

@@ -11,7 +11,7 @@ from types import FrameType
 # preemption; SIGXCPU comes at a soft limit of processor time. Windows has none of these four.
 NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP", "SIGUSR2", "SIGXCPU")
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
-LAUNCHED = "ACCELERATE_MIXED_PRECISION"  # accelerate launch sets it for what it starts
+LAUNCH_VARIABLE = "ACCELERATE_MIXED_PRECISION"  # accelerate launch sets it for what it starts
 HINT = b"\nstopping after this step and its checkpoint; Ctrl-C again stops at once\n"
 
 
@@ -33,7 +33,7 @@ class StoppedError(Exception):
         return 128 + self.number
 
 
-class StoppedWaitingError(Exception):
+class StoppedWhileWaitingError(Exception):
     """A signal came while a loader was waited for, and so between two steps.
 
     Args:
@@ -52,12 +52,12 @@ class StopSignals:
         enabled: whether to listen at all; a run inside another program leaves its signals alone.
 
     Attributes:
-        asked: the first signal that came.
+        received: the first signal that came.
     """
 
     def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
-        self.asked: signal.Signals | None = None
+        self.received: signal.Signals | None = None
         self._launcher: int | None = None
 
     @contextmanager
@@ -73,18 +73,18 @@ class StopSignals:
         # What was ignored before, as SIGINT is in the background of a script and SIGHUP under nohup, stays ignored.
         heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._remember) for number in heard}
-        self._launcher = os.getppid() if LAUNCHED in os.environ else None
+        self._launcher = os.getppid() if LAUNCH_VARIABLE in os.environ else None
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
             self._launcher = None
-        if self.asked is not None:
-            os.kill(os.getpid(), self.asked)
+        if self.received is not None:
+            os.kill(os.getpid(), self.received)
 
     def _remember(self, number: int, _: FrameType | None) -> None:
-        self.asked = self.asked or signal.Signals(number)
+        self.received = self.received or signal.Signals(number)
         if number == signal.SIGINT:
             # The kernel's own action needs no turn of the interpreter, which may be inside a long call of a library.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -98,10 +98,10 @@ class StopSignals:
         """For each of ``SIGNALS``, whether this process was asked to stop by it."""
         if self._launcher is not None and os.getppid() != self._launcher:
             # With one process, accelerate launch passes no signal on; that it has gone is the only sign of one.
-            self.asked = self.asked or signal.SIGTERM
-        return [number == self.asked for number in SIGNALS]
+            self.received = self.received or signal.SIGTERM
+        return [number == self.received for number in SIGNALS]
 
 
-def agreed(votes: Sequence[float]) -> signal.Signals | None:
+def agreed_signal(votes: Sequence[float]) -> signal.Signals | None:
     """The signal that all processes leave by, given the share of them that :meth:`StopSignals.votes` for each."""
     return next((signal.Signals(number) for number, share in zip(SIGNALS, votes, strict=True) if share > 0), None)

@@ -17,11 +17,11 @@ from progcycle.errors import UserError
 from progcycle.files import atomic_file
 from progcycle.runtime import checkpoint
 from progcycle.runtime.checkpoint import Content
-from progcycle.runtime.parallel import first_told
+from progcycle.runtime.parallel import first_message
 
 
 @dataclass(frozen=True)
-class Places:
+class CheckpointPolicy:
     """Where the checkpoints of a run go, and how many stay.
 
     Attributes:
@@ -41,7 +41,7 @@ class Places:
 
 
 @dataclass
-class _Flight:
+class _PendingCheckpoint:
     """A checkpoint on its way, in all processes until they know that it has arrived."""
 
     nimg: int
@@ -67,18 +67,18 @@ class CheckpointWriter:
         last: the newest checkpoint that is whole.
     """
 
-    def __init__(self, accelerator: Accelerator, places: Places, say: Callable[[str], None]) -> None:
+    def __init__(self, accelerator: Accelerator, places: CheckpointPolicy, say: Callable[[str], None]) -> None:
         self.accelerator, self.places, self.run_dir, self.say = accelerator, places, places.run_dir, say
         self.last: Path | None = None
         self.begun_at: int | None = None  # pictures shown at the newest one, whole or not
-        self._flight: _Flight | None = None
+        self._pending: _PendingCheckpoint | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._clock: int | None = None
         self._spent = 0.0
-        self._trouble: Exception | None = None
+        self._write_error: Exception | None = None
 
     @property
-    def alone(self) -> bool:
+    def single_process(self) -> bool:
         """Whether there is one process only."""
         return bool(self.accelerator.num_processes == 1)
 
@@ -88,14 +88,14 @@ class CheckpointWriter:
 
     def votes(self) -> list[bool]:
         """Whether this process's part of the checkpoint on its way is written, and whether something cannot be."""
-        if self._flight is None or self._trouble is not None:
-            return [False, self._trouble is not None]
-        jobs = [job for job in (self._flight.part, self._flight.commit) if job is not None]
-        written = self._flight.part.done()  # asked first: it may fail between the two lines
+        if self._pending is None or self._write_error is not None:
+            return [False, self._write_error is not None]
+        jobs = [job for job in (self._pending.part, self._pending.commit) if job is not None]
+        written = self._pending.part.done()  # asked first: it may fail between the two lines
         failed = any(job.done() and job.exception() is not None for job in jobs)
         return [written and not failed, failed]
 
-    def resumed(self, path: Path, nimg: int) -> None:
+    def resume_from(self, path: Path, nimg: int) -> None:
         """Note the checkpoint that a run goes on from, after ``nimg`` pictures; do what an interruption left undone."""
         self.last, self.begun_at = path, nimg
         if self.accelerator.is_main_process:
@@ -121,7 +121,9 @@ class CheckpointWriter:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "checkpoint", initializer=self._find_clock)
         part = self._thread.submit(self._write, content)
-        self._flight = _Flight(content.nimg, content, part, None, began, waited + time.perf_counter() - began)
+        self._pending = _PendingCheckpoint(
+            content.nimg, content, part, None, began, waited + time.perf_counter() - began
+        )
 
     def advance(self, votes: Sequence[float]) -> None:
         """Go on with the checkpoint on its way; every process must call this at the end of the same step.
@@ -132,19 +134,19 @@ class CheckpointWriter:
         Raises:
             UserError: as :meth:`start`.
         """
-        flight = self._flight
+        pending = self._pending
         written, failed = votes
-        if failed or (written == 1 and self.alone):
+        if failed or (written == 1 and self.single_process):
             self.finish()
-        elif flight is None:
+        elif pending is None:
             return
         elif written == 1 and self.accelerator.is_main_process:
-            if flight.commit is None:
+            if pending.commit is None:
                 assert self._thread is not None
-                assert flight.content is not None
-                flight.commit = self._thread.submit(self._commit, flight.content)
-            elif flight.commit.done() and flight.content is not None:
-                self._conclude(flight)
+                assert pending.content is not None
+                pending.commit = self._thread.submit(self._commit, pending.content)
+            elif pending.commit.done() and pending.content is not None:
+                self._conclude(pending)
 
     def finish(self) -> None:
         """Wait for the checkpoint on its way; every process must call this at the same moment.
@@ -152,43 +154,43 @@ class CheckpointWriter:
         Raises:
             UserError: as :meth:`start`.
         """
-        flight, began = self._flight, time.perf_counter()
-        if flight is None:
+        pending, began = self._pending, time.perf_counter()
+        if pending is None:
             return
-        error = self._together(flight.part.result)
-        if not error and self.accelerator.is_main_process and not self.alone and flight.commit is None:
+        error = self._together(pending.part.result)
+        if not error and self.accelerator.is_main_process and not self.single_process and pending.commit is None:
             assert self._thread is not None
-            assert flight.content is not None
-            flight.commit = self._thread.submit(self._commit, flight.content)
-        if not error and not self.alone:
-            error = self._together(lambda: flight.commit and flight.commit.result())
-        flight.waited += time.perf_counter() - began
-        self._flight = None
+            assert pending.content is not None
+            pending.commit = self._thread.submit(self._commit, pending.content)
+        if not error and not self.single_process:
+            error = self._together(lambda: pending.commit and pending.commit.result())
+        pending.waited += time.perf_counter() - began
+        self._pending = None
         if not error:
-            self._conclude(flight)
-        elif flight.content is not None:
+            self._conclude(pending)
+        elif pending.content is not None:
             if self.accelerator.is_main_process:
-                checkpoint.discard(self._folder, flight.nimg)
-            self._fall_back(flight.content, error)
+                checkpoint.discard(self._folder, pending.nimg)
+            self._fall_back(pending.content, error)
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def collecting_errors(self) -> Iterator[None]:
         """Remember that a file of the run folder cannot be written, until all processes can act on it together."""
         try:
             yield
         except (OSError, SafetensorError) as error:
-            self._trouble = self._trouble or error
+            self._write_error = self._write_error or error
 
-    def trouble(self) -> str:
-        """What :meth:`watching` remembered in any process, or an empty text; every process must call this together."""
-        return self._together(self._raise_trouble)
+    def write_error(self) -> str:
+        """The error that :meth:`collecting_errors` caught in any process, or an empty text; a collective call."""
+        return self._together(self._raise_write_error)
 
-    def rescue(self, content: Content, reason: str) -> None:
+    def save_and_stop(self, content: Content, reason: str) -> None:
         """Stop the run because of a file that cannot be written; every process must call this, after :meth:`finish`.
 
         Args:
             content: of a last checkpoint, for the folder that can take it.
-            reason: from :meth:`trouble`.
+            reason: from :meth:`write_error`.
 
         Raises:
             UserError: always.
@@ -199,17 +201,17 @@ class CheckpointWriter:
 
     def close(self) -> None:
         """Let the thread end, and with it what it is writing; no other process is waited for."""
-        flight, self._flight = self._flight, None
+        pending, self._pending = self._pending, None
         if self._thread is None:
             return
-        if flight is not None:
-            jobs: list[Future[Any]] = [flight.part] if flight.commit is None else [flight.part, flight.commit]
+        if pending is not None:
+            jobs: list[Future[Any]] = [pending.part] if pending.commit is None else [pending.part, pending.commit]
             problem = next((job.exception() for job in jobs if job.exception() is not None), None)
             if problem is not None:
-                self.say(f"warning: the checkpoint at {flight.nimg / 1000:g} kimg could not be written ({problem}).")
-                checkpoint.discard(self._folder, flight.nimg)
-            elif self.alone or flight.commit is not None:
-                self._conclude(flight)
+                self.say(f"warning: the checkpoint at {pending.nimg / 1000:g} kimg could not be written ({problem}).")
+                checkpoint.discard(self._folder, pending.nimg)
+            elif self.single_process or pending.commit is not None:
+                self._conclude(pending)
         self._spent, self._clock = self._thread.submit(self.cpu_seconds).result(), None
         self._thread.shutdown()
         self._thread = None
@@ -231,7 +233,7 @@ class CheckpointWriter:
 
     def _write(self, content: Content) -> None:
         checkpoint.write_part(self._folder, content)
-        if self.alone:
+        if self.single_process:
             self._commit(content)
 
     def _commit(self, content: Content, folder: Path | None = None) -> Path:
@@ -244,20 +246,20 @@ class CheckpointWriter:
         with suppress(OSError):  # one more than wanted is no reason to stop
             checkpoint.prune(folder, self.places.keep, self.places.every)
 
-    def _conclude(self, flight: _Flight) -> None:
+    def _conclude(self, pending: _PendingCheckpoint) -> None:
         """Tell of a checkpoint that has its name now, and let go of the copies."""
-        self.last = self._folder / checkpoint.folder_name(flight.nimg)
-        if flight.content is not None and self.accelerator.is_main_process:
+        self.last = self._folder / checkpoint.folder_name(pending.nimg)
+        if pending.content is not None and self.accelerator.is_main_process:
             size = sum(path.stat().st_size for path in self.last.iterdir())
-            seconds = time.perf_counter() - flight.begun
+            seconds = time.perf_counter() - pending.begun
             self.say(
-                f"checkpoint at {flight.nimg / 1000:g} kimg: {size / 1e6:.1f} MB in {seconds:.1f} s, "
-                f"of which training waited {flight.waited:.1f} s"
+                f"checkpoint at {pending.nimg / 1000:g} kimg: {size / 1e6:.1f} MB in {seconds:.1f} s, "
+                f"of which training waited {pending.waited:.1f} s"
             )
-        flight.content = None
+        pending.content = None
 
-    def _raise_trouble(self) -> None:
-        error, self._trouble = self._trouble, None
+    def _raise_write_error(self) -> None:
+        error, self._write_error = self._write_error, None
         if error is not None:
             raise error
 
@@ -270,7 +272,7 @@ class CheckpointWriter:
             work(*arguments)
         except (OSError, SafetensorError) as error:
             problem = getattr(error, "strerror", None) or str(error)
-        return first_told(problem)
+        return first_message(problem)
 
     def _fall_back(self, content: Content, reason: str) -> None:
         """Write what the run folder could not take into the fallback folder, while training waits."""

@@ -68,13 +68,13 @@ def probe(recipe: Recipe, folder: Path) -> list[tuple[str, int, float]]:
     """
     import torch
 
-    from progcycle.engine.start import NAME
+    from progcycle.engine.initial_weights import PRETRAINING
 
     torch.set_num_threads(1)
     first = recipe.preparation_recipe
     parts: list[tuple[str | None, Recipe]] = [(None, recipe)]
     if first is not None:
-        parts = [(NAME, first), (None, recipe.model_copy(update={"pretraining": None}))]
+        parts = [(PRETRAINING, first), (None, recipe.model_copy(update={"pretraining": None}))]
     found: list[tuple[str, int, float]] = []
     for name, part in parts:
         found += [(f"{name or ''} {phase}".strip(), n, cost) for phase, n, cost in _probe(part, folder, name)]
@@ -84,19 +84,19 @@ def probe(recipe: Recipe, folder: Path) -> list[tuple[str, int, float]]:
 def _probe(recipe: Recipe, folder: Path, preparation: str | None) -> Iterator[tuple[str, int, float]]:
     from progcycle.data import build_loader
     from progcycle.engine.build import build
-    from progcycle.engine.setup import prepare_data, set_up
+    from progcycle.engine.context import prepare_data, set_up
     from progcycle.engine.trainer import Trainer
     from progcycle.schedule import GrowthSchedule
 
     plan = GrowthSchedule.of(recipe)
     recipe = stretched(comparable(recipe), LONG)
     built = build(recipe, preparation)
-    ground = set_up(recipe, folder, built.schedule)
-    trainer = Trainer(recipe, built, ground.accelerator, ground.precision)
-    prepare_data(ground, built.schedule)
+    context = set_up(recipe, folder, built.schedule)
+    trainer = Trainer(recipe, built, context.accelerator, context.precision)
+    prepare_data(context, built.schedule)
     for phase, long in zip(plan.phases, built.schedule.phases, strict=True):
         loader = build_loader(
-            ground.sets, built.schedule, rank=0, processes=1, start_nimg=long.start, workers=0, pin_memory=False
+            context.sets, built.schedule, rank=0, processes=1, start_nimg=long.start, workers=0, pin_memory=False
         )
         begun, shown = 0.0, 0
         for step, (_, growth, batches) in enumerate(loader):

@@ -32,7 +32,7 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
     """
     import torch
 
-    from progcycle.engine.start import NAME
+    from progcycle.engine.initial_weights import PRETRAINING
     from progcycle.engine.train import train
     from progcycle.studies.budget import comparable
 
@@ -44,7 +44,7 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
         wall = time.perf_counter()
         run = train(recipe, run_dir)
         wall = time.perf_counter() - wall
-        before = cpu_seconds(run_dir / NAME / "stats.jsonl")
+        before = cpu_seconds(run_dir / PRETRAINING / "stats.jsonl")
         course, figures = STUDIED[recipe.task].measure(study, run, recipe, before)
     return {
         "variant": variant,

@@ -11,7 +11,7 @@ from progcycle.errors import UserError
 from progcycle.files import atomic_file
 from progcycle.output import say
 from progcycle.recipe import Recipe, Study
-from progcycle.runtime.processes import KilledError, in_processes
+from progcycle.runtime.worker_processes import ProcessKilledError, run_in_processes
 from progcycle.studies.budget import factor_for, probe, quiet, stretched
 from progcycle.studies.report import write_report
 from progcycle.studies.row import STUDIED, run_row
@@ -224,14 +224,14 @@ def _in_processes(
     """
     failed = 0
     try:
-        for key, result in in_processes(work, jobs, parallel):
+        for key, result in run_in_processes(work, jobs, parallel):
             if isinstance(result, UserError):
                 failed += 1
                 name = f"{key[0]} with seed {key[1]}" if isinstance(key, tuple) else key
                 say(f"failed: {name}: {result}")
             else:
                 yield key, result
-    except KilledError:
+    except ProcessKilledError:
         raise UserError(
             f"A run was killed (see {runs}); start the command again to go on from where it stood."
         ) from None

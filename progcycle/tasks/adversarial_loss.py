@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from progcycle.blocks import Earlier, Noise
+from progcycle.blocks import EarlierFeatures, Noise
 from progcycle.data import Batch
 from progcycle.errors import UserError
 from progcycle.networks import Network
@@ -93,7 +93,7 @@ class AdversarialLoss:
         growth: Growth,
         step: int,
         normals: Tensor | None = None,
-        earlier: Earlier | None = None,
+        earlier: EarlierFeatures | None = None,
     ) -> DiscriminatorOutput:
         """The output for pictures.
 
@@ -123,7 +123,7 @@ class AdversarialLoss:
         if self.augment:
             seen = {k: self.augment(x, f"discriminator/{k}", real.positions, step) for k, x in seen.items()}
         normals = [self._normals("discriminator", kind, real.positions, growth, fake) for kind in seen]
-        if self.queues.size or not self.network.rows_are_apart(len(real)):
+        if self.queues.size or not self.network.rows_are_independent(len(real)):
             return (
                 self.output(seen["real"], growth, step, normals[0], self.queues.earlier("real")),
                 self.output(seen["fake"], growth, step, normals[1], self.queues.earlier("fake")),
@@ -174,7 +174,7 @@ class AdversarialLoss:
     def watched(self) -> dict[str, Watched]:
         """Its adversarial loss, for an alarm; nothing where that has no floor."""
         options, factor = self.options, self.options.lsgan_fake_factor
-        undecided = ADVERSARIAL[options.loss].undecided
+        undecided = ADVERSARIAL[options.loss].chance_loss
         if options.loss == "lsgan":
             undecided = options.lsgan_factor * factor / (1 + factor)
         return {} if undecided is None else {f"disc{self.suffix}": Watched(self._figure, undecided)}
@@ -207,7 +207,7 @@ class AdversarialLoss:
         }
         loss = adversarial
 
-        def critic(kind: str, earlier: Earlier | None) -> Critic:
+        def critic(kind: str, earlier: EarlierFeatures | None) -> Critic:
             def logits(x: Tensor) -> Tensor:
                 shown = self.augment(x, f"discriminator/{kind}", real.positions, step) if self.augment else x
                 return self.output(shown, growth, step, earlier=earlier).logits

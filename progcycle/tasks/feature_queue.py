@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from progcycle.blocks import Earlier, full_precision
+from progcycle.blocks import EarlierFeatures, full_precision
 
 KINDS = ("real", "fake")
 
@@ -52,11 +52,11 @@ class FeatureQueues:
         self.size = size
         self.queues = {kind: FeatureQueue(size) for kind in KINDS}
 
-    def earlier(self, kind: str) -> Earlier | None:
+    def earlier(self, kind: str) -> EarlierFeatures | None:
         """What pictures are compared with, ``real`` or ``fake`` ones; None without queues."""
-        return Earlier(self.queues[kind].features) if self.size else None
+        return EarlierFeatures(self.queues[kind].features) if self.size else None
 
-    def between(self, mix: Tensor) -> Earlier | None:
+    def between(self, mix: Tensor) -> EarlierFeatures | None:
         """What mixtures of real and fake pictures are compared with: mixtures of the two queues; None without queues.
 
         Args:
@@ -64,10 +64,10 @@ class FeatureQueues:
         """
         real, fake = (self.queues[kind].features for kind in KINDS)
         if real is None or fake is None:
-            return Earlier() if self.size else None
+            return EarlierFeatures() if self.size else None
         real, fake = full_precision(real), full_precision(fake)
         shares = mix.repeat(len(real) // len(mix) + 1)[: len(real)]
-        return Earlier(torch.lerp(real, fake, shares.to(real).reshape(-1, 1, 1, 1)))
+        return EarlierFeatures(torch.lerp(real, fake, shares.to(real).reshape(-1, 1, 1, 1)))
 
     def store(self, real: Tensor | None, fake: Tensor | None) -> None:
         """Take in the features of a batch of each kind; nothing where they are None.  # [N, C, H, W]"""

@@ -75,7 +75,7 @@ class PretrainingTask(Task):
                 "pretraining: both translators learn from the pictures of both domains, which needs equal channels "
                 f"(data.a.channels is {in_a}, data.b.channels is {in_b}); leave it out."
             )
-        if self.options.kind == "autoencoding" and any(task.networks[name].change for name in task.ema_of):
+        if self.options.kind == "autoencoding" and any(task.networks[name].predicts_change for name in task.ema_of):
             raise UserError(
                 "pretraining.kind: with network.generator.predict: change a translator begins as the identity, so that "
                 "autoencoding has nothing to teach; use inpainting, or predict: picture."

@@ -10,18 +10,18 @@ from progcycle.blocks import (
     from_levels,
     level_step,
     levels_to_unit,
+    max_level,
     rounded_to_levels,
     to_levels,
     to_unit,
-    white,
 )
 
 KINDS = {"tensor": torch.from_numpy, "array": np.asarray}
 
 
 def test_white_by_hand() -> None:
-    assert [white(bits) for bits in (1, 2, 8, 10, 12, 16)] == [1, 3, 255, 1023, 4095, 65535]
-    assert white() == 255
+    assert [max_level(bits) for bits in (1, 2, 8, 10, 12, 16)] == [1, 3, 255, 1023, 4095, 65535]
+    assert max_level() == 255
     assert level_step() == 2 / 255
     assert level_step(2) == 2 / 3
 

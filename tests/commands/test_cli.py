@@ -13,7 +13,7 @@ import progcycle
 from progcycle.commands.cli import COMMANDS, PATIENCE, guarded, main
 from progcycle.errors import UserError
 from progcycle.recipe import RecipeError
-from progcycle.runtime.watch import Limits
+from progcycle.runtime.watchdog import Timeouts
 
 Make = Callable[..., Path]
 
@@ -107,7 +107,7 @@ def test_only_the_first_process_speaks(monkeypatch: pytest.MonkeyPatch, capsys: 
     for error in (UserError("The run is blue."), OSError(13, "not allowed", "a file")):
         assert fail(error)([]) == 2
     assert capsys.readouterr() == ("", "")
-    assert Limits().grace < PATIENCE
+    assert Timeouts().grace < PATIENCE
     assert waited == [PATIENCE] * 2, "a launcher would end the first one before it has spoken"
 
 

@@ -21,7 +21,7 @@ from progcycle.data.survey import Survey, survey_folder
 from progcycle.engine.build import build
 from progcycle.errors import UserError
 from progcycle.recipe import CycleganRecipe, PgganRecipe, load_recipe, validate
-from progcycle.runtime.processes import KilledError
+from progcycle.runtime.worker_processes import ProcessKilledError
 from progcycle.schedule import GrowthSchedule
 
 Read = pytest.CaptureFixture[str]
@@ -272,9 +272,9 @@ def test_a_few_steps_of_every_phase_are_timed(tmp_path: Path, monkeypatch: pytes
 
 def test_a_process_that_is_killed_is_told_as_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(*_: Any) -> Any:
-        raise KilledError
+        raise ProcessKilledError
 
-    monkeypatch.setattr(estimate_module, "in_processes", killed)
+    monkeypatch.setattr(estimate_module, "run_in_processes", killed)
     with pytest.raises(UserError, match=r"not enough memory; choose a smaller --size\.$"):
         estimate({})
 

@@ -39,14 +39,14 @@ def test_training_names_what_is_broken_once_and_goes_on(tmp_path: Path, capsys: 
     gone: list[str] = []
 
     def delete(training: WatchedRun, _: object) -> None:
-        pictures = training.ground.sets["real"]
+        pictures = training.context.sets["real"]
         if training.trainer.step == 1:  # read by no step before it
             gone.append(next(n for p in range(20, 40) if (n := pictures.names[pictures.index_at(p)]) in SOUND))
             (folder / gone[0]).unlink()
 
     training = train(tiny("pggan", tmp_path, changes(folder, 0.9)), tmp_path / "run", on_step=delete)
     assert training.trainer.nimg == 88
-    assert len(training.ground.sets["real"]) < 88, "every picture is read"
+    assert len(training.context.sets["real"]) < 88, "every picture is read"
     lines = [line for line in capsys.readouterr().out.splitlines() if "replaced by the next one" in line]
     told = [line.partition("domain real: ")[2].partition(":")[0] for line in lines]
     assert sorted(told) == sorted([*BROKEN, r"new\nline.png", gone[0]])

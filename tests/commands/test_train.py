@@ -237,7 +237,7 @@ def say(self, text):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
 
-checkpoint.save_file, RunLog.say = save_file, say
+checkpoint.save_file, RunLog.info = save_file, info
 sys.exit(main())
 """
 

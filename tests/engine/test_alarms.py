@@ -9,16 +9,16 @@ import torch
 from tiny_runs import WatchedRun, checkpoint_content, stats, tiny, train
 from torch import Tensor
 
-from progcycle.engine.alarms import PATIENCE, Alarms, Sign, of_pictures, saturation
+from progcycle.engine.alarms import PATIENCE, Alarms, Observation, check_samples, check_saturation
 from progcycle.objectives import ADVERSARIAL
 from progcycle.schedule import Growth
 from progcycle.tasks import Shown, Watched
 
-BAD, GOOD = Sign(True, "bad"), Sign(False, "good")
+BAD, GOOD = Observation(True, "bad"), Observation(False, "good")
 
 
 def _watched(loss: str) -> dict[str, Watched]:
-    undecided = ADVERSARIAL[loss].undecided
+    undecided = ADVERSARIAL[loss].chance_loss
     assert undecided is not None
     return {"disc_a": Watched("adversarial/disc_a", undecided)}
 
@@ -37,14 +37,14 @@ def _watched(loss: str) -> dict[str, Watched]:
 def test_saturated(loss: str, real: float, fake: float, bad: bool) -> None:
     value = float(ADVERSARIAL[loss].discriminator(torch.tensor([real]), torch.tensor([fake])))
     figures = {"adversarial/disc_a": value, "adversarial/gen_ab": 0.0, "loss/discriminator": 0.0}
-    signs = saturation(figures, _watched(loss))
+    signs = check_saturation(figures, _watched(loss))
     assert {name: sign.bad for name, sign in signs.items()} == {"saturated/disc_a": bad}
-    assert f"the discriminator's loss is {value:.2g}" in signs["saturated/disc_a"].words
+    assert f"its loss is {value:.2g}, and a discriminator that guesses has " in signs["saturated/disc_a"].description
 
 
 def test_a_loss_that_nobody_watches_never_saturates() -> None:
-    assert saturation({"adversarial/disc": -1e9}, {}) == {}
-    assert saturation({"loss/discriminator": 0.0}, _watched("hinge")) == {}  # not computed since the last line
+    assert check_saturation({"adversarial/disc": -1e9}, {}) == {}
+    assert check_saturation({"loss/discriminator": 0.0}, _watched("hinge")) == {}  # not computed since the last line
 
 
 def _rows(*values: float) -> Tensor:
@@ -55,11 +55,11 @@ def _rows(*values: float) -> Tensor:
 def test_collapse_is_a_small_deviation_over_the_pictures() -> None:
     # Deviations of (-1, 1) and (-d, d) are sqrt(2) and d sqrt(2); their mean, 0.5, has nothing to do with it.
     for d, bad in ((0.0, True), (0.09, True), (0.11, False), (1.0, False)):
-        (sign,) = of_pictures({"generator": Shown(_rows(0.5 - d, 0.5 + d), _rows(-1, 1))}).values()
+        (sign,) = check_samples({"generator": Shown(_rows(0.5 - d, 0.5 + d), _rows(-1, 1))}).values()
         assert sign.bad is bad
-        assert sign.words == f"its pictures differ from each other by {d:.2g} of what real ones do"
-    assert of_pictures({"generator": Shown(_rows(0), _rows(-1, 1))}) == {}  # one picture has no deviation
-    assert of_pictures({"generator": Shown(_rows(0, 0), _rows(1, 1))}) == {}  # nor is there one to reach
+        assert sign.description == f"its pictures vary {d:.2g} times as much as real ones"
+    assert check_samples({"generator": Shown(_rows(0), _rows(-1, 1))}) == {}  # one picture has no deviation
+    assert check_samples({"generator": Shown(_rows(0, 0), _rows(1, 1))}) == {}  # nor is there one to reach
 
 
 def test_copy_and_inversion_are_seen_beside_the_source() -> None:
@@ -74,42 +74,42 @@ def test_copy_and_inversion_are_seen_beside_the_source() -> None:
         (0.2, 0.2): (True, False, False),
     }
     for made, bad in expected.items():
-        signs = of_pictures({"gen_ab": Shown(_rows(*made), real, source)})
+        signs = check_samples({"gen_ab": Shown(_rows(*made), real, source)})
         assert tuple(signs[f"{kind}/gen_ab"].bad for kind in ("collapse", "copy", "inversion")) == bad, made
-    grey = of_pictures({"gen_ab": Shown(_rows(0, 1).expand(-1, 3, 2, 2), real.expand(-1, 3, 2, 2), source)})
+    grey = check_samples({"gen_ab": Shown(_rows(0, 1).expand(-1, 3, 2, 2), real.expand(-1, 3, 2, 2), source)})
     assert grey.keys() == {"collapse/gen_ab"}  # other channels cannot be compared
 
 
 def test_figures_that_are_not_finite_raise_no_alarm() -> None:
     nan = torch.full((2, 1, 2, 2), math.nan)
-    assert not any(sign.bad for sign in of_pictures({"gen_ab": Shown(nan, _rows(0, 1), _rows(1, 0))}).values())
-    assert not saturation({"adversarial/disc_a": math.nan}, _watched("hinge"))["saturated/disc_a"].bad
+    assert not any(sign.bad for sign in check_samples({"gen_ab": Shown(nan, _rows(0, 1), _rows(1, 0))}).values())
+    assert not check_saturation({"adversarial/disc_a": math.nan}, _watched("hinge"))["saturated/disc_a"].bad
 
 
-def test_an_alarm_needs_several_looks_in_a_row_and_a_share_of_the_plan() -> None:
+def test_an_alarm_needs_several_checks_in_a_row_and_a_share_of_the_plan() -> None:
     said: list[str] = []
     alarms = Alarms(100_000, said.append)  # 2 % of it are 2 kimg, 20 % are 20 kimg
     for nimg in (1000, 2000):
-        alarms.look(nimg, {"collapse/generator": BAD, "copy/gen_ab": BAD})
-    alarms.look(3000, {"collapse/generator": GOOD})
+        alarms.update(nimg, {"collapse/generator": BAD, "copy/gen_ab": BAD})
+    alarms.update(3000, {"collapse/generator": GOOD})
     assert said == []
     for nimg in (4000, 4100, 4200, 5900):  # many looks, but not 2 kimg
-        alarms.look(nimg, {"collapse/generator": BAD})
+        alarms.update(nimg, {"collapse/generator": BAD})
         assert alarms.figures() == {}
-    alarms.look(6000, {"collapse/generator": BAD})
+    alarms.update(6000, {"collapse/generator": BAD})
     assert said == ["alarm: collapse/generator since 4 kimg: bad"]
-    alarms.look(7000, {"collapse/generator": BAD})
+    alarms.update(7000, {"collapse/generator": BAD})
     assert alarms.figures() == {"alarm/collapse/generator": 1}
     assert len(said) == 1
-    alarms.look(21_000, {"copy/gen_ab": BAD})  # long enough, but the third look
+    alarms.update(21_000, {"copy/gen_ab": BAD})  # long enough, but the third check
     assert len(said) == 1
     other = Alarms(100_000, said.append)
     other.load_state_dict(json.loads(json.dumps(alarms.state_dict())))
     for each in (alarms, other):
-        each.look(21_001, {"copy/gen_ab": BAD})
+        each.update(21_001, {"copy/gen_ab": BAD})
         assert each.figures() == {"alarm/collapse/generator": 1, "alarm/copy/gen_ab": 1}
         assert said.pop() == "alarm: copy/gen_ab since 1 kimg: bad"
-    alarms.look(22_000, {"collapse/generator": GOOD})
+    alarms.update(22_000, {"collapse/generator": GOOD})
     assert said[1:] == ["alarm over: collapse/generator at 22 kimg: good"]
     assert alarms.figures() == {"alarm/copy/gen_ab": 1}
 
@@ -118,8 +118,10 @@ def test_the_share_of_a_long_plan_is_bounded() -> None:
     said: list[str] = []
     alarms = Alarms(20_000_000, said.append)
     for kimg in range(0, 70, 10):
-        alarms.look(1000 * kimg, {f"{kind}/x": BAD for kind in PATIENCE})
-        expected = {kind for kind, patience in PATIENCE.items() if kimg >= max(patience.kimg, 10 * patience.looks - 10)}
+        alarms.update(1000 * kimg, {f"{kind}/x": BAD for kind in PATIENCE})
+        expected = {
+            kind for kind, patience in PATIENCE.items() if kimg >= max(patience.kimg, 10 * patience.checks - 10)
+        }
         assert alarms.figures().keys() == {f"alarm/{kind}/x" for kind in expected}
     assert len(said) == 4
 
@@ -143,7 +145,7 @@ def test_a_collapsed_generator_raises_the_alarm_and_a_resumed_run_knows_of_it(
     train(recipe, straight, on_step=_collapsed)
     out = capsys.readouterr().out
     # Samples at 48, 56 and 64 pictures show it; the average has something to show again at 80 at the latest.
-    assert "alarm: collapse/generator since 0.048 kimg: its pictures differ from each other by " in out
+    assert "alarm: collapse/generator since 0.048 kimg: its pictures vary " in out
     lines = {line["nimg"]: "alarm/collapse/generator" in line for line in stats(straight)}
     assert {nimg: lines[nimg] for nimg in (12, 48, 60, 72)} == {12: False, 48: False, 60: False, 72: True}
     assert sum("  ALARM collapse/generator  " in line for line in out.splitlines()) == sum(lines.values())
@@ -175,8 +177,8 @@ def test_translators_that_stay_copies_raise_the_alarm(
     }
     train(tiny("cyclegan", pictures, changes), tmp_path / "run")
     out = capsys.readouterr().out
-    for network in ("gen_ab", "gen_ba"):  # the fourth look is at 32 pictures
-        assert f"alarm: copy/{network} since 0.008 kimg: it changes pictures by " in out
+    for network in ("gen_ab", "gen_ba"):  # the fourth check is at 32 pictures
+        assert f"alarm: copy/{network} since 0.008 kimg: its pictures differ from their sources by " in out
         named = [line["nimg"] for line in stats(tmp_path / "run") if f"alarm/copy/{network}" in line]
         assert named == [36, 48, 60, 72, 84, 88]
     assert "alarm: inversion" not in out

@@ -5,7 +5,7 @@ import torch
 from tiny_runs import TASKS, gradients_at, tiny
 
 from progcycle.blocks import minibatch_stddev
-from progcycle.engine.build import build, check_batches, parts
+from progcycle.engine.build import build, check_batches, count_parts
 from progcycle.engine.run import Run
 from progcycle.errors import UserError
 from progcycle.recipe import RecipeError, merge
@@ -61,7 +61,7 @@ def test_a_batch_that_can_be_divided_is_taken(processes: int) -> None:
 )
 def test_parts_of_a_batch(table: object, resolution: int, batch: int, expected: int) -> None:
     recipe = tiny("pggan", NOWHERE, {"training": {"max_batch_per_device": table}})
-    assert parts(recipe, resolution, batch) == expected
+    assert count_parts(recipe, resolution, batch) == expected
 
 
 def test_parts_of_one_picture_are_refused_where_the_stddev_would_see_nothing() -> None:

@@ -33,16 +33,16 @@ def test_nothing_is_known_before_the_first_step() -> None:
 
 
 def test_until_efforts_are_measured_a_doubling_doubles_the_cost_of_a_picture() -> None:
-    assert TimeLeft(plan()).effort == {0: 16, 1: 32, 2: 64, 3: 64}
+    assert TimeLeft(plan()).cost == {0: 16, 1: 32, 2: 64, 3: 64}
 
 
 @pytest.mark.parametrize("fixed", [0.0, 0.004, 0.05])
 def test_two_measured_stages_tell_what_later_ones_take(fixed: float) -> None:
     time_left = TimeLeft(plan())
-    time_left.effort = {0: 1.0, 1: 3.0, 2: 9.5, 3: 12.0}
+    time_left.cost = {0: 1.0, 1: 3.0, 2: 9.5, 3: 12.0}
 
     def taken(stage: int) -> float:
-        return fixed + 0.002 * time_left.effort[stage]
+        return fixed + 0.002 * time_left.cost[stage]
 
     train(time_left, taken, 3000)  # the end of the second stage
     assert time_left.left() == pytest.approx(total(taken, 2))
@@ -54,17 +54,17 @@ def test_two_measured_stages_tell_what_later_ones_take(fixed: float) -> None:
 
 def test_with_one_stage_a_share_of_its_step_is_taken_to_be_fixed() -> None:
     time_left = TimeLeft(plan())
-    time_left.effort = {0: 1.0, 1: 3.0, 2: 9.0, 3: 12.0}
+    time_left.cost = {0: 1.0, 1: 3.0, 2: 9.0, 3: 12.0}
     train(time_left, lambda _: 0.01, 1000)
-    costs = {stage: 0.01 * (FIXED + (1 - FIXED) * effort) for stage, effort in time_left.effort.items()}
+    costs = {stage: 0.01 * (FIXED + (1 - FIXED) * effort) for stage, effort in time_left.cost.items()}
     assert time_left.left() == pytest.approx(total(costs.__getitem__, 1))
 
 
 def test_a_machine_that_became_slower_is_slower_in_later_stages_too() -> None:
     time_left = TimeLeft(plan())
-    time_left.effort = {0: 1.0, 1: 2.0, 2: 4.0, 3: 8.0}
-    train(time_left, lambda stage: 0.01 * time_left.effort[stage], 3000)
-    train(time_left, lambda stage: 0.03 * time_left.effort[stage], 4600)  # 400 steps of the third stage
+    time_left.cost = {0: 1.0, 1: 2.0, 2: 4.0, 3: 8.0}
+    train(time_left, lambda stage: 0.01 * time_left.cost[stage], 3000)
+    train(time_left, lambda stage: 0.03 * time_left.cost[stage], 4600)  # 400 steps of the third stage
     left = time_left.left()
     assert left is not None
     rest = 100 * 0.12
@@ -83,12 +83,12 @@ def test_what_goes_on_beside_the_steps_is_counted_in() -> None:
     time_left = TimeLeft(GrowthSchedule(Schedule(start_resolution=32, total_kimg=8, batch_size={"default": 4}), 4, 32))
     train(time_left, lambda _: 0.5, 4000)
     assert time_left.left() == pytest.approx(500)
-    time_left.beside(250)  # half of what training took
+    time_left.add_overhead(250)  # half of what training took
     assert time_left.left() == pytest.approx(750)
 
 
 def test_stages_that_do_not_differ_cost_the_same() -> None:
     time_left = TimeLeft(plan())
-    time_left.effort = {0: 1.0, 1: 2.0, 2: 4.0, 3: 8.0}
+    time_left.cost = {0: 1.0, 1: 2.0, 2: 4.0, 3: 8.0}
     train(time_left, lambda _: 0.02, 3000)
     assert time_left.left() == pytest.approx(1500 * 0.02, rel=1e-6)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load
 from tiny_runs import TASKS, WatchedRun, checkpoint_content, full, stats, tiny, train
 
-from progcycle.engine.setup import choose_algorithms
+from progcycle.engine.context import choose_algorithms
 from progcycle.recipe import merge
 from progcycle.rng import generator_at, normal, uniform, uniforms
 from progcycle.runtime.checkpoint import checkpoints

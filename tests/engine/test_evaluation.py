@@ -152,26 +152,26 @@ def best_of(tmp_path: Path, value: Any, figure: Any = "kid", resolution: int = 1
 )
 def test_which_figure_counts(figure: str | None, measured: dict[str, float], expected: Any, tmp_path: Path) -> None:
     best = BestFolder(tmp_path, figure, 16)
-    assert best.beaten_by(measured, GROWN) == expected
-    assert best.beaten_by(measured, Growth(1, 8, 1.0)) is None
-    assert best.beaten_by(measured, Growth(2, 16, 0.99)) is None
+    assert best.improvement(measured, GROWN) == expected
+    assert best.improvement(measured, Growth(1, 8, 1.0)) is None
+    assert best.improvement(measured, Growth(2, 16, 0.99)) is None
 
 
 def test_only_a_lower_value_of_the_same_figure_is_better(tmp_path: Path) -> None:
     best = best_of(tmp_path, 0.25)
-    assert best.beaten_by({"kid": 0.25}, GROWN) is None
-    assert best.beaten_by({"kid": 0.24}, GROWN) == ("kid", 0.24)
-    assert best.beaten_by({"swd": 99.0}, GROWN) == ("swd", 99.0), "the folder is of another figure"
+    assert best.improvement({"kid": 0.25}, GROWN) is None
+    assert best.improvement({"kid": 0.24}, GROWN) == ("kid", 0.24)
+    assert best.improvement({"swd": 99.0}, GROWN) == ("swd", 99.0), "the folder is of another figure"
 
 
 def test_the_best_of_a_plan_that_was_held_does_not_compare_with_what_has_grown_further(tmp_path: Path) -> None:
-    assert best_of(tmp_path, 0.01, resolution=8).beaten_by({"kid": 0.25}, GROWN) == ("kid", 0.25)
+    assert best_of(tmp_path, 0.01, resolution=8).improvement({"kid": 0.25}, GROWN) == ("kid", 0.25)
 
 
 @pytest.mark.parametrize("value", ["much", None, [1]])
 def test_a_best_folder_of_somebody_else_is_one_sentence(value: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"best/config\.json is not as training writes it; move the folder .* away\.$"):
-        best_of(tmp_path, value).beaten_by({"kid": 1.0}, GROWN)
+        best_of(tmp_path, value).improvement({"kid": 1.0}, GROWN)
 
 
 def test_a_plain_snapshot_is_not_taken_for_the_best(pictures: Path, tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_plain_snapshot_is_not_taken_for_the_best(pictures: Path, tmp_path: Pa
     train(tiny("pggan", pictures), run)
     shutil.copytree(find_snapshot(run), run / "best")
     with pytest.raises(UserError, match="move the folder"):
-        BestFolder(run, "auto", 16).beaten_by({"kid": 1.0}, GROWN)
+        BestFolder(run, "auto", 16).improvement({"kid": 1.0}, GROWN)
 
 
 def test_without_a_figure_nothing_is_kept(pictures: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import TASKS, KilledError, WatchedRun, tiny, write_domains
+from tiny_runs import TASKS, ProcessKilledError, WatchedRun, tiny, write_domains
 
 from progcycle.engine.build import build
 from progcycle.engine.state import tensors_of as part
@@ -89,7 +89,7 @@ def test_other_data_and_another_objective_may_follow_and_a_resumed_run_needs_it_
     assert recipe.start_from.networks == "generators"
     training = WatchedRun(recipe, tmp_path / "run")
     training.stop_before = 1
-    with pytest.raises(KilledError):
+    with pytest.raises(ProcessKilledError):
         train_run(training)
     out = capsys.readouterr().out
     assert f"generator begins from {tmp_path / 'first'}/snapshots/nimg-000000000016, after 0.016 kimg\n" in out

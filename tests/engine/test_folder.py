@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tiny_runs import as_before, checkpoint_content, full, tiny, train, write_pictures
 
-from progcycle.engine.folder import check_folder, read_record
+from progcycle.engine.folder import check_folder, read_checkpoint_info
 from progcycle.errors import UserError
 from progcycle.evaluation.sampler import Sampler
 from progcycle.recipe import Recipe, dump, load_recipe, merge
@@ -38,7 +38,7 @@ def stopped(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(run: Path, recipe: Recipe) -> None:
-    check_folder(run, recipe, read_record(run, recipe))
+    check_folder(run, recipe, read_checkpoint_info(run, recipe))
 
 
 @pytest.mark.parametrize("task", ["pggan", "cyclegan"])
@@ -194,12 +194,12 @@ def test_the_newest_checkpoint_that_can_be_read_tells(pictures: Path, stopped: P
     shutil.copytree(stopped, run)
     *_, before, newest = checkpoints(run / "checkpoints")
     (newest / "state.json").write_text("{}")
-    record = read_record(run, tiny("pggan", pictures))
+    record = read_checkpoint_info(run, tiny("pggan", pictures))
     assert record is not None
     assert record.nimg == 60
     assert record.state["nimg"] == int(before.name[5:]) == 40
     assert read(newest, "networks").keys()
-    assert read_record(tmp_path / "none", tiny("pggan", pictures)) is None
+    assert read_checkpoint_info(tmp_path / "none", tiny("pggan", pictures)) is None
 
 
 # --- pictures -----------------------------------------------------------------------------------------------------

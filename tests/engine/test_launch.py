@@ -10,7 +10,7 @@ import torch
 from tiny_runs import tiny, train
 
 from progcycle.engine import launch
-from progcycle.engine.launch import check_environment, check_processes, lonely, overruled
+from progcycle.engine.launch import check_environment, check_processes, missing_processes, overridden_variables
 from progcycle.engine.precision import Precision
 from progcycle.errors import UserError
 
@@ -61,7 +61,7 @@ def _known(**values: Any) -> Any:
 def test_a_line_says_what_the_recipe_decides(variables: dict[str, str], choice: str, lines: list[str]) -> None:
     import re
 
-    said = overruled(Precision(choice, CPU), choice, variables)
+    said = overridden_variables(Precision(choice, CPU), choice, variables)
     assert len(said) == len(lines)
     for line, words in zip(said, lines, strict=True):
         assert re.search(words, line)
@@ -105,12 +105,12 @@ def test_what_accelerate_launch_was_to_start(
     monkeypatch.setattr(launch, "default_config_file", str(tmp_path / "none.yaml"))
     monkeypatch.setattr(launch, "_launcher", lambda: [word.format(config=config) for word in command])
     alone: Any = SimpleNamespace(num_processes=1, device=CPU)
-    lines = lonely(alone, {"ACCELERATE_MIXED_PRECISION": "no"})
+    lines = missing_processes(alone, {"ACCELERATE_MIXED_PRECISION": "no"})
     assert len(lines) == (2 if processes > 1 else 0)
     assert all(f"{processes}" in line for line in lines)
-    assert lonely(alone, {}) == [], "nobody has launched it"
+    assert missing_processes(alone, {}) == [], "nobody has launched it"
     together: Any = SimpleNamespace(num_processes=processes, device=CPU)
-    assert processes == 1 or lonely(together, {"ACCELERATE_MIXED_PRECISION": "no"}) == []
+    assert processes == 1 or missing_processes(together, {"ACCELERATE_MIXED_PRECISION": "no"}) == []
 
 
 def test_the_launcher_is_the_process_that_started_this_one() -> None:

@@ -11,7 +11,7 @@ import torch
 from tiny_runs import TASKS, WatchedRun, tiny
 from torch import Tensor
 
-from progcycle.engine.words import duration
+from progcycle.engine.formatting import duration
 from progcycle.schedule import Growth
 
 
@@ -61,13 +61,13 @@ def test_how_long_stages_take_is_measured_without_changing_anything(pictures: Pa
             for name, tensor in net.state_dict().items()
         }
         stream = torch.get_rng_state()
-        training.introduce()
+        training.log_introduction()
         assert torch.equal(torch.get_rng_state(), stream)
         after = {
             name: tensor for net in training.trainer.ema.networks.values() for name, tensor in net.state_dict().items()
         }
         assert all(torch.equal(before[name], after[name]) for name in before)
-        effort = training.log.time_left.effort
+        effort = training.log.time_left.cost
         assert list(effort) == [0, 1, 2]
         assert all(0 < seconds < 60 for seconds in effort.values())
 
@@ -85,16 +85,16 @@ def test_stages_that_take_long_or_do_not_fit_are_taken_to_double(
         return honest(networks, panel, growth)
 
     monkeypatch.setattr(training.trainer.task, "sample", sample)
-    training.introduce()
-    effort = training.log.time_left.effort
+    training.log_introduction()
+    effort = training.log.time_left.cost
     assert seen == {4, 8, 16}
     assert effort[2] == 2 * effort[1]
     monkeypatch.setattr("progcycle.engine.samples.LONG", 0.0)
     seen.clear()
-    training.introduce()
+    training.log_introduction()
     assert seen == set()
     monkeypatch.setattr("progcycle.engine.samples.LONG", 1e-9)
-    training.introduce()
+    training.log_introduction()
     assert seen == {4}
-    effort = training.log.time_left.effort
+    effort = training.log.time_left.cost
     assert effort[2] == 2 * effort[1] == 4 * effort[0]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_runs import tiny, train
 
-from progcycle.engine import memory, optimizers
+from progcycle.engine import adam_states, memory
 from progcycle.engine import run as run_module
 from progcycle.engine import train as train_module
 from progcycle.errors import UserError
@@ -101,12 +101,12 @@ def test_samples_and_evaluations_name_their_own_keys(
     run, recipe = tmp_path / "run", tiny("pggan", pictures, {"training": {"evaluation": {"every_kimg": 0.028}}})
     with pytest.raises(UserError, match=r"training.evaluation at stage 1 .* with training.evaluation=null goes on"):
         train(recipe, run, evaluate=fail)
-    real = run_module.panel_of
+    real = run_module.make_panel
 
     def limited(task: Any, sets: Any, count: int, growth: Growth, device: Any) -> Any:
         return real(task, sets, count, growth, device) if growth.stage == 0 or count < 3 else fail()
 
-    monkeypatch.setattr(run_module, "panel_of", limited)
+    monkeypatch.setattr(run_module, "make_panel", limited)
     with pytest.raises(UserError, match=r"a grid of 4 samples at stage 1 .* with training.sample_count=2 goes on"):
         train(tiny("pggan", pictures), run)
     assert train(tiny("pggan", pictures, {"training": {"sample_count": 2}}), run).trainer.nimg == 88
@@ -124,7 +124,7 @@ def test_memory_that_networks_or_a_checkpoint_need_is_told_too(
     words = (
         r"There is not enough memory to prepare the run \(CUDA out of memory. Tried to allocate 2.00 GiB\); stop what"
     )
-    for owner, name in ((torch.nn.Module, "to"), (optimizers.AdamStates, "load_state_dict")):
+    for owner, name in ((torch.nn.Module, "to"), (adam_states.AdamStates, "load_state_dict")):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, fail)
             with pytest.raises(UserError, match=words):
@@ -141,6 +141,6 @@ def test_other_errors_keep_their_traceback(pictures: Path, tmp_path: Path, monke
 def test_torch_says_it_as_expected() -> None:
     with pytest.raises(RuntimeError, match=re.escape("can't allocate memory")) as error:
         torch.empty(1 << 60, dtype=torch.uint8)
-    assert memory.ran_out(error.value)
-    assert [kind for kind, known in ERRORS.items() if not memory.ran_out(known)] == []
-    assert not memory.ran_out(RuntimeError("Trying to backward through the graph a second time"))
+    assert memory.is_out_of_memory(error.value)
+    assert [kind for kind, known in ERRORS.items() if not memory.is_out_of_memory(known)] == []
+    assert not memory.is_out_of_memory(RuntimeError("Trying to backward through the graph a second time"))

@@ -51,17 +51,17 @@ def test_sums_survive_a_round_trip_in_mid_interval(meter: Meter, alone: Accelera
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_trouble_is_the_first_update_that_was_not_finite(meter: Meter, alone: Accelerator, bad: float) -> None:
     meter.add(_figures(a=1.0, b=1.0), 3)
-    assert meter.trouble(alone) is None
+    assert meter.first_non_finite(alone) is None
     meter.add(_figures(a=bad, b=1.0, c=bad), 4)
     meter.add(_figures(a=bad, b=bad), 4)
     meter.add(_figures(a=1.0, b=bad, c=bad), 5)
-    assert meter.trouble(alone) == (4, ["a", "c"])
+    assert meter.first_non_finite(alone) == (4, ["a", "c"])
     meter.means(alone)
-    assert meter.trouble(alone) == (4, ["a", "c"])  # up until the run stops
+    assert meter.first_non_finite(alone) == (4, ["a", "c"])  # up until the run stops
 
 
 def test_what_may_overflow_is_no_trouble_and_stays_out_of_the_means(meter: Meter, alone: Accelerator) -> None:
     meter.add(_figures(norm=2.0, other=math.inf), 0, check=False)
     meter.add(_figures(norm=math.inf, other=math.nan), 1, check=False)
-    assert meter.trouble(alone) is None
+    assert meter.first_non_finite(alone) is None
     assert meter.means(alone) == {"norm": 2.0}

@@ -15,7 +15,7 @@ from tiny_runs import (
     STEPS,
     TASKS,
     TOTAL,
-    KilledError,
+    ProcessKilledError,
     WatchedRun,
     checkpoint_content,
     full,
@@ -46,7 +46,7 @@ def _first_updates(task: str, pictures: Path, run: Path, objective: dict[str, An
     """
     training = Run(tiny(task, pictures, {"objective": objective}), run)
     where: dict[str, Any] = {"rank": 0, "processes": 1, "start_nimg": 0}
-    loader = build_loader(training.ground.sets, training.schedule, **where, workers=0, pin_memory=False)
+    loader = build_loader(training.context.sets, training.schedule, **where, workers=0, pin_memory=False)
     _, growth, batches = next(loader)
     twin: Any = copy.deepcopy(training.trainer.task)
     reals = {domain: replace(b, images=as_reals(b.images, growth)) for domain, b in batches.items()}
@@ -97,7 +97,7 @@ def test_critics_are_updated_more_often_each_time_on_new_pictures(
 
     monkeypatch.setattr(training.trainer.task, "loss", loss)
     training.stop_before = 7
-    with pytest.raises(KilledError):
+    with pytest.raises(ProcessKilledError):
         train_run(training)
     pair = ["discriminator", "generator"] if task == "pggan" else ["generator", "discriminator"]
     order = ["discriminator", "discriminator", *pair]
@@ -140,7 +140,7 @@ def test_real_pictures_fade_as_the_schedule_says(
 
     monkeypatch.setattr(training.trainer.task, "loss", loss)
     training.stop_before = 8
-    with pytest.raises(KilledError):
+    with pytest.raises(ProcessKilledError):
         train_run(training)
     assert smooth[0][0] == 0.0
     assert (smooth[0][1] < 1e-8) == fade_reals
@@ -208,7 +208,7 @@ def test_the_task_is_initialised_once_and_never_on_resuming(
     def run(stop_before: int | None) -> Initialised:
         training = Initialised(recipe, tmp_path / "run")
         training.stop_before = stop_before
-        with contextlib.suppress(KilledError):
+        with contextlib.suppress(ProcessKilledError):
             train_run(training)
         return training
 
@@ -220,7 +220,7 @@ def test_the_task_is_initialised_once_and_never_on_resuming(
     assert len(calls) == 1
     resumed = Initialised(recipe, tmp_path / "other")
     resumed.stop_before = 0
-    with pytest.raises(KilledError):
+    with pytest.raises(ProcessKilledError):
         train_run(resumed)
     assert len(calls) == 2
 
@@ -233,12 +233,12 @@ def test_real_pictures_set_the_scales_of_minibatch_discrimination(pictures: Path
     training = WatchedRun(recipe, tmp_path / "run")
     before = {key: value.clone() for key, value in training.trainer.task.networks["disc_a"].state_dict().items()}
     training.stop_before = 0
-    with pytest.raises(KilledError):
+    with pytest.raises(ProcessKilledError):
         train_run(training)
     scales = {}
     for domain in ("a", "b"):
         disc: Any = training.trainer.task.networks[f"disc_{domain}"]
-        pictures_of = training.ground.sets[domain]
+        pictures_of = training.context.sets[domain]
         count = min(7, len(pictures_of))
         chosen = [pictures_of.plain(i * len(pictures_of) // count, 4).image for i in range(count)]
         x = torch.stack([torch.from_numpy(image.copy()).permute(2, 0, 1) for image in chosen]).float() / 127.5 - 1

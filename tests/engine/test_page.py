@@ -12,8 +12,8 @@ from tiny_runs import WatchedRun, stats, tiny, train
 
 from progcycle.data import LoaderError
 from progcycle.engine import page
-from progcycle.engine.about import About, counted
 from progcycle.engine.build import build
+from progcycle.engine.description import RunDescription, picture_counts
 from progcycle.engine.page import SHOWN, Figures, render
 from progcycle.engine.train import train_run
 from progcycle.errors import UserError
@@ -72,7 +72,7 @@ def show(run: Path, **changes: Any) -> Parsed:
     """A page made of little."""
     figures = Figures(run / "stats.jsonl")
     figures.update()
-    about = About("cyclegan", {}, [("Device", "cpu")], "task: cyclegan", [])
+    about = RunDescription("cyclegan", {}, [("Device", "cpu")], "task: cyclegan", [])
     about = replace(about, **{key: changes.pop(key) for key in tuple(changes) if hasattr(about, key)})
     options: dict[str, Any] = {"nimg": 3000, "state": "training", "words": "", "left": 4080.0, **changes}
     schedule = GrowthSchedule(Schedule.model_validate({"stable_kimg": 2, "fade_kimg": 2}), 4, 8)
@@ -86,8 +86,8 @@ def _parameters(parsed: Parsed) -> int:
 
 def test_pictures_are_counted_by_what_is_done_with_them() -> None:
     sets = {"train": {"a": range(1200), "b": range(3)}, "test": {"a": range(7)}, "validate": {"a": range(18)}}
-    assert counted("a", sets) == "1,200 to train, 7 to test, 18 to validate"
-    assert counted("b", sets) == "3 to train"
+    assert picture_counts("a", sets) == "1,200 to train, 7 to test, 18 to validate"
+    assert picture_counts("b", sets) == "3 to train"
 
 
 class TestOfARun:
@@ -217,7 +217,7 @@ def test_thousands_of_samples_and_evaluations_stay_small(tmp_path: Path) -> None
     figures = Figures(run / "stats.jsonl")
     figures.update()
     schedule = GrowthSchedule(Schedule(), 4, 8)
-    nothing = About("", {}, [], "", [])
+    nothing = RunDescription("", {}, [], "", [])
     page_of = render(run, schedule, nothing, figures, nimg=2_999_000, state="training", words="", left=None)
     assert len(page_of) < 50_000
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_runs import WatchedRun, checkpoint_content, hook, stats, tiny, train
 
-from progcycle.engine import precision, setup
+from progcycle.engine import context, precision
 from progcycle.engine.precision import Precision
 from progcycle.errors import UserError
 from progcycle.schedule import Growth
@@ -110,9 +110,9 @@ def test_float32_on_a_gpu_is_not_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         matmul.allow_tf32 = cudnn.allow_tf32 = True  # the second is torch's default
         monkeypatch.setattr(cudnn, "benchmark", cudnn.benchmark)
-        setup.choose_algorithms(CPU)
+        context.choose_algorithms(CPU)
         assert cudnn.allow_tf32, "a run on a CPU leaves it alone"
-        setup.choose_algorithms(torch.device("cuda"))
+        context.choose_algorithms(torch.device("cuda"))
         assert not matmul.allow_tf32
         assert not cudnn.allow_tf32
         if hasattr(cudnn.conv, "fp32_precision"):

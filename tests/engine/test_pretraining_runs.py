@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import KilledError, checkpoint_content, gradients_at, stats, tiny, tiny_content
+from tiny_runs import ProcessKilledError, checkpoint_content, gradients_at, stats, tiny, tiny_content
 from torch import Tensor, nn
 
 from progcycle.data import Batch
 from progcycle.engine.folder import has_checkpoint
+from progcycle.engine.initial_weights import PRETRAINING
 from progcycle.engine.run import Run
-from progcycle.engine.start import NAME
 from progcycle.engine.train import check, train
 from progcycle.errors import UserError
 from progcycle.export import load
@@ -43,7 +43,7 @@ class Watch:
 
         def watched(training: Run, batches: Mapping[str, Batch], growth: Growth) -> None:
             if watch.steps == watch.kill_before:
-                raise KilledError
+                raise ProcessKilledError
             watch.steps += 1
             if training not in watch.runs:
                 assert (
@@ -65,7 +65,7 @@ class Watch:
         self.runs, self.first, self.stages, self.steps, self.kill_before = [], [], [], 0, kill_before
         try:
             train(recipe, folder)
-        except KilledError:
+        except ProcessKilledError:
             assert self.steps == kill_before
 
 
@@ -142,9 +142,9 @@ def test_what_is_to_be_said_of_the_pictures_is_said_once_for_both_trainings(
     recipe = tiny("cyclegan", root, {**SOME, "data": {"cache_resolution": 8}})
     watch.run(recipe, tmp_path / "run")
     assert [training.run_dir.name for training in watch.runs] == ["pretraining", "run"]
-    assert all(training.ground.notes and training.ground.remarks() for training in watch.runs)
+    assert all(training.context.notes and training.context.remarks() for training in watch.runs)
     lines = capsys.readouterr().out.splitlines()
-    for line in {line for training in watch.runs for line in (*training.ground.notes, *training.ground.remarks())}:
+    for line in {line for training in watch.runs for line in (*training.context.notes, *training.context.remarks())}:
         assert lines.count(line) == 1
 
 
@@ -183,7 +183,7 @@ def test_what_it_begins_with_is_called_once_and_comes_before_pre_training(
             next(networks["gen_ab"].parameters()).fill_(0.25)
         return ["gen_ab: a quarter"]
 
-    monkeypatch.setattr("progcycle.engine.start.warm_start", lambda recipe: start_from)
+    monkeypatch.setattr("progcycle.engine.initial_weights.warm_start", lambda recipe: start_from)
 
     watch.run(recipe, run, kill_before=3)
     assert calls == [0]
@@ -257,7 +257,7 @@ def test_parts_of_a_batch_give_its_gradients(pictures: Path, tmp_path: Path) -> 
         content = tiny_content("cyclegan", pictures, merge(SOME, {"training": {"max_batch_per_device": limit}}))
         before = validate(content).preparation_recipe
         assert before is not None
-        training = Run(before, tmp_path / f"run{limit}", preparation=NAME)
+        training = Run(before, tmp_path / f"run{limit}", preparation=PRETRAINING)
         found.append(gradients_at(training, (0, 4, 12)))
     whole, parts = found
     assert whole.keys() == parts.keys()
@@ -313,6 +313,6 @@ def test_first_weights_that_are_not_there_are_refused(
             attempt(recipe, run)  # type: ignore[operator]
         assert not run.exists()
     with monkeypatch.context() as patch:
-        patch.setattr("progcycle.engine.start.warm_start", lambda recipe: lambda networks: ["given"])
+        patch.setattr("progcycle.engine.initial_weights.warm_start", lambda recipe: lambda networks: ["given"])
         watch.run(recipe, run, kill_before=3)
     watch.run(recipe, run, kill_before=1)  # resumed, it needs them no more

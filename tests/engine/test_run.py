@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_runs import STEPS, TASKS, TOTAL, KilledError, WatchedRun, full, hook, stats, tiny, train, write_domains
+from tiny_runs import STEPS, TASKS, TOTAL, ProcessKilledError, WatchedRun, full, hook, stats, tiny, train, write_domains
 from torch import Tensor
 
 from progcycle.engine import run as run_module
@@ -152,7 +152,7 @@ def test_an_update_moves_its_own_player_only(
 
     monkeypatch.setattr(training.trainer.task, "loss", loss)
     training.stop_before = 6
-    with pytest.raises(KilledError):
+    with pytest.raises(ProcessKilledError):
         train_run(training)
     order = ["discriminator", "generator"] if task == "pggan" else ["generator", "discriminator"]
     assert moved == [(player, set(training.trainer.task.players[player])) for player in order] * 6
@@ -283,7 +283,7 @@ def test_the_panel_is_the_same_from_the_first_stage_to_the_last(
 ) -> None:
     training = WatchedRun(tiny(task, pictures, {"training": {"sample_kimg": 0.02}}), tmp_path / "run")
     panels: list[Mapping[str, Tensor]] = []
-    monkeypatch.setattr(run_module, "efforts", lambda *_: {0: 1.0, 1: 2.0, 2: 4.0})  # it samples too
+    monkeypatch.setattr(run_module, "sampling_costs", lambda *_: {0: 1.0, 1: 2.0, 2: 4.0})  # it samples too
     honest = training.trainer.task.sample
 
     def sample(networks: Any, panel: Mapping[str, Tensor], growth: Growth) -> list[Tensor]:

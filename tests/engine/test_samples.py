@@ -85,12 +85,12 @@ def test_only_a_lack_of_memory_is_passed_over_when_efforts_are_measured(
         return made if growth.stage < 2 else type("Sampler", (), {**vars(made), "__call__": staticmethod(fails)})()
 
     if "memory" in message:
-        found = samples.efforts(sampler, training.schedule, {"real": 3}, 1)
+        found = samples.sampling_costs(sampler, training.schedule, {"real": 3}, 1)
         assert list(found) == [0, 1, 2]
         assert found[2] == 2 * found[1]
     else:
         with pytest.raises(RuntimeError, match=message):
-            samples.efforts(sampler, training.schedule, {"real": 3}, 1)
+            samples.sampling_costs(sampler, training.schedule, {"real": 3}, 1)
 
 
 class Painter:

@@ -16,7 +16,7 @@ from torch import Tensor
 from progcycle.data import build_loader
 from progcycle.engine.build import build
 from progcycle.engine.precision import Precision
-from progcycle.engine.state import Attributes, Part, load_state, upgraded
+from progcycle.engine.state import AttributeState, Part, load_state, upgrade_record
 from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
 from progcycle.recipe import load_recipe
@@ -52,11 +52,11 @@ def test_upgrading_is_the_inverse_of_what_format_1_wrote(pictures: Path, tmp_pat
     train(tiny("pggan", pictures), tmp_path / "run", stop_before=6)
     (folder,) = checkpoints(tmp_path / "run/checkpoints")
     new = json.loads((folder / "state.json").read_text())
-    assert upgraded(new) == new
+    assert upgrade_record(new) == new
     as_before(folder)
     old = json.loads((folder / "state.json").read_text())
     assert old["format"] == 1
-    assert {**upgraded(old), "digest": ""} == {**new, "digest": ""}
+    assert {**upgrade_record(old), "digest": ""} == {**new, "digest": ""}
 
 
 def bare(pictures: Path, task: str = "pggan") -> Trainer:
@@ -73,7 +73,7 @@ def test_a_bare_trainer_goes_on_from_its_own_state_to_the_last_bit(task: str, pi
     other.load_state_dict(state)
     assert (other.nimg, other.step) == (32, 8)
     where: dict[str, Any] = {"rank": 0, "processes": 1, "start_nimg": 32, "workers": 0, "pin_memory": False}
-    for _, growth, batches in islice(build_loader(run.ground.sets, run.schedule, **where), 3):
+    for _, growth, batches in islice(build_loader(run.context.sets, run.schedule, **where), 3):
         run.trainer.train_step(batches, growth)
         other.train_step(batches, growth)
     assert other.nimg == 44
@@ -141,7 +141,7 @@ def test_attributes_are_all_taken_or_none() -> None:
         nimg, fading = 4, False
 
     place = Place()
-    part = Attributes(place, "nimg", "fading")
+    part = AttributeState(place, "nimg", "fading")
     with pytest.raises(ValueError, match="fading is 1, not of type bool"):
         part.load_state_dict({"nimg": 8, "fading": 1})
     assert part.state_dict() == {"nimg": 4, "fading": False}

@@ -15,7 +15,7 @@ from toy_task import ToyModel, ToyTask, registered, toy_content
 
 import progcycle
 from progcycle.commands.evaluate import main as evaluate_command
-from progcycle.engine.alarms import saturation
+from progcycle.engine.alarms import check_saturation
 from progcycle.engine.build import build
 from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
@@ -102,7 +102,7 @@ def test_what_it_says_of_itself_is_in_status_lines_and_alarms(
     (line,) = (line for line in caplog.messages if line.startswith("kimg") and "img/s" in line)
     assert all(f"  {word} " in line for word in ("E", "decoder", "C", "error"))
     assert all({"balance/k", "critic/loss", "loss/encoder"} <= line.keys() for line in stats(run.run_dir))
-    signs = saturation({"critic/loss": 0.001}, run.trainer.task.watched)
+    signs = check_saturation({"critic/loss": 0.001}, run.trainer.task.watched)
     assert [(name, sign.bad) for name, sign in signs.items()] == [("saturated/critic", True)]
 
 

@@ -17,8 +17,8 @@ from progcycle.engine import folder
 from progcycle.engine.build import build, count_parameters
 from progcycle.engine.ema import EmaNetworks
 from progcycle.engine.folder import check_frozen
+from progcycle.engine.initial_weights import set_initial_weights
 from progcycle.engine.precision import Precision
-from progcycle.engine.start import begin
 from progcycle.engine.train import check
 from progcycle.engine.trainable import Trainable, Weights, frozen_hashes
 from progcycle.engine.trainer import Trainer
@@ -240,7 +240,7 @@ def test_first_weights_from_elsewhere_leave_them(
             tensor.data.fill_(5)
         return ["begun"]
 
-    monkeypatch.setattr("progcycle.engine.start.warm_start", lambda recipe: start_from)
-    assert begin(tiny("pggan", pictures), tmp_path, {"generator": network}) == ["begun"]
+    monkeypatch.setattr("progcycle.engine.initial_weights.warm_start", lambda recipe: start_from)
+    assert set_initial_weights(tiny("pggan", pictures), tmp_path, {"generator": network}) == ["begun"]
     assert (network.second.weight == 5).all()
     assert all(torch.equal(tensor, own[name]) for name, tensor in network.frozen_tensors().items())

@@ -5,7 +5,7 @@ import torch
 
 from progcycle.blocks import Noise, downsample2x, pixel_norm, smooth_upsample2x, upsample2x
 from progcycle.networks import GrowingEncoder, ProgressiveDiscriminator, ProgressiveTranslator
-from progcycle.networks.cyclegan import ResidualBlock
+from progcycle.networks.progressive import ResidualBlock
 
 CHANNELS = [8, 6, 4]
 

@@ -72,7 +72,7 @@ def test_minibatch_discrimination_stands_before_the_logit(kind: str, group: int)
 def test_no_statistic_at_all(kind: str) -> None:
     network = make(kind, stddev_group=0, averaging="spatial", gather=True)
     assert network.head.conv.conv.weight.shape[1] == 8
-    assert network.rows_are_apart(1)
+    assert network.rows_are_independent(1)
     x = pictures(4, 1)
     torch.testing.assert_close(network(x, 1, 0.5)[:1], network(x[:1], 1, 0.5))
 
@@ -105,10 +105,10 @@ def test_one_pass_equals_two_where_the_network_says_so(case: Case, n: int, group
     options, network = case.options, case.build(stddev_group=group).double()
     mixing = options.get("normalize") == "batch" or options.get("kernels", 0) or (options.get("gather") and group)
     if mixing:
-        assert not network.rows_are_apart(n)
+        assert not network.rows_are_independent(n)
     elif group == 0:
-        assert network.rows_are_apart(n)
-    if network.rows_are_apart(n):
+        assert network.rows_are_independent(n)
+    if network.rows_are_independent(n):
         real, fake = (scale * case.inputs(stage, batch=n).double() for scale in (1.0, -0.1))
         torch.testing.assert_close(*judged(case, network, real, fake, stage), rtol=1e-9, atol=1e-9)
 
@@ -122,14 +122,14 @@ def test_where_the_statistic_says_no_one_pass_would_be_wrong(group: int | str) -
         real, fake = pictures(n, 1).double(), pictures(n, 1, 0.1).double()
         together = network(torch.stack([real, fake], dim=1).flatten(0, 1), 1, 0.5)
         apart = torch.stack([network(real, 1, 0.5), network(fake, 1, 0.5)], dim=1).flatten()
-        assert torch.allclose(together, apart, rtol=1e-7) == network.rows_are_apart(n), n
+        assert torch.allclose(together, apart, rtol=1e-7) == network.rows_are_independent(n), n
 
 
 @pytest.mark.parametrize(
     "options", [{"normalize": "batch"}, {"kernels": 5}, {"kernels": 5, "stddev_group": 0}, {"gather": True}], ids=str
 )
 def test_what_mixes_all_rows_never_says_yes(options: dict[str, Any]) -> None:
-    assert not any(make("pggan", **options).rows_are_apart(n) for n in range(1, 17))
+    assert not any(make("pggan", **options).rows_are_independent(n) for n in range(1, 17))
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from progcycle.errors import UserError
-from progcycle.runtime.parallel import speaking
+from progcycle.runtime.parallel import reporting_errors
 
 
 def _accelerator(**values: Any) -> Any:
@@ -21,7 +21,7 @@ def _items() -> Generator[int, None, None]:
 def test_an_error_of_another_process_than_the_first_is_told_there(
     rank: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    items = speaking(_accelerator(is_main_process=rank == 0, process_index=rank), _items())
+    items = reporting_errors(_accelerator(is_main_process=rank == 0, process_index=rank), _items())
     assert next(items) == 1
     with pytest.raises(UserError, match="too many"):
         next(items)
@@ -38,7 +38,7 @@ def test_closing_reaches_the_items() -> None:
         finally:
             closed.append(True)
 
-    spoken = speaking(_accelerator(is_main_process=True), items())
+    spoken = reporting_errors(_accelerator(is_main_process=True), items())
     next(spoken)
     spoken.close()
     assert closed == [True]

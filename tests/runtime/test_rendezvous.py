@@ -14,7 +14,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 
 from progcycle.errors import UserError
 from progcycle.runtime import rendezvous
-from progcycle.runtime.rendezvous import Rendezvous, connect, first_before_others, gather_texts
+from progcycle.runtime.rendezvous import Rendezvous, connect, gather_texts, main_process_first
 
 LONG = 60.0  # seconds; nothing here should take that long
 COUNT = 3
@@ -134,7 +134,7 @@ def test_the_first_comes_before_the_others(processes: _Processes, monkeypatch: p
 
     def work(each: Rendezvous) -> None:
         own.rendezvous = each
-        with first_before_others(each.rank == 0):
+        with main_process_first(each.rank == 0):
             if each.rank == 0:
                 time.sleep(0.2)
             order.append(each.rank)

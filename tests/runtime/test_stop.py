@@ -15,7 +15,7 @@ from tiny_runs import WatchedRun, checkpoint_content, hook, stats, tiny, train
 from torch import nn
 
 from progcycle.data import PictureSet, loader
-from progcycle.engine import page, trainer, waiting
+from progcycle.engine import loader_wait, page, trainer
 from progcycle.engine import train as train_module
 from progcycle.engine.run import Run
 from progcycle.engine.train import train_run
@@ -24,7 +24,7 @@ from progcycle.export import load
 from progcycle.recipe import Recipe
 from progcycle.runtime.checkpoint import checkpoints, read
 from progcycle.runtime.parallel import Votes, average_gradients
-from progcycle.runtime.stop import SIGNALS, StoppedError, StopSignals, agreed
+from progcycle.runtime.stop import SIGNALS, StoppedError, StopSignals, agreed_signal
 from progcycle.schedule import Growth
 
 CODES = {
@@ -122,7 +122,7 @@ def test_after_one_interrupt_the_next_is_the_kernels(capfd: pytest.CaptureFixtur
     stop = StopSignals(enabled=True)
     with pytest.raises(StoppedError), stop.listening():  # noqa: PT012
         os.kill(os.getpid(), signal.SIGINT)
-        assert stop.asked == signal.SIGINT
+        assert stop.received == signal.SIGINT
         assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
         raise StoppedError(signal.SIGINT, "done")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -161,7 +161,7 @@ def test_a_signal_that_was_ignored_stays_ignored(number: signal.Signals) -> None
         stop = StopSignals(enabled=True)
         with stop.listening():
             os.kill(os.getpid(), number)
-        assert stop.asked is None
+        assert stop.received is None
         assert signal.getsignal(number) is signal.SIG_IGN
     finally:
         signal.signal(number, before)
@@ -173,8 +173,8 @@ def test_all_that_stops_a_run_is_listened_to_and_has_the_shells_exit_code() -> N
         stop = StopSignals(enabled=True)
         with pytest.raises(StoppedError) as stopped, stop.listening():  # noqa: PT012
             os.kill(os.getpid(), number)
-            raise StoppedError(agreed(stop.votes()) or number, "done")
-        assert (stop.asked, stopped.value.exit_code) == (number, code)
+            raise StoppedError(agreed_signal(stop.votes()) or number, "done")
+        assert (stop.received, stopped.value.exit_code) == (number, code)
 
 
 def test_a_signal_after_the_last_step_is_delivered_again_where_it_ends_the_process() -> None:
@@ -190,9 +190,9 @@ def test_a_launcher_that_has_gone_is_a_request_to_stop(monkeypatch: pytest.Monke
             monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
         stop, parent[0] = StopSignals(enabled=True), 7
         with pytest.raises(StoppedError), stop.listening():  # noqa: PT012
-            assert agreed(stop.votes()) is None
+            assert agreed_signal(stop.votes()) is None
             parent[0] = 1
-            assert agreed(stop.votes()) == (signal.SIGTERM if launched else None)
+            assert agreed_signal(stop.votes()) == (signal.SIGTERM if launched else None)
             raise StoppedError(signal.SIGTERM, "done")
 
 
@@ -281,7 +281,7 @@ def stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_that_waits_for_pictures_stops_with_a_checkpoint(
     whole: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(waiting, "PATIENCE", 0.5)
+    monkeypatch.setattr(loader_wait, "PATIENCE", 0.5)
     recipe, run = tiny("pggan", pictures, {"data": {"workers": 1}}), tmp_path / "run"
     training = WatchedRun(recipe, run, signals=True)
 
@@ -377,7 +377,7 @@ def test_all_processes_hear_of_a_signal_of_one_with_the_gradients(
     for parameter in parameters:
         assert torch.equal(parameter.grad, torch.full_like(parameter, 2))
     assert votes.read() == [(a + b) / 2 for a, b in zip(own_votes, others, strict=True)]
-    assert agreed(votes.read()) == number
+    assert agreed_signal(votes.read()) == number
     votes.forget()
     assert votes.read() == []
 

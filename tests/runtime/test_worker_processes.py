@@ -11,7 +11,7 @@ import pytest
 
 import progcycle
 from progcycle.errors import UserError
-from progcycle.runtime.processes import KilledError, in_processes
+from progcycle.runtime.worker_processes import ProcessKilledError, run_in_processes
 
 
 def add(a: int, b: int) -> tuple[int, int]:
@@ -46,18 +46,18 @@ def fail(kind: str) -> None:
 
 
 def test_results_by_key_each_of_a_process_of_its_own() -> None:
-    found = dict(in_processes(add, {"x": (1, 2), "y": (3, 4), "z": (5, 6)}, 2))
+    found = dict(run_in_processes(add, {"x": (1, 2), "y": (3, 4), "z": (5, 6)}, 2))
     assert {key: total for key, (total, _) in found.items()} == {"x": 3, "y": 7, "z": 11}
     assert len({os.getpid(), *(pid for _, pid in found.values())}) == 4
 
 
 def test_errors() -> None:
-    ((key, error),) = in_processes(fail, {"x": ("user",)}, 1)
+    ((key, error),) = run_in_processes(fail, {"x": ("user",)}, 1)
     assert (key, str(error)) == ("x", "The run is blue.")
-    with pytest.raises(KilledError):
-        list(in_processes(fail, {"x": ("killed",)}, 1))
+    with pytest.raises(ProcessKilledError):
+        list(run_in_processes(fail, {"x": ("killed",)}, 1))
     with pytest.raises(ZeroDivisionError) as caught:
-        list(in_processes(fail, {"x": ("fault",)}, 1))
+        list(run_in_processes(fail, {"x": ("fault",)}, 1))
     assert "in fail" in caught.value.__notes__[0]
 
 
@@ -66,21 +66,21 @@ def test_errors() -> None:
 )
 def test_an_error_that_pickle_cannot_carry_is_told_all_the_same(kind: str, words: str) -> None:
     with pytest.raises(RuntimeError, match=words) as caught:
-        list(in_processes(fail, {"x": (kind,)}, 1))
+        list(run_in_processes(fail, {"x": (kind,)}, 1))
     assert "in fail" in caught.value.__notes__[0]
 
 
 WAITS = """
 import os, sys, time
 from progcycle.commands.cli import guarded
-from progcycle.runtime.processes import in_processes
+from progcycle.runtime.worker_processes import run_in_processes
 
 def wait(number):
     open(f"{number}-{os.getpid()}", "w").close()
     time.sleep(100)
 
 if __name__ == "__main__":
-    sys.exit(guarded(lambda argv: list(in_processes(wait, {1: (1,), 2: (2,), 3: (3,)}, 2)) and 0)([]))
+    sys.exit(guarded(lambda argv: list(run_in_processes(wait, {1: (1,), 2: (2,), 3: (3,)}, 2)) and 0)([]))
 """
 
 

@@ -15,7 +15,7 @@ import torch
 from tiny_runs import WatchedRun, checkpoint_content, stats, tiny, train
 
 from progcycle.engine import run as run_module
-from progcycle.engine.folder import fallback_of, places_of
+from progcycle.engine.folder import checkpoint_policy, fallback_of
 from progcycle.engine.log import RunLog
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe
@@ -58,7 +58,7 @@ def _content(nimg: int, rank: int = 0) -> Content:
 def _writer(run: Path, recipe: Recipe, rank: int = 0, processes: int = 1) -> tuple[CheckpointWriter, _Said]:
     said: Any = _Said()
     accelerator: Any = SimpleNamespace(is_main_process=rank == 0, num_processes=processes, process_index=rank)
-    return CheckpointWriter(accelerator, places_of(run, recipe), said.say), said
+    return CheckpointWriter(accelerator, checkpoint_policy(run, recipe), said.say), said
 
 
 def _write(own: CheckpointWriter, nimg: int) -> str | None:
@@ -403,7 +403,7 @@ def test_a_part_that_fails_while_it_is_asked_for_is_not_written(pictures: Path, 
             return done
 
     own, _ = _writer(_run_dir(tmp_path), tiny("pggan", pictures), 0, 2)
-    own._flight = writer._Flight(4, _content(4), _Part())
+    own._pending = writer._PendingCheckpoint(4, _content(4), _Part())
     assert own.votes() == [False, True]
 
 

@@ -21,4 +21,4 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, no_plots: None) -> None:
                 result = error
             yield key, result
 
-    monkeypatch.setattr(runner, "in_processes", one_by_one)
+    monkeypatch.setattr(runner, "run_in_processes", one_by_one)

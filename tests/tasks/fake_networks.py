@@ -100,7 +100,7 @@ class FakeDiscriminator(Fake):
     def noise_size(self, stage: int) -> int:
         return 2 * stage
 
-    def rows_are_apart(self, n: int) -> bool:
+    def rows_are_independent(self, n: int) -> bool:
         return True
 
     def initialize(self, pictures: Tensor, stage: int, alpha: float) -> None:

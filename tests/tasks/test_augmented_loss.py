@@ -8,7 +8,7 @@ from fake_networks import GROWTH, FakeDiscriminator, batch, recipe
 from torch import Tensor
 
 from progcycle.blocks import NUMBERS
-from progcycle.blocks.augment import augment
+from progcycle.blocks.discriminator_augment import augment
 from progcycle.errors import UserError
 from progcycle.networks import ProgressiveDiscriminator
 from progcycle.recipe import Adversarial, ClassWeights
@@ -61,7 +61,7 @@ def test_real_and_fake_are_augmented_in_the_discriminators_step(p: float) -> Non
 
 def test_judging_apart_is_judging_the_same_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     one, network = adversarial()
-    monkeypatch.setattr(network, "rows_are_apart", lambda n: False)
+    monkeypatch.setattr(network, "rows_are_independent", lambda n: False)
     one.discriminator_loss(batch(REAL, FIRST), FAKE, GROWTH, 0)
     assert torch.equal(network.calls[0], expected(REAL, "discriminator/real"))
     assert torch.equal(network.calls[1], expected(FAKE, "discriminator/fake"))

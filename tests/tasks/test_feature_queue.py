@@ -7,7 +7,7 @@ import torch
 from fake_networks import GROWTH, batch, recipe
 from torch import Tensor
 
-from progcycle.blocks import Earlier
+from progcycle.blocks import EarlierFeatures
 from progcycle.engine.build import build
 from progcycle.networks import DISCRIMINATORS
 from progcycle.recipe import Adversarial
@@ -212,7 +212,7 @@ def test_class_logits_come_with_a_queue_too() -> None:
 def test_a_network_without_statistic_cannot_compare() -> None:
     network = DISCRIMINATORS["progressive"]([6, 4], stddev_group=0)
     with pytest.raises(ValueError, match="without minibatch statistic"):
-        network(torch.zeros(1, 3, 8, 8), 1, 0.5, earlier=Earlier())
+        network(torch.zeros(1, 3, 8, 8), 1, 0.5, earlier=EarlierFeatures())
 
 
 # --- the tasks ----------------------------------------------------------------------------------------------------

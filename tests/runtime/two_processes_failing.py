@@ -1,4 +1,4 @@
-"""What each of two processes runs for test_watch.py: ``python two_processes_in_danger.py <pictures> <whole> <run>
+"""What each of two processes runs for test_watch.py: ``python two_processes_failing.py <pictures> <whole> <run>
 <danger> <step>``.
 
 Not a test itself: the launcher's environment (RANK, WORLD_SIZE, ...) is set there. It trains in the folder ``whole``,
@@ -24,7 +24,7 @@ from progcycle.commands.cli import guarded
 from progcycle.data import PictureSet, loader
 from progcycle.engine import train as train_module
 from progcycle.engine.run import Run
-from progcycle.runtime import guard
+from progcycle.runtime import failures
 from progcycle.runtime.stop import StoppedError
 
 TRAINING = {"checkpoint_kimg": 0.008, "keep_checkpoints": 99}
@@ -56,7 +56,7 @@ def main(pictures: Path, whole: Path, run: Path, danger: str, step: int) -> int:
     leave_out_plots()
     loader.TICK = 0.2
     torch.utils.data.dataloader._utils.MP_STATUS_CHECK_INTERVAL = 0.2  # type: ignore[attr-defined]
-    guard.LIMITS = replace(guard.LIMITS, beat=0.5, silence=3.0)
+    failures.TIMEOUTS = replace(failures.TIMEOUTS, beat=0.5, silence=3.0)
     Accelerator.end_training = lambda self: None  # the processes stay together for the next run
     for folder in (whole, run):
         if folder != Path("-"):

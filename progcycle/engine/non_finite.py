@@ -20,14 +20,14 @@ from progcycle.data import Batch, PictureSet, build_loader
 from progcycle.engine.attempts import Attempts
 from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
-from progcycle.files import as_others, atomic_folder
+from progcycle.files import atomic_folder, with_default_permissions
 from progcycle.runtime.checkpoint import folder_name
-from progcycle.runtime.parallel import first_told
+from progcycle.runtime.parallel import first_message
 from progcycle.schedule import Growth, GrowthSchedule
 
 
 @dataclass(frozen=True)
-class Trouble:
+class NonFinite:
     """What is not finite.
 
     Attributes:
@@ -48,15 +48,15 @@ class Trouble:
         return f"{', '.join(names)} not finite at step {self.step} (stage {self.growth.stage})"
 
 
-def find(trainer: Trainer, schedule: GrowthSchedule) -> Trouble | None:
+def find_non_finite(trainer: Trainer, schedule: GrowthSchedule) -> NonFinite | None:
     """What is not finite, None if all is well; every process must call this, and waits for its device."""
     weights = _bad_weights(trainer)
-    found = trainer.meter.trouble(trainer.accelerator)
+    found = trainer.meter.first_non_finite(trainer.accelerator)
     if found is None and not weights:
         return None
     step, figures = found or (trainer.step - 1, [])
     _, growth = next(islice(schedule.steps(), max(step, 0), None))
-    return Trouble(step, growth, figures, weights)
+    return NonFinite(step, growth, figures, weights)
 
 
 def _bad_weights(trainer: Trainer) -> list[str]:
@@ -79,8 +79,8 @@ def _weights(trainer: Trainer) -> Iterator[tuple[str, Tensor]]:
 # --- the report ---------------------------------------------------------------------------------------------------
 
 
-def write_report(
-    trouble: Trouble,
+def write_non_finite_report(
+    found: NonFinite,
     trainer: Trainer,
     run_dir: Path,
     sets: Mapping[str, PictureSet],
@@ -94,7 +94,7 @@ def write_report(
     and in a grid for each domain, to look at.
 
     Args:
-        trouble: what is not finite.
+        found: what is not finite.
         trainer: where it was found.
         run_dir: the run folder.
         sets: training pictures by domain.
@@ -104,30 +104,30 @@ def write_report(
     Returns:
         Some words about where the report is.
     """
-    figures = trainer.meter.figures_of(trouble.step, trainer.accelerator)
+    figures = trainer.meter.figures_of(found.step, trainer.accelerator)
     words = ""
     if trainer.accelerator.is_main_process:
         try:
-            about, batches = _about(trainer, trouble, figures, attempts), {}
+            about, batches = _about(trainer, found, figures, attempts), {}
             try:
-                batches = batches_of(sets, schedule, trouble.growth.nimg, attempts.shift)
+                batches = batches_of(sets, schedule, found.growth.nimg, attempts.shift)
             except UserError as error:
                 about["pictures"] = str(error)
             else:
                 about["pictures"] = {domain: _names(batch) for domain, batch in batches.items()}
-            words = f"the report is in {_write(run_dir / 'trouble', trouble, about, batches)}"
-        except (OSError, SafetensorError) as error:  # trouble of its own must not hide this one
+            words = f"the report is in {_write(run_dir / 'trouble', found, about, batches)}"
+        except (OSError, SafetensorError) as error:  # a failed report must not hide what it reports
             words = f"the report could not be written ({' '.join(str(error).split())})"
-    return first_told(words)  # of the first process, which alone has some
+    return first_message(words)  # of the first process, which alone has some
 
 
-def _write(parent: Path, trouble: Trouble, about: Mapping[str, Any], batches: Mapping[str, Batch]) -> Path:
-    name = folder_name(trouble.growth.nimg)
+def _write(parent: Path, found: NonFinite, about: Mapping[str, Any], batches: Mapping[str, Batch]) -> Path:
+    name = folder_name(found.growth.nimg)
     path = next(p for i in range(10**6) if not (p := parent / (f"{name}-{i}" if i else name)).exists())
     with atomic_folder(path) as folder:
         (folder / "report.json").write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         pictures = {domain: batch.images for domain, batch in batches.items()}
-        as_others(folder / "pictures.safetensors", partial(save_file, pictures))
+        with_default_permissions(folder / "pictures.safetensors", partial(save_file, pictures))
         for domain, batch in batches.items():
             columns = math.ceil(len(batch) ** 0.5)
             save_image(make_grid(levels_to_unit(batch.images), nrow=columns, padding=0), folder / f"{domain}.png")
@@ -155,10 +155,10 @@ def batches_of(sets: Mapping[str, PictureSet], schedule: GrowthSchedule, nimg: i
         loader.close()
 
 
-def _about(trainer: Trainer, trouble: Trouble, figures: Mapping[str, float], attempts: Attempts) -> dict[str, Any]:
-    growth, factor = trouble.growth, attempts.lr_factor
+def _about(trainer: Trainer, found: NonFinite, figures: Mapping[str, float], attempts: Attempts) -> dict[str, Any]:
+    growth, factor = found.growth, attempts.lr_factor
     return {
-        "step": trouble.step,
+        "step": found.step,
         "nimg": growth.nimg,
         "stage": growth.stage,
         "resolution": growth.resolution,
@@ -170,8 +170,8 @@ def _about(trainer: Trainer, trouble: Trouble, figures: Mapping[str, float], att
         "processes": trainer.accelerator.num_processes,
         "precision": trainer.precision.name,
         "noticed": {"step": trainer.step, "nimg": trainer.nimg},
-        "not_finite": trouble.figures,
-        "weights_not_finite": trouble.weights,
+        "not_finite": found.figures,
+        "weights_not_finite": found.weights,
         "figures": {name: value if math.isfinite(value) else str(value) for name, value in figures.items()},
         "lr": {player: adam.lr * growth.lr_scale * factor for player, adam in trainer.adams.items()},
         "scalers": {player: scaler.figures() for player, scaler in trainer.scalers.items() if scaler.enabled},

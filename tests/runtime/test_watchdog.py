@@ -18,15 +18,15 @@ from torch.distributed import DistNetworkError, TCPStore
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from progcycle.errors import UserError
-from progcycle.runtime import guard as guarding
-from progcycle.runtime.guard import guard
+from progcycle.runtime import failures
+from progcycle.runtime.failures import reporting_failure
 from progcycle.runtime.stop import StoppedError
-from progcycle.runtime.watch import Limits, Member, Watch
+from progcycle.runtime.watchdog import Peer, Timeouts, Watchdog
 
 HERE = Path(__file__).parent
-SCRIPT = HERE / "two_processes_in_danger.py"
+SCRIPT = HERE / "two_processes_failing.py"
 LONG = 60.0  # seconds; nothing here should take that long
-LIMITS = Limits(tick=0.02, beat=0.05, silence=LONG, grace=LONG, verdict=LONG, goodbye=LONG)
+TIMEOUTS = Timeouts(tick=0.02, beat=0.05, silence=LONG, grace=LONG, verdict=LONG, goodbye=LONG)
 
 # --- in threads, with the lives of other processes -----------------------------------------------------------------
 
@@ -34,13 +34,13 @@ LIMITS = Limits(tick=0.02, beat=0.05, silence=LONG, grace=LONG, verdict=LONG, go
 class _Three:
     """Three watches on one store, the last one on another machine; each stands for a process that does nothing."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Timeouts) -> None:
         self.server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         self.ends: queue.Queue[tuple[int, str, bool]] = queue.Queue()
         self.ahead = 0.0  # seconds that the clock of all has jumped
         self.sleepers = [subprocess.Popen(["sleep", "600"]) for _ in range(3)]
         self.members = [
-            Member(rank, host, self.sleepers[rank].pid) for rank, host in enumerate(("here", "here", "there"))
+            Peer(rank, host, self.sleepers[rank].pid) for rank, host in enumerate(("here", "here", "there"))
         ]
         self.watches = [self._watch(rank, limits) for rank in range(3)]
         for watch in self.watches:
@@ -51,11 +51,11 @@ class _Three:
         client = TCPStore("127.0.0.1", self.server.port, is_master=False, timeout=timeout, wait_for_workers=False)
         return PrefixStore("test", client)
 
-    def _watch(self, rank: int, limits: Limits) -> Watch:
+    def _watch(self, rank: int, limits: Timeouts) -> Watchdog:
         def end(text: str, speaks: bool) -> None:
             self.ends.put((rank, text, speaks))
 
-        return Watch(rank, self.members, self.store(), end, limits, lambda: time.monotonic() + self.ahead)
+        return Watchdog(rank, self.members, self.store(), end, limits, lambda: time.monotonic() + self.ahead)
 
     def ended(self, count: int) -> list[tuple[int, str, bool]]:
         """So many of those who end, by rank."""
@@ -82,13 +82,13 @@ class _Three:
 
 @pytest.fixture
 def three(request: pytest.FixtureRequest) -> Iterator[_Three]:
-    made = _Three(replace(LIMITS, **getattr(request, "param", {})))
+    made = _Three(replace(TIMEOUTS, **getattr(request, "param", {})))
     yield made
     made.close()
 
 
 def short(**limits: float) -> Callable[..., Any]:
-    """Limits that a test waits for."""
+    """Timeouts that a test waits for."""
     return pytest.mark.parametrize("three", [limits], indirect=True)
 
 
@@ -201,8 +201,8 @@ def test_what_the_others_hear_of_an_error(
         def failed(self, reason: str, collective: bool) -> None:
             heard.append((reason, collective))
 
-    monkeypatch.setattr(guarding, "_watch", _Heard())
-    with pytest.raises(type(error)), guard():
+    monkeypatch.setattr(failures, "_watchdog", _Heard())
+    with pytest.raises(type(error)), reporting_failure():
         raise error
     assert heard == told
 
@@ -217,9 +217,9 @@ def test_what_the_others_hear_of_an_error(
 def test_a_collective_that_fails_for_no_reason_known_is_told_in_one_sentence(
     error: Exception, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guarding, "_watch", SimpleNamespace(failed=lambda *_: None))
-    monkeypatch.setattr(guarding, "_newest", lambda: Path("run/checkpoints/nimg-7"))
-    with pytest.raises(UserError) as told, guard():
+    monkeypatch.setattr(failures, "_watchdog", SimpleNamespace(failed=lambda *_: None))
+    monkeypatch.setattr(failures, "_newest", lambda: Path("run/checkpoints/nimg-7"))
+    with pytest.raises(UserError) as told, reporting_failure():
         raise error
     assert str(told.value).startswith(f"Another process of the run, or the launcher, has gone or hangs ({what}")
     assert str(told.value).endswith("). Start the same command again to go on from run/checkpoints/nimg-7.")

@@ -231,7 +231,7 @@ def trained(task: str, pictures: Path, folder: Path, changes: list[str]) -> str:
     training = Run(recipe(task, pictures, changes), folder / "run")
     training.initialize()
     where: dict[str, Any] = {"rank": 0, "processes": 1, "start_nimg": 0, "workers": 0, "pin_memory": False}
-    for _, growth, batches in build_loader(training.ground.sets, training.schedule, **where):
+    for _, growth, batches in build_loader(training.context.sets, training.schedule, **where):
         training.train_step(batches, growth)
     digest = hashlib.sha256()
     for networks in (training.trainer.task.networks, training.trainer.ema.networks):

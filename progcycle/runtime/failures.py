@@ -18,17 +18,17 @@ from torch.distributed import DistError
 from progcycle.errors import UserError, one_line
 from progcycle.runtime import rendezvous
 from progcycle.runtime.stop import StoppedError
-from progcycle.runtime.watch import Limits, Member, Watch
+from progcycle.runtime.watchdog import Peer, Timeouts, Watchdog
 
 PATIENCE = 5.0  # seconds for last words; a full pipe or a lost disk must not keep a process
-LIMITS = Limits()
+TIMEOUTS = Timeouts()
 
-_watch: Watch | None = None  # one for all runs in these processes, as their group is
+_watchdog: Watchdog | None = None  # one for all runs in these processes, as their group is
 _newest: Callable[[], Path | None] | None = None
 
 
-def begin(accelerator: Accelerator, newest: Callable[[], Path | None]) -> None:
-    """Let several processes meet and watch each other, until :func:`leave`; every process must call this.
+def start_watchdog(accelerator: Accelerator, newest: Callable[[], Path | None]) -> None:
+    """Let several processes meet and watch each other, until :func:`stop_watchdog`; every process must call this.
 
     Args:
         accelerator: the processes.
@@ -37,37 +37,37 @@ def begin(accelerator: Accelerator, newest: Callable[[], Path | None]) -> None:
     Raises:
         UserError: the rendezvous store cannot be reached.
     """
-    global _watch, _newest
+    global _watchdog, _newest
     if accelerator.num_processes == 1:
         return
     _newest = newest
-    if _watch is not None:
+    if _watchdog is not None:
         return
     token = secrets.token_hex(16)  # keys of an attempt before, which torchrun may have started anew, are others
     found = gather_object([{"host": socket.gethostname(), "pid": os.getpid(), "token": token}])
     rank, token = accelerator.process_index, found[0]["token"]
-    members = [Member(each, about["host"], about["pid"]) for each, about in enumerate(found)]
-    watch = Watch(rank, members, rendezvous.connect(token), _end, LIMITS)
+    members = [Peer(each, about["host"], about["pid"]) for each, about in enumerate(found)]
+    watchdog = Watchdog(rank, members, rendezvous.connect(token), _end, TIMEOUTS)
     rendezvous.current = rendezvous.Rendezvous(rendezvous.connect(token), rank, len(members))
-    watch.start()
-    _watch = watch
+    watchdog.start()
+    _watchdog = watchdog
 
 
-def leave(reason: str | None = None) -> None:
-    """Watch no more, and let the others know; see :meth:`Watch.leave`. If all is well, all leave together."""
-    global _watch
-    watch, _watch = _watch, None
-    if watch is None:
+def stop_watchdog(reason: str | None = None) -> None:
+    """Watchdog no more, and let the others know; see :meth:`Watchdog.leave`. If all is well, all leave together."""
+    global _watchdog
+    watchdog, _watchdog = _watchdog, None
+    if watchdog is None:
         return
-    if reason is None and not watch.over:
+    if reason is None and not watchdog.over:
         with suppress(RuntimeError):  # all is done; who has died now is in nobody's way
             rendezvous.gather_texts("")
-    watch.leave(reason)
+    watchdog.leave(reason)
     rendezvous.current = None
 
 
 @contextmanager
-def guard() -> Iterator[None]:
+def reporting_failure() -> Iterator[None]:
     """Tell the other processes of an error, unless it is one of theirs that has reached this one: then end by it.
 
     A process that dies makes collectives of the others fail, and so does one that hangs, after their limit. Such errors
@@ -81,10 +81,10 @@ def guard() -> Iterator[None]:
     except StoppedError:  # all leave together
         raise
     except BaseException as error:
-        if _watch is not None:
+        if _watchdog is not None:
             text = " ".join(str(error).split())
             reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
-            _watch.failed(reason, isinstance(error, RuntimeError))
+            _watchdog.failed(reason, isinstance(error, RuntimeError))
             if isinstance(error, DistError) or (isinstance(error, RuntimeError) and "gloo" in text.lower()):
                 what = one_line(text.removeprefix("[").partition("] ")[2] or text)[:120]
                 raise UserError(
@@ -120,10 +120,10 @@ def _advice() -> str:
 
 def _forget() -> None:
     """A process that was forked, such as the loader's, is no process of the run."""
-    global _watch
-    _watch = rendezvous.current = None
+    global _watchdog
+    _watchdog = rendezvous.current = None
 
 
-atexit.register(leave, "it left before the end of the run")
+atexit.register(stop_watchdog, "it left before the end of the run")
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)

@@ -29,7 +29,7 @@ GONE, FAILED = "gone", "failed "  # what a process that leaves writes in place o
 
 
 @dataclass(frozen=True)
-class Limits:
+class Timeouts:
     """Seconds.
 
     Attributes:
@@ -50,7 +50,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Member:
+class Peer:
     """A process of the run."""
 
     rank: int
@@ -61,7 +61,7 @@ class Member:
         return f"process {self.rank} (host {self.host}, pid {self.pid})"
 
 
-class Watch:
+class Watchdog:
     """One process's view of the others.
 
     Args:
@@ -70,20 +70,20 @@ class Watch:
         store: for this alone: a connection answers one question at a time.
         end: what to do when another process is lost: it gets a sentence and whether this process is to print it. It is
             called in the watching thread, once, and not after :meth:`leave`.
-        limits: see :class:`Limits`.
+        limits: see :class:`Timeouts`.
         now: a clock, in seconds.
     """
 
     def __init__(
         self,
         rank: int,
-        members: Sequence[Member],
+        members: Sequence[Peer],
         store: Store,
         end: Callable[[str, bool], None],
-        limits: Limits | None = None,
+        limits: Timeouts | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.rank, self.members, self.store, self.limits = rank, members, store, limits or Limits()
+        self.rank, self.members, self.store, self.limits = rank, members, store, limits or Timeouts()
         self._end, self._now = end, now
         self._heard = {member.rank: ("", 0.0) for member in members if member.rank != rank}  # sign of life, moment
         self._neighbours = [m for m in members if m.rank != rank and m.host == members[rank].host]
@@ -92,7 +92,7 @@ class Watch:
         self._left = self._failed = self._ending = False
         self._clock = self._last_beat = 0.0  # seconds that this process was awake
         self._beats = 0
-        self._lost: tuple[Member, str, float] | None = None
+        self._lost: tuple[Peer, str, float] | None = None
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     # --- for the main thread -------------------------------------------------------------------------------------

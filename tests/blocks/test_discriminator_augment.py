@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from progcycle.blocks import NUMBERS
-from progcycle.blocks.augment import OPERATIONS, TOTAL, augment, linear_map, warp
+from progcycle.blocks.discriminator_augment import OPERATIONS, TOTAL, augment, linear_map, warp
 from progcycle.recipe.objectives import Operation
 
 Array = npt.NDArray[np.float64]

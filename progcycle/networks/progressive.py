@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from progcycle.blocks import (
-    Earlier,
+    EarlierFeatures,
     GroupSize,
     Initialization,
     Noise,
@@ -19,13 +19,13 @@ from progcycle.blocks import (
 )
 from progcycle.networks.base import Network, TaskShape
 from progcycle.networks.discriminator import (
+    BatchComparison,
     DenseHead,
     GrowingDiscriminator,
     GrowingDiscriminatorOptions,
     PatchHead,
-    Variation,
 )
-from progcycle.networks.layers import PIXEL_NORM, Layer, Style, draw
+from progcycle.networks.layers import PIXEL_NORM, Layer, Style, apply_initialization
 from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Rgb, Smooth, TrunkOptions
 from progcycle.section import flag_or
 
@@ -132,15 +132,17 @@ class ProgressiveTranslator(Network):
         initialization: Initialization = "he",
     ) -> None:
         super().__init__()
-        self.change = predict == "change"
-        if self.change and in_channels != out_channels:
+        self.predicts_change = predict == "change"
+        if self.predicts_change and in_channels != out_channels:
             raise ValueError(f"predict 'change' needs equal channels, got {in_channels} and {out_channels}")
         self.skips, self.bounded = skips, bounded
         style = Style(normalize, epsilon, equalized, slope)
         self.encoder = GrowingEncoder(channels, in_channels, rgb, style)
         self.bottleneck = nn.Sequential(*(ResidualBlock(channels[0], style) for _ in range(residual_blocks)))
-        self.decoder = GrowingDecoder(channels, out_channels, rgb, skips, zero=self.change, style=style, smooth=smooth)
-        draw(self, initialization, equalized)
+        self.decoder = GrowingDecoder(
+            channels, out_channels, rgb, skips, zero=self.predicts_change, style=style, smooth=smooth
+        )
+        apply_initialization(self, initialization, equalized)
 
     def growing_decoder(self) -> GrowingDecoder:
         """The decoder trunk."""
@@ -160,7 +162,7 @@ class ProgressiveTranslator(Network):
         features = self.encoder(x, stage, alpha)
         h = self.bottleneck(features[0])
         painted: Tensor = self.decoder(h, stage, alpha, features if self.skips else None)
-        picture = full_precision(x) + painted if self.change else painted
+        picture = full_precision(x) + painted if self.predicts_change else painted
         if not self.bounded:
             return picture
         return clamp_inward(picture) if self.bounded == "inward" else picture.clamp(-1, 1)
@@ -193,7 +195,7 @@ class ProgressiveDiscriminatorOptions(GrowingDiscriminatorOptions):
                 f"scales: from {shape.base_resolution} to {shape.end_resolution} px, where growth ends, there are "
                 f"{reached} resolutions to judge at, not {self.scales}; lower it"
             )
-        return {**self.judging(shape), "head": self.head, "scales": self.scales}
+        return {**self.discriminator_arguments(shape), "head": self.head, "scales": self.scales}
 
 
 class ProgressiveDiscriminator(GrowingDiscriminator):
@@ -249,7 +251,7 @@ class ProgressiveDiscriminator(GrowingDiscriminator):
         scales: int = 1,
     ) -> None:
         style = Style(normalize, epsilon, equalized, slope)
-        variation = Variation(stddev_group, averaging, gather, kernels, dimensions)
+        variation = BatchComparison(stddev_group, averaging, gather, kernels, dimensions)
         encoder = GrowingEncoder(channels, image_channels, rgb, style)
         ending = (
             PatchHead(channels[0], variation, style)
@@ -260,7 +262,7 @@ class ProgressiveDiscriminator(GrowingDiscriminator):
         self.scales = scales
 
     def forward(
-        self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None, earlier: Earlier | None = None
+        self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None, earlier: EarlierFeatures | None = None
     ) -> Tensor:
         """Judge pictures, at one resolution or several.
 
@@ -293,7 +295,7 @@ class ProgressiveDiscriminator(GrowingDiscriminator):
         return super().noise_size(stage) if self.scales == 1 else None
 
     def _judged(
-        self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None, earlier: Earlier | None = None
+        self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None, earlier: EarlierFeatures | None = None
     ) -> Tensor:
         logits = super().forward(x, stage, alpha, noise, earlier)
         assert isinstance(logits, Tensor)  # there are no classes

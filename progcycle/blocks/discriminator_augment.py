@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor
 
-from progcycle.blocks.precision import in_full_precision
+from progcycle.blocks.autocast import in_full_precision
 
 # Random numbers that each operation owns, the same whichever others are wanted. The first says whether it is applied
 # (the first two of the two rotations). Only ever append here: the places of the earlier ones are part of a run.
@@ -264,7 +264,7 @@ def _pick(x: Tensor, ys: Tensor, xs: Tensor) -> Tensor:  # [N, C, H, W], twice [
 
 
 def _reflected(place: Tensor, side: int) -> Tensor:
-    """Places anywhere on the line, folded into 0 to side - 1: ..., 2, 1, 0, 1, ..., side - 1, side - 2, ..."""
+    """Positions anywhere on the line, folded into 0 to side - 1: ..., 2, 1, 0, 1, ..., side - 1, side - 2, ..."""
     return side - 1 - (place % (2 * side - 2) - (side - 1)).abs()
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from progcycle import __version__
-from progcycle.engine.setup import Ground
+from progcycle.engine.context import RunContext
 from progcycle.engine.trainer import Trainer
 from progcycle.recipe import Recipe, dump
 from progcycle.schedule import GrowthSchedule
 
 
 @dataclass(frozen=True)
-class About:
+class RunDescription:
     """What does not change while a run trains.
 
     Attributes:
@@ -35,9 +35,14 @@ class About:
     next_commands: Sequence[tuple[str, str]]
 
 
-def about(
-    recipe: Recipe, run_dir: Path, preparation: str | None, schedule: GrowthSchedule, ground: Ground, trainer: Trainer
-) -> About:
+def describe_run(
+    recipe: Recipe,
+    run_dir: Path,
+    preparation: str | None,
+    schedule: GrowthSchedule,
+    context: RunContext,
+    trainer: Trainer,
+) -> RunDescription:
     """Put a run into words.
 
     Args:
@@ -45,11 +50,11 @@ def about(
         run_dir: the run folder.
         preparation: what is trained in place of the recipe's task.
         schedule: the growth plan.
-        ground: what the run stands on.
+        context: what the run stands on.
         trainer: has the networks.
     """
-    uses = {"train": ground.sets, "test": ground.tests, "validate": ground.validation}
-    pictures = {domain: counted(domain, uses) for domain in ground.sets}
+    uses = {"train": context.sets, "test": context.tests, "validate": context.validation}
+    pictures = {domain: picture_counts(domain, uses) for domain in context.sets}
     counts = trainer.trainable.counts()
     sides = sorted({phase.resolution for phase in schedule.phases})
     grows = f"from {sides[0]} to {sides[-1]} px" if len(sides) > 1 else f"at {sides[0]} px"
@@ -59,18 +64,18 @@ def about(
         f"in {len(counts)} network{'s' * (len(counts) > 1)}"
     )
     facts = [
-        ("Device", device_name(ground.accelerator.device)),
-        ("Processes", str(ground.accelerator.num_processes)),
-        ("Precision", str(ground.precision)),
+        ("Device", device_name(context.accelerator.device)),
+        ("Processes", str(context.accelerator.num_processes)),
+        ("Precision", str(context.precision)),
         ("Pictures", "; ".join(f"{domain}: {words}" for domain, words in pictures.items())),
         ("Parameters", ", ".join(f"{name} {size:,}" for name, size in counts.items())),
         ("Seed", str(recipe.seed)),
         ("Versions", f"progcycle {__version__}, torch {torch.__version__}, Python {platform.python_version()}"),
     ]
-    return About(what, pictures, facts, dump(recipe), [] if preparation else next_commands(run_dir, ground))
+    return RunDescription(what, pictures, facts, dump(recipe), [] if preparation else next_commands(run_dir, context))
 
 
-def counted(domain: str, pictures: Mapping[str, Mapping[str, Any]]) -> str:
+def picture_counts(domain: str, pictures: Mapping[str, Mapping[str, Any]]) -> str:
     """How many pictures of a domain there are, by what is done with them: train, test, validate."""
     return ", ".join(f"{len(sets[domain]):,} to {use}" for use, sets in pictures.items() if domain in sets)
 
@@ -83,9 +88,9 @@ def device_name(device: torch.device) -> str:
     return f"{device.type}, {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else str(device)
 
 
-def next_commands(run: Path, ground: Ground) -> list[tuple[str, str]]:
+def next_commands(run: Path, context: RunContext) -> list[tuple[str, str]]:
     """What to do with a finished run, each with a command that can be pasted."""
-    sets, tests = ground.sets, ground.tests
+    sets, tests = context.sets, context.tests
     if "a" not in sets:
         paint = _command("generate", run, "--out", run / "generated", "--count", "16", "--grid")
         return [("paint pictures", paint), ("measure them", _command("evaluate", run))]

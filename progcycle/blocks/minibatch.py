@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from progcycle.blocks.precision import full_precision, in_full_precision
-from progcycle.blocks.processes import gather_rows, own_rows
+from progcycle.blocks.autocast import full_precision, in_full_precision
+from progcycle.blocks.gather import gather_rows, own_rows
 
 GroupSize = int | Literal["batch"]
 
@@ -103,7 +103,7 @@ def _statistic(y: Tensor, averaging: str, epsilon: float) -> Tensor:
     return stddev.reshape(m, shares, c // shares, h, w).mean(dim=(2, 3, 4))[:, :, None, None]
 
 
-class Earlier:
+class EarlierFeatures:
     """What one forward pass is compared with, and what it leaves to be compared with later.
 
     Args:

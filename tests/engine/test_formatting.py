@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from progcycle.engine.words import COLUMNS, brief, duration, memory_size, position, status_line, wrapped
+from progcycle.engine.formatting import COLUMNS, brief, duration, memory_size, position, status_line, wrapped
 from progcycle.schedule import Growth
 
 SYMBOLS = {"generator": "G"}

@@ -13,10 +13,10 @@ from progcycle.recipe import Recipe
 from progcycle.runtime import checkpoint
 from progcycle.schedule import GrowthSchedule
 
-NAME = "pretraining"  # of the folder in the run folder, and of the recipe's section
+PRETRAINING = "pretraining"  # of the folder in the run folder, and of the recipe's section
 
 
-def begin(
+def set_initial_weights(
     recipe: Recipe,
     run_dir: Path,
     networks: Mapping[str, Network],
@@ -40,15 +40,15 @@ def begin(
     kept = [tensor.detach().clone() for tensor in frozen]
     before = recipe.preparation_recipe if preparation is None else None
     if before is not None:
-        lines = _averages(run_dir / NAME, before, networks)
+        lines = _averages(run_dir / PRETRAINING, before, networks)
     else:
-        lines = first_weights(recipe, networks)
+        lines = load_source_weights(recipe, networks)
     for tensor, own in zip(frozen, kept, strict=True):  # no checkpoint would hold what they were set to
         tensor.data.copy_(own)
     return lines
 
 
-def first_weights(recipe: Recipe, networks: Mapping[str, Network]) -> Sequence[str]:
+def load_source_weights(recipe: Recipe, networks: Mapping[str, Network]) -> Sequence[str]:
     """Give networks what ``start_from`` or ``warm_start`` says; without either they stay as they are.
 
     Args:
@@ -74,7 +74,7 @@ def _averages(run_dir: Path, recipe: Recipe, networks: Mapping[str, Network]) ->
     found = checkpoint.newest_whole(folder, warnings.append, *others)
     if found is None or found[1]["nimg"] < GrowthSchedule.of(recipe).total:
         raise UserError(
-            f"{NAME}: {run_dir} has no finished pre-training to begin from; use progcycle train, or "
+            f"{PRETRAINING}: {run_dir} has no finished pre-training to begin from; use progcycle train, or "
             "progcycle.engine.train.train, which do it first."
         )
     path, content = found

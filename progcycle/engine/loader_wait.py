@@ -4,13 +4,13 @@ import signal
 from collections.abc import Callable
 
 from progcycle.runtime import rendezvous
-from progcycle.runtime.stop import StoppedWaitingError, agreed
+from progcycle.runtime.stop import StoppedWhileWaitingError, agreed_signal
 from progcycle.schedule import Growth
 
 PATIENCE = 60.0  # seconds of waiting for pictures, until a word is said
 
 
-class Waiting:
+class LoaderWait:
     """What happens while a loader is waited for.
 
     Args:
@@ -29,21 +29,21 @@ class Waiting:
         """Look around after so many seconds of waiting for pictures.
 
         Raises:
-            StoppedWaitingError: a signal has come, to this process or to another one that waits.
+            StoppedWhileWaitingError: a signal has come, to this process or to another one that waits.
         """
         if seconds > PATIENCE and not self.told:
             self.told = True
             self.say(f"waiting for pictures for {seconds:.0f} s; is the disk slow, or lost?")
-        number, meeting = agreed(self.asked()), rendezvous.current
+        number, meeting = agreed_signal(self.asked()), rendezvous.current
         if stopped := number if meeting is None else meeting.while_waiting(number):
-            raise StoppedWaitingError(signal.Signals(stopped))
+            raise StoppedWhileWaitingError(signal.Signals(stopped))
 
     def meet(self) -> None:
         """Wait for the other processes: for their pictures, and for what the first one does alone.
 
         Raises:
-            StoppedWaitingError: as above.
+            StoppedWhileWaitingError: as above.
         """
         meeting = rendezvous.current
-        if meeting is not None and (stopped := meeting.begin_step(lambda: agreed(self.asked()))):
-            raise StoppedWaitingError(signal.Signals(stopped))
+        if meeting is not None and (stopped := meeting.begin_step(lambda: agreed_signal(self.asked()))):
+            raise StoppedWhileWaitingError(signal.Signals(stopped))

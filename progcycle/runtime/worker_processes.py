@@ -17,11 +17,11 @@ from progcycle.errors import UserError
 Key = TypeVar("Key", bound=Hashable)
 
 
-class KilledError(Exception):
+class ProcessKilledError(Exception):
     """A process has ended without a word."""
 
 
-def in_processes(
+def run_in_processes(
     work: Callable[..., Any], jobs: Mapping[Key, Sequence[Any]], parallel: int
 ) -> Iterator[tuple[Key, Any]]:
     """Results of jobs as they finish, one process for each: nothing that one leaves behind can touch another.
@@ -37,7 +37,7 @@ def in_processes(
         The key of a job, and its result, or the ``UserError`` that it raised.
 
     Raises:
-        KilledError: a process was killed.
+        ProcessKilledError: a process was killed.
         Exception: what else a job raised, with its traceback as a note.
     """
     context = multiprocessing.get_context("spawn")
@@ -58,7 +58,7 @@ def in_processes(
                 try:
                     result, notes = ready.recv()
                 except EOFError:
-                    raise KilledError(f"process {running.pid} was killed") from None
+                    raise ProcessKilledError(f"process {running.pid} was killed") from None
                 running.join()
                 del going[ready]
                 ready.close()

@@ -11,19 +11,19 @@ from accelerate import Accelerator
 
 from progcycle.data import PictureSet, identity, resolve_sets, resolve_test_sets, resolve_validation_sets, uncached
 from progcycle.engine.build import check_batches
-from progcycle.engine.folder import check_folder, check_pictures, fallback_of, newest_checkpoint, read_record
-from progcycle.engine.launch import check_environment, check_processes, lonely, overruled
-from progcycle.engine.precision import Precision, without_tf32
+from progcycle.engine.folder import check_folder, check_pictures, fallback_of, newest_checkpoint, read_checkpoint_info
+from progcycle.engine.launch import check_environment, check_processes, missing_processes, overridden_variables
+from progcycle.engine.precision import Precision, disable_tf32
 from progcycle.engine.trackers import check_trackers, close_trackers
-from progcycle.output import steady_output
+from progcycle.output import safe_output
 from progcycle.recipe import Recipe
-from progcycle.runtime import guard
-from progcycle.runtime.rendezvous import first_before_others
+from progcycle.runtime import failures
+from progcycle.runtime.rendezvous import main_process_first
 from progcycle.schedule import GrowthSchedule
 
 
 @dataclass(frozen=True)
-class Ground:
+class RunContext:
     """What a run stands on.
 
     Attributes:
@@ -51,19 +51,19 @@ class Ground:
         return [f"{name}: {remark}" for name, pictures in (self.sets | tests).items() for remark in pictures.remarks]
 
 
-def cache_of(run_dir: Path) -> Path:
+def cache_folder(run_dir: Path) -> Path:
     """The folder of the caches of pictures, which the runs beside each other share."""
     return run_dir.parent / ".cache"
 
 
-def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: Path | None = None) -> Ground:
+def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: Path | None = None) -> RunContext:
     """Check all that can be checked before the first step; nothing is written.
 
     Args:
         recipe: a validated recipe.
         run_dir: the run folder.
         schedule: the growth plan.
-        cache_dir: folder of the caches of pictures; default: that of :func:`cache_of`.
+        cache_dir: folder of the caches of pictures; default: that of :func:`cache_folder`.
 
     Raises:
         UserError: the launch, the trackers, the batch sizes, the precision, the pictures or the run folder do not fit.
@@ -76,21 +76,21 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
         project_dir=run_dir,
     )
     check_processes(accelerator)
-    guard.begin(accelerator, lambda: newest_checkpoint(run_dir, recipe))
+    failures.start_watchdog(accelerator, lambda: newest_checkpoint(run_dir, recipe))
     choose_algorithms(accelerator.device)
     check_batches(recipe, schedule, accelerator.num_processes)
-    record = read_record(run_dir, recipe)
+    record = read_checkpoint_info(run_dir, recipe)
     before = record.state.get("precision") if record else None
     precision = Precision(recipe.training.precision, accelerator.device, before)
     places = [folder for folder in (run_dir, fallback_of(run_dir, recipe)) if folder is not None]
     moved = [line for folder in places for line in check_folder(folder, recipe, record)]
-    caches = cache_dir or cache_of(run_dir)
+    caches = cache_dir or cache_folder(run_dir)
     sets, tests, validation = (
         resolve(recipe.data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=caches)
         for resolve in (resolve_sets, resolve_test_sets, resolve_validation_sets)
     )
     identities = {domain: identity(pictures) for domain, pictures in sets.items()}
-    notes = [*overruled(precision, recipe.training.precision), *lonely(accelerator)]
+    notes = [*overridden_variables(precision, recipe.training.precision), *missing_processes(accelerator)]
     notes += check_pictures(run_dir, record, sets, identities, moved)
     resolutions = sorted({phase.resolution for phase in schedule.phases})
     notes += [line for pictures in sets.values() if (line := uncached(pictures, resolutions))]
@@ -100,7 +100,7 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
         notes.append(
             f"the checkpoint was written on {record.state['device']}, this run is on {accelerator.device.type}"
         )
-    return Ground(accelerator, precision, sets, tests, validation, identities, tuple(notes))
+    return RunContext(accelerator, precision, sets, tests, validation, identities, tuple(notes))
 
 
 def choose_algorithms(device: torch.device) -> None:
@@ -109,7 +109,7 @@ def choose_algorithms(device: torch.device) -> None:
     The choice differs from run to run, and sums with it, so not where torch is told to be deterministic.
     """
     if device.type == "cuda":
-        without_tf32()
+        disable_tf32()
         torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
 
 
@@ -117,21 +117,21 @@ def end(accelerator: Accelerator, last: bool) -> None:
     """Close the trackers; the processes part after their last run only."""
     close_trackers(accelerator)
     if last:
-        guard.leave()
+        failures.stop_watchdog()
         accelerator.end_training()
 
 
-@steady_output()
-def prepare_data(ground: Ground, schedule: GrowthSchedule, say: Callable[[str], None] = lambda line: None) -> None:
+@safe_output()
+def prepare_data(context: RunContext, schedule: GrowthSchedule, say: Callable[[str], None] = lambda line: None) -> None:
     """Build the caches that are missing, in the first process, while the others wait and then find them.
 
     Args:
-        ground: whose pictures.
+        context: whose pictures.
         schedule: the growth plan.
         say: told where the caches are, and how large.
     """
     resolutions = sorted({phase.resolution for phase in schedule.phases})
-    sets = (*ground.sets.values(), *ground.validation.values())
+    sets = (*context.sets.values(), *context.validation.values())
     sizes = [pictures.cache_bytes(resolutions) for pictures in sets]
     total, missing = sum(size for size, _ in sizes), sum(size for _, size in sizes)
     for folder in {pictures.cache.folder.parent: None for pictures in sets if pictures.cache and total}:
@@ -139,9 +139,9 @@ def prepare_data(ground: Ground, schedule: GrowthSchedule, say: Callable[[str], 
         where = folder.relative_to(here) if folder.is_relative_to(here) else folder
         new = f", {_megabytes(missing)} of it built now" if 0 < missing < total else ", built now" if missing else ""
         say(f"cache of pictures: {_megabytes(total)}{new}, in {where}")
-    with first_before_others(ground.accelerator.is_main_process):
+    with main_process_first(context.accelerator.is_main_process):
         for pictures in sets:
-            pictures.prepare(resolutions, progress=ground.accelerator.is_main_process)
+            pictures.prepare(resolutions, progress=context.accelerator.is_main_process)
 
 
 def _megabytes(size: int) -> str:

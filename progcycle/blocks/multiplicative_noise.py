@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from progcycle.blocks.precision import full_precision
+from progcycle.blocks.autocast import full_precision
 
 NoiseMode = Literal["prop", "mul", "drop"]
 

@@ -277,7 +277,7 @@ def test_figures_are_kept_no_longer_than_needed(pictures: Path, tmp_path: Path) 
 
 
 def test_two_processes_go_back_together(pictures: Path, tmp_path: Path) -> None:
-    runs = start_pair(Path(__file__).parent / "two_processes_in_trouble.py", pictures, tmp_path)
+    runs = start_pair(Path(__file__).parent / "two_processes_non_finite.py", pictures, tmp_path)
     said = outputs(runs, 300)
     assert [run.returncode for run in runs] == [0, 0], said
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))

@@ -1,4 +1,4 @@
-"""What each of two processes runs for test_trouble.py: ``python two_processes_in_trouble.py <pictures> <folder>``.
+"""What each of two processes runs for test_non_finite.py: ``python two_processes_non_finite.py <pictures> <folder>``.
 
 Not a test itself: the launcher's environment (RANK, WORLD_SIZE, ...) is set there.
 """
