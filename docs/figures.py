@@ -14,7 +14,7 @@ from PIL import Image
 
 import progcycle
 from progcycle.export import Translator
-from progcycle.export.pictures import sheet
+from progcycle.export.contact_sheet import sheet
 
 DOCS = Path(__file__).resolve().parent
 TEST = DOCS.parent / "datasets" / "landscapes" / "testA"

@@ -15,6 +15,7 @@ from progcycle.blocks.fused import conv2d_downsample, upsample_conv2d
 from progcycle.blocks.gather import gather_rows, own_rows, sum_over_processes, world_size
 from progcycle.blocks.initialize import Initialization, draw_normal
 from progcycle.blocks.levels import (
+    LUMINANCE,
     from_levels,
     level_step,
     levels_to_unit,
@@ -37,6 +38,7 @@ from progcycle.blocks.resample import downsample2x, mean_preserving_upsample2x, 
 from progcycle.blocks.spectral import normalize_spectrally
 
 __all__ = [
+    "LUMINANCE",
     "NUMBERS",
     "EarlierFeatures",
     "EqualizedConv2d",

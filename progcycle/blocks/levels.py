@@ -14,6 +14,7 @@ from torch import Tensor
 
 from progcycle.blocks.autocast import full_precision
 
+LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green and blue in grey (ITU-R BT.601), as Pillow has them
 DEEPEST = 16  # bits; float32 tells its levels apart everywhere in [-1, 1]
 
 

@@ -78,7 +78,7 @@ def grid(pictures: Sequence["Image.Image"], classes: Sequence[str] = ()) -> "Ima
         pictures: picture i is of class i modulo their number.
         classes: names of the classes, or none.
     """
-    from progcycle.export.pictures import sheet
+    from progcycle.export.contact_sheet import sheet
 
     columns, header = math.ceil(math.sqrt(len(pictures))), None
     if 0 < len(classes) <= min(WIDEST, len(pictures)):

@@ -70,8 +70,8 @@ def run(argv: Sequence[str] | None = None) -> int:
 def _frames(model: "Generator", args: argparse.Namespace, steps: int) -> Iterator["Image.Image"]:
     import torch
 
+    from progcycle.export.contact_sheet import enlarge, sheet
     from progcycle.export.interpolation import walk
-    from progcycle.export.pictures import enlarge, sheet
 
     cells = args.rows * args.columns
     keys = model.latents(args.keyframes * cells, args.seed)  # [K * N, D]

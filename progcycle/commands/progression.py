@@ -152,7 +152,7 @@ class _Row:
 
 def _write_sheet(rows: Sequence[_Row], args: argparse.Namespace, sources: "Sequence[np.ndarray] | None") -> None:
     from progcycle.data.pixels import as_image
-    from progcycle.export.pictures import sheet
+    from progcycle.export.contact_sheet import sheet
 
     side = ["\n".join(row.words) for row in rows]
     pictures = [row.pictures for row in rows]
@@ -167,7 +167,7 @@ def _frames(
     rows: Iterable[_Row], args: argparse.Namespace, sources: "Sequence[np.ndarray] | None"
 ) -> Iterator["Image.Image"]:
     from progcycle.data.pixels import as_image
-    from progcycle.export.pictures import sheet
+    from progcycle.export.contact_sheet import sheet
 
     count = args.count if sources is None else len(sources)
     columns = columns_for(count)

@@ -214,8 +214,8 @@ class _Work:
 
     def write_sheet(self, path: Path) -> Path | None:
         """Write the before/after sheet, if any picture was translated."""
+        from progcycle.export.contact_sheet import sheet
         from progcycle.export.jobs import write_picture
-        from progcycle.export.pictures import sheet
 
         if not self.pairs:
             return None

@@ -4,13 +4,13 @@ Shapes trail as ``# [N, C, H, W]``: N pictures of the batch, C channels, H and W
 """
 
 from progcycle.data.batch import Batch, Sample, collate
+from progcycle.data.bit_depth import UnsupportedPicture
 from progcycle.data.decode import BrokenPicture, decode_picture, decode_reduced, image_pixels
-from progcycle.data.deep import UnsupportedPicture
 from progcycle.data.fit import box_reduce, fit_square
 from progcycle.data.identity import identity, tell_change
 from progcycle.data.labels import find_classes
 from progcycle.data.loader import LoaderError, build_loader, dead_worker
-from progcycle.data.pictures import PictureSet
+from progcycle.data.picture_set import PictureSet
 from progcycle.data.reals import as_reals
 from progcycle.data.sets import resolve_sets, resolve_test_sets, resolve_validation_sets, uncached
 

@@ -11,8 +11,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError, features
 
-from progcycle.data import deep
-from progcycle.data.deep import UnsupportedPicture
+from progcycle.data import bit_depth
+from progcycle.data.bit_depth import UnsupportedPicture
 from progcycle.data.kinds import ADVICE, has_heif
 from progcycle.data.limit import pixel_limit
 from progcycle.data.pixels import as_pixels
@@ -95,7 +95,7 @@ def decode_picture(
             pixel_limit(None if head.startswith(JPEG) else max_pixels),
             Image.open(stream, formats=_formats()) as image,
         ):
-            deep.refuse_deep(image, head, name)
+            bit_depth.check_bit_depth(image, head, name)
             full = image.size
             if min_side is not None:
                 _draft(image, min_side)
@@ -104,9 +104,9 @@ def decode_picture(
             if width * height > max_pixels:
                 raise _too_large(name, f"{width}x{height} pixels", limit, max_pixels)
             image.load()
-            if deep.is_deep_png(head) and not any_range:
+            if bit_depth.is_16_bit_png(head) and not any_range:
                 stream.seek(0)
-                deep.check_range(image, stream.read(), name)
+                bit_depth.check_range(image, stream.read(), name)
             turned = upright(image, in_place=look is None)
             if look is not None:
                 look(turned)
@@ -193,13 +193,13 @@ def image_pixels(
         UnsupportedPicture: it has another mode, or its 16-bit values lie too close together.
         UserError: there is no such background colour.
     """
-    if image.mode in deep.SIXTEEN_BIT:
-        deep.check_range(image, None, name)
+    if image.mode in bit_depth.SIXTEEN_BIT:
+        bit_depth.check_range(image, None, name)
     elif image.mode in ("I", "F"):
         kind = "32 bits a channel" if image.mode == "I" else "floating point numbers"
-        raise UnsupportedPicture(f"{name} has {kind} (mode {image.mode}); {deep.ONLY_PNG}.")
+        raise UnsupportedPicture(f"{name} has {kind} (mode {image.mode}); {bit_depth.ONLY_PNG}.")
     else:
-        deep.refuse_mode(image, name)
+        bit_depth.check_mode(image, name)
     return _pixels(upright(image), channels, parse_colour(background))
 
 
@@ -261,8 +261,8 @@ def upright(image: Image.Image, in_place: bool = False) -> Image.Image:
 
 
 def _pixels(image: Image.Image, channels: int, colour: tuple[int, int, int]) -> np.ndarray:
-    if image.mode in deep.SIXTEEN_BIT or image.mode == "I":
-        image = deep.upper_byte(image)
+    if image.mode in bit_depth.SIXTEEN_BIT or image.mode == "I":
+        image = bit_depth.upper_byte(image)
     if image.mode == "La":  # Pillow's only way from premultiplied grey
         image = image.convert("LA")
     if image.mode in ALPHA or "transparency" in image.info:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from progcycle.data.pictures import PictureSet
+from progcycle.data.picture_set import PictureSet
 
 
 def identity(pictures: PictureSet) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from progcycle.data.batch import Batch, collate
-from progcycle.data.pictures import PictureSet
+from progcycle.data.picture_set import PictureSet
 from progcycle.errors import UserError
 from progcycle.schedule import Growth, GrowthSchedule
 

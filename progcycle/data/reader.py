@@ -6,8 +6,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from progcycle.data.bit_depth import LowRange, is_16_bit_png
 from progcycle.data.decode import BrokenPicture, decode_picture
-from progcycle.data.deep import LowRange, is_deep_png
 from progcycle.data.fit import fit_square
 from progcycle.data.source import Entry, Opener
 from progcycle.errors import UserError
@@ -88,4 +88,4 @@ class PictureReader:
     def _is_deep(self, index: int) -> bool:
         file = self._open(index)
         with open(file, "rb") if isinstance(file, Path) else file as stream:
-            return is_deep_png(stream.read(32))
+            return is_16_bit_png(stream.read(32))

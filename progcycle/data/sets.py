@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from progcycle.data.labels import find_classes
-from progcycle.data.pictures import PictureSet
+from progcycle.data.picture_set import PictureSet
 from progcycle.data.source import locate, subfolders
 from progcycle.errors import UserError
 from progcycle.recipe import DataOptions, Pictures

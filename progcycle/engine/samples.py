@@ -10,7 +10,8 @@ from torch import Tensor
 from progcycle.data import PictureSet, as_reals, collate
 from progcycle.engine.memory import is_out_of_memory
 from progcycle.evaluation.sampler import Sampler
-from progcycle.export.pictures import sheet, to_pil
+from progcycle.export.contact_sheet import sheet
+from progcycle.export.tensor_images import to_pil
 from progcycle.schedule import Growth, GrowthSchedule
 from progcycle.tasks import Task
 

@@ -12,6 +12,7 @@ from progcycle.evaluation.feature_distances import IN_FEATURES, PUBLISHED, about
 from progcycle.evaluation.generator_metrics import METRICS, SMALLEST, check_digit_classifier, check_metrics, swd_figures
 from progcycle.evaluation.generator_samples import GeneratorSamples, samples_from_model
 from progcycle.evaluation.generator_table import as_text
+from progcycle.evaluation.options import EvaluationOptions
 from progcycle.evaluation.provenance import default_path, origin, versions
 from progcycle.evaluation.result import Evaluation
 
@@ -25,35 +26,22 @@ FULL_COUNT, FULL_PAIRS, FULL_MODES = 16384, 10000, 25600  # of the paper's proto
 
 
 @dataclass(frozen=True)
-class GeneratorOptions:
-    """What to measure of a generator, and on how many pictures.
+class GeneratorOptions(EvaluationOptions):
+    """What to measure of a generator, and on how many pictures. Metrics are those of ``METRICS`` and ``IN_FEATURES``.
 
     Attributes:
-        metrics: names of ``METRICS`` and ``IN_FEATURES``; default: swd, ms-ssim and kid, and fid and is with
-            ``inception``, as far as they can be measured.
         count: pictures of each set; default: 16,384, or half of the real ones if these are fewer; of modes 25,600; in
             features as many as there are real ones, at most 2,048, or 50,000 with ``inception``.
         pairs: pairs of ms-ssim; default: 10,000, or half as many as there are real pictures if these are fewer.
-        seed: of latents, of the order of real pictures, and of the metrics' own choices.
-        batch_size: pictures painted or read at a time.
-        memory_gb: what the sliced Wasserstein distance may use.
         data: folders or zip files of real pictures, instead of those of the recipe.
         digits: folder or zip file of single digits by class that the classifier of modes learns from, instead of
             scikit-learn's.
-        inception: weights file of the Inception network for features, instead of EfficientNet-lite0.
-        device: where to paint and compute.
     """
 
-    metrics: Sequence[str] | None = None
     count: int | None = None
     pairs: int | None = None
-    seed: int = 0
-    batch_size: int = 16
-    memory_gb: float = 4.0
     data: Sequence[str] | None = None
     digits: str | None = None
-    inception: str | None = None
-    device: str = "cpu"
 
 
 def evaluate_generator(model: "Generator", snapshot: Path, run: Path, options: GeneratorOptions) -> Evaluation:

@@ -20,12 +20,12 @@ class TaskEvaluation:
     Attributes:
         options: a dataclass of what to measure; ``device`` is among its fields.
         measure: from a model, its snapshot, the run folder and the options to figures.
-        words: what a model is, for an error, such as ``a PG-GAN``.
+        description: what a model is, for errors, such as ``a PG-GAN``.
     """
 
     options: Callable[..., Any]
     measure: Callable[[Any, Path, Path, Any], Evaluation]
-    words: str
+    description: str
 
     @property
     def names(self) -> list[str]:
@@ -74,6 +74,6 @@ def evaluate_model(model: SnapshotModel, snapshot: Path, **options: Any) -> Eval
     measured = EVALUATIONS[model.task]
     if unknown := sorted(options.keys() - set(measured.names)):
         raise UserError(
-            f"evaluate: {unknown[0]} is no option for {measured.words}; choose from {', '.join(measured.names)}."
+            f"evaluate: {unknown[0]} is no option for {measured.description}; choose from {', '.join(measured.names)}."
         )
     return measured.measure(model, snapshot, run_folder(snapshot), measured.options(**options))

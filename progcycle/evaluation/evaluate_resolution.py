@@ -13,8 +13,8 @@ from progcycle.errors import UserError
 from progcycle.evaluation.round_trip import Figures
 from progcycle.evaluation.translation_metrics import DIRECTIONS, Pairs, source_target_pairs
 from progcycle.evaluation.translation_pictures import read_pictures, test_sets
-from progcycle.evaluation.translation_table import Column, Table, as_text
-from progcycle.export.pictures import as_channels
+from progcycle.evaluation.translation_table import AGAINST_TRUTH, Column, Table, as_text
+from progcycle.export.tensor_images import as_channels
 from progcycle.metrics import gradient_error, paired_scores
 from progcycle.output import bars_hidden
 
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from progcycle.recipe import CycleganRecipe
 
 COLUMNS = (
-    Column("L1", "l1", ".4f", "mean absolute difference to the true pair; 0 is best, 2 the most"),
-    Column("SSIM", "ssim", ".4f", "to the true pair; 1 for equal pictures"),
+    *(column for column in AGAINST_TRUTH if column.name in ("l1", "ssim")),
     Column("gradient", "gradient", ".4f", "mean absolute difference of the steps from pixel to pixel; 0 is best"),
 )
 LABELS = {"detail": "--scale detail", "train": "--scale train", "unchanged": "unchanged (do nothing)"}

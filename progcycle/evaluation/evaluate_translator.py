@@ -15,6 +15,7 @@ from progcycle.errors import UserError
 from progcycle.evaluation.evaluate_resolution import check_resolution, measure_at, text_at, warnings_at
 from progcycle.evaluation.feature_distances import IN_FEATURES, PUBLISHED, about, choose_features, is_small, note
 from progcycle.evaluation.generator_samples import growth_of
+from progcycle.evaluation.options import EvaluationOptions
 from progcycle.evaluation.pairs import Pairing, find_pairs
 from progcycle.evaluation.provenance import default_path, origin, versions
 from progcycle.evaluation.result import Evaluation
@@ -33,7 +34,7 @@ from progcycle.evaluation.translation_metrics import (
 from progcycle.evaluation.translation_page import PageSection, TranslationPage
 from progcycle.evaluation.translation_pictures import read_pictures, shown, test_sets, training_pictures
 from progcycle.evaluation.translation_table import as_text
-from progcycle.export.pictures import as_channels
+from progcycle.export.tensor_images import as_channels
 from progcycle.metrics import Features, colour_statistics, match_colours
 from progcycle.metrics.sliced_wasserstein import DIRECTIONS as RANDOM
 from progcycle.metrics.sliced_wasserstein import PATCHES, REPEATS, SCALE
@@ -43,36 +44,24 @@ if TYPE_CHECKING:
     from progcycle.export import Translator
     from progcycle.recipe import CycleganRecipe
 
-SETS = ("swd", *IN_FEATURES)  # distances of sets
+SETS = ("swd", *IN_FEATURES)  # distances between sets of pictures
 
 
 @dataclass(frozen=True)
-class TranslatorOptions:
-    """What to measure of translators, and on which pictures.
+class TranslatorOptions(EvaluationOptions):
+    """What to measure of translators, and on which pictures. Metrics are the distances between sets of ``SETS``.
 
     Attributes:
         a: folder of test pictures of A, instead of the recipe's.
         b: folder of test pictures of B, instead of the recipe's.
         resolution: pixels of a side at which true pairs are compared too, or None.
-        metrics: distances of sets to measure, of ``SETS``; default: those that can be measured.
-        paired: whether equal names are true pairs, instead of the recipe's word.
-        inception: weights file of the Inception network for features, instead of EfficientNet-lite0.
-        seed: of noise and of random halves.
-        batch_size: pictures translated at a time.
-        memory_gb: what the sliced Wasserstein distance may use.
-        device: where to compute.
+        paired: whether equal names are true pairs, instead of ``data.paired`` of the recipe.
     """
 
     a: str | None = None
     b: str | None = None
     resolution: int | None = None
-    metrics: Sequence[str] | None = None
     paired: bool | None = None
-    inception: str | None = None
-    seed: int = 0
-    batch_size: int = 16
-    memory_gb: float = 4.0
-    device: str = "cpu"
 
 
 def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options: TranslatorOptions) -> Evaluation:

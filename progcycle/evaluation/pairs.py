@@ -142,7 +142,7 @@ def find_pairs(
 
 
 def _share_as_near(a: "Tensor", b: "Tensor") -> float:
-    from progcycle.export.pictures import as_channels, resize
+    from progcycle.export.tensor_images import as_channels, resize
     from progcycle.metrics import pairing_p_value
 
     channels = 3 if a.shape[1] == b.shape[1] == 3 else 1

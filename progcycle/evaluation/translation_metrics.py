@@ -14,7 +14,7 @@ from torch import Tensor
 from progcycle.blocks import to_levels
 from progcycle.evaluation.feature_distances import distances, is_published, score
 from progcycle.evaluation.round_trip import Figures, Translate, translate_round_trip
-from progcycle.export.pictures import as_channels
+from progcycle.export.tensor_images import as_channels
 from progcycle.metrics import (
     Features,
     batches_of,

@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from progcycle.blocks import from_levels
-from progcycle.evaluation.translation_table import TABLES, Results, columns_of, lines_of
+from progcycle.evaluation.translation_table import Results, fill_tables
 from progcycle.export import to_pil
 from progcycle.files import atomic_file
 from progcycle.metrics import paired_scores
@@ -74,12 +74,6 @@ def write_page(path: Path, page: TranslationPage) -> None:
     """Write an HTML file that holds all its pictures."""
     sections = page.sections
     side = sections[0].test_set.source.shape[-1]
-    tables = []
-    for table in TABLES:
-        shown = columns_of(table, page.results)
-        if lines := list(lines_of(shown, page.results)):
-            marked = [replace(column, title=column.title + "*" * (column.name in page.starred)) for column in shown]
-            tables.append({"title": table.title, "columns": marked, "lines": lines})
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(
         files("progcycle.evaluation").joinpath("translation_page.html").read_text("utf-8")
@@ -89,7 +83,7 @@ def write_page(path: Path, page: TranslationPage) -> None:
         summary=page.summary,
         faults=page.faults,
         note=page.note,
-        tables=tables,
+        tables=list(fill_tables(page.results, starred=page.starred)),
         sections=[_section(section) for section in sections],
         side=min(max(side, SMALLEST), LARGEST),
         shown=4 if any(section.test_set.pairs for section in sections) else 3,

@@ -10,7 +10,7 @@ from torch import Tensor
 from progcycle.data import PictureSet, as_reals, resolve_sets, resolve_test_sets, resolve_validation_sets
 from progcycle.errors import UserError
 from progcycle.evaluation.generator_samples import growth_of
-from progcycle.export.pictures import from_uint8
+from progcycle.export.tensor_images import from_uint8
 
 if TYPE_CHECKING:
     from progcycle.export import Translator

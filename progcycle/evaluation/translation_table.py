@@ -1,7 +1,7 @@
 """Figures of translators as tables, for a terminal of 100 columns and for a page."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from progcycle.evaluation.round_trip import Figures
 
@@ -17,12 +17,12 @@ LABEL, CELL = 30, 9  # columns of the terminal
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of a table: its heading, its name, how it is written, and what it means."""
+    """A figure of a table: its heading, its name, its format, and what it means."""
 
     title: str
     name: str
     style: str
-    words: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,26 @@ AGAINST_TARGET = (
     Column("FD", "fd", ".2f", "Frechet distance to the real pictures; not below the floor"),
     Column("SWD", "swd", ".2f", "sliced Wasserstein distance to the real pictures x 1000; not below the floor"),
 )
-AGAINST_TRUTH = (
-    Column("L1", "l1", ".4f", "mean absolute difference to the true pair; 0 is best, 2 the most"),
-    Column("PSNR", "psnr", ".2f", "to the true pair, in dB; 100 for equal pictures"),
-    Column("SSIM", "ssim", ".4f", "to the true pair; 1 for equal pictures"),
-    Column("feature", "feature", ".4f", "cosine distance of features to the true pair; 0 is best"),
-)
+
+
+def _differences(other: str, prefix: str = "") -> tuple[Column, ...]:
+    """How far single pictures are from others.
+
+    Args:
+        other: what the others are called.
+        prefix: of the figures' names.
+    """
+    return (
+        Column("L1", f"{prefix}l1", ".4f", f"mean absolute difference to {other}; 0 for equal pictures, 2 at most"),
+        Column("PSNR", f"{prefix}psnr", ".2f", f"to {other}, in dB; 100 for equal pictures"),
+        Column("SSIM", f"{prefix}ssim", ".4f", f"to {other}; 1 for equal pictures"),
+        Column("feature", f"{prefix}feature", ".4f", f"cosine distance of features to {other}; 0 for equal pictures"),
+    )
+
+
+AGAINST_TRUTH = _differences("the true pair")
 AGAINST_SOURCE = (
-    Column("L1", "source_l1", ".4f", "mean absolute difference to the source"),
-    Column("PSNR", "source_psnr", ".2f", "to the source, in dB; 100 for equal pictures"),
-    Column("SSIM", "source_ssim", ".4f", "to the source; 1 for equal pictures"),
-    Column("feature", "source_feature", ".4f", "cosine distance of features to the source"),
+    *_differences("the source", "source_"),
     Column("copy", "copy", ".3f", "1 does nothing; with pairs 0 changes as much as the truth, else SSIM to the source"),
     Column("inverse", "inversion", ".3f", "1 for a negative of the source, -1 for its colours"),
 )
@@ -70,21 +79,54 @@ TABLES = (
 MISSING = "n/a"  # not applicable
 
 
-def columns_of(table: Table, results: Results) -> list[Column]:
-    """The columns that any row has a figure for."""
-    names = {name for rows in results.values() for row in rows.values() for name in row}
-    return [column for column in table.columns if column.name in names]
+@dataclass(frozen=True)
+class FilledTable:
+    """A table with its figures.
+
+    Attributes:
+        title: its heading.
+        columns: those that any row has a figure for.
+        rows: label and cells of each row that has any figure, ``n/a`` where one is missing.
+    """
+
+    title: str
+    columns: list[Column]
+    rows: list[tuple[str, list[str]]]
 
 
-def lines_of(
-    columns: Sequence[Column], results: Results, labels: Mapping[str, str] = ROWS
-) -> Iterator[tuple[str, list[str]]]:
-    """Every row's label and cells, ``n/a`` where a figure is not there; rows without any figure are left out."""
-    for direction, rows in results.items():
-        for what, row in rows.items():
-            cells = [format(row[column.name], column.style) if column.name in row else MISSING for column in columns]
-            if set(cells) - {MISSING}:
-                yield f"{direction[0].upper()} to {direction[1].upper()} {labels[what]}", cells
+def fill_tables(
+    results: Results,
+    tables: Sequence[Table] = TABLES,
+    labels: Mapping[str, str] = ROWS,
+    starred: Collection[str] = (),
+) -> Iterator[FilledTable]:
+    """The tables that have any figure.
+
+    Args:
+        results: figures by direction, row and name.
+        tables: which figures to show.
+        labels: how the rows are called.
+        starred: names of figures whose headings get a star, for a note below the tables.
+    """
+    known = {name for rows in results.values() for row in rows.values() for name in row}
+    for table in tables:
+        columns = [
+            replace(column, title=f"{column.title}*") if column.name in starred else column
+            for column in table.columns
+            if column.name in known
+        ]
+        rows = [
+            (f"{direction[0].upper()} to {direction[1].upper()} {labels[what]}", cells)
+            for direction, by_row in results.items()
+            for what, row in by_row.items()
+            if set(cells := [_cell(column, row) for column in columns]) - {MISSING}
+        ]
+        if rows:
+            yield FilledTable(table.title, columns, rows)
+
+
+def _cell(column: Column, row: Figures) -> str:
+    return format(row[column.name], column.style) if column.name in row else MISSING
 
 
 def as_text(
@@ -93,21 +135,10 @@ def as_text(
     labels: Mapping[str, str] = ROWS,
     starred: Collection[str] = (),
 ) -> str:
-    """Tables for a terminal, those without any figure left out.
-
-    Args:
-        results: figures.
-        tables: what to show of them.
-        labels: words for the rows.
-        starred: names of figures that get a star, for a note below.
-    """
+    """Tables for a terminal; arguments as for :func:`fill_tables`."""
     texts = []
-    for table in tables:
-        shown = columns_of(table, results)
-        titles = [column.title + "*" * (column.name in starred) for column in shown]
-        lines = [f"{table.title:{LABEL}}" + "".join(f"{title:>{CELL}}" for title in titles)]
-        for label, cells in lines_of(shown, results, labels):
-            lines.append(f"{label:{LABEL}}" + "".join(f"{cell:>{CELL}}" for cell in cells))
-        if len(lines) > 1:
-            texts.append("\n".join(lines))
+    for table in fill_tables(results, tables, labels, starred):
+        lines = [f"{table.title:{LABEL}}" + "".join(f"{column.title:>{CELL}}" for column in table.columns)]
+        lines += [f"{label:{LABEL}}" + "".join(f"{cell:>{CELL}}" for cell in cells) for label, cells in table.rows]
+        texts.append("\n".join(lines))
     return "\n\n".join(texts)

@@ -1,10 +1,10 @@
 """From a trained run to pictures: snapshots on disk, and what is loaded from them, by task (``MODELS``)."""
 
-from progcycle.export.base import SnapshotModel
 from progcycle.export.config import SnapshotConfig
 from progcycle.export.generator import Generator
-from progcycle.export.pictures import from_pil, to_pil
 from progcycle.export.snapshot import MODELS, find_snapshot, list_snapshots, load, save_snapshot
+from progcycle.export.snapshot_model import SnapshotModel
+from progcycle.export.tensor_images import from_pil, to_pil
 from progcycle.export.translator import Translator
 from progcycle.export.warm_start import warm_start
 

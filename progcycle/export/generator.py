@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from progcycle import networks
 from progcycle.data.labels import list_names
 from progcycle.errors import UserError
-from progcycle.export.base import SnapshotModel
+from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.rng import normal
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from progcycle.blocks import levels_to_unit
+from progcycle.blocks import LUMINANCE, levels_to_unit
 from progcycle.data.decode import parse_colour
 from progcycle.data.pixels import as_image
 
@@ -75,7 +75,7 @@ def _uncovered(levels: np.ndarray, alpha: np.ndarray, background: str) -> np.nda
     """c of c * alpha + background * (1 - alpha) = levels, as near as grey levels come."""
     ground = np.array(parse_colour(background), np.float32)
     if levels.shape[2] == 1:
-        ground = ground @ np.array([0.299, 0.587, 0.114], np.float32)
+        ground = ground @ np.array(LUMINANCE, np.float32)
     out = np.empty((*alpha.shape, levels.shape[2] + 1), np.uint8)
     out[:, :, -1] = alpha
     step = max(1, (1 << 20) // alpha.shape[1])

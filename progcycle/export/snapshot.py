@@ -14,10 +14,10 @@ from torch import nn
 
 from progcycle import __version__
 from progcycle.errors import UserError
-from progcycle.export.base import SnapshotModel
 from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, BestFigure, NetworkSpec, SnapshotConfig, read_config
 from progcycle.export.generator import Generator
 from progcycle.export.hub import fetch_model, is_hub_name, suggestion
+from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.translator import Translator
 from progcycle.export.weights import read_model, write_model
 from progcycle.files import atomic_folder

@@ -22,10 +22,10 @@ from progcycle.data.decode import undecoded, upright
 from progcycle.data.fit import fit_short
 from progcycle.data.pixels import as_image
 from progcycle.errors import UserError
-from progcycle.export.base import SnapshotModel
 from progcycle.export.detail import Enlarged, Rows, add_change, bands
 from progcycle.export.metadata import Metadata
-from progcycle.export.pictures import (
+from progcycle.export.snapshot_model import SnapshotModel
+from progcycle.export.tensor_images import (
     as_channels,
     from_uint8,
     pad_to_multiple,

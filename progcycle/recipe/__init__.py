@@ -4,11 +4,11 @@ the networks, whose options stand with them.
 This room checks the *shape* of a recipe (keys, types, ranges); ``engine.build`` checks names and combinations.
 """
 
+from progcycle.recipe.growth_plan import Schedule
 from progcycle.recipe.networks import CycleganNetwork, NetworkOf, NetworkSection, PgganNetwork, players_of
 from progcycle.recipe.objectives import Adaptive, Adversarial, ClassWeights, DiscriminatorAugment, DiscriminatorNoise
-from progcycle.recipe.optimizers import Adam, Ema, Optimizer, OptimizerSection
+from progcycle.recipe.optimizer import Adam, Ema, Optimizer, OptimizerSection
 from progcycle.recipe.overrides import override, override_with
-from progcycle.recipe.plan import Schedule
 from progcycle.recipe.reading import OPERATION, difference, dump, json_schema, load_recipe, merge, recipe_from, validate
 from progcycle.recipe.schema import (
     MAX_PIXELS,
@@ -29,7 +29,7 @@ from progcycle.recipe.schema import (
 )
 from progcycle.recipe.shipped import find_recipe, shipped_folder, shipped_recipes, shipped_studies
 from progcycle.recipe.sizes import Sizes, sizes_for
-from progcycle.recipe.study import Study, load_study
+from progcycle.recipe.study_file import Study, load_study
 from progcycle.recipe.values import RecipeError, by_resolution, on_curve
 
 __all__ = [

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from progcycle.recipe.choices import is_player, long_form, named_keys, settle
+from progcycle.recipe.exclusions import is_player, long_form, named_keys, settle
 from progcycle.recipe.networks import players_of
 from progcycle.recipe.schema import RECIPES
 from progcycle.recipe.text import parse
@@ -21,7 +21,7 @@ def override(content: Mapping[Any, Any], assignments: Sequence[str]) -> dict[Any
     A key that takes text gets what stands behind the ``=`` as it is: ``data.path=horses #2`` is the folder of that
     name, and so are ``001``, ``no`` and ``@home``. There, text in quotes loses them, nothing and ``null`` empty a key
     that may be empty, and a key that takes several texts also takes a YAML list, ``[one, two]``. All other values are
-    YAML. Keys of ``content`` that the overrides exclude are left out, see ``choices``.
+    YAML. Keys of ``content`` that the overrides exclude are left out, see ``exclusions``.
 
     Args:
         content: a recipe before validation; its ``task`` says which keys there are.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Union
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from progcycle.recipe.choices import is_player, long_form, named_keys, settle
+from progcycle.recipe.exclusions import is_player, long_form, named_keys, settle
 from progcycle.recipe.networks import SECTION, NetworkSection, has_path, keys_for_all, players_of, shared_keys
 from progcycle.recipe.overrides import inner_model, override, override_with, text_kinds
 from progcycle.recipe.schema import RECIPES, Recipe
@@ -45,7 +45,7 @@ def merge(base: Mapping[Any, Any], change: Mapping[Any, Any]) -> dict[Any, Any]:
     """``base`` with ``change`` laid over it, section by section.
 
     Mappings by resolution (``{default: 16, 256: 14}``) are values, not sections: they are replaced whole. Keys of
-    ``base`` that a key of ``change`` excludes are left out, see ``choices``.
+    ``base`` that a key of ``change`` excludes are left out, see ``exclusions``.
     """
     return settle(base, _laid_over(base, change), dict(named_keys(change)))
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from progcycle.recipe.growth_plan import Schedule
 from progcycle.recipe.networks import CycleganNetwork, NetworkSection, PgganNetwork, complete
 from progcycle.recipe.objectives import ClassWeights, CycleganObjective, PgganObjective
-from progcycle.recipe.optimizers import Adam, Ema, Optimizer, OptimizerSection
-from progcycle.recipe.plan import Schedule
+from progcycle.recipe.optimizer import Adam, Ema, Optimizer, OptimizerSection
 from progcycle.recipe.sizes import with_longer_tables, with_sizes
 from progcycle.recipe.values import (
     AsTuple,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from progcycle.errors import UserError
 from progcycle.evaluation.generator_metrics import check_metrics
 from progcycle.evaluation.provenance import versions
 from progcycle.output import console, say
@@ -119,7 +120,7 @@ def way_back(model: "Translator") -> "Translate":
     As in training they are neither rounded nor faded: the network that painted them has faded them already.
     """
     from progcycle.evaluation.round_trip import translate_as_training
-    from progcycle.export.pictures import resize
+    from progcycle.export.tensor_images import resize
 
     translate, side = translate_as_training(model), model.resolution
 
@@ -223,16 +224,32 @@ class TaskStudy:
         check: refuses, before anything is trained, what of a study and a recipe cannot be measured; given the words
             that errors begin with.
         baselines: from a recipe and a folder to figures of models that learn nothing; None: there are none.
-        in_course: whether figures are taken at snapshots at the study's points; then a run writes only these.
+        keys: keys of a study that this task uses and others may not. With ``points`` among them, figures are also
+            measured during a run, at its snapshots, and a run writes no others.
     """
 
     measure: Callable[["Study", "Run", Any, float], tuple[list[Figures], Figures]]
     check: Callable[[str, Study, Any], None] | None = None
     baselines: Callable[[Any, Path], dict[str, Figures]] | None = None
-    in_course: bool = False
+    keys: frozenset[str] = frozenset()
+
+    @property
+    def in_course(self) -> bool:
+        """Whether figures are also measured during a run."""
+        return "points" in self.keys
+
+    def check_keys(self, where: str, study: Study, task: str) -> None:
+        """Refuse keys of a study that other tasks use and this one does not.
+
+        Raises:
+            UserError: one sentence about the first of them, led by ``where``.
+        """
+        optional = {key for row in STUDIED.values() for key in row.keys}
+        for key in sorted(study.model_fields_set & optional - self.keys):
+            raise UserError(f"{where}: {key}: studies of the task {task} do not use this key; leave it out.")
 
 
 STUDIED: dict[str, TaskStudy] = {
-    "pggan": TaskStudy(measure_end, check=check_end),
-    "cyclegan": TaskStudy(measure_course, baselines=measure_baselines, in_course=True),
+    "pggan": TaskStudy(measure_end, check=check_end, keys=frozenset({"metrics", "count"})),
+    "cyclegan": TaskStudy(measure_course, baselines=measure_baselines, keys=frozenset({"points", "raw", "rivals"})),
 }

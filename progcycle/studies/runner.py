@@ -24,13 +24,16 @@ def check_study(file: Path, study: Study, recipes: Recipes) -> None:
     """Refuse now, and not when the first run has been trained, what cannot be measured.
 
     Raises:
-        UserError: one sentence about the first metric that cannot be computed, or about a task without a row.
+        UserError: one sentence about the first metric that cannot be computed, about a key that the task does not
+            use, or about a task without a row.
     """
     for recipe in recipes.values():
         if recipe.task not in STUDIED:
             raise UserError(f"{file}: a study measures the tasks {' and '.join(STUDIED)}, not {recipe.task}.")
-        if (check := STUDIED[recipe.task].check) is not None:
-            check(f"{file}: metrics", study, recipe)
+        row = STUDIED[recipe.task]
+        row.check_keys(str(file), study, recipe.task)
+        if row.check is not None:
+            row.check(f"{file}: metrics", study, recipe)
 
 
 def run_study(

@@ -17,7 +17,8 @@ from progcycle.data import PictureSet
 from progcycle.data.fit import stage_size
 from progcycle.errors import UserError
 from progcycle.export import Generator, Translator, from_pil, load, to_pil
-from progcycle.export.pictures import as_channels, enlarge, pad_to_multiple, resize, sheet, to_stage
+from progcycle.export.contact_sheet import enlarge, sheet
+from progcycle.export.tensor_images import as_channels, pad_to_multiple, resize, to_stage
 from progcycle.recipe import Pictures
 from progcycle.rng import normal
 

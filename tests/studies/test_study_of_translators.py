@@ -19,7 +19,7 @@ from progcycle.studies import budget
 from progcycle.studies.budget import comparable, factor_for, length, probe, quiet, stretched
 from progcycle.studies.report import line_looks, reached, rivals_table, table
 from progcycle.studies.row import cpu_seconds, way_back
-from progcycle.studies.runner import read_plans
+from progcycle.studies.runner import check_study, read_plans
 
 ROOT = Path(__file__).parents[2]
 
@@ -208,7 +208,6 @@ def test_rivals_are_told_by_seed() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"metrics": "swd"}, "metrics: these are for the task pggan"),
         ({"rivals": [["grows", "gone"]]}, "there is no variant 'gone'"),
         ({"rivals": [], "variants": {"other": {"extends": "nowhere.yaml"}}}, "nowhere\\.yaml"),
     ],
@@ -217,6 +216,22 @@ def test_what_has_no_meaning_is_refused(file: Path, values: dict[str, Any], word
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **values}))
     with pytest.raises(RecipeError, match=words):
         load_study(file)
+
+
+@pytest.mark.parametrize("key", ["metrics", "count"])
+def test_keys_of_generators_are_refused(file: Path, key: str) -> None:
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), key: {"metrics": "swd", "count": 64}[key]}))
+    with pytest.raises(UserError, match=rf"study\.yaml: {key}: studies of the task cyclegan do not use this key"):
+        check_study(file, *load_study(file))
+
+
+@pytest.mark.parametrize(("key", "value"), [("points", 2), ("raw", True), ("rivals", [["plain", "plain"]])])
+def test_keys_of_translators_are_refused(tmp_path: Path, key: str, value: Any) -> None:
+    """A study of PG-GANs has no course, which these keys are about."""
+    content: dict[str, Any] = {"title": "t", "recipe": "r", "variants": {"plain": {}}, "seeds": [0], key: value}
+    recipe = validate({"task": "pggan", "resolution": 16, "data": {"path": "p"}})
+    with pytest.raises(UserError, match=rf"here: {key}: studies of the task pggan do not use this key; leave it out"):
+        check_study(Path("here"), Study.model_validate(content), {("plain", 0): recipe})
 
 
 def test_damaged_plans_are_refused(tmp_path: Path) -> None:

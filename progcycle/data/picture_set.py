@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from progcycle.data.augment import Transforms
 from progcycle.data.batch import Sample
 from progcycle.data.cache import ArrayCache, folder_name
 from progcycle.data.decode import BrokenPicture, parse_colour
@@ -16,6 +15,7 @@ from progcycle.data.labels import read_labels
 from progcycle.data.reader import PictureReader
 from progcycle.data.source import find_pictures
 from progcycle.data.split import part_of
+from progcycle.data.transforms import Transforms
 from progcycle.errors import UserError
 from progcycle.output import bars_hidden
 from progcycle.recipe import MAX_PIXELS, Pictures

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, TiffImagePlugin, features
 
 from progcycle.data import BrokenPicture, UnsupportedPicture, decode_picture, image_pixels
+from progcycle.data.bit_depth import LowRange
 from progcycle.data.decode import opened
-from progcycle.data.deep import LowRange
 from progcycle.data.limit import pixel_limit
 from progcycle.errors import UserError
 

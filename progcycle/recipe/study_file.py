@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from progcycle.recipe.reading import merge, read_content, sentence, validate
-from progcycle.recipe.schema import CycleganRecipe, Recipe
+from progcycle.recipe.schema import Recipe
 from progcycle.recipe.shipped import find_recipe, shipped_studies
 from progcycle.recipe.values import AsTuple, RecipeError, Texts
 from progcycle.section import Section
@@ -86,9 +86,4 @@ def load_study(path: Path) -> tuple[Study, dict[tuple[str, int], Recipe]]:
             runs[name, seed] = validate({**merge(base, changes), "seed": seed}, f"{path}: variant {name}")
     if len({recipe.task for recipe in runs.values()}) > 1:
         raise RecipeError(f"{path}: all variants must be of one task.")
-    translators = isinstance(next(iter(runs.values())), CycleganRecipe)
-    if translators and study.metrics is not None:
-        raise RecipeError(f"{path}: metrics: these are for the task pggan; leave them out.")
-    if not translators and (study.points > 1 or study.raw):
-        raise RecipeError(f"{path}: points and raw are for the task cyclegan; leave them out.")
     return study, runs

@@ -1,22 +1,17 @@
-"""Between Pillow images and tensors in [-1, 1], and the resizing and padding that translation needs."""
+"""Conversion between Pillow images and tensors in [-1, 1], and the resizing and padding that translation needs."""
 
 import math
-from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from progcycle.blocks import from_levels, to_levels
+from progcycle.blocks import LUMINANCE, from_levels, to_levels
 from progcycle.data import image_pixels
 from progcycle.data.fit import fit_short
 from progcycle.data.pixels import as_image
-
-Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
-LINE, MARGIN = 24, 8  # of the words on a sheet, in pixels
 
 
 def from_pil(image: Image.Image, channels: int, background: str = "white") -> Tensor:
@@ -67,7 +62,7 @@ def as_channels(pictures: Tensor, channels: int) -> Tensor:  # [N, 1 or 3, H, W]
         return pictures
     if channels == 3:
         return pictures.expand(-1, 3, -1, -1)
-    weights = pictures.new_tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)
+    weights = pictures.new_tensor(LUMINANCE).reshape(1, 3, 1, 1)
     return (pictures * weights).sum(dim=1, keepdim=True)
 
 
@@ -130,88 +125,3 @@ def to_stage(x: Tensor, resolution: int, final: int) -> Tensor:  # [N, C, H, W] 
     if final == resolution == min(x.shape[2:]):
         return x
     return torch.cat([from_uint8(fit_short(levels, resolution, final)) for levels in to_uint8(x)]).to(x)
-
-
-def enlarge(image: Image.Image, side: int) -> Image.Image:
-    """A small picture enlarged by whole pixels, so that its longer side comes as near to ``side`` as it can."""
-    factor = max(1, side // max(image.size))
-    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-
-
-def sheet(
-    rows: list[list[Image.Image]],
-    header: list[str] | None = None,
-    tile: int = 128,
-    gap: int = 4,
-    side: list[str] | None = None,
-    title: str | None = None,
-) -> Image.Image:
-    """A contact sheet on white; every picture fits a square tile, thinly framed, small ones enlarged by whole pixels.
-
-    A row of nothing but wide pictures is as low as they are.
-
-    Args:
-        rows: pictures, row by row.
-        header: words above the columns.
-        tile: side of a tile in pixels.
-        gap: pixels between tiles.
-        side: words left of the rows, of one line or more.
-        title: words above everything. Words that are too long for their place are cut.
-    """
-    font = _font([*(header or ()), *(side or ()), title or ""])
-    measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    left = 2 * MARGIN + max(round(measure.multiline_textbbox((0, 0), words, font)[2]) for words in side) if side else 0
-    top = LINE * (title is not None) + LINE * bool(header)
-    columns = max(map(len, rows))
-    tiles = [[_fit_tile(picture, tile) for picture in row] for row in rows]
-    heights = [max(t.height for t in row) if all(t.width > t.height for t in row) else tile for row in tiles]
-    width, height = left + columns * (tile + gap) + gap, top + sum(heights) + (len(rows) + 1) * gap
-    page = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(page)
-
-    def write(x: float, y: float, words: str, anchor: str, room: float) -> None:
-        draw.text((x, y), _cut(words, room, font), fill="#333333", font=font, anchor=anchor)
-
-    if title is not None:
-        write(gap + MARGIN / 2, LINE / 2 + 1, title, "lm", width - 2 * gap - MARGIN)
-    for column, words in enumerate(header or []):
-        write(left + gap + column * (tile + gap) + tile / 2, top - LINE / 2 + 1, words, "mm", tile)
-    upper = top + gap
-    for r, (row, tall) in enumerate(zip(tiles, heights, strict=True)):
-        if side:
-            place = (left - MARGIN, upper + tall / 2)
-            draw.multiline_text(place, side[r], fill="#333333", font=font, anchor="rm", align="right")
-        for c, small in enumerate(row):
-            x = left + gap + c * (tile + gap) + (tile - small.width) // 2
-            y = upper + (tall - small.height) // 2
-            draw.rectangle((x - 1, y - 1, x + small.width, y + small.height), outline="#cccccc")  # ends of white ones
-            page.paste(small, (x, y))
-        upper += tall + gap
-    return page
-
-
-def _font(words: Iterable[str]) -> Font:
-    """Pillow's own font, or where that has not all the letters, the one of matplotlib."""
-    if all(text.isascii() for text in words):
-        return ImageFont.load_default(13)
-    from progcycle.figures import matplotlib
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), 12)
-
-
-def _fit_tile(picture: Image.Image, tile: int) -> Image.Image:
-    picture = picture.convert("RGB")
-    if max(picture.size) <= tile:
-        return enlarge(picture, tile)
-    factor = tile / max(picture.size)
-    size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
-    return picture.resize(size, Image.Resampling.BOX)
-
-
-def _cut(words: str, room: float, font: Font) -> str:
-    """Words, or as many letters of them as fit into ``room`` pixels."""
-    if font.getlength(words) <= room:
-        return words
-    while words and font.getlength(f"{words}...") > room:
-        words = words[:-1]
-    return f"{words.rstrip()}..."

@@ -23,7 +23,7 @@ class LowRange(UnsupportedPicture):
     """A picture of 16 bits that uses a small part of its range, such as the 12 bits of a scanner or a camera."""
 
 
-def refuse_deep(image: Image.Image, head: bytes, name: str) -> None:
+def check_bit_depth(image: Image.Image, head: bytes, name: str) -> None:
     """Refuse what has more than 8 bits a channel, but for PNG; Pillow opens some of it as 8 bits without a word.
 
     Args:
@@ -49,10 +49,10 @@ def refuse_deep(image: Image.Image, head: bytes, name: str) -> None:
         )
     if image.format == "TIFF" and SIGNED in _tag(image, 339):  # SampleFormat
         raise UnsupportedPicture(f"{name}: this picture holds numbers with a sign; save it as 8 bits first.")
-    refuse_mode(image, name)
+    check_mode(image, name)
 
 
-def refuse_mode(image: Image.Image, name: str) -> None:
+def check_mode(image: Image.Image, name: str) -> None:
     """Refuse a colour space that has no plain way to RGB.
 
     Raises:
@@ -62,7 +62,7 @@ def refuse_mode(image: Image.Image, name: str) -> None:
         raise UnsupportedPicture(f"{name}: pictures of mode {image.mode} are not supported; convert it to RGB first.")
 
 
-def is_deep_png(head: bytes) -> bool:
+def is_16_bit_png(head: bytes) -> bool:
     """Whether a file's first bytes are those of a PNG of 16 bits a channel."""
     return head.startswith(PNG) and head[24:25] == b"\x10"
 
@@ -103,7 +103,7 @@ def check_range(image: Image.Image, content: bytes | None, name: str) -> None:
     if image.mode in SIXTEEN_BIT or image.mode == "I":
         _check_values(np.asarray(image).astype(np.int32), False, name)
         return
-    if content is None or not is_deep_png(content):
+    if content is None or not is_16_bit_png(content):
         return
     levels = np.asarray(image)[..., : 3 if image.mode.startswith("RGB") else 1]
     if int(levels.max()) - int(levels.min()) <= RANGE >> 8:  # only then is it worth a look at the lower bytes
