@@ -26,7 +26,7 @@ from progcycle.recipe import Recipe, load_recipe, recipe_from
 from progcycle.runtime.stop import StoppedError
 from progcycle.schedule import GrowthSchedule
 
-Source = Recipe | Mapping[Any, Any] | str | Path  # of a recipe: itself, its content, a file, or a name that comes along
+RecipeSource = Recipe | Mapping[Any, Any] | str | Path  # a recipe, its content, a file, or a bundled recipe's name
 
 
 class RunFolder:
@@ -114,11 +114,11 @@ class Plan:
         return "\n".join(lines)
 
 
-def plan(recipe: Source, **overrides: Any) -> Plan:
+def plan(recipe: RecipeSource, **overrides: Any) -> Plan:
     """The growth plan of a recipe and the sizes of its networks; nothing is trained or read.
 
     Args:
-        recipe: a recipe, its content, a YAML file, or the name of a recipe that comes along.
+        recipe: a recipe, its content, a YAML file, or the name of a bundled recipe.
         overrides: changes, such as ``seed=1``, ``training={"precision": "no"}`` or ``**{"schedule.batch_size.32": 8}``.
 
     Raises:
@@ -131,14 +131,14 @@ def plan(recipe: Source, **overrides: Any) -> Plan:
     return Plan(built.schedule, parameters, None if before is None else before.schedule)
 
 
-def train(recipe: Source, run_dir: str | Path | None = None, **overrides: Any) -> RunFolder:
+def train(recipe: RecipeSource, run_dir: str | Path | None = None, **overrides: Any) -> RunFolder:
     """Train what a recipe describes; the same call again goes on from the newest checkpoint.
 
     Lines go to the logger ``progcycle``; a program that has set up no logging sees them on standard output. Ctrl-C
     finishes the step and writes a checkpoint first, in the main thread.
 
     Args:
-        recipe: a recipe, its content, a YAML file, or the name of a recipe that comes along.
+        recipe: a recipe, its content, a YAML file, or the name of a bundled recipe.
         run_dir: the run folder; default: ``runs/<name>`` for a file or a name.
         overrides: changes, such as ``seed=1``, ``training={"precision": "no"}`` or ``**{"schedule.batch_size.32": 8}``.
 

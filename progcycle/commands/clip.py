@@ -13,10 +13,10 @@ from progcycle.export.clips import (
     ANIMATIONS,
     Frame,
     Video,
-    as_played,
     is_video,
+    loop_count,
     read_animation,
-    repeats,
+    with_viewer_times,
     write_animation,
     write_video,
 )
@@ -63,9 +63,9 @@ def translate_clip(file: Path | BinaryIO, job: Job, change: Change, max_pixels: 
     if not is_video(Path(name)):
         frames = changed(read_animation(file, name, max_pixels))
         if kind in ANIMATIONS:
-            write_animation(target, frames, repeats(file))
+            write_animation(target, frames, loop_count(file))
         else:
-            write_video(target, as_played(frames), Fraction(25), MILLISECOND)
+            write_video(target, with_viewer_times(frames), Fraction(25), MILLISECOND)
     else:
         with Video(file, name) as video:
             audio = video.audio if Path(name).suffix.lower() == kind else None
@@ -74,6 +74,6 @@ def translate_clip(file: Path | BinaryIO, job: Job, change: Change, max_pixels: 
             if kind in ANIMATIONS:
                 write_animation(target, changed(video.frames()))
             else:
-                parts = video.frames() if audio is None else video.parts()
+                parts = video.frames() if audio is None else video.frames_and_audio()
                 write_video(target, changed(parts), video.rate, video.time_base, audio)
     return first[0], first[1]

@@ -161,13 +161,13 @@ def _tests(surveys: "Sequence[Survey]") -> tuple[str, ...]:
 
 def held_out(surveys: "Sequence[Survey]") -> float:
     """Share of the pictures to hold out by name, so that each folder has some of both kinds."""
-    from progcycle.data.split import place_of
+    from progcycle.data.split import name_hash
 
     share, fewest, most = HELD_OUT
     smallest = min(survey.count for survey in surveys)
     share = min(max(share, fewest / smallest), 0.25)
     share = round(min(share, max(most / smallest, 0.01)), 2)
-    while any(sum(place_of(stem) < share for stem in survey.stems) < 2 for survey in surveys) and share < 0.5:
+    while any(sum(name_hash(stem) < share for stem in survey.stems) < 2 for survey in surveys) and share < 0.5:
         share = round(share + 0.05, 2)
     return share
 

@@ -161,7 +161,7 @@ class _Work:
             name=name,
             max_pixels=self.for_picture,
             limit="--max-pixels",
-            look=metadata,
+            on_decoded=metadata,
         )
         self._check_size(name, *before.shape[:2])
         reduced = None
@@ -169,7 +169,7 @@ class _Work:
             final = self.model.config.final_resolution
             reduced = decode_reduced(file, before, final, channels=self.channels, background=self.background)
         levels = self.model.translate(before, args.direction, args.scale, args.resolution, reduced=reduced)
-        write_picture(metadata.dress(levels, self.background), job.target)
+        write_picture(metadata.apply(levels, self.background), job.target)
         return as_image(before), as_image(levels)
 
     def _clip(self, file: "Path | BinaryIO", job: "Job") -> "tuple[Image.Image, Image.Image]":

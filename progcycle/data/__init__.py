@@ -7,12 +7,12 @@ from progcycle.data.batch import Batch, Sample, collate
 from progcycle.data.bit_depth import UnsupportedPicture
 from progcycle.data.decode import BrokenPicture, decode_picture, decode_reduced, image_pixels
 from progcycle.data.fit import box_reduce, fit_square
-from progcycle.data.identity import identity, tell_change
+from progcycle.data.identity import describe_change, identity
 from progcycle.data.labels import find_classes
 from progcycle.data.loader import LoaderError, build_loader, dead_worker
 from progcycle.data.picture_set import PictureSet
 from progcycle.data.reals import as_reals
-from progcycle.data.sets import resolve_sets, resolve_test_sets, resolve_validation_sets, uncached
+from progcycle.data.sets import cache_warning, resolve_sets, resolve_test_sets, resolve_validation_sets
 
 __all__ = [
     "Batch",
@@ -24,10 +24,12 @@ __all__ = [
     "as_reals",
     "box_reduce",
     "build_loader",
+    "cache_warning",
     "collate",
     "dead_worker",
     "decode_picture",
     "decode_reduced",
+    "describe_change",
     "find_classes",
     "fit_square",
     "identity",
@@ -35,6 +37,4 @@ __all__ = [
     "resolve_sets",
     "resolve_test_sets",
     "resolve_validation_sets",
-    "tell_change",
-    "uncached",
 ]

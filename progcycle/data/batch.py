@@ -1,4 +1,4 @@
-"""What travels from the pictures to the networks: one picture, and a batch of them."""
+"""Samples and batches: pictures on their way from files to networks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ class Sample:
         image: uint8 pixels.  # [H, W, C]
         position: global sample index (or the index in name order, for pictures read plainly).
         name: name of the picture the pixels come from.
-        broken: one sentence for each picture that could not be read and was passed over.
+        broken: one sentence for each picture that could not be read and was skipped.
         label: number of its class, or None.
     """
 

@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits a channel: what is read by its upper bytes, and what is refused by name."""
+"""Pictures of more than 8 bits a channel: which are reduced to their upper bytes, and which are refused."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ RANGE = 1 << 14  # of 16-bit values; if a picture uses less, its upper bytes hav
 SIGNED = 2  # SampleFormat of a TIFF
 
 
-class UnsupportedPicture(UserError):  # noqa: N818 - what it is, said in full
+class UnsupportedPicture(UserError):  # noqa: N818  # named for the picture
     """A sound picture of a kind that 8 bits would ruin; it stops the run rather than being replaced."""
 
 
@@ -24,7 +24,7 @@ class LowRange(UnsupportedPicture):
 
 
 def check_bit_depth(image: Image.Image, head: bytes, name: str) -> None:
-    """Refuse what has more than 8 bits a channel, but for PNG; Pillow opens some of it as 8 bits without a word.
+    """Refuse pictures of more than 8 bits a channel, except PNG. Pillow would open some of them as 8 bits silently.
 
     Args:
         image: an opened file.
@@ -37,7 +37,7 @@ def check_bit_depth(image: Image.Image, head: bytes, name: str) -> None:
     if image.mode == "F":
         raise UnsupportedPicture(f"{name}: this picture holds floating point numbers; {ONLY_PNG}.")
     bits = _bits(image, head)
-    if bits == 16 and image.format == "PNG":  # whose numbers should fill their range; check_range looks at it
+    if bits == 16 and image.format == "PNG":  # check_range checks later that its values fill their range
         if image.mode == "RGB" and "transparency" in image.info:  # Pillow keeps the upper bytes alone
             raise UnsupportedPicture(f"{name}: a transparent colour of 16 bits is not supported, convert it first.")
         return
@@ -68,7 +68,7 @@ def is_16_bit_png(head: bytes) -> bool:
 
 
 def _bits(image: Image.Image, head: bytes) -> int:
-    """Bits a channel that the file's header declares; 8 where the format has no choice, or Pillow converts rightly."""
+    """Bits a channel by the file's header; 8 where the format has no choice, or Pillow converts correctly."""
     if head.startswith(PNG):
         return head[24]
     if image.format == "PPM" and head[:2] in (b"P2", b"P3", b"P5", b"P6"):
@@ -90,7 +90,7 @@ def _tag(image: Image.Image, number: int) -> tuple[int, ...]:
 
 
 def check_range(image: Image.Image, content: bytes | None, name: str) -> None:
-    """Refuse a picture of 16 bits whose values lie so close together that the upper bytes would lose them.
+    """Refuse a picture of 16 bits whose values span so small a range that the upper bytes lose them.
 
     Args:
         image: the picture, loaded.
@@ -106,7 +106,7 @@ def check_range(image: Image.Image, content: bytes | None, name: str) -> None:
     if content is None or not is_16_bit_png(content):
         return
     levels = np.asarray(image)[..., : 3 if image.mode.startswith("RGB") else 1]
-    if int(levels.max()) - int(levels.min()) <= RANGE >> 8:  # only then is it worth a look at the lower bytes
+    if int(levels.max()) - int(levels.min()) <= RANGE >> 8:  # only then can the lower bytes matter
         _check_values(_all_bits(content), True, name)
 
 

@@ -19,8 +19,8 @@ from progcycle.rng import address
 
 MANIFEST = "manifest.json"
 VERSION = 1  # raise it when the pixels of the same pictures change
-ABANDONED = 3600.0  # seconds without a sign of life after which a half-written file has lost its writer
-SIGN = 60.0  # seconds between two signs of life
+ABANDONED = 3600.0  # seconds without a heartbeat after which a half-written file counts as abandoned
+HEARTBEAT = 60.0  # seconds between two heartbeats of a writer
 
 
 def folder_name(paths: Sequence[str], entries: Sequence[Entry], side: int, options: Pictures) -> str:
@@ -34,7 +34,7 @@ class ArrayCache:
     """The arrays of one set of pictures.
 
     The folder's name carries a hash of everything the pixels depend on, so its content is never out of date. A file
-    is written beside its place and renamed when complete; an array counts only together with the manifest.
+    is written under a temporary name and renamed when complete. An array counts only together with the manifest.
 
     Args:
         folder: folder of this set's arrays.
@@ -107,7 +107,7 @@ class ArrayCache:
         Args:
             resolutions: divisors of the full size.
             pictures: the pictures in order, at full size.  # [S, S, C] uint8
-            broken: sentences about broken pictures; read when the pass is over.
+            broken: sentences about broken pictures; read after the pass.
             about: written to the manifest for people to read.
 
         Raises:
@@ -131,7 +131,7 @@ class ArrayCache:
                 for picture in pictures:
                     for r, stream in streams.items():
                         stream.write(np.ascontiguousarray(box_reduce(picture, r)).data)
-                    if time.monotonic() - alive > SIGN:
+                    if time.monotonic() - alive > HEARTBEAT:
                         alive = time.monotonic()
                         for file in partial.values():
                             os.utime(file)
@@ -168,10 +168,10 @@ class ArrayCache:
             written.unlink()
 
     def _sweep(self, own: Collection[Path]) -> None:
-        """Delete what a killed build left behind, and nothing of one that is on its way.
+        """Delete the files of builds that were killed, and none of a build that is running.
 
         Args:
-            own: files just written here, which tell the time by the clock that stamps the others too.
+            own: files just written here; their times are by the same clock as those of the others.
         """
         now = max(file.stat().st_mtime for file in own)
         for file in self.folder.glob("*.partial"):

@@ -1,4 +1,4 @@
-"""One picture file in, 8-bit pixels out; what cannot be shown faithfully is refused by name."""
+"""Decode one picture file to 8-bit pixels; a picture that 8 bits cannot represent is refused."""
 
 import contextlib
 import functools
@@ -26,7 +26,7 @@ ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 LARGEST = 1 << 30  # bytes of a file that is read into memory, and pixels of one whose header is read
 
 
-class BrokenPicture(UserError):  # noqa: N818 - what it is, said in full
+class BrokenPicture(UserError):  # noqa: N818  # named for the picture
     """A picture that cannot be read (truncated, empty, not a picture, far too large); it can be replaced."""
 
 
@@ -52,7 +52,7 @@ def decode_picture(
     max_pixels: int = MAX_PIXELS,
     limit: str = "data.max_pixels",
     any_range: bool = False,
-    look: Callable[[Image.Image], None] | None = None,
+    on_decoded: Callable[[Image.Image], None] | None = None,
 ) -> np.ndarray:
     """Read a picture: upright (EXIF), on a background where it is transparent, grey or RGB; animations' first frame.
 
@@ -70,7 +70,7 @@ def decode_picture(
             those count that are left.
         limit: what errors call ``max_pixels``.
         any_range: take the upper bytes of 16 bits also where few different ones are left.
-        look: called with the upright image as it is, before it is put on a background and made grey or RGB.
+        on_decoded: called with the upright image, before it is put on a background and made grey or RGB.
 
     Returns:
         The pixels, uint8.  # [H, W, C]
@@ -90,7 +90,7 @@ def decode_picture(
         stream.seek(0)
         if not head:
             raise BrokenPicture(f"{name}: this file is empty.")
-        # A JPEG takes no memory before it is decoded, perhaps at a part of its size, so it is looked at later.
+        # A JPEG takes no memory before it is decoded, perhaps at a part of its size, so it is checked later.
         with (
             pixel_limit(None if head.startswith(JPEG) else max_pixels),
             Image.open(stream, formats=_formats()) as image,
@@ -99,7 +99,7 @@ def decode_picture(
             full = image.size
             if min_side is not None:
                 _draft(image, min_side)
-            # A progressive JPEG is held in memory as a whole, whatever is made of it.
+            # A progressive JPEG is held in memory as a whole, even if it is reduced.
             width, height = full if image.info.get("progressive") else image.size
             if width * height > max_pixels:
                 raise _too_large(name, f"{width}x{height} pixels", limit, max_pixels)
@@ -107,9 +107,9 @@ def decode_picture(
             if bit_depth.is_16_bit_png(head) and not any_range:
                 stream.seek(0)
                 bit_depth.check_range(image, stream.read(), name)
-            turned = upright(image, in_place=look is None)
-            if look is not None:
-                look(turned)
+            turned = upright(image, in_place=on_decoded is None)
+            if on_decoded is not None:
+                on_decoded(turned)
             return _pixels(turned, channels, colour)
     except (UserError, MemoryError):
         raise
@@ -254,7 +254,7 @@ def _draft(image: Image.Image, min_side: int) -> None:
 
 def upright(image: Image.Image, in_place: bool = False) -> Image.Image:
     """The image turned as its EXIF block says; in place it takes no memory where there is nothing to turn."""
-    with contextlib.suppress(Exception):  # a damaged block says nothing about the pixels, which have been read
+    with contextlib.suppress(Exception):  # the pixels have been read, and a damaged block does not spoil them
         turned: Image.Image | None = ImageOps.exif_transpose(image, in_place=in_place)  # type: ignore[call-overload]
         return image if turned is None else turned
     return image

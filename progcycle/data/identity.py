@@ -1,4 +1,4 @@
-"""Which pictures a set has, whatever folder or zip file they lie in: what a run remembers of its data."""
+"""The fingerprint of a set of pictures, by which a run recognizes its data in another folder or zip file."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from progcycle.data.picture_set import PictureSet
 
 
 def identity(pictures: PictureSet) -> dict[str, Any]:
-    """What makes a set the same set: small values for JSON.
+    """The fingerprint of a set: small values for JSON.
 
     Names are relative to the paths, and to the folder that all of them lie in; their order counts, since training takes
     pictures by their place in it. No file is opened.
@@ -39,8 +39,8 @@ def _hash(texts: Iterable[str]) -> str:
     return digest.hexdigest()[:32]
 
 
-def tell_change(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """How two identities differ, in words; "" if they do not."""
+def describe_change(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """How two fingerprints differ, as a sentence; "" if they do not."""
     if before["count"] != now["count"]:
         return f"there were {before['count']:,} pictures, now there are {now['count']:,}"
     if before["names"] != now["names"]:

@@ -1,4 +1,4 @@
-"""Which files are pictures, which of them can be read here, and what is left out without or with a word."""
+"""Which files are pictures, which of them can be read here, and which are left out silently or with a warning."""
 
 import functools
 import importlib.util
@@ -9,16 +9,16 @@ from pathlib import PurePosixPath
 from PIL import features
 
 
-def _endings(words: str) -> frozenset[str]:
+def _extensions(words: str) -> frozenset[str]:
     return frozenset(f".{word}" for word in words.split())
 
 
-PLAIN = _endings("png apng jpg jpeg jpe jfif mpo webp bmp dib gif tif tiff ppm pgm pbm pnm")
-JPEG_2000 = _endings("jp2 j2k j2c jpc jpf jpx")
-AVIF = _endings("avif")
-HEIF = _endings("heic heif hif")
-# Pictures, photographs as a camera's sensor saw them, scans and films that are not read, but hardly there by accident.
-OTHERS = _endings(
+PLAIN = _extensions("png apng jpg jpeg jpe jfif mpo webp bmp dib gif tif tiff ppm pgm pbm pnm")
+JPEG_2000 = _extensions("jp2 j2k j2c jpc jpf jpx")
+AVIF = _extensions("avif")
+HEIF = _extensions("heic heif hif")
+# Pictures, raw photographs, scans and films that cannot be read. Somebody probably meant them to be.
+OTHERS = _extensions(
     "3fr 3gp ai arw avi cr2 cr3 crw dcm dds djvu dng emf eps erf exr fits hdr icns ico jxl jxr m4v mkv mov mp4 mpg "
     "mpeg mrw mts nef nii nrw orf pcx pdf pef pfm psb psd qoi raf raw rw2 rwl sgi sr2 srf srw svg svgz tga webm wmf "
     "wmv x3f xcf"
@@ -56,15 +56,15 @@ def has_heif() -> bool:
 
 
 @functools.cache
-def readable_endings() -> frozenset[str]:
+def readable_extensions() -> frozenset[str]:
     """Endings of the picture files that can be read here, in small letters and with the dot."""
     extra = JPEG_2000 if features.check("jpg_2000") else frozenset()
     extra |= AVIF if "avif" in features.modules and features.check("avif") else frozenset()
     return PLAIN | extra | (HEIF if has_heif() else frozenset())
 
 
-def ending(name: str) -> str:
-    """The ending of a file name in small letters, with the dot; "" if it has none."""
+def extension_of(name: str) -> str:
+    """The extension of a file name in small letters, with the dot; "" if it has none."""
     return PurePosixPath(name).suffix.lower()
 
 
@@ -79,30 +79,30 @@ def is_output(names: Collection[str]) -> bool:
     return ("recipe.yaml" in names and not OF_A_RUN.isdisjoint(names)) or OF_A_STUDY.issubset(names)
 
 
-def tell_others(endings: Mapping[str, int]) -> str:
+def describe_unreadable(extensions: Mapping[str, int]) -> str:
     """A sentence about pictures and films that cannot be read, or "" if there are none.
 
     Args:
-        endings: how many files that are not read have each ending.
+        extensions: how many files that are not read have each extension.
     """
-    pictures = {end: count for end, count in endings.items() if end in OTHERS | JPEG_2000 | AVIF | HEIF and count}
+    pictures = {end: count for end, count in extensions.items() if end in OTHERS | JPEG_2000 | AVIF | HEIF and count}
     if not pictures:
         return ""
     total = sum(pictures.values())
-    files = "1 file with another ending is" if total == 1 else f"{total:,} files with other endings are"
-    return f"{files} left out: {count_endings(pictures, advise=True)}"
+    files = "1 file with another extension is" if total == 1 else f"{total:,} files with other extensions are"
+    return f"{files} left out: {count_extensions(pictures, advise=True)}"
 
 
-def count_endings(endings: Mapping[str, int], advise: bool = False, most: int = 8) -> str:
+def count_extensions(extensions: Mapping[str, int], advise: bool = False, most: int = 8) -> str:
     """Endings and how often they occur, such as ``HEIC 12, MOV 3``; the most frequent first.
 
     Args:
-        endings: counts by ending.
-        advise: add what would make an ending readable.
-        most: endings that are named; the others are summed up.
+        extensions: counts by extension.
+        advise: add what would make an extension readable.
+        most: extensions that are named; the others are summed up.
     """
-    ordered = sorted(Counter(endings).items(), key=lambda item: (-item[1], item[0]))
-    words = [f"{end[1:].upper() or 'without ending'} {count:,}" for end, count in ordered[:most]]
+    ordered = sorted(Counter(extensions).items(), key=lambda item: (-item[1], item[0]))
+    words = [f"{end[1:].upper() or 'without extension'} {count:,}" for end, count in ordered[:most]]
     if advise:
         words = [
             f"{word} ({ADVICE[end]})" if end in ADVICE else word

@@ -41,7 +41,7 @@ def read_labels(
 
     Args:
         source: ``folders``, where the first folder below a path is the class (one that encloses all of a zip file is
-            passed over); or a JSON file, which may be in a zip file (``x.zip/dataset.json``). It holds
+            skipped); or a JSON file, which may be in a zip file (``x.zip/dataset.json``). It holds
             ``{"labels": [["cat/1.png", 3], ...]}``, that list alone, or ``{"cat/1.png": 3, ...}``, with numbers or
             names as labels. Pictures are named from the file's own folder, or as they are listed (from their path).
         entries: the pictures.

@@ -1,4 +1,4 @@
-"""A limit of pixels of our own in place of Pillow's, which is one variable of its module."""
+"""A limit of pixels for each thread, in place of Pillow's single one for the whole process."""
 
 import contextlib
 import sys
@@ -28,7 +28,7 @@ class _Limit(int):
 
 @contextlib.contextmanager
 def pixel_limit(pixels: int | None) -> Iterator[None]:
-    """While this lasts, Pillow refuses pictures of more pixels in this thread, and says nothing about smaller ones.
+    """Inside, Pillow refuses pictures of more pixels in this thread, and does not warn about smaller ones.
 
     Args:
         pixels: of a picture; None for no limit.

@@ -19,8 +19,8 @@ from progcycle.schedule import Growth, GrowthSchedule
 
 Key = tuple[int, int]  # global position, resolution
 PREFETCH = 2  # batches that each worker prepares ahead
-TICK = 2  # seconds after which a wait for a batch is looked at again
-LAST_WORDS = 5.0  # seconds for a worker that was killed; on a lost mount it stays
+POLL_SECONDS = 2  # seconds between checks while a batch is waited for
+JOIN_SECONDS = 5.0  # seconds to wait for a worker that was killed; on a lost mount it stays
 
 
 class LoaderError(UserError):
@@ -28,8 +28,8 @@ class LoaderError(UserError):
 
 
 @dataclass(frozen=True)
-class _Written:
-    """Batches as plain arrays, which go through a pipe: shared memory has no room for them."""
+class _PlainBatches:
+    """Batches as plain arrays, which go through a pipe where shared memory has no room."""
 
     batches: dict[str, Batch]  # without tensors
     arrays: dict[str, tuple[np.ndarray, np.ndarray | None]]
@@ -41,8 +41,8 @@ class _Written:
         return {domain: replace(batch, **tensors(*self.arrays[domain])) for domain, batch in self.batches.items()}
 
 
-def _ready_to_send(batches: dict[str, Batch]) -> dict[str, Batch] | _Written:
-    """Batches in shared memory, here where an error is seen: torch would lose them, and the run wait for ever."""
+def _to_shared_memory(batches: dict[str, Batch]) -> dict[str, Batch] | _PlainBatches:
+    """Batches in shared memory. An error is noticed here; inside torch the batch would be lost, and the run hang."""
     try:
         for batch in batches.values():
             batch.images.share_memory_()  # type: ignore[no-untyped-call]
@@ -51,7 +51,7 @@ def _ready_to_send(batches: dict[str, Batch]) -> dict[str, Batch] | _Written:
         return batches
     except (RuntimeError, OSError):
         arrays = {d: (b.images.numpy(), None if b.labels is None else b.labels.numpy()) for d, b in batches.items()}
-        return _Written({d: replace(b, images=torch.empty(0), labels=None) for d, b in batches.items()}, arrays)
+        return _PlainBatches({d: replace(b, images=torch.empty(0), labels=None) for d, b in batches.items()}, arrays)
 
 
 def _no_room(workers: int) -> str:
@@ -65,7 +65,7 @@ def _no_room(workers: int) -> str:
     )
 
 
-class _Positions:
+class _StepKeys:
     """The keys of this process's part of every step, one list a step."""
 
     def __init__(self, schedule: GrowthSchedule, start_nimg: int, rank: int, processes: int, shift: int) -> None:
@@ -84,7 +84,7 @@ class _Domains(Dataset[Any]):
     def __init__(self, sets: Mapping[str, PictureSet]) -> None:
         self.sets = dict(sets)
 
-    def __getitems__(self, keys: Sequence[Key]) -> dict[str, Batch] | _Written | UserError:
+    def __getitems__(self, keys: Sequence[Key]) -> dict[str, Batch] | _PlainBatches | UserError:
         """One batch a domain. An error is returned, since a worker would raise it with its whole traceback as text."""
         try:
             batches = {
@@ -93,10 +93,10 @@ class _Domains(Dataset[Any]):
             }
         except UserError as error:
             return error
-        return batches if get_worker_info() is None else _ready_to_send(batches)
+        return batches if get_worker_info() is None else _to_shared_memory(batches)
 
 
-def _as_it_is(batches: Any) -> Any:
+def _unchanged(batches: Any) -> Any:
     return batches
 
 
@@ -118,8 +118,8 @@ def build_loader(
     workers: int,
     pin_memory: bool,
     shift: int = 0,
-    waiting: Callable[[float], None] = lambda seconds: None,
-    tell: Callable[[str], None] = lambda sentence: None,
+    on_wait: Callable[[float], None] = lambda seconds: None,
+    report: Callable[[str], None] = lambda sentence: None,
 ) -> Generator[tuple[int, Growth, dict[str, Batch]], None, None]:
     """This process's batches, one item for each step of ``schedule.steps(start_nimg)``.
 
@@ -135,8 +135,9 @@ def build_loader(
         workers: loader processes; 0 loads in this one.
         pin_memory: copy batches to page-locked memory, for a faster way to a GPU.
         shift: added to all positions, for other pictures and all else that is random.
-        waiting: called every two seconds while workers are waited for, with how long; what it raises ends the wait.
-        tell: told what is worth knowing, once.
+        on_wait: called every two seconds while workers are waited for, with the seconds so far; what it raises ends
+            the wait.
+        report: called with a sentence for the user, once for each thing.
 
     Yields:
         Pictures shown before the step, its growth, and a uint8 batch for each domain.
@@ -147,13 +148,13 @@ def build_loader(
     """
     loader: DataLoader[Any] = DataLoader(
         _Domains(sets),
-        batch_sampler=_Positions(schedule, start_nimg, rank, processes, shift),
-        collate_fn=_as_it_is,
+        batch_sampler=_StepKeys(schedule, start_nimg, rank, processes, shift),
+        collate_fn=_unchanged,
         num_workers=workers,
         prefetch_factor=PREFETCH if workers else None,
         worker_init_fn=_start_worker,
         pin_memory=pin_memory,
-        timeout=TICK if workers else 0,
+        timeout=POLL_SECONDS if workers else 0,
         generator=torch.Generator(),  # its workers' seed would be drawn from torch's stream, which a resume must find
     )
     named: dict[str, dict[str, None]] = {domain: {} for domain in sets}
@@ -168,12 +169,12 @@ def build_loader(
         ) from None
     cramped = False
     try:
-        for (nimg, growth), loaded in zip(schedule.steps(start_nimg), _patiently(batches, waiting), strict=True):
+        for (nimg, growth), loaded in zip(schedule.steps(start_nimg), _polled(batches, on_wait), strict=True):
             if isinstance(loaded, UserError):
                 raise loaded
-            if isinstance(loaded, _Written):
+            if isinstance(loaded, _PlainBatches):
                 if not cramped:
-                    tell(f"warning: {_no_room(workers)}")
+                    report(f"warning: {_no_room(workers)}")
                 cramped, loaded = True, loaded.read()
             yield nimg, growth, {d: _name_once(batch, named[d], sets[d]) for d, batch in loaded.items()}
     finally:
@@ -181,15 +182,15 @@ def build_loader(
             batches._shutdown_workers()  # type: ignore[attr-defined]  # not left to the garbage collector
             for worker in batches._workers:  # type: ignore[attr-defined]
                 worker.kill()  # one that hangs; torch asks it by SIGTERM only
-                worker.join(LAST_WORDS)
+                worker.join(JOIN_SECONDS)
 
 
 def _queues(count: int) -> list["multiprocessing.Queue[None]"]:
     return [multiprocessing.Queue() for _ in range(count)]
 
 
-def _patiently(batches: Iterator[Any], waiting: Callable[[float], None]) -> Iterator[Any]:
-    """``batches``, with a look at the world every few seconds of waiting; torch by itself waits for ever."""
+def _polled(batches: Iterator[Any], on_wait: Callable[[float], None]) -> Iterator[Any]:
+    """``batches``, with a call of ``on_wait`` every few seconds of waiting; torch by itself waits for ever."""
     while True:
         since = time.monotonic()
         while True:
@@ -201,7 +202,7 @@ def _patiently(batches: Iterator[Any], waiting: Callable[[float], None]) -> Iter
             except RuntimeError as error:
                 if "timed out after" not in str(error):
                     raise dead_worker(error) or error from None
-                waiting(time.monotonic() - since)
+                on_wait(time.monotonic() - since)
         yield item
 
 

@@ -14,7 +14,7 @@ from progcycle.data.fit import box_reduce
 from progcycle.data.labels import read_labels
 from progcycle.data.reader import PictureReader
 from progcycle.data.source import find_pictures
-from progcycle.data.split import part_of
+from progcycle.data.split import select_part
 from progcycle.data.transforms import Transforms
 from progcycle.errors import UserError
 from progcycle.output import bars_hidden
@@ -43,7 +43,7 @@ class PictureSet:
         max_pixels: pictures of more pixels count as broken.
         labels: where classes come from (see :func:`progcycle.data.labels.read_labels`), or None.
         classes: names of the classes that there are; default: those that the pictures have.
-        validation: share of the pictures that is held out, see :func:`progcycle.data.split.part_of`.
+        validation: share of the pictures that is held out, see :func:`progcycle.data.split.select_part`.
         held_out: whether this set is the held-out part, or the rest. Each part has a cache of its own.
 
     Attributes:
@@ -87,7 +87,7 @@ class PictureSet:
             self.transforms = Transforms(options.augment, resolution, options.channels, domain)
         found = find_pictures(self.paths)
         self.remarks = found.remarks()
-        self.entries = part_of(found.entries, len(self.paths) > 1, validation, held_out, domain)
+        self.entries = select_part(found.entries, len(self.paths) > 1, validation, held_out, domain)
         self.names = tuple(entry.name for entry in self.entries)
         self.classes: tuple[str, ...] = ()
         self._labels: np.ndarray | None = None  # [N] int64
@@ -101,7 +101,7 @@ class PictureSet:
         self._reader = PictureReader(self.entries, options, max_pixels)
         self._broken: dict[int, str] = {}  # by index: the sentence about it
         self._orders: dict[int, np.ndarray] = {}
-        self._knows_cache = False
+        self._cache_is_read = False
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -172,7 +172,7 @@ class PictureSet:
         return self.side != self.resolution or self.transforms is not None
 
     def _read(self, index: int, side: int, resolution: int) -> tuple[np.ndarray, int, tuple[str, ...]]:
-        """Pixels, the index they come from, and sentences about the broken pictures passed over on the way there.
+        """Pixels, the index they come from, and sentences about the broken pictures skipped before it.
 
         The rule: a broken picture is replaced by the next one in name order that can be read.
         """
@@ -195,7 +195,7 @@ class PictureSet:
         if row is None and (full := self.cache.row(self.side, index)) is not None:
             row = box_reduce(full, resolution)
         if row is not None:
-            self._learn_from_cache()
+            self._read_broken_from_cache()
         return row
 
     def _decode(self, index: int, side: int, resolution: int) -> np.ndarray:
@@ -245,7 +245,7 @@ class PictureSet:
             about = {"paths": self.paths, "fit": self.options.fit, "background": self.options.background}
             self.cache.build(missing, self._all(broken, progress), broken, about)
         if wanted:
-            self._learn_from_cache()
+            self._read_broken_from_cache()
 
     def _to_cache(self, resolutions: Iterable[int]) -> set[int]:
         """Sizes of the arrays that are kept for the stages that will be read."""
@@ -262,12 +262,12 @@ class PictureSet:
         missing = sum(size for r, size in sizes.items() if self.cache is not None and not self.cache.has(r))
         return sum(sizes.values()), missing
 
-    def _learn_from_cache(self) -> None:
-        if self._knows_cache or self.cache is None:
+    def _read_broken_from_cache(self) -> None:
+        if self._cache_is_read or self.cache is None:
             return
         known = self.cache.broken
         self._broken.update({i: known[name] for i, name in enumerate(self.names) if name in known})
-        self._knows_cache = True
+        self._cache_is_read = True
         if self._broken:
             self.check_broken(list(self._broken.values()))
 

@@ -1,4 +1,4 @@
-"""Between Pillow's images and arrays of pixels, which always have an axis for the channels."""
+"""Conversion between Pillow images and arrays of pixels, which always have an axis for the channels."""
 
 import numpy as np
 from PIL import Image

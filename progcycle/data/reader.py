@@ -1,4 +1,4 @@
-"""The picture files of a set, read one by one at full size: each as a square, or a sentence about what is wrong."""
+"""The picture files of a set, read one by one at full size as squares."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from progcycle.data.source import Entry, Opener
 from progcycle.errors import UserError
 from progcycle.recipe import Pictures
 
-PROBES = 16  # pictures that are looked at for the range of 16-bit values
+PROBES = 16  # pictures that are read to find the range of 16-bit values
 
 
 class PictureReader:
@@ -28,14 +28,14 @@ class PictureReader:
     def __init__(self, entries: Sequence[Entry], options: Pictures, max_pixels: int) -> None:
         self.entries, self.options, self.max_pixels = entries, options, max_pixels
         self._opener = Opener()
-        self._is_low: bool | None = None  # of 16-bit values; not known yet
+        self._is_low: bool | None = None  # whether 16-bit values span a small range; None: not known yet
 
     def square(self, index: int, side: int) -> np.ndarray:
         """Picture number ``index`` as a square.  # [side, side, C] uint8
 
         Raises:
             BrokenPicture: it cannot be read.
-            UnsupportedPicture: it has more than 8 bits; or 16, and the set's values lie close together.
+            UnsupportedPicture: it has more than 8 bits; or 16, and the set's values span a small range.
         """
         # Twice the square is enough for a clean reduction; all stages share it, so that they show the same picture.
         try:
@@ -66,26 +66,26 @@ class PictureReader:
             raise BrokenPicture(f"{entry.name}: this picture cannot be read ({error}).") from None
 
     def _low_range(self) -> bool:
-        """Whether the set's 16-bit values lie close together; if not, a picture of a low range is dark or nearly blank.
+        """Whether the set's 16-bit values span a small range, by up to 16 pictures from all over the set.
 
-        Up to 16 pictures from all over the set tell.
+        If not, a picture of a small range is merely dark or nearly blank.
         """
         if self._is_low is None:
             low = wide = 0
             count = min(len(self.entries), PROBES)
             for index in (i * len(self.entries) // count for i in range(count)):
                 try:
-                    if self._is_deep(index):
+                    if self._is_16_bit(index):
                         self._pixels(index, 1)
                         wide += 1
                 except LowRange:
                     low += 1
-                except (UserError, OSError):  # said when it is its turn
+                except (UserError, OSError):  # reported when the picture itself is read
                     pass
             self._is_low = low >= wide
         return self._is_low
 
-    def _is_deep(self, index: int) -> bool:
+    def _is_16_bit(self, index: int) -> bool:
         file = self._open(index)
         with open(file, "rb") if isinstance(file, Path) else file as stream:
             return is_16_bit_png(stream.read(32))

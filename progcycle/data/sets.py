@@ -1,4 +1,4 @@
-"""From a recipe's data section to sets of pictures, with the usual folder layouts of translation understood."""
+"""Sets of pictures from a recipe's data section; it knows the usual folder layouts of translation."""
 
 import shlex
 from collections.abc import Callable, Collection, Sequence
@@ -24,7 +24,7 @@ def resolve_sets(data: DataOptions, *, resolution: int, seed: int, cache_dir: Pa
         data: the recipe's data section.
         resolution: final resolution.
         seed: the run's seed.
-        cache_dir: where caches go unless the recipe's ``cache_dir`` says otherwise.
+        cache_dir: where caches go unless the recipe has a ``cache_dir``.
 
     Raises:
         UserError: a path is missing or has no pictures in it, a root has none of the known layouts, a picture has no
@@ -167,8 +167,8 @@ def _within(base: str, split: str, domains: tuple[str, ...]) -> tuple[str | None
     return first, second
 
 
-def uncached(pictures: PictureSet, resolutions: Collection[int]) -> str | None:
-    """A sentence if no stage is to be read from the cache that there should be; else None.
+def cache_warning(pictures: PictureSet, resolutions: Collection[int]) -> str | None:
+    """A warning if there should be a cache and no stage is read from it; else None.
 
     Args:
         pictures: the set.

@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from progcycle.data.kinds import count_endings, ending, is_left_out, is_output, readable_endings, tell_others
+from progcycle.data.kinds import (
+    count_extensions,
+    describe_unreadable,
+    extension_of,
+    is_left_out,
+    is_output,
+    readable_extensions,
+)
 from progcycle.errors import UserError
 
 LARGEST = 1 << 30  # bytes of a picture or of a file of labels; larger ones are not read into memory
@@ -41,7 +48,7 @@ class Listing:
 
     Attributes:
         entries: the pictures, sorted by name.
-        others: how many other files there are by ending, hidden ones and those in systems' folders not counted.
+        others: how many other files there are by extension, hidden ones and those in systems' folders not counted.
         unreadable: folders that may not be read, with all that is in them.
         outputs: folders of runs and studies, with all that is in them.
     """
@@ -52,8 +59,8 @@ class Listing:
     outputs: list[str] = field(default_factory=list)
 
     def remarks(self) -> tuple[str, ...]:
-        """A sentence for each thing left out that somebody might miss."""
-        found = [tell_others(self.others)]
+        """A sentence for each kind of thing that is left out and might be missed."""
+        found = [describe_unreadable(self.others)]
         if self.unreadable:
             count, shown = len(self.unreadable), ", ".join(self.unreadable[:NAMED])
             folders = "a folder" if count == 1 else f"{count} folders"
@@ -89,7 +96,7 @@ def _where_to_get(path: Path) -> str:
     for parent in (path, *path.parents):
         readme = parent / "README.md"
         if parent.parent.name == "datasets" and os.path.isfile(readme):
-            return f"{readme} says how to get the data"
+            return f"{readme} explains how to get the data"
     if any(parent.name == "datasets" for parent in path.parents):
         return (
             "pictures in datasets/ come with a clone of the project and not with the package: start in the clone, or "
@@ -142,8 +149,8 @@ def find_pictures(paths: Sequence[str]) -> Listing:
 
 
 def _nothing_in(place: Path, listing: Listing) -> str:
-    known = " ".join(sorted(extension[1:] for extension in readable_endings()))
-    others = f", only other files: {count_endings(listing.others, advise=True)}" if listing.others else ""
+    known = " ".join(sorted(extension[1:] for extension in readable_extensions()))
+    others = f", only other files: {count_extensions(listing.others, advise=True)}" if listing.others else ""
     closed = f", and {listing.unreadable[0]} may not be read" if listing.unreadable else ""
     runs = f", but the run folder {listing.outputs[0]}" if listing.outputs else ""
     return f"{place} has no pictures in it{runs}{others}{closed}; files must end in one of: {known}."
@@ -158,7 +165,7 @@ def _is_picture(name: str, listing: Listing) -> bool:
     """Whether a file is a picture to read; if not it is counted, unless it is hidden."""
     if is_left_out(name):
         return False
-    if (end := ending(name)) in readable_endings():
+    if (end := extension_of(name)) in readable_extensions():
         return True
     listing.others[end] += 1
     return False

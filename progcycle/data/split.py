@@ -11,7 +11,7 @@ FEWEST = 2  # pictures on each side
 
 
 def stem_of(name: str, several: bool) -> str:
-    """A picture's name with its sub-folders, without the ending.
+    """A picture's name with its sub-folders, without the extension.
 
     Args:
         name: as it is listed.
@@ -21,18 +21,18 @@ def stem_of(name: str, several: bool) -> str:
     return str(PurePosixPath(inner).with_suffix(""))
 
 
-def place_of(stem: str) -> float:
-    """A number in [0, 1] that follows from a name alone; the pictures of a set lie evenly."""
+def name_hash(stem: str) -> float:
+    """A hash of a name in [0, 1]; those of many names are evenly spread."""
     return address("validation", stem) / 2**64
 
 
-def part_of(
+def select_part(
     entries: Sequence[Entry], several: bool, share: float, held_out: bool, domain: str = "real"
 ) -> tuple[Entry, ...]:
     """The pictures to train on, or those that are held out.
 
-    A picture is held out if the hash of its stem lies below ``share``: whatever the seed of the run, the order and the
-    other pictures. So a pair of A and B with equal stems is never torn apart, and a larger share holds out the same
+    A picture is held out if the hash of its stem lies below ``share``: independent of the run's seed, the order and the
+    other pictures. So pairs of A and B with equal stems stay together, and a larger share holds out the same
     pictures and more.
 
     Args:
@@ -49,7 +49,7 @@ def part_of(
         return () if held_out else tuple(entries)
     parts: dict[bool, list[Entry]] = {False: [], True: []}
     for entry in entries:
-        parts[place_of(stem_of(entry.name, several)) < share].append(entry)
+        parts[name_hash(stem_of(entry.name, several)) < share].append(entry)
     if min(map(len, parts.values())) < FEWEST:
         raise UserError(
             f"data.validation: {share:g} holds out {len(parts[True])} of the {len(entries)} pictures of domain "

@@ -24,7 +24,7 @@ DEEP = ("I", "F")  # modes, and those that start with I; have more than 8 bits
 
 @dataclass
 class Survey:
-    """What was seen in one folder or zip file.
+    """What was found in one folder or zip file.
 
     Attributes:
         path: as it was given.
@@ -33,9 +33,9 @@ class Survey:
         sizes: width and height of each of those.
         modes: how many of those have each of Pillow's modes.
         refused: sentences about pictures that would stop a training.
-        broken: sentences about pictures that cannot be read and are passed over.
+        broken: sentences about pictures that cannot be read and are skipped.
         remarks: sentences about files that are left out.
-        stems: names without their endings.
+        stems: names without their extensions.
         flat: share of neighbouring pixels that are equal, the median over pictures: high for drawings.
         grey: share of pictures without colour.
         seconds: time to read one picture, as training does once.
@@ -64,7 +64,7 @@ class Survey:
         return sum(min(size) < side for size in self.sizes) / max(len(self.sizes), 1)
 
     def lines(self, side: int) -> list[str]:
-        """The survey in words.
+        """The survey as lines of text.
 
         Args:
             side: pixels of a side that the pictures are brought to.
@@ -77,13 +77,13 @@ class Survey:
         if (small := self.smaller_than(side)) > 0:
             lines.append(f"{small:.0%} are smaller than {side} px and are enlarged, which blurs them")
         if self.broken:
-            lines.append(f"{len(self.broken):,} cannot be read and are passed over: {self.broken[0]}")
+            lines.append(f"{len(self.broken):,} cannot be read and are skipped: {self.broken[0]}")
         if self.refused:
             lines.append(f"{len(self.refused):,} would stop the training; convert or remove them: {self.refused[0]}")
         return [*lines, *self.remarks]
 
     def _of_them(self) -> str:
-        return "" if self.read == self.count else f" ({self.read:,} of them looked at)"
+        return "" if self.read == self.count else f" ({self.read:,} of them read)"
 
     def _range(self) -> str:
         if not self.sizes:
@@ -103,7 +103,7 @@ def survey_folder(path: str, side: int) -> Survey:
         side: pixels of a side that the pictures are brought to.
 
     Raises:
-        UserError: there is no such place, or no picture in it.
+        UserError: there is no such folder or zip file, or no picture in it.
     """
     from progcycle.data.source import find_pictures
     from progcycle.data.split import stem_of
@@ -138,7 +138,7 @@ def _read_headers(survey: Survey, entries: "list[Entry]") -> "list[Entry]":
                 survey.modes[image.mode] += 1
                 if image.mode.startswith(DEEP):
                     deep.append(entry)
-        except Exception:  # decoders raise nearly anything; what is wrong is told when it is decoded
+        except Exception:  # decoders raise nearly anything; the error is reported when it is decoded
             deep.append(entry)
     survey.read = len(entries)
     return deep

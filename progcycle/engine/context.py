@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from progcycle.data import PictureSet, identity, resolve_sets, resolve_test_sets, resolve_validation_sets, uncached
+from progcycle.data import PictureSet, cache_warning, identity, resolve_sets, resolve_test_sets, resolve_validation_sets
 from progcycle.engine.build import check_batches
 from progcycle.engine.folder import check_folder, check_pictures, fallback_of, newest_checkpoint, read_checkpoint_info
 from progcycle.engine.launch import check_environment, check_processes, missing_processes, overridden_variables
@@ -93,7 +93,7 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
     notes = [*overridden_variables(precision, recipe.training.precision), *missing_processes(accelerator)]
     notes += check_pictures(run_dir, record, sets, identities, moved)
     resolutions = sorted({phase.resolution for phase in schedule.phases})
-    notes += [line for pictures in sets.values() if (line := uncached(pictures, resolutions))]
+    notes += [line for pictures in sets.values() if (line := cache_warning(pictures, resolutions))]
     if record and record.state and before is None and recipe.training.precision == "auto":
         notes.append(f"the checkpoint does not record what precision auto was; from here on it is {precision}")
     if record and record.state.get("device", accelerator.device.type) != accelerator.device.type:

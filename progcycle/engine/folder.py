@@ -8,10 +8,10 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from progcycle.data import PictureSet, tell_change
+from progcycle.data import PictureSet, describe_change
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
-from progcycle.recipe import OPERATION, Recipe, RecipeError, difference, dump, load_recipe
+from progcycle.recipe import CHANGEABLE, Recipe, RecipeError, difference, dump, load_recipe
 from progcycle.runtime import checkpoint
 from progcycle.runtime.parallel import first_message
 from progcycle.runtime.rendezvous import gather_texts
@@ -88,7 +88,7 @@ def check_folder(run_dir: Path, recipe: Recipe, record: CheckpointInfo | None) -
 
     A folder without checkpoints binds nobody, unless it holds snapshots, which a run that starts afresh would mix with
     its own, or a recipe that somebody wrote. A folder with checkpoints takes recipes that differ in keys of
-    ``OPERATION`` only, in the growth plan behind the pictures shown, in a precision that means the same, and in paths
+    ``CHANGEABLE`` only, in the growth plan behind the pictures shown, in a precision that means the same, and in paths
     of pictures.
 
     Args:
@@ -116,7 +116,7 @@ def check_folder(run_dir: Path, recipe: Recipe, record: CheckpointInfo | None) -
         return []
     precision = recipe.training.precision
     same = record.state.get("precision") in AUTOMATIC and precision in ("auto", record.state["precision"])
-    changes = difference(old, recipe, free=(*OPERATION, *(["training.precision"] if same else [])))
+    changes = difference(old, recipe, free=(*CHANGEABLE, *(["training.precision"] if same else [])))
     moved = [line for line in changes if line.partition(":")[0] in PATHS]
     changes = [line for line in changes if line not in moved]
     planned = [line for line in changes if line.startswith("schedule.")]
@@ -135,7 +135,7 @@ def check_folder(run_dir: Path, recipe: Recipe, record: CheckpointInfo | None) -
 
 
 def _check_without_checkpoints(run_dir: Path, old: Recipe, recipe: Recipe) -> None:
-    if not difference(old, recipe, free=OPERATION):
+    if not difference(old, recipe, free=CHANGEABLE):
         return
     results = [name for name in ("snapshots", "best") if (run_dir / name).exists()]
     if results:
@@ -186,7 +186,7 @@ def check_pictures(
         )
     notes = []
     for domain, known in before.items():
-        change = tell_change(known, identities[domain]) if domain in identities else ""
+        change = describe_change(known, identities[domain]) if domain in identities else ""
         if moved and change:
             raise UserError(
                 f"{run_dir} holds a run that was trained on other pictures, of domain {domain}: {change}; use another "

@@ -167,8 +167,8 @@ class Run:
             workers=loader_workers(self.recipe, self.accelerator),
             pin_memory=self.accelerator.device.type == "cuda",
             shift=self.attempts.shift,
-            waiting=waiting,
-            tell=self.log.info,
+            on_wait=waiting,
+            report=self.log.info,
         )
         factor = self.attempts.lr_factor
         try:

@@ -57,7 +57,7 @@ def pair_up(
     strict: bool = True,
     several: tuple[bool, bool] = (False, False),
 ) -> list[tuple[int, int]]:
-    """Indices of pictures whose names (without the ending, with sub-folders) are equal, in name order.
+    """Indices of pictures whose names (without the extension, with sub-folders) are equal, in name order.
 
     The rule is that of the split into training and validation, :func:`progcycle.data.split.stem_of`.
 

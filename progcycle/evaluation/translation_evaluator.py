@@ -78,7 +78,7 @@ class TranslationEvaluator:
         self.metrics = self._available(options.metrics)
         check_best(options.best, self.metrics, LOWEST)
         self._warned: set[str] = set()
-        self._told = False
+        self._reported = False
 
     def _available(self, wanted: Sequence[str]) -> list[str]:
         """Names of the metrics to compute, or an error about one that is asked for by name and cannot be."""
@@ -94,7 +94,7 @@ class TranslationEvaluator:
                 if name == "kid":
                     self._load("cpu")  # whether it can be: the run's device is not known yet
                 if name == "pair":
-                    self._look_for_pairs()
+                    self._check_pairs()
             except UserError as error:
                 if name in wanted:
                     raise UserError(f"{where}: {name} cannot be measured: {error}") from None
@@ -103,7 +103,7 @@ class TranslationEvaluator:
                 found.append(name)
         return found
 
-    def _look_for_pairs(self) -> None:
+    def _check_pairs(self) -> None:
         from progcycle.evaluation.translation_pictures import read_pictures
 
         def look(domain: str, places: list[int]) -> "Tensor":
@@ -125,8 +125,8 @@ class TranslationEvaluator:
 
         from progcycle.evaluation.translation_metrics import measure_translation, real_features
 
-        if not self._told:
-            self._told = True
+        if not self._reported:
+            self._reported = True
             for line in self.about():
                 say(line)
         (a, names_a), (b, names_b) = (self._read(domain, sample.growth) for domain in ("a", "b"))
@@ -177,8 +177,8 @@ class TranslationEvaluator:
 
 def choose(pictures: "PictureSet", count: int) -> list[int]:
     """Indices of up to ``count`` pictures in name order, chosen by their names alone, so that pairs stay together."""
-    from progcycle.data.split import place_of, stem_of
+    from progcycle.data.split import name_hash, stem_of
 
     several = len(pictures.paths) > 1
-    by_place = sorted(range(len(pictures)), key=lambda i: (place_of(stem_of(pictures.names[i], several)), i))
-    return sorted(by_place[:count])
+    by_hash = sorted(range(len(pictures)), key=lambda i: (name_hash(stem_of(pictures.names[i], several)), i))
+    return sorted(by_hash[:count])

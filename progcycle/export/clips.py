@@ -44,7 +44,7 @@ def is_video(path: Path) -> bool:
 
 
 def check_av(path: Path) -> None:
-    """Find out before the work whether a video could be read or written.
+    """Check before the work starts that a video can be read or written.
 
     Raises:
         UserError: the library is missing.
@@ -58,14 +58,14 @@ def is_animated(file: Path | BinaryIO) -> bool:
     try:
         with pixel_limit(None), Image.open(file, formats=("GIF", "WEBP", "PNG")) as image:
             return bool(getattr(image, "is_animated", False))
-    except Exception:  # whoever reads its pixels says what is wrong with it
+    except Exception:  # the error is reported when its pixels are read
         return False
     finally:
         if not isinstance(file, Path):
             file.seek(0)
 
 
-def repeats(file: Path | BinaryIO) -> int | None:
+def loop_count(file: Path | BinaryIO) -> int | None:
     """How often an animation is shown, as its format counts it, or None; a stream is left at its beginning."""
     with pixel_limit(None), Image.open(file, formats=("GIF", "WEBP", "PNG")) as image:
         loop = image.info.get("loop")
@@ -74,8 +74,8 @@ def repeats(file: Path | BinaryIO) -> int | None:
     return loop if isinstance(loop, int) else None
 
 
-def as_played(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """Frames of an animation at the times of a viewer: browsers show those of 10 ms or less, as of 0, for 100 ms."""
+def with_viewer_times(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Frames with the times at which viewers show them: browsers show frames of 10 ms or less for 100 ms."""
     start = Fraction(0)
     for frame in frames:
         length = frame.length if frame.length > SHORTEST else UNTIMED
@@ -195,7 +195,7 @@ class Video:
         reason = " ".join(str(error).split()).rstrip(".")
         return UserError(f"{self.name}: this video cannot be read ({reason}).")
 
-    def parts(self) -> Iterator[Any]:
+    def frames_and_audio(self) -> Iterator[Any]:
         """Frames, and between them packets of sound, in the order of the file.
 
         Raises:
@@ -220,7 +220,7 @@ class Video:
 
     def frames(self) -> Iterator[Frame]:
         """The frames alone."""
-        return (part for part in self.parts() if isinstance(part, Frame))
+        return (part for part in self.frames_and_audio() if isinstance(part, Frame))
 
 
 def write_video(

@@ -16,7 +16,7 @@ LARGEST = 16 << 20  # bytes of config.json
 MOST_FEATURES, MOST_BLOCKS, MOST_STAGES = 1 << 16, 1000, 16
 
 Positive = Annotated[int, Field(ge=1)]
-Side = Annotated[int, Field(ge=1, le=1024)]
+SideLength = Annotated[int, Field(ge=1, le=1024)]
 Natural = Annotated[int, Field(ge=0)]
 
 
@@ -32,7 +32,7 @@ class NetworkSpec(_Strict):
 
     @field_validator("arguments")
     @classmethod
-    def _of_human_size(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _limited(cls, arguments: dict[str, Any]) -> dict[str, Any]:
         for key, value in arguments.items():
             numbers = value if isinstance(value, list) else [value]
             if len(numbers) > MOST_STAGES:
@@ -76,9 +76,9 @@ class SnapshotConfig(_Strict):
     networks: dict[str, NetworkSpec]
     stage: Natural
     alpha: Annotated[float, Field(ge=0, le=1)]
-    resolution: Side
-    base_resolution: Side
-    final_resolution: Side
+    resolution: SideLength
+    base_resolution: SideLength
+    final_resolution: SideLength
     nimg: Natural
     seed: Natural
     classes: list[str] = []
@@ -136,7 +136,7 @@ class SnapshotConfig(_Strict):
         return (resolution // self.base_resolution).bit_length() - 1, 1.0
 
     def to_json(self) -> str:
-        """The text of ``config.json``, without what is not known."""
+        """The text of ``config.json``, without the values that are not known."""
         unknown = {name for name in ("cpu_seconds", "best") if getattr(self, name) is None}
         return json.dumps(self.model_dump(mode="json", exclude=unknown), indent=2, ensure_ascii=False) + "\n"
 

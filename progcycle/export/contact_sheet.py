@@ -29,11 +29,11 @@ def sheet(
 
     Args:
         rows: pictures, row by row.
-        header: words above the columns.
+        header: titles of the columns.
         tile: side of a tile in pixels.
         gap: pixels between tiles.
-        side: words left of the rows, of one line or more.
-        title: words above everything. Words that are too long for their place are cut.
+        side: titles of the rows, of one line or more.
+        title: of the whole sheet. Titles that are too long for their place are cut.
     """
     font = _font([*(header or ()), *(side or ()), title or ""])
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))

@@ -3,9 +3,9 @@
 A guided filter (He, Sun and Tang 2013) explains the change by the picture: within a few pixels it is taken as a linear
 function of the picture's colours. The slopes are found on the small picture, where the network worked, and only they
 are enlarged; the full picture goes into them (He and Sun 2015, "Fast Guided Filter", arXiv 1505.00996). So the radius
-is in pixels of training whatever the size of the picture, edges are as sharp as the picture has them, and a full pixel
+is in pixels of training for pictures of any size, edges stay as sharp as in the picture, and a full pixel
 costs little. Unlike a filter, which takes the linear part alone, the rest of the change is enlarged too, bilinearly:
-nothing of what the network painted is smoothed away, and at the size of training the result is the network's picture.
+nothing that the network painted is smoothed away, and at the size of training the result is the network's picture.
 """
 
 import math

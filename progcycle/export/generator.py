@@ -1,4 +1,4 @@
-"""``Generator``: the network of a PG-GAN snapshot, which paints pictures from nothing; read in evaluation mode."""
+"""``Generator``: the network of a PG-GAN snapshot, which paints pictures from latents; in evaluation mode."""
 
 from collections.abc import Sequence
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Where a model is: in a folder here, in one whose name was meant, or on the Hugging Face Hub."""
+"""Finding a model: in a local folder, or on the Hugging Face Hub; and suggesting the folder that was meant."""
 
 import difflib
 import re
@@ -14,9 +14,9 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def is_hub_name(path: str | Path) -> bool:
-    """Whether it is ``user/model``, given as text, and nothing here: neither such a folder nor one called ``user``.
+    """Whether it is ``user/model``, given as text, and there is neither such a local folder nor one called ``user``.
 
-    ``runs/...`` is always meant to be here, though the working directory may be the wrong one.
+    ``runs/...`` always means a local folder, even if the working directory is the wrong one.
     """
     if not isinstance(path, str) or not _HUB_NAME.fullmatch(path) or path.startswith("runs/"):
         return False
@@ -52,7 +52,7 @@ def fetch_model(
             allow_patterns=[CONFIG_FILE, WEIGHTS_FILE],
         )
     except HFValidationError:
-        raise UserError(f"There is no snapshot folder {name}{suggestion(Path(name))}.") from None
+        raise UserError(f"There is no snapshot folder {name}{did_you_mean(Path(name))}.") from None
     except (OSError, ValueError) as error:  # what huggingface_hub raises without network or repository
         reason = str(error).split("\n")[0].rstrip(".")
         raise UserError(
@@ -62,8 +62,8 @@ def fetch_model(
     return Path(folder)
 
 
-def suggestion(path: Path) -> str:
-    """Words that name the folder that was probably meant, of those beside ``path`` and in ``runs``; or none."""
+def did_you_mean(path: Path) -> str:
+    """A hint at the folder that was probably meant, of those next to ``path`` and in ``runs``; or ""."""
     near: dict[str, Path] = {}
     for place in (Path("runs"), path.parent):
         if place.is_dir():

@@ -1,4 +1,4 @@
-"""Walks through the space of latents: along great circles of the sphere that the generators work on."""
+"""Latent interpolation and walks, along great circles of the sphere that the generators work on."""
 
 import math
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     """Spherical interpolation (Shoemake 1985): from ``a`` (t = 0) to ``b`` (t = 1) along the shorter great circle.
 
     Both ends are brought to the sphere of mean square 1 first, as the generator does with its latents; the way lies on
-    it, and the angle from ``a`` grows in proportion to t. Between opposite ends there is no shorter way: the one taken
+    it, and the angle from ``a`` grows in proportion to t. Between opposite ends no circle is shorter; the choice
     is always the same.
 
     Args:
@@ -32,9 +32,9 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     u, v = _unit(a.double()), _unit(b.double())
     # Kahan's angle: unlike acos(u . v) it is exact to rounding for close and for opposite vectors too.
     angle = 2 * torch.atan2((u - v).norm(dim=-1, keepdim=True), (u + v).norm(dim=-1, keepdim=True))
-    across = _beside(v, u)
-    across = torch.where(across.norm(dim=-1, keepdim=True) > _TINY, across, _beside(_furthest_axis(u), u))
-    across = _unit(_beside(_unit(across), u))  # once more: of close vectors the first time leaves rounding behind
+    across = _orthogonal_part(v, u)
+    across = torch.where(across.norm(dim=-1, keepdim=True) > _TINY, across, _orthogonal_part(_axis_away_from(u), u))
+    across = _unit(_orthogonal_part(_unit(across), u))  # twice: of close vectors the first time leaves rounding errors
     point = torch.cos(t * angle) * u + torch.sin(t * angle) * across
     return (point * math.sqrt(a.shape[-1])).to(a.dtype)
 
@@ -46,12 +46,12 @@ def _unit(x: Tensor) -> Tensor:  # [..., D] -> [..., D]
     return x / length
 
 
-def _beside(x: Tensor, u: Tensor) -> Tensor:  # [..., D] -> [..., D]
+def _orthogonal_part(x: Tensor, u: Tensor) -> Tensor:  # [..., D] -> [..., D]
     """The part of ``x`` at right angles to the unit vector ``u``."""
     return x - (u * x).sum(-1, keepdim=True) * u
 
 
-def _furthest_axis(u: Tensor) -> Tensor:  # [..., D] -> [..., D]
+def _axis_away_from(u: Tensor) -> Tensor:  # [..., D] -> [..., D]
     return torch.zeros_like(u).scatter_(-1, u.abs().argmin(-1, keepdim=True), 1.0)
 
 

@@ -1,4 +1,4 @@
-"""Which pictures are read, and where what is made of each is written."""
+"""Which pictures are read, and where each result is written."""
 
 import io
 import os
@@ -51,7 +51,7 @@ def plan_jobs(given: Path, output: Path) -> tuple[list[Job], tuple[str, ...]]:
     """Pair every picture with its target: the same name, and the same sub-folder under ``output``.
 
     Args:
-        given: a picture, a folder (searched recursively; other files are passed over) or a zip file.
+        given: a picture, a folder (searched recursively; other files are skipped) or a zip file.
         output: for a picture, the file to write or a folder for it; else a folder. What lies in it is not read, so it
             may be inside of ``given``.
 
@@ -92,7 +92,7 @@ def _kept_name(entry: Entry, given: Path) -> Path:
 
 
 def _writable(name: str, source: Entry) -> str:
-    """The name itself if such a file can be written, else with an ending behind it."""
+    """The name itself if such a file can be written, else with an extension appended it."""
     suffix = Path(name).suffix.lower()
     if suffix in WRITERS or suffix in CODECS or (suffix == ".gif" and is_animated(_opened(source))):
         return name
@@ -102,12 +102,12 @@ def _writable(name: str, source: Entry) -> str:
 def _opened(source: Entry) -> Path | BinaryIO:
     try:
         return Opener().open(source)
-    except Exception:  # whoever reads its pixels says what is wrong with it
+    except Exception:  # the error is reported when its pixels are read
         return io.BytesIO()
 
 
 def _inside(entry: Entry) -> Path:
-    """The name of a zip member without what would lead out of a folder."""
+    """The name of a zip member, without parts that lead out of the folder."""
     name = Path(*(part for part in PurePosixPath(entry.name).parts if part not in ("/", "//", "..")))
     if name.is_absolute() or name.drive:  # such as C:x.png on Windows
         raise UserError(f"{entry.name}: this name in {entry.file} cannot be written to a folder; unpack and rename it.")

@@ -1,4 +1,4 @@
-"""What a translated picture takes over besides pixels: colour profile, EXIF block, dots an inch, transparency."""
+"""Metadata that a translated picture keeps: colour profile, EXIF block, resolution in dpi, transparency."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from progcycle.blocks import LUMINANCE, levels_to_unit
 from progcycle.data.decode import parse_colour
 from progcycle.data.pixels import as_image
 
-# Four letters in the header of an ICC profile say which numbers it is for (ICC.1:2022, 7.2.6).
+# Four letters in the header of an ICC profile name its colour space (ICC.1:2022, 7.2.6).
 FAMILIES = {b"RGB ": "RGB", b"GRAY": "L"}
 DESCRIBING = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)  # what, camera, program, when, by whom
 EXIF_IFD, GPS_IFD, MAKER_NOTE, WIDTH, HEIGHT = 0x8769, 0x8825, 0x927C, 0xA002, 0xA003
@@ -18,7 +18,7 @@ MOST_EXIF = 65_500  # bytes; a JPEG holds no more
 
 @dataclass
 class Metadata:
-    """Filled by calling it with the decoded, upright source.
+    """Metadata of one picture; calling it with the decoded, upright image reads them.
 
     Attributes:
         wants_alpha: whether to remember transparency.
@@ -35,7 +35,7 @@ class Metadata:
     alpha: np.ndarray | None = field(default=None, repr=False)
 
     def __call__(self, image: Image.Image) -> None:
-        """Remember what an image has."""
+        """Read the metadata of an image."""
         icc, dpi = image.info.get("icc_profile"), image.info.get("dpi")
         self.icc = icc if isinstance(icc, bytes) else None
         self.dpi = _resolution(dpi)
@@ -43,12 +43,12 @@ class Metadata:
         if self.wants_alpha and image.has_transparency_data:
             self.alpha = _alpha(image)
 
-    def dress(self, levels: np.ndarray, background: str) -> Image.Image:
-        """The image of translated pixels, with what was remembered in its ``info``.
+    def apply(self, levels: np.ndarray, background: str) -> Image.Image:
+        """An image of translated pixels with these metadata in its ``info``.
 
         A profile stays only where it is for the same kind of numbers: of RGB for colour, of grey for grey. Transparent
-        pixels had been put on the background; it is taken out of their translation again, so that on the background the
-        picture looks as it does without transparency, and elsewhere it has no fringe of it.
+        pixels had been put on the background. The background is removed from their translation again: on it, the
+        picture looks as without transparency, and on other backgrounds it has no fringe.
 
         Args:
             levels: grey or RGB.  # [H, W, 1 or 3] uint8
@@ -61,7 +61,7 @@ class Metadata:
         if self.alpha is None:
             image = as_image(levels)
         else:
-            image = as_image(_uncovered(levels, self.alpha, background))
+            image = as_image(_without_background(levels, self.alpha, background))
         if self.icc is not None and FAMILIES.get(self.icc[16:20]) == mode:
             image.info["icc_profile"] = self.icc
         if self.exif is not None:
@@ -71,18 +71,18 @@ class Metadata:
         return image
 
 
-def _uncovered(levels: np.ndarray, alpha: np.ndarray, background: str) -> np.ndarray:  # [H, W, 2 or 4] uint8
+def _without_background(levels: np.ndarray, alpha: np.ndarray, background: str) -> np.ndarray:  # [H, W, 2 or 4] uint8
     """c of c * alpha + background * (1 - alpha) = levels, as near as grey levels come."""
-    ground = np.array(parse_colour(background), np.float32)
+    backdrop = np.array(parse_colour(background), np.float32)
     if levels.shape[2] == 1:
-        ground = ground @ np.array(LUMINANCE, np.float32)
+        backdrop = backdrop @ np.array(LUMINANCE, np.float32)
     out = np.empty((*alpha.shape, levels.shape[2] + 1), np.uint8)
     out[:, :, -1] = alpha
     step = max(1, (1 << 20) // alpha.shape[1])
     for i in range(0, len(alpha), step):  # of a large picture a band at a time
         some = np.s_[i : i + step]
         share = levels_to_unit(np.maximum(alpha[some], 1)[:, :, None])
-        colours = (levels[some] - ground) / share + ground
+        colours = (levels[some] - backdrop) / share + backdrop
         colours = np.where(alpha[some][:, :, None] == 0, levels[some], colours)
         out[some][:, :, :-1] = colours.round().clip(0, 255)
     return out
@@ -99,7 +99,7 @@ def _alpha(image: Image.Image) -> np.ndarray | None:
 
 
 def _exif(image: Image.Image) -> bytes | None:
-    """What the EXIF block says about how the picture came about; nothing of how its file was laid out."""
+    """The EXIF block's tags on how the picture was taken, without those on the layout of its file."""
     try:
         old, new = image.getexif(), Image.Exif()
         for tag in DESCRIBING:
@@ -110,7 +110,7 @@ def _exif(image: Image.Image) -> bytes | None:
         sides = new.get_ifd(EXIF_IFD)
         sides.update({tag: side for tag, side in ((WIDTH, image.width), (HEIGHT, image.height)) if tag in sides})
         block = new.tobytes()
-    except Exception:  # a damaged block says nothing about the pixels
+    except Exception:  # a damaged block does not spoil the pixels
         return None
     return block if old and len(block) <= MOST_EXIF else None
 

@@ -16,7 +16,7 @@ from progcycle import __version__
 from progcycle.errors import UserError
 from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, BestFigure, NetworkSpec, SnapshotConfig, read_config
 from progcycle.export.generator import Generator
-from progcycle.export.hub import fetch_model, is_hub_name, suggestion
+from progcycle.export.hub import did_you_mean, fetch_model, is_hub_name
 from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.translator import Translator
 from progcycle.export.weights import read_model, write_model
@@ -24,7 +24,7 @@ from progcycle.files import atomic_folder
 from progcycle.recipe import Recipe
 from progcycle.schedule import Growth
 
-# What the networks of a task are loaded as. A row that a program adds is known to everything that loads from then on.
+# The class that each task's networks are loaded as. Programs may add rows.
 MODELS: dict[str, type[SnapshotModel]] = {"pggan": Generator, "cyclegan": Translator}
 _NAME = re.compile(r"nimg-(\d+)")
 
@@ -97,14 +97,14 @@ def _plain(value: Any) -> Any:
 
 
 def find_snapshot(path: str | Path) -> Path:
-    """The snapshot folder that ``path`` means: itself, or the newest one of a run folder.
+    """The snapshot folder at ``path``: itself, or the newest one of a run folder.
 
     Raises:
         UserError: there is none.
     """
     path = Path(path)
     if not path.is_dir():
-        what = "is a file" if path.exists() else f"does not exist{suggestion(path)}"
+        what = "is a file" if path.exists() else f"does not exist{did_you_mean(path)}"
         raise UserError(f"{path} {what}; give a run folder, or one of its snapshots.")
     if (path / CONFIG_FILE).exists() or (path / WEIGHTS_FILE).exists():
         return path
@@ -119,7 +119,7 @@ def list_snapshots(run: str | Path) -> list[Path]:
     """
     run = Path(run)
     if not run.is_dir():
-        what = "is a file" if run.exists() else f"does not exist{suggestion(run)}"
+        what = "is a file" if run.exists() else f"does not exist{did_you_mean(run)}"
         raise UserError(f"{run} {what}; give a run folder.")
     if (run / CONFIG_FILE).exists():
         raise UserError(f"{run} is a single snapshot; give the run folder that it lies in.")

@@ -1,4 +1,4 @@
-"""What the models of snapshots share: building from a config, and strict loading and saving, also by Hugging Face."""
+"""Base of the models of snapshots: building from a config, and strict loading and saving, also by Hugging Face."""
 
 from itertools import chain
 from pathlib import Path
@@ -22,8 +22,8 @@ M = TypeVar("M", bound="SnapshotModel")
 class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
     """Networks of one task, at the stage and alpha of a snapshot.
 
-    A task's own class says which ``task`` it is of, its networks by their ``names`` (those that the task averages), and
-    the ``registry`` that their names in the config are looked up in.
+    A task's own class has its name as ``task``, the ``names`` of its networks (those that the task averages), and the
+    ``registry`` in which the config's networks are looked up.
 
     Args:
         config: content of the snapshot's ``config.json``.

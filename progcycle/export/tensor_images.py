@@ -26,7 +26,7 @@ def from_pil(image: Image.Image, channels: int, background: str = "white") -> Te
         The picture.  # [1, channels, H, W] float32
 
     Raises:
-        UserError: the picture has more bits a channel, or 16-bit values that lie close together.
+        UserError: the picture has more bits a channel, or 16-bit values of a small range.
     """
     return from_uint8(image_pixels(image, channels=channels, background=background))
 
@@ -85,7 +85,7 @@ def pad_to_multiple(x: Tensor, multiple: int, smallest: int = 1) -> Tensor:  # [
 def resize(x: Tensor, height: int, width: int) -> Tensor:  # [N, C, H, W] -> [N, C, height, width]
     """Resize each side on its own: averaged by box where it shrinks, bicubic where it grows.
 
-    This is the way back from a network to the size of a picture; :func:`to_stage` is the way there. Bicubic values may
+    It brings a network's output to the size of a picture; :func:`to_stage` does the reverse. Bicubic values may
     leave the range of the picture a little.
     """
     small_h, small_w = min(height, x.shape[2]), min(width, x.shape[3])

@@ -37,9 +37,8 @@ from progcycle.export.tensor_images import (
 Direction = Literal["ab", "ba"]
 Scale = Literal["detail", "train", "native"]
 Alpha = Literal["drop", "keep"]
-PAINTS_ALL = (
-    "These translators paint whole pictures (network.generator.predict: picture), so that there "
-    "is no change to enlarge "
+NO_DETAIL = (
+    "These translators paint whole pictures (network.generator.predict: picture), so there is no change to enlarge "
     "with the scale 'detail'; use the scale 'train', or 'native'."
 )
 
@@ -66,12 +65,12 @@ class Translator(SnapshotModel):
 
     @property
     def scale(self) -> Scale:
-        """What :meth:`translate` takes by itself: ``detail`` if the networks predict a change, else ``train``."""
+        """The default scale of :meth:`translate`: ``detail`` if the networks predict a change, else ``train``."""
         changes = all(network.predicts_change for network in (self.gen_ab, self.gen_ba))
         return "detail" if changes else "train"
 
     def choose_scale(self, scale: Scale | None) -> Scale:
-        """The scale that was asked for, by default :attr:`scale`.
+        """``scale`` after a check, or :attr:`scale` if it is None.
 
         Raises:
             UserError: it is ``detail``, and the networks paint whole pictures.
@@ -80,7 +79,7 @@ class Translator(SnapshotModel):
         if scale not in (None, "detail", "train", "native"):
             raise ValueError(f"scale is 'detail', 'train' or 'native', got {scale!r}")
         if scale == "detail" != self.scale:
-            raise UserError(PAINTS_ALL)
+            raise UserError(NO_DETAIL)
         return scale or self.scale
 
     def forward(self, x: Tensor, direction: Direction = "ab", resolution: int | None = None) -> Tensor:
@@ -94,10 +93,10 @@ class Translator(SnapshotModel):
         Returns:
             Pictures in about [-1, 1].  # [N, C_out, H, W] float32 at least
         """
-        return self._shown_and_painted(x, direction, resolution)[1]
+        return self._input_and_output(x, direction, resolution)[1]
 
-    def _shown_and_painted(self, x: Tensor, direction: Direction, resolution: int | None) -> tuple[Tensor, Tensor]:
-        """What the network is given, which in mid-fade is not quite ``x``, and what it makes of it."""
+    def _input_and_output(self, x: Tensor, direction: Direction, resolution: int | None) -> tuple[Tensor, Tensor]:
+        """The network's input, which in mid-fade differs a little from ``x``, and its output."""
         stage, alpha = self.config.growth_at(resolution)
         height, width = x.shape[2:]
         network = self.gen_ab if direction == "ab" else self.gen_ba
@@ -187,7 +186,7 @@ class Translator(SnapshotModel):
             x = as_channels(picture.to(self.device, torch.float32), channels)
             return self._tensors(x, direction, scale, resolution)
         if isinstance(picture, np.ndarray):
-            return self._levels(_colours(picture, channels), direction, scale, resolution, reduced)
+            return self._levels(_with_channels(picture, channels), direction, scale, resolution, reduced)
         background = self.config.background(direction[0])
         metadata = Metadata(wants_alpha=alpha == "keep")
         options: dict[str, Any] = {"channels": channels, "background": background}
@@ -199,12 +198,12 @@ class Translator(SnapshotModel):
             levels = image_pixels(picture, **options)
         elif isinstance(picture, str | os.PathLike):
             file = Path(picture)
-            levels = decode_picture(file, look=metadata, **options)
+            levels = decode_picture(file, on_decoded=metadata, **options)
         else:
             raise TypeError(f"expected a Pillow image, a path, an array or a tensor, got a {type(picture).__name__}")
         if file is not None:
             reduced = decode_reduced(file, levels, self.config.final_resolution, **options)
-        return metadata.dress(self._levels(levels, direction, scale, resolution, reduced), background)
+        return metadata.apply(self._levels(levels, direction, scale, resolution, reduced), background)
 
     def _tensors(self, x: Tensor, direction: Direction, scale: Scale, resolution: int | None) -> Tensor:
         height, width = x.shape[2:]
@@ -249,13 +248,13 @@ class Translator(SnapshotModel):
         scale: Scale,
         resolution: int | None,
     ) -> Rows:
-        """The translation of pictures, from their rows and what makes them small."""
+        """The translation of pictures, from their rows and a function that gives them at the training scale."""
         if scale == "native":
             x = full(0, height)
             return _slices(self(x, direction, resolution).float().clamp(-1, 1))
         x = small()
         larger = height >= x.shape[2] and width >= x.shape[3]
-        shown, painted = self._shown_and_painted(x, direction, resolution)
+        shown, painted = self._input_and_output(x, direction, resolution)
         painted = painted.float().clamp(-1, 1)
         if scale == "train":
             enlarged = Enlarged(painted, height, width, "bicubic")
@@ -272,7 +271,7 @@ def _slices(x: Tensor) -> Rows:
     return lambda i, j: x[:, :, i:j]
 
 
-def _colours(levels: np.ndarray, channels: int) -> np.ndarray:  # [H, W] or [H, W, 1 or 3] -> [H, W, channels]
+def _with_channels(levels: np.ndarray, channels: int) -> np.ndarray:  # [H, W] or [H, W, 1 or 3] -> [H, W, channels]
     if levels.dtype != np.uint8:
         raise TypeError(
             f"expected an array of grey levels (uint8), got {levels.dtype}; numbers in [-1, 1] go in a tensor"

@@ -14,22 +14,22 @@ from progcycle.errors import UserError
 from progcycle.files import atomic_file
 
 VIDEOS = (".webp", ".gif", ".mp4")
-FASTEST = {".webp": 60, ".gif": 50, ".mp4": 60}  # viewers slow down GIFs whose frames are shorter than 2 hundredths
+MAX_FPS = {".webp": 60, ".gif": 50, ".mp4": 60}  # viewers slow down GIFs whose frames are shorter than 2 hundredths
 
 
 def check_video(path: Path, fps: int) -> None:
-    """Find out before the work whether a video could be written.
+    """Check before the work starts that a video can be written.
 
     Raises:
-        UserError: the ending is unknown, its library is missing, or there are too many frames a second for it.
+        UserError: the extension is unknown, its library is missing, or there are too many frames a second for it.
     """
     kind = path.suffix.lower()
     if kind not in VIDEOS:
         raise UserError(f"{path}: a video ends in .webp, .gif or .mp4.")
     if kind == ".mp4" and importlib.util.find_spec("av") is None:
         raise UserError(f"{path}: MP4 needs the extra 'video' (pip install 'progcycle[video]'); or use .webp.")
-    if not 1 <= fps <= FASTEST[kind]:
-        raise UserError(f"{path}: {kind} takes 1 to {FASTEST[kind]} frames a second, not {fps}.")
+    if not 1 <= fps <= MAX_FPS[kind]:
+        raise UserError(f"{path}: {kind} takes 1 to {MAX_FPS[kind]} frames a second, not {fps}.")
 
 
 def write_video(path: Path, frames: Iterable[Image.Image], fps: int) -> None:

@@ -1,4 +1,4 @@
-"""The recipe key ``warm_start``: translators whose decoders begin with the stages of a PG-GAN trained here."""
+"""The recipe key ``warm_start``: translators whose decoders begin with the stages of a trained PG-GAN."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from progcycle.recipe import Recipe
 
 
 def warm_start(recipe: Recipe) -> Callable[[Mapping[str, Network]], Sequence[str]] | None:
-    """What gives a recipe's translators their first weights, or None if the recipe does not ask for it.
+    """A function that copies the first weights into a recipe's translators; None without the key.
 
     The PG-GANs are read when it is called: a run that is resumed does not need them any more.
 
@@ -19,20 +19,20 @@ def warm_start(recipe: Recipe) -> Callable[[Mapping[str, Network]], Sequence[str
         recipe: a validated recipe.
 
     Returns:
-        A function of the networks that says what it copied, and raises UserError where a PG-GAN is missing or does not
-        fit.
+        A function of the networks. It returns sentences about what it copied, and raises UserError where a PG-GAN is
+        missing or does not fit.
     """
     runs = recipe.first_weights
     if not runs:
         return None
 
     def start_from(networks: Mapping[str, Network]) -> Sequence[str]:
-        return [_begin(recipe, name, run, networks[name]) for name, run in runs.items()]
+        return [_copy_decoder(recipe, name, run, networks[name]) for name, run in runs.items()]
 
     return start_from
 
 
-def _begin(recipe: Recipe, name: str, run: str, translator: Network) -> str:
+def _copy_decoder(recipe: Recipe, name: str, run: str, translator: Network) -> str:
     where = f"warm_start.{name}"
     network: Any = recipe.network  # of translators: no other recipe has first weights
     try:

@@ -1,4 +1,4 @@
-"""Strict reading and writing of the two files of a snapshot: nothing missing, nothing over, nothing misshapen."""
+"""Strict reading and writing of the two files of a snapshot: no tensor may be missing, extra or of another shape."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

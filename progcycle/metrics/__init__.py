@@ -1,4 +1,4 @@
-"""Sets of pictures in, numbers out; knows nothing of training."""
+"""Metrics: sets of pictures in, numbers out. Independent of training."""
 
 from progcycle.blocks import colour_inversion
 from progcycle.metrics.colour_statistics import ColourStatistics, colour_statistics, match_colours

@@ -1,4 +1,4 @@
-"""Distances between two sets of features: kernel (KID) and Frechet (FID), each without its features' name."""
+"""Distances between two sets of features: kernel (as in KID) and Frechet (as in FID)."""
 
 import math
 
@@ -28,7 +28,7 @@ def kernel_distance(x: Tensor, y: Tensor) -> float:
 def kernel_distance_spread(x: Tensor, y: Tensor) -> float:
     """Standard error of :func:`kernel_distance`, by the jackknife over the rows of both sets (Arvesen 1969).
 
-    Every row is left out in turn; the sums of the kernel matrices tell what remains.
+    Every row is left out in turn; the sums of the kernel matrices give the remainder.
 
     Args:
         x: features of one set.  # [N, D]

@@ -1,8 +1,8 @@
-"""Pictures as features of a classifier, in which the distances of sets are computed.
+"""Features of pictures in a classifier, in which distances between sets are computed.
 
 Distances are named for their features: those of EfficientNet-lite0 run offline and fast, but are not the published FID
-and KID, which are those of the Inception network. Those of open_nsfw, a ResNet, are for runs whose discriminators look
-through an EfficientNet themselves: a distance in features that a discriminator has seen flatters its generator
+and KID, which are those of the Inception network. Those of open_nsfw, a ResNet, are for runs whose discriminators use
+EfficientNet features themselves: a distance in features that a discriminator has seen flatters its generator
 (Kynkaanniemi et al. 2022).
 """
 
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from progcycle.blocks import max_level, to_levels, to_unit
 from progcycle.errors import UserError
 
-SIDE = 112  # pixels that networks look at, half of what they were trained with: a quarter of the time
+SIDE = 112  # side of the networks' input in pixels, half of what they were trained with: a quarter of the time
 BATCH = 32  # pictures at a time
 EXTRA = "pip install 'progcycle[metrics]'"
 MEANS = (104.0, 117.0, 123.0)  # grey levels of blue, green and red that open_nsfw's input is centred around
@@ -42,7 +42,7 @@ class Features:
         network: pictures in [-1, 1] to features.  # [N, 3, H, W] -> [N, dimensions]
         dimensions: of a feature.
         device: where to compute.
-        protocol: what to tell of it in a record: libraries, sizes, weights.
+        protocol: for records: libraries, sizes, weights.
         classes: weights of the layer behind the features, for the Inception Score; None where that is not defined.
             # [K, dimensions]
     """
@@ -114,7 +114,7 @@ def load_features(name: str = "efficientnet-lite0", device: str = "cpu", weights
     Raises:
         MissingExtra: the extra ``metrics`` is not installed.
         UserError: there are no such features, or the weights are missing, not needed or of another network; the
-            sentence says where they come from.
+            error names their source.
     """
     if name not in FEATURES:
         raise UserError(f"There are no features {name!r}; choose from {', '.join(FEATURES)}.")

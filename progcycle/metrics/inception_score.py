@@ -7,7 +7,7 @@ from torch import Tensor
 def inception_score(logits: Tensor, parts: int = 1) -> tuple[float, float]:
     """exp of the mean KL divergence of p(class | picture) from the mean p(class) (Salimans et al. 2016, section 4).
 
-    From 1, where all pictures look alike to the classifier, to the number of classes. It knows nothing of real
+    From 1, where the classifier gives all pictures the same classes, to the number of classes. It knows nothing of real
     pictures. Few pictures make it smaller, since their mean p(class) is made of themselves.
 
     Args:

@@ -19,7 +19,7 @@ class ModeCoverage:
             sum p ln(1000 p). A mode without pictures adds its limit, 0, so that the sum over the modes found, which
             the original takes, is the same number. 0 is best, ln 1000 = 6.91 is one single mode.
         kl_found: the same from the uniform distribution over the modes found, sum p ln(modes p): how unevenly these
-            are hit, whatever is missing. kl = kl_found + ln(1000 / modes).
+            are hit, however many are missing. kl = kl_found + ln(1000 / modes).
     """
 
     pictures: int

@@ -1,7 +1,7 @@
 """Multi-scale structural similarity of pairs of pictures (Wang et al. 2003), as PG-GAN measures variation with it.
 
-High similarity between random pairs of a generator's pictures tells of modes that collapsed (Odena et al. 2017); it
-says nothing of how good they are.
+High similarity between random pairs of a generator's pictures is a sign of mode collapse (Odena et al. 2017). It does
+not measure their quality.
 """
 
 import torch

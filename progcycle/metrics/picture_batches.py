@@ -1,4 +1,4 @@
-"""Sets of pictures that are read batch by batch, as often as a metric needs to."""
+"""Sets of pictures that metrics read batch by batch, as often as they need."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -11,11 +11,11 @@ PictureBatches = Callable[[], Iterable[Tensor]]
 Pictures are grey levels from 0 to 255, uint8 or floating point.  # [N, 1 or 3, R, R]
 """
 
-PIECE = 1 << 22  # numbers worked on at a time: enough to keep a processor busy, little beside what is kept
+CHUNK = 1 << 22  # numbers worked on at a time: enough to keep a processor busy, and little compared to what is kept
 
 
 def batches_of(pictures: Tensor, batch_size: int = 64) -> PictureBatches:
-    """A source of pictures that are in memory.
+    """Batches of pictures that are in memory.
 
     Args:
         pictures: grey levels from 0 to 255.  # [N, 1 or 3, R, R]
@@ -25,12 +25,12 @@ def batches_of(pictures: Tensor, batch_size: int = 64) -> PictureBatches:
 
 
 def rebatch(source: PictureBatches, count: int, resolution: int, device: torch.device) -> Iterator[Tensor]:
-    """The first ``count`` pictures of a source, in pieces of an even size (but for the last) that suits the work.
+    """The first ``count`` pictures in chunks of a size that suits the work, an even number but for the last.
 
-    The pieces do not depend on the source's batches, and so no metric does.
+    The chunks do not depend on the size of the batches, and so no metric does.
 
     Args:
-        source: gives at least ``count`` pictures; no more batches than needed are asked for.
+        source: gives at least ``count`` pictures; no more batches than needed are read.
         count: how many are wanted.
         resolution: pixels of a side that they must have.
         device: where they go.
@@ -41,7 +41,7 @@ def rebatch(source: PictureBatches, count: int, resolution: int, device: torch.d
     Raises:
         ValueError: pictures of another shape or type, or too few of them.
     """
-    size = max(PIECE // (6 * resolution**2), 1) * 2
+    size = max(CHUNK // (6 * resolution**2), 1) * 2
     seen, rest = 0, None
     for batch in source():
         if batch.ndim != 4 or batch.shape[1] not in (1, 3) or batch.shape[2:] != (resolution, resolution):

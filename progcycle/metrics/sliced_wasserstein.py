@@ -23,9 +23,9 @@ PATCH = 7  # pixels of a side
 NUMBERS = 3 * PATCH**2  # of a patch
 PATCHES = 128  # of a picture and level
 REPEATS, DIRECTIONS = 4, 128  # of which the results are averaged; random directions of each
-SCALE = 1e3  # distances are told in thousandths
-ASIDE = 1.0  # GB left to the process itself and to the pictures at work
-WIDEST, NARROWEST = 128, 16  # directions projected on at a time, where memory allows
+SCALE = 1e3  # distances are reported in thousandths
+RESERVED_GB = 1.0  # GB for the process itself and the pictures that are worked on
+MAX_BLOCK, MIN_BLOCK = 128, 16  # directions projected on at a time, where memory allows
 # float32 numbers that a projection takes: those of both sets, and what torch.sort needs besides on a GPU.
 IN_PLACE, WITH_SORT = 2, 12
 
@@ -49,7 +49,7 @@ def sliced_wasserstein(
 
     Args:
         reference: the set that all others are compared with, usually of real pictures.
-        others: sets to compare with it; set i has the same random patches whatever the other ones are.
+        others: sets to compare with it; the random patches of set i do not depend on the other sets.
         count: pictures of each set, the first ones of its source. Only distances at one count can be compared.
         resolution: pixels of a side.
         seed: everything random follows from it.
@@ -131,11 +131,11 @@ def memory_plan(resolution: int, rows: int, memory_gb: float, kind: str = "cpu")
         ValueError: ``resolution`` is below 16 or not a power of two.
     """
     levels = pyramid_levels(resolution)
-    budget = (memory_gb - (ASIDE if kind == "cpu" else 0)) * 1e9
+    budget = (memory_gb - (RESERVED_GB if kind == "cpu" else 0)) * 1e9
     level = 2 * 4 * rows * NUMBERS
     direction = 4 * rows * (IN_PLACE if kind == "cpu" else WITH_SORT)
-    together = min(max(int((budget - NARROWEST * direction) // level), 1), len(levels))
-    block = min(max(int((budget - together * level) // direction), 1), WIDEST)
+    together = min(max(int((budget - MIN_BLOCK * direction) // level), 1), len(levels))
+    block = min(max(int((budget - together * level) // direction), 1), MAX_BLOCK)
     return [levels[i : i + together] for i in range(0, len(levels), together)], block
 
 

@@ -1,4 +1,4 @@
-"""What makes a translation more than a picture of the other domain: what it keeps, and what it only copies or hides."""
+"""Scores of single translations: what they keep of their source, only copy, or hide."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,7 +21,7 @@ def copy_score(output: Tensor, source: Tensor, truth: Tensor) -> float | None:
     """How close a translation is to doing nothing: 1 - |output - source| / |truth - source|, L1 over all pictures.
 
     1 for a copy of the source, 0 for one that is as far from the source as the truth is, below 0 for one that changes
-    more. How right the change is, it does not say.
+    more. It does not measure whether the change is right.
 
     Args:
         output: translations.  # [N, C, H, W]

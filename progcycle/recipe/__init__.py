@@ -1,7 +1,7 @@
-"""A recipe is the whole experiment: YAML in, a validated and frozen object out. It knows the errors and
-the networks, whose options stand with them.
+"""Recipes: a YAML file of a whole experiment becomes a validated, frozen object.
 
-This room checks the *shape* of a recipe (keys, types, ranges); ``engine.build`` checks names and combinations.
+This package checks the *shape* of a recipe (keys, types, ranges); ``engine.build`` checks names and combinations. The
+options of a network are defined with the network.
 """
 
 from progcycle.recipe.growth_plan import Schedule
@@ -9,7 +9,16 @@ from progcycle.recipe.networks import CycleganNetwork, NetworkOf, NetworkSection
 from progcycle.recipe.objectives import Adaptive, Adversarial, ClassWeights, DiscriminatorAugment, DiscriminatorNoise
 from progcycle.recipe.optimizer import Adam, Ema, Optimizer, OptimizerSection
 from progcycle.recipe.overrides import override, override_with
-from progcycle.recipe.reading import OPERATION, difference, dump, json_schema, load_recipe, merge, recipe_from, validate
+from progcycle.recipe.reading import (
+    CHANGEABLE,
+    difference,
+    dump,
+    json_schema,
+    load_recipe,
+    merge,
+    recipe_from,
+    validate,
+)
 from progcycle.recipe.schema import (
     MAX_PIXELS,
     RECIPES,
@@ -33,8 +42,8 @@ from progcycle.recipe.study_file import Study, load_study
 from progcycle.recipe.values import RecipeError, by_resolution, on_curve
 
 __all__ = [
+    "CHANGEABLE",
     "MAX_PIXELS",
-    "OPERATION",
     "RECIPES",
     "Adam",
     "Adaptive",

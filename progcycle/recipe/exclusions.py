@@ -1,7 +1,7 @@
-"""Keys of which one excludes another: what is written later switches off what it inherits.
+"""Keys that exclude each other: a key written later removes the inherited keys that it excludes.
 
-A file that extends another, and an override on the command line, may so write ``data.a.path`` where the inherited
-recipe has ``data.root``. Both written in one place stay an error, which validation tells.
+So a file that extends another, or an override on the command line, may set ``data.a.path`` where the inherited recipe
+has ``data.root``. Both in one file stay an error, which validation reports.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,10 +13,10 @@ from progcycle.recipe.networks import (
     NetworkSection,
     grows,
     has_path,
-    laid_under,
     leaves,
     players_of,
     shared_keys,
+    with_shared,
 )
 from progcycle.recipe.schema import RECIPES
 
@@ -26,17 +26,17 @@ def _something(value: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One of these keys, written with such a value, switches those off.
+class Exclusion:
+    """Writing one of some keys with certain values removes others.
 
     Attributes:
         written: dotted keys, of which one is enough.
-        gives_up: dotted keys that it excludes, and what is put in their place; None leaves them out.
-        when: whether a value excludes them; default: any but an empty one.
+        excludes: dotted keys that are removed, and the values put in their place; None: none.
+        when: which values exclude them; default: all but empty ones.
     """
 
     written: tuple[str, ...]
-    gives_up: Mapping[str, Any]
+    excludes: Mapping[str, Any]
     when: Callable[[Any], bool] = _something
 
 
@@ -46,43 +46,43 @@ def _without(*keys: str) -> dict[str, Any]:
 
 _PATHS: Final = ("data.a.path", "data.b.path")
 _STDDEV, _INSTEAD = (f"network.discriminator.minibatch_{kind}" for kind in ("stddev", "discrimination"))
-CHOICES: Final = (
-    Choice(("data.root",), _without(*_PATHS, "data.a.test_path", "data.b.test_path")),
-    Choice(_PATHS, _without("data.root")),
-    Choice(("training.ema.per_step",), _without("training.ema.half_life_kimg", "training.ema.rampup")),
-    Choice(("training.ema.half_life_kimg", "training.ema.rampup"), _without("training.ema.per_step")),
-    Choice(("pretraining.schedule",), _without("pretraining.share")),
-    Choice(("pretraining.share",), _without("pretraining.schedule")),
-    Choice(("pretraining.kind",), _without("pretraining.masked", "pretraining.patch"), lambda v: v != "inpainting"),
-    Choice((_INSTEAD,), {_STDDEV: 0}),
-    Choice((f"{_STDDEV}.group",), _without(_INSTEAD), lambda v: _something(v) and v != 0),
-    Choice((f"{_STDDEV}.group",), _without(f"{_STDDEV}.queue"), lambda v: v != "batch"),
-    Choice((f"{_STDDEV}.group",), _without(f"{_STDDEV}.averaging", f"{_STDDEV}.gather"), lambda v: not v),
-    Choice((f"{_STDDEV}.queue",), _without(f"{_STDDEV}.gather"), lambda v: v != 0),
-    Choice((f"{_STDDEV}.gather",), _without(f"{_STDDEV}.queue")),
-    Choice(("network.equalized",), _without("network.initialization")),
+EXCLUSIONS: Final = (
+    Exclusion(("data.root",), _without(*_PATHS, "data.a.test_path", "data.b.test_path")),
+    Exclusion(_PATHS, _without("data.root")),
+    Exclusion(("training.ema.per_step",), _without("training.ema.half_life_kimg", "training.ema.rampup")),
+    Exclusion(("training.ema.half_life_kimg", "training.ema.rampup"), _without("training.ema.per_step")),
+    Exclusion(("pretraining.schedule",), _without("pretraining.share")),
+    Exclusion(("pretraining.share",), _without("pretraining.schedule")),
+    Exclusion(("pretraining.kind",), _without("pretraining.masked", "pretraining.patch"), lambda v: v != "inpainting"),
+    Exclusion((_INSTEAD,), {_STDDEV: 0}),
+    Exclusion((f"{_STDDEV}.group",), _without(_INSTEAD), lambda v: _something(v) and v != 0),
+    Exclusion((f"{_STDDEV}.group",), _without(f"{_STDDEV}.queue"), lambda v: v != "batch"),
+    Exclusion((f"{_STDDEV}.group",), _without(f"{_STDDEV}.averaging", f"{_STDDEV}.gather"), lambda v: not v),
+    Exclusion((f"{_STDDEV}.queue",), _without(f"{_STDDEV}.gather"), lambda v: v != 0),
+    Exclusion((f"{_STDDEV}.gather",), _without(f"{_STDDEV}.queue")),
+    Exclusion(("network.equalized",), _without("network.initialization")),
     *(
-        Choice((f"network.{p}equalized",), _without(f"network.{player}.initialization"))
+        Exclusion((f"network.{p}equalized",), _without(f"network.{player}.initialization"))
         for player in ("generator", "discriminator")
         for p in ("", f"{player}.")
     ),
-    Choice(("objective.loss",), _without("objective.drift"), lambda v: v != "wgan"),
-    Choice(
+    Exclusion(("objective.loss",), _without("objective.drift"), lambda v: v != "wgan"),
+    Exclusion(
         ("objective.loss",),
         _without("objective.lsgan_factor", "objective.lsgan_fake_factor", "objective.noise"),
         lambda v: v != "lsgan",
     ),
-    Choice(("objective.n_critic",), _without("objective.simultaneous"), lambda v: v != 1),
-    Choice(("objective.simultaneous",), _without("objective.n_critic")),
-    Choice(("objective.cycle.through",), _without("objective.cycle.noise_std"), lambda v: v != "noisy"),
+    Exclusion(("objective.n_critic",), _without("objective.simultaneous"), lambda v: v != 1),
+    Exclusion(("objective.simultaneous",), _without("objective.n_critic")),
+    Exclusion(("objective.cycle.through",), _without("objective.cycle.noise_std"), lambda v: v != "noisy"),
 )
 
 
-# Sections that a lone value may stand for, and the key of theirs that it is; all keys of networks are such too.
+# Sections that a single value is short for, and the key that it sets. The sections of networks are so too.
 _SHORT_FORMS: Final = {"network.discriminator.minibatch_stddev": "group"}
 
 
-def settle(base: Mapping[Any, Any], content: Mapping[Any, Any], written: Mapping[str, Any]) -> dict[Any, Any]:
+def drop_excluded(base: Mapping[Any, Any], content: Mapping[Any, Any], written: Mapping[str, Any]) -> dict[Any, Any]:
     """``content`` without the inherited keys that newly written ones exclude.
 
     Args:
@@ -91,23 +91,25 @@ def settle(base: Mapping[Any, Any], content: Mapping[Any, Any], written: Mapping
         written: the new keys, dotted, as :func:`named_keys` gives them.
     """
     settled = dict(content)
-    for choice in CHOICES:
-        if not any(key in written and choice.when(written[key]) for key in choice.written):
+    for exclusion in EXCLUSIONS:
+        if not any(key in written and exclusion.when(written[key]) for key in exclusion.written):
             continue
-        for key, instead in choice.gives_up.items():
+        for key, instead in exclusion.excludes.items():
             if not _is_written(key, written):
                 settled = _put(settled, key.split("."), instead)
-    return _settle_networks(base, settled, written)
+    return _drop_network_options(base, settled, written)
 
 
 def _is_written(key: str, written: Mapping[str, Any]) -> bool:
     return any(new == key or new.startswith(f"{key}.") for new in written)
 
 
-def _settle_networks(base: Mapping[Any, Any], content: dict[Any, Any], written: Mapping[str, Any]) -> dict[Any, Any]:
-    """Another network begins with its own options; a value for all networks, written later, is for all.
+def _drop_network_options(
+    base: Mapping[Any, Any], content: dict[Any, Any], written: Mapping[str, Any]
+) -> dict[Any, Any]:
+    """Drop the inherited options of a network that was replaced; a later value for all networks replaces those of each.
 
-    A key for all networks that the new one does not have is left to those that have it.
+    A key for all networks that the new one does not have becomes an option of those that have it.
     """
     task, network = content.get("task"), content.get("network")
     model = RECIPES.get(task) if isinstance(task, str) else None
@@ -150,7 +152,7 @@ def _hand_down(section: type[NetworkSection], network: dict[Any, Any], written: 
         value = network.pop(key)
         for player in having:
             own = _long(network.get(player))
-            network[player] = {**own, key: laid_under(value, own.get(key, value))}
+            network[player] = {**own, key: with_shared(value, own.get(key, value))}
 
 
 def _long(written: Any) -> dict[Any, Any]:

@@ -1,7 +1,7 @@
 """The ``network`` section of a recipe: which networks there are, and the options of each, as ``{name: ..., ...}``.
 
-Options stand with their network, in ``progcycle.networks``; here they are found by name. Keys that all networks of a
-recipe have may stand once beside them, for all: ``network: {rgb: sum, generator: {skips: false}}``.
+Each network's options are defined with it, in ``progcycle.networks``, and found by its name. Keys that all networks
+of a recipe have may be set once for all: ``network: {rgb: sum, generator: {skips: false}}``.
 """
 
 import difflib
@@ -26,7 +26,7 @@ SECTION = "network"
 class NetworkOf:
     """What a field of a ``network`` section takes: the options of one network out of a dict of ``progcycle.networks``.
 
-    The dict is looked at when a recipe is validated, so that it may have got entries; nothing imports torch before.
+    The dict is read when a recipe is validated, so programs may add entries before; until then torch is not imported.
 
     Attributes:
         registry: name of the dict.
@@ -137,14 +137,14 @@ def grows(section: type[BaseModel], network: Mapping[Any, Any]) -> bool:
 
 
 def shared_keys(section: type[BaseModel], network: Mapping[Any, Any]) -> dict[Any, list[str]]:
-    """The keys beside the players in a section, as written, and the players whose network has such an option."""
+    """The keys for all networks in a section, as written, and the players whose network has such an option."""
     options = {player: marker.options_of(network.get(player)) for player, marker in players_of(section).items()}
-    beside = [key for key in network if key not in section.model_fields and key != "name"]
-    return {key: [p for p, kind in options.items() if kind and key in kind.model_fields] for key in beside}
+    shared = [key for key in network if key not in section.model_fields and key != "name"]
+    return {key: [p for p, kind in options.items() if kind and key in kind.model_fields] for key in shared}
 
 
 def keys_for_all(section: type[BaseModel]) -> dict[str, type["NetworkOptions"]]:
-    """The keys that may stand beside the players in some recipe, and options that have them."""
+    """The keys that some recipe may set for all networks, and a class of options that has each."""
     found: dict[str, type[NetworkOptions]] = {}
     players = [[kind.Options for kind in marker.networks.values()] for marker in players_of(section).values()]
     if not players:
@@ -155,11 +155,11 @@ def keys_for_all(section: type[BaseModel]) -> dict[str, type["NetworkOptions"]]:
     return dict(sorted(found.items()))
 
 
-def laid_under(shared: Any, own: Any) -> Any:
-    """A network's own value, with what it leaves out from a value for all."""
+def with_shared(shared: Any, own: Any) -> Any:
+    """A network's own value, completed from a value for all networks."""
     if not isinstance(own, Mapping) or not isinstance(shared, Mapping):
         return own
-    return {**shared, **{key: laid_under(shared.get(key), value) for key, value in own.items()}}
+    return {**shared, **{key: with_shared(shared.get(key), value) for key, value in own.items()}}
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -182,11 +182,11 @@ def has_path(value: Any, path: tuple[Any, ...]) -> bool:
     return True
 
 
-def complete(section: type[BaseModel], network: Any, resolution: Any) -> Any:
-    """A ``network`` section, before validation, with every player's own options whole.
+def complete_network(section: type[BaseModel], network: Any, resolution: Any) -> Any:
+    """A ``network`` section, before validation, with the complete options of every player.
 
-    Keys for all networks are handed to each, below what is its own, and where its own has nothing behind it; and what
-    follows from the resolution is filled in. Keys that not all networks have stay where they are, where
+    Keys for all networks go to each, where it has no value of its own, or an empty one. Defaults that depend on the
+    resolution are filled in. Keys that not all networks have stay where they are, where
     validation refuses them, and so does a key for all that each network has its own value for.
 
     Args:
@@ -210,7 +210,7 @@ def complete(section: type[BaseModel], network: Any, resolution: Any) -> Any:
             if value is not None or key not in fields or key not in network
         }
     rest = dict(network)
-    if None in kinds.values():  # which validation tells; what else there is cannot be judged
+    if None in kinds.values():  # validation reports that name; the other keys cannot be checked
         known = {key for m in players.values() for kind in m.networks.values() for key in kind.Options.model_fields}
         rest = {key: value for key, value in rest.items() if key in section.model_fields or key not in known}
     else:
@@ -222,7 +222,7 @@ def complete(section: type[BaseModel], network: Any, resolution: Any) -> Any:
                 continue
             del rest[key]
             for player in players:
-                own[player][key] = laid_under(value, own[player].get(key, value))
+                own[player][key] = with_shared(value, own[player].get(key, value))
         if isinstance(resolution, int) and not isinstance(resolution, bool):
             for player, kind in kinds.items():
                 own[player] = {**(kind.defaults(resolution) if kind else {}), **own[player]}

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from progcycle.recipe.exclusions import is_player, long_form, named_keys, settle
+from progcycle.recipe.exclusions import drop_excluded, is_player, long_form, named_keys
 from progcycle.recipe.networks import players_of
 from progcycle.recipe.schema import RECIPES
 from progcycle.recipe.text import parse
@@ -18,13 +18,13 @@ NOTHING = "null"
 def override(content: Mapping[Any, Any], assignments: Sequence[str]) -> dict[Any, Any]:
     """Apply dotted overrides such as ``schedule.batch_size=8``.
 
-    A key that takes text gets what stands behind the ``=`` as it is: ``data.path=horses #2`` is the folder of that
+    A key that takes text gets all that follows the ``=`` unchanged: ``data.path=horses #2`` is the folder of that
     name, and so are ``001``, ``no`` and ``@home``. There, text in quotes loses them, nothing and ``null`` empty a key
     that may be empty, and a key that takes several texts also takes a YAML list, ``[one, two]``. All other values are
     YAML. Keys of ``content`` that the overrides exclude are left out, see ``exclusions``.
 
     Args:
-        content: a recipe before validation; its ``task`` says which keys there are.
+        content: a recipe before validation; its ``task`` decides which keys there are.
         assignments: the overrides, in turn.
 
     Raises:
@@ -44,7 +44,7 @@ def override(content: Mapping[Any, Any], assignments: Sequence[str]) -> dict[Any
         keys: list[Any] = [int(name) if name.isdecimal() and len(name) < 20 else name for name in names]
         result = _set(result, keys, value)
         written.update(named_keys(_nested(keys, value)))
-    return settle(content, result, written)
+    return drop_excluded(content, result, written)
 
 
 def override_with(content: Mapping[Any, Any], values: Mapping[str, Any]) -> dict[Any, Any]:
@@ -71,7 +71,7 @@ def override_with(content: Mapping[Any, Any], values: Mapping[str, Any]) -> dict
                 path = [*path, "name"]
             result = _set(result, path, leaf)
             written.update(named_keys(_nested(path, leaf)))
-    return settle(content, result, written)
+    return drop_excluded(content, result, written)
 
 
 def _leaves(keys: list[Any], value: Any) -> Iterator[tuple[list[Any], Any]]:
@@ -119,8 +119,8 @@ def text_kinds(model: type[BaseModel] | None, path: Sequence[Any], content: Any 
 
     Args:
         model: of the recipe; None if there is none, and so no key.
-        path: names of the sections and of the key; numbers of entries in lists are passed over.
-        content: the recipe, which says what networks there are.
+        path: names of the sections and of the key; numbers of entries in lists are skipped.
+        content: the recipe, which names the networks.
     """
     *sections, key = [part for part in path if not isinstance(part, int) and part != "[key]"] or [""]
     for name in sections:
@@ -148,7 +148,7 @@ def inner_model(model: type[BaseModel], key: Any, content: Any) -> tuple[type[Ba
     Args:
         model: class of the section.
         key: of the inner one.
-        content: what is written in the section, which says what network there is.
+        content: what is written in the section, which names the network.
     """
     written = content.get(key) if isinstance(content, Mapping) else None
     if (player := players_of(model).get(str(key))) is not None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Union
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from progcycle.recipe.exclusions import is_player, long_form, named_keys, settle
+from progcycle.recipe.exclusions import drop_excluded, is_player, long_form, named_keys
 from progcycle.recipe.networks import SECTION, NetworkSection, has_path, keys_for_all, players_of, shared_keys
 from progcycle.recipe.overrides import inner_model, override, override_with, text_kinds
 from progcycle.recipe.schema import RECIPES, Recipe
@@ -17,10 +17,10 @@ from progcycle.recipe.upgrade import MOVED_TO, upgrade
 from progcycle.recipe.values import RecipeError, is_resolution_key
 
 SHOWN = 20  # wrong keys in an error
-# Keys that may change while a run goes on. They say how it is watched, saved, measured and rescued, and where and how
-# pictures are kept ready, not what is trained:
+# Keys that may change when a run is resumed. They are about watching, saving, measuring and rescuing a run, and about
+# how pictures are kept ready, not about what is trained:
 # * loader processes and caches give the same pixels, or an error; limits to what is read are for ending with an error,
-#   whose advice is to move them; test pictures are for looking at only;
+#   whose advice is to raise them; test pictures are only measured;
 # * a batch in parts has the gradients of the whole one. Rounding differs, and so do the groups of minibatch standard
 #   deviation, but what does not fit into memory cannot go on otherwise;
 # * evaluations draw from random streams of their own.
@@ -28,7 +28,7 @@ SHOWN = 20  # wrong keys in an error
 # paths of pictures that are the same, and a precision that ``auto`` stood for. All other keys are the experiment (seed,
 # task, networks, objective, optimizer, averages, what is done to pictures), or what it began with (pretraining,
 # warm_start).
-OPERATION = (
+CHANGEABLE = (
     *(f"data.{name}" for name in ("workers", "cache_dir", "cache_resolution", "max_broken", "max_pixels", "paired")),
     *(f"data.{name}test_path" for name in ("", "a.", "b.")),
     *(f"training.{name}_kimg" for name in ("status", "sample", "snapshot", "checkpoint", "permanent")),
@@ -42,15 +42,15 @@ def _by_resolution(value: Any) -> bool:
 
 
 def merge(base: Mapping[Any, Any], change: Mapping[Any, Any]) -> dict[Any, Any]:
-    """``base`` with ``change`` laid over it, section by section.
+    """``base`` updated by ``change``, section by section.
 
     Mappings by resolution (``{default: 16, 256: 14}``) are values, not sections: they are replaced whole. Keys of
     ``base`` that a key of ``change`` excludes are left out, see ``exclusions``.
     """
-    return settle(base, _laid_over(base, change), dict(named_keys(change)))
+    return drop_excluded(base, _merged(base, change), dict(named_keys(change)))
 
 
-def _laid_over(base: Mapping[Any, Any], change: Mapping[Any, Any], prefix: str = "") -> dict[Any, Any]:
+def _merged(base: Mapping[Any, Any], change: Mapping[Any, Any], prefix: str = "") -> dict[Any, Any]:
     merged = dict(base)
     for key, new in change.items():
         name = f"{prefix}{key}"
@@ -58,12 +58,12 @@ def _laid_over(base: Mapping[Any, Any], change: Mapping[Any, Any], prefix: str =
         old = long_form(name, merged.get(key)) if isinstance(value, Mapping) else merged.get(key)
         deep = isinstance(old, Mapping) and isinstance(value, Mapping) and not _by_resolution(old)
         whole = not deep or _by_resolution(value)
-        merged[key] = value if whole else _laid_over(old, value, f"{name}.")  # type: ignore[arg-type]
+        merged[key] = value if whole else _merged(old, value, f"{name}.")  # type: ignore[arg-type]
     return merged
 
 
 def read_content(path: Path, seen: tuple[Path, ...] = ()) -> dict[Any, Any]:
-    """The mapping in a YAML file, laid over the one that its key ``extends`` names.
+    """The mapping in a YAML file, merged into the one that its key ``extends`` names.
 
     Raises:
         RecipeError: a file cannot be read, is no YAML mapping, or extends itself.
@@ -121,19 +121,19 @@ def _unknown(error: Any, model: type[BaseModel], content: Mapping[Any, Any]) -> 
 
 
 def _written_at(loc: Sequence[Any], content: Mapping[Any, Any]) -> tuple[Any, ...]:
-    """Where the value that an error is about was written: an option of a network may stand beside it, for all."""
+    """Where the value that an error is about was written: an option of a network may be set for all networks."""
     section, *rest = loc or [""]
     network = content.get(section)
     if section != SECTION or len(rest) < 2 or not isinstance(network, Mapping) or not is_player(f"{section}.{rest[0]}"):
         return tuple(loc)
     player, *path = rest
     own = long_form(f"{section}.{player}", network.get(player))
-    beside = path[0] in network and not has_path(own if isinstance(own, Mapping) else {}, tuple(path))
-    return (section, *path) if beside else tuple(loc)
+    shared = path[0] in network and not has_path(own if isinstance(own, Mapping) else {}, tuple(path))
+    return (section, *path) if shared else tuple(loc)
 
 
-def _no_text(error: Any, model: type[BaseModel], content: Mapping[Any, Any]) -> str:
-    """What stands where text should, for a key that takes text; nothing for other keys."""
+def _not_text(error: Any, model: type[BaseModel], content: Mapping[Any, Any]) -> str:
+    """What is wrong with a value where text is expected; "" for keys that take no text."""
     kinds, got = text_kinds(model, error["loc"], content), error["input"]
     if error["loc"][-1] != "[key]" and not kinds & {"text", "texts"}:
         return ""
@@ -146,13 +146,13 @@ def _no_text(error: Any, model: type[BaseModel], content: Mapping[Any, Any]) -> 
     return "this takes text, and YAML reads a section; put text in quotes" if isinstance(got, Mapping) else ""
 
 
-def sentence(error: Any, model: type[BaseModel], content: Mapping[Any, Any] | None = None) -> str:
-    """One of pydantic's errors in a few words, led by the dotted key.
+def describe_error(error: Any, model: type[BaseModel], content: Mapping[Any, Any] | None = None) -> str:
+    """One of pydantic's errors as a short sentence that begins with the dotted key.
 
     Args:
-        error: as pydantic tells it.
+        error: as pydantic reports it.
         model: what was validated.
-        content: the mapping that was, which says what networks there are.
+        content: the mapping that was validated, which names the networks.
     """
     content = content or {}
     loc = _written_at(error["loc"], content)
@@ -163,7 +163,7 @@ def sentence(error: Any, model: type[BaseModel], content: Mapping[Any, Any] | No
         return f"{where}: this key is missing"
     if error["type"] == "model_type":
         return f"{where}: this is a section of keys and values, got {_kind(error['input'])}"
-    if error["type"] in ("string_type", "tuple_type") and (text := _no_text(error, model, content)):
+    if error["type"] in ("string_type", "tuple_type") and (text := _not_text(error, model, content)):
         return f"{where}: {text}"
     message = error["msg"].removeprefix("Value error, ")
     message = (message[0].lower() + message[1:]).replace("tuple", "list")  # as YAML calls it
@@ -187,7 +187,7 @@ def validate(content: Mapping[Any, Any], where: str = "recipe") -> Recipe:
         return model.model_validate(dict(content))
     except ValidationError as error:
         items = error.errors(include_url=False)
-        sentences = dict.fromkeys(sentence(item, model, content) for item in items[:SHOWN])
+        sentences = dict.fromkeys(describe_error(item, model, content) for item in items[:SHOWN])
         more = f"; and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
         text = "; ".join(sentences).rstrip(".") + more
         raise RecipeError(f"{where}: {text}" + ("" if text.endswith("?") else ".")) from None
@@ -197,7 +197,7 @@ def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
     """Read a recipe file, apply ``extends`` and dotted overrides, and validate it.
 
     Args:
-        path: a YAML file, or the name of a recipe that comes along. Its key ``extends`` may name another recipe to
+        path: a YAML file, or the name of a bundled recipe. Its key ``extends`` may name another recipe to
             start from: a file relative to this one, or a name.
         assignments: overrides such as ``["seed=1", "schedule.batch_size=8"]``.
 
@@ -211,10 +211,10 @@ def load_recipe(path: str | Path, assignments: Sequence[str] = ()) -> Recipe:
 
 
 def recipe_from(source: Recipe | Mapping[Any, Any] | str | Path, values: Mapping[str, Any] | None = None) -> Recipe:
-    """A validated recipe from whatever a program has of it.
+    """A validated recipe from any form of it.
 
     Args:
-        source: a recipe, its content, a YAML file, or the name of a recipe that comes along.
+        source: a recipe, its content, a YAML file, or the name of a bundled recipe.
         values: overrides with Python's values, by dotted key, see :func:`override_with`.
 
     Raises:
@@ -268,7 +268,7 @@ def json_schema() -> dict[str, Any]:
         definition = schema["$defs"][model.__name__] if len(models) > 1 else schema
         definition["properties"]["extends"] = {"type": "string", "description": "another recipe to start from"}
         definition["required"] = ["task"]
-    for section in {model.network_section() for model in RECIPES.values()}:
+    for section in dict.fromkeys(model.network_section() for model in RECIPES.values()):  # in order: a set has none
         _describe_networks(schema["$defs"], section)
     return schema
 

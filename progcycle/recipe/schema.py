@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from progcycle.recipe.growth_plan import Schedule
-from progcycle.recipe.networks import CycleganNetwork, NetworkSection, PgganNetwork, complete
+from progcycle.recipe.networks import CycleganNetwork, NetworkSection, PgganNetwork, complete_network
 from progcycle.recipe.objectives import ClassWeights, CycleganObjective, PgganObjective
 from progcycle.recipe.optimizer import Adam, Ema, Optimizer, OptimizerSection
 from progcycle.recipe.sizes import with_longer_tables, with_sizes
@@ -18,9 +18,9 @@ from progcycle.recipe.values import (
     Paths,
     Precision,
     Resolution,
-    Side,
+    SideLength,
     Texts,
-    filled_from,
+    with_keys_from,
 )
 from progcycle.section import Section
 
@@ -43,17 +43,17 @@ class Pictures(Section):
     test_path: Paths | None = Field(None, description="held-out pictures, never trained on")
     fit: Literal["crop", "pad", "stretch"] = Field("crop", description="how a picture becomes a square")
     background: str = Field("white", description="colour put behind transparent pictures and padding")
-    load_resolution: Side | None = Field(None, description="resize to this, then crop the resolution at random")
+    load_resolution: SideLength | None = Field(None, description="resize to this, then crop the resolution at random")
     mirror: bool = Field(False, description="flip half of the pictures left to right")
     augment: Annotated[tuple[Augmentation, ...], AsTuple] = Field((), description="albumentations transforms, in order")
     channels: Literal[1, 3] = Field(3, description="1 reads pictures as grey, 3 as RGB")
 
 
 class DataOptions(Section):
-    """Base of the ``data`` sections: how pictures are kept ready, and what is refused. Which there are, a task says."""
+    """Base of the ``data`` sections: how pictures are read and cached. Each task adds its own keys."""
 
     cache_resolution: int = Field(256, ge=0, description="stages up to here are read from uint8 arrays built once")
-    cache_dir: str | None = Field(None, description="folder of those arrays; default: .cache beside the run folder")
+    cache_dir: str | None = Field(None, description="folder of those arrays; default: .cache next to the run folder")
     max_broken: float = Field(0.05, ge=0, le=1, description="share of unreadable pictures that stops the run")
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="larger pictures are not read; one takes 10 bytes a pixel")
     workers: int | None = Field(None, ge=0, le=256, description="loader processes; default 0 on a CPU, else up to 8")
@@ -61,7 +61,7 @@ class DataOptions(Section):
     @property
     def domains(self) -> dict[str, Pictures]:
         """The sets of pictures, by the names that the task knows them by."""
-        raise NotImplementedError(f"{type(self).__name__} does not say which domains it has")
+        raise NotImplementedError(f"{type(self).__name__} does not define its domains")
 
     @property
     def layout_root(self) -> str | None:
@@ -300,7 +300,7 @@ class Recipe(Section):
         if not isinstance(content, Mapping):
             return content
         section = cls.network_section()
-        network = complete(section, content.get("network", {}), content.get("resolution"))
+        network = complete_network(section, content.get("network", {}), content.get("resolution"))
         return with_longer_tables(cls._sized({**content, "network": network}))
 
     @classmethod
@@ -350,7 +350,7 @@ class CycleganRecipe(Recipe):
     def _optimizer_of_pretraining(cls, content: Any) -> Any:
         if not isinstance(content, Mapping):
             return content
-        before = filled_from(content.get("pretraining"), "optimizer", content.get("optimizer"), "generator")
+        before = with_keys_from(content.get("pretraining"), "optimizer", content.get("optimizer"), "generator")
         return {**content, "pretraining": before} if "pretraining" in content else content
 
     @classmethod
@@ -393,5 +393,5 @@ class CycleganRecipe(Recipe):
         return {} if self.warm_start is None else self.warm_start.runs
 
 
-# By their key ``task``. A row that a program adds is known to everything that reads recipes from then on.
+# By their key ``task``. Programs may add rows.
 RECIPES: dict[str, type[Recipe]] = {"pggan": PgganRecipe, "cyclegan": CycleganRecipe}

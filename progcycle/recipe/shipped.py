@@ -1,4 +1,4 @@
-"""Recipes and studies that come along: inside the installed package, or beside it in a clone."""
+"""Bundled recipes and studies: inside the installed package, or in the clone that Python runs from."""
 
 import difflib
 from pathlib import Path, PurePath
@@ -14,7 +14,7 @@ def shipped_folder() -> Path:
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Files of the recipes that come along, by name, in the order of the alphabet."""
+    """Files of the bundled recipes, by name, in alphabetical order."""
     return {path.stem: path for path in sorted(shipped_folder().glob(f"*{ENDING}"))}
 
 
@@ -24,11 +24,11 @@ def shipped_studies() -> dict[str, Path]:
 
 
 def find_recipe(name: str | Path, known: dict[str, Path] | None = None, folder: Path | None = None) -> Path:
-    """The file that is meant: a path to a file wins; else what comes along under this name.
+    """The file of a recipe: the path itself if it is a file, else the bundled recipe of this name.
 
     Args:
-        name: a path, or a name such as ``cyclegan_openmoji``, with or without its ending.
-        known: what comes along; default: :func:`shipped_recipes`.
+        name: a path, or a name such as ``cyclegan_openmoji``, with or without its extension.
+        known: bundled files by name; default: :func:`shipped_recipes`.
         folder: where relative paths start; default: the current folder.
 
     Returns:
@@ -43,7 +43,7 @@ def find_recipe(name: str | Path, known: dict[str, Path] | None = None, folder: 
     return (shipped_recipes() if known is None else known).get(path.name.removesuffix(ENDING), path)
 
 
-def near_name(path: PurePath) -> str | None:
-    """The name of a recipe or study that comes along and is most like a path that leads nowhere."""
+def closest_name(path: PurePath) -> str | None:
+    """The name of the bundled recipe or study that is most similar to a path that does not exist."""
     known = [*shipped_recipes(), *shipped_studies()]
     return next(iter(difflib.get_close_matches(path.name.removesuffix(ENDING), known, n=1)), None)

@@ -1,4 +1,4 @@
-"""Widths, lengths and batches by resolution: what a recipe gets where it does not name them.
+"""Widths, lengths and batches by resolution: the defaults of a recipe that leaves them out.
 
 The rule of the README of recipes ("Sizes by resolution"), for translators:
 
@@ -47,7 +47,7 @@ class Sizes:
 
 
 def sizes_for(resolution: int, gpu: bool = False) -> Sizes:
-    """The rule of this file.
+    """Sizes by the rule above.
 
     Args:
         resolution: final pixels of a side.
@@ -102,7 +102,7 @@ def _schedule(written: Any, sizes: Sizes) -> Any:
             fades = (
                 {key: FADE * value for key, value in stable.items()} if isinstance(stable, Mapping) else FADE * stable
             )
-        except TypeError:  # not a length, which validation tells
+        except TypeError:  # not a length, which validation reports
             return filled
         filled["fade_kimg"] = fades
     return filled

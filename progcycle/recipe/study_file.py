@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from progcycle.recipe.reading import merge, read_content, sentence, validate
+from progcycle.recipe.reading import describe_error, merge, read_content, validate
 from progcycle.recipe.schema import Recipe
 from progcycle.recipe.shipped import find_recipe, shipped_studies
 from progcycle.recipe.values import AsTuple, RecipeError, Texts
@@ -21,16 +21,17 @@ class Study(Section):
         variants: changes to the recipe by the variant's name, as a recipe file would hold them; a key
             ``extends`` names another recipe to start from, relative to the study file.
         seeds: every variant is trained once with each.
-        metrics: what is measured of a PG-GAN at the end of a run, by the names of ``progcycle evaluate``; translators
-            are always measured by all that their test pictures allow.
-        count: pictures of a PG-GAN that are measured.
-        curves: figures of the training log whose course is kept.
+        metrics: of PG-GANs: what is measured at the end of a run, by the names of ``progcycle evaluate``; translators
+            have all figures that their test pictures allow.
+        count: of PG-GANs: pictures that are measured.
+        curves: figures of the training log whose curves are kept.
         cpu_minutes: CPU time of a run, in one thread: the plan of every variant is stretched or cut in all its parts
             alike, until training takes as long as this. Default: plans are followed as they are.
-        points: moments of a run, evenly spaced by pictures, at which translators are measured; the last is the end.
-        raw: measure the translators' own weights too, beside the running averages.
+        points: of translators: how often a run is measured, evenly spaced by pictures; the last time is its end.
+        raw: also measure the translators' own weights, without the running average.
         shown: figures in the table and the plots; default: all.
-        rivals: pairs of variants: the time that the first needs to reach the second's final figures.
+        rivals: of translators: pairs of variants; reports the time that the first needs to reach the second's final
+            figures.
     """
 
     title: str
@@ -55,7 +56,7 @@ class Study(Section):
 
     @property
     def measured(self) -> tuple[object, ...]:
-        """All of the study, beside the recipe, that decides the figures of a row."""
+        """All of the study, apart from the recipe, that the figures of a row depend on."""
         more = (self.points, self.raw) if self.points > 1 or self.raw else ()
         return (self.metrics, self.count, self.curves, *more)
 
@@ -64,7 +65,7 @@ def load_study(path: Path) -> tuple[Study, dict[tuple[str, int], Recipe]]:
     """Read a study file and the recipe of every run, by (variant, seed), the first seed of all variants first.
 
     Args:
-        path: a file, or the name of a study that comes along.
+        path: a file, or the name of a bundled study.
 
     Raises:
         RecipeError: the study, its recipe or one of the variants is wrong.
@@ -76,8 +77,8 @@ def load_study(path: Path) -> tuple[Study, dict[tuple[str, int], Recipe]]:
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
-        told = "; ".join(dict.fromkeys(sentence(item, Study) for item in error.errors(include_url=False)))
-        raise RecipeError(f"{path}: {told.rstrip('.')}.") from None
+        problems = "; ".join(dict.fromkeys(describe_error(item, Study) for item in error.errors(include_url=False)))
+        raise RecipeError(f"{path}: {problems.rstrip('.')}.") from None
     runs = {}
     for seed in study.seeds:
         for name, change in study.variants.items():

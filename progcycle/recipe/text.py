@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from progcycle.recipe.shipped import near_name
+from progcycle.recipe.shipped import closest_name
 from progcycle.recipe.values import RecipeError
 
 LARGEST: Final = 256 * 1024  # bytes of a file; the longest recipes have some thousands
@@ -60,7 +60,7 @@ def read_text(path: Path) -> str:
             raise RecipeError(f"{path}: this file has more than {LARGEST // 1024} KiB, which no recipe needs.")
         return content.decode("utf-8-sig")
     except FileNotFoundError:
-        near = near_name(path)
+        near = closest_name(path)
         raise RecipeError(
             f"There is no recipe {path}; give the path of a YAML file, or one of the names that progcycle recipes lists"
             + (f"; did you mean {near}?" if near else ".")

@@ -1,4 +1,4 @@
-"""Recipes that version 0.1.0 wrote: run folders and snapshots hold them, and they go on being read."""
+"""Upgrade of recipes of version 0.1.0, which its run folders and snapshots hold."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -6,7 +6,7 @@ from typing import Any, Final
 from progcycle.recipe.networks import SECTION, players_of
 from progcycle.recipe.schema import RECIPES
 
-# Keys that stood beside the networks' names: whose they are, and what they are called now.
+# Keys that 0.1.0 had directly in the section: the network that each belongs to now, and its name there.
 _MOVED: Final = {
     "generator": {
         key: key
@@ -16,7 +16,7 @@ _MOVED: Final = {
     "discriminator": {key: key for key in ("spectral_norm", "minibatch_stddev", "minibatch_discrimination", "head")}
     | {"discriminator_scales": "scales", "patch_layers": "layers"},
 }
-# Keys of both, and the discriminators' own beside them.
+# Keys of both networks, and those of 0.1.0 for discriminators alone.
 _BOTH: Final = ("channels", "rgb", "equalized", "slope", "initialization", "convs", "fused_scale", "filters")
 _OWN: Final = {"channels": "discriminator_channels", "filters": "discriminator_filters"}
 # Where keys of other names are now, for those who write them.

@@ -1,4 +1,4 @@
-"""Kinds of values that recipes are made of: by resolution, along a curve, one or several."""
+"""Types of values in recipes: by resolution, along a curve, one or several."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -67,7 +67,7 @@ def _as_precision(value: Any) -> Any:
     return "no" if value is False else value  # as YAML reads it
 
 
-def filled_from(content: Any, section: str, other: Any, source: str) -> Any:
+def with_keys_from(content: Any, section: str, other: Any, source: str) -> Any:
     """``content`` whose partly written ``section`` has the keys of a like section for those that it leaves out.
 
     Args:
@@ -88,8 +88,8 @@ Paired = Annotated[bool | Literal["auto"], flag_or("auto")]
 Weight = Annotated[float, Field(ge=0, le=1e9)]
 Factor = Annotated[float, Field(gt=0, le=1e6)]
 Kimg = Annotated[float, Field(ge=0, le=1e9)]  # a million million pictures
-Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
-Resolution = Annotated[Side, AfterValidator(_power_of_two)]
+SideLength = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
+Resolution = Annotated[SideLength, AfterValidator(_power_of_two)]
 
 Precision = Annotated[
     Literal["no", "bf16", "fp16", "auto"],

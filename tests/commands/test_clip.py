@@ -191,7 +191,7 @@ def test_videos_of_a_folder_are_named(run: Path, tmp_path: Path, capsys: Read) -
     (given / "b.MP4").write_bytes(b"")
     assert translate(run, given, tmp_path / "out") == 0
     errors = capsys.readouterr().err
-    assert "1 file with another ending is left out: MP4 1" in errors
+    assert "1 file with another extension is left out: MP4 1" in errors
     assert "videos of a folder or zip file are not translated; give each by itself" in errors
 
 

@@ -16,7 +16,7 @@ from progcycle.commands.estimate import Estimate, estimate, measure, seconds_of_
 from progcycle.commands.new import FEWEST, held_out, in_words, recipe_file
 from progcycle.commands.new_recipe import Draft, content_of, write_recipe
 from progcycle.data import resolve_sets, resolve_validation_sets
-from progcycle.data.split import place_of
+from progcycle.data.split import name_hash
 from progcycle.data.survey import Survey, survey_folder
 from progcycle.engine.build import build
 from progcycle.errors import UserError
@@ -93,7 +93,7 @@ def test_what_cannot_be_read_and_what_would_stop_a_training(tmp_path: Path) -> N
         "float.tif",
     ]
     lines = survey.lines(32)
-    assert any(line.startswith("1 cannot be read and are passed over: broken.png") for line in lines)
+    assert any(line.startswith("1 cannot be read and are skipped: broken.png") for line in lines)
     assert any(line.startswith("1 would stop the training; convert or remove them: float.tif") for line in lines)
 
 
@@ -186,7 +186,7 @@ def test_each_folder_holds_out_some_and_keeps_most(counts: tuple[int, int]) -> N
     share = held_out(surveys)
     assert 0 < share <= 0.5
     for seen in surveys:
-        held = sum(place_of(stem) < share for stem in seen.stems)
+        held = sum(name_hash(stem) < share for stem in seen.stems)
         assert 2 <= held <= max(seen.count // 2, 2)
     assert share * min(counts) < 300
 

@@ -268,13 +268,13 @@ def test_nothing_to_read(run: Path, tmp_path: Path, capsys: Read) -> None:
 def network_inputs(run: Path, given: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """What the network of the command is shown, as grey levels.  # [h, w, 3] each"""
     shown: list[np.ndarray] = []
-    real = Translator._shown_and_painted
+    real = Translator._input_and_output
 
     def spy(self: Translator, x: Tensor, *arguments: Any) -> Any:
         shown.append((x[0].permute(1, 2, 0).double().numpy() + 1) * 127.5)
         return real(self, x, *arguments)
 
-    monkeypatch.setattr(Translator, "_shown_and_painted", spy)
+    monkeypatch.setattr(Translator, "_input_and_output", spy)
     assert translate(run, given, output) == 0
     return shown
 
@@ -308,4 +308,4 @@ def test_other_files_are_named(run: Path, tmp_path: Path, capsys: Read) -> None:
         (tmp_path / "in" / name).touch()
     assert translate(run, tmp_path / "in", tmp_path / "out") == 0
     assert files(tmp_path / "out") == ["a.png"]
-    assert "2 files with other endings are left out: CR2 1, MOV 1" in capsys.readouterr().err
+    assert "2 files with other extensions are left out: CR2 1, MOV 1" in capsys.readouterr().err

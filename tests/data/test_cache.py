@@ -12,7 +12,7 @@ from PIL import Image
 
 import progcycle.data.cache as cache_module
 import progcycle.data.reader as reader_module
-from progcycle.data import uncached
+from progcycle.data import cache_warning
 from progcycle.data.cache import ArrayCache
 from progcycle.errors import UserError
 
@@ -71,7 +71,7 @@ def test_where_no_stage_is_cached_it_is_said_with_what_to_do(folder, tmp_path, m
         pictures = make_set(folder, **{"cache_dir": tmp_path / "cache", **options, **changes})
         pictures.prepare(resolutions)
         cached = pictures.cache is not None and any(pictures.cache.has(r) for r in (*resolutions, 65, 64))
-        return uncached(pictures, resolutions), cached
+        return cache_warning(pictures, resolutions), cached
 
     sentence, cached = prepared()
     if side is None:
@@ -244,7 +244,7 @@ def test_two_writers_with_one_process_number_both_succeed(tmp_path, monkeypatch)
 
 
 def test_a_slow_writer_shows_that_it_is_alive_and_is_not_swept(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache_module, "SIGN", 0.0)
+    monkeypatch.setattr(cache_module, "HEARTBEAT", 0.0)
     slow, other = (ArrayCache(tmp_path / "cache", (6, 8, 8, 3)) for _ in range(2))
     partial = []
 

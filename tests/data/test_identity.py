@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tiny_runs import write_pictures
 
-from progcycle.data import PictureSet, identity, tell_change
+from progcycle.data import PictureSet, describe_change, identity
 from progcycle.recipe import Pictures
 
 
@@ -44,15 +44,15 @@ def test_the_same_wherever_they_lie(here: Path, tmp_path: Path) -> None:
 
 def test_what_changed_is_told(here: Path) -> None:
     known, stack = of(here / "summer"), here / "summer"
-    assert tell_change(known, of(stack)) == ""
+    assert describe_change(known, of(stack)) == ""
     write_pictures(stack, 6, seed=1)
-    assert tell_change(known, of(stack)) == "there were 4 pictures, now there are 6"
+    assert describe_change(known, of(stack)) == "there were 4 pictures, now there are 6"
     for name in ("04.png", "03.png"):
         (stack / name).unlink()
-    assert tell_change(known, of(stack)) == "there are 4 pictures as before, but some have other names"
+    assert describe_change(known, of(stack)) == "there are 4 pictures as before, but some have other names"
     shutil.rmtree(stack)
     write_pictures(stack, 4, seed=7)
-    assert tell_change(known, of(stack)) == "some pictures are other files than before, though of the same names"
+    assert describe_change(known, of(stack)) == "some pictures are other files than before, though of the same names"
 
 
 def test_labels_belong_to_it(here: Path) -> None:
@@ -62,5 +62,5 @@ def test_labels_belong_to_it(here: Path) -> None:
         (here / "labels.json").write_text(json.dumps(labels | {"summer/00.png": first}))
         known.append(of(here, labels=str(here / "labels.json")))
     assert known[0] == known[1]
-    assert tell_change(known[0], known[2]) == "some pictures have other labels than before"
+    assert describe_change(known[0], known[2]) == "some pictures have other labels than before"
     assert {**known[0], "labels": ""} == of(here)

@@ -1,4 +1,4 @@
-"""Which files are pictures: read, named, or passed over without a word."""
+"""Which files are pictures: read, named, or skipped silently."""
 
 import os
 import zipfile
@@ -43,9 +43,9 @@ def names(folder: Path) -> list[str]:
 @pytest.fixture
 def without_heif(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(kinds, "has_heif", lambda: False)
-    kinds.readable_endings.cache_clear()
+    kinds.readable_extensions.cache_clear()
     yield
-    kinds.readable_endings.cache_clear()
+    kinds.readable_extensions.cache_clear()
 
 
 def test_every_ending_is_read_with_its_usual_content(tmp_path: Path) -> None:
@@ -82,13 +82,13 @@ def test_what_is_not_read_is_counted_and_named(tmp_path: Path) -> None:
     listing = find_pictures([str(tmp_path)])
     assert [entry.name for entry in listing.entries] == ["a.png"]
     assert listing.remarks() == (
-        "15 files with other endings are left out: HEIC 12 (pip install 'progcycle[heic]'), MOV 2, CR2 1",
+        "15 files with other extensions are left out: HEIC 12 (pip install 'progcycle[heic]'), MOV 2, CR2 1",
     )
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for name in ("in/a.png", "in/b.heic", "in/c.txt", "__MACOSX/in/._b.heic"):
             archive.writestr(name, b"")
     remarks = find_pictures([str(tmp_path / "x.zip")]).remarks()
-    assert remarks == ("1 file with another ending is left out: HEIC 1 (pip install 'progcycle[heic]')",)
+    assert remarks == ("1 file with another extension is left out: HEIC 1 (pip install 'progcycle[heic]')",)
 
 
 def test_harmless_files_are_no_remark(tmp_path: Path) -> None:
@@ -99,7 +99,9 @@ def test_harmless_files_are_no_remark(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("without_heif")
 def test_a_folder_without_pictures_says_what_it_holds(tmp_path: Path) -> None:
     fill(tmp_path, "a.heic", "b.heic", "c.txt", "README")
-    words = r"only other files: HEIC 2 \(pip install 'progcycle\[heic\]'\), without ending 1, TXT 1; files must end in"
+    words = (
+        r"only other files: HEIC 2 \(pip install 'progcycle\[heic\]'\), without extension 1, TXT 1; files must end in"
+    )
     with pytest.raises(UserError, match=words):
         find_pictures([str(tmp_path)])
 

@@ -173,7 +173,7 @@ def test_batches_that_shared_memory_cannot_take_go_another_way_and_it_is_told(se
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)  # workers are forked, and have it too
     told = []
     options = {"rank": 0, "processes": 1, "start_nimg": 0, "pin_memory": False}
-    same(expected, list(build_loader(sets, schedule(), workers=2, tell=told.append, **options)))
+    same(expected, list(build_loader(sets, schedule(), workers=2, report=told.append, **options)))
     (sentence,) = told
     assert all(word in sentence for word in ("/dev/shm", "--shm-size", "data.workers=2", "data.workers=0"))
     assert "\n" not in sentence
@@ -190,7 +190,7 @@ def test_labels_go_that_way_too():
 
 def test_a_wait_can_be_ended(sets, monkeypatch):
     """A worker that stands still, as on a lost mount: what ``waiting`` raises ends the wait, and the workers go."""
-    monkeypatch.setattr(loader, "TICK", 0.2)
+    monkeypatch.setattr(loader, "POLL_SECONDS", 0.2)
     monkeypatch.setattr(PictureSet, "training", lambda *_: time.sleep(1000))
     seconds = []
 
@@ -205,7 +205,7 @@ def test_a_wait_can_be_ended(sets, monkeypatch):
     options = {"rank": 0, "processes": 1, "start_nimg": 0, "pin_memory": False}
     monkeypatch.setattr(torch.utils.data.dataloader._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
     with pytest.raises(EnoughError):
-        next(build_loader(sets, schedule(), workers=1, waiting=waiting, **options))
+        next(build_loader(sets, schedule(), workers=1, on_wait=waiting, **options))
     assert seconds == sorted(seconds)
     assert seconds[-1] >= 0.5
     assert not multiprocessing.active_children()
@@ -213,7 +213,7 @@ def test_a_wait_can_be_ended(sets, monkeypatch):
 
 def test_a_slow_worker_is_waited_for_and_nothing_is_lost(sets, monkeypatch):
     expected = list(load(sets))
-    monkeypatch.setattr(loader, "TICK", 0.05)
+    monkeypatch.setattr(loader, "POLL_SECONDS", 0.05)
     training = PictureSet.training
 
     def slow(self, position, resolution):
@@ -224,7 +224,7 @@ def test_a_slow_worker_is_waited_for_and_nothing_is_lost(sets, monkeypatch):
     monkeypatch.setattr(PictureSet, "training", slow)
     waits = []
     options = {"rank": 0, "processes": 1, "start_nimg": 0, "pin_memory": False}
-    same(expected, list(build_loader(sets, schedule(), workers=2, waiting=waits.append, **options)))
+    same(expected, list(build_loader(sets, schedule(), workers=2, on_wait=waits.append, **options)))
     assert waits
 
 

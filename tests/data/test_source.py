@@ -119,7 +119,7 @@ def test_the_readme_of_a_data_set_is_pointed_to(tmp_path):
     readme.touch()
     with pytest.raises(UserError) as caught:
         names(tmp_path / "datasets" / "zebras" / "data" / "trainA")
-    assert f"{readme} says how to get the data" in str(caught.value)
+    assert f"{readme} explains how to get the data" in str(caught.value)
 
 
 def test_places_without_pictures(tmp_path, folder):

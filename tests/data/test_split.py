@@ -14,7 +14,7 @@ from PIL import Image
 
 from progcycle.data import PictureSet, build_loader, resolve_sets, resolve_validation_sets
 from progcycle.data.source import Entry
-from progcycle.data.split import part_of, stem_of
+from progcycle.data.split import select_part, stem_of
 from progcycle.errors import UserError
 from progcycle.recipe import CycleganData, RecipeError, Schedule, validate
 from progcycle.schedule import GrowthSchedule
@@ -48,7 +48,7 @@ def by_hand(stem: str) -> float:
 
 
 def both(given: list[Entry], share: float, several: bool = False) -> tuple[list[str], list[str]]:
-    parts = (part_of(given, several, share, held_out) for held_out in (False, True))
+    parts = (select_part(given, several, share, held_out) for held_out in (False, True))
     training, held = ([entry.name for entry in part] for part in parts)
     return training, held
 
@@ -104,7 +104,7 @@ def test_a_part_with_fewer_than_two_pictures_is_refused(share: float) -> None:
     with pytest.raises(
         UserError, match=r"^data\.validation: 0\.\d+ holds out \d+ of the 9 pictures of domain b and .*0\.$"
     ):
-        part_of(entries([f"{i}" for i in range(9)]), False, share, False, "b")
+        select_part(entries([f"{i}" for i in range(9)]), False, share, False, "b")
 
 
 def test_without_a_share_nothing_is_held_out() -> None:

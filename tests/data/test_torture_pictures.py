@@ -26,7 +26,7 @@ from torture import (
 
 from progcycle.data import BrokenPicture, build_loader, decode_picture
 from progcycle.data.source import list_pictures
-from progcycle.data.split import part_of
+from progcycle.data.split import select_part
 from progcycle.errors import UserError
 from progcycle.recipe import Schedule
 from progcycle.schedule import GrowthSchedule
@@ -126,7 +126,7 @@ def test_names_in_any_script_can_be_listed_read_and_told(tmp_path: Path, make_se
     (folder / "new\nline.png").write_bytes(b"")
     sample = make_set(folder, max_broken=0.5).plain(pictures.names.index("new\nline.png"), 32)
     assert sample.broken == (r"new\nline.png: this file is empty.",)
-    parts = [part_of(pictures.entries, False, 0.5, held_out) for held_out in (False, True)]
+    parts = [select_part(pictures.entries, False, 0.5, held_out) for held_out in (False, True)]
     assert sorted(entry.name for part in parts for entry in part) == sorted(pictures.names)
 
 

@@ -386,6 +386,6 @@ def test_what_lies_among_the_pictures_and_is_left_out_is_said_at_the_start(
     train(tiny("pggan", tmp_path / "data"), tmp_path / "run", stop_before=1)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("real: ")]
     assert lines == [
-        "real: 3 files with other endings are left out: CR2 2, MOV 1",
+        "real: 3 files with other extensions are left out: CR2 2, MOV 1",
         f"real: warning: no permission to read a folder, so what is inside is left out: {closed}",
     ]

@@ -221,7 +221,7 @@ def test_broken_pictures_are_named(make_snapshot: Make, tmp_path: Path, capsys: 
     assert sentence.startswith("07.png")
     errors = capsys.readouterr().err
     assert errors.count("07.png") == 1
-    assert errors.count("1 file with another ending is left out: NEF 1") == 1
+    assert errors.count("1 file with another extension is left out: NEF 1") == 1
 
 
 # --- classes ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from progcycle.commands.cli import main
-from progcycle.data.split import place_of, stem_of
+from progcycle.data.split import name_hash, stem_of
 from progcycle.engine.precision import Precision
 from progcycle.errors import UserError
 from progcycle.evaluation import evaluate as measure
@@ -138,7 +138,7 @@ def test_what_lies_among_the_test_pictures_and_is_left_out_is_said(
     (paired / "testB" / "raw.nef").write_bytes(b"")
     evaluate(run, "--no-page")
     errors = capsys.readouterr().err
-    assert "B: 1 file with another ending is left out: NEF 1" in errors
+    assert "B: 1 file with another extension is left out: NEF 1" in errors
     assert "A: 1 file" not in errors
 
 
@@ -407,8 +407,8 @@ def test_several_paths_pair_up_by_the_rule_of_the_split(make_snapshot: Make, tmp
     a = {"path": "nowhere", "test_path": [str(tmp_path / "one"), str(tmp_path / "two")]}
     data = {"a": a, "b": {"path": "nowhere", "test_path": str(tmp_path / "b")}}
     assert evaluate(make_snapshot(data=data).parent.parent)["pairs"] == 8
-    by_place = [place_of(stem_of(name, several)) for name, several in (("one/1.png", True), ("1.png", False))]
-    assert by_place[0] == by_place[1]
+    by_hash = [name_hash(stem_of(name, several)) for name, several in (("one/1.png", True), ("1.png", False))]
+    assert by_hash[0] == by_hash[1]
 
 
 def test_names_pair_up_without_their_endings() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from progcycle.commands.train import main
 from progcycle.commands.translate import main as translate
 from progcycle.data import PictureSet, as_reals
-from progcycle.data.split import place_of
+from progcycle.data.split import name_hash
 from progcycle.engine.train import train_run
 from progcycle.errors import UserError
 from progcycle.evaluation import evaluator, translation_metrics
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("here", "no_plots")
 
 
 def held_out(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if place_of(path.stem) < SHARE}
+    return {path.name for path in folder.iterdir() if name_hash(path.stem) < SHARE}
 
 
 @pytest.fixture(scope="module")
@@ -311,7 +311,7 @@ def test_figures_of_a_pg_gan_that_the_best_cannot_follow(
 
 def test_fewer_pictures_are_chosen_by_name_so_that_pairs_stay_together(data: Path) -> None:
     sets = [PictureSet(d, Pictures(), (str(data / f"train{d.upper()}"),), resolution=16, seed=0) for d in ("a", "b")]
-    lowest = sorted((f"{i:02}" for i in range(18)), key=place_of)
+    lowest = sorted((f"{i:02}" for i in range(18)), key=name_hash)
     chosen_b = {sets[1].names[i] for i in choose(sets[1], 5)}
     assert chosen_b == {f"{stem}.png" for stem in lowest[:5]}
     assert choose(sets[1], 99) == list(range(18))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from progcycle.recipe import (
-    OPERATION,
+    CHANGEABLE,
     RecipeError,
     difference,
     dump,
@@ -279,7 +279,7 @@ def test_operation_names_keys_that_recipes_have(write: Callable[..., Path]) -> N
         first, _, rest = key.partition(".")
         return first in content and (not rest or has(content[first], rest))
 
-    for key in OPERATION:
+    for key in CHANGEABLE:
         assert any(has(content, key) for content in contents), key
 
 

@@ -273,7 +273,7 @@ def stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(self, position, resolution)
 
     monkeypatch.setattr(PictureSet, "training", training)  # workers are forked, and have it too
-    monkeypatch.setattr(loader, "TICK", 0.2)
+    monkeypatch.setattr(loader, "POLL_SECONDS", 0.2)
     monkeypatch.setattr(torch.utils.data.dataloader._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
 
 
