@@ -61,7 +61,7 @@ def _single_digits(path: str, resolution: int) -> tuple["np.ndarray", "np.ndarra
 
 
 def measure_modes(samples: "GeneratorSamples", classifier: "DigitClassifier", count: int) -> dict[str, Any]:
-    """How generated pictures cover the modes, the mean and deviation of ten times ``count``, beside real ones."""
+    """Mode coverage of generated pictures, mean and deviation over ten sets of ``count``; and of real pictures."""
     import numpy as np
 
     runs = [modes_figures(classifier, samples.generated(count, start=i * count)) for i in range(REPEATS)]

@@ -1,4 +1,4 @@
-"""Measure generated pictures against real ones."""
+"""Evaluation of generators: generated pictures are compared with real ones."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from progcycle.errors import UserError
 from progcycle.evaluation.digit_modes import choose_digit_classifier, measure_modes
-from progcycle.evaluation.feature_distances import IN_FEATURES, PUBLISHED, about, choose_features, measure_in_features
+from progcycle.evaluation.feature_distances import (
+    IN_FEATURES,
+    PUBLISHED,
+    choose_features,
+    features_record,
+    measure_in_features,
+)
 from progcycle.evaluation.generator_metrics import METRICS, SMALLEST, check_digit_classifier, check_metrics, swd_figures
 from progcycle.evaluation.generator_samples import GeneratorSamples, samples_from_model
 from progcycle.evaluation.generator_table import as_text
@@ -45,12 +51,12 @@ class GeneratorOptions(EvaluationOptions):
 
 
 def evaluate_generator(model: "Generator", snapshot: Path, run: Path, options: GeneratorOptions) -> Evaluation:
-    """Measure generated pictures beside real ones.
+    """Compare generated pictures with real ones.
 
     Args:
         model: a trained generator.
         snapshot: where it comes from.
-        run: its run folder; caches of pictures beside it are read, and none is written.
+        run: its run folder; caches of pictures next to it are read, and none is written.
         options: what to measure.
 
     Raises:
@@ -69,7 +75,7 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, options: G
         about_classifier["accuracy_on_real_pictures"] = share
     begun, results = time.perf_counter(), dict[str, Any]()
     for name in names:
-        if name in results:  # with another one that features are needed for
+        if name in results:  # metrics in features are measured together
             continue
         if name == "swd":
             results[name] = _distances(samples, sizes[name], options.memory_gb)
@@ -79,13 +85,13 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, options: G
             results |= measure_in_features(samples, [n for n in names if n in IN_FEATURES], features, options.count)
         else:
             results[name] = {**measure_modes(samples, classifier, sizes[name]), "judge": about_classifier}
-    warnings = [f"{sentence.rstrip('.')}; the next picture stands for it." for sentence in samples.reals.broken]
+    warnings = [f"{sentence.rstrip('.')}; the next picture is used instead." for sentence in samples.reals.broken]
     record = {
         **_origin(model, snapshot, samples, options),
         "seconds": round(time.perf_counter() - begun, 1),
         "results": results,
         "left_out": left_out,
-        "features": about(features),
+        "features": features_record(features),
         "versions": versions("numpy", *([features.protocol["library"]] if features else [])),
     }
     return Evaluation(record, as_text(record), default_path(run, model), [*samples.reals.pictures.remarks, *warnings])
@@ -119,8 +125,8 @@ def _count(options: GeneratorOptions, real: int) -> int:
     count = options.count or max(min(FULL_COUNT, real // 2), 1)
     if count > real:
         raise UserError(
-            f"--count: {count} pictures of each set are asked for, but there are {real} real ones; {real // 2} is the "
-            f"most that leaves another {real // 2} to compare the real ones with themselves."
+            f"--count: there are only {real} real pictures, fewer than {count}; with up to {real // 2}, the other half "
+            "can be compared with them too."
         )
     return count
 

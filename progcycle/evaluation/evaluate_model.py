@@ -1,4 +1,4 @@
-"""Measure a trained model, whatever it is."""
+"""Evaluation of a trained model of any task."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -33,7 +33,7 @@ class TaskEvaluation:
         return [field.name for field in fields(self.options)]  # type: ignore[arg-type]
 
 
-# By task. A row that a program adds is known to ``evaluate`` from then on.
+# By task. Programs may add rows.
 EVALUATIONS: dict[str, TaskEvaluation] = {
     "pggan": TaskEvaluation(GeneratorOptions, evaluate_generator, "a PG-GAN"),
     "cyclegan": TaskEvaluation(TranslatorOptions, evaluate_translator, "translators"),
@@ -60,7 +60,7 @@ def evaluate(run: str | Path, device: str = "cpu", **options: Any) -> Evaluation
 
 
 def evaluate_model(model: SnapshotModel, snapshot: Path, **options: Any) -> Evaluation:
-    """The same of a model that is loaded already.
+    """Measure a model that is already loaded.
 
     Args:
         model: of the snapshot.

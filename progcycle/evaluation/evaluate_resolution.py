@@ -1,4 +1,4 @@
-"""Measure translations of pictures larger than those of training."""
+"""Evaluation of translations of pictures that are larger than those of training."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,7 @@ def check_resolution(model: "Translator", resolution: int, pairs: Pairs, why: st
         )
 
 
-def measure_at(
+def measure_at_resolution(
     model: "Translator",
     recipe: "CycleganRecipe",
     folders: tuple[str | None, str | None],
@@ -67,7 +67,7 @@ def measure_at(
     """How near translations of larger pictures are to their true pairs, for every scale of ``translate``.
 
     ``train`` works on the reduced picture and enlarges the translation, ``detail`` adds the enlarged change to the full
-    picture; beside them stands the picture itself.
+    picture. For comparison, the untranslated picture is measured too.
 
     Args:
         model: translators.
@@ -107,8 +107,8 @@ def measure_at(
     return {"resolution": resolution, "pairs": len(pairs), "smaller": smaller, "results": results}
 
 
-def text_at(found: Mapping[str, Any]) -> str:
-    """What :func:`measure_at` gives as a table."""
+def resolution_table(found: Mapping[str, Any]) -> str:
+    """The result of :func:`measure_at_resolution` as a table."""
     results = found["results"]
     text = as_text(results, [Table(f"true pairs at {found['resolution']} px", COLUMNS)], LABELS)
     if not any("detail" in rows for rows in results.values()):
@@ -116,8 +116,8 @@ def text_at(found: Mapping[str, Any]) -> str:
     return text
 
 
-def warnings_at(found: Mapping[str, Any], counts: Mapping[str, int]) -> list[str]:
-    """Sentences about what :func:`measure_at` had to enlarge.
+def resolution_warnings(found: Mapping[str, Any], counts: Mapping[str, int]) -> list[str]:
+    """Warnings about pictures that :func:`measure_at_resolution` had to enlarge.
 
     Args:
         found: its result.
@@ -125,7 +125,7 @@ def warnings_at(found: Mapping[str, Any], counts: Mapping[str, int]) -> list[str
     """
     return [
         f"{smaller} of {counts[domain]} test pictures of {domain.upper()} are smaller than {found['resolution']} px "
-        "and were enlarged: there is less detail in them than their size says."
+        "and were enlarged, so they have less detail than others of their size."
         for domain, smaller in found["smaller"].items()
         if smaller
     ]

@@ -1,4 +1,4 @@
-"""Measure translations beside doing nothing and matching colours."""
+"""Evaluation of translators, compared with leaving pictures unchanged and with matching their colours."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,20 @@ from tqdm import tqdm
 from progcycle.blocks import level_step
 from progcycle.data import PictureSet
 from progcycle.errors import UserError
-from progcycle.evaluation.evaluate_resolution import check_resolution, measure_at, text_at, warnings_at
-from progcycle.evaluation.feature_distances import IN_FEATURES, PUBLISHED, about, choose_features, is_small, note
+from progcycle.evaluation.evaluate_resolution import (
+    check_resolution,
+    measure_at_resolution,
+    resolution_table,
+    resolution_warnings,
+)
+from progcycle.evaluation.feature_distances import (
+    IN_FEATURES,
+    PUBLISHED,
+    bias_note,
+    choose_features,
+    features_record,
+    is_biased,
+)
 from progcycle.evaluation.generator_samples import growth_of
 from progcycle.evaluation.options import EvaluationOptions
 from progcycle.evaluation.pairs import Pairing, find_pairs
@@ -32,7 +44,7 @@ from progcycle.evaluation.translation_metrics import (
     source_target_pairs,
 )
 from progcycle.evaluation.translation_page import PageSection, TranslationPage
-from progcycle.evaluation.translation_pictures import read_pictures, shown, test_sets, training_pictures
+from progcycle.evaluation.translation_pictures import faded_as_trained, read_pictures, test_sets, training_pictures
 from progcycle.evaluation.translation_table import as_text
 from progcycle.export.tensor_images import as_channels
 from progcycle.metrics import Features, colour_statistics, match_colours
@@ -65,12 +77,12 @@ class TranslatorOptions(EvaluationOptions):
 
 
 def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options: TranslatorOptions) -> Evaluation:
-    """Measure translations beside doing nothing and matching colours.
+    """Measure translations, and for comparison unchanged pictures and pictures with matched colours.
 
     Args:
         model: trained translators.
         snapshot: where they come from.
-        run: their run folder; caches of pictures beside it are read, and none is written.
+        run: their run folder; caches of pictures next to it are read, and none is written.
         options: what to measure.
 
     Raises:
@@ -82,26 +94,26 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
     begun = time.perf_counter()
     sharp = {domain: read_pictures(sets[domain], model.resolution) for domain in ("a", "b")}
     paired = recipe.data.paired if options.paired is None else options.paired
-    remedy = "--paired says that they are true pairs"
+    remedy = "give --paired if they are true pairs"
     pairing = find_pairs(sets, paired, lambda domain, places: sharp[domain][places], remedy=remedy)
     if options.resolution is not None:
         check_resolution(model, options.resolution, pairing.pairs, pairing.sentence)
     colours, why = training_pictures(recipe, run, model.resolution)
-    colours = shown(model, colours) if colours else None
+    colours = faded_as_trained(model, colours) if colours else None
     test_sets_of, round_trips, found, results = _measure(
-        model, names, features, shown(model, sharp), pairing.pairs, colours, options
+        model, names, features, faded_as_trained(model, sharp), pairing.pairs, colours, options
     )
     wrong, seconds = faults(found), round(time.perf_counter() - begun, 1)
-    small = features is not None and is_small(features, *map(len, sharp.values()))
+    small = features is not None and is_biased(features, *map(len, sharp.values()))
     starred = [name for name in PUBLISHED if small and name in names]
     larger: dict[str, Any] | None = None
     if options.resolution is not None:
         folders = (options.a, options.b)
-        larger = measure_at(model, recipe, folders, pairing.pairs, options.resolution, options.batch_size)
+        larger = measure_at_resolution(model, recipe, folders, pairing.pairs, options.resolution, options.batch_size)
     record = {
         **_origin(model, snapshot, sets, pairing),
         "protocol": _protocol(test_sets_of, colours, options),
-        "features": about(features),
+        "features": features_record(features),
         "biased": starred,
         "left_out": left_out,
         "seconds": seconds,
@@ -110,9 +122,9 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
         "faults": wrong,
         "versions": versions("kornia", "numpy", *([features.protocol["library"]] if features else [])),
     }
-    star = note(features.dimensions) if starred and features is not None else ""
+    star = bias_note(features.dimensions) if starred and features is not None else ""
     warnings = [f"{domain.upper()}: {remark}" for domain in sets for remark in sets[domain].remarks]
-    warnings += warnings_at(larger, record["pictures"]) if larger else []
+    warnings += resolution_warnings(larger, record["pictures"]) if larger else []
     sections = [
         PageSection(
             f"{a.upper()} to {b.upper()}", test_sets_of[direction], round_trips[direction], sets[a].names, sets[b].names
@@ -135,7 +147,7 @@ def _measure(
     colours: Mapping[str, Tensor] | None,
     options: TranslatorOptions,
 ) -> tuple[dict[str, DirectionTestSet], dict[str, RoundTrip], Figures, dict[str, dict[str, Figures]]]:
-    """Both directions: their test pictures, what became of them, all figures, and those of each row."""
+    """Measure both directions: test sets, round trips, figures by name, and figures by direction and row."""
     reals = real_features(features, pictures["a"], pictures["b"]) if features else None
     test_sets_of: dict[str, DirectionTestSet] = {}
     round_trips: dict[str, RoundTrip] = {}
@@ -150,7 +162,7 @@ def _measure(
         )
         rows = {"translated": round_trip.output, "unchanged": test_set.unchanged}
         if colours:
-            rows["matched"] = matched(test_set.unchanged, colours[source], colours[target])
+            rows["matched"] = match_training_colours(test_set.unchanged, colours[source], colours[target])
         swd: dict[str, Any] = {"swd": "swd" in names, "seed": options.seed, "memory_gb": options.memory_gb}
         figures = {what: _wanted(test_set.measure(output, **swd), names) for what, output in rows.items()}
         figures["translated"] |= round_trip.figures(direction)
@@ -161,7 +173,7 @@ def _measure(
 
 
 def _head(record: Mapping[str, Any]) -> list[str]:
-    """What was measured: counts, the snapshot, size and seed, features."""
+    """Counts, snapshot, size, seed and features, for headings."""
     counts = record["pictures"]
     fading = f" at alpha {record['alpha']:.2f}" if record["alpha"] < 1 else ""
     return [
@@ -192,14 +204,14 @@ def _text(record: Mapping[str, Any], pairing: str, star: str, why: str) -> str:
     if star:
         lines.append(star)
     if record["at_resolution"]:
-        lines += [text_at(record["at_resolution"]), ""]
+        lines += [resolution_table(record["at_resolution"]), ""]
     if why:
         lines.append(f"The row of matched colours is left out, since the training pictures cannot be read: {why}")
     lines.append(f"measured in {record['seconds']:.0f} s")
     return "\n".join(lines)
 
 
-def matched(unchanged: Tensor, source: Tensor, target: Tensor) -> Tensor:
+def match_training_colours(unchanged: Tensor, source: Tensor, target: Tensor) -> Tensor:
     """Pictures with the colours of a domain's training pictures matched to another's, see :func:`match_colours`.
 
     Args:
@@ -240,7 +252,7 @@ def _available(options: TranslatorOptions, resolution: int) -> tuple[list[str], 
 
 
 def _wanted(figures: Figures, names: Sequence[str]) -> Figures:
-    """Without the distances in features that were not asked for."""
+    """Figures without distances in features that are not in ``names``."""
     unwanted = {figure for name in IN_FEATURES if name not in names for _, figure, _ in IN_FEATURES[name]}
     kept = {}
     for name, value in figures.items():
@@ -250,12 +262,12 @@ def _wanted(figures: Figures, names: Sequence[str]) -> Figures:
 
 
 def _short(figures: Figures) -> Figures:
-    """Without the direction in their names."""
+    """Figures by their names without the direction."""
     return {name.partition("/")[0]: value for name, value in figures.items()}
 
 
 def _with_floor(rows: dict[str, Figures]) -> dict[str, Figures]:
-    """With the distances of real pictures from each other as a row of their own."""
+    """Rows with a row ``floor``, the distances between real pictures, in place of the figures named so."""
     floors = {name: value for name, value in rows["translated"].items() if name.endswith("_floor")}
     kept = {what: {name: v for name, v in row.items() if name not in floors} for what, row in rows.items()}
     floor = {name.removesuffix("_floor"): value for name, value in floors.items()}

@@ -1,4 +1,4 @@
-"""Which figures a run measures while it trains, by task."""
+"""Evaluation during training, by task."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from progcycle.evaluation.sampler import EvaluationCallback
     from progcycle.recipe import Recipe
 
-# By task, what makes the callback behind ``training.evaluation`` of a recipe that asks for it, and of the folder of the
-# run's caches, which are read where they are there. It checks all that can be checked before training.
+# By task: a function that makes the callback from a recipe with ``training.evaluation`` and the folder of the run's
+# caches, which are read if they exist. It checks before training all that can be checked.
 EVALUATORS: dict[str, Callable[[Any, Path | None], "EvaluationCallback"]] = {
     "pggan": generator_evaluator,
     "cyclegan": TranslationEvaluator,
@@ -21,18 +21,20 @@ EVALUATORS: dict[str, Callable[[Any, Path | None], "EvaluationCallback"]] = {
 
 
 def evaluator(recipe: "Recipe", cache_dir: Path | None = None) -> "EvaluationCallback | None":
-    """The callback behind ``training.evaluation``, or None if the recipe does not ask for one.
+    """The callback that measures a run during training; None without ``training.evaluation``.
 
     Args:
         recipe: a validated recipe.
-        cache_dir: folder of the run's caches of pictures, which are read where they are there.
+        cache_dir: folder of the run's caches of pictures, which are read if they exist.
 
     Raises:
-        UserError: the recipe asks for metrics that cannot be computed, its pictures are missing, or nothing is known
-            of how its task is measured.
+        UserError: the recipe has metrics that cannot be computed, its pictures are missing, or its task has no row in
+            ``EVALUATORS``.
     """
     if recipe.training.evaluation is None:
         return None
     if recipe.task not in EVALUATORS:
-        raise UserError(f"training.evaluation: the task {recipe.task} has no figures while it trains; leave it out.")
+        raise UserError(
+            f"training.evaluation: the task {recipe.task} cannot be measured during training; leave it out."
+        )
     return EVALUATORS[recipe.task](recipe, cache_dir)

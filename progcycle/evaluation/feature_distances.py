@@ -1,4 +1,4 @@
-"""Figures in features of a network: KID in any, FID and the Inception Score in those of Inception alone."""
+"""Metrics in features of a network: KID in any, FID and the Inception Score only in those of Inception."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,20 +31,20 @@ IN_FEATURES = {
     "fid": (("FID", "fid", ".2f"),),
     "is": (("IS", "is", ".3f"), ("+-", "is_deviation", ".3f")),
 }
-PUBLISHED = ("fid", "is")  # names that stand for the Inception network
+PUBLISHED = ("fid", "is")  # metrics that are defined in features of the Inception network
 FEWEST = 3  # pictures of a set, for the standard error of KID
 PARTS, PARTS_FROM = 10, 5000  # of the Inception Score: parts, and from how many pictures on there are several
 COUNTS = {True: 50_000, False: 2048}  # generated pictures by default, with Inception (as published) and without
 
 
 def choose_features(
-    names: Sequence[str], asked: bool, inception: str | None, device: str
+    names: Sequence[str], required: bool, inception: str | None, device: str
 ) -> tuple[Features | None, str]:
     """The network that metrics need.
 
     Args:
         names: of metrics.
-        asked: whether a person named them; else what cannot be had is left out.
+        required: whether the user named them; else metrics that cannot be measured are left out.
         inception: weights file of the Inception network, or None for EfficientNet-lite0.
         device: where to compute.
 
@@ -52,7 +52,7 @@ def choose_features(
         The network, or None and a sentence why there is none; None and "" where no metric needs one.
 
     Raises:
-        UserError: what was asked for cannot be had.
+        UserError: a required metric cannot be measured.
     """
     for name in names:
         if name in PUBLISHED and inception is None:
@@ -67,7 +67,7 @@ def choose_features(
     try:
         return load_features("inception" if inception else "efficientnet-lite0", device, inception), ""
     except MissingExtra as error:
-        if asked or inception is not None:
+        if required or inception is not None:
             raise
         return None, str(error)
 
@@ -81,7 +81,7 @@ def is_published(features: "Callable[[Tensor], Tensor]") -> bool:
 
 
 def distances(made: "Tensor", real: "Tensor", features: Features) -> Figures:
-    """KID and FID of two sets by their features, as far as so many pictures have them.  # [N, D], [M, D]"""
+    """KID and FID of two sets by their features, as far as there are enough pictures.  # [N, D], [M, D]"""
     figures: Figures = {}
     if min(len(made), len(real)) >= FEWEST:
         figures |= {"kid": kernel_distance(made, real), "kid_error": kernel_distance_spread(made, real)}
@@ -99,12 +99,12 @@ def score(found: "Tensor", features: Features) -> Figures:
     return {"is": mean, "is_deviation": deviation} if parts > 1 else {"is": mean}
 
 
-def is_small(features: Features, *counts: int) -> bool:
-    """Whether FID and the Inception Score of so few pictures are mostly bias: fewer pictures than dimensions."""
+def is_biased(features: Features, *counts: int) -> bool:
+    """Whether FID and the Inception Score are mostly bias, because there are fewer pictures than dimensions."""
     return is_published(features) and min(counts) < features.dimensions
 
 
-def note(dimensions: int) -> str:
+def bias_note(dimensions: int) -> str:
     """What a star at FID and IS means, in two lines.
 
     Args:
@@ -116,7 +116,7 @@ def note(dimensions: int) -> str:
     )
 
 
-def about(features: Features | None) -> dict[str, Any] | None:
+def features_record(features: Features | None) -> dict[str, Any] | None:
     """The network and the protocol, for a record."""
     if features is None:
         return None
@@ -131,7 +131,7 @@ def about(features: Features | None) -> dict[str, Any] | None:
 def measure_in_features(
     samples: "GeneratorSamples", names: Sequence[str], features: Features, count: int | None
 ) -> dict[str, Any]:
-    """Those metrics of generated pictures that are measured in features, beside those of real ones.
+    """Metrics in features of generated pictures, and of real ones for comparison.
 
     Args:
         samples: generated and real pictures.
@@ -172,11 +172,11 @@ def measure_in_features(
 
 
 def _biased(name: str, features: Features, count: int, real_count: int, floor: bool) -> dict[str, bool]:
-    """Whether a figure of generated pictures, and that of real ones, is of so few that it is mostly bias."""
+    """Whether the figure of generated pictures, and that of real ones, is mostly bias."""
     half = real_count // 2  # FID compares two halves of the real pictures; IS takes all of them
     return {
-        "biased": is_small(features, count, real_count),
-        "real_biased": floor and is_small(features, half if name == "fid" else real_count),
+        "biased": is_biased(features, count, real_count),
+        "real_biased": floor and is_biased(features, half if name == "fid" else real_count),
     }
 
 

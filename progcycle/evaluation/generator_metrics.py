@@ -1,4 +1,4 @@
-"""The metrics of the unconditional task by name, for a run that trains and for one that is done."""
+"""The metrics of generators by name, for evaluation during and after training."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -122,7 +122,7 @@ def check_best(best: str | None, metrics: Sequence[str], lowest: Mapping[str, Se
 
 
 def check_digit_classifier(classifier: "DigitClassifier", reals: RealPictures, where: str) -> float | None:
-    """Share of the digits on up to 500 real pictures that the classifier reads as the pictures' names have them.
+    """Share of the digits on up to 500 real pictures that the classifier reads as the pictures' names state them.
 
     Returns:
         The share, or None where the names do not end in three digits, as in 000012_407.png.
@@ -148,7 +148,7 @@ def check_digit_classifier(classifier: "DigitClassifier", reals: RealPictures, w
     return share
 
 
-def measure(run: Path, names: Sequence[str], count: int, seed: int = 0, device: str = "cpu") -> Figures:
+def measure_run(run: Path, names: Sequence[str], count: int, seed: int = 0, device: str = "cpu") -> Figures:
     """Figures of the newest snapshot of a run; the real pictures are those of its recipe.
 
     Args:
@@ -165,7 +165,7 @@ def measure(run: Path, names: Sequence[str], count: int, seed: int = 0, device: 
 
     model = load(run, device)
     if not isinstance(model, Generator):
-        raise UserError(f"{run} holds translators; {', '.join(names)} measure pictures that are painted from nothing.")
+        raise UserError(f"{run} holds translators; {', '.join(names)} are metrics of PG-GANs.")
     samples = samples_from_model(model, seed, device, batch_size=256)
     check_metrics(names, model.resolution, samples.reals.pictures.options.channels, "metrics")
     if "modes" in names:
@@ -176,26 +176,26 @@ def measure(run: Path, names: Sequence[str], count: int, seed: int = 0, device: 
 
 
 def generator_evaluator(recipe: "PgganRecipe", cache_dir: Path | None = None) -> "EvaluationCallback":
-    """The callback behind ``training.evaluation`` for PG-GANs.
+    """The callback that measures a PG-GAN during training.
 
-    A stage of fewer pixels than a metric needs gives no figures of it.
+    Metrics that need more pixels than the stage has are left out.
 
     Args:
         recipe: a validated recipe with ``training.evaluation``.
-        cache_dir: folder of the run's caches of pictures, which are read where they are there.
+        cache_dir: folder of the run's caches of pictures, which are read if they exist.
 
     Raises:
-        UserError: the recipe asks for metrics that cannot be computed, or its pictures are missing.
+        UserError: the recipe has metrics that cannot be computed, or its pictures are missing.
     """
     options, where = recipe.training.evaluation, "training.evaluation.metrics"
     if options is None:
-        raise ValueError("the recipe does not ask for an evaluation")
+        raise ValueError("the recipe has no training.evaluation")
     check_metrics(options.metrics, recipe.resolution, recipe.data.channels, where)
     check_best(options.best, options.metrics, LOWEST)
     pictures = real_picture_set(recipe, recipe.seed, cache_dir)
     if len(pictures) < 2:
         raise UserError(
-            f"training.evaluation: one half of the real pictures is looked at, and there is {len(pictures)}."
+            f"training.evaluation: metrics take half of the real pictures, and there is only {len(pictures)}."
         )
     if "modes" in options.metrics:
         from progcycle.metrics.digits import digit_classifier

@@ -1,4 +1,4 @@
-"""Generated and real pictures of the unconditional task, as metrics read them."""
+"""Generated and real pictures that the metrics of generators compare."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from progcycle.recipe import Recipe
     from progcycle.schedule import Growth
 
-LATENT_ADDRESS = "metric/latent"  # address of the latents that are painted while training
+LATENT_ADDRESS = "metric/latent"  # address of the latents of evaluations during training
 PictureFunction = Callable[[Sequence[int]], "Tensor"]  # numbers of pictures to grey levels  # [n] -> [n, C, R, R] uint8
 
 
@@ -35,7 +35,7 @@ class RealPictures:
         growth: where growth stands.
 
     Attributes:
-        broken: sentences about pictures that could not be read, which the next one that can be stands for.
+        broken: sentences about pictures that could not be read; the next readable one is used instead.
     """
 
     def __init__(self, pictures: "PictureSet", growth: "Growth") -> None:
@@ -71,7 +71,7 @@ class GeneratorSamples:
         reals: real pictures by position.
         seed: of the metrics' own random choices.
         device: where to compute.
-        batch_size: pictures painted or read at a time.
+        batch_size: pictures generated or read at a time.
         progress: show progress bars when standard error is a terminal.
     """
 
@@ -89,7 +89,7 @@ class GeneratorSamples:
 
     def generated(self, count: int, start: int = 0) -> "PictureBatches":
         """The generated pictures ``start`` to ``start + count - 1``."""
-        return self._source(self.generate, range(start, start + count), "painting")
+        return self._source(self.generate, range(start, start + count), "generating")
 
     def real(self, count: int, start: int = 0) -> "PictureBatches":
         """The real pictures at the positions ``start`` to ``start + count - 1``."""
@@ -125,7 +125,7 @@ def real_picture_set(
     Args:
         recipe: a validated recipe.
         seed: of the order, the mirroring and the crops.
-        cache_dir: folder of caches that are read where they are there; none is built.
+        cache_dir: folder of caches, which are read if they exist; none is built.
         paths: folders or zip files to read instead of the recipe's; then classes are not known.
 
     Raises:
@@ -143,11 +143,11 @@ def real_picture_set(
 
 
 def class_bounds(pictures: "PictureSet", known: int) -> "np.ndarray":
-    """Where the share of each class ends, the shares being those of the real pictures.
+    """Upper ends of the classes' shares in [0, 1]; the shares are those of the real pictures.
 
     Args:
         pictures: real pictures; if their classes are not known, all shares are equal.
-        known: how many classes there are.
+        known: number of classes.
 
     Returns:
         Rising numbers up to 1.  # [known] float64
@@ -191,7 +191,7 @@ def samples_from_model(
         model: a trained generator.
         seed: of latents, of the order of real pictures, and of the metrics' own choices.
         device: where to compute.
-        batch_size: pictures painted or read at a time.
+        batch_size: pictures generated or read at a time.
         paths: folders or zip files of real pictures, instead of those of the recipe.
         cache_dir: as for :func:`real_picture_set`.
         progress: show progress bars.
@@ -214,14 +214,14 @@ def samples_from_model(
     return GeneratorSamples(generate, RealPictures(pictures, growth), seed, device, batch_size, progress)
 
 
-def generate_from_sampler(sample: "Sampler", latent_size: int, seed: int, pictures: "PictureSet") -> PictureFunction:
-    """Pictures of networks that are being trained, as they are now, from latents of an address of their own.
+def generate_from_sampler(sampler: "Sampler", latent_size: int, seed: int, pictures: "PictureSet") -> PictureFunction:
+    """Pictures from a generator in training, with its present weights and latents that only evaluations use.
 
     Args:
-        sample: paints.
+        sampler: of the generator in training.
         latent_size: numbers of a latent.
         seed: of latents and classes.
-        pictures: real pictures, which classes are as frequent as in.
+        pictures: real pictures; classes are as frequent as among them.
     """
     import torch
     from torch.nn import functional as F
@@ -235,6 +235,6 @@ def generate_from_sampler(sample: "Sampler", latent_size: int, seed: int, pictur
         panel = {"latents": normal(seed, LATENT_ADDRESS, numbers, latent_size)}
         if known:
             panel["labels"] = F.one_hot(torch.tensor(draw_classes(bounds, seed, numbers)), known).float()
-        return to_levels(sample(panel)[0])
+        return to_levels(sampler(panel)[0])
 
     return generate

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from progcycle.evaluation.feature_distances import IN_FEATURES, note
+from progcycle.evaluation.feature_distances import IN_FEATURES, bias_note
 
 LABEL, CELL, WIDE = 24, 9, 10  # columns of the terminal
 
@@ -74,7 +74,7 @@ def _in_features(found: Mapping[str, Mapping[str, Any]], features: Mapping[str, 
         )
         lines.append(_line(label, cells, WIDE))
     if any(each.get("biased") or each.get("real_biased") for each in found.values()):
-        lines.append(note(features["dimensions"]))
+        lines.append(bias_note(features["dimensions"]))
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Which pictures of two domains show the same: those of equal names, where names mean something."""
+"""True pairs of pictures of two domains: pictures of equal names, if a test confirms that names mean pairs."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from progcycle.data import PictureSet
 
 Paired = bool | Literal["auto"]
-LEVEL = 0.01  # names are believed if so few random pairings, or fewer, are as near as that by names
-FEWEST = 6  # pairs; the 120 orders of 5 cannot be told from chance at this level
-LOOKED_AT = 256  # pairs that are compared at most
-SIDE = 16  # pixels of a side that they are reduced to
+SIGNIFICANCE_LEVEL = 0.01  # equal names count as pairs up to this p-value
+MIN_PAIRS = 6  # the 120 orders of 5 pairs cannot be significant at this level
+COMPARED_PAIRS = 256  # at most so many pairs are compared
+COMPARED_RESOLUTION = 16  # pixels per side that pictures are reduced to for the test
 IN_A_RECIPE = "set data.paired: true if they are true pairs"
 
 
@@ -28,26 +28,26 @@ class Pairing:
     Attributes:
         pairs: numbers of A and of B; empty if there are none.
         named: how many pictures of A have the name of one of B.
-        paired: what ``data.paired`` says.
-        as_near: share of random pairings in which the pictures are as near to each other; None where it was not asked.
-        sentence: what a person should know of it; empty if there is nothing to know.
+        paired: the value of ``data.paired``.
+        p_value: share of random pairings in which the pictures are as near to each other; None without a test.
+        sentence: for the user, about the decision; empty if there is nothing to report.
     """
 
     pairs: list[tuple[int, int]]
     named: int
     paired: Paired
-    as_near: float | None = None
+    p_value: float | None = None
     sentence: str = ""
 
     @property
     def about(self) -> dict[str, Any]:
-        """The same for a record."""
-        asked = self.as_near is not None
+        """The decision, for a record."""
+        tested = self.p_value is not None
         return {
             "said": self.paired,
             "equal_names": self.named,
-            "random_pairings_as_near": self.as_near,
-            "believed_up_to": LEVEL if asked else None,
+            "random_pairings_as_near": self.p_value,
+            "believed_up_to": SIGNIFICANCE_LEVEL if tested else None,
         }
 
 
@@ -64,7 +64,7 @@ def pair_up(
     Args:
         names_a: names of the pictures of A.
         names_b: names of the pictures of B.
-        strict: refuse a name of both domains that stands twice in one; else it has no pair.
+        strict: refuse a name of both domains that stands twice in one; else they have no pair.
         several: whether the pictures of A, and those of B, come from several paths; their names then lead with it.
 
     Returns:
@@ -94,24 +94,24 @@ def several_of(sets: Mapping[str, "PictureSet"]) -> tuple[bool, bool]:
 def find_pairs(
     sets: Mapping[str, "PictureSet"],
     paired: Paired,
-    look: Callable[[str, list[int]], "Tensor"],
+    read: Callable[[str, list[int]], "Tensor"],
     chosen: Mapping[str, Sequence[int]] | None = None,
     strict: bool = True,
     remedy: str = IN_A_RECIPE,
 ) -> Pairing:
     """The true pairs of two sets of pictures.
 
-    Cameras number their pictures, so that ``IMG_0001`` of two unrelated folders has one name. With ``auto`` names are
-    therefore believed only if pictures of one name are nearer to each other than nearly all random pairings of the same
-    pictures make them, see :func:`progcycle.metrics.pairing_p_value`.
+    Cameras number their pictures, so two unrelated folders may both have an ``IMG_0001``. With ``auto``, equal names
+    therefore count as pairs only if such pictures are nearer to each other than in nearly all random pairings, see
+    :func:`progcycle.metrics.pairing_p_value`.
 
     Args:
         sets: pictures of ``a`` and ``b``.
-        paired: whether equal names are true pairs; ``auto`` looks at the pictures.
-        look: pictures of a domain by their places in ``chosen``, in [-1, 1].  # [n] -> [n, C, R, R]
+        paired: whether equal names are true pairs; ``auto`` tests the pictures.
+        read: gives pictures of a domain by their places in ``chosen``, in [-1, 1].  # [n] -> [n, C, R, R]
         chosen: numbers of the pictures in question; default: all.
         strict: with ``paired: true``, refuse a name that stands twice, see :func:`pair_up`.
-        remedy: what to do where names of true pairs are not believed, for the sentence.
+        remedy: what to do if true pairs are not recognized, for the sentence.
 
     Raises:
         UserError: see ``strict``.
@@ -125,27 +125,27 @@ def find_pairs(
     if paired is True or not found:
         missing = "no picture of A has the name of one of B, though data.paired or --paired says that they are pairs"
         return Pairing(found, count, paired, sentence=missing if paired is True and not found else "")
-    if count < FEWEST:
+    if count < MIN_PAIRS:
         few = "1 picture of A has" if count == 1 else f"{count} pictures of A have"
-        sentence = f"{few} the name of one of B, too few to tell whether they are pairs, so they are not; {remedy}"
+        sentence = f"{few} the name of one of B, too few to tell whether they are pairs, so they do not count; {remedy}"
         return Pairing([], count, paired, sentence=sentence)
-    some = [found[i * count // LOOKED_AT] for i in range(LOOKED_AT)] if count > LOOKED_AT else found
-    as_near = _share_as_near(look("a", [i for i, _ in some]), look("b", [j for _, j in some]))
-    if as_near <= LEVEL:
-        words = f"pictures of one name are true pairs: {as_near:.1%} of random pairings are as near to each other"
-        return Pairing(found, count, paired, as_near, words)
+    some = [found[i * count // COMPARED_PAIRS] for i in range(COMPARED_PAIRS)] if count > COMPARED_PAIRS else found
+    p_value = _p_value(read("a", [i for i, _ in some]), read("b", [j for _, j in some]))
+    if p_value <= SIGNIFICANCE_LEVEL:
+        words = f"pictures of one name are true pairs: {p_value:.1%} of random pairings are as near to each other"
+        return Pairing(found, count, paired, p_value, words)
     sentence = (
-        f"{count} pictures of A have the name of one of B, but {as_near:.0%} of random pairings are as near to each "
+        f"{count} pictures of A have the name of one of B, but {p_value:.0%} of random pairings are as near to each "
         f"other, so they are not taken for pairs; {remedy}"
     )
-    return Pairing([], count, paired, as_near, sentence)
+    return Pairing([], count, paired, p_value, sentence)
 
 
-def _share_as_near(a: "Tensor", b: "Tensor") -> float:
+def _p_value(a: "Tensor", b: "Tensor") -> float:
     from progcycle.export.tensor_images import as_channels, resize
     from progcycle.metrics import pairing_p_value
 
     channels = 3 if a.shape[1] == b.shape[1] == 3 else 1
-    side = min(SIDE, *a.shape[2:], *b.shape[2:])
+    side = min(COMPARED_RESOLUTION, *a.shape[2:], *b.shape[2:])
     x, y = (resize(as_channels(pictures.float(), channels), side, side) for pictures in (a, b))
     return pairing_p_value(x, y)

@@ -1,4 +1,4 @@
-"""Where figures come from, for records of them: the snapshot, and the versions of what measured it."""
+"""Origin of figures, for their records: the snapshot, and the versions of the libraries."""
 
 import importlib
 import platform
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def origin(snapshot: Path, config: "SnapshotConfig") -> dict[str, Any]:
-    """Which snapshot it was, and where its growth stood, for records of figures."""
+    """The snapshot and its growth, for records of figures."""
     growth = {name: getattr(config, name) for name in ("nimg", "resolution", "stage", "alpha")}
     return {"snapshot": str(snapshot), **growth}
 

@@ -1,4 +1,4 @@
-"""What an evaluation gives: figures for a record, a text for a terminal, and a page of pictures."""
+"""The result of an evaluation: a record of figures, a text for a terminal, and a page of pictures."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ class Evaluation:
     """Figures of a trained model.
 
     Attributes:
-        record: all that the JSON file holds: figures, where they come from, and the protocol.
-        text: the same as tables of at most 100 columns.
-        path: the JSON file by default, in the run folder.
+        record: the content of the JSON file: figures, their origin, and the protocol.
+        text: the figures as tables of at most 100 columns.
+        path: default path of the JSON file, in the run folder.
         warnings: sentences about what is wrong with the model or its pictures.
-        page: every translation beside what it should be; None for generators.
+        page: all translations with their sources and true pairs; None for generators.
     """
 
     record: Mapping[str, Any]
@@ -38,7 +38,7 @@ class Evaluation:
         return self.text
 
     def save(self, path: Path | None = None, page: bool = True) -> list[Path]:
-        """Write the record as JSON, and the page of pictures beside it.
+        """Write the record as JSON, and the page of pictures next to it.
 
         Args:
             path: the JSON file; default: ``self.path``.
@@ -48,8 +48,8 @@ class Evaluation:
             The files written.
         """
         path = path or self.path
-        with atomic_file(path) as beside:
-            beside.write_text(json.dumps(self.record, indent=2) + "\n", encoding="utf-8")
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps(self.record, indent=2) + "\n", encoding="utf-8")
         if self.page is None or not page:
             return [path]
         write_page(path.with_suffix(".html"), self.page)

@@ -1,4 +1,4 @@
-"""Pictures translated there and back, with what a hidden signal does not survive in between."""
+"""Round trips: pictures translated there and back, also with small disturbances that destroy a hidden signal."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ NOISE = 2 * level_step()  # standard deviation of the noise on the middle pictur
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """What became of the pictures of one domain on their way there and back.
+    """The pictures of one domain after a round trip: translations, reconstructions and errors.
 
     Attributes:
         output: translations, in [-1, 1], clamped.  # [N, C, R, R] float32
         reconstruction: translations of those, as grey levels.  # [N, C, R, R] uint8
-        cycle: mean absolute difference of every picture and its way there and back.  # [N]
+        cycle: mean absolute difference of every picture and its reconstruction.  # [N]
         rounded: the same with the middle picture rounded to 8 bits.  # [N]
         noisy: the same with noise of two grey levels on the middle picture.  # [N]
         rounding: mean absolute difference that the rounding made.  # [N]
@@ -57,10 +57,10 @@ class RoundTrip:
 
 
 def translate_as_training(model: "Translator") -> Translate:
-    """The translators as training runs them: what goes in is what the networks see, neither padded nor faded.
+    """The translators as training runs them: their input is neither padded nor faded.
 
-    Real pictures of a fading stage come from :func:`progcycle.data.as_reals`; pictures in the middle of a way there and
-    back are faded by the network that painted them.
+    Real pictures of a fading stage come from :func:`progcycle.data.as_reals`; translations
+    are faded by the network that painted them.
 
     Args:
         model: of a snapshot; its pictures have its resolution.
@@ -77,19 +77,19 @@ def translate_round_trip(
     direction: "Direction",
     seed: int = 0,
     batch_size: int = 64,
-    back: Translate | None = None,
+    translate_back: Translate | None = None,
 ) -> RoundTrip:
-    """Translate pictures there and back, three times back: as they are, rounded to 8 bits, and with slight noise.
+    """Translate pictures there and back; back three times: unchanged, rounded to 8 bits, and with slight noise.
 
     Args:
         translate: pictures in [-1, 1] and a direction to pictures in about [-1, 1].
         pictures: in [-1, 1].  # [N, C, R, R]
-        direction: of the first half of the way.
+        direction: of the first translation.
         seed: of the noise.
         batch_size: pictures at a time.
-        back: the same for the way back; default: ``translate``.
+        translate_back: the same for the way back; default: ``translate``.
     """
-    home = back or translate
+    translate_back = translate_back or translate
     parts: list[list[Tensor]] = []
     for start in range(0, len(pictures), batch_size):
         x = pictures[start : start + batch_size].float()
@@ -99,7 +99,9 @@ def translate_round_trip(
         noise = normal(seed, f"metric/noise/{direction}", range(start, start + len(x)), size)
         noisy = (middle + NOISE * noise.reshape(middle.shape).to(middle.device)).clamp(-1, 1)
         returned: Direction = "ba" if direction == "ab" else "ab"
-        again, *others = (home(y, returned).float().clamp(-1, 1).to(x.device) for y in (middle, rounded, noisy))
+        again, *others = (
+            translate_back(y, returned).float().clamp(-1, 1).to(x.device) for y in (middle, rounded, noisy)
+        )
         errors = [_l1(y, x) for y in (again, *others)]
         found = [middle, to_levels(again), *errors, _l1(rounded, middle), _l1(noisy, middle)]
         parts.append([tensor.cpu() for tensor in found])

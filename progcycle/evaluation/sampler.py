@@ -1,4 +1,4 @@
-"""What the averaged networks paint while they train: the one way in which samples and figures look at them."""
+"""Sampling from the averaged networks during training, for sample sheets and evaluations."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -13,14 +13,14 @@ from progcycle.tasks import Task
 
 
 class Sampler:
-    """What a task samples from its averaged networks at one moment of training.
+    """Samples from a task's averaged networks at one moment of training.
 
     Args:
-        task: knows what goes in and what comes out.
+        task: defines inputs and outputs.
         networks: the averaged networks.
         growth: of the step just done.
         nimg: pictures shown.
-        autocast: what the networks run in: the number format of training.
+        autocast: context of the networks, for the number format of training.
         device: where the networks are.
 
     Attributes:
@@ -41,10 +41,10 @@ class Sampler:
 
     @torch.no_grad()
     def __call__(self, panel: Mapping[str, Tensor]) -> list[Tensor]:
-        """Rows of pictures, row j of all belonging together, see :meth:`Task.sample`.
+        """Lists of pictures, of which those of one index belong together, see :meth:`Task.sample`.
 
         Args:
-            panel: what goes in, on any device, see :meth:`Task.panel`.
+            panel: the inputs, on any device, see :meth:`Task.panel`.
 
         Returns:
             Pictures in about [-1, 1] on the networks' device.  # each [n, C, H, W] float32
@@ -56,7 +56,7 @@ class Sampler:
 
     @torch.no_grad()
     def apply(self, network: str, pictures: Tensor) -> Tensor:
-        """What one averaged network makes of pictures.
+        """Apply one averaged network to pictures.
 
         Args:
             network: its name.

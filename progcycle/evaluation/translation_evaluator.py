@@ -1,4 +1,4 @@
-"""Figures of translators while they train, on pictures that ``data.validation`` holds out of training."""
+"""Evaluation of translators during training, on pictures that ``data.validation`` holds out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from progcycle.errors import UserError
 from progcycle.evaluation.generator_metrics import Figures, check_best
-from progcycle.evaluation.pairs import SIDE, find_pairs, pair_up, several_of
+from progcycle.evaluation.pairs import COMPARED_RESOLUTION, find_pairs, pair_up, several_of
 from progcycle.output import say, warn
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from progcycle.schedule import Growth
 
 ALL = "all"  # every metric that is available
-# What belongs to a metric: the first parts of its figures' names.
+# The figures of each metric, by the first part of their names.
 METRICS = {
     "kid": ("kid",),
     "pair": ("l1", "psnr", "ssim"),
@@ -37,14 +37,14 @@ BATCH = 16  # pictures translated at a time
 
 
 class TranslationEvaluator:
-    """The callback behind ``training.evaluation`` for translators.
+    """The callback that measures translators during training.
 
     The pictures are those of the stage, faded as training's; both directions are measured. Test pictures are never
     read. The distance ``kid`` is the mean of ``kid/ab`` and ``kid/ba``.
 
     Args:
         recipe: a validated recipe with ``training.evaluation``.
-        cache_dir: folder of the run's caches of pictures, which are read where they are there.
+        cache_dir: folder of the run's caches of pictures, which are read if they exist.
 
     Attributes:
         metrics: names of what is measured, of ``METRICS``.
@@ -59,7 +59,7 @@ class TranslationEvaluator:
 
         options, data = recipe.training.evaluation, recipe.data
         if options is None:
-            raise ValueError("the recipe does not ask for an evaluation")
+            raise ValueError("the recipe has no training.evaluation")
         if not data.validation:
             raise UserError(
                 "training.evaluation: translators are measured on pictures that are held out of training, and there "
@@ -71,9 +71,9 @@ class TranslationEvaluator:
             data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=cache_dir or Path()
         )
         self.recipe, self.sets = recipe, sets
-        self.chosen = {domain: choose(pictures, options.count) for domain, pictures in sets.items()}
+        self.chosen = {domain: choose_by_name(pictures, options.count) for domain, pictures in sets.items()}
         self._features: dict[str, Features] = {}
-        self._reals: tuple[object, dict[str, Tensor]] | None = None  # of which pictures, and their features
+        self._reals: tuple[object, dict[str, Tensor]] | None = None  # a key of the pictures, and their features
         self.left_out: list[str] = []
         self.metrics = self._available(options.metrics)
         check_best(options.best, self.metrics, LOWEST)
@@ -81,7 +81,7 @@ class TranslationEvaluator:
         self._reported = False
 
     def _available(self, wanted: Sequence[str]) -> list[str]:
-        """Names of the metrics to compute, or an error about one that is asked for by name and cannot be."""
+        """Names of the metrics to compute; an error if one that is listed by name cannot be."""
         where = "training.evaluation.metrics"
         for name in wanted:
             if name not in METRICS and name != ALL:
@@ -92,7 +92,7 @@ class TranslationEvaluator:
                 continue
             try:
                 if name == "kid":
-                    self._load("cpu")  # whether it can be: the run's device is not known yet
+                    self._load("cpu")  # as a check: the run's device is not known yet
                 if name == "pair":
                     self._check_pairs()
             except UserError as error:
@@ -106,20 +106,22 @@ class TranslationEvaluator:
     def _check_pairs(self) -> None:
         from progcycle.evaluation.translation_pictures import read_pictures
 
-        def look(domain: str, places: list[int]) -> "Tensor":
+        def read(domain: str, places: list[int]) -> "Tensor":
             numbers = [self.chosen[domain][place] for place in places]
-            return read_pictures(self.sets[domain], min(SIDE, self.recipe.resolution), numbers, strict=False)
+            return read_pictures(
+                self.sets[domain], min(COMPARED_RESOLUTION, self.recipe.resolution), numbers, strict=False
+            )
 
-        pairing = find_pairs(self.sets, self.recipe.data.paired, look, self.chosen, strict=False)
+        pairing = find_pairs(self.sets, self.recipe.data.paired, read, self.chosen, strict=False)
         if not pairing.pairs:
             raise UserError(f"{pairing.sentence or 'no held-out picture of A has the name of one of B'}.")
 
     def about(self) -> list[str]:
-        """Lines that say what is measured, and what is not."""
+        """Lines about what is measured, and what is left out."""
         counts = " and ".join(f"{len(self.chosen[domain])} of {domain.upper()}" for domain in ("a", "b"))
         return [f"evaluation: {', '.join(self.metrics)} on held-out pictures, {counts}", *self.left_out]
 
-    def __call__(self, sample: "Sampler", nimg: int) -> Figures:
+    def __call__(self, sampler: "Sampler", nimg: int) -> Figures:
         """Figures by name, see ``docs/translation.md``."""
         import torch
 
@@ -129,18 +131,18 @@ class TranslationEvaluator:
             self._reported = True
             for line in self.about():
                 say(line)
-        (a, names_a), (b, names_b) = (self._read(domain, sample.growth) for domain in ("a", "b"))
+        (a, names_a), (b, names_b) = (self._read(domain, sampler.growth) for domain in ("a", "b"))
 
         def translate(pictures: "Tensor", direction: "Direction") -> "Tensor":
             batches = torch.split(pictures, BATCH)
-            return torch.cat([sample.apply(f"gen_{direction}", some).clamp(-1, 1).cpu() for some in batches])
+            return torch.cat([sampler.apply(f"gen_{direction}", some).clamp(-1, 1).cpu() for some in batches])
 
         pairs = pair_up(names_a, names_b, False, several_of(self.sets)) if "pair" in self.metrics else []
-        features = self._load(str(sample.device)) if "kid" in self.metrics else None
+        features = self._load(str(sampler.device)) if "kid" in self.metrics else None
         reals = None
         if features is not None:
-            shown = (names_a, names_b, sample.growth.resolution, sample.growth.alpha)
-            if self._reals is None or self._reals[0] != shown:  # the same from one evaluation to the next, but in fades
+            shown = (names_a, names_b, sampler.growth.resolution, sampler.growth.alpha)
+            if self._reals is None or self._reals[0] != shown:  # they change in fades only
                 self._reals = shown, real_features(features, a, b)
             reals = self._reals[1]
         figures = measure_translation(translate, a, b, pairs or None, features, reals=reals)
@@ -175,7 +177,7 @@ class TranslationEvaluator:
         return as_reals(collate(whole).images, growth), [sample.name for sample in whole]
 
 
-def choose(pictures: "PictureSet", count: int) -> list[int]:
+def choose_by_name(pictures: "PictureSet", count: int) -> list[int]:
     """Indices of up to ``count`` pictures in name order, chosen by their names alone, so that pairs stay together."""
     from progcycle.data.split import name_hash, stem_of
 

@@ -1,6 +1,6 @@
-"""The figures of a translator by name, for a run that trains and for one that is done.
+"""The metrics of translators by name, for evaluation during and after training.
 
-Names are FIGURE/DIRECTION, such as ``l1/ab``; those of a way there and back are ``cycle/aba`` and ``cycle/bab``. See
+Names are FIGURE/DIRECTION, such as ``l1/ab``; those of round trips are ``cycle/aba`` and ``cycle/bab``. See
 docs/metrics.md for what each means.
 """
 
@@ -49,7 +49,7 @@ def measure_translation(
     swd: bool = False,
     seed: int = 0,
     batch_size: int = 64,
-    back: Translate | None = None,
+    translate_back: Translate | None = None,
 ) -> Figures:
     """Figures of both directions of a translator on test pictures.
 
@@ -59,11 +59,11 @@ def measure_translation(
         b: test pictures of B, in [-1, 1].  # [M, C', R, R]
         pairs: which of A and which of B show the same; None or empty if none do.
         features: for distances in features; without them these are left out.
-        reals: features of ``a`` and ``b``, from :func:`real_features`, if they are there already.
+        reals: features of ``a`` and ``b``, from :func:`real_features`, if they are known already.
         swd: measure the sliced Wasserstein distance too, which takes longer.
         seed: of the noise, and of the random choices of distances.
         batch_size: pictures translated at a time.
-        back: translates what ``translate`` painted back; default: ``translate`` itself.
+        translate_back: translates the outputs of ``translate`` back; default: ``translate`` itself.
 
     Returns:
         Figures by name; those that these pictures do not allow are left out.
@@ -73,7 +73,7 @@ def measure_translation(
         reals = real_features(features, a, b)
     pictures = {"a": a, "b": b}
     for direction, source, target in DIRECTIONS:
-        round_trip = translate_round_trip(translate, pictures[source], direction, seed, batch_size, back)
+        round_trip = translate_round_trip(translate, pictures[source], direction, seed, batch_size, translate_back)
         test_set = DirectionTestSet(
             direction,
             pictures[source].cpu(),
@@ -97,7 +97,7 @@ def source_target_pairs(pairs: Pairs | None, direction: "Direction") -> list[tup
 
 
 def faults(figures: Mapping[str, float]) -> dict[str, str]:
-    """Sentences about what is wrong with a translator, by the name of the figure that tells."""
+    """Sentences about what is wrong with a translator, by the name of the figure that shows it."""
     found = {}
     for direction, source, target in DIRECTIONS:
         name, words = f"inversion/{direction}", f"{source.upper()} to {target.upper()}"
@@ -107,14 +107,14 @@ def faults(figures: Mapping[str, float]) -> dict[str, str]:
         name = f"hidden/{direction}{source}"
         if figures.get(name, 0) > HIDDEN:
             found[name] = (
-                f"{words} hides its source in details that nobody sees: see cycle errors after rounding and noise."
+                f"{words} hides its source in invisible details: compare the cycle errors after rounding and noise."
             )
     return found
 
 
 @dataclass(frozen=True)
 class DirectionTestSet:
-    """Test pictures of one direction, by which any outputs in the order of the source are measured.
+    """The test pictures of one direction; it measures outputs that are given in the order of the sources.
 
     Attributes:
         direction: ``ab`` or ``ba``.
@@ -134,7 +134,7 @@ class DirectionTestSet:
 
     @property
     def unchanged(self) -> Tensor:
-        """What doing nothing gives: the source with the target's channels."""
+        """The output of doing nothing: the source with the channels of the target."""
         return as_channels(self.source, self.target.shape[1])
 
     @property
@@ -143,7 +143,7 @@ class DirectionTestSet:
         return self.source.shape[1] == self.target.shape[1]
 
     def measure(self, output: Tensor, *, swd: bool = False, seed: int = 0, memory_gb: float = 4.0) -> Figures:
-        """Figures of pictures that stand for translations, but for those of the way back.
+        """Figures of translations, or of pictures in their place, without those of round trips.
 
         Args:
             output: in [-1, 1], one for each source.  # [N, C', R, R]
@@ -165,7 +165,7 @@ class DirectionTestSet:
         return {f"{name}/{self.direction}": value for name, value in found.items()}
 
     def halves(self, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Numbers of sources and of two halves of the targets, equally many, for distances that depend on how many.
+        """Numbers of sources and of two halves of the targets, equally many, for distances that depend on the count.
 
         The outputs of the first and the targets of the third are compared with the targets of the second, and so the
         sources whose true pairs are among these come last.

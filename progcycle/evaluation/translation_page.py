@@ -1,4 +1,4 @@
-"""The page of ``progcycle evaluate``: every translation beside what it should be, in one file that needs no network."""
+"""The HTML page of ``progcycle evaluate``: every translation with its source and true pair, all in one file."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LARGEST = 256  # pixels of a side, on the page
 LOSSLESS = 64  # up to here pictures are PNG, above WebP
-SMALLEST = 96  # pixels of a side that a picture is shown with
+SMALLEST = 96  # pixels per side that small pictures are enlarged to
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PageSection:
     Attributes:
         title: its heading.
         test_set: the test pictures.
-        round_trip: what became of the source.
+        round_trip: of the source's pictures.
         names: of the source's pictures.
         target_names: of the real pictures of the other domain.
     """
@@ -49,7 +49,7 @@ class PageSection:
 
 @dataclass(frozen=True)
 class TranslationPage:
-    """What the page shows.
+    """The content of the page.
 
     Attributes:
         title: its heading.
@@ -89,8 +89,8 @@ def write_page(path: Path, page: TranslationPage) -> None:
         shown=4 if any(section.test_set.pairs for section in sections) else 3,
         pixelated=side < SMALLEST,
     )
-    with atomic_file(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _section(section: PageSection) -> dict[str, Any]:

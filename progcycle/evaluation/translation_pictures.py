@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from progcycle.export import Translator
     from progcycle.recipe import CycleganRecipe
 
-COLOURS = 1000  # training pictures of a domain whose colours are looked at
+COLOURS = 1000  # training pictures of a domain for statistics of colours
 
 
 def test_sets(recipe: "CycleganRecipe", a: str | None, b: str | None, resolution: int) -> dict[str, PictureSet]:
@@ -61,7 +61,7 @@ def read_pictures(
         pictures: a set.
         resolution: pixels of a side.
         indices: numbers of the pictures; default: all.
-        strict: refuse a broken picture; else the next one stands for it.
+        strict: refuse a broken picture; else the next one is used instead.
 
     Returns:
         Pictures in [-1, 1].  # [N, C, R, R]
@@ -72,14 +72,14 @@ def read_pictures(
     found = []
     for i in range(len(pictures)) if indices is None else indices:
         sample = pictures.plain(i, resolution)
-        if strict and sample.broken:  # another picture stands in its place
+        if strict and sample.broken:  # another picture is in its place
             raise UserError(f"{sample.broken[0].rstrip('.')}; repair or remove it, it cannot be measured.")
         found.append(from_uint8(sample.image))
     return torch.cat(found)
 
 
-def shown(model: "Translator", pictures: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Pictures by domain as training shows them at a snapshot's moment: faded in the middle of a fade."""
+def faded_as_trained(model: "Translator", pictures: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Pictures by domain as training shows them at the moment of a snapshot: faded while a stage fades in."""
     growth = growth_of(model.config)
     return {domain: as_reals(x, growth) for domain, x in pictures.items()}
 
@@ -89,7 +89,7 @@ def training_pictures(recipe: "CycleganRecipe", run: Path, resolution: int) -> t
 
     Args:
         recipe: of the translators.
-        run: their run folder; caches of pictures beside it are read, and none is written.
+        run: their run folder; caches of pictures next to it are read, and none is written.
         resolution: pixels of a side.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Plans of equal cost: how long a picture takes in every phase of a plan, and the plan that fits a budget."""
+"""Growth plans of equal cost: the time of a picture in every phase, and the plan that fits a budget."""
 
 import time
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ SECONDS = 4.0  # CPU time that is counted at least
 LONG = 1000.0  # factor that makes every phase long enough to be probed
 
 
-def stretched(recipe: Recipe, factor: float) -> Recipe:
-    """A recipe whose plan has all its lengths multiplied; the learning rates' ramps and decay keep their places.
+def with_scaled_plan(recipe: Recipe, factor: float) -> Recipe:
+    """A recipe with all lengths of its growth plan multiplied, those of learning rate ramps and decay too.
 
     Args:
         recipe: a validated recipe.
@@ -23,15 +23,15 @@ def stretched(recipe: Recipe, factor: float) -> Recipe:
     return recipe.model_copy(update={"schedule": whole_pictures})
 
 
-def comparable(recipe: Recipe) -> Recipe:
-    """A recipe in float32 where it leaves the precision to the machine: rows may come from several machines."""
+def with_fixed_precision(recipe: Recipe) -> Recipe:
+    """A recipe with float32 in place of precision auto, since rows may come from several machines."""
     if recipe.training.precision != "auto":
         return recipe
     return recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": "no"})})
 
 
-def quiet(recipe: Recipe, points: int = 1) -> Recipe:
-    """A recipe that saves and draws no more than a study needs: so many snapshots, evenly spaced, and no evaluation."""
+def with_minimal_output(recipe: Recipe, points: int = 1) -> Recipe:
+    """A recipe that saves and draws only what a study needs: evenly spaced snapshots, and no evaluation."""
     total = length(recipe)
 
     def every(parts: int) -> float:
@@ -61,7 +61,7 @@ def probe(recipe: Recipe, folder: Path) -> list[tuple[str, int, float]]:
 
     Args:
         recipe: a validated recipe.
-        folder: a run folder that is not there; beside it are the caches of pictures.
+        folder: a run folder that does not exist; the caches of pictures are next to it.
 
     Returns:
         A row for each phase: its name, its length in pictures, seconds for a picture.
@@ -89,7 +89,7 @@ def _probe(recipe: Recipe, folder: Path, preparation: str | None) -> Iterator[tu
     from progcycle.schedule import GrowthSchedule
 
     plan = GrowthSchedule.of(recipe)
-    recipe = stretched(comparable(recipe), LONG)
+    recipe = with_scaled_plan(with_fixed_precision(recipe), LONG)
     built = build(recipe, preparation)
     context = set_up(recipe, folder, built.schedule)
     trainer = Trainer(recipe, built, context.accelerator, context.precision)
@@ -112,5 +112,5 @@ def _probe(recipe: Recipe, folder: Path, preparation: str | None) -> Iterator[tu
 
 
 def factor_for(probed: list[tuple[str, int, float]], seconds: float) -> float:
-    """What a plan's lengths are multiplied by, so that it takes so many seconds."""
+    """The factor for a plan's lengths with which it takes so many seconds."""
     return seconds / sum(pictures * each for _, pictures, each in probed)

@@ -37,7 +37,7 @@ def write_report(study: Study, rows: Rows, references: Mapping[str, Mapping[str,
 
 
 def table(study: Study, rows: Rows, references: Mapping[str, Mapping[str, float]] | None = None) -> str:
-    """Mean and standard deviation over the seeds of every variant, as Markdown; what has not run is named."""
+    """Mean and standard deviation over the seeds of every variant, as Markdown; runs that are missing are named."""
     names = shown_figures(study, rows)
     lines = [
         f"| variant | seeds | {' | '.join(names)} | CPU s a run |",
@@ -71,7 +71,7 @@ def mean_sd(values: list[float]) -> str:
 
 
 def figure_names(rows: Rows) -> list[str]:
-    """Names of all figures, in the order in which rows bring them."""
+    """Names of all figures, in the order of the rows."""
     return list(dict.fromkeys(name for row in rows for name in row["figures"]))
 
 
@@ -84,9 +84,9 @@ def shown_figures(study: Study, rows: Rows) -> list[str]:
 def rivals_table(study: Study, rows: Rows) -> str:
     """CPU minutes that a variant needs to reach the final figures of another, seed by seed, as Markdown.
 
-    They are beside the minutes of its own whole run, since the other may have run on another machine. Lower is better
-    in all figures that are shown, but for those of :data:`HIGHER`; a distance below 0 is no better than 0 (see
-    :data:`UNBIASED`). Between two moments of a course the figure is taken to run straight.
+    The minutes of its own whole run stand next to them, since the other may have run on another machine. Lower is
+    better in all figures except those of :data:`HIGHER`; a distance below 0 is no better than 0 (see
+    :data:`UNBIASED`). Between two points of a course the figure is interpolated linearly.
     """
     lines = []
     for first, second in study.rivals:
@@ -172,7 +172,7 @@ def plot_curves(study: Study, rows: Rows, path: Path, description: str = "") -> 
 def plot_courses(
     study: Study, rows: Rows, path: Path, over: str = "cpu_time", every: bool = False, description: str = ""
 ) -> None:
-    """Draw what was measured along the way.
+    """Draw the figures measured during runs.
 
     Args:
         study: names the variants, and the figures that are shown.
@@ -189,13 +189,13 @@ def plot_courses(
 
 
 def course_names(rows: Rows) -> list[str]:
-    """Names of what was measured along the way, in the order of the rows; not errors, nor what the data alone say."""
+    """Names of the figures measured during runs, in the order of the rows; no errors, no figures of the data alone."""
     along = [name for name in figure_names(rows) if any(name in row["course"][-1] for row in rows)]
     return [name for name in along if name.partition("/")[0] not in ("kid_error", "truth_inversion")]
 
 
 def _courses(study: Study, rows: Rows, names: list[str], key: str, unit: float) -> Courses:
-    """Courses of figures that are measured along the way.
+    """Courses of the figures measured during runs.
 
     Args:
         study: names the variants.
@@ -218,18 +218,18 @@ def _plot_lines(study: Study, courses: Courses, label: str, path: Path, descript
     import numpy as np
 
     figure, axes = _panels(len(courses), 2.9)
-    looks = line_looks(list(study.variants))
+    styles = line_styles(list(study.variants))
     for axis, (name, variants) in zip(axes, courses.items(), strict=True):
         for variant, seeds in variants.items():
             for course in seeds if len(seeds) > 1 else ():
-                axis.plot(*zip(*course, strict=True), **looks[variant], alpha=0.3, linewidth=0.8)
+                axis.plot(*zip(*course, strict=True), **styles[variant], alpha=0.3, linewidth=0.8)
             if seeds and len({len(course) for course in seeds}) == 1:
                 mean = np.asarray(seeds, dtype=float).mean(axis=0)
-                axis.plot(mean[:, 0], mean[:, 1], **looks[variant], linewidth=2, label=variant)
+                axis.plot(mean[:, 0], mean[:, 1], **styles[variant], linewidth=2, label=variant)
         axis.set_xlabel(label)
         axis.set_title(name, fontsize=10)
         axis.grid(color="#dddddd")
-    if len(looks) > len(_COLOURS):
+    if len(styles) > len(_COLOURS):
         figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside right upper")
     else:
         axes[0].legend(fontsize=8)
@@ -240,10 +240,10 @@ _COLOURS = ("#4477aa", "#cc3311", "#228833", "#aa3377", "#ccbb44", "#66ccee", "#
 _STYLES = ("-", "--", ":", "-.")
 
 
-def line_looks(variants: list[str]) -> dict[str, dict[str, str]]:
+def line_styles(variants: list[str]) -> dict[str, dict[str, str]]:
     """A colour and a line style for each variant; no two of up to 32 are alike."""
-    looks = [{"color": colour, "linestyle": style} for style in _STYLES for colour in _COLOURS]
-    return {variant: looks[i % len(looks)] for i, variant in enumerate(variants)}
+    styles = [{"color": colour, "linestyle": style} for style in _STYLES for colour in _COLOURS]
+    return {variant: styles[i % len(styles)] for i, variant in enumerate(variants)}
 
 
 def _panels(count: int, height: float, sharey: bool = False) -> tuple[Any, list[Any]]:
@@ -275,7 +275,7 @@ def save_svg(figure: Any, title: str, path: Path, description: str = "") -> None
     fonts = ["DejaVu Sans", "Verdana", "Arial"]  # every text names them all
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "progcycle", "font.sans-serif": fonts}):
         figure.savefig(text, format="svg", metadata={"Date": None, "Description": description or None})
-    # Matplotlib writes coordinates with six decimals. One is finer than anybody sees.
+    # Matplotlib writes coordinates with six decimals. One is fine enough.
     places = r'(?<= d=")[^"]*|(?<= [xy]=")[^"]*'
     rounded = re.sub(places, lambda place: re.sub(r"\d+\.\d+", _tenth, place[0]), text.getvalue())
     with atomic_file(path) as temporary:

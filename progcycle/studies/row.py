@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from progcycle.export import Translator
     from progcycle.export.translator import Direction
 
-METRICS = ("swd",)  # of a PG-GAN, where a study does not say
+METRICS = ("swd",)  # of a PG-GAN, where a study names none
 Figures = dict[str, float]
 
 
@@ -35,10 +35,10 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
 
     from progcycle.engine.initial_weights import PRETRAINING
     from progcycle.engine.train import train
-    from progcycle.studies.budget import comparable
+    from progcycle.studies.budget import with_fixed_precision
 
     torch.set_num_threads(1)
-    recipe = comparable(recipe)
+    recipe = with_fixed_precision(recipe)
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / "log.txt").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log), console():
         resumed = (run_dir / "checkpoints").exists()
@@ -63,14 +63,16 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
     }
 
 
-def measure_end(study: Study, run: "Run", recipe: PgganRecipe, before: float) -> tuple[list[Figures], Figures]:
-    """Figures of a finished run of a PG-GAN; arguments are those of :func:`measure_course`."""
-    from progcycle.evaluation.generator_metrics import measure
+def measure_generator_run(
+    study: Study, run: "Run", recipe: PgganRecipe, before: float
+) -> tuple[list[Figures], Figures]:
+    """Figures of a finished run of a PG-GAN; arguments are those of :func:`measure_translator_run`."""
+    from progcycle.evaluation.generator_metrics import measure_run
 
-    return [], measure(run.run_dir, study.metrics or METRICS, study.count)
+    return [], measure_run(run.run_dir, study.metrics or METRICS, study.count)
 
 
-def check_end(where: str, study: Study, recipe: PgganRecipe) -> None:
+def check_generator_metrics(where: str, study: Study, recipe: PgganRecipe) -> None:
     """Refuse metrics of a PG-GAN that cannot be computed.
 
     Raises:
@@ -80,11 +82,13 @@ def check_end(where: str, study: Study, recipe: PgganRecipe) -> None:
     check_metrics(study.metrics or METRICS, resolution, recipe.data.channels, where)
 
 
-def measure_course(study: Study, run: "Run", recipe: CycleganRecipe, before: float) -> tuple[list[Figures], Figures]:
+def measure_translator_run(
+    study: Study, run: "Run", recipe: CycleganRecipe, before: float
+) -> tuple[list[Figures], Figures]:
     """Figures of a finished run of translators on the test pictures of its recipe.
 
     Args:
-        study: says whether the weights themselves are measured too.
+        study: whether the weights without averages are measured too.
         run: at its end.
         recipe: of the run.
         before: CPU seconds of pre-training.
@@ -101,7 +105,7 @@ def measure_course(study: Study, run: "Run", recipe: CycleganRecipe, before: flo
         model = load(snapshot)
         assert isinstance(model, Translator)
         # Earlier stages work at their own resolution, and their pictures are enlarged.
-        figures = benchmark.measure(lambda x, to, model=model: model.translate(x, to, "train"), way_back(model))  # type: ignore[misc]
+        figures = benchmark.measure(lambda x, to, model=model: model.translate(x, to, "train"), stage_translator(model))  # type: ignore[misc]
         spent = before + (model.config.cpu_seconds or 0.0)
         course.append({"nimg": model.config.nimg, "cpu_seconds": round(spent, 3), **figures})
     if study.raw:
@@ -114,8 +118,8 @@ def measure_course(study: Study, run: "Run", recipe: CycleganRecipe, before: flo
     return course, figures
 
 
-def way_back(model: "Translator") -> "Translate":
-    """What takes translations back that ``model.translate(x, to, "train")`` painted and enlarged.
+def stage_translator(model: "Translator") -> "Translate":
+    """A translator back for pictures that ``model.translate(x, to, "train")`` painted and enlarged.
 
     As in training they are neither rounded nor faded: the network that painted them has faded them already.
     """
@@ -132,7 +136,7 @@ def way_back(model: "Translator") -> "Translate":
 
 
 class TranslationBenchmark:
-    """The test pictures of a recipe and their features, read once.
+    """The test pictures of a recipe and their features, read once, to measure translators on.
 
     Args:
         recipe: of translators.
@@ -153,7 +157,7 @@ class TranslationBenchmark:
         self.features = load_features()
         self.reals = real_features(self.features, self.a, self.b)
 
-    def measure(self, translate: "Translate", back: "Translate | None" = None) -> Figures:
+    def measure(self, translate: "Translate", translate_back: "Translate | None" = None) -> Figures:
         """Figures of both directions, see :func:`measure_translation`."""
         import torch
 
@@ -161,12 +165,12 @@ class TranslationBenchmark:
 
         with torch.no_grad():
             return measure_translation(
-                translate, self.a, self.b, self.pairs, self.features, reals=self.reals, back=back
+                translate, self.a, self.b, self.pairs, self.features, reals=self.reals, translate_back=translate_back
             )
 
     def baselines(self, recipe: CycleganRecipe, run_dir: Path) -> dict[str, Figures]:
         """Figures of doing nothing, and of matching the colour statistics of the training pictures."""
-        from progcycle.evaluation.evaluate_translator import matched
+        from progcycle.evaluation.evaluate_translator import match_training_colours
         from progcycle.evaluation.translation_metrics import DIRECTIONS, DirectionTestSet, source_target_pairs
         from progcycle.evaluation.translation_pictures import training_pictures
 
@@ -185,18 +189,18 @@ class TranslationBenchmark:
             found["do nothing"] |= test_set.measure(test_set.unchanged)
             if colours:
                 found["match colours"] |= test_set.measure(
-                    matched(test_set.unchanged, colours[source], colours[target])
+                    match_training_colours(test_set.unchanged, colours[source], colours[target])
                 )
         return {name: figures for name, figures in found.items() if figures}
 
 
 def measure_baselines(recipe: CycleganRecipe, run_dir: Path) -> dict[str, Figures]:
-    """What every translator of a study is to be compared with, see :meth:`TranslationBenchmark.baselines`."""
+    """Figures to compare every translator of a study with, see :meth:`TranslationBenchmark.baselines`."""
     return TranslationBenchmark(recipe).baselines(recipe, run_dir)
 
 
 def cpu_seconds(stats: Path) -> float:
-    """CPU time of the run that a training log tells of; 0 if there is none."""
+    """CPU time of a run by its training log; 0 if there is none."""
     return max([float(line.get("cpu_seconds", 0.0)) for line in _lines(stats)], default=0.0)
 
 
@@ -221,9 +225,9 @@ class TaskStudy:
     Attributes:
         measure: from the study, a finished run, its recipe and the CPU seconds before to figures of the run's course
             and of its end.
-        check: refuses, before anything is trained, what of a study and a recipe cannot be measured; given the words
-            that errors begin with.
-        baselines: from a recipe and a folder to figures of models that learn nothing; None: there are none.
+        check: refuses, before anything is trained, what of a study and a recipe cannot be measured; its first
+            argument begins the errors.
+        baselines: from a recipe and a folder to figures of methods that learn nothing; None: there are none.
         keys: keys of a study that this task uses and others may not. With ``points`` among them, figures are also
             measured during a run, at its snapshots, and a run writes no others.
     """
@@ -250,6 +254,8 @@ class TaskStudy:
 
 
 STUDIED: dict[str, TaskStudy] = {
-    "pggan": TaskStudy(measure_end, check=check_end, keys=frozenset({"metrics", "count"})),
-    "cyclegan": TaskStudy(measure_course, baselines=measure_baselines, keys=frozenset({"points", "raw", "rivals"})),
+    "pggan": TaskStudy(measure_generator_run, check=check_generator_metrics, keys=frozenset({"metrics", "count"})),
+    "cyclegan": TaskStudy(
+        measure_translator_run, baselines=measure_baselines, keys=frozenset({"points", "raw", "rivals"})
+    ),
 }

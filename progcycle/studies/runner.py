@@ -12,7 +12,7 @@ from progcycle.files import atomic_file
 from progcycle.output import say
 from progcycle.recipe import Recipe, Study
 from progcycle.runtime.worker_processes import ProcessKilledError, run_in_processes
-from progcycle.studies.budget import factor_for, probe, quiet, stretched
+from progcycle.studies.budget import factor_for, probe, with_minimal_output, with_scaled_plan
 from progcycle.studies.report import write_report
 from progcycle.studies.row import STUDIED, run_row
 
@@ -21,7 +21,7 @@ Job = tuple[Any, ...]
 
 
 def check_study(file: Path, study: Study, recipes: Recipes) -> None:
-    """Refuse now, and not when the first run has been trained, what cannot be measured.
+    """Refuse, before anything is trained, what cannot be measured.
 
     Raises:
         UserError: one sentence about the first metric that cannot be computed, about a key that the task does not
@@ -95,7 +95,7 @@ def run_study(
 
 
 def _baselines(study: Study, recipes: Recipes, runs: Path, out: Path, report: bool) -> dict[str, Any]:
-    """Figures of translators that learn nothing, measured once and kept beside the rows; none for PG-GANs."""
+    """Figures of methods that learn nothing, measured once and kept next to the rows; {} for tasks without."""
     path, recipe = out / "references.json", next(iter(recipes.values()))
     if path.exists():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -145,7 +145,7 @@ def read_rows(path: Path, study: Study, recipes: Recipes) -> list[dict[str, Any]
 
 
 def as_run(study: Study, recipes: Recipes, plans: Mapping[str, Mapping[str, Any]]) -> Recipes:
-    """The recipes that are trained, by (variant, seed): as long as the budget allows, and as quiet as a study needs.
+    """The recipes that are trained, by (variant, seed): as long as the budget allows, with minimal output.
 
     Args:
         study: its budget and its points.
@@ -154,16 +154,16 @@ def as_run(study: Study, recipes: Recipes, plans: Mapping[str, Mapping[str, Any]
     """
     if study.cpu_minutes:
         recipes = {
-            key: stretched(recipe, plans[key[0]]["factor"]) for key, recipe in recipes.items() if key[0] in plans
+            key: with_scaled_plan(recipe, plans[key[0]]["factor"]) for key, recipe in recipes.items() if key[0] in plans
         }
     return {
-        key: quiet(recipe, study.points) if STUDIED[recipe.task].in_course else recipe
+        key: with_minimal_output(recipe, study.points) if STUDIED[recipe.task].in_course else recipe
         for key, recipe in recipes.items()
     }
 
 
 def read_plans(path: Path) -> dict[str, dict[str, Any]]:
-    """What every variant's plan is multiplied by to fit the budget, and what that was found from.
+    """The factor of every variant's plan that fits the budget, and the measured times.
 
     Raises:
         UserError: the file is damaged.
@@ -176,7 +176,7 @@ def read_plans(path: Path) -> dict[str, dict[str, Any]]:
             return plans
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
-    raise UserError(f"{path} is not as it was written; delete it, and rows.jsonl beside it, to begin again.")
+    raise UserError(f"{path} is damaged; delete it, and rows.jsonl next to it, to begin again.")
 
 
 def _fit_all(
@@ -220,7 +220,7 @@ def _run_all(
 def _in_processes(
     work: Callable[..., Any], jobs: dict[Any, Job], parallel: int, runs: Path
 ) -> Iterator[tuple[Any, Any]]:
-    """Results of jobs as they finish; those that failed are told.
+    """Results of jobs as they finish; failures are printed.
 
     Raises:
         UserError: a process was killed.

@@ -142,7 +142,7 @@ def test_figures_of_quality_are_logged_from_16_px_on_and_are_those_of_the_snapsh
     write: Callable[..., str], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both measure the same generator and, but for the latents, which are made equal here, the same pictures."""
-    from progcycle.evaluation.generator_metrics import measure
+    from progcycle.evaluation.generator_metrics import measure_run
 
     monkeypatch.setattr("progcycle.evaluation.generator_samples.LATENT_ADDRESS", "latent")
     assert main([write("pggan", EVALUATION), "--run-dir", "run"]) == 0
@@ -156,7 +156,7 @@ def test_figures_of_quality_are_logged_from_16_px_on_and_are_those_of_the_snapsh
         assert row.keys() == {"metric/swd", "metric/swd/16", "metric/ms-ssim"}
         assert row["metric/swd"] == row["metric/swd/16"] > 0
         assert 0 <= row["metric/ms-ssim"] <= 1
-    for name, value in measure(here / "run", ["swd", "ms-ssim"], 6, seed=3).items():
+    for name, value in measure_run(here / "run", ["swd", "ms-ssim"], 6, seed=3).items():
         assert figures[88][f"metric/{name}"] == pytest.approx(value, rel=1e-2), name
 
 

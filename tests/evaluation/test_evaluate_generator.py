@@ -17,7 +17,7 @@ from progcycle.commands.cli import main
 from progcycle.data import as_reals
 from progcycle.errors import UserError
 from progcycle.evaluation import feature_distances
-from progcycle.evaluation.generator_metrics import check_digit_classifier, measure
+from progcycle.evaluation.generator_metrics import check_digit_classifier, measure_run
 from progcycle.evaluation.generator_samples import class_bounds, draw_classes, samples_from_model
 from progcycle.export import Generator, load, to_pil
 from progcycle.metrics import Features, MissingExtra, batches_of, ms_ssim, sliced_wasserstein
@@ -261,7 +261,7 @@ def test_modes_beside_those_of_real_stacks(make_snapshot: Make, tmp_path: Path, 
     assert modes["judge"]["digits"] == "scikit-learn"
     assert min(modes["judge"][key] for key in ("accuracy", "accuracy_on_real_pictures")) > 0.9
     assert numbers(capsys.readouterr().out, "real ")[0] == modes["real"]["modes"]
-    assert measure(folder, ["modes"], 50).keys() == {"modes", "kl", "kl_found"}
+    assert measure_run(folder, ["modes"], 50).keys() == {"modes", "kl", "kl_found"}
 
 
 @pytest.mark.usefixtures("quick_classifier")
@@ -290,7 +290,7 @@ def test_a_classifier_that_misreads_the_real_stacks_is_refused(
     assert main(["evaluate", str(folder), "--metrics", "modes"]) == 2
     assert re.search(r"reads only \d+ % of the digits on the real pictures correctly", capsys.readouterr().err)
     with pytest.raises(UserError, match="reads only"):
-        measure(folder, ["modes"], 10)
+        measure_run(folder, ["modes"], 10)
     unnamed = make_snapshot(task="pggan", stage=1, run="x", data={"path": str(stacks(tmp_path / "y", 5, named=False))})
     samples = samples_from_model(generator(unnamed), 0, "cpu")
     assert check_digit_classifier(digits_module.digit_classifier(), samples.reals, "here") is None
@@ -415,7 +415,7 @@ def test_figures_of_few_pictures_are_marked(make_snapshot: Make, pictures: Path,
         (["--metrics", "kid", "--count", "2"], "kid: 3 generated and 3 real pictures are the fewest, and there are 2"),
         (
             ["--count", "21"],
-            "--count: 21 pictures of each set are asked for, but there are 20 real ones; 10 is the most",
+            "--count: there are only 20 real pictures, fewer than 21; with up to 10, the other half can be compared",
         ),
         (["--pairs", "11"], "--pairs: 11 pairs need 22 real pictures, but there are 20."),
         (["--a", "x"], "holds a PG-GAN, which has no domains; --data names other real pictures."),
@@ -452,7 +452,7 @@ def test_small_pictures_have_no_distance_and_translators_no_metrics(
         assert main(["evaluate", str(translators), *options]) == 2
         assert "are for PG-GANs; this run holds translators" in capsys.readouterr().err
     with pytest.raises(UserError, match="holds translators"):
-        measure(translators, ["swd"], 4)
+        measure_run(translators, ["swd"], 4)
 
 
 def test_nothing_is_written_when_a_later_metric_fails(
@@ -474,7 +474,7 @@ def test_measure_gives_what_evaluate_writes(make_snapshot: Make, pictures: Path,
     folder, out = snapshot(make_snapshot, pictures), tmp_path / "x.json"
     assert main(["evaluate", str(folder), "--out", str(out)]) == 0
     results = json.loads(out.read_text())["results"]
-    figures = measure(folder, ["swd", "ms-ssim"], 20)
+    figures = measure_run(folder, ["swd", "ms-ssim"], 20)
     assert figures == pytest.approx(
         {**results["swd"]["generated"], "ms-ssim": results["ms-ssim"]["generated"]["mean"]}, rel=1e-3
     )

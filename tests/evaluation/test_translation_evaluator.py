@@ -22,7 +22,7 @@ from progcycle.errors import UserError
 from progcycle.evaluation import evaluator, translation_metrics
 from progcycle.evaluation.pairs import pair_up
 from progcycle.evaluation.provenance import run_folder
-from progcycle.evaluation.translation_evaluator import LOWEST, METRICS, choose
+from progcycle.evaluation.translation_evaluator import LOWEST, METRICS, choose_by_name
 from progcycle.export import find_snapshot, load
 from progcycle.recipe import CycleganRecipe, Pictures, load_recipe, validate
 from progcycle.schedule import Growth
@@ -312,11 +312,11 @@ def test_figures_of_a_pg_gan_that_the_best_cannot_follow(
 def test_fewer_pictures_are_chosen_by_name_so_that_pairs_stay_together(data: Path) -> None:
     sets = [PictureSet(d, Pictures(), (str(data / f"train{d.upper()}"),), resolution=16, seed=0) for d in ("a", "b")]
     lowest = sorted((f"{i:02}" for i in range(18)), key=name_hash)
-    chosen_b = {sets[1].names[i] for i in choose(sets[1], 5)}
+    chosen_b = {sets[1].names[i] for i in choose_by_name(sets[1], 5)}
     assert chosen_b == {f"{stem}.png" for stem in lowest[:5]}
-    assert choose(sets[1], 99) == list(range(18))
-    assert choose(sets[0], 7) == sorted(choose(sets[0], 7))
-    chosen_a = {sets[0].names[i] for i in choose(sets[0], 11)}
+    assert choose_by_name(sets[1], 99) == list(range(18))
+    assert choose_by_name(sets[0], 7) == sorted(choose_by_name(sets[0], 7))
+    chosen_a = {sets[0].names[i] for i in choose_by_name(sets[0], 11)}
     assert {name for name in chosen_a if name < "18"} <= {f"{stem}.png" for stem in lowest[:11]}
 
 

@@ -16,9 +16,16 @@ from progcycle.errors import UserError
 from progcycle.export import Translator, load
 from progcycle.recipe import RecipeError, Study, load_study, merge, validate
 from progcycle.studies import budget
-from progcycle.studies.budget import comparable, factor_for, length, probe, quiet, stretched
-from progcycle.studies.report import line_looks, reached, rivals_table, table
-from progcycle.studies.row import cpu_seconds, way_back
+from progcycle.studies.budget import (
+    factor_for,
+    length,
+    probe,
+    with_fixed_precision,
+    with_minimal_output,
+    with_scaled_plan,
+)
+from progcycle.studies.report import line_styles, reached, rivals_table, table
+from progcycle.studies.row import cpu_seconds, stage_translator
 from progcycle.studies.runner import check_study, read_plans
 
 ROOT = Path(__file__).parents[2]
@@ -56,18 +63,18 @@ def recipe_of(file: Path) -> Any:
 
 def test_a_stretched_plan_keeps_its_shape(file: Path) -> None:
     recipe = recipe_of(file)
-    longer = stretched(recipe, 3.0)
+    longer = with_scaled_plan(recipe, 3.0)
     assert longer.schedule.stable_kimg == {4: 0.048, 8: 0.096}
     assert longer.schedule.fade_kimg[8] == 0.048
     assert longer.schedule.decay_kimg == pytest.approx(0.06)
     assert longer.schedule.batch_size == recipe.schedule.batch_size
     assert (length(recipe), length(longer)) == (64, 192)
     total = recipe.model_copy(update={"schedule": recipe.schedule.model_copy(update={"total_kimg": 0.08})})
-    assert length(stretched(total, 0.9)) == 72
+    assert length(with_scaled_plan(total, 0.9)) == 72
 
 
 def test_snapshots_are_spaced_evenly_up_to_the_end(file: Path) -> None:
-    training = quiet(recipe_of(file), 4).training
+    training = with_minimal_output(recipe_of(file), 4).training
     assert training.snapshot_kimg == 0.016
     assert training.sample_kimg == 0.064
 
@@ -76,7 +83,7 @@ def test_snapshots_are_spaced_evenly_up_to_the_end(file: Path) -> None:
 def test_the_precision_of_a_study_is_not_left_to_the_machine(file: Path, written: str, used: str) -> None:
     recipe = recipe_of(file)
     asked = recipe.model_copy(update={"training": recipe.training.model_copy(update={"precision": written})})
-    made = comparable(asked)
+    made = with_fixed_precision(asked)
     assert made.training.precision == used
     assert made.model_dump() | {"training": None} == asked.model_dump() | {"training": None}
 
@@ -169,12 +176,12 @@ def test_the_way_back_is_not_faded_twice(make_snapshot: Callable[..., Path], alp
     painted = model.translate(torch.rand(2, 3, 32, 32) * 2 - 1, "ab", "train")
     with torch.no_grad():
         bare = model.gen_ba(painted, 2, alpha).clamp(-1, 1)
-        found = way_back(model)(painted, "ba")
+        found = stage_translator(model)(painted, "ba")
     torch.testing.assert_close(found, bare)
     again = model.translate(painted, "ba", "train")
     assert torch.allclose(found, again, atol=1e-6) == (alpha == 1), "which fades what it is given"
     small = load(make_snapshot(stage=1, run="small"))
-    assert way_back(small)(painted, "ba").shape == painted.shape  # type: ignore[arg-type]
+    assert stage_translator(small)(painted, "ba").shape == painted.shape  # type: ignore[arg-type]
 
 
 def test_the_time_to_reach_a_rival_is_read_between_two_points() -> None:
@@ -239,7 +246,7 @@ def test_damaged_plans_are_refused(tmp_path: Path) -> None:
     assert read_plans(path) == {}
     for text in ("{", '{"a": {}}', '{"a": {"factor": -1}}', "[1]"):
         path.write_text(text)
-        with pytest.raises(UserError, match=r"plans\.json is not as it was written"):
+        with pytest.raises(UserError, match=r"plans\.json is damaged"):
             read_plans(path)
 
 
@@ -260,7 +267,7 @@ def test_the_variants_of_the_shipped_studies_are_recipes(path: Path) -> None:
 
 def test_no_two_of_many_variants_are_drawn_alike() -> None:
     names = [f"variant {i}" for i in range(25)]
-    looks = line_looks(names)
-    assert list(looks) == names
-    assert len({tuple(look.values()) for look in looks.values()}) == 25
-    assert {look["linestyle"] for look in line_looks(names[:8]).values()} == {"-"}, "few differ in colour alone"
+    styles = line_styles(names)
+    assert list(styles) == names
+    assert len({tuple(style.values()) for style in styles.values()}) == 25
+    assert {style["linestyle"] for style in line_styles(names[:8]).values()} == {"-"}, "few differ in colour alone"
