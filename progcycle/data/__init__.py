@@ -1,6 +1,6 @@
 """Pictures in, batches out: order and augmentation are pure functions of (seed, domain, global position).
 
-Shapes trail as ``# [N, C, H, W]``: N pictures of the batch, C channels, H and W pixels, S and r pixels of a side.
+Shapes trail as ``# [N, C, H, W]``: N pictures of the batch, C channels, H and W pixels, S and r pixels per side.
 """
 
 from progcycle.data.batch import Batch, Sample, collate

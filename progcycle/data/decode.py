@@ -142,7 +142,7 @@ def decode_reduced(
     Args:
         file: path, or a binary file that can seek, of a picture that has been read.
         full: its pixels.  # [H, W, C] uint8
-        final: pixels of a side that training fits pictures to.
+        final: pixels per side that training fits pictures to.
         channels, background: as of :func:`decode_picture`.
 
     Returns:

@@ -23,7 +23,7 @@ def fit_square(
 
     Args:
         picture: uint8.  # [H, W, C] -> [side, side, C]
-        side: pixels of a side.
+        side: pixels per side.
         how: "crop" keeps the central square, "pad" the whole picture with bars of the background colour, "stretch"
             the whole picture without its proportions.
         background: colour of the bars.
@@ -50,8 +50,8 @@ def fit_short(picture: np.ndarray, resolution: int, final: int) -> np.ndarray:
 
     Args:
         picture: uint8.  # [H, W, C] -> [h, w, C], of which the shorter is ``resolution``
-        resolution: pixels of a side at the stage.
-        final: pixels of a side that training fits pictures to, a multiple of ``resolution``.
+        resolution: pixels per side at the stage.
+        final: pixels per side that training fits pictures to, a multiple of ``resolution``.
     """
     height, width = stage_size(picture.shape[0], picture.shape[1], resolution)
     factor = final // resolution

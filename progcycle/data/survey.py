@@ -67,7 +67,7 @@ class Survey:
         """The survey as lines of text.
 
         Args:
-            side: pixels of a side that the pictures are brought to.
+            side: pixels per side that the pictures are brought to.
         """
         kinds = ", ".join(f"{MODES.get(mode, mode)} {count:,}" for mode, count in self.modes.most_common())
         lines = [f"{self.count:,} picture{'s' * (self.count != 1)}{self._of_them()}: {self._range()}, {kinds}"]
@@ -100,7 +100,7 @@ def survey_folder(path: str, side: int) -> Survey:
 
     Args:
         path: a folder or a zip file.
-        side: pixels of a side that the pictures are brought to.
+        side: pixels per side that the pictures are brought to.
 
     Raises:
         UserError: there is no such folder or zip file, or no picture in it.
@@ -150,7 +150,7 @@ def _decode(survey: Survey, entries: "list[Entry]", side: int) -> None:
     from progcycle.data.source import Opener
 
     opener = Opener()
-    flat, grey, begun, done = [], [], time.perf_counter(), 0
+    flat, grey, started, done = [], [], time.perf_counter(), 0
     for entry in dict.fromkeys(entries):
         try:
             file = opener.open(entry)
@@ -169,6 +169,6 @@ def _decode(survey: Survey, entries: "list[Entry]", side: int) -> None:
             flat.append(float((pixels[:, 1:] == pixels[:, :-1]).all(axis=2).mean()))
         grey.append(float(np.ptp(pixels, axis=2).max()) < GREY_LEVELS)
     if done:
-        survey.seconds = (time.perf_counter() - begun) / done
+        survey.seconds = (time.perf_counter() - started) / done
         survey.flat = statistics.median(flat) if flat else 0.0
         survey.grey = sum(grey) / done

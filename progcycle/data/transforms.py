@@ -27,7 +27,7 @@ class Transforms:
 
     Args:
         steps: the recipe's ``augment`` list.
-        side: pixels of the pictures' side, which every transform must keep.
+        side: pixels per side of the pictures, which every transform must keep.
         channels: 1 or 3.
         domain: named in errors.
 

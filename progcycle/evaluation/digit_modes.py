@@ -21,7 +21,7 @@ def choose_digit_classifier(digits: str | None, resolution: int) -> tuple["Digit
 
     Args:
         digits: folder or zip file of single digits, in folders 0 to 9; None for scikit-learn's.
-        resolution: pixels of a side of the stacks to read.
+        resolution: pixels per side of the stacks to read.
 
     Returns:
         The classifier, and its training digits and accuracies for the record.

@@ -73,7 +73,7 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, options: G
         classifier, about_classifier = choose_digit_classifier(options.digits, samples.resolution)
         share = check_digit_classifier(classifier, samples.reals, "--metrics")
         about_classifier["accuracy_on_real_pictures"] = share
-    begun, results = time.perf_counter(), dict[str, Any]()
+    started, results = time.perf_counter(), dict[str, Any]()
     for name in names:
         if name in results:  # metrics in features are measured together
             continue
@@ -88,7 +88,7 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, options: G
     warnings = [f"{sentence.rstrip('.')}; the next picture is used instead." for sentence in samples.reals.broken]
     record = {
         **_origin(model, snapshot, samples, options),
-        "seconds": round(time.perf_counter() - begun, 1),
+        "seconds": round(time.perf_counter() - started, 1),
         "results": results,
         "left_out": left_out,
         "features": features_record(features),

@@ -36,7 +36,7 @@ def check_resolution(model: "Translator", resolution: int, pairs: Pairs, why: st
 
     Args:
         model: translators.
-        resolution: pixels of a side.
+        resolution: pixels per side.
         pairs: true pairs of test pictures.
         why: a sentence why there are none, or "".
 
@@ -74,7 +74,7 @@ def measure_at_resolution(
         recipe: theirs.
         folders: of test pictures of A and B, instead of the recipe's.
         pairs: true pairs, numbers of A and of B.
-        resolution: pixels of a side of the test pictures, at least that of training.
+        resolution: pixels per side of the test pictures, at least that of training.
         batch_size: pictures at a time.
 
     Returns:

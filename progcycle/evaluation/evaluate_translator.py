@@ -66,7 +66,7 @@ class TranslatorOptions(EvaluationOptions):
     Attributes:
         a: folder of test pictures of A, instead of the recipe's.
         b: folder of test pictures of B, instead of the recipe's.
-        resolution: pixels of a side at which true pairs are compared too, or None.
+        resolution: pixels per side at which true pairs are compared too, or None.
         paired: whether equal names are true pairs, instead of ``data.paired`` of the recipe.
     """
 
@@ -91,7 +91,7 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
     recipe: CycleganRecipe = model.recipe  # type: ignore[assignment]  # a Translator's
     sets = test_sets(recipe, options.a, options.b, recipe.resolution)
     names, features, left_out = _available(options, model.resolution)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     sharp = {domain: read_pictures(sets[domain], model.resolution) for domain in ("a", "b")}
     paired = recipe.data.paired if options.paired is None else options.paired
     remedy = "give --paired if they are true pairs"
@@ -103,7 +103,7 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
     test_sets_of, round_trips, found, results = _measure(
         model, names, features, faded_as_trained(model, sharp), pairing.pairs, colours, options
     )
-    wrong, seconds = faults(found), round(time.perf_counter() - begun, 1)
+    wrong, seconds = faults(found), round(time.perf_counter() - started, 1)
     small = features is not None and is_biased(features, *map(len, sharp.values()))
     starred = [name for name in PUBLISHED if small and name in names]
     larger: dict[str, Any] | None = None

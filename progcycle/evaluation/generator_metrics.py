@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from progcycle.metrics.digits import DigitClassifier
     from progcycle.recipe import PgganRecipe
 
-SMALLEST = {"swd": 16, "ms-ssim": 16, "modes": 8}  # pixels of a side
+SMALLEST = {"swd": 16, "ms-ssim": 16, "modes": 8}  # pixels per side
 READABLE = 0.9  # share of the real digits that the classifier must read correctly
 STACK = re.compile(r"_(\d)(\d)(\d)\.\w+$")  # names of stacked digits end in the digits of red, green and blue
 LOWEST = {"swd": ("swd",), "modes": ("kl",)}  # figures that the best snapshot may be chosen by, by metric
@@ -83,7 +83,7 @@ def check_metrics(names: Sequence[str], resolution: int, channels: int, where: s
 
     Args:
         names: names of metrics.
-        resolution: pixels of a side of the pictures.
+        resolution: pixels per side of the pictures.
         channels: 1 or 3.
         where: what to name in the sentence, such as a recipe key.
 

@@ -84,7 +84,7 @@ class GeneratorSamples:
 
     @property
     def resolution(self) -> int:
-        """Pixels of a side."""
+        """Pixels per side."""
         return self.reals.growth.resolution
 
     def generated(self, count: int, start: int = 0) -> "PictureBatches":

@@ -35,7 +35,7 @@ Pairs = Sequence[tuple[int, int]]
 DIRECTIONS: tuple[tuple["Direction", str, str], ...] = (("ab", "a", "b"), ("ba", "b", "a"))
 INVERTED = 0.3  # colour inversion from here on is a fault
 HIDDEN = 3.0  # a hidden signal from here on is a fault
-SMALLEST = 16  # pixels of a side that the sliced Wasserstein distance starts at
+SMALLEST = 16  # pixels per side that the sliced Wasserstein distance starts at
 
 
 def measure_translation(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from progcycle.evaluation.round_trip import RoundTrip
     from progcycle.evaluation.translation_metrics import DirectionTestSet
 
-LARGEST = 256  # pixels of a side, on the page
+LARGEST = 256  # pixels per side, on the page
 LOSSLESS = 64  # up to here pictures are PNG, above WebP
 SMALLEST = 96  # pixels per side that small pictures are enlarged to
 

@@ -26,7 +26,7 @@ def test_sets(recipe: "CycleganRecipe", a: str | None, b: str | None, resolution
         recipe: of the translators.
         a: folder of test pictures of A, instead of the recipe's.
         b: folder of test pictures of B, instead of the recipe's.
-        resolution: pixels of a side that they have at most.
+        resolution: pixels per side that they have at most.
 
     Raises:
         UserError: there are none, or a path is missing.
@@ -59,7 +59,7 @@ def read_pictures(
 
     Args:
         pictures: a set.
-        resolution: pixels of a side.
+        resolution: pixels per side.
         indices: numbers of the pictures; default: all.
         strict: refuse a broken picture; else the next one is used instead.
 
@@ -90,7 +90,7 @@ def training_pictures(recipe: "CycleganRecipe", run: Path, resolution: int) -> t
     Args:
         recipe: of the translators.
         run: their run folder; caches of pictures next to it are read, and none is written.
-        resolution: pixels of a side.
+        resolution: pixels per side.
 
     Returns:
         Pictures by domain and "", or None and a sentence why there are none.

@@ -37,7 +37,7 @@ AGAINST_TARGET = (
     Column("KID", "kid", ".5f", "kernel distance to the real pictures; 0 is best"),
     Column("+-", "kid_error", ".5f", "standard error of KID"),
     Column("FID", "fid", ".2f", "Frechet distance to the real pictures in Inception's features; 0 is best"),
-    Column("IS", "is", ".3f", "Inception Score, 1 or more; that of the real pictures stands in the floor's row"),
+    Column("IS", "is", ".3f", "Inception Score, 1 or more; that of the real pictures is in the floor's row"),
     Column("FD", "fd", ".2f", "Frechet distance to the real pictures; not below the floor"),
     Column("SWD", "swd", ".2f", "sliced Wasserstein distance to the real pictures x 1000; not below the floor"),
 )

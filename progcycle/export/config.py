@@ -59,9 +59,9 @@ class SnapshotConfig(_Strict):
         networks: how to build every network, by the first part of its weights' names.
         stage: growth step at which the weights were saved.
         alpha: weight of the newest layers at that moment; below 1 in mid-fade.
-        resolution: pixels of a side at that stage.
-        base_resolution: pixels of a side at stage 0.
-        final_resolution: pixels of a side at the networks' last stage; training may hold below it.
+        resolution: pixels per side at that stage.
+        base_resolution: pixels per side at stage 0.
+        final_resolution: pixels per side at the networks' last stage; training may hold below it.
         nimg: real pictures of one domain shown so far.
         classes: names of the classes that the networks know, in the order of their numbers; empty if they know none.
         recipe: the whole recipe, as JSON.
@@ -103,7 +103,7 @@ class SnapshotConfig(_Strict):
 
     @property
     def start_resolution(self) -> int:
-        """The lowest resolution that was trained, in pixels of a side."""
+        """The lowest resolution that was trained, in pixels per side."""
         schedule = self.recipe.get("schedule")
         start = schedule.get("start_resolution") if isinstance(schedule, dict) else None
         return start if isinstance(start, int) else self.base_resolution

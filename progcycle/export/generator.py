@@ -90,7 +90,7 @@ class Generator(SnapshotModel):
             n: how many pictures.
             seed: which series of pictures.
             start: number of the first picture.
-            resolution: an earlier stage to paint at, in pixels of a side; default: the snapshot's own. Only the
+            resolution: an earlier stage to paint at, in pixels per side; default: the snapshot's own. Only the
                 snapshot's own is what training last worked on: with ``rgb: replace``, the earlier stages' last layers
                 stood still since they were faded out.
             batch_size: pictures painted at a time.

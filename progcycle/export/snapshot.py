@@ -51,7 +51,7 @@ def save_snapshot(
         networks: those that its class there holds, by name, with the weights to keep (the running averages).
         specs: how to build each of them: {"name": name in progcycle.networks, "arguments": keywords}.
         growth: where growth stands.
-        base_resolution: pixels of a side at the networks' stage 0.
+        base_resolution: pixels per side at the networks' stage 0.
         nimg: real pictures of one domain shown so far.
         recipe: the run's recipe.
         classes: names of the generator's classes, in the order of their numbers.

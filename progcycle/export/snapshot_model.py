@@ -78,7 +78,7 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
 
     @property
     def resolution(self) -> int:
-        """Pixels of a side at the snapshot's stage: the scale that it was trained at last."""
+        """Pixels per side at the snapshot's stage: the scale that it was trained at last."""
         return self.config.resolution
 
     @property

@@ -116,7 +116,7 @@ def to_stage(x: Tensor, resolution: int, final: int) -> Tensor:  # [N, C, H, W] 
 
     Args:
         x: pictures in [-1, 1].
-        resolution: pixels of a side at the stage.
+        resolution: pixels per side at the stage.
         final: resolution of the recipe, which training fits pictures to before it reduces them to a stage.
 
     Returns:

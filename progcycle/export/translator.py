@@ -158,7 +158,7 @@ class Translator(SnapshotModel):
                 ``native`` translates every pixel as it is, for pictures whose contents have the scale of training.
                 Default: ``detail`` if the networks predict a change (``network.generator.predict: change``), else
                 ``train``.
-            resolution: an earlier stage to run at, in pixels of a side; default: the snapshot's own.
+            resolution: an earlier stage to run at, in pixels per side; default: the snapshot's own.
             alpha: of an image or a path: ``drop`` gives an opaque image, ``keep`` one with the transparency that the
                 picture has.
             reduced: of an array from a large JPEG: the same decoded at a part of its size, as training reads it

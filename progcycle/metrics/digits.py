@@ -99,7 +99,7 @@ class DigitClassifier(nn.Module):
     """A small convolutional network that reads digits, on the CPU.
 
     Args:
-        side: pixels of a side of the digits that it works on, a multiple of 4.
+        side: pixels per side of the digits that it works on, a multiple of 4.
     """
 
     def __init__(self, side: int = SIDE) -> None:

@@ -187,7 +187,7 @@ def _convolutions(graph: Any, onnx: Any) -> Iterator[nn.Module]:
 
 
 def _resized(x: Tensor) -> Tensor:
-    """Pictures in [-1, 1] at the size that a network looks at.  # [N, 3, H, W] -> [N, 3, 112, 112]"""
+    """Pictures in [-1, 1] at the size of the networks' input.  # [N, 3, H, W] -> [N, 3, 112, 112]"""
     if x.shape[2:] == (SIDE, SIDE):
         return x
     return F.interpolate(x, (SIDE, SIDE), mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)

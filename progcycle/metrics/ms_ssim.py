@@ -12,7 +12,7 @@ from progcycle.blocks import max_level
 from progcycle.metrics.picture_batches import PictureBatches, rebatch
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, fine to coarse
-SMALLEST = 16  # pixels of a side
+SMALLEST = 16  # pixels per side
 WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * max_level()) ** 2, (0.03 * max_level()) ** 2
 MIDDLE = max_level() / 2  # variances are computed around it, where float32 has more digits
@@ -58,7 +58,7 @@ def pair_similarities(
     Args:
         source: gives at least 2 * ``pairs`` pictures.
         pairs: how many.
-        resolution: pixels of a side.
+        resolution: pixels per side.
         device: where to compute.
 
     Returns:

@@ -32,7 +32,7 @@ def rebatch(source: PictureBatches, count: int, resolution: int, device: torch.d
     Args:
         source: gives at least ``count`` pictures; no more batches than needed are read.
         count: how many are wanted.
-        resolution: pixels of a side that they must have.
+        resolution: pixels per side that they must have.
         device: where they go.
 
     Yields:

@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterator
 import torch
 from torch import Tensor
 
-SMALLEST = 16  # pixels of a side of the last level
+SMALLEST = 16  # pixels per side of the last level
 
 
 def pyramid_levels(resolution: int) -> tuple[int, ...]:
-    """Pixels of a side of every level, from ``resolution`` down to 16.
+    """Pixels per side of every level, from ``resolution`` down to 16.
 
     Raises:
         ValueError: ``resolution`` is below 16 or not a power of two.
@@ -27,10 +27,10 @@ def laplacian_pyramid(pictures: Tensor, wanted: Collection[int]) -> Iterator[tup
 
     Args:
         pictures: grey levels.  # [N, C, R, R] floating point
-        wanted: the levels to give, in pixels of a side.
+        wanted: the levels to give, in pixels per side.
 
     Yields:
-        Pixels of a side, and the level.  # [N, C, r, r]
+        Pixels per side, and the level.  # [N, C, r, r]
 
     Raises:
         ValueError: R is below 16 or not a power of two.

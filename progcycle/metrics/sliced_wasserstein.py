@@ -19,7 +19,7 @@ from progcycle.metrics.pyramid import laplacian_pyramid, pyramid_levels
 from progcycle.output import bars_hidden
 from progcycle.rng import generator_at
 
-PATCH = 7  # pixels of a side
+PATCH = 7  # pixels per side
 NUMBERS = 3 * PATCH**2  # of a patch
 PATCHES = 128  # of a picture and level
 REPEATS, DIRECTIONS = 4, 128  # of which the results are averaged; random directions of each
@@ -51,7 +51,7 @@ def sliced_wasserstein(
         reference: the set that all others are compared with, usually of real pictures.
         others: sets to compare with it; the random patches of set i do not depend on the other sets.
         count: pictures of each set, the first ones of its source. Only distances at one count can be compared.
-        resolution: pixels of a side.
+        resolution: pixels per side.
         seed: everything random follows from it.
         memory_gb: thousand millions of bytes that the process may use on a CPU, and its arrays on a GPU. As many
             levels are made in one pass over the pictures as fit in; one level is the least.
@@ -60,7 +60,7 @@ def sliced_wasserstein(
         progress: show a progress bar of the comparison when standard error is a terminal.
 
     Returns:
-        For each of ``others``, the distance by pixels of the level's side, from fine to coarse.
+        For each of ``others``, the distance by pixels per side of the level, from fine to coarse.
 
     Raises:
         ValueError: ``resolution`` is below 16 or not a power of two, or a source's pictures are not as they should be.
@@ -91,7 +91,7 @@ def patch_places(seed: int, which: int, level: int, count: int, patches: int = P
     Args:
         seed: of the metric.
         which: number of the set, 0 for the reference.
-        level: pixels of a side.
+        level: pixels per side.
         count: pictures of the set.
         patches: of a picture.
 
@@ -107,7 +107,7 @@ def directions(seed: int, level: int) -> np.ndarray:
 
     Args:
         seed: of the metric.
-        level: pixels of a side.
+        level: pixels per side.
 
     Returns:
         The directions, those of a repeat side by side.  # [512, 147] float32
@@ -122,7 +122,7 @@ def memory_plan(resolution: int, rows: int, memory_gb: float, kind: str = "cpu")
     """Which levels are made in each pass over the pictures, and how many directions are projected on at a time.
 
     Args:
-        resolution: pixels of a side.
+        resolution: pixels per side.
         rows: patches of a set and level.
         memory_gb: as for :func:`sliced_wasserstein`.
         kind: of device.

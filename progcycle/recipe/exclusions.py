@@ -174,7 +174,7 @@ def _only_written(value: Any, name: str, written: Mapping[str, Any]) -> Any:
 def named_keys(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every key of a mapping, inner ones with the sections that they lie in, and its value.
 
-    A lone value that is short for a section counts as the key that it stands for.
+    A single value that is short for a section counts as the key that it sets.
     """
     for key, value in content.items():
         name = f"{prefix}{key}"

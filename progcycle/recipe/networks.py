@@ -105,7 +105,7 @@ class NetworkSection(Section):
 class PgganNetwork(NetworkSection):
     """Networks of the unconditional task (Karras et al. 2018, appendix A.1)."""
 
-    base_resolution: Resolution = Field(4, description="pixels of a side at stage 0")
+    base_resolution: Resolution = Field(4, description="pixels per side at stage 0")
     generator: Annotated[Any, NetworkOf("GENERATORS", "pggan")] = Field("pggan", validate_default=True)
     discriminator: Annotated[Any, NetworkOf("DISCRIMINATORS", "pggan")] = Field("pggan", validate_default=True)
 
@@ -114,7 +114,7 @@ class CycleganNetwork(NetworkSection):
     """Networks of the translation task: both translators alike, both discriminators alike."""
 
     base_resolution: Resolution = Field(
-        8, description="pixels of a side at stage 0; default: 8, or the resolution if no network grows"
+        8, description="pixels per side at stage 0; default: 8, or the resolution if no network grows"
     )
     generator: Annotated[Any, NetworkOf("TRANSLATORS", "progressive")] = Field("progressive", validate_default=True)
     discriminator: Annotated[Any, NetworkOf("DISCRIMINATORS", "progressive")] = Field(

@@ -274,7 +274,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _describe_networks(definitions: dict[str, Any], section: type[NetworkSection]) -> None:
-    """Give every network's options a definition, and the section the keys that may stand there for all of them."""
+    """Give every network's options a definition, and the section the keys that may be set for all of them."""
     properties = definitions[section.__name__]["properties"]
     for player, marker in players_of(section).items():
         for kind, form in zip(marker.networks.values(), properties[player]["anyOf"][1:], strict=True):

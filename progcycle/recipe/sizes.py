@@ -50,7 +50,7 @@ def sizes_for(resolution: int, gpu: bool = False) -> Sizes:
     """Sizes by the rule above.
 
     Args:
-        resolution: final pixels of a side.
+        resolution: final pixels per side.
         gpu: whether training runs on a GPU.
     """
     wide, long = (2, 4) if gpu else (1, 1)

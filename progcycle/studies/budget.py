@@ -98,15 +98,15 @@ def _probe(recipe: Recipe, folder: Path, preparation: str | None) -> Iterator[tu
         loader = build_loader(
             context.sets, built.schedule, rank=0, processes=1, start_nimg=long.start, workers=0, pin_memory=False
         )
-        begun, shown = 0.0, 0
+        started, shown = 0.0, 0
         for step, (_, growth, batches) in enumerate(loader):
             if step == WARM_UP:
-                begun, shown = time.process_time(), 0
-            if step >= WARM_UP + STEPS and time.process_time() - begun >= SECONDS:
+                started, shown = time.process_time(), 0
+            if step >= WARM_UP + STEPS and time.process_time() - started >= SECONDS:
                 break
             trainer.train_step(batches, growth)
             shown += growth.batch_size
-        spent = time.process_time() - begun
+        spent = time.process_time() - started
         loader.close()
         yield f"{phase.resolution} px {phase.kind}", phase.end - phase.start, spent / shown
 

@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_set() -> Callable[..., PictureSet]:
-    """Build a set from a path and any ``Pictures`` options; 32 px and no cache unless told otherwise."""
+    """Build a set from a path and any ``Pictures`` options; 32 px and no cache by default."""
 
     def make(path: Path | list[str], domain: str = "real", **options: Any) -> PictureSet:
         given = {"resolution": 32, "seed": 5, "cache_dir": None, "cache_resolution": 64, "max_broken": 0.5}

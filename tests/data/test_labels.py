@@ -84,7 +84,7 @@ def test_an_enclosing_folder_of_a_folder_is_a_class(tmp_path):
 
 
 def test_a_zip_file_with_one_class_keeps_it(tmp_path):
-    """Only folders that hold folders, and nothing else, are passed over."""
+    """Only folders that hold folders, and nothing else, are skipped."""
     cats = pack(write(tmp_path / "a", ["cat/1.png", "cat/2.png"]), tmp_path / "a.zip")
     dogs = pack(write(tmp_path / "b", ["dog/1.png", "dog/pups/2.png"]), tmp_path / "b.zip")
     assert labels_of(data(path=[cats, dogs])) == {

@@ -171,10 +171,10 @@ def test_batches_that_shared_memory_cannot_take_go_another_way_and_it_is_told(se
 
     expected = list(load(sets))
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)  # workers are forked, and have it too
-    told = []
+    reported = []
     options = {"rank": 0, "processes": 1, "start_nimg": 0, "pin_memory": False}
-    same(expected, list(build_loader(sets, schedule(), workers=2, report=told.append, **options)))
-    (sentence,) = told
+    same(expected, list(build_loader(sets, schedule(), workers=2, report=reported.append, **options)))
+    (sentence,) = reported
     assert all(word in sentence for word in ("/dev/shm", "--shm-size", "data.workers=2", "data.workers=0"))
     assert "\n" not in sentence
 

@@ -64,7 +64,7 @@ def test_a_name_alone_decides(stems: list[str], share: float, seed: object) -> N
     training, out = both(entries(shuffled), share)
     assert set(out) == {f"{stem}.png" for stem in held}
     assert [name for name in (f"{stem}.png" for stem in shuffled) if name not in set(out)] == training
-    # Fewer pictures beside it, and the other domain's ending, change nothing for those that are left.
+    # Fewer other pictures, and the other domain's extension, change nothing for those that are left.
     fewer = entries([stem for stem in shuffled if len(stem) % 2 or stem in sorted(held)[:2]], "jpg")
     kept, gone = (part for part in both([*fewer, *entries([f"p{i}" for i in range(40)])], share))
     assert {name[:-4] for name in gone if name.endswith("jpg")} == held & {entry.name[:-4] for entry in fewer}
@@ -95,8 +95,8 @@ def test_the_path_that_a_picture_comes_from_does_not_count() -> None:
     assert stem_of("photos/sub/a.b.png", several=True) == stem_of("sub/a.b.jpg", several=False) == "sub/a.b"
     names = [f"{i:02}" for i in range(40)]
     _, alone = both(entries(names), 0.3)
-    _, beside = both(entries([f"one/{n}" for n in names] + [f"two/{n}" for n in names]), 0.3, several=True)
-    assert beside == [f"{place}/{name}" for place in ("one", "two") for name in alone]
+    _, held = both(entries([f"one/{n}" for n in names] + [f"two/{n}" for n in names]), 0.3, several=True)
+    assert held == [f"{place}/{name}" for place in ("one", "two") for name in alone]
 
 
 @pytest.mark.parametrize("share", [0.001, 0.999])

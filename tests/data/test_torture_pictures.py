@@ -134,17 +134,17 @@ def test_pictures_deleted_while_training_are_replaced_and_named_once(torture: Pa
     pictures = make_set(torture, max_broken=0.9)
     schedule = GrowthSchedule(Schedule.model_validate({"stable_kimg": {"default": 0.2}, "batch_size": 8}), 32, 32)
     gone = pictures.names[next(i for i in map(pictures.index_at, range(20, 99)) if pictures.names[i] in SOUND)]
-    told: list[str] = []
+    reported: list[str] = []
     options = {"rank": 0, "processes": 1, "start_nimg": 0, "workers": 0, "pin_memory": False}
     for nimg, _, batches in build_loader({"real": pictures}, schedule, **options):
-        told += batches["real"].broken
+        reported += batches["real"].broken
         assert batches["real"].images.shape == (8, 3, 32, 32)
         if nimg == 8:
             (torture / gone).unlink(missing_ok=True)
-    about = [sentence for sentence in told if sentence.startswith(f"{gone}: ")]
+    about = [sentence for sentence in reported if sentence.startswith(f"{gone}: ")]
     assert len(about) == 1
     assert "No such file or directory" in about[0]
-    assert len(told) == len(set(told)) == len(BROKEN) + 1
+    assert len(reported) == len(set(reported)) == len(BROKEN) + 1
 
 
 # --- zip files ----------------------------------------------------------------------------------------------------
@@ -163,17 +163,17 @@ def test_what_a_zip_holds_beside_pictures(tmp_path: Path, make_set, monkeypatch:
     pictures = make_set(tmp_path / "x.zip", max_broken=0.9)
     outside = tuple(name.replace("\\", "/") for name in outside)
     assert set(pictures.names) == {"good.png", "locked.png", "bomb.png", "link.png", *outside}
-    told: dict[str, str] = {}
+    reported: dict[str, str] = {}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for index, name in enumerate(pictures.names):
         sample = pictures.plain(index, 32)
-        told.update(sentence.partition(": ")[::2] for sentence in sample.broken)
+        reported.update(sentence.partition(": ")[::2] for sentence in sample.broken)
         assert (sample.name == name) == (name == "good.png" or name in outside)
         assert np.array_equal(sample.image, SOUND["plain.png"][1])
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 25_000, "kB; no more than is declared"
-    assert set(told) == {"locked.png", "bomb.png", "link.png"}
-    assert "is encrypted, password required" in told["locked.png"]
-    assert "Bad CRC-32" in told["bomb.png"]
+    assert set(reported) == {"locked.png", "bomb.png", "link.png"}
+    assert "is encrypted, password required" in reported["locked.png"]
+    assert "Bad CRC-32" in reported["bomb.png"]
     assert sorted(tmp_path.rglob("*")) == files, "nothing is ever unpacked"
     damaged = bytearray(raw)
     damaged[raw.index(b"good.png") + len("good.png") + 40] ^= 255  # in the middle of its data

@@ -66,10 +66,10 @@ def test_classes_come_in_turn_or_as_told(conditional: Generator) -> None:
     in_turn = torch.stack([painted[number % 3][i] for i, number in enumerate(range(2, 7))])
     torch.testing.assert_close(conditional.generate(5, 4, start=2, batch_size=2), in_turn)
     labels = [2, 2, 0, 1, 0]
-    told = torch.stack([painted[label][i] for i, label in enumerate(labels)])
-    torch.testing.assert_close(conditional.generate(5, 4, start=2, batch_size=3, labels=labels), told)
+    expected = torch.stack([painted[label][i] for i, label in enumerate(labels)])
+    torch.testing.assert_close(conditional.generate(5, 4, start=2, batch_size=3, labels=labels), expected)
     with torch.no_grad():
-        torch.testing.assert_close(conditional(latents, labels=torch.tensor(labels)).clamp(-1, 1), told)
+        torch.testing.assert_close(conditional(latents, labels=torch.tensor(labels)).clamp(-1, 1), expected)
         torch.testing.assert_close(
             conditional(latents[:1], 8, [1]), conditional.generator(latents[:1], 1, 1.0, rows[1][:1])
         )

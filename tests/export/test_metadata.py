@@ -1,4 +1,4 @@
-"""What stays of a picture besides its pixels: read back by Pillow, and looked at on a ground."""
+"""What stays of a picture besides its pixels: read back by Pillow, and put on a background."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -371,7 +371,7 @@ def test_words_stand_around_a_sheet_and_stay_in_their_place() -> None:
     assert 40 < left < 90
     tiles = [(left + 4 + 68 * c, 48 + 4 + 68 * r) for r in range(2) for c in range(2)]
     assert not any(dark(page, (x, y, x + 64, y + 64)) for x, y in tiles)
-    assert dark(page, (0, 52, left, 52 + 64))  # beside the first row
+    assert dark(page, (0, 52, left, 52 + 64))  # left of the first row
     assert not dark(page, (0, 120, left, 120 + 64))  # nothing is said of the second
     assert dark(page, (left + 4, 24, left + 68, 48))
     assert dark(page, (left + 72, 24, left + 136, 48))

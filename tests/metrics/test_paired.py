@@ -131,7 +131,7 @@ def test_a_tint_does_not_matter_and_pairs_are_found() -> None:
     assert pairing_p_value(x, y) == 0.001
     assert pairing_p_value(x, x) == 0.001
     assert pairing_p_value(x[:, :, :, :], y.roll(1, dims=0)) > 0.05
-    assert pairing_p_value(torch.zeros(9, 1, 2, 2), torch.zeros(9, 1, 2, 2)) == 1  # equal pictures tell nothing
+    assert pairing_p_value(torch.zeros(9, 1, 2, 2), torch.zeros(9, 1, 2, 2)) == 1  # equal pictures are no evidence
 
 
 def test_names_that_mean_nothing_are_believed_as_often_as_the_level_says() -> None:

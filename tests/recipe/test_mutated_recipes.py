@@ -28,7 +28,7 @@ SECONDS = 30  # far more than any of them needs, on a busy machine too
 
 @pytest.fixture(scope="module")
 def outcomes() -> Iterator[Counter[str]]:
-    """What became of the recipes; told with ``-s``."""
+    """Counts of the results; printed with ``-s``."""
     found: Counter[str] = Counter()
     yield found
     sys.stdout.write(f"{dict(found)}\n")
@@ -75,7 +75,7 @@ def test_mutated_recipes(tmp_path_factory: pytest.TempPathFactory, outcomes: Cou
             load_recipe(path)
         except RecipeError as error:
             refused = str(error)
-        # The command line tells what load_recipe raises; for some of them it is asked all the same.
+        # The command line prints what load_recipe raises; some of them are tried there too.
         code, errors = plan(path) if not refused or len(content) % 16 == 0 else (2, f"error: {refused}\n")
     outcomes["refused by the recipe" if refused else f"plan: {code}"] += 1
     assert not HARMFUL & {unicodedata.category(letter) for letter in refused}, ascii(refused)

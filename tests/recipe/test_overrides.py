@@ -158,9 +158,9 @@ def test_text_in_a_file_that_yaml_reads_otherwise_belongs_in_quotes(tmp_path: Pa
 def test_names_of_variants_belong_in_quotes_too(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("task: pggan\nresolution: 8\ndata: {path: a}\n")
     study = tmp_path / "study.yaml"
-    for name, told in (("no", "false"), ("2024", "the number 2024")):
+    for name, read_as in (("no", "false"), ("2024", "the number 2024")):
         study.write_text(f"title: t\nrecipe: recipe.yaml\nseeds: [0]\nvariants: {{{name}: {{}}}}\n")
-        with pytest.raises(RecipeError, match=f"YAML reads this as {told}"):
+        with pytest.raises(RecipeError, match=f"YAML reads this as {read_as}"):
             load_study(study)
         study.write_text(f"title: t\nrecipe: recipe.yaml\nseeds: [0]\nvariants: {{'{name}': {{}}}}\n")
         assert list(load_study(study)[1]) == [(name, 0)]

@@ -46,7 +46,7 @@ def test_extends_takes_a_name_too_and_a_file_beside_it_first(tmp_path: Path) -> 
     assert load_recipe(mine) == expected
     mine.write_text("extends: pggan_emoji.yaml\nseed: 5\n")
     assert load_recipe(mine) == expected
-    (tmp_path / "pggan_emoji.yaml").write_text(OWN)  # in the current folder, and not beside the file that names it
+    (tmp_path / "pggan_emoji.yaml").write_text(OWN)  # in the current folder, and not next to the file that names it
     assert load_recipe(mine) == expected
     (tmp_path / "sub" / "pggan_emoji.yaml").write_text(OWN)
     assert load_recipe(mine).network != expected.network

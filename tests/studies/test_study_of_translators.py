@@ -194,7 +194,7 @@ def test_the_time_to_reach_a_rival_is_read_between_two_points() -> None:
     assert reached(course, "kid/ab", 0.3) is None
     assert reached(course, "ssim/ab", 0.4) == pytest.approx(90.0), "higher is better"
     below = [{"cpu_seconds": 60.0, "kid": 0.1, "l1": 0.1}, {"cpu_seconds": 120.0, "kid": -0.1, "l1": -0.1}]
-    assert reached(below, "kid", -0.2) == pytest.approx(90.0), "no better than 0 can be told"
+    assert reached(below, "kid", -0.2) == pytest.approx(90.0), "0 is the best value"
     assert reached(below, "l1", -0.2) is None
 
 
