@@ -100,10 +100,10 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
         check_resolution(model, options.resolution, pairing.pairs, pairing.sentence)
     colours, why = training_pictures(recipe, run, model.resolution)
     colours = faded_as_trained(model, colours) if colours else None
-    test_sets_of, round_trips, found, results = _measure(
-        model, names, features, faded_as_trained(model, sharp), pairing.pairs, colours, options
-    )
-    wrong, seconds = faults(found), round(time.perf_counter() - started, 1)
+    measured = _measure(model, names, features, faded_as_trained(model, sharp), pairing.pairs, colours, options)
+    results = {direction: result.rows for direction, result in measured.items()}
+    wrong = faults({name: value for result in measured.values() for name, value in result.figures.items()})
+    seconds = round(time.perf_counter() - started, 1)
     small = features is not None and is_biased(features, *map(len, sharp.values()))
     starred = [name for name in PUBLISHED if small and name in names]
     larger: dict[str, Any] | None = None
@@ -112,7 +112,7 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
         larger = measure_at_resolution(model, recipe, folders, pairing.pairs, options.resolution, options.batch_size)
     record = {
         **_origin(model, snapshot, sets, pairing),
-        "protocol": _protocol(test_sets_of, colours, options),
+        "protocol": _protocol(measured, colours, options),
         "features": features_record(features),
         "biased": starred,
         "left_out": left_out,
@@ -126,16 +126,31 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
     warnings = [f"{domain.upper()}: {remark}" for domain in sets for remark in sets[domain].remarks]
     warnings += resolution_warnings(larger, record["pictures"]) if larger else []
     sections = [
-        PageSection(
-            f"{a.upper()} to {b.upper()}", test_sets_of[direction], round_trips[direction], sets[a].names, sets[b].names
-        )
-        for direction, a, b in DIRECTIONS
+        PageSection(f"{a.upper()} to {b.upper()}", result.test_set, result.round_trip, sets[a].names, sets[b].names)
+        for (_, a, b), result in zip(DIRECTIONS, measured.values(), strict=True)
     ]
     page = TranslationPage(
         f"Translations of {run.name}", ", ".join(_head(record)), sections, results, list(wrong.values()), starred, star
     )
     text = _text(record, pairing.sentence, star, why)
     return Evaluation(record, text, default_path(run, model), [*warnings, *wrong.values()], page)
+
+
+@dataclass(frozen=True)
+class DirectionResult:
+    """The measured figures of one direction.
+
+    Attributes:
+        test_set: the test pictures.
+        round_trip: their translations and reconstructions.
+        figures: of the translations, by name with the direction.
+        rows: figures by row of the tables, by name without the direction.
+    """
+
+    test_set: DirectionTestSet
+    round_trip: RoundTrip
+    figures: Figures
+    rows: dict[str, Figures]
 
 
 def _measure(
@@ -146,13 +161,10 @@ def _measure(
     pairs: Pairs,
     colours: Mapping[str, Tensor] | None,
     options: TranslatorOptions,
-) -> tuple[dict[str, DirectionTestSet], dict[str, RoundTrip], Figures, dict[str, dict[str, Figures]]]:
-    """Measure both directions: test sets, round trips, figures by name, and figures by direction and row."""
+) -> dict[str, DirectionResult]:
+    """Measure both directions."""
     reals = real_features(features, pictures["a"], pictures["b"]) if features else None
-    test_sets_of: dict[str, DirectionTestSet] = {}
-    round_trips: dict[str, RoundTrip] = {}
-    found: Figures = {}
-    results: dict[str, dict[str, Figures]] = {}
+    measured: dict[str, DirectionResult] = {}
     for direction, source, target in tqdm(DIRECTIONS, unit="direction", disable=bars_hidden(), leave=False):
         test_set = DirectionTestSet(
             direction, pictures[source], pictures[target], source_target_pairs(pairs, direction), features, reals
@@ -160,16 +172,15 @@ def _measure(
         round_trip = translate_round_trip(
             translate_as_training(model), test_set.source, direction, options.seed, options.batch_size
         )
-        rows = {"translated": round_trip.output, "unchanged": test_set.unchanged}
+        outputs = {"translated": round_trip.output, "unchanged": test_set.unchanged}
         if colours:
-            rows["matched"] = match_training_colours(test_set.unchanged, colours[source], colours[target])
+            outputs["matched"] = match_training_colours(test_set.unchanged, colours[source], colours[target])
         swd: dict[str, Any] = {"swd": "swd" in names, "seed": options.seed, "memory_gb": options.memory_gb}
-        figures = {what: _wanted(test_set.measure(output, **swd), names) for what, output in rows.items()}
+        figures = {what: _selected(test_set.measure(output, **swd), names) for what, output in outputs.items()}
         figures["translated"] |= round_trip.figures(direction)
-        found |= figures["translated"]
-        results[direction] = _with_floor({what: _short(row) for what, row in figures.items()})
-        test_sets_of[direction], round_trips[direction] = test_set, round_trip
-    return test_sets_of, round_trips, found, results
+        rows = _with_floor({what: _short(row) for what, row in figures.items()})
+        measured[direction] = DirectionResult(test_set, round_trip, figures["translated"], rows)
+    return measured
 
 
 def _head(record: Mapping[str, Any]) -> list[str]:
@@ -251,7 +262,7 @@ def _available(options: TranslatorOptions, resolution: int) -> tuple[list[str], 
     return names, features, left_out
 
 
-def _wanted(figures: Figures, names: Sequence[str]) -> Figures:
+def _selected(figures: Figures, names: Sequence[str]) -> Figures:
     """Figures without distances in features that are not in ``names``."""
     unwanted = {figure for name in IN_FEATURES if name not in names for _, figure, _ in IN_FEATURES[name]}
     kept = {}
@@ -289,12 +300,13 @@ def _origin(model: "Translator", snapshot: Path, sets: Mapping[str, PictureSet],
 
 
 def _protocol(
-    test_sets_of: Mapping[str, DirectionTestSet], colours: Mapping[str, Tensor] | None, options: TranslatorOptions
+    measured: Mapping[str, DirectionResult], colours: Mapping[str, Tensor] | None, options: TranslatorOptions
 ) -> dict[str, Any]:
+    by_direction = {direction: result.test_set for direction, result in measured.items()}
     return {
         "seed": options.seed,
         "device": options.device,
-        "halves": {direction: len(test_set.halves(options.seed)[0]) for direction, test_set in test_sets_of.items()},
+        "halves": {direction: len(test_set.halves(options.seed)[0]) for direction, test_set in by_direction.items()},
         "swd": {
             "patches_per_picture": PATCHES,
             "directions": [REPEATS, RANDOM],
@@ -303,7 +315,8 @@ def _protocol(
         },
         "feature": "cosine distance, mean over the pictures",
         "copy": {
-            d: "1 - L1 to the source / L1 of the truth to it" if s.pairs else "SSIM" for d, s in test_sets_of.items()
+            direction: "1 - L1 to the source / L1 of the truth to it" if test_set.pairs else "SSIM"
+            for direction, test_set in by_direction.items()
         },
         "noise_grey_levels": NOISE / level_step(),
         "matched": {domain: len(pictures) for domain, pictures in colours.items()} if colours else None,
