@@ -125,7 +125,7 @@ def test_matplotlib_is_imported_in_one_place() -> None:
 
 def test_grey_levels_become_numbers_in_one_place() -> None:
     """So that another depth of bits is an argument and not a hunt; 255 is also how Pillow writes opaque."""
-    opacity = {PACKAGE / "data" / "decode.py", PACKAGE / "data" / "deep.py", PACKAGE / "export" / "metadata.py"}
+    opacity = {PACKAGE / "data" / "decode.py", PACKAGE / "data" / "bit_depth.py", PACKAGE / "export" / "metadata.py"}
     for path in set(FILES) - {PACKAGE / "blocks" / "levels.py"}:
         numbers = [
             node.value for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Constant)

@@ -119,20 +119,21 @@ def measure_translator_run(
 
 
 def stage_translator(model: "Translator") -> "Translate":
-    """A translator back for pictures that ``model.translate(x, to, "train")`` painted and enlarged.
+    """Translation as in training, at the resolution of a snapshot's stage, of pictures of any size.
 
-    As in training they are neither rounded nor faded: the network that painted them has faded them already.
+    It translates the enlarged outputs of ``model.translate(x, to, "train")`` back. As in training they are neither
+    rounded nor faded: the network that painted them has faded them already.
     """
     from progcycle.evaluation.round_trip import translate_as_training
     from progcycle.export.tensor_images import resize
 
     translate, side = translate_as_training(model), model.resolution
 
-    def back(pictures: "Tensor", direction: "Direction") -> "Tensor":
+    def reduced(pictures: "Tensor", direction: "Direction") -> "Tensor":
         made = translate(resize(pictures, side, side), direction).float().clamp(-1, 1)
         return resize(made, *pictures.shape[2:])
 
-    return back
+    return reduced
 
 
 class TranslationBenchmark:

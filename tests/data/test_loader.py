@@ -182,7 +182,7 @@ def test_batches_that_shared_memory_cannot_take_go_another_way_and_it_is_told(se
 def test_labels_go_that_way_too():
     batch = Batch(torch.ones(2, 1, 4, 4, dtype=torch.uint8), (0, 1), ("x", "y"), labels=torch.tensor([3, 5]))
     arrays = {"real": (batch.images.numpy(), batch.labels.numpy())}
-    back = loader._Written({"real": dataclasses.replace(batch, images=torch.empty(0), labels=None)}, arrays).read()
+    back = loader._PlainBatches({"real": dataclasses.replace(batch, images=torch.empty(0), labels=None)}, arrays).read()
     assert torch.equal(back["real"].images, batch.images)
     assert back["real"].labels.tolist() == [3, 5]
     assert back["real"].names == ("x", "y")

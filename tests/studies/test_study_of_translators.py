@@ -228,7 +228,7 @@ def test_what_has_no_meaning_is_refused(file: Path, values: dict[str, Any], word
 @pytest.mark.parametrize("key", ["metrics", "count"])
 def test_keys_of_generators_are_refused(file: Path, key: str) -> None:
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), key: {"metrics": "swd", "count": 64}[key]}))
-    with pytest.raises(UserError, match=rf"study\.yaml: {key}: studies of the task cyclegan do not use this key"):
+    with pytest.raises(UserError, match=rf"growth\.yaml: {key}: studies of the task cyclegan do not use this key"):
         check_study(file, *load_study(file))
 
 
