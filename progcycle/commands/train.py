@@ -62,16 +62,14 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     from progcycle.api import plan
-    from progcycle.engine.context import cache_folder, end
+    from progcycle.engine.context import end
     from progcycle.engine.train import check
-    from progcycle.evaluation import evaluator
     from progcycle.evaluation.translation_evaluator import TranslationEvaluator
     from progcycle.recipe import dump
 
     say(dump(recipe))
     say(str(plan(recipe)))
-    context = check(recipe, run_dir)
-    evaluate = evaluator(recipe, cache_folder(run_dir))
+    context, evaluate = check(recipe, run_dir)
     say("")
     for domain, pictures in context.sets.items():
         others = {"held out for validation": context.validation, "test pictures": context.tests}

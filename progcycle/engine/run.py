@@ -42,6 +42,7 @@ from progcycle.engine.trainable import frozen_hashes
 from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
 from progcycle.evaluation import evaluator
+from progcycle.evaluation.sampler import EvaluationCallback
 from progcycle.export import save_snapshot
 from progcycle.files import remove_temporaries
 from progcycle.output import LOGGER
@@ -68,6 +69,7 @@ class Run:
         signals: whether the signals of ``runtime/stop.py`` stop the run in good order.
         lock: taken before anything is written; whoever made it gives it back.
         already_logged: lines of the context that an earlier run of the same command has logged already.
+        evaluate: what measures the run, where it was made already; default: that of :func:`evaluator`.
 
     Attributes:
         trainer: does the steps.
@@ -87,9 +89,10 @@ class Run:
         signals: bool = False,
         lock: RunLock | None = None,
         already_logged: Collection[str] = (),
+        evaluate: EvaluationCallback | None = None,
     ) -> None:
         self.recipe, self.run_dir = recipe, run_dir
-        self.evaluate = evaluator(recipe, cache_dir or cache_folder(run_dir))
+        self.evaluate = evaluate or evaluator(recipe, cache_dir or cache_folder(run_dir))
         built = build(recipe, preparation)
         self.schedule = built.schedule
         self.context = set_up(recipe, run_dir, self.schedule, cache_dir)

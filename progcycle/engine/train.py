@@ -20,6 +20,7 @@ from progcycle.engine.trackers import start_trackers
 from progcycle.engine.trainable import frozen_hashes
 from progcycle.errors import UserError
 from progcycle.evaluation import evaluator
+from progcycle.evaluation.sampler import EvaluationCallback
 from progcycle.output import safe_output
 from progcycle.recipe import Recipe
 from progcycle.runtime.failures import reporting_failure
@@ -56,15 +57,15 @@ def train(recipe: Recipe, run_dir: Path, signals: bool = False) -> Run:
         else:
             with torch.device("meta"):
                 built = build(recipe)
-            evaluator(recipe, cache_folder(run_dir))
+            evaluate = evaluator(recipe, cache_folder(run_dir))
             set_up(recipe, run_dir, built.schedule)
             already_logged = _pretrain(recipe, before, run_dir, safety)
-            run = Run(recipe, run_dir, already_logged=already_logged, **safety)
+            run = Run(recipe, run_dir, already_logged=already_logged, evaluate=evaluate, **safety)
         train_run(run)
     return run
 
 
-def check(recipe: Recipe, run_dir: Path) -> RunContext:
+def check(recipe: Recipe, run_dir: Path) -> tuple[RunContext, EvaluationCallback | None]:
     """Check what can be checked of a run and its pre-training before the first step; nothing is written.
 
     Args:
@@ -72,19 +73,19 @@ def check(recipe: Recipe, run_dir: Path) -> RunContext:
         run_dir: the run folder.
 
     Returns:
-        What the run stands on, see :func:`set_up`.
+        What the run stands on, see :func:`set_up`, and what measures it, see :func:`evaluator`.
 
     Raises:
         UserError: anything that cannot work.
     """
     with torch.device("meta"):
         built, first = build(recipe), build_pretraining(recipe)
-    evaluator(recipe, cache_folder(run_dir))  # whether it can measure what the recipe asks for
+    evaluate = evaluator(recipe, cache_folder(run_dir))
     context = set_up(recipe, run_dir, built.schedule)
     before = recipe.preparation_recipe
     if has_checkpoint(run_dir, recipe):
         _check_frozen(run_dir, recipe)
-        return context
+        return context, evaluate
     begins = run_dir
     if before is not None and first is not None:
         begins = run_dir / PRETRAINING
@@ -93,7 +94,7 @@ def check(recipe: Recipe, run_dir: Path) -> RunContext:
             _check_frozen(begins, before, PRETRAINING)
     if not has_checkpoint(begins, before or recipe):
         load_source_weights(recipe, built.task.networks)  # tried out on networks without memory
-    return context
+    return context, evaluate
 
 
 def _check_frozen(run_dir: Path, recipe: Recipe, preparation: str | None = None) -> None:

@@ -17,6 +17,7 @@ from progcycle.engine.initial_weights import PRETRAINING
 from progcycle.engine.run import Run
 from progcycle.engine.train import check, train
 from progcycle.errors import UserError
+from progcycle.evaluation import EVALUATORS
 from progcycle.export import load
 from progcycle.recipe import Recipe, merge, validate
 from progcycle.runtime.checkpoint import checkpoints, newest_whole, read
@@ -276,6 +277,25 @@ def test_a_damaged_checkpoint_of_pre_training_is_trained_again(watch: Watch, pic
     assert found is not None
     assert found[1]["nimg"] == 20
     assert not has_checkpoint(run, recipe)
+
+
+def test_what_measures_the_task_is_made_once(
+    watch: Watch, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Recipe] = []
+
+    def make(recipe: Recipe, cache_dir: Path | None) -> Any:
+        made.append(recipe)
+        return lambda sample, nimg: {"kid": 1.0}
+
+    monkeypatch.setitem(EVALUATORS, "cyclegan", make)
+    recipe = tiny("cyclegan", pictures, merge(SOME, {"training": {"evaluation": {"every_kimg": 0.004}}}))
+    _, evaluate = check(recipe, tmp_path / "run")
+    assert evaluate is not None
+    assert made == [recipe]
+    watch.run(recipe, tmp_path / "run", kill_before=7)  # the second step of the task
+    assert made == [recipe, recipe]
+    assert {line["metric/kid"] for line in stats(tmp_path / "run") if "metric/kid" in line} == {1.0}
 
 
 # --- whoever starts it --------------------------------------------------------------------------------------------
