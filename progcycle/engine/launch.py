@@ -11,7 +11,7 @@ from accelerate.commands.config.config_args import default_config_file
 
 from progcycle.engine.precision import WORDS, Precision
 from progcycle.errors import UserError
-from progcycle.runtime.stop import LAUNCH_VARIABLE
+from progcycle.runtime.launcher import LAUNCH_VARIABLE
 
 SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG")
 

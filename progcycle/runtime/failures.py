@@ -17,6 +17,7 @@ from torch.distributed import DistError
 
 from progcycle.errors import UserError, one_line
 from progcycle.runtime import rendezvous
+from progcycle.runtime.launcher import Launcher
 from progcycle.runtime.stop import StoppedError
 from progcycle.runtime.watchdog import Peer, Timeouts, Watchdog
 
@@ -47,8 +48,9 @@ def start_watchdog(accelerator: Accelerator, newest: Callable[[], Path | None]) 
     found = gather_object([{"host": socket.gethostname(), "pid": os.getpid(), "token": token}])
     rank, token = accelerator.process_index, found[0]["token"]
     members = [Peer(each, about["host"], about["pid"]) for each, about in enumerate(found)]
-    watchdog = Watchdog(rank, members, rendezvous.connect(token), _end, TIMEOUTS)
-    rendezvous.current = rendezvous.Rendezvous(rendezvous.connect(token), rank, len(members))
+    launcher = Launcher()
+    watchdog = Watchdog(rank, members, rendezvous.connect(token), _end, TIMEOUTS, launcher)
+    rendezvous.current = rendezvous.Rendezvous(rendezvous.connect(token), rank, len(members), launcher)
     watchdog.start()
     _watchdog = watchdog
 

@@ -3,6 +3,9 @@
 A collective is for messages of milliseconds. Its limit (torch's own: 10 minutes with NCCL, 30 with gloo) ends a run
 whose processes hang. For what may take longer, as when the first process evaluates, writes or builds a cache, and when
 one waits for pictures, the others wait here, and look around meanwhile.
+
+The store ends with the launcher that holds it. If that is killed, they meet by collectives, for the few steps and the
+checkpoint that are left to do.
 """
 
 import os
@@ -11,10 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from accelerate.utils import gather_object
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from progcycle.errors import UserError
+from progcycle.runtime.launcher import Launcher
 
 SOON = 1.0  # seconds of waiting before a signal is acted on: until then it may travel with the gradients
 ANSWER = 45.0  # seconds for an answer of the store, which takes microseconds
@@ -41,6 +46,11 @@ def connect(token: str, seconds: float = ANSWER) -> Store:
     return PrefixStore(f"progcycle/{token}", client)
 
 
+def gather_by_collective(text: str) -> list[str]:
+    """The texts of all processes, by rank; every process must call this."""
+    return list(gather_object([text]))
+
+
 class Rendezvous:
     """One process's side of the meetings; all processes make the same calls in the same order.
 
@@ -48,18 +58,37 @@ class Rendezvous:
         store: where they meet.
         rank: of this process.
         processes: how many there are.
+        launcher: who may hold the store.
+        collective: gathers the texts of all processes without it.
     """
 
-    def __init__(self, store: Store, rank: int, processes: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        rank: int,
+        processes: int,
+        launcher: Launcher | None = None,
+        collective: Callable[[str], list[str]] = gather_by_collective,
+    ) -> None:
         self.store, self.rank, self.processes = store, rank, processes
+        self.launcher, self.collective = launcher, collective
         self._texts = self._steps = 0
+        self._store_is_gone = False
 
     def gather(self, text: str) -> list[str]:
         """The texts of all processes, by rank, once all have given one.
 
         Raises:
-            RuntimeError: the store is gone.
+            RuntimeError: the store is gone, and the launcher is not.
         """
+        if not self._store_is_gone:
+            try:
+                return self._gather_on_store(text)
+            except RuntimeError as error:
+                self._do_without_store(error)
+        return self.collective(text)
+
+    def _gather_on_store(self, text: str) -> list[str]:
         number = self._texts
         self._texts += 1
         keys = [f"text/{number}/{rank}" for rank in range(self.processes)]
@@ -73,7 +102,8 @@ class Rendezvous:
     def begin_step(self, asked: Callable[[], int | None]) -> int | None:
         """Wait until all processes are here with their pictures, or one of them was asked to stop.
 
-        Which of the two comes first is decided by the store, for all of them.
+        Which of the two comes first is decided by the store, for all of them. Once it went with the launcher, all take
+        every step: the first gradients tell those of them to stop who do not know it yet.
 
         Args:
             asked: the signal that this process was asked to stop by, if there is one.
@@ -82,8 +112,16 @@ class Rendezvous:
             None for a step that all take now; otherwise the signal, with which all are here without another step.
 
         Raises:
-            RuntimeError: the store is gone.
+            RuntimeError: the store is gone, and the launcher is not.
         """
+        if not self._store_is_gone:
+            try:
+                return self._begin_step_on_store(asked)
+            except RuntimeError as error:
+                self._do_without_store(error)
+        return None
+
+    def _begin_step_on_store(self, asked: Callable[[], int | None]) -> int | None:
         key = self._step
         if self.store.add(f"{key}/here", 1) == self.processes:
             self.store.compare_set(key, "", "0")
@@ -111,11 +149,21 @@ class Rendezvous:
             asked: the signal that this process was asked to stop by, if there is one.
 
         Raises:
-            RuntimeError: the store is gone.
+            RuntimeError: the store is gone, and the launcher is not.
         """
-        if asked:
-            self.store.compare_set(self._step, "", str(int(asked)))
-        return self._decision() if self.store.check([self._step]) else None
+        if not self._store_is_gone:
+            try:
+                if asked:
+                    self.store.compare_set(self._step, "", str(int(asked)))
+                return self._decision() if self.store.check([self._step]) else None
+            except RuntimeError as error:
+                self._do_without_store(error)
+        return None
+
+    def _do_without_store(self, error: RuntimeError) -> None:
+        if self.launcher is None or not self.launcher.took_store_along():
+            raise error
+        self._store_is_gone = True
 
     @property
     def _step(self) -> str:

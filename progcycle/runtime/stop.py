@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from progcycle.runtime.launcher import Launcher
+
 # A terminal that is closed and a connection that is lost send SIGHUP; SIGUSR1 and SIGUSR2 are how clusters tell of a
 # preemption; SIGXCPU comes at a soft limit of processor time. Windows has none of these four.
 NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP", "SIGUSR2", "SIGXCPU")
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
-LAUNCH_VARIABLE = "ACCELERATE_MIXED_PRECISION"  # accelerate launch sets it for what it starts
 HINT = b"\nstopping after this step and its checkpoint; Ctrl-C again stops at once\n"
 
 
@@ -58,7 +59,7 @@ class StopSignals:
     def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
         self.received: signal.Signals | None = None
-        self._launcher: int | None = None
+        self._launcher: Launcher | None = None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -73,7 +74,7 @@ class StopSignals:
         # What was ignored before, as SIGINT is in the background of a script and SIGHUP under nohup, stays ignored.
         heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._remember) for number in heard}
-        self._launcher = os.getppid() if LAUNCH_VARIABLE in os.environ else None
+        self._launcher = Launcher()
         try:
             yield
         finally:
@@ -96,8 +97,8 @@ class StopSignals:
 
     def votes(self) -> list[bool]:
         """For each of ``SIGNALS``, whether this process was asked to stop by it."""
-        if self._launcher is not None and os.getppid() != self._launcher:
-            # With one process, accelerate launch passes no signal on; that it has gone is the only sign of one.
+        if self._launcher is not None and self._launcher.has_gone:
+            # It was killed; or, with one process, accelerate launch was sent a signal, none of which it passes on.
             self.received = self.received or signal.SIGTERM
         return [number == self.received for number in SIGNALS]
 

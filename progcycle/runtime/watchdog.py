@@ -8,6 +8,9 @@ has died, they send SIGTERM to the others there, and SIGKILL after 30 s. This he
   a sentence, where SIGTERM by itself would let them try a checkpoint that nobody can finish;
 * both where there is no launcher that ends the others, or one on another machine.
 
+A launcher that is killed takes the store along. Where it held the store, the processes then stop with a checkpoint, as
+by SIGTERM, and look after each other by their numbers only, for a limited time.
+
 A process whose main thread hangs is not missed as long as its other threads run: there is no telling from here that it
 does not just work. The limit of collectives ends the others if they wait in one.
 """
@@ -23,6 +26,7 @@ import psutil  # type: ignore[import-untyped]
 from torch.distributed.distributed_c10d import Store
 
 from progcycle.errors import one_line
+from progcycle.runtime.launcher import Launcher
 from progcycle.runtime.rendezvous import ANSWER
 
 GONE, FAILED = "gone", "failed "  # what a process that leaves writes in place of its beats
@@ -39,6 +43,7 @@ class Timeouts:
         grace: for a process that may have the same error as another, and then leaves by itself.
         verdict: that a failed collective waits for news of the others.
         goodbye: that the first process waits for the others to leave.
+        orphaned: that processes without launcher and store may take to stop.
     """
 
     tick: float = 1.0
@@ -47,6 +52,7 @@ class Timeouts:
     grace: float = 10.0
     verdict: float = 5.0
     goodbye: float = 10.0
+    orphaned: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Watchdog:
         end: what to do when another process is lost: it gets a sentence and whether this process is to print it. It is
             called in the watching thread, once, and not after :meth:`leave`.
         limits: see :class:`Timeouts`.
+        launcher: who may hold the store.
         now: a clock, in seconds.
     """
 
@@ -81,10 +88,13 @@ class Watchdog:
         store: Store,
         end: Callable[[str, bool], None],
         limits: Timeouts | None = None,
+        launcher: Launcher | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.rank, self.members, self.store, self.limits = rank, members, store, limits or Timeouts()
-        self._end, self._now = end, now
+        self._end, self._launcher, self._now = end, launcher, now
+        self._store_is_here = members[rank].host == members[0].host  # it is on the machine of the first process
+        self._orphaned: float | None = None  # since when, by the thread's clock
         self._heard = {member.rank: ("", 0.0) for member in members if member.rank != rank}  # sign of life, moment
         self._neighbours = [m for m in members if m.rank != rank and m.host == members[rank].host]
         self._neighbours = [m for m in self._neighbours if _runs(m.pid)]  # hosts of containers may share a name
@@ -92,7 +102,7 @@ class Watchdog:
         self._left = self._failed = self._ending = False
         self._clock = self._last_beat = 0.0  # seconds that this process was awake
         self._beats = 0
-        self._lost: tuple[Peer, str, float] | None = None
+        self._lost: tuple[str, bool, float] | None = None  # a sentence, whether to print it, moment
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     # --- for the main thread -------------------------------------------------------------------------------------
@@ -160,13 +170,20 @@ class Watchdog:
             self._clock += min(now - before, 2 * self.limits.tick)
             before = now
             dead = [member.rank for member in self._neighbours if not _runs(member.pid)]
-            if 0 not in dead:  # the store may have died with it
+            if self._orphaned is not None:
+                if self._clock > self._orphaned + self.limits.orphaned:
+                    words = f"the launcher has died, and the processes did not stop within {self.limits.orphaned:g} s."
+                    self._lost = self._lost or (words, self.rank == 0, self._clock)
+            elif 0 not in dead:  # the store may have died with it
                 try:
                     self._ask()
                 except RuntimeError:
-                    if self.rank == 0:  # it went with the launcher; the next meeting raises the same
+                    if self._store_is_here and self._launcher is not None and self._launcher.took_store_along():
+                        self._orphaned = self._clock
+                    elif self.rank == 0:  # the next meeting raises the same
                         return
-                    self._lose(0, "has died, or the launcher with its store has")
+                    else:
+                        self._lose(0, "has died, or the launcher with its store has")
             for rank in dead:
                 if self._heard[rank][0] != GONE:
                     self._lose(rank, "has died")
@@ -202,12 +219,13 @@ class Watchdog:
     def _lose(self, rank: int, what: str, grace: float = 0.0) -> None:
         """Note that a process is lost; what follows from it is no news."""
         if self._lost is None and not self._left and rank != self.rank:
-            self._lost = self.members[rank], what, self._clock + grace
+            sentence = f"{self.members[rank]} {what}; the others stop too."
+            self._lost = sentence, self._speaks(rank), self._clock + grace
 
     def _look(self) -> None:
         if self._lost is None:
             return
-        member, what, moment = self._lost
+        sentence, speaks, moment = self._lost
         if self._clock < moment and not self._failed:
             return
         with self._lock:
@@ -215,7 +233,7 @@ class Watchdog:
                 return
             self._ending = True
         self._over.set()
-        self._end(f"{member} {what}; the others stop too.", self._speaks(member.rank))
+        self._end(sentence, speaks)
 
     def _speaks(self, lost: int) -> bool:
         """Whether this process prints that another one is lost."""

@@ -90,6 +90,18 @@ def test_two_processes_of_torchrun_stop_at_the_same_step(recipe: Path, tmp_path:
     assert {"rank-0.safetensors", "rank-1.safetensors"} <= names
 
 
+def test_two_processes_whose_torchrun_is_killed_stop_at_the_same_step(recipe: Path, tmp_path: Path) -> None:
+    """The store by which they meet goes with it."""
+    with _start(recipe, tmp_path / "run", *TORCHRUN, ACCELERATE_USE_CPU="true") as launcher:
+        launcher.kill()
+        said, errors = launcher.communicate(timeout=300)  # until both have closed their end of the pipe
+    assert launcher.returncode == -signal.SIGKILL
+    _assert_stopped(tmp_path / "run", said)
+    assert "Traceback" not in errors
+    names = {path.name for path in checkpoints(tmp_path / "run/checkpoints")[0].iterdir()}
+    assert {"rank-0.safetensors", "rank-1.safetensors"} <= names
+
+
 def test_a_second_run_in_the_same_folder_is_one_sentence_and_exit_code_2(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,8 +25,20 @@ COUNT = 3
 class _Processes:
     def __init__(self) -> None:
         self.server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        self.each = [Rendezvous(self._connect(), rank, COUNT) for rank in range(COUNT)]
+        self.launcher: Any = SimpleNamespace(took_store_along=lambda: False)
+        self.each = [
+            Rendezvous(self._connect(), rank, COUNT, self.launcher, partial(self._collective, rank))
+            for rank in range(COUNT)
+        ]
         self.pool = ThreadPoolExecutor(COUNT)
+        self.barrier, self.texts = threading.Barrier(COUNT, timeout=LONG), [""] * COUNT
+
+    def _collective(self, rank: int, text: str) -> list[str]:
+        self.texts[rank] = text
+        self.barrier.wait()
+        found = list(self.texts)
+        self.barrier.wait()
+        return found
 
     def _connect(self) -> PrefixStore:
         timeout = timedelta(seconds=LONG)
@@ -125,6 +139,30 @@ def test_who_has_to_stop_waits_for_one_that_does_something_long(
         return number, list(done)
 
     assert processes.all(work) == [(signal.SIGINT, [0])] * COUNT
+
+
+def test_without_the_launcher_and_its_store_they_meet_by_collectives(processes: _Processes) -> None:
+    arrived = threading.Semaphore(0)
+
+    def begin(each: Rendezvous) -> Any:
+        arrived.release()
+        return each.begin_step(_nobody), each.gather(f"x{each.rank}"), each.begin_step(_nobody), each.while_waiting(15)
+
+    assert processes.all(lambda each: each.gather(f"{each.rank}")) == [["0", "1", "2"]] * COUNT
+    waiting = [processes.pool.submit(begin, each) for each in processes.each[:2]]  # the last one is not there yet
+    for _ in waiting:
+        arrived.acquire(timeout=LONG)
+    processes.launcher.took_store_along = lambda: True
+    del processes.server
+    waiting.append(processes.pool.submit(begin, processes.each[2]))
+    assert [job.result(LONG) for job in waiting] == [(None, ["x0", "x1", "x2"], None, None)] * COUNT
+
+
+@pytest.mark.parametrize("call", [lambda each: each.gather(""), lambda each: each.begin_step(_nobody)])
+def test_a_store_that_goes_by_itself_is_an_error(call: Callable[[Rendezvous], Any], processes: _Processes) -> None:
+    del processes.server
+    with pytest.raises(RuntimeError):
+        call(processes.each[0])
 
 
 def test_the_first_comes_before_the_others(processes: _Processes, monkeypatch: pytest.MonkeyPatch) -> None:

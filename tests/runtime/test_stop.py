@@ -182,18 +182,20 @@ def test_a_signal_after_the_last_step_is_delivered_again_where_it_ends_the_proce
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_launcher_that_has_gone_is_a_request_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("launched", ["", "ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"])
+def test_a_launcher_that_has_gone_is_a_request_to_stop(launched: str, monkeypatch: pytest.MonkeyPatch) -> None:
     parent = [7]
     monkeypatch.setattr(os, "getppid", lambda: parent[0])
-    for launched in (False, True):
-        if launched:
-            monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-        stop, parent[0] = StopSignals(enabled=True), 7
-        with pytest.raises(StoppedError), stop.listening():  # noqa: PT012
-            assert agreed_signal(stop.votes()) is None
-            parent[0] = 1
-            assert agreed_signal(stop.votes()) == (signal.SIGTERM if launched else None)
-            raise StoppedError(signal.SIGTERM, "done")
+    for name in ("ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    if launched:
+        monkeypatch.setenv(launched, "no")
+    stop = StopSignals(enabled=True)
+    with pytest.raises(StoppedError), stop.listening():  # noqa: PT012
+        assert agreed_signal(stop.votes()) is None
+        parent[0] = 1
+        assert agreed_signal(stop.votes()) == (signal.SIGTERM if launched else None)
+        raise StoppedError(signal.SIGTERM, "done")
 
 
 def test_no_checkpoint_is_tried_after_a_step_that_failed(

@@ -34,7 +34,7 @@ TIMEOUTS = Timeouts(tick=0.02, beat=0.05, silence=LONG, grace=LONG, verdict=LONG
 class _Three:
     """Three watches on one store, the last one on another machine; each stands for a process that does nothing."""
 
-    def __init__(self, limits: Timeouts) -> None:
+    def __init__(self, limits: Timeouts, launcher: Any = None) -> None:
         self.server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         self.ends: queue.Queue[tuple[int, str, bool]] = queue.Queue()
         self.ahead = 0.0  # seconds that the clock of all has jumped
@@ -42,6 +42,7 @@ class _Three:
         self.members = [
             Peer(rank, host, self.sleepers[rank].pid) for rank, host in enumerate(("here", "here", "there"))
         ]
+        self.launcher = launcher
         self.watches = [self._watch(rank, limits) for rank in range(3)]
         for watch in self.watches:
             watch.start()
@@ -55,7 +56,8 @@ class _Three:
         def end(text: str, speaks: bool) -> None:
             self.ends.put((rank, text, speaks))
 
-        return Watchdog(rank, self.members, self.store(), end, limits, lambda: time.monotonic() + self.ahead)
+        launcher = self.launcher if rank < 2 else None
+        return Watchdog(rank, self.members, self.store(), end, limits, launcher, lambda: time.monotonic() + self.ahead)
 
     def ended(self, count: int) -> list[tuple[int, str, bool]]:
         """So many of those who end, by rank."""
@@ -82,12 +84,14 @@ class _Three:
 
 @pytest.fixture
 def three(request: pytest.FixtureRequest) -> Iterator[_Three]:
-    made = _Three(replace(TIMEOUTS, **getattr(request, "param", {})))
+    options = dict(getattr(request, "param", {}))
+    launcher = options.pop("launcher", None)
+    made = _Three(replace(TIMEOUTS, **options), launcher)
     yield made
     made.close()
 
 
-def short(**limits: float) -> Callable[..., Any]:
+def short(**limits: Any) -> Callable[..., Any]:
     """Timeouts that a test waits for."""
     return pytest.mark.parametrize("three", [limits], indirect=True)
 
@@ -119,6 +123,31 @@ def test_when_the_store_is_gone_its_keepers_are_named(three: _Three) -> None:
     found = three.ended(2)
     sentence = f"{three.name(0)} has died, or the launcher with its store has; the others stop too."
     assert found == [(1, sentence, True), (2, sentence, True)]
+
+
+KILLED = SimpleNamespace(took_store_along=lambda: True)
+
+
+@short(launcher=KILLED, orphaned=0.5)
+def test_when_the_launcher_is_killed_those_on_its_machine_have_time_to_stop(three: _Three) -> None:
+    before = time.monotonic()
+    del three.server
+    sentence = "the launcher has died, and the processes did not stop within 0.5 s."
+    elsewhere = f"{three.name(0)} has died, or the launcher with its store has; the others stop too."
+    assert three.ended(3) == [(0, sentence, True), (1, sentence, False), (2, elsewhere, True)]
+    assert time.monotonic() - before > 0.4
+
+
+@short(launcher=KILLED)
+def test_without_a_launcher_they_see_a_death_and_leave_without_a_word(three: _Three) -> None:
+    three.watches[2].leave()
+    del three.server
+    while any(watch._orphaned is None for watch in three.watches[:2]):
+        time.sleep(0.01)
+    three.watches[1].leave()
+    assert three.ends.empty()
+    three.sleepers[1].kill()
+    assert three.ended(1) == [(0, f"{three.name(1)} has died; the others stop too.", True)]
 
 
 def test_a_pause_of_the_whole_machine_is_no_silence(three: _Three) -> None:
