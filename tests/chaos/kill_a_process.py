@@ -64,17 +64,17 @@ def wait(pid: int, seconds: float) -> int | None:
     return code
 
 
-def output(run_dir: Path) -> Path:
-    """What both processes print."""
-    return run_dir.parent / "output.txt"
+def output(run_dir: Path, rank: int) -> Path:
+    """What a process and its workers print."""
+    return run_dir.parent / f"output-{rank}.txt"
 
 
 def start_two(recipe: Recipe, run_dir: Path) -> list[int]:
     """Train, or go on, in two forked processes, each in a group of its own; their numbers."""
     pids = []
-    for own in environments():
+    for rank, own in enumerate(environments()):
         os.environ.update(own)
-        pids.append(start(recipe, run_dir))
+        pids.append(start(recipe, run_dir, output(run_dir, rank).name))
         os.setpgid(pids[-1], pids[-1])
     return pids
 
@@ -93,7 +93,7 @@ def until_taken(run_dir: Path) -> None:
     end = time.perf_counter() + LIMIT
     while not (run_dir / "lock.json").exists():
         if time.perf_counter() >= end:
-            raise RuntimeError(f"did not begin; see {output(run_dir)}")
+            raise RuntimeError(f"did not begin; see {output(run_dir, 0)}")
         time.sleep(0.001)
 
 
@@ -109,7 +109,7 @@ def finish_two(recipe: Recipe, run_dir: Path) -> float:
         began = time.perf_counter()
         status = [wait(pid, LIMIT) for pid in pids]
         if status != [0, 0]:
-            raise RuntimeError(f"ended with {status}; see {output(run_dir)}")
+            raise RuntimeError(f"ended with {status}; see {output(run_dir, 0)}")
         return time.perf_counter() - began
     finally:
         end_all(pids)
@@ -118,7 +118,7 @@ def finish_two(recipe: Recipe, run_dir: Path) -> float:
 def kill_one(recipe: Recipe, run_dir: Path, whole: Path, rank: int, moment: float) -> Death | None:
     """Begin a run, and kill one of its processes; None if training was over before, and all of it is there."""
     pids = start_two(recipe, run_dir)
-    log, host = output(run_dir), socket.gethostname()
+    host = socket.gethostname()
     try:
         until_taken(run_dir)
         other = pids[1 - rank]
@@ -136,7 +136,7 @@ def kill_one(recipe: Recipe, run_dir: Path, whole: Path, rank: int, moment: floa
         end_all(pids)
     if status == 0 and not differences(run_dir, whole):
         return None
-    text = log.read_text(errors="replace")
+    text = output(run_dir, 1 - rank).read_text(errors="replace")  # workers of the killed one may complain of its death
     said = next((line for line in text.splitlines() if line.startswith("error: ")), "")
     expected = f"error: process {rank} (host {host}, pid {pids[rank]}) has died; the others stop too. "
     wrong = {

@@ -122,11 +122,11 @@ def measure(sample: Sampler, nimg: int) -> dict[str, float]:
     return {"swd": made.std().item(), "kid": made.std().item()}
 
 
-def child(recipe: Recipe, run: Path) -> None:
+def child(recipe: Recipe, run: Path, output_name: str) -> None:
     """Train, or go on, and end the process; nothing of the parent's is touched."""
     code = 1
     try:
-        output = os.open(run.parent / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        output = os.open(run.parent / output_name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(output, 1)
         os.dup2(output, 2)
         sys.stdout = sys.stderr = open(output, "a", buffering=1, closefd=False)  # noqa: SIM115
@@ -167,12 +167,12 @@ def _draw_at_every_step() -> None:
 # --- starting and killing ---------------------------------------------------------------------------------------------
 
 
-def start(recipe: Recipe, run: Path) -> int:
-    """Begin, or go on, in a process of its own; its number."""
+def start(recipe: Recipe, run: Path, output_name: str = "output.txt") -> int:
+    """Begin, or go on, in a process of its own, which prints into a file beside the run folder; its number."""
     run.parent.mkdir(parents=True, exist_ok=True)
     process = os.fork()
     if process == 0:
-        child(recipe, run)
+        child(recipe, run, output_name)
     return process
 
 
