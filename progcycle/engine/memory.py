@@ -1,7 +1,7 @@
 """A device without enough memory: told in one sentence, with a key that helps and that the run will take."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,8 +27,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def explain_out_of_memory_in_setup() -> Iterator[None]:
-    """Tell in one sentence of memory that runs out beside the steps: for networks, checkpoints, or caches.
+def explain_out_of_memory(sentence: Callable[[str], str]) -> Iterator[None]:
+    """Tell of memory that runs out in one sentence.
+
+    Args:
+        sentence: makes it, from what the error says.
 
     Raises:
         UserError: there is not enough memory.
@@ -38,11 +41,15 @@ def explain_out_of_memory_in_setup() -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise UserError(
-            f"There is not enough memory to prepare the run ({reason}); stop what else uses it, take a device with "
-            "more, or a smaller network (network.channels, network.filters) in another --run-dir."
-        ) from None
+        raise UserError(sentence(str(error).strip().split("\n")[0].rstrip("."))) from None
+
+
+def setup_advice(reason: str) -> str:
+    """What helps where memory runs out beside the steps: for networks, checkpoints, or caches."""
+    return (
+        f"There is not enough memory to prepare the run ({reason}); stop what else uses it, take a device with "
+        "more, or a smaller network (network.channels, network.filters) in another --run-dir."
+    )
 
 
 @dataclass(frozen=True)
@@ -63,26 +70,21 @@ class MemoryAdvice:
     begun_at: Callable[[], int | None]
     prepares: bool = False
 
-    @contextmanager
-    def explain(self, growth: Growth, work: Work = "training") -> Iterator[None]:
-        """Tell of memory that runs out in one sentence; checkpoints stay as they are.
+    def explain(self, growth: Growth, work: Work = "training") -> AbstractContextManager[None]:
+        """Tell of memory that runs out in one sentence, see :func:`explain_out_of_memory`; checkpoints stay.
 
         Args:
             growth: of the step.
             work: what is being done.
-
-        Raises:
-            UserError: there is not enough memory.
         """
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            sentence = self._sentence(growth, work)
+
+        def sentence(_: str) -> str:
+            told = self._sentence(growth, work)
             if not self.accelerator.is_main_process:  # only the first one speaks in the end
-                LOGGER.error(f"error in process {self.accelerator.process_index}: {sentence}")
-            raise UserError(sentence) from None
+                LOGGER.error(f"error in process {self.accelerator.process_index}: {told}")
+            return told
+
+        return explain_out_of_memory(sentence)
 
     def _sentence(self, growth: Growth, work: Work) -> str:
         local = growth.batch_size // self.accelerator.num_processes

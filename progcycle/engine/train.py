@@ -14,7 +14,7 @@ from progcycle.engine.context import RunContext, cache_folder, end, prepare_data
 from progcycle.engine.folder import check_frozen, has_checkpoint, read_checkpoint_info, write_recipe
 from progcycle.engine.initial_weights import PRETRAINING, load_source_weights
 from progcycle.engine.loader_wait import LoaderWait
-from progcycle.engine.memory import explain_out_of_memory_in_setup
+from progcycle.engine.memory import explain_out_of_memory, setup_advice
 from progcycle.engine.run import Run
 from progcycle.engine.trackers import start_trackers
 from progcycle.engine.trainable import frozen_hashes
@@ -50,7 +50,7 @@ def train(recipe: Recipe, run_dir: Path, signals: bool = False) -> Run:
         StoppedError: a signal stopped the run, and its checkpoint is written.
     """
     before = recipe.preparation_recipe
-    with explain_out_of_memory_in_setup(), RunLock(run_dir) as lock:
+    with explain_out_of_memory(setup_advice), RunLock(run_dir) as lock:
         safety: dict[str, Any] = {"signals": signals, "lock": lock}
         if before is None or has_checkpoint(run_dir, recipe):
             run = Run(recipe, run_dir, **safety)
