@@ -8,6 +8,7 @@ from torch import Tensor
 
 from progcycle.engine.folder import checkpoint_folders
 from progcycle.engine.state import tensors_of
+from progcycle.engine.trainable import frozen_hashes
 from progcycle.errors import UserError
 from progcycle.export import SnapshotConfig, find_snapshot, load
 from progcycle.networks import Network
@@ -22,7 +23,8 @@ def start_from(recipe: Recipe, networks: Mapping[str, Network]) -> Sequence[str]
     """Give networks the weights of the run that a recipe names; stages that it does not have stay as they are.
 
     The generators get the averages of a snapshot, the discriminators, where they are asked for, the weights of the
-    newest checkpoint. Stages above the resolution of that run, and parts that no training changes, are left alone.
+    newest checkpoint. Stages above the resolution of that run, and parts that no training changes, are left alone; the
+    latter must be the same there.
 
     Args:
         recipe: has ``start_from``.
@@ -47,27 +49,46 @@ def start_from(recipe: Recipe, networks: Mapping[str, Network]) -> Sequence[str]
             f"{KEY}: {options.run} was trained with task: {config.task}, and this recipe has {recipe.task}."
         )
     weights = {name: tensors_of(model.state_dict(), name) for name in config.networks}
-    source = str(snapshot)
+    source, frozen = str(snapshot), dict[str, str]()
     if options.networks == "all":
-        path, others = _of_checkpoint(Path(options.run), [name for name in networks if name not in weights])
+        path, others, frozen = _of_checkpoint(Path(options.run), [name for name in networks if name not in weights])
         weights |= others
         source += f", and of {path} the discriminators"
     common = min(config.final_resolution, recipe.resolution)
-    smaller, remedy = (
-        _up_to(common, recipe),
-        f"give this recipe the network settings of that run{_changes(config, recipe)}",
-    )
+    smaller = _up_to(common, recipe)
     for name, tensors in weights.items():
-        if fault := _copy(name, tensors, networks[name], smaller[name]):
-            remedy = f"give this recipe the network settings of that run{_changes(config, recipe)}"
+        settings = "network settings"
+        if fault := _other_frozen(name, tensors, frozen.get(name), networks[name]):
+            settings = "seed and the network settings"  # from which they may be drawn
+        if fault := fault or _copy(name, tensors, networks[name], smaller[name]):
+            remedy = f"give this recipe the {settings} of that run{_changes(config, recipe)}"
             raise UserError(f"{KEY}: {name} of {options.run} does not fit this recipe: {fault}; {remedy}.")
     begun = f"{' and '.join(weights)} begin{'s' * (len(weights) == 1)} from {source}, after {config.nimg / 1000:g} kimg"
     grown = f"; what is above {common} px is new" if recipe.resolution > common else ""
     return [begun + grown]
 
 
-def _of_checkpoint(run: Path, names: Sequence[str]) -> tuple[Path, dict[str, dict[str, Tensor]]]:
-    """The weights of networks that no snapshot holds."""
+def _other_frozen(name: str, tensors: Mapping[str, Tensor], known: str | None, network: Network) -> str:
+    """What is wrong with the frozen weights of a network; "" if they are those that it was trained with.
+
+    Args:
+        name: of the network.
+        tensors: its trained weights, frozen ones left out or not.
+        known: hash of the frozen ones, where the run tells it.
+        network: gets them; on the meta device it has none.
+    """
+    own = network.frozen_tensors()
+    if any(tensor.is_meta for tensor in own.values()):
+        return ""
+    both = [key for key in own if key in tensors and tensors[key].shape == own[key].shape]
+    same = all(torch.equal(tensors[key], own[key]) for key in both)
+    if known is not None:
+        same = same and known == frozen_hashes({name: network}).get(name)
+    return "" if same else "it was trained with other frozen weights"
+
+
+def _of_checkpoint(run: Path, names: Sequence[str]) -> tuple[Path, dict[str, dict[str, Tensor]], dict[str, str]]:
+    """The weights of networks that no snapshot holds, and the hashes of what they have frozen."""
     remedy = f"; give the folder of a run that has one, or {KEY}.networks: generators"
     if not (run / "recipe.yaml").is_file():
         raise UserError(f"{KEY}: discriminators are in checkpoints only, and {run} is no run folder{remedy}.")
@@ -75,9 +96,9 @@ def _of_checkpoint(run: Path, names: Sequence[str]) -> tuple[Path, dict[str, dic
     found = checkpoint.newest_whole(folder, lambda _: None, *others)
     if found is None:
         raise UserError(f"{KEY}: discriminators are in checkpoints only, and {run} has none{remedy}.")
-    path, _ = found
+    path, record = found
     tensors = checkpoint.read(path, "networks")
-    return path, {name: tensors_of(tensors, name) for name in names}
+    return path, {name: tensors_of(tensors, name) for name in names}, record.get("frozen", {})
 
 
 def _changes(config: SnapshotConfig, recipe: Recipe) -> str:

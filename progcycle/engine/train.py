@@ -93,7 +93,10 @@ def check(recipe: Recipe, run_dir: Path) -> tuple[RunContext, EvaluationCallback
             set_up(before, begins, first.schedule, cache_folder(run_dir))
             _check_frozen(begins, before, PRETRAINING)
     if not has_checkpoint(begins, before or recipe):
-        load_source_weights(recipe, built.task.networks)  # tried out on networks without memory
+        networks = built.task.networks  # without memory, unless there are frozen weights to compare
+        if any(network.frozen for network in networks.values()):
+            networks = build(recipe).task.networks
+        load_source_weights(recipe, networks)
     return context, evaluate
 
 

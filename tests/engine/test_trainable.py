@@ -131,6 +131,37 @@ def test_resuming_does_not_miss_them_and_refuses_others(
     assert checkpoint_content(run / LAST) == checkpoint_content(tmp_path / "whole" / LAST)
 
 
+@pytest.mark.usefixtures("frozen")
+def test_fine_tuning_goes_on_with_the_same_ones_only(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "trained"
+    train(tiny("pggan", pictures), run, stop_before=12)  # of 0.044 kimg, where a snapshot is due
+
+    def refused(recipe: Any) -> str:
+        told = set()
+        for start in (train, check):
+            with pytest.raises(UserError) as error:
+                start(recipe, tmp_path / "tuned")
+            told.add(str(error.value))
+        assert len(told) == 1
+        return told.pop()
+
+    def sentence(network: str) -> str:
+        return (
+            f"start_from: {network} of {run} does not fit this recipe: it was trained with other frozen weights; give "
+            "this recipe the seed and the network settings of that run."
+        )
+
+    start = {"start_from": {"run": str(run), "networks": "all"}}
+    assert refused(tiny("pggan", pictures, {**start, "seed": 4})) == sentence("generator"), "its weights were drawn"
+    with monkeypatch.context() as changed:
+        changed.setattr(OnFeatures, "level", 0.25)
+        assert refused(tiny("pggan", pictures, start)) == sentence("discriminator")
+    check(tiny("pggan", pictures, start), tmp_path / "tuned")
+    train(tiny("pggan", pictures, start), tmp_path / "tuned", stop_before=1)
+
+
 @pytest.mark.parametrize("change", ["weight", "statistic", "nothing"])
 def test_the_hash_tells_weights_and_statistics_from_others(change: str) -> None:
     ours, theirs = Two(), Two()
