@@ -7,7 +7,7 @@ import torch
 from progcycle.engine.trainable import Trainable
 from progcycle.errors import UserError
 from progcycle.networks import Comparison, Network
-from progcycle.recipe import Recipe, by_resolution, players_of
+from progcycle.recipe import Recipe, by_resolution, options_in
 from progcycle.rng import address
 from progcycle.schedule import GrowthSchedule, Phase
 from progcycle.tasks import PREPARATIONS, TASKS, Task
@@ -81,10 +81,11 @@ def _check_comparison(recipe: Recipe, resolution: int, local: int, processes: in
         local: pictures of a device there.
         processes: how many there are; they may be compared together.
     """
-    for player in players_of(type(recipe.network)):
-        comparison = getattr(recipe.network, player).comparison
+    for place, options in options_in(recipe.network).items():
+        comparison = options.comparison
         if comparison is not None and not (comparison.gather and processes > 1):
-            _check_alone(f"network.{player}.{comparison.key}", comparison, resolution, local, processes)
+            key = ".".join(map(str, ("network", *place, comparison.key)))
+            _check_alone(key, comparison, resolution, local, processes)
 
 
 def _check_alone(compared: str, comparison: Comparison, resolution: int, local: int, processes: int) -> None:
@@ -113,11 +114,12 @@ def _check_batch_norm(recipe: Recipe, local: int, phase: Phase) -> None:
     with torch.device("meta"):
         task = build(recipe).task
     for player, names in task.players.items():
-        if any(task.networks[name].needs_two_pictures for name in names):
+        for name in (name for name in names if task.networks[name].needs_two_pictures):
             key = "schedule.batch_size" if local == 1 else "training.max_batch_per_device"
+            network = task.keys.get(name, f"network.{player}")
             raise UserError(
                 f"{key}: at {phase.resolution} px pictures are computed one by one, of which "
-                f"network.{player}.normalization: batch has a single number a channel in a dense layer; allow two or "
+                f"{network}.normalization: batch has a single number a channel in a dense layer; allow two or "
                 "more, or choose another normalization."
             )
 

@@ -157,6 +157,7 @@ def batches_of(sets: Mapping[str, PictureSet], schedule: GrowthSchedule, nimg: i
 
 def _about(trainer: Trainer, found: NonFinite, figures: Mapping[str, float], attempts: Attempts) -> dict[str, Any]:
     growth, factor = found.growth, attempts.lr_factor
+    rates = {player: adam.lr for player, adam in trainer.adams.items()} | dict(trainer.task.rates)
     return {
         "step": found.step,
         "nimg": growth.nimg,
@@ -173,7 +174,7 @@ def _about(trainer: Trainer, found: NonFinite, figures: Mapping[str, float], att
         "not_finite": found.figures,
         "weights_not_finite": found.weights,
         "figures": {name: value if math.isfinite(value) else str(value) for name, value in figures.items()},
-        "lr": {player: adam.lr * growth.lr_scale * factor for player, adam in trainer.adams.items()},
+        "lr": {name: rate * growth.lr_scale * factor for name, rate in rates.items()},
         "scalers": {player: scaler.figures() for player, scaler in trainer.scalers.items() if scaler.enabled},
     }
 

@@ -70,8 +70,15 @@ class Trainer:
 
     def _optimizer(self, player: str) -> Any:
         options = self.adams[player]
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name in self.task.players[player]:
+            rate = self.task.rates.get(name, options.lr)
+            groups.setdefault(rate, []).extend(self.trainable.parameters[name])
         adam = torch.optim.Adam(
-            self.trainable.of(player), lr=options.lr, betas=options.betas, eps=options.eps, fused=True
+            [{"params": parameters, "lr": rate, "own_lr": rate} for rate, parameters in groups.items()],
+            betas=options.betas,
+            eps=options.eps,
+            fused=True,
         )
         return self.accelerator.prepare(adam)
 
@@ -142,7 +149,7 @@ class Trainer:
         # Not through Accelerate's wrapper: its step would make the scaler wait for the device.
         adam, scaler = self.optimizers[player].optimizer, self.scalers[player]
         for group in adam.param_groups:
-            group["lr"] = self.adams[player].lr * growth.lr_scale
+            group["lr"] = group["own_lr"] * growth.lr_scale
         scaler.unscale(adam)
         norms = {f"gradient/{name}": _norm(self.task.networks[name]) for name in self.task.players[player]}
         # With fp16 an overflow is no trouble: the scaler skips the step and halves its scale.

@@ -144,6 +144,8 @@ class Network(nn.Module):
             on, in a growing plan too, and needs neither stage nor alpha.
         has_classes: whether its constructor takes ``classes``, above 0 where pictures have labels.
         smallest: least pixels of a side that it can work on.
+        on_features: of a discriminator: whether it sees pictures through a frozen network, so that the penalties of a
+            recipe's ``objective`` on gradients at pixels are not for it.
         needs_two_pictures: whether training takes two pictures or more at a time.
         predicts_change: of a translator: whether it paints a change, which is added to its input.
         latent_size: numbers that a generator paints a picture from; generators must say it.
@@ -153,6 +155,7 @@ class Network(nn.Module):
     Options: ClassVar[type[NetworkOptions]] = NetworkOptions
     sizes: ClassVar[Sizes] = "growing"
     has_classes: ClassVar[bool] = False
+    on_features: ClassVar[bool] = False
     smallest: int = 1
     needs_two_pictures: bool = False
     predicts_change: bool = False

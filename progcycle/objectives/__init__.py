@@ -1,6 +1,7 @@
 """Objectives: tensors in, tensors out. Each term of a loss is one function here and one visible line in a task."""
 
 from progcycle.objectives.adversarial import ADVERSARIAL, LossPair, lsgan_discriminator
+from progcycle.objectives.balance import balanced_weights
 from progcycle.objectives.classification import class_loss
 from progcycle.objectives.penalties import Critic, drift, gradient_penalty, per_picture, zero_centred
 from progcycle.objectives.reconstruction import cycle_loss, identity_loss, reconstruction_loss
@@ -9,6 +10,7 @@ __all__ = [
     "ADVERSARIAL",
     "Critic",
     "LossPair",
+    "balanced_weights",
     "class_loss",
     "cycle_loss",
     "drift",

@@ -5,8 +5,28 @@ options of a network are defined with the network.
 """
 
 from progcycle.recipe.growth_plan import Schedule
-from progcycle.recipe.networks import CycleganNetwork, NetworkOf, NetworkSection, PgganNetwork, players_of
-from progcycle.recipe.objectives import Adaptive, Adversarial, ClassWeights, DiscriminatorAugment, DiscriminatorNoise
+from progcycle.recipe.networks import (
+    CycleganNetwork,
+    DiscriminatorsOf,
+    NetworkOf,
+    NetworkSection,
+    OwnTerms,
+    PgganNetwork,
+    Place,
+    discriminators,
+    options_in,
+    places_in,
+    players_of,
+)
+from progcycle.recipe.objectives import (
+    TERMS,
+    Adaptive,
+    Adversarial,
+    Balance,
+    ClassWeights,
+    DiscriminatorAugment,
+    DiscriminatorNoise,
+)
 from progcycle.recipe.optimizer import Adam, Ema, Optimizer, OptimizerSection
 from progcycle.recipe.overrides import override, override_with
 from progcycle.recipe.reading import (
@@ -45,10 +65,12 @@ __all__ = [
     "CHANGEABLE",
     "MAX_PIXELS",
     "RECIPES",
+    "TERMS",
     "Adam",
     "Adaptive",
     "Adversarial",
     "Augmentation",
+    "Balance",
     "ClassWeights",
     "CycleganData",
     "CycleganNetwork",
@@ -56,16 +78,19 @@ __all__ = [
     "DataOptions",
     "DiscriminatorAugment",
     "DiscriminatorNoise",
+    "DiscriminatorsOf",
     "Ema",
     "Evaluation",
     "NetworkOf",
     "NetworkSection",
     "Optimizer",
     "OptimizerSection",
+    "OwnTerms",
     "PgganData",
     "PgganNetwork",
     "PgganRecipe",
     "Pictures",
+    "Place",
     "Pretraining",
     "Recipe",
     "RecipeError",
@@ -77,6 +102,7 @@ __all__ = [
     "WarmStart",
     "by_resolution",
     "difference",
+    "discriminators",
     "dump",
     "find_recipe",
     "json_schema",
@@ -84,8 +110,10 @@ __all__ = [
     "load_study",
     "merge",
     "on_curve",
+    "options_in",
     "override",
     "override_with",
+    "places_in",
     "players_of",
     "recipe_from",
     "shipped_folder",

@@ -5,16 +5,21 @@ has ``data.root``. Both in one file stay an error, which validation reports.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from progcycle.recipe.forms import closed
 from progcycle.recipe.networks import (
     SECTION,
     NetworkSection,
+    at_place,
     grows,
     has_path,
+    is_for_all,
     leaves,
+    places_in,
     players_of,
+    put_at,
     shared_keys,
     with_shared,
 )
@@ -44,6 +49,7 @@ def _without(*keys: str) -> dict[str, Any]:
     return dict.fromkeys(keys)
 
 
+_OWN: Final = "network.discriminator."
 _PATHS: Final = ("data.a.path", "data.b.path")
 _STDDEV, _INSTEAD = (f"network.discriminator.minibatch_{kind}" for kind in ("stddev", "discrimination"))
 EXCLUSIONS: Final = (
@@ -72,14 +78,21 @@ EXCLUSIONS: Final = (
         _without("objective.lsgan_factor", "objective.lsgan_fake_factor", "objective.noise"),
         lambda v: v != "lsgan",
     ),
+    Exclusion((f"{_OWN}loss",), _without(f"{_OWN}drift"), lambda v: v != "wgan"),
+    Exclusion(
+        (f"{_OWN}loss",),
+        _without(f"{_OWN}lsgan_factor", f"{_OWN}lsgan_fake_factor", f"{_OWN}noise"),
+        lambda v: v != "lsgan",
+    ),
     Exclusion(("objective.n_critic",), _without("objective.simultaneous"), lambda v: v != 1),
     Exclusion(("objective.simultaneous",), _without("objective.n_critic")),
     Exclusion(("objective.cycle.through",), _without("objective.cycle.noise_std"), lambda v: v != "noisy"),
 )
 
 
-# Sections that a single value is short for, and the key that it sets. The sections of networks are so too.
-_SHORT_FORMS: Final = {"network.discriminator.minibatch_stddev": "group"}
+# Keys of networks' options whose section a lone value may stand for, and the key of theirs that it is; networks are
+# such sections too.
+_SHORT_FORMS: Final = {"minibatch_stddev": "group"}
 
 
 def drop_excluded(base: Mapping[Any, Any], content: Mapping[Any, Any], written: Mapping[str, Any]) -> dict[Any, Any]:
@@ -91,13 +104,30 @@ def drop_excluded(base: Mapping[Any, Any], content: Mapping[Any, Any], written: 
         written: the new keys, dotted, as :func:`named_keys` gives them.
     """
     settled = dict(content)
-    for exclusion in EXCLUSIONS:
+    for exclusion in _exclusions_of(content):
         if not any(key in written and exclusion.when(written[key]) for key in exclusion.written):
             continue
         for key, instead in exclusion.excludes.items():
             if not _is_written(key, written):
                 settled = _put(settled, key.split("."), instead)
-    return _drop_network_options(base, settled, written)
+    return closed(_drop_network_options(base, settled, written))
+
+
+def _exclusions_of(content: Mapping[Any, Any]) -> Iterator[Exclusion]:
+    """The exclusions, those among keys of a discriminator once for each that there is."""
+    task, network = content.get("task"), content.get(SECTION)
+    model = RECIPES.get(task) if isinstance(task, str) else None
+    section = None if model is None else model.network_section()
+    places = places_in(section, network if isinstance(network, Mapping) else {})
+    prefixes = [".".join(map(str, (SECTION, *place, ""))) for place in places if place[0] == "discriminator"]
+    for exclusion in EXCLUSIONS:
+        keys = (*exclusion.written, *exclusion.excludes)
+        for own in prefixes if any(key.startswith(_OWN) for key in keys) else [_OWN]:
+            yield replace(
+                exclusion,
+                written=tuple(key.replace(_OWN, own, 1) for key in exclusion.written),
+                excludes={key.replace(_OWN, own, 1): instead for key, instead in exclusion.excludes.items()},
+            )
 
 
 def _is_written(key: str, written: Mapping[str, Any]) -> bool:
@@ -118,13 +148,13 @@ def _drop_network_options(
     section, network = model.network_section(), dict(network)
     before = base.get("network")
     renamed = []
-    for player, marker in players_of(section).items():
-        old = marker.name_in(before.get(player) if isinstance(before, Mapping) else None)
-        if written.get(f"network.{player}.name", old) != old:
-            renamed.append(player)
-            network[player] = _only_written(network[player], f"network.{player}", written)
+    for place, (marker, value) in places_in(section, network).items():
+        name, old = ".".join(map(str, (SECTION, *place))), marker.name_in(at_place(before, place))
+        if written.get(f"{name}.name", old) != old:
+            renamed.append(place)
+            network = put_at(network, place, _only_written(value, name, written))
     if renamed:
-        _hand_down(section, network, written)
+        network = _hand_down(section, network, written)
         if not grows(section, network):
             content = _put(content, ["schedule", "start_resolution"], None, written)
             if "network.base_resolution" not in written:
@@ -133,26 +163,27 @@ def _drop_network_options(
         for path in list(leaves(network[key], (key,))):
             new = ".".join(map(str, ("network", *path))) in written
             if new:  # for all networks, unless one has its own in the same place
-                for player in players_of(section):
-                    if isinstance(network.get(player), Mapping):
-                        network[player] = _put(network[player], list(path), None, written, f"network.{player}.")
-            elif all(has_path(_long(network.get(player)), path) for player in players_of(section)):
+                for place, (_, own) in places_in(section, network).items():
+                    if isinstance(own, Mapping):
+                        prefix = ".".join(map(str, (SECTION, *place, "")))
+                        network = put_at(network, place, _put(own, list(path), None, written, prefix))
+            elif all(has_path(_long(own), path) for _, own in places_in(section, network).values()):
                 network = _put(network, list(path), None)
     return {**content, "network": network}
 
 
-def _hand_down(section: type[NetworkSection], network: dict[Any, Any], written: Mapping[str, Any]) -> None:
+def _hand_down(section: type[NetworkSection], network: dict[Any, Any], written: Mapping[str, Any]) -> dict[Any, Any]:
     """Inherited keys for all networks that not all have any more become options of those that have them."""
-    players = players_of(section)
-    if any(marker.options_of(network.get(player)) is None for player, marker in players.items()):
-        return
+    if any(marker.options_of(value) is None for marker, value in places_in(section, network).values()):
+        return network
     for key, having in shared_keys(section, network).items():
-        if len(having) == len(players) or _is_written(f"network.{key}", written):
+        if is_for_all(section, having) or _is_written(f"network.{key}", written):
             continue
         value = network.pop(key)
-        for player in having:
-            own = _long(network.get(player))
-            network[player] = {**own, key: with_shared(value, own.get(key, value))}
+        for place in having:
+            own = _long(at_place(network, place))
+            network = put_at(network, place, {**own, key: with_shared(value, own.get(key, value))})
+    return network
 
 
 def _long(written: Any) -> dict[Any, Any]:
@@ -185,8 +216,9 @@ def named_keys(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[s
 
 def is_player(name: str) -> bool:
     """Whether a dotted key is that of a network's options."""
-    section, _, player = name.partition(".")
-    return section == SECTION and any(player in players_of(model.network_section()) for model in RECIPES.values())
+    section, *keys = name.split(".")
+    markers = (players_of(model.network_section()).get(keys[0]) for model in RECIPES.values() if keys)
+    return section == SECTION and any(marker is not None and marker.is_place(keys[1:]) for marker in markers)
 
 
 def long_form(name: str, value: Any) -> Any:
@@ -196,7 +228,8 @@ def long_form(name: str, value: Any) -> Any:
         name: the dotted key.
         value: what is written there.
     """
-    short = "name" if is_player(name) else _SHORT_FORMS.get(name)
+    above, _, key = name.rpartition(".")
+    short = "name" if is_player(name) else _SHORT_FORMS.get(key) if is_player(above) else None
     return {short: value} if short and isinstance(value, int | str) else value
 
 

@@ -1,11 +1,12 @@
 """The ``objective`` section of a recipe."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
 
-from progcycle.recipe.values import AsTuple, Curve
+from progcycle.recipe.values import AsTuple, Curve, power_of_two
 from progcycle.section import Section
 
 Operation = Literal["color", "translation", "cutout", "flip", "rotate90", "scale", "rotate", "aspect", "hue"]
@@ -78,6 +79,16 @@ class DiscriminatorAugment(Section):
         return 1.0 if self.adaptive is None else 0.0
 
 
+class Balance(Section):
+    """Weights of several discriminators are shares of the gradients at the fake pictures.
+
+    Each weight is multiplied by a factor, so that the gradients' norms stand to each other as the weights do. The sum
+    of the norms stays the same. Esser et al. 2021 (VQGAN, equation 7) weigh two losses of a generator so.
+    """
+
+    most: float = Field(100.0, gt=1, le=1e6, description="largest factor on a weight")
+
+
 class Adversarial(Section):
     """The game between generators and discriminators."""
 
@@ -90,6 +101,9 @@ class Adversarial(Section):
     lsgan_fake_factor: float = Field(1.0, gt=0, description="factor on its fake half; 0.1 in PG-GAN's experiments")
     noise: DiscriminatorNoise | None = None
     augment: DiscriminatorAugment | None = None
+    balance: Balance | None = Field(
+        None, description="of several discriminators of the same pictures: their weights are shares of the gradient"
+    )
     n_critic: int = Field(1, ge=1, description="discriminator updates for each generator update, a batch for each")
     simultaneous: bool = Field(False, description="update both players from the same state, not one after the other")
 
@@ -98,6 +112,80 @@ class Adversarial(Section):
         if self.simultaneous and self.n_critic > 1:
             raise ValueError("simultaneous updates go with n_critic: 1")
         return self
+
+
+# Keys of the game that a discriminator may have of its own.
+TERMS: Final = (
+    "loss", "gradient_penalty", "r1", "r2", "drift", "lsgan_factor", "lsgan_fake_factor", "noise", "augment",
+)  # fmt: skip
+_OF_LOSS: Final = ("gradient_penalty", "drift", "lsgan_factor", "lsgan_fake_factor", "noise")
+_OF_PIXELS: Final = ("gradient_penalty", "r1", "r2")
+
+
+class _OrOff:
+    """Lets a section be switched off by ``off``, which YAML reads as false; errors name the section's keys only."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        section = core_schema.nullable_schema(handler.generate_schema(get_args(source)[0]))
+        return core_schema.no_info_wrap_validator_function(
+            lambda value, validate: value if value is False else validate(value),
+            section,
+            serialization=core_schema.simple_ser_schema("any"),
+            json_schema_input_schema=handler(source),
+        )
+
+
+Off = Literal[False]
+OwnGradientPenalty = Annotated[GradientPenalty | Off | None, _OrOff()]
+OwnZeroCentred = Annotated[ZeroCentred | Off | None, _OrOff()]
+OwnNoise = Annotated[DiscriminatorNoise | Off | None, _OrOff()]
+OwnAugment = Annotated[DiscriminatorAugment | Off | None, _OrOff()]
+
+
+class DiscriminatorTerms(Section):
+    """What one discriminator may have of its own. What it leaves out is that of ``objective`` and ``optimizer``."""
+
+    loss: str | None = Field(None, description="of this discriminator; default: objective.loss")
+    gradient_penalty: OwnGradientPenalty = Field(None, description="default: that of objective; off: none")
+    r1: OwnZeroCentred = Field(None, description="default: that of objective; off: none")
+    r2: OwnZeroCentred = Field(None, description="default: that of objective; off: none")
+    drift: float | None = Field(None, ge=0, description="default: that of objective")
+    lsgan_factor: float | None = Field(None, gt=0, description="default: that of objective")
+    lsgan_fake_factor: float | None = Field(None, gt=0, description="default: that of objective")
+    noise: OwnNoise = Field(None, description="default: that of objective; off: none")
+    augment: OwnAugment = Field(None, description="default: that of objective; off: none")
+    weight: Curve = Field(((0.0, 1.0),), description="of its term in the generator's loss")
+    lr: float | None = Field(None, gt=0, description="learning rate; default: optimizer.discriminator.lr")
+    reduce: Annotated[int, Field(ge=1, le=256), AfterValidator(power_of_two)] = Field(
+        1, description="factor by which the sides of its pictures are reduced, by averaging: a judge of large shapes"
+    )
+
+    @model_validator(mode="after")
+    def _counts(self) -> "DiscriminatorTerms":
+        if not any(value for _, value in self.weight):
+            raise ValueError("weight: with 0 throughout, the generator never learns from it; leave it out of the list")
+        return self
+
+    def terms(self, objective: "Adversarial", on_features: bool) -> tuple["Adversarial", frozenset[str]]:
+        """The terms of this discriminator's loss.
+
+        With a loss of its own it takes only ``r1``, ``r2`` and ``augment`` from ``objective``, whose other keys belong
+        to the loss there. Penalties of ``objective`` act on pixels, not on the pictures of a frozen network.
+
+        Args:
+            objective: the keys for all discriminators.
+            on_features: whether it sees pictures through a frozen network.
+
+        Returns:
+            All keys, and the names of those that are not ``objective``'s.
+        """
+        own = {key for key in TERMS if getattr(self, key) is not None}
+        changes = {key: None if (value := getattr(self, key)) is False else value for key in own}
+        other = self.loss not in (None, objective.loss)
+        reset = {key for key in _OF_LOSS if other} | {key for key in _OF_PIXELS if on_features}
+        plain = Adversarial.model_fields
+        changes |= {key: plain[key].default for key in reset - own}
+        return objective.model_copy(update=changes), frozenset(own | reset)
 
 
 class ClassWeights(Section):

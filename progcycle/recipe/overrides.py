@@ -7,6 +7,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from progcycle.recipe.exclusions import drop_excluded, is_player, long_form, named_keys
+from progcycle.recipe.forms import spread
 from progcycle.recipe.networks import players_of
 from progcycle.recipe.schema import RECIPES
 from progcycle.recipe.text import parse
@@ -39,11 +40,8 @@ def override(content: Mapping[Any, Any], assignments: Sequence[str]) -> dict[Any
         task = result.get("task")
         model = RECIPES.get(task) if isinstance(task, str) else None
         value = _value(text, f"override {dotted}", text_kinds(model, names, result))
-        if is_player(".".join(names)) and isinstance(value, str):
-            names.append("name")
         keys: list[Any] = [int(name) if name.isdecimal() and len(name) < 20 else name for name in names]
-        result = _set(result, keys, value)
-        written.update(named_keys(_nested(keys, value)))
+        result = _write(result, keys, value, written)
     return drop_excluded(content, result, written)
 
 
@@ -67,11 +65,18 @@ def override_with(content: Mapping[Any, Any], values: Mapping[str, Any]) -> dict
             raise RecipeError(f"{dotted!r} is not a key; write section.key, for example schedule.batch_size.")
         keys: list[Any] = [int(name) if name.isdecimal() and len(name) < 20 else name for name in names]
         for path, leaf in _leaves(keys, value):
-            if isinstance(leaf, str) and is_player(".".join(map(str, path))):
-                path = [*path, "name"]
-            result = _set(result, path, leaf)
-            written.update(named_keys(_nested(path, leaf)))
+            result = _write(result, path, leaf, written)
     return drop_excluded(content, result, written)
+
+
+def _write(content: Mapping[Any, Any], keys: list[Any], value: Any, written: dict[str, Any]) -> dict[Any, Any]:
+    """``content`` with a key set for every network that it is for; noted in ``written``."""
+    result, places = spread(content, keys, value)
+    for place in places:
+        path = [*place, "name"] if isinstance(value, str) and is_player(".".join(map(str, place))) else place
+        result = _set(result, path, value)
+        written.update(named_keys(_nested(path, value)))
+    return dict(result)
 
 
 def _leaves(keys: list[Any], value: Any) -> Iterator[tuple[list[Any], Any]]:
@@ -122,10 +127,12 @@ def text_kinds(model: type[BaseModel] | None, path: Sequence[Any], content: Any 
         path: names of the sections and of the key; numbers of entries in lists are skipped.
         content: the recipe, which names the networks.
     """
-    *sections, key = [part for part in path if not isinstance(part, int) and part != "[key]"] or [""]
-    for name in sections:
-        found = inner_model(model, name, content) if model else None
-        model, content = found or (None, None)
+    parts = [part for part in path if part != "[key]"]
+    last = max((i for i, part in enumerate(parts) if not isinstance(part, int)), default=-1)  # numbers in a list follow
+    *sections, key = parts[: last + 1] or [""]
+    while sections and model:
+        found, content, used = inner_model(model, sections, content) or (None, None, 1)
+        model, sections = found, sections[used:]
     field = model.model_fields.get(str(key)) if model else None
     kinds = frozenset() if field is None else _kinds(field.annotation)
     return frozenset() if "other" in kinds or kinds == {"nothing"} else kinds
@@ -142,21 +149,23 @@ def _kinds(annotation: Any) -> frozenset[str]:
     return frozenset({{str: "text", type(None): "nothing"}.get(annotation, "other")})
 
 
-def inner_model(model: type[BaseModel], key: Any, content: Any) -> tuple[type[BaseModel], Any] | None:
-    """The class of an inner section, and what is written there; None if the key is that of no section.
+def inner_model(model: type[BaseModel], keys: Sequence[Any], content: Any) -> tuple[type[BaseModel], Any, int] | None:
+    """The class of an inner section, what is written there, and how many keys led there; None if it is no section.
 
     Args:
         model: class of the section.
-        key: of the inner one.
+        keys: that lead to the inner one, and further. Numbers of entries in lists are passed over.
         content: what is written in the section, which names the network.
     """
+    key, *rest = keys
     written = content.get(key) if isinstance(content, Mapping) else None
     if (player := players_of(model).get(str(key))) is not None:
-        options = player.options_of(written)
-        return None if options is None else (options, written)
+        options, written, used = player.section_at(rest, written)
+        return None if options is None else (options, written, 1 + used)
     field = model.model_fields.get(str(key))
     models = [] if field is None else models_of(field.annotation)
-    return (models[0], written) if models else None
+    numbers = next((i for i, part in enumerate(rest) if not isinstance(part, int)), len(rest))
+    return (models[0], written, 1 + numbers) if models else None
 
 
 def models_of(annotation: Any) -> list[type[BaseModel]]:

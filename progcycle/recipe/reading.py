@@ -1,14 +1,24 @@
 """From YAML to a validated recipe and back; every error is one sentence."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Union
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from progcycle.recipe.exclusions import drop_excluded, is_player, long_form, named_keys
-from progcycle.recipe.networks import SECTION, NetworkSection, has_path, keys_for_all, players_of, shared_keys
+from progcycle.recipe.forms import aligned
+from progcycle.recipe.networks import (
+    SECTION,
+    NetworkSection,
+    at_place,
+    has_path,
+    is_for_all,
+    keys_for_all,
+    players_of,
+    shared_keys,
+)
 from progcycle.recipe.overrides import inner_model, override, override_with, text_kinds
 from progcycle.recipe.schema import RECIPES, Recipe
 from progcycle.recipe.shipped import find_recipe
@@ -47,6 +57,7 @@ def merge(base: Mapping[Any, Any], change: Mapping[Any, Any]) -> dict[Any, Any]:
     Mappings by resolution (``{default: 16, 256: 14}``) are values, not sections: they are replaced whole. Keys of
     ``base`` that a key of ``change`` excludes are left out, see ``exclusions``.
     """
+    base, change = aligned(base, change)
     return drop_excluded(base, _merged(base, change), dict(named_keys(change)))
 
 
@@ -56,8 +67,8 @@ def _merged(base: Mapping[Any, Any], change: Mapping[Any, Any], prefix: str = ""
         name = f"{prefix}{key}"
         value = long_form(name, new) if is_player(name) else new  # a name alone keeps the options of that network
         old = long_form(name, merged.get(key)) if isinstance(value, Mapping) else merged.get(key)
-        deep = isinstance(old, Mapping) and isinstance(value, Mapping) and not _by_resolution(old)
-        whole = not deep or _by_resolution(value)
+        deep = isinstance(old, Mapping) and isinstance(value, Mapping)
+        whole = not deep or (not name.startswith(f"{SECTION}.") and (_by_resolution(old) or _by_resolution(value)))
         merged[key] = value if whole else _merged(old, value, f"{name}.")  # type: ignore[arg-type]
     return merged
 
@@ -97,22 +108,21 @@ def _kind(value: Any) -> str:
 
 def _unknown(error: Any, model: type[BaseModel], content: Mapping[Any, Any]) -> str:
     """The sentence for an unknown key, with the nearest known one."""
-    section, inside = model, content
-    for part in error["loc"][:-1]:
-        found = inner_model(section, part, inside)
-        if found is None:
-            break
-        section, inside = found
+    section, inside, path = model, content, error["loc"][:-1]
+    while path and (found := inner_model(section, path, inside)):
+        section, inside, used = found
+        path = path[used:]
     known: set[str] = set(section.model_fields)
     key = str(error["loc"][-1])
-    if players := players_of(section):
+    players = players_of(section)
+    if issubclass(section, NetworkSection) and players:
         having = shared_keys(section, {p: inside.get(p) for p in players} | {key: None}).get(key, [])
-        if len(having) == len(players):
+        if is_for_all(section, having):
             return "every network has its own value for it; leave it out"
         if key in MOVED_TO:
             return f"write {MOVED_TO[key]}"
         if having:
-            return f"not every network here has this option; write {SECTION}.{having[0]}.{key}"
+            return f"not every network here has this option; write {'.'.join(map(str, (SECTION, *having[0], key)))}"
         known |= {name for m in players.values() if (kind := m.options_of(None)) for name in kind.model_fields}
         known -= {"name"}
     near = difflib.get_close_matches(key, known, n=1)
@@ -124,12 +134,15 @@ def _written_at(loc: Sequence[Any], content: Mapping[Any, Any]) -> tuple[Any, ..
     """Where the value that an error is about was written: an option of a network may be set for all networks."""
     section, *rest = loc or [""]
     network = content.get(section)
-    if section != SECTION or len(rest) < 2 or not isinstance(network, Mapping) or not is_player(f"{section}.{rest[0]}"):
+    if section != SECTION or not isinstance(network, Mapping):
         return tuple(loc)
-    player, *path = rest
-    own = long_form(f"{section}.{player}", network.get(player))
-    shared = path[0] in network and not has_path(own if isinstance(own, Mapping) else {}, tuple(path))
-    return (section, *path) if shared else tuple(loc)
+    last = max((i for i in range(len(rest)) if is_player(".".join(map(str, (section, *rest[:i]))))), default=0)
+    place, path = tuple(rest[:last]), tuple(rest[last:])
+    if not place:
+        return tuple(loc)
+    own = long_form(".".join(map(str, (section, *place))), at_place(network, place))
+    beside = path[0] in network and not has_path(own if isinstance(own, Mapping) else {}, path)
+    return (section, *path) if beside else tuple(loc)
 
 
 def _not_text(error: Any, model: type[BaseModel], content: Mapping[Any, Any]) -> str:
@@ -273,12 +286,21 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
+def _forms_of_networks(schema: Any) -> Iterator[dict[str, Any]]:
+    """The parts of a player's schema that are options of one network."""
+    if isinstance(schema, dict) and "allOf" in schema:
+        yield schema
+    elif isinstance(schema, dict | list):
+        for inner in schema.values() if isinstance(schema, dict) else schema:
+            yield from _forms_of_networks(inner)
+
+
 def _describe_networks(definitions: dict[str, Any], section: type[NetworkSection]) -> None:
     """Give every network's options a definition, and the section the keys that may be set for all of them."""
     properties = definitions[section.__name__]["properties"]
     for player, marker in players_of(section).items():
-        for kind, form in zip(marker.networks.values(), properties[player]["anyOf"][1:], strict=True):
-            name = kind.Options.__name__
+        for form in _forms_of_networks(properties[player]):
+            name = marker.networks[form["properties"]["name"]["const"]].Options.__name__
             if "$ref" not in form["allOf"][0]:
                 definitions[name] = form["allOf"][0]
                 form["allOf"] = [{"$ref": f"#/$defs/{name}"}]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from progcycle.recipe.growth_plan import Schedule
-from progcycle.recipe.networks import CycleganNetwork, NetworkSection, PgganNetwork, complete_network
+from progcycle.recipe.networks import CycleganNetwork, NetworkSection, PgganNetwork, complete_network, with_each
 from progcycle.recipe.objectives import ClassWeights, CycleganObjective, PgganObjective
 from progcycle.recipe.optimizer import Adam, Ema, Optimizer, OptimizerSection
 from progcycle.recipe.sizes import with_longer_tables, with_sizes
@@ -377,12 +377,12 @@ class CycleganRecipe(Recipe):
         if options is None:
             return None
         generator = options.optimizer or self.optimizer.generator
-        network = {"discriminator": self.network.discriminator.without_comparison()}
+        alone = with_each(self.network.discriminator, lambda options: options.without_comparison())
         return self.model_copy(
             update={
                 "schedule": options.schedule or self.schedule.scaled(options.share or 1.0),
                 "optimizer": self.optimizer.model_copy(update={"generator": generator}),
-                "network": self.network.model_copy(update=network),
+                "network": self.network.model_copy(update={"discriminator": alone}),
                 "training": self.training.model_copy(update={"evaluation": None}),
             }
         )

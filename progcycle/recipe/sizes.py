@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from progcycle.recipe.networks import grows, players_of
+from progcycle.recipe.networks import grows, places_in, put_at
 from progcycle.recipe.values import DEFAULT, is_resolution_key
 
 MAPS_AT_THE_END: Final = 16
@@ -77,14 +77,14 @@ def with_sizes(content: Any, section: type[BaseModel]) -> Any:
     sizes = sizes_for(content["resolution"])
     filled = dict(content)
     filled["network"] = dict(network)
-    for player, marker in players_of(section).items():
-        options, written = marker.options_of(network.get(player)), network.get(player)
+    for place, (marker, written) in places_in(section, network).items():
+        options = marker.options_of(written)
         if options is None or "channels" not in options.model_fields or not isinstance(written, Mapping):
             continue
         channels = written.get("channels", {})
         if isinstance(channels, Mapping):
             widths = {"base": sizes.base, "max": sizes.widest, **channels}
-            filled["network"][player] = {**written, "channels": widths}
+            filled["network"] = put_at(filled["network"], place, {**written, "channels": widths})
     filled["schedule"] = _schedule(content.get("schedule", {}), sizes)
     before = content.get("pretraining")
     if isinstance(before, Mapping) and before.get("schedule") is not None:

@@ -20,7 +20,12 @@ class RecipeError(ValueError):
         super().__init__(one_line(" ".join(message.splitlines())))
 
 
-def _power_of_two(value: int) -> int:
+def power_of_two(value: int) -> int:
+    """The value.
+
+    Raises:
+        ValueError: it is no power of two.
+    """
     if value & (value - 1):
         raise ValueError(f"must be a power of two, got {value}")
     return value
@@ -89,7 +94,7 @@ Weight = Annotated[float, Field(ge=0, le=1e9)]
 Factor = Annotated[float, Field(gt=0, le=1e6)]
 Kimg = Annotated[float, Field(ge=0, le=1e9)]  # a million million pictures
 SideLength = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
-Resolution = Annotated[SideLength, AfterValidator(_power_of_two)]
+Resolution = Annotated[SideLength, AfterValidator(power_of_two)]
 
 Precision = Annotated[
     Literal["no", "bf16", "fp16", "auto"],

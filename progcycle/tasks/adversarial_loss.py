@@ -1,12 +1,13 @@
 """The adversarial loss of one discriminator, with its penalties, augmentation and noise. Both tasks use it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from progcycle.blocks import EarlierFeatures, Noise
+from progcycle.blocks import EarlierFeatures, Noise, downsample2x
 from progcycle.data import Batch
 from progcycle.errors import UserError
 from progcycle.networks import Network
@@ -26,6 +27,7 @@ from progcycle.tasks.augment_controller import Augmenter
 from progcycle.tasks.base import Memory, Stats, Watched, to_match
 from progcycle.tasks.feature_queue import FeatureQueues
 from progcycle.tasks.noise_controller import NoiseController
+from progcycle.tasks.specs import in_objective
 
 
 class DiscriminatorOutput(NamedTuple):
@@ -59,6 +61,11 @@ class AdversarialLoss:
         classes: weights of the class terms; None without classes.
         queue: earlier pictures, real and fake apart, that the minibatch statistic compares with; 0 for none.
 
+        halvings: how often the sides of its pictures are halved before it sees them; a growing network sees no smaller
+            ones than those of its base resolution.
+        where: the recipe key of each adversarial key.
+        key: the recipe key of the network.
+
     Raises:
         UserError: the recipe asks for noise, and the network takes none.
     """
@@ -72,18 +79,33 @@ class AdversarialLoss:
         suffix: str = "",
         classes: ClassWeights | None = None,
         queue: int = 0,
+        halvings: int = 0,
+        where: Callable[[str], str] = in_objective,
+        key: str = "network.discriminator",
     ) -> None:
         self.network, self.options, self.classes = network, options, classes
+        self.halvings, self.key = halvings, key
         self.seed, self.suffix = seed, suffix
         self.noise = NoiseController(options.noise) if options.noise else None
         if self.noise and network.noise_size(0) is None:
             raise UserError(
-                "objective.noise: the network of network.discriminator, with its options, has no place for it; leave "
-                "it out."
+                f"{where('noise')}: the network of {key}, with its options, has no place for it; leave it out."
             )
         midpoint = ADVERSARIAL[options.loss].midpoint
         self.augment = Augmenter(options.augment, midpoint, seed, suffix) if options.augment else None
         self.queues = FeatureQueues(queue)
+
+    def _reduced(self, pictures: Tensor, growth: Growth) -> tuple[Tensor, Growth]:
+        """Pictures as the network sees them, and where growth stands for it.  # [N, C, R, R] -> [N, C, R/2^k, R/2^k]
+
+        A picture that fades in, halved, is that of the stage before fading in: means of 2x2 pixels change neither.
+        """
+        grows = self.network.sizes == "growing"
+        halvings = min(self.halvings, growth.stage) if grows else self.halvings
+        for _ in range(halvings):
+            pictures = downsample2x(pictures)
+        stage = growth.stage - halvings if grows else growth.stage
+        return pictures, replace(growth, stage=stage, resolution=growth.resolution >> halvings)
 
     # --- outputs --------------------------------------------------------------------------------------------------
 
@@ -157,10 +179,11 @@ class AdversarialLoss:
         Raises:
             UserError: the pictures are too few or all alike.
         """
+        pictures, growth = self._reduced(pictures, growth)
         try:
             self.network.initialize(pictures, growth.stage, growth.alpha)
         except ValueError as error:
-            raise UserError(f"network.discriminator: {error}.") from None
+            raise UserError(f"{self.key}: {error}.") from None
 
     # --- losses ---------------------------------------------------------------------------------------------------
 
@@ -198,6 +221,9 @@ class AdversarialLoss:
             step: number of the round, for lazy penalties, noise and augmentation.
         """
         options, suffix = self.options, self.suffix
+        fake, _ = self._reduced(fake, growth)
+        images, growth = self._reduced(real.images, growth)
+        real = replace(real, images=images)
         of_real, of_fake = self.outputs(real, fake, growth, step)
         adversarial = self._adversarial(of_real.logits, of_fake.logits)
         stats = {
@@ -260,7 +286,9 @@ class AdversarialLoss:
             step: number of the round, for noise and augmentation.
             name: of the generator, in the names of the figures.
         """
-        game, images = ADVERSARIAL[self.options.loss], real.images
+        fake, _ = self._reduced(fake, growth)
+        images, growth = self._reduced(real.images, growth)
+        game = ADVERSARIAL[self.options.loss]
         if self.augment:
             fake = self.augment(fake, "generator/fake", real.positions, step)
             images = self.augment(images, "generator/real", real.positions, step) if game.paired else images

@@ -87,6 +87,8 @@ class Task(ABC):
         classes: names of the classes of the pictures; () without labels.
         lazy: periods, in steps, of terms that are not computed at every step.
         watched: losses that an alarm watches, by the name of the discriminator.
+        keys: recipe keys of networks that do not stand under ``network.<player>`` alone, by network.
+        rates: learning rates of networks that have their own, in place of their player's, by network.
     """
 
     symbols: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -99,6 +101,8 @@ class Task(ABC):
     classes: tuple[str, ...] = ()
     lazy: tuple[int, ...] = ()
     watched: Mapping[str, Watched] = MappingProxyType({})
+    keys: Mapping[str, str] = MappingProxyType({})
+    rates: Mapping[str, float] = MappingProxyType({})
 
     @abstractmethod
     def loss(self, player: str, reals: Mapping[str, Batch], growth: Growth, step: int) -> tuple[Tensor, Stats]:

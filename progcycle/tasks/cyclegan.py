@@ -1,4 +1,4 @@
-"""Progressive CycleGAN: two translators and two discriminators that grow together (Zhu et al. 2017)."""
+"""Progressive CycleGAN: two translators, and discriminators of both domains, that grow together (Zhu et al. 2017)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -13,15 +13,15 @@ from progcycle.objectives import cycle_loss, identity_loss
 from progcycle.recipe import CycleganRecipe, on_curve
 from progcycle.rng import normal
 from progcycle.schedule import Growth
-from progcycle.tasks.adversarial_loss import AdversarialLoss
-from progcycle.tasks.base import Memory, Shown, Stats, Task, rounds, to_match
+from progcycle.tasks.base import Memory, Shown, Stats, rounds, to_match
+from progcycle.tasks.discriminators import AdversarialTask
 from progcycle.tasks.image_pool import ImagePool
-from progcycle.tasks.specs import check_adversarial, check_augment, check_growth, make_network, task_shape
+from progcycle.tasks.specs import make_network, task_shape
 
 Fakes = tuple[Tensor, Tensor]
 
 
-class CycleganTask(Task):
+class CycleganTask(AdversarialTask):
     """Both translators, then both discriminators, on the same pictures.
 
     The suffix is the domain that a picture lives in: ``fake_b`` is a translated ``real_a``, ``disc_b`` judges B.
@@ -38,9 +38,7 @@ class CycleganTask(Task):
 
     def __init__(self, recipe: CycleganRecipe) -> None:
         net, objective = recipe.network, recipe.objective
-        check_adversarial(objective)
         in_a, in_b = recipe.data.a.channels, recipe.data.b.channels
-        check_augment(objective, (in_a, in_b))
         identity = any(value for curve in (objective.identity.a, objective.identity.b) for _, value in curve)
         if in_a != in_b and identity:
             raise UserError(
@@ -56,36 +54,17 @@ class CycleganTask(Task):
         shapes = {
             "gen_ab": task_shape(recipe, in_channels=in_a, out_channels=in_b),
             "gen_ba": task_shape(recipe, in_channels=in_b, out_channels=in_a),
-            "disc_a": task_shape(recipe, image_channels=in_a),
-            "disc_b": task_shape(recipe, image_channels=in_b),
         }
-        self.players = {"generator": ("gen_ab", "gen_ba"), "discriminator": ("disc_a", "disc_b")}
         self.networks, self.specs = {}, {}
-        for player, names in self.players.items():
-            for name in names:
-                self.networks[name], self.specs[name] = make_network(net, player, shapes[name])
-        check_growth(self.players, self.networks, self.specs, recipe)
+        for name, shape in shapes.items():
+            self.networks[name], self.specs[name] = make_network(net, "generator", shape)
         self.gen_ab, self.gen_ba = self.networks["gen_ab"], self.networks["gen_ba"]
-        self.disc_a, self.disc_b = self.networks["disc_a"], self.networks["disc_b"]
+        self.players, self.ema_of = {"generator": ("gen_ab", "gen_ba")}, ("gen_ab", "gen_ba")
+        of_domains = {"a": task_shape(recipe, image_channels=in_a), "b": task_shape(recipe, image_channels=in_b)}
+        self.add_discriminators(recipe, objective, of_domains)
         self.update_order = rounds(objective, (("generator",), ("discriminator",)))
-        self.ema_of = ("gen_ab", "gen_ba")
         self.pools = {domain: ImagePool(objective.pool_size, recipe.seed, domain) for domain in ("a", "b")}
-        self.adversarial = {
-            domain: AdversarialLoss(
-                self.networks[f"disc_{domain}"],
-                objective,
-                seed=recipe.seed,
-                suffix=f"_{domain}",
-                queue=net.discriminator.queue,
-            )
-            for domain in ("a", "b")
-        }
-        self.lazy = self.adversarial["a"].lazy
-        self.watched = {
-            name: loss for adversarial in self.adversarial.values() for name, loss in adversarial.watched.items()
-        }
         self.objective, self.seed = objective, recipe.seed
-        self.init_pictures = net.discriminator.init_pictures
         self._fakes: dict[tuple[int, ...], Fakes] = {}
 
     def loss(self, player: str, reals: Mapping[str, Batch], growth: Growth, step: int) -> tuple[Tensor, Stats]:
@@ -150,9 +129,8 @@ class CycleganTask(Task):
 
     def initialize(self, pictures: Callable[[str, int], Tensor], growth: Growth) -> None:
         """Set the scales of minibatch discrimination by real pictures of each domain."""
-        if self.init_pictures:
-            for domain, adversarial in self.adversarial.items():
-                adversarial.initialize(pictures(domain, self.init_pictures), growth)
+        for domain, discriminators in self.adversarial.items():
+            discriminators.initialize(pictures, domain, growth)
 
     def on_new_stage(self, growth: Growth) -> None:
         """Empty the pools, whose pictures have another resolution, and the discriminators' queues."""

@@ -10,12 +10,12 @@ from progcycle.data import Batch, find_classes
 from progcycle.recipe import PgganRecipe
 from progcycle.rng import normal
 from progcycle.schedule import Growth
-from progcycle.tasks.adversarial_loss import AdversarialLoss
-from progcycle.tasks.base import Memory, Shown, Stats, Task, rounds, to_match
-from progcycle.tasks.specs import check_adversarial, check_augment, check_growth, make_network, task_shape
+from progcycle.tasks.base import Memory, Shown, Stats, rounds, to_match
+from progcycle.tasks.discriminators import ONLY, AdversarialTask
+from progcycle.tasks.specs import make_network, task_shape
 
 
-class PgganTask(Task):
+class PgganTask(AdversarialTask):
     """The discriminator and the generator in turn.
 
     With ``data.labels`` the generator is told a class beside its latents, and the discriminator names one (AC-GAN,
@@ -32,28 +32,15 @@ class PgganTask(Task):
 
     def __init__(self, recipe: PgganRecipe) -> None:
         net, objective = recipe.network, recipe.objective
-        check_adversarial(objective)
-        check_augment(objective, (recipe.data.channels,))
         self.classes = find_classes(recipe.data)
         shape = task_shape(recipe, len(self.classes), image_channels=recipe.data.channels)
-        self.generator, generator_spec = make_network(net, "generator", shape)
-        self.discriminator, discriminator_spec = make_network(net, "discriminator", shape)
-        self.networks = {"generator": self.generator, "discriminator": self.discriminator}
-        self.specs = {"generator": generator_spec, "discriminator": discriminator_spec}
-        self.players = {"generator": ("generator",), "discriminator": ("discriminator",)}
-        check_growth(self.players, self.networks, self.specs, recipe)
+        self.generator, spec = make_network(net, "generator", shape)
+        self.networks, self.specs = {"generator": self.generator}, {"generator": spec}
+        self.players, self.ema_of = {"generator": ("generator",)}, ("generator",)
+        classes = objective.classes if self.classes else None
+        self.add_discriminators(recipe, objective, {ONLY: shape}, classes)
         self.update_order = rounds(objective, (("discriminator",), ("generator",)))
-        self.ema_of = ("generator",)
         self.seed, self.latent_size = recipe.seed, self.generator.latent_size
-        self.init_pictures = net.discriminator.init_pictures
-        self.adversarial = AdversarialLoss(
-            self.discriminator,
-            objective,
-            seed=recipe.seed,
-            classes=objective.classes if self.classes else None,
-            queue=net.discriminator.queue,
-        )
-        self.lazy, self.watched = self.adversarial.lazy, self.adversarial.watched
 
     def _generate(self, network: nn.Module, latents: Tensor, growth: Growth, one_hot: Tensor | None) -> Tensor:
         classes = {} if one_hot is None else {"labels": one_hot}
@@ -74,17 +61,16 @@ class PgganTask(Task):
         if player == "discriminator":
             with torch.no_grad():
                 fake = self._fake(player, real, growth)
-            return self.adversarial.discriminator_loss(real, fake, growth, step)
-        return self.adversarial.generator_loss(real, self._fake(player, real, growth), growth, step)
+            return self.adversarial[ONLY].discriminator_loss(real, fake, growth, step)
+        return self.adversarial[ONLY].generator_loss(real, self._fake(player, real, growth), growth, step)
 
     def initialize(self, pictures: Callable[[str, int], Tensor], growth: Growth) -> None:
         """Set the scales of minibatch discrimination by real pictures."""
-        if self.init_pictures:
-            self.adversarial.initialize(pictures("real", self.init_pictures), growth)
+        self.adversarial[ONLY].initialize(pictures, "real", growth)
 
     def on_new_stage(self, growth: Growth) -> None:
         """Empty the discriminator's queues."""
-        self.adversarial.on_new_stage()
+        self.adversarial[ONLY].on_new_stage()
 
     def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:
         """The same latents for the whole run, and with classes ``labels``, all classes in turn.  # [N, K] one-hot"""
@@ -103,4 +89,4 @@ class PgganTask(Task):
 
     def memories(self) -> dict[str, Memory]:
         """Memory of the discriminator: of its noise and augmentation, and of earlier pictures."""
-        return self.adversarial.memories()
+        return self.adversarial[ONLY].memories()

@@ -1,12 +1,13 @@
 """From a recipe to networks: their constructor arguments, and combinations that have no meaning."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from progcycle.errors import UserError
 from progcycle.networks import Network, TaskShape
 from progcycle.objectives import ADVERSARIAL
-from progcycle.recipe import Adversarial, NetworkSection, Recipe, players_of
+from progcycle.recipe import Adversarial, NetworkSection, Place, Recipe, players_of
 
 
 def look_up(registry: Mapping[str, Any], name: str, key: str) -> Any:
@@ -32,18 +33,27 @@ def task_shape(recipe: Recipe, classes: int = 0, **channels: int) -> TaskShape:
     return TaskShape(recipe.resolution, recipe.network.base_resolution, end, channels, classes)
 
 
-def make_network(section: NetworkSection, player: str, shape: TaskShape) -> tuple[Network, dict[str, Any]]:
+def network_key(player: str, place: Place = ()) -> str:
+    """The recipe key of a network of a player; ``place`` leads to it where there are several."""
+    return ".".join(map(str, ("network", player, *place)))
+
+
+def make_network(
+    section: NetworkSection, player: str, shape: TaskShape, place: Place = (), options: Any = None
+) -> tuple[Network, dict[str, Any]]:
     """A network, and its name and constructor arguments, enough to build it again.
 
     Args:
         section: the section ``network`` of a recipe.
         player: whose network.
         shape: what the task fixes for it.
+        place: leads to it where the player has several.
+        options: of the network there; default: all of the player.
 
     Raises:
         UserError: it does not fit the task.
     """
-    key, options = f"network.{player}", getattr(section, player)
+    key, options = network_key(player, place), options or getattr(section, player)
     kind = players_of(type(section))[player].networks[options.name]
     if shape.classes and not kind.has_classes:
         raise UserError(f"data.labels: the network {options.name!r} of {key} knows no classes; leave it out.")
@@ -54,31 +64,41 @@ def make_network(section: NetworkSection, player: str, shape: TaskShape) -> tupl
     return kind(**arguments), {"name": options.name, "arguments": arguments}
 
 
-def check_adversarial(options: Adversarial) -> None:
+def in_objective(key: str) -> str:
+    """Where an adversarial key stands that all discriminators share."""
+    return f"objective.{key}"
+
+
+def check_adversarial(options: Adversarial, where: Callable[[str], str] = in_objective) -> None:
     """Refuse combinations of adversarial keys that have no meaning.
+
+    Args:
+        options: the keys.
+        where: the recipe key of each.
 
     Raises:
         UserError: an unknown loss, wgan without its gradient penalty, a key of another loss, or an adaptive
             augmentation with a loss whose logits have no sign.
     """
-    look_up(ADVERSARIAL, options.loss, "objective.loss")
+    look_up(ADVERSARIAL, options.loss, where("loss"))
     if options.loss == "wgan" and options.gradient_penalty is None:
-        raise UserError("objective: wgan needs its gradient penalty; add objective.gradient_penalty: {weight: 10}.")
+        key = where("gradient_penalty")
+        raise UserError(f"{key.rpartition('.')[0]}: wgan needs its gradient penalty; add {key}: {{weight: 10}}.")
     adaptive = options.augment is not None and options.augment.adaptive is not None
     if adaptive and ADVERSARIAL[options.loss].midpoint is None:
         raise UserError(
-            f"objective.augment.adaptive: it follows the sign of logits, which says nothing with {options.loss}; use "
-            "non_saturating, hinge or lsgan, or a fixed objective.augment.probability."
+            f"{where('augment')}.adaptive: it follows the sign of logits, which says nothing with {options.loss}; use "
+            f"non_saturating, hinge or lsgan, or a fixed {where('augment')}.probability."
         )
     if options.loss != "wgan" and options.drift:
-        raise UserError(f"objective.drift: it belongs to wgan, not to {options.loss}; set it to 0.")
+        raise UserError(f"{where('drift')}: it belongs to wgan, not to {options.loss}; set it to 0.")
     if options.loss == "lsgan":
         return
     for name in ("lsgan_factor", "lsgan_fake_factor"):
         if getattr(options, name) != 1:
-            raise UserError(f"objective.{name}: it belongs to lsgan, not to {options.loss}; leave it at 1.")
+            raise UserError(f"{where(name)}: it belongs to lsgan, not to {options.loss}; leave it at 1.")
     if options.noise is not None:
-        raise UserError(f"objective.noise: it belongs to lsgan, not to {options.loss}; leave it out.")
+        raise UserError(f"{where('noise')}: it belongs to lsgan, not to {options.loss}; leave it out.")
 
 
 def check_growth(
@@ -86,6 +106,8 @@ def check_growth(
     networks: Mapping[str, Network],
     specs: Mapping[str, Mapping[str, Any]],
     recipe: Recipe,
+    keys: Mapping[str, str] = MappingProxyType({}),
+    halvings: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Refuse networks of one size in a recipe that grows, and pictures that are too small for a network.
 
@@ -94,6 +116,8 @@ def check_growth(
         networks: made by :func:`make_network`, by name.
         specs: their names in the registries, and their arguments.
         recipe: says where training starts and ends.
+        keys: recipe keys of networks that do not stand under their player's alone, by name.
+        halvings: how often the sides of the pictures are halved for a network, by name.
 
     Raises:
         UserError: one cannot be trained so.
@@ -102,19 +126,21 @@ def check_growth(
     start = recipe.schedule.start_resolution or base
     owners = {own: player for player, names in players.items() for own in names}
     for own, network in networks.items():
-        name, key = specs[own]["name"], f"network.{owners[own]}"
+        name, key, halved = specs[own]["name"], keys.get(own, network_key(owners[own])), halvings.get(own, 0)
         if network.sizes == "one" and start != resolution:
             raise UserError(
                 f"schedule.start_resolution: the network {name!r} of {key} works at one size, so that this must be the "
                 f"resolution, {resolution}, and not {start}."
             )
-        if network.sizes != "growing" and start < network.smallest:
+        if network.sizes != "growing" and start >> halved < network.smallest:
             layers = specs[own]["arguments"].get("layers")
             where = "resolution" if start == resolution else "schedule.start_resolution"
-            remedy = "raise it" if layers is None else f"raise it, or lower {key}.layers, which is {layers}"
+            remedies = ["raise it"] + ([f"lower {key}.reduce, which is {1 << halved}"] if halved else [])
+            remedies += [] if layers is None else [f"lower {key}.layers, which is {layers}"]
+            remedy = ", or ".join(remedies)
             raise UserError(
                 f"{where}: {start} px are too small for the network {name!r} of {key}, which needs "
-                f"{network.smallest}; {remedy}."
+                f"{network.smallest << halved}; {remedy}."
             )
     if base != start and not any(network.sizes == "growing" for network in networks.values()):
         raise UserError(
@@ -123,15 +149,16 @@ def check_growth(
         )
 
 
-def check_augment(options: Adversarial, channels: Iterable[int]) -> None:
-    """Refuse operations that change nothing in any domain.
+def check_augment(options: Adversarial, channels: Iterable[int], where: Callable[[str], str] = in_objective) -> None:
+    """Refuse operations that change nothing.
 
     Args:
         options: the adversarial keys.
-        channels: of the pictures of each domain.
+        channels: of the pictures, of each domain.
+        where: the recipe key of each.
 
     Raises:
         UserError: hue, and all pictures are grey.
     """
     if options.augment is not None and "hue" in options.augment.policy and set(channels) == {1}:
-        raise UserError("objective.augment.policy: hue changes no grey pictures (channels is 1); leave it out.")
+        raise UserError(f"{where('augment')}.policy: hue changes no grey pictures (channels is 1); leave it out.")

@@ -16,7 +16,7 @@ from tiny_runs import write_pictures
 from progcycle.data import build_loader
 from progcycle.engine.run import Run
 from progcycle.errors import UserError
-from progcycle.recipe import RecipeError, merge, override, validate
+from progcycle.recipe import TERMS, RecipeError, merge, override, validate
 from progcycle.recipe.networks import players_of
 from progcycle.recipe.overrides import models_of
 from progcycle.recipe.schema import RECIPES
@@ -109,6 +109,23 @@ COMMON: dict[str, tuple[str, list[str]]] = {
     "schedule.hold_resolution": ("4", []),
     "schedule.fade_reals": ("false", ["schedule.fade_kimg=0.008"]),
 }
+# A discriminator may have most keys of the objective for itself.
+COMMON |= {
+    key.replace("objective", "network.discriminator"): (
+        value,
+        [companion.replace("objective", "network.discriminator") for companion in companions],
+    )
+    for key, (value, companions) in COMMON.items()
+    if key.startswith("objective") and key.split(".")[1] in TERMS
+}
+COMMON |= {
+    "network.discriminator.lr": ("0.1", []),
+    "network.discriminator.reduce": ("2", []),
+    "objective.balance.most": (
+        "1.001",
+        ["network.discriminator=[pggan, {name: pggan, loss: hinge}]", "objective.balance={}"],
+    ),
+}
 OWN: dict[str, dict[str, tuple[str, list[str]]]] = {
     "pggan": {
         "network.discriminator.name": ("progressive", []),
@@ -144,6 +161,7 @@ OWN: dict[str, dict[str, tuple[str, list[str]]]] = {
         "network.discriminator.convs": ("1", ["network.discriminator=pggan"]),
         "network.discriminator.fused_scale": ("true", ["network.discriminator=pggan"]),
         "network.discriminator.layers": ("1", DEEPER),
+        "network.discriminator.weight": ("3", []),
         "objective.cycle.aba": ("3", []),
         "objective.cycle.bab": ("3", []),
         "objective.cycle.scales": ("2", []),
@@ -159,16 +177,16 @@ ELSEWHERE = {
     "network.generator.name": "PG-GAN has one",
     "network.discriminator.minibatch_stddev.gather": "joins the pictures of several processes",
     "network.discriminator.minibatch_discrimination.gather": "joins the pictures of several processes",
+    "network.discriminator.weight": "weighs several of a PG-GAN, see tests/tasks/test_discriminators.py",
     "objective.simultaneous": "refused for translators, see test_options.py",
 }
 # Without what it belongs to a key may also rest: a recipe that others extend, or a plan that does not grow, names it.
 MAY_REST = {
-    "objective.noise.mode": "its strength is still 0",
-    "objective.noise.signal": "the same",
-    "objective.noise.gain": "the same",
-    "objective.noise.limit": "the same",
-    "objective.noise.exponent": "the same",
-    "objective.noise.momentum": "the same",
+    **{
+        f"{section}.noise.{key}": "its strength is still 0"
+        for section in ("objective", "network.discriminator")
+        for key in ("mode", "signal", "gain", "limit", "exponent", "momentum")
+    },
     "network.generator.bounded": "no picture is out of bounds yet",
     "training.ema.half_life_kimg": "the rampup decides in short runs",
     "schedule.fade_reals": "alpha is 0 in a fade of one step, where sharp and faded pictures are judged alike",
@@ -194,8 +212,10 @@ def keys(task: str) -> list[str]:
         players = players_of(model)
         found += [key for key in leaves(model, section) if key.rpartition(".")[2] not in players]
         for player, marker in players.items():
-            for kind in marker.networks.values():
-                found += leaves(kind.Options, f"{section}.{player}")
+            for name in marker.networks:
+                options = marker.options_of(name)
+                assert options is not None
+                found += leaves(options, f"{section}.{player}")
     return found
 
 

@@ -55,9 +55,9 @@ def test_generators_losses_by_hand() -> None:
 def test_disc_a_judges_a_and_disc_b_judges_b() -> None:
     task = make()
     task.loss("generator", REALS, GROWTH, 0)
-    assert (task.disc_a.seen(), task.disc_b.seen()) == ({1002}, {101})
+    assert (task.networks["disc_a"].seen(), task.networks["disc_b"].seen()) == ({1002}, {101})
     task.loss("discriminator", REALS, GROWTH, 0)
-    assert (task.disc_a.seen(), task.disc_b.seen()) == ({1, 1002}, {2, 101})
+    assert (task.networks["disc_a"].seen(), task.networks["disc_b"].seen()) == ({1, 1002}, {2, 101})
 
 
 def test_discriminators_losses_by_hand() -> None:
@@ -144,7 +144,10 @@ def test_the_way_back_starts_from_a_worse_copy_and_discriminators_see_the_fake_i
     task.gen_ab.shift, task.gen_ba.shift = 0.25, -0.25
     loss, _ = task.loss("generator", {"a": a, "b": b}, GROWTH, 0)
     fake_b, fake_a = a.images + 0.25, b.images - 0.25
-    for back, fake, disc, name in ((task.gen_ba, fake_b, task.disc_b, "b"), (task.gen_ab, fake_a, task.disc_a, "a")):
+    for back, fake, disc, name in (
+        (task.gen_ba, fake_b, task.networks["disc_b"], "b"),
+        (task.gen_ab, fake_a, task.networks["disc_a"], "a"),
+    ):
         assert torch.equal(disc.calls[0], fake)
         got = back.calls[1]
         if through == "noisy":
@@ -158,7 +161,7 @@ def test_the_way_back_starts_from_a_worse_copy_and_discriminators_see_the_fake_i
     loss.backward()
     assert task.gen_ab.weight.grad != 0
     task.loss("discriminator", {"a": a, "b": b}, GROWTH, 0)
-    assert torch.equal(task.disc_b.calls[-1][1::2], fake_b)
+    assert torch.equal(task.networks["disc_b"].calls[-1][1::2], fake_b)
 
 
 def test_noise_of_the_cycle_belongs_to_pictures_not_to_batches() -> None:
@@ -182,10 +185,10 @@ def test_discriminators_judge_the_fakes_of_the_generators_update() -> None:
     task.gen_ab.shift = 7.0  # the generators' step comes between
     loss, _ = task.loss("discriminator", REALS, GROWTH, 0)
     assert (len(task.gen_ab.calls), len(task.gen_ba.calls)) == calls
-    assert task.disc_b.seen() == {101, 2}
+    assert task.networks["disc_b"].seen() == {101, 2}
     loss.backward()
     assert task.gen_ab.weight.grad is None
-    assert task.disc_b.weight.grad is not None
+    assert task.networks["disc_b"].weight.grad is not None
 
 
 def test_fakes_are_used_once_and_belong_to_their_pictures() -> None:
@@ -243,7 +246,7 @@ def test_state_holds_both_pools() -> None:
 def test_relativistic_generators_compare_with_the_real_pictures_of_the_domain() -> None:
     task = make(loss="relativistic")
     _, stats = task.loss("generator", REALS, GROWTH, 0)
-    assert (task.disc_a.seen(), task.disc_b.seen()) == ({1, 1002}, {2, 101})
+    assert (task.networks["disc_a"].seen(), task.networks["disc_b"].seen()) == ({1, 1002}, {2, 101})
     assert stats["adversarial/gen_ab"].item() == pytest.approx(0, abs=1e-6)  # softplus(2 - 101)
     assert make(loss="hinge").loss("generator", REALS, GROWTH, 0)[1]["adversarial/gen_ab"].item() == -101
 
@@ -287,14 +290,18 @@ def test_each_discriminator_has_its_own_noise() -> None:
         assert stats["noise/strength_a"].item() == pytest.approx(0.25 * mean)
         assert stats["noise/strength_b"].item() == pytest.approx(0.75 * mean)
         assert not any(name.startswith("noise/") for name in of_generators)
-    drawn = [noise for disc in (task.disc_a, task.disc_b) for noise in disc.noises]
+    drawn = [noise for disc in (task.networks["disc_a"], task.networks["disc_b"]) for noise in disc.noises]
     assert len({tuple(normals.flatten().tolist()) for normals, _ in drawn}) == 4, "the positions are always the same"
     state = task.state_dict()
     common = task.common_state(state)
     assert sorted(common) == sorted(f"noise_{d}.{k}" for d in "ab" for k in ("count", "mean", "step", "total"))
     fresh = make(pool_size=2, noise={"momentum": 0.5, "limit": 0.0})
     fresh.load_state_dict(state)
-    assert fresh.adversarial["b"].noise.mean.item() == task.adversarial["b"].noise.mean.item() > 0
+    assert (
+        fresh.adversarial["b"].members[0].loss.noise.mean.item()
+        == task.adversarial["b"].members[0].loss.noise.mean.item()
+        > 0
+    )
     assert len(fresh.pools["a"].pictures) == 2
     fresh.load_state_dict(common)
     assert fresh.state_dict() == common
@@ -314,7 +321,7 @@ def test_data_dependent_scales_are_set_by_pictures_of_the_own_domain() -> None:
     }
     task: Any = build(recipe("cyclegan", change)).task
     task.initialize(lambda domain, count: torch.full((count, 3, 8, 8), {"a": 1.0, "b": 2.0}[domain]), GROWTH)
-    for disc, level in ((task.disc_a, 1.0), (task.disc_b, 2.0)):
+    for disc, level in ((task.networks["disc_a"], 1.0), (task.networks["disc_b"], 2.0)):
         assert [(len(x), x.mean().item()) for x in disc.initialized] == [(9, level)]
 
 
@@ -340,7 +347,7 @@ def test_channels_go_the_right_way() -> None:
     task: Any = build(recipe("cyclegan", change)).task
     ways = [(net.made_with["in_channels"], net.made_with["out_channels"]) for net in (task.gen_ab, task.gen_ba)]
     assert ways == [(1, 3), (3, 1)]
-    assert [net.made_with["image_channels"] for net in (task.disc_a, task.disc_b)] == [1, 3]
+    assert [net.made_with["image_channels"] for net in (task.networks["disc_a"], task.networks["disc_b"])] == [1, 3]
 
 
 @pytest.mark.parametrize(

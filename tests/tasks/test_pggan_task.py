@@ -68,7 +68,7 @@ def test_only_the_players_networks_get_gradients() -> None:
     task.loss("discriminator", {"real": batch(0.5)}, GROWTH, 0)[0].backward()
     assert task.generator.weight.grad is None, "the fakes have no history"
     assert not any(task.generator.grads)
-    assert task.discriminator.weight.grad is not None
+    assert task.networks["discriminator"].weight.grad is not None
     task.loss("generator", {"real": batch(0.5)}, GROWTH, 0)[0].backward()
     assert task.generator.weight.grad is not None
 
@@ -77,14 +77,14 @@ def test_growth_reaches_both_networks() -> None:
     task = make(loss="hinge")
     for player in ("discriminator", "generator"):
         task.loss(player, {"real": batch(0.5)}, GROWTH, 0)
-    assert {*task.generator.growths, *task.discriminator.growths} == {(1, 0.25)}
+    assert {*task.generator.growths, *task.networks["discriminator"].growths} == {(1, 0.25)}
 
 
 def test_generator_sees_real_pictures_only_in_a_paired_game() -> None:
     for loss, sees in (("relativistic", True), ("hinge", False)):
         task = make(loss=loss)
         value, _ = task.loss("generator", {"real": batch(0.5)}, GROWTH, 0)
-        assert (0.5 in task.discriminator.seen()) is sees
+        assert (0.5 in task.networks["discriminator"].seen()) is sees
         fake = latents(task.generator)[:, 0]
         expected = torch.nn.functional.softplus(0.5 - fake).mean() if sees else -fake.mean()
         torch.testing.assert_close(value, expected)
@@ -125,7 +125,11 @@ def test_state_is_the_memory_of_the_noise() -> None:
     assert sorted(state) == ["noise.count", "noise.mean", "noise.step", "noise.total"]
     assert one.common_state({**state, "pool_a.pictures": torch.zeros(1)}) == state
     two.load_state_dict(state)
-    assert two.adversarial.noise.strength(2).item() == one.adversarial.noise.strength(2).item() > 0
+    assert (
+        two.adversarial[""].members[0].loss.noise.strength(2).item()
+        == one.adversarial[""].members[0].loss.noise.strength(2).item()
+        > 0
+    )
     with pytest.raises(ValueError, match="unknown task state"):
         two.load_state_dict({**state, "x": torch.zeros(1)})
 
@@ -171,7 +175,7 @@ def test_without_labels_there_are_no_classes() -> None:
     task = make(loss="hinge")
     _, stats = task.loss("discriminator", {"real": batch(0.5)}, GROWTH, 0)
     assert task.classes == ()
-    assert task.generator.made_with["classes"] == task.discriminator.made_with["classes"] == 0
+    assert task.generator.made_with["classes"] == task.networks["discriminator"].made_with["classes"] == 0
     assert task.generator.labels == [None]
     assert not any(name.startswith("class/") for name in stats)
 
@@ -200,7 +204,7 @@ def test_data_dependent_scales_are_set_by_so_many_real_pictures() -> None:
 
     plain = make(loss="hinge")
     plain.initialize(pictures, GROWTH)
-    assert asked == plain.discriminator.initialized == []
+    assert asked == plain.networks["discriminator"].initialized == []
     change = {
         "network": {
             "generator": "fake",
@@ -215,7 +219,7 @@ def test_data_dependent_scales_are_set_by_so_many_real_pictures() -> None:
     task: Any = build(recipe("pggan", change)).task
     task.initialize(pictures, GROWTH)
     assert asked == [("real", 70)]
-    assert len(task.discriminator.initialized) == 1
+    assert len(task.networks["discriminator"].initialized) == 1
     assert task.generator.calls == []
 
 

@@ -1,0 +1,300 @@
+"""The discriminators of each domain, one or several, and their part in the losses of both players."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from progcycle.blocks import full_precision, sum_over_processes
+from progcycle.data import Batch
+from progcycle.errors import UserError
+from progcycle.networks import Network, TaskShape
+from progcycle.objectives import balanced_weights
+from progcycle.recipe import (
+    TERMS,
+    Adversarial,
+    Balance,
+    ClassWeights,
+    Place,
+    Recipe,
+    discriminators,
+    on_curve,
+    players_of,
+)
+from progcycle.schedule import Growth
+from progcycle.tasks.adversarial_loss import AdversarialLoss
+from progcycle.tasks.base import Memory, Stats, Task
+from progcycle.tasks.specs import check_adversarial, check_augment, check_growth, make_network, network_key
+
+PLAYER = "discriminator"
+SCALE = 4096.0
+ONLY = ""  # the domain where there is one only
+
+
+@dataclass(frozen=True)
+class Discriminator:
+    """One of the discriminators of a domain.
+
+    Attributes:
+        name: of its network.
+        number: what its figures' names end in: "" for the first one, then 2 and so on.
+        options: what a recipe says of it.
+        key: where the recipe says it.
+        network: pictures to logits.
+        spec: name of the network, and its constructor arguments.
+        loss: its adversarial loss.
+    """
+
+    name: str
+    number: str
+    options: Any
+    key: str
+    network: Network
+    spec: dict[str, Any]
+    loss: AdversarialLoss
+
+    def weight(self, kimg: float) -> float:
+        """Weight of its term in the generator's loss."""
+        return on_curve(self.options.weight, kimg)
+
+    def is_over(self, kimg: float) -> bool:
+        """Whether its weight is 0 from here on, so that it need not be trained any more."""
+        last, weight = self.options.weight[-1]
+        return bool(weight == 0 and kimg >= last)
+
+
+class Discriminators:
+    """All discriminators of one domain: each is trained by its own loss, the generator by the weighted sum of theirs.
+
+    Args:
+        members: the first one first.
+        balance: how their weights are shares of gradients, if they are.
+    """
+
+    def __init__(self, members: list[Discriminator], balance: Balance | None = None) -> None:
+        self.members, self.balance = members, balance
+
+    def discriminator_loss(self, real: Batch, fake: Tensor, growth: Growth, step: int) -> tuple[Tensor, Stats]:
+        """The sum of their losses, which share no parameters; see :meth:`AdversarialLoss.discriminator_loss`."""
+        losses, stats = [], Stats()
+        for member in self._trained(growth):
+            loss, figures = member.loss.discriminator_loss(real, fake, growth, step)
+            losses.append(loss)
+            stats |= figures
+        return _sum(losses), stats
+
+    def generator_loss(
+        self, real: Batch, fake: Tensor, growth: Growth, step: int, name: str = "gen"
+    ) -> tuple[Tensor, Stats]:
+        """The weighted sum of what each says of the fakes; see :meth:`AdversarialLoss.generator_loss`."""
+        losses, weights, stats = {}, {}, Stats()
+        for member in self._trained(growth):
+            own = f"{name}{member.number}"
+            losses[own], figures = member.loss.generator_loss(real, fake, growth, step, own)
+            weights[own] = member.weight(growth.nimg / 1000)
+            stats |= figures
+            if member.options.weight != ((0.0, 1.0),):
+                stats[f"weight/{own}"] = fake.new_full((), weights[own])
+        if self.balance is not None and len(losses) > 1:
+            return self._balanced(losses, weights, fake, stats)
+        return _sum([weights[own] * loss for own, loss in losses.items()]), stats
+
+    def _balanced(
+        self, losses: Mapping[str, Tensor], weights: Mapping[str, float], fake: Tensor, stats: Stats
+    ) -> tuple[Tensor, Stats]:
+        """The sum with balanced weights, see :func:`progcycle.objectives.balanced_weights`.
+
+        Each loss is differentiated up to the fake alone. From there on back the sum goes through the generator once, so
+        that balancing takes no more passes.
+        """
+        assert self.balance is not None
+        # A power of two, which changes no float32 number but keeps small float16 ones from becoming 0.
+        gradients = [torch.autograd.grad(SCALE * loss, fake)[0] / SCALE for loss in losses.values()]
+        squares = sum_over_processes(torch.stack([full_precision(each).square().sum() for each in gradients]))
+        norms = squares.sqrt()
+        balanced = balanced_weights(norms, norms.new_tensor(list(weights.values())), self.balance.most)
+        for own, norm, weight in zip(losses, norms, balanced, strict=True):
+            stats |= {f"at_fake/{own}": norm, f"weight/{own}": weight}
+        value = (balanced * torch.stack(list(losses.values()))).sum().detach()
+        gradient = _sum([weight * each for weight, each in zip(balanced, gradients, strict=True)])
+        through = (full_precision(fake) * gradient).sum()
+        return value + through - through.detach(), stats
+
+    def _trained(self, growth: Growth) -> list[Discriminator]:
+        return [member for member in self.members if not member.is_over(growth.nimg / 1000)]
+
+    def initialize(self, pictures: Callable[[str, int], Tensor], domain: str, growth: Growth) -> None:
+        """Set the scales of minibatch discrimination by real pictures; see :meth:`AdversarialLoss.initialize`."""
+        for member in self.members:
+            if count := member.options.init_pictures:
+                member.loss.initialize(pictures(domain, count), growth)
+
+    def on_new_stage(self) -> None:
+        """Empty the queues of all."""
+        for member in self.members:
+            member.loss.on_new_stage()
+
+    def memories(self) -> dict[str, Memory]:
+        """What they remember, see :meth:`AdversarialLoss.memories`."""
+        return {name: memory for member in self.members for name, memory in member.loss.memories().items()}
+
+
+class AdversarialTask(Task):
+    """A task with a player ``discriminator``, which has one network or several in each domain.
+
+    Attributes:
+        adversarial: the discriminators by domain.
+    """
+
+    adversarial: dict[str, Discriminators]
+
+    def add_discriminators(
+        self,
+        recipe: Recipe,
+        objective: Adversarial,
+        shapes: Mapping[str, TaskShape],
+        classes: ClassWeights | None = None,
+    ) -> None:
+        """Make the discriminators, and let the task have them beside its other networks.
+
+        The first ones of all domains are made before the second ones.
+
+        Args:
+            recipe: a validated recipe.
+            objective: its adversarial keys.
+            shapes: what the task fixes for their networks, by domain; the domain is ``ONLY`` where there is one.
+            classes: weights of the class terms; None without classes.
+
+        Raises:
+            UserError: a network or loss of an unknown name, or a combination without meaning.
+        """
+        options = {domain: discriminators(getattr(recipe.network, PLAYER), domain) for domain in shapes}
+        members: dict[str, list[Discriminator]] = {domain: [] for domain in shapes}
+        made: list[Discriminator] = []
+        for i in range(max(map(len, options.values()))):
+            for domain, shape in shapes.items():
+                for place in list(options[domain])[i : i + 1]:
+                    made.append(_make(recipe, objective, options[domain], place, shape, domain, classes))
+                    members[domain].append(made[-1])
+        _check_weights(members)
+        _check_idle(objective, made)
+        if objective.balance is not None and len(made) == len(members):
+            raise UserError("objective.balance: no pictures here are seen by several discriminators; leave it out.")
+        self.adversarial = {domain: Discriminators(some, objective.balance) for domain, some in members.items()}
+        self.networks |= {member.name: member.network for member in made}
+        self.specs |= {member.name: member.spec for member in made}
+        self.players |= {PLAYER: tuple(member.name for member in made)}
+        self.keys = {member.name: member.key for member in made}
+        self.rates = {member.name: member.options.lr for member in made if member.options.lr is not None}
+        self.lazy = tuple(dict.fromkeys(period for member in made for period in member.loss.lazy))
+        self.watched = {name: loss for member in made for name, loss in member.loss.watched.items()}
+        halvings = {member.name: member.loss.halvings for member in made}
+        check_growth(self.players, self.networks, self.specs, recipe, self.keys, halvings)
+
+
+def _kind(recipe: Recipe, options: Any) -> type[Network]:
+    return players_of(type(recipe.network))[PLAYER].networks[options.name]
+
+
+def _make(
+    recipe: Recipe,
+    objective: Adversarial,
+    every: Mapping[Place, Any],
+    place: Place,
+    shape: TaskShape,
+    domain: str,
+    classes: ClassWeights | None,
+) -> Discriminator:
+    """The discriminator at a place, of all those of its domain."""
+    own, index = every[place], list(every).index(place)
+    number = "" if index == 0 else f"{index + 1}" if domain else f"_{index + 1}"
+    key, kind = network_key(PLAYER, place), _kind(recipe, own)
+    if not kind.has_classes and any(_kind(recipe, other).has_classes for other in every.values()):
+        shape = replace(shape, classes=0)  # another one names the class
+    terms, of_own = own.terms(objective, kind.on_features)
+
+    def where(name: str) -> str:
+        return f"{key}.{name}" if name in of_own else f"objective.{name}"
+
+    check_adversarial(terms, where)
+    check_augment(terms, shape.channels.values(), where)
+    halvings = own.reduce.bit_length() - 1
+    network, spec = make_network(recipe.network, PLAYER, _reduced(shape, halvings, kind, key), place, own)
+    loss = AdversarialLoss(
+        network,
+        terms,
+        seed=recipe.seed,
+        suffix=f"_{domain}{number}" if domain else number,
+        classes=classes if shape.classes else None,
+        queue=own.queue,
+        halvings=halvings,
+        where=where,
+        key=key,
+    )
+    name = f"disc_{domain}{number}" if domain else f"{PLAYER}{number}"
+    return Discriminator(name, number, own, key, network, spec, loss)
+
+
+def _reduced(shape: TaskShape, halvings: int, kind: type[Network], key: str) -> TaskShape:
+    """The shape of a network for pictures of half of the sides, so many times.
+
+    Raises:
+        UserError: a growing network would not see pictures of its base resolution.
+    """
+    least = shape.base_resolution if kind.sizes == "growing" else 1
+    if shape.end_resolution >> halvings < least:
+        raise UserError(
+            f"{key}.reduce: at most {shape.end_resolution // least}, so that the largest pictures, of "
+            f"{shape.end_resolution} px, are not smaller than {least} px, got {1 << halvings}."
+        )
+    smaller = shape.resolution >> halvings
+    return replace(
+        shape,
+        resolution=smaller,
+        base_resolution=min(shape.base_resolution, smaller),
+        end_resolution=shape.end_resolution >> halvings,
+    )
+
+
+def _check_weights(members: Mapping[str, Sequence[Discriminator]]) -> None:
+    """Refuse weights that end at 0 for all discriminators of a domain, and that of the only term of a loss.
+
+    Raises:
+        UserError: they do.
+    """
+    for domain, some in members.items():
+        if domain == ONLY and len(some) == 1 and some[0].options.weight != ((0.0, 1.0),):
+            raise UserError(
+                f"{some[0].key}.weight: it weighs several discriminators, and there is one only; leave it out, or "
+                "give a list of them."
+            )
+        if all(member.options.weight[-1][1] == 0 for member in some):
+            raise UserError(
+                f"{some[0].key}.weight: it ends at 0, with no other discriminator of the same pictures whose weight "
+                "does not, so that the generator would learn from none; let one end above 0."
+            )
+
+
+def _check_idle(objective: Adversarial, members: Sequence[Discriminator]) -> None:
+    """Refuse keys of the objective that no discriminator takes.
+
+    Raises:
+        UserError: it has one that is not at its default.
+    """
+    usual = type(objective).model_validate({"loss": objective.loss})
+    taken = [member.options.terms(objective, member.network.on_features)[1] for member in members]
+    for key in TERMS:
+        if getattr(objective, key) != getattr(usual, key) and all(key in own for own in taken):
+            raise UserError(
+                f"objective.{key}: no discriminator here takes it, since each has its own, or another loss, or sees "
+                f"features; leave it out, or give it to one as {members[0].key}.{key}."
+            )
+
+
+def _sum(losses: Sequence[Tensor]) -> Tensor:
+    total = losses[0]
+    for loss in losses[1:]:
+        total = total + loss
+    return total
