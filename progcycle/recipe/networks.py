@@ -149,10 +149,35 @@ class OwnTerms(DiscriminatorTerms):
         arguments: dict[str, Any] = self.plain.model_construct(**own).arguments(shape)
         return arguments
 
+    def __reduce__(self) -> Any:
+        """Of classes that are made as they are needed, pickle can only remember how."""
+        return _unpickled, (with_terms, self.plain, self.__getstate__())
+
     @model_serializer(mode="wrap")
     def _what_is_written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         defaults = {key: field.default for key, field in DiscriminatorTerms.model_fields.items()}
         return {k: v for k, v in handler(self).items() if k not in defaults or getattr(self, k) != defaults[k]}
+
+
+class ByDomain(Section):
+    """Discriminators of several domains, each a field.
+
+    Attributes:
+        marker: of the field that they are in.
+    """
+
+    marker: ClassVar["DiscriminatorsOf"]
+
+    def __reduce__(self) -> Any:
+        """See :class:`OwnTerms`."""
+        return _unpickled, (_by_domain, self.marker, self.__getstate__())
+
+
+def _unpickled(make: Callable[[Any], type[Any]], of: Any, state: Any) -> Any:
+    kind = make(of)
+    section = kind.__new__(kind)
+    section.__setstate__(state)
+    return section
 
 
 @functools.cache
@@ -227,7 +252,7 @@ class DiscriminatorsOf(NetworkOf):
         return self.options_of(written), written, used
 
     @property
-    def by_domain(self) -> type[Section]:
+    def by_domain(self) -> type[ByDomain]:
         """The section of the domains, each a field like this one."""
         return _by_domain(self)
 
@@ -285,11 +310,13 @@ def is_opened(value: Any) -> bool:
 
 
 @functools.cache
-def _by_domain(marker: DiscriminatorsOf) -> type[Section]:
+def _by_domain(marker: DiscriminatorsOf) -> type[ByDomain]:
     field = Annotated[Any, replace(marker, domains=())]
     default = Field(marker.default, validate_default=True)
     fields: dict[str, Any] = dict.fromkeys(marker.domains, (field, default))
-    return create_model("DiscriminatorsByDomain", __base__=Section, **fields)
+    made = create_model("DiscriminatorsByDomain", __base__=ByDomain, **fields)
+    made.marker = marker
+    return made
 
 
 @functools.cache
@@ -318,7 +345,7 @@ def discriminators(value: Any, domain: str = "") -> dict[Place, Any]:
     Returns:
         Options by what leads to each in the field: a domain where they differ, a number where there are several.
     """
-    there = isinstance(value, Section) and not isinstance(value, OwnTerms)
+    there = isinstance(value, ByDomain)
     found = _numbered(getattr(value, domain) if there else value)
     return {(domain, *place): options for place, options in found.items()} if there else found
 

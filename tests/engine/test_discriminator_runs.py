@@ -69,7 +69,7 @@ def test_each_has_its_own_learning_rate(pictures: Path, tmp_path: Path) -> None:
     The step is lr g / (|g| + eps), and eps is far below the gradients.
     """
     discriminator = ["pggan", {**PATCHES, "lr": 0.01}]
-    scale = {"lr_scale": 0.5}
+    scale = {"lr_scale": 0.5, "decay_kimg": 0}
     changes = {"network": {"discriminator": discriminator}, "schedule": {**WHOLE["schedule"], **scale}}
     recipe = tiny("pggan", pictures, {**changes, "objective": {"loss": "hinge"}})
     before: dict[str, list[torch.Tensor]] = {}

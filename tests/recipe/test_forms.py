@@ -1,5 +1,7 @@
 """One discriminator, several, or either by domain: what is written, what comes out, and what is laid over it."""
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -50,6 +52,7 @@ def test_domains_and_lists_are_read_and_written_again() -> None:
     text = dump(recipe)
     assert validate(yaml.safe_load(text)) == recipe
     assert dump(validate(yaml.safe_load(text))) == text
+    assert pickle.loads(pickle.dumps(recipe)) == copy.deepcopy(recipe) == recipe
 
 
 def test_equal_domains_and_a_list_of_one_are_the_lone_discriminator() -> None:
