@@ -173,7 +173,7 @@ class ByDomain(Section):
         return _unpickled, (_by_domain, self.marker, self.__getstate__())
 
 
-def _unpickled(make: Callable[[Any], type[Any]], of: Any, state: Any) -> Any:
+def _unpickled(make: Callable[[Any], type[BaseModel]], of: Any, state: Any) -> BaseModel:
     kind = make(of)
     section = kind.__new__(kind)
     section.__setstate__(state)
