@@ -1,7 +1,8 @@
 """GANs that grow: an unconditional PG-GAN and a progressive CycleGAN.
 
 ``progcycle.train(recipe, run_dir)`` trains, ``progcycle.evaluate(run)`` measures, ``progcycle.load(run)`` gives the
-trained model, ``progcycle.plan(recipe)`` says when it grows. The commands of the same names do the same.
+trained model, ``progcycle.plan(recipe)`` shows when it grows, ``progcycle.draft(folders)`` and
+``progcycle.estimate(recipe)`` are for new pictures. The commands of these names, and ``new``, do the same.
 """
 
 import sys
@@ -9,26 +10,33 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from progcycle.api import Plan, RunFolder, plan, train
+    from progcycle.api import Plan, RunFolder, draft, estimate, plan, train
+    from progcycle.engine.estimate import Estimate
     from progcycle.evaluation import Evaluation, evaluate
     from progcycle.export import Generator, Translator, load
-    from progcycle.recipe import Recipe
+    from progcycle.recipe import Draft, Recipe
 
 __version__ = "0.1.0"
 # Where each name comes from.
 _NAMES = {
+    "Draft": "recipe",
+    "Estimate": "engine.estimate",
     "Evaluation": "evaluation",
     "Generator": "export",
     "Plan": "api",
     "Recipe": "recipe",
     "RunFolder": "api",
     "Translator": "export",
+    "draft": "api",
+    "estimate": "api",
     "evaluate": "evaluation",
     "load": "export",
     "plan": "api",
     "train": "api",
 }
 __all__ = [
+    "Draft",
+    "Estimate",
     "Evaluation",
     "Generator",
     "Plan",
@@ -36,6 +44,8 @@ __all__ = [
     "RunFolder",
     "Translator",
     "__version__",
+    "draft",
+    "estimate",
     "evaluate",
     "load",
     "plan",

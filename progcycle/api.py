@@ -1,4 +1,4 @@
-"""The Python way: train, plan and look at a run, as the commands do."""
+"""The Python interface: draft, plan, estimate and train a recipe, and inspect a run, as the commands do."""
 
 import base64
 import html
@@ -15,14 +15,18 @@ from typing import Any
 import torch
 from PIL import Image
 
+from progcycle.data.new_recipe import draft_for
+from progcycle.data.survey import survey_folder
 from progcycle.engine.build import build, count_parameters
+from progcycle.engine.estimate import Estimate
+from progcycle.engine.estimate import estimate as estimate_training
 from progcycle.engine.train import build_pretraining
 from progcycle.engine.train import train as train_run
 from progcycle.errors import UserError
 from progcycle.evaluation import Evaluation, evaluate
 from progcycle.export import SnapshotModel, load
 from progcycle.output import LOGGER, console
-from progcycle.recipe import Recipe, load_recipe, recipe_from
+from progcycle.recipe import Draft, Recipe, load_recipe, recipe_from
 from progcycle.runtime.stop import StoppedError
 from progcycle.schedule import GrowthSchedule
 
@@ -62,7 +66,7 @@ class RunFolder:
         """
         sheets = sorted((self.run_dir / "samples").glob("nimg-*.png"))
         if not sheets:
-            raise UserError(f"{self.run_dir} has no samples yet; training.sample_kimg says when there are some.")
+            raise UserError(f"{self.run_dir} has no samples yet; the first one is written after training.sample_kimg.")
         with Image.open(sheets[-1]) as sheet:
             return sheet.copy()
 
@@ -98,7 +102,7 @@ class Plan:
     """When a recipe grows, and how large its networks are.
 
     Attributes:
-        schedule: the growth plan of training; ``schedule.at(nimg)`` says where growth stands.
+        schedule: the growth plan of training; ``schedule.at(nimg)`` is the state of growth.
         parameters: numbers that training may change, by network.
         pretraining: the growth plan of pre-training, or None.
     """
@@ -129,6 +133,42 @@ def plan(recipe: RecipeSource, **overrides: Any) -> Plan:
         built, before = build(made), build_pretraining(made)
     parameters = {name: count_parameters(network) for name, network in built.task.networks.items()}
     return Plan(built.schedule, parameters, None if before is None else before.schedule)
+
+
+def estimate(recipe: RecipeSource, **overrides: Any) -> Estimate:
+    """How long a recipe would train on this device, and in how much memory: a few steps of every phase are timed.
+
+    They run in a process of their own, so a script that calls this needs ``if __name__ == "__main__":``.
+
+    Args:
+        recipe: a recipe, its content, a YAML file, or the name of a bundled recipe; its pictures must be there.
+        overrides: changes, as for :func:`train`.
+
+    Raises:
+        RecipeError, UserError: something in the recipe is wrong, or there is not enough memory for it.
+    """
+    return estimate_training(recipe_from(recipe, overrides))
+
+
+def draft(*folders: str | Path, resolution: int = 64, name: str = "new") -> Draft:
+    """A recipe for pictures: translators for two folders, a PG-GAN for one; ``progcycle new`` writes its ``text``.
+
+    Args:
+        folders: folders or zip files of pictures, of A and B or of a PG-GAN's.
+        resolution: final pixels of a side: 32, 64, 128, 256, 512 or 1024.
+        name: of the recipe.
+
+    Returns:
+        The draft: ``recipe`` for :func:`train`, ``text`` for a file, and ``notes`` about the pictures.
+
+    Raises:
+        UserError: a folder is missing or has too few pictures, or it is another resolution.
+        ValueError: there are no folders, or more than two.
+    """
+    if not 1 <= len(folders) <= 2:
+        raise ValueError(f"draft takes one folder or two, got {len(folders)}")
+    surveys = [survey_folder(str(folder), resolution) for folder in folders]
+    return draft_for(surveys, resolution, name=name, gpu=torch.cuda.is_available())
 
 
 def train(recipe: RecipeSource, run_dir: str | Path | None = None, **overrides: Any) -> RunFolder:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from photos import folder
 from tiny_runs import STEPS, TOTAL, tiny, tiny_content, write_domains
 
 import progcycle
-from progcycle import output
+from progcycle import api, output
 from progcycle.commands.cli import main
 from progcycle.errors import UserError
-from progcycle.recipe import RecipeError
+from progcycle.recipe import RecipeError, load_recipe
 from progcycle.runtime.stop import StoppedError
 
 SHORT = {"schedule": {"stable_kimg": 0.008, "fade_kimg": 0, "hold_resolution": 4, "decay_kimg": 0}}
@@ -133,6 +134,28 @@ def test_recipes_come_from_files_names_contents_and_objects(domains: Path, tmp_p
         progcycle.train(recipe)
     with pytest.raises(UserError, match=r"holds no run: there is no recipe\.yaml in it\.$"):
         progcycle.RunFolder(tmp_path)
+
+
+def test_a_recipe_is_drafted_for_pictures_and_its_training_estimated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [folder(tmp_path / name, 9, ord(name)) for name in "ab"]
+    both = progcycle.draft(*folders, resolution=32, name="mine")
+    assert both.text.startswith("# mine: pictures of A into pictures of B and back, at 32 px.")
+    assert [str(note).split(" has ")[0] for note in both.notes][:2] == [f"note: {path}" for path in folders]
+    (tmp_path / "mine.yaml").write_text(both.text)
+    assert load_recipe(tmp_path / "mine.yaml") == both.recipe
+    assert progcycle.plan(both.recipe).schedule.final.resolution == 32
+    assert progcycle.draft(folders[0]).recipe.task == "pggan"
+    for wrong in ([], [*folders, folders[0]]):
+        with pytest.raises(ValueError, match=f"one folder or two, got {len(wrong)}"):
+            progcycle.draft(*wrong)
+    with pytest.raises(UserError, match="check the path"):
+        progcycle.draft(tmp_path / "nowhere")
+    estimated: list[Any] = []
+    monkeypatch.setattr(api, "estimate_training", estimated.append)
+    progcycle.estimate(tmp_path / "mine.yaml", seed=7)
+    assert estimated == [both.recipe.model_copy(update={"seed": 7})]
 
 
 def test_the_names_stay_functions_when_their_modules_are_imported() -> None:

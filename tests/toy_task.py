@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from unittest.mock import patch
 
 import torch
+from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, softplus
@@ -21,7 +22,8 @@ from progcycle.blocks import sum_over_processes
 from progcycle.data import Batch
 from progcycle.evaluation import EVALUATIONS, EVALUATORS, Evaluation, TaskEvaluation
 from progcycle.evaluation.sampler import EvaluationCallback, Sampler
-from progcycle.export import MODELS, SnapshotModel
+from progcycle.export import MODELS, SnapshotModel, to_pil
+from progcycle.export.examples import Examples
 from progcycle.networks import Network
 from progcycle.recipe import (
     RECIPES,
@@ -180,10 +182,26 @@ class ToyTask(Task):
 # --- what is loaded and measured ----------------------------------------------------------------------------------
 
 
+@dataclass
+class ToyExamples(Examples):
+    """Plain greys of one level, and what is restored of them."""
+
+    level: float = 0.0
+
+    @property
+    def words(self) -> str:
+        return f"level {self.level:g}"
+
+    def made_by(self, model: "ToyModel") -> list[Image.Image]:
+        return to_pil(model.restore(torch.full((self.count, 3, 8, 8), self.level)))
+
+
 class ToyModel(SnapshotModel):
     task: ClassVar[str] = "toy"
     names: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
     registry: ClassVar[dict[str, Any]] = {"toy_encoder": Encoder, "toy_decoder": Decoder}
+    kind: ClassVar[str] = "an autoencoder"
+    examples: ClassVar[type[Examples] | None] = ToyExamples
     encoder: nn.Module
     decoder: nn.Module
 
@@ -220,7 +238,7 @@ ROWS: list[tuple[dict[str, Any], Any]] = [
     (TASKS, ToyTask),
     (MODELS, ToyModel),
     (EVALUATORS, toy_evaluator),
-    (EVALUATIONS, TaskEvaluation(ToyOptions, measure_toy, "an autoencoder")),
+    (EVALUATIONS, TaskEvaluation(ToyOptions, measure_toy)),
 ]
 
 

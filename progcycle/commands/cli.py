@@ -14,8 +14,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -49,7 +50,7 @@ Command = Callable[[Sequence[str] | None], int]
 
 
 def guarded(command: Command) -> Callable[..., int]:
-    """``command`` with bad input told in one sentence on standard error instead of a traceback.
+    """``command`` with bad input reported in one sentence on standard error instead of a traceback.
 
     Returns:
         A function of the arguments (default: those of the process) that gives the exit code.
@@ -58,7 +59,7 @@ def guarded(command: Command) -> Callable[..., int]:
     def main(argv: Sequence[str] | None = None) -> int:
         with console(), _interrupts() as interrupted:
             try:
-                return _told(command, argv)
+                return _code_of(command, argv)
             except KeyboardInterrupt:
                 pass
             except BaseException:
@@ -71,7 +72,8 @@ def guarded(command: Command) -> Callable[..., int]:
     return main
 
 
-def _told(command: Command, argv: Sequence[str] | None) -> int:
+def _code_of(command: Command, argv: Sequence[str] | None) -> int:
+    """Run a command; bad input is printed."""
     from progcycle.recipe import RecipeError
 
     try:
@@ -85,12 +87,12 @@ def _told(command: Command, argv: Sequence[str] | None) -> int:
         if error.strerror is None:
             raise
         flush_or_silence(sys.stdout)
-        return _refused(f"{error.filename or 'a file'}: {error.strerror}.")
+        return _refused(f"{error.filename2 or error.filename or 'a file'}: {error.strerror}.")
 
 
 @contextmanager
 def _interrupts() -> Iterator[threading.Event]:
-    """Know whether Ctrl-C has come, which else does what it always does; only where nobody else listens to it."""
+    """Remember whether Ctrl-C was pressed, which still interrupts; only where no other handler is set."""
     interrupted = threading.Event()
     here = threading.current_thread() is threading.main_thread()
     if not here or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -109,9 +111,9 @@ def _interrupts() -> Iterator[threading.Event]:
 
 
 def _refused(sentence: str) -> int:
-    """Tell what is wrong; the exit code of bad input.
+    """Print what is wrong, and return the exit code of bad input.
 
-    A launcher ends all processes when the first one has ended, so the others wait until the main process has spoken.
+    A launcher ends all processes when the first one has ended, so the others wait for the main process to print.
     """
     warn(f"error: {sentence}")
     if not is_main_process():
@@ -120,23 +122,23 @@ def _refused(sentence: str) -> int:
 
 
 def parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:
-    """An argument parser that shows its examples as they are written, with the options that all commands share."""
+    """An argument parser with the options that all commands share, whose examples keep their line breaks."""
     p = argparse.ArgumentParser(
         prog=f"progcycle {name}",
         description=description,
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    how_much = p.add_mutually_exclusive_group()
-    how_much.add_argument(
+    verbosity = p.add_mutually_exclusive_group()
+    verbosity.add_argument(
         "--quiet", action=_SetLevel, const=logging.WARNING, nargs=0, help="print nothing but warnings and errors"
     )
-    how_much.add_argument(
+    verbosity.add_argument(
         "--verbose",
         action=_SetLevel,
         const=logging.DEBUG,
         nargs=0,
-        help="print more, each line with its time and level",
+        help="print more, and the time and level of each line",
     )
     return p
 
@@ -155,31 +157,101 @@ class _SetLevel(argparse.Action):
             )
 
 
+def add_recipe(p: argparse.ArgumentParser) -> None:
+    """The argument ``RECIPE`` and the overrides behind it."""
+    p.add_argument("recipe", type=Path, metavar="RECIPE", help="a YAML file, or a name that progcycle recipes lists")
+    # Without a default, argparse would call the overrides required where the recipe is missing.
+    p.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="changes to the recipe, such as seed=1"
+    )
+
+
+def add_run(p: argparse.ArgumentParser) -> None:
+    """The argument ``RUN``."""
+    p.add_argument("run", type=Path, metavar="RUN", help="a run folder (its newest snapshot is used), or a snapshot")
+
+
+def add_class(p: argparse.ArgumentParser, default: str = "the classes in turn") -> None:
+    """The option ``--class``."""
+    words = f"PG-GAN with classes: show only this one, by its name or its number (default: {default})"
+    p.add_argument("--class", dest="class_name", metavar="NAME", help=words)
+
+
+def add_painting(p: argparse.ArgumentParser) -> None:
+    """The options ``--resolution`` and ``--batch-size``."""
+    p.add_argument("--resolution", type=positive, metavar="R", help="use an earlier stage: pixels of a side")
+    add_batch_size(p)
+
+
+def add_batch_size(p: argparse.ArgumentParser) -> None:
+    """The option ``--batch-size``."""
+    p.add_argument("--batch-size", type=positive, default=16, help="pictures computed at a time (default 16)")
+
+
 def add_device(p: argparse.ArgumentParser) -> None:
     """The option ``--device``."""
     p.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: cuda if there is one, else cpu")
 
 
 def pick_device(name: str | None) -> str:
-    """The device asked for, or the best one."""
+    """The device of that name, or the best one."""
     import torch
 
     return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def refuse_others(given: Iterable[str], taken: Collection[str], run: Path, kind: str) -> None:
+    """Refuse options of another task, which would change nothing.
+
+    Args:
+        given: names of the options that were given, as Python has them.
+        taken: names of those that the model of the run takes.
+        run: a run folder, or a snapshot.
+        kind: what the run holds, such as ``a PG-GAN``.
+
+    Raises:
+        UserError: one of them is not taken.
+    """
+    for name in given:
+        if name not in taken:
+            options = ", ".join(_option(other) for other in taken)
+            raise UserError(f"{_option(name)} is no option for {kind}, which {run} holds; its options are {options}.")
+
+
+def _option(name: str) -> str:
+    return "--" + name.removesuffix("_name").removesuffix("_gb").replace("_", "-")
+
+
+def check_file(out: Path, kinds: Sequence[str]) -> None:
+    """Refuse a path of ``--out`` that cannot become a file of one of the kinds.
+
+    Raises:
+        UserError: it is a folder, or has another ending.
+    """
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; give --out the name of a file.")
+    if out.suffix.lower() not in kinds:
+        endings = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
+        raise UserError(f"{out}: give --out a name that ends in {endings}.")
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
+    return _whole(text, 1)
 
 
 def natural(text: str) -> int:
     """A whole number of at least 0, for argparse."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"cannot be negative, got {number}")
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got {text}")
     return number
 
 

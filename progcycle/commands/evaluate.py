@@ -4,14 +4,11 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from progcycle.commands.cli import add_device, guarded, natural, parser, pick_device, positive
+from progcycle.commands.cli import add_device, add_run, guarded, natural, parser, pick_device, positive, refuse_others
 from progcycle.errors import UserError
 from progcycle.output import say, warn
-
-if TYPE_CHECKING:
-    from progcycle.export import SnapshotModel
 
 DESCRIPTION = """Measure a trained model.
 
@@ -19,10 +16,11 @@ PG-GAN: sliced Wasserstein distance and KID between generated and training pictu
 of the training pictures; MS-SSIM of random pairs; on request, how many modes of stacked digits were found. All are
 measured at the current resolution of the run.
 
-CycleGAN: translations of the test pictures in both directions, next to doing nothing and to matching colours. Measured
-are distances to the real pictures of the other domain (KID, sliced Wasserstein), to the true partner where names pair
-up, and to the source; the cycle there and back; and whether colours are inverted. A page shows all pictures, the worst
-first. The test folders are those of the run's recipe. docs/metrics.md explains every figure."""
+CycleGAN: translations of the test pictures in both directions, next to the unchanged pictures and to pictures with
+matched colours. Measured are distances to the real pictures of the other domain (KID, sliced Wasserstein), to the true
+partner where equal names mark pairs, and to the source; the cycle there and back; and whether colours are inverted. A
+page shows all pictures, the worst first. The test folders are those of the run's recipe. docs/metrics.md explains every
+figure."""
 WHERE = "weights-inception-2015-12-05-6726825d.pth, 95 MB, from https://github.com/toshas/torch-fidelity/releases"
 EXAMPLES = """examples:
   progcycle evaluate runs/openmoji
@@ -35,23 +33,27 @@ EXAMPLES = """examples:
 
 def _parser() -> argparse.ArgumentParser:
     p = parser("evaluate", DESCRIPTION, EXAMPLES)
-    p.add_argument("run", type=Path, metavar="RUN", help="a run folder (its newest snapshot is used), or a snapshot")
+    add_run(p)
     p.add_argument("--a", metavar="FOLDER", help="test pictures of A, instead of those of the recipe")
     p.add_argument("--b", metavar="FOLDER", help="test pictures of B, instead of those of the recipe")
     named = p.add_mutually_exclusive_group()
-    named.add_argument("--paired", action="store_true", help="CycleGAN: test pictures of one name are a true pair")
-    named.add_argument("--unpaired", action="store_true", help="CycleGAN: they are not (default: data.paired)")
+    named.add_argument("--paired", action="store_true", help="CycleGAN: test pictures with equal names are true pairs")
+    named.add_argument(
+        "--unpaired", action="store_true", help="CycleGAN: they are not (default: as data.paired in the recipe)"
+    )
     p.add_argument(
         "--metrics",
         nargs="+",
         metavar="NAME",
-        help="PG-GAN: of swd, ms-ssim, modes, kid, fid and is (default: swd, ms-ssim and kid); CycleGAN: of swd, kid, "
-        "fid and is (default: swd and kid), beside figures that are always there; with --inception fid and is too",
+        help="PG-GAN: swd, ms-ssim, modes, kid, fid, is (default: swd, ms-ssim and kid); CycleGAN: swd, kid, fid, is "
+        "(default: swd and kid), in addition to the figures that are always measured; with --inception the defaults "
+        "include fid and is",
     )
     p.add_argument(
         "--inception",
         metavar="FILE",
-        help=f"features of the Inception network, which fid and is need, instead of EfficientNet-lite0's: {WHERE}",
+        help="weights of the Inception network, whose features fid and is need, and kid then uses instead of "
+        f"EfficientNet-lite0's: {WHERE}",
     )
     p.add_argument(
         "--resolution",
@@ -71,17 +73,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--data", nargs="+", metavar="PATH", help="PG-GAN: real pictures, instead of those of the recipe")
     p.add_argument(
-        "--digits", metavar="PATH", help="PG-GAN: single digits in folders 0 to 9, to train the classifier of modes"
+        "--digits",
+        metavar="PATH",
+        help="PG-GAN: pictures of single digits in folders 0 to 9, to train the classifier that counts modes",
     )
     p.add_argument(
         "--memory",
         type=gigabytes,
         metavar="GB",
-        help="memory that swd may use; more is faster (default 4)",
+        help="memory for swd; more is faster (default 4)",
     )
     p.add_argument("--seed", type=natural, help="seed of latents and of random choices (default 0)")
-    p.add_argument("--out", type=Path, metavar="FILE.json", help="default: a file below evaluation in the run folder")
-    p.add_argument("--batch-size", type=positive, help="pictures at a time (default 16)")
+    p.add_argument(
+        "--out", type=Path, metavar="FILE.json", help="file to write (default: in the folder evaluation of the run)"
+    )
+    p.add_argument("--batch-size", type=positive, help="pictures computed at a time (default 16)")
     add_device(p)
     return p
 
@@ -90,7 +96,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Print the table and write it as JSON."""
     args = _parser().parse_intermixed_args(argv)
 
-    from progcycle.evaluation.evaluate_model import evaluate_model
+    from progcycle.evaluation.evaluate_model import EVALUATIONS, evaluate_model
     from progcycle.export import find_snapshot, load
 
     snapshot, device = find_snapshot(args.run), pick_device(args.device)
@@ -111,8 +117,12 @@ def run(argv: Sequence[str] | None = None) -> int:
         "data": args.data,
         "digits": args.digits,
     }
-    _refuse_others(args, model)
     options = {name: value for name, value in given.items() if value is not None}
+    if (measured := EVALUATIONS.get(model.task)) is not None:
+        names = [*options, *["no_page"] * args.no_page]
+        refuse_others(names, [*measured.names, *["no_page"] * measured.page], args.run, model.kind)
+    if args.out and args.out.suffix == ".html":
+        raise UserError(f"{args.out}: --out names the JSON file; give it a name that ends in .json.")
     found = evaluate_model(model, snapshot, **options, device=device)
     say(found.text)
     for sentence in found.warnings:
@@ -122,34 +132,14 @@ def run(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _refuse_others(args: argparse.Namespace, model: "SnapshotModel") -> None:
-    """Refuse options of the other task, with a word about what is meant instead."""
-    from progcycle.export import Generator, Translator
-
-    if isinstance(model, Translator):
-        if args.count or args.pairs or args.data or args.digits:
-            raise UserError(
-                "--count, --pairs, --data and --digits are for PG-GANs; this run holds translators, whose test "
-                "pictures --a and --b name."
-            )
-        if args.out and args.out.suffix == ".html":
-            raise UserError(
-                f"--out names the JSON file, and {args.out} is the name of a page; the page stands beside it."
-            )
-    if isinstance(model, Generator):
-        if args.a or args.b:
-            raise UserError(f"{args.run} holds a PG-GAN, which has no domains; --data names other real pictures.")
-        if args.paired or args.unpaired or args.no_page or args.resolution:
-            raise UserError(
-                "--paired, --unpaired, --no-page and --resolution are for translators; this run holds a PG-GAN."
-            )
-
-
 def gigabytes(text: str) -> float:
     """A positive number, for argparse."""
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
     return number
 
 

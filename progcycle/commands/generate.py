@@ -1,42 +1,45 @@
-"""``progcycle generate RUN --out FOLDER``: paint pictures with a trained PG-GAN."""
+"""``progcycle generate RUN --out FOLDER``: generate pictures with a trained PG-GAN."""
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from progcycle.commands.cli import add_device, guarded, natural, parser, pick_device, positive
-from progcycle.commands.painting import add_class, choose_labels, load_generator
+from progcycle.commands.cli import (
+    add_class,
+    add_device,
+    add_painting,
+    add_run,
+    guarded,
+    natural,
+    parser,
+    pick_device,
+    positive,
+)
 from progcycle.errors import UserError
 from progcycle.output import bars_hidden, say
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 DESCRIPTION = """Generate pictures with a trained PG-GAN, as PNG files 000000.png, 000001.png, ...
 
-Picture number i of a seed is the same picture whatever the count and the batch size. A model with classes paints them
-in turn: picture i shows class i modulo the number of classes."""
+Picture number i of a seed is the same picture whatever the count and the batch size. A model with classes shows
+them in turn: picture i is of class i modulo the number of classes."""
 EXAMPLES = """examples:
   progcycle generate runs/pggan_celebahq --count 64 --seed 1 --out faces --grid
   progcycle generate runs/pggan_celebahq/snapshots/nimg-000000600000 --count 16 --out early --resolution 64
   progcycle generate runs/pggan_digits_classes --count 16 --class 7 --out sevens"""
-GRID_LIMIT, WIDEST = 64, 16
+GRID_LIMIT = 64
 OURS = re.compile(r"\d{6,}\.png|grid\.png")
 
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Write the folder of pictures; it appears complete or not at all."""
     p = parser("generate", DESCRIPTION, EXAMPLES)
-    p.add_argument("run", type=Path, metavar="RUN", help="a run folder (its newest snapshot is used), or a snapshot")
+    add_run(p)
     p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to create")
     p.add_argument("--count", type=positive, default=16, help="how many pictures (default 16)")
     p.add_argument("--seed", type=natural, default=0, help="which series of pictures (default 0)")
-    p.add_argument("--resolution", type=positive, metavar="R", help="use an earlier stage, by its side in pixels")
-    p.add_argument("--batch-size", type=positive, default=16, help="pictures computed at a time (default 16)")
+    add_painting(p)
     p.add_argument("--grid", action="store_true", help=f"add grid.png, one sheet of the first {GRID_LIMIT} pictures")
-    p.add_argument("--overwrite", action="store_true", help="replace pictures of an earlier generate")
+    p.add_argument("--overwrite", action="store_true", help="replace the pictures of an earlier progcycle generate")
     add_class(p)
     add_device(p)
     args = p.parse_intermixed_args(argv)
@@ -45,21 +48,22 @@ def run(argv: Sequence[str] | None = None) -> int:
 
     from tqdm import tqdm
 
-    from progcycle.export import to_pil
+    from progcycle.export import Generator, load_as, to_pil
+    from progcycle.export.contact_sheet import grid
     from progcycle.files import atomic_folder
 
-    model = load_generator(args.run, pick_device(args.device))
+    model = load_as(Generator, args.run, pick_device(args.device))
     model.config.growth_at(args.resolution)
-    labels = choose_labels(model, args.class_name, args.count)
+    labels = model.labels_for(args.count, args.class_name)
     shown = []
     with atomic_folder(out) as folder, tqdm(total=args.count, unit="img", disable=bars_hidden(), leave=False) as bar:
         for start in range(0, args.count, args.batch_size):
             count = min(args.batch_size, args.count - start)
             some = None if labels is None else labels[start : start + count]
-            pictures = model.generate(
+            made = model.generate(
                 count, args.seed, start=start, resolution=args.resolution, batch_size=args.batch_size, labels=some
             )
-            for i, image in enumerate(to_pil(pictures), start):
+            for i, image in enumerate(to_pil(made), start):
                 image.save(folder / f"{i:06d}.png")
                 if args.grid and i < GRID_LIMIT:
                     shown.append(image)
@@ -67,28 +71,13 @@ def run(argv: Sequence[str] | None = None) -> int:
         if args.grid:
             grid(shown, model.classes if args.class_name is None else ()).save(folder / "grid.png")
     side = args.resolution or model.resolution
-    say(f"wrote {args.count} pictures of {side} px (seed {args.seed}){' and grid.png' * args.grid} to {args.out}")
+    pictures = f"{args.count} picture{'s' * (args.count != 1)}"
+    say(f"wrote {pictures} of {side} px (seed {args.seed}){' and grid.png' * args.grid} to {args.out}")
     return 0
 
 
-def grid(pictures: Sequence["Image.Image"], classes: Sequence[str] = ()) -> "Image.Image":
-    """One sheet of pictures, near to a square; of a few classes in turn, each has a column of its own.
-
-    Args:
-        pictures: picture i is of class i modulo their number.
-        classes: names of the classes, or none.
-    """
-    from progcycle.export.contact_sheet import sheet
-
-    columns, header = math.ceil(math.sqrt(len(pictures))), None
-    if 0 < len(classes) <= min(WIDEST, len(pictures)):
-        columns, header = len(classes), list(classes)
-    rows = [list(pictures[i : i + columns]) for i in range(0, len(pictures), columns)]
-    return sheet(rows, header, tile=max(pictures[0].width, 96 if header else 64))
-
-
 def check_target(out: Path, overwrite: bool) -> None:
-    """Refuse to replace anything but what an earlier ``generate`` wrote, and that only when told to.
+    """Refuse to replace anything but what an earlier ``generate`` wrote, and that without ``overwrite``.
 
     Raises:
         UserError: the folder is not free.
@@ -98,11 +87,11 @@ def check_target(out: Path, overwrite: bool) -> None:
     if out == Path.cwd():
         raise UserError("--out is the current folder; give the name of a new one.")
     names = [entry.name for entry in out.iterdir()] if out.exists() else []
-    if names and not overwrite:
-        raise UserError(f"{out} is not empty; give another folder, or --overwrite to replace earlier pictures.")
     foreign = sorted(name for name in names if not OURS.fullmatch(name))
     if foreign:
         raise UserError(f"{out} holds other files than generated pictures, such as {foreign[0]}; give another folder.")
+    if names and not overwrite:
+        raise UserError(f"{out} is not empty; give another folder, or add --overwrite to replace the pictures in it.")
 
 
 main = guarded(run)

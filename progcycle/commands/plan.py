@@ -1,24 +1,25 @@
-"""``progcycle plan RECIPE``: when a recipe grows, and how large its networks are. Nothing is trained or read."""
+"""``progcycle plan RECIPE``: when a recipe grows, and how large its networks are. Nothing is trained."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from progcycle.commands.cli import guarded, parser
+from progcycle.commands.cli import add_recipe, check_file, guarded, parser
 from progcycle.output import say
 
-DESCRIPTION = "Show the growth plan of a recipe, and the sizes of its networks. Nothing is trained or read."
+DESCRIPTION = "Show when a recipe grows, and how large its networks are. Nothing is trained, and no picture is read."
 EXAMPLES = """examples:
   progcycle plan recipes/cyclegan_openmoji.yaml
   progcycle plan recipes/pggan_celebahq.yaml resolution=256 schedule.stable_kimg=300 --out plan.png"""
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Print the plan; draw it if asked to."""
+    """Print the plan; with ``--out``, draw it too."""
     p = parser("plan", DESCRIPTION, EXAMPLES)
-    p.add_argument("recipe", type=Path, metavar="RECIPE", help="a YAML file, or a name that progcycle recipes lists")
-    p.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe")
+    add_recipe(p)
     p.add_argument("--out", type=Path, metavar="FILE.png", help="also draw the plan into this PNG file")
     args = p.parse_intermixed_args(argv)
+    if args.out is not None:
+        check_file(args.out, (".png",))
 
     from progcycle.api import plan as plan_of
     from progcycle.engine.plots import plot_plan
@@ -26,7 +27,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
     found = plan_of(load_recipe(args.recipe, args.overrides))
     say(str(found))
-    if args.out:
+    if args.out is not None:
         plot_plan(found.schedule, args.out)
         say(f"wrote {args.out}")
     return 0

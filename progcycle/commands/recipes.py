@@ -10,7 +10,7 @@ from progcycle.output import say
 
 DESCRIPTION = """List the bundled recipes, or print one.
 
-progcycle train NAME takes each of these names in place of a file, and so does the key extends of your own recipe."""
+progcycle train accepts these names in place of a file, and so does the key extends in a recipe of yours."""
 EXAMPLES = """examples:
   progcycle recipes
   progcycle recipes cyclegan_photos_64
@@ -33,10 +33,10 @@ def run(argv: Sequence[str] | None = None) -> int:
         return 0
     files = shipped_recipes()
     width = max(map(len, files), default=0)
-    say(f"{'name':{width}}  {'task':8}  {'px':>4}  what")
+    say(f"{'name':{width}}  {'task':8}  {'px':>4}  purpose")
     for name, path in files.items():
         say(_row(name, path, width))
-    say(f"\n{len(files)} recipes; progcycle recipes NAME prints one, progcycle train NAME trains it. They lie in")
+    say(f"\n{len(files)} recipes; progcycle recipes NAME prints one, progcycle train NAME trains it. They are in")
     say(str(shipped_folder()))
     return 0
 
@@ -51,7 +51,7 @@ def _row(name: str, path: Path, width: int) -> str:
 
 
 def about(path: Path) -> str:
-    """The first sentence of a recipe's first comment, which says what it is for."""
+    """The first sentence of a recipe's first comment, which is its purpose."""
     from progcycle.recipe.text import read_text
 
     lines = read_text(path).splitlines()

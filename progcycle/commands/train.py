@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from progcycle.commands.cli import guarded, parser
+from progcycle.commands.cli import add_recipe, guarded, parser
 from progcycle.output import safe_output, say
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Train a recipe. Run the same command again to resume from the newest checkpoint.
 
-If the recipe has a section pretraining, translators are pre-trained first, in the sub-folder pretraining."""
+If the recipe has a section pretraining, its translators are pre-trained first, in the sub-folder pretraining."""
 EXAMPLES = """examples:
   progcycle train recipes/cyclegan_openmoji.yaml
   progcycle train recipes/cyclegan_openmoji.yaml seed=1 --run-dir runs/seed1
@@ -25,13 +25,12 @@ RESULTS = "recipe.yaml, stats.jsonl, curves.png, plan.png, index.html, samples, 
 def run(argv: Sequence[str] | None = None) -> int:
     """Train, and print where the results are."""
     p = parser("train", DESCRIPTION, EXAMPLES)
-    p.add_argument("recipe", type=Path, metavar="RECIPE", help="a YAML file, or a name that progcycle recipes lists")
-    p.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the recipe, such as seed=1")
+    add_recipe(p)
     p.add_argument("--run-dir", type=Path, metavar="FOLDER", help="run folder; default: runs/<name of the recipe>")
     p.add_argument(
         "--dry-run",
         action="store_true",
-        help="check recipe and data, print the full recipe, the plan and the networks' sizes, and write nothing",
+        help="check recipe and pictures, print the full recipe, the plan and the networks' sizes, and write nothing",
     )
     args = p.parse_intermixed_args(argv)
 
@@ -64,7 +63,6 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     from progcycle.api import plan
     from progcycle.engine.context import end
     from progcycle.engine.train import check
-    from progcycle.evaluation.translation_evaluator import TranslationEvaluator
     from progcycle.recipe import dump
 
     say(dump(recipe))
@@ -77,7 +75,7 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
         say(f"{domain:14}{len(pictures):>14,} pictures{more}")
     for line in context.remarks():
         say(line)
-    for line in evaluate.about() if isinstance(evaluate, TranslationEvaluator) else ():
+    for line in getattr(evaluate, "about", list)():  # what an evaluator reports of its pictures, if it does
         say(line)
     for line in context.notes:
         say(line)

@@ -102,7 +102,7 @@ def _where_to_get(path: Path) -> str:
             "pictures in datasets/ come with a clone of the project and not with the package: start in the clone, or "
             "give pictures of yours, such as data.root=FOLDER (of a PG-GAN: data.path=FOLDER)"
         )
-    return "check the path in the recipe's data section (relative paths start at the current folder)"
+    return "check the path, in the recipe or on the command line (relative paths start at the current folder)"
 
 
 def subfolders(path: str) -> tuple[str, ...]:

@@ -100,8 +100,11 @@ def check_folder(run_dir: Path, recipe: Recipe, record: CheckpointInfo | None) -
         Lines ``key: old -> new`` of paths that differ, for :func:`check_pictures`.
 
     Raises:
-        UserError: the folder belongs to another recipe.
+        UserError: the folder belongs to another recipe, or there is a file in its place.
     """
+    place = next(folder for folder in (run_dir, *run_dir.absolute().parents) if folder.exists())
+    if not place.is_dir():
+        raise UserError(f"The run folder {run_dir} cannot be made, because {place} is a file; choose another one.")
     path = run_dir / "recipe.yaml"
     if not path.exists():
         return []
@@ -247,5 +250,7 @@ def write_recipe(run_dir: Path, recipe: Recipe, accelerator: Accelerator) -> Non
                 with atomic_file(path) as temporary:
                     temporary.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise UserError(f"The run folder {run_dir} cannot be written ({error.strerror}).") from None
+            raise UserError(
+                f"The run folder {run_dir} cannot be written ({error.strerror}); choose another one."
+            ) from None
     first_message("")

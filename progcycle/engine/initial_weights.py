@@ -16,6 +16,14 @@ from progcycle.schedule import GrowthSchedule
 PRETRAINING = "pretraining"  # of the folder in the run folder, and of the recipe's section
 
 
+def in_order(recipe: Recipe) -> list[tuple[str | None, Recipe]]:
+    """What a recipe trains, one after the other: pre-training by its name, if there is any, and the task as None."""
+    before = recipe.preparation_recipe
+    if before is None:
+        return [(None, recipe)]
+    return [(PRETRAINING, before), (None, recipe.model_copy(update={"pretraining": None}))]
+
+
 def set_initial_weights(
     recipe: Recipe,
     run_dir: Path,

@@ -20,12 +20,12 @@ class TaskEvaluation:
     Attributes:
         options: a dataclass of what to measure; ``device`` is among its fields.
         measure: from a model, its snapshot, the run folder and the options to figures.
-        description: what a model is, for errors, such as ``a PG-GAN``.
+        page: whether it makes a page of pictures too.
     """
 
     options: Callable[..., Any]
     measure: Callable[[Any, Path, Path, Any], Evaluation]
-    description: str
+    page: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -35,8 +35,8 @@ class TaskEvaluation:
 
 # By task. Programs may add rows.
 EVALUATIONS: dict[str, TaskEvaluation] = {
-    "pggan": TaskEvaluation(GeneratorOptions, evaluate_generator, "a PG-GAN"),
-    "cyclegan": TaskEvaluation(TranslatorOptions, evaluate_translator, "translators"),
+    "pggan": TaskEvaluation(GeneratorOptions, evaluate_generator),
+    "cyclegan": TaskEvaluation(TranslatorOptions, evaluate_translator, page=True),
 }
 
 
@@ -74,6 +74,6 @@ def evaluate_model(model: SnapshotModel, snapshot: Path, **options: Any) -> Eval
     measured = EVALUATIONS[model.task]
     if unknown := sorted(options.keys() - set(measured.names)):
         raise UserError(
-            f"evaluate: {unknown[0]} is no option for {measured.description}; choose from {', '.join(measured.names)}."
+            f"evaluate: {unknown[0]} is no option for {model.kind}; choose from {', '.join(measured.names)}."
         )
     return measured.measure(model, snapshot, run_folder(snapshot), measured.options(**options))

@@ -161,11 +161,9 @@ def measure_run(run: Path, names: Sequence[str], count: int, seed: int = 0, devi
     Raises:
         UserError: the run holds no PG-GAN, or a metric cannot be computed.
     """
-    from progcycle.export import Generator, load
+    from progcycle.export import Generator, load_as
 
-    model = load(run, device)
-    if not isinstance(model, Generator):
-        raise UserError(f"{run} holds translators; {', '.join(names)} are metrics of PG-GANs.")
+    model = load_as(Generator, run, device)
     samples = samples_from_model(model, seed, device, batch_size=256)
     check_metrics(names, model.resolution, samples.reals.pictures.options.channels, "metrics")
     if "modes" in names:

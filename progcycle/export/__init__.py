@@ -2,7 +2,7 @@
 
 from progcycle.export.config import SnapshotConfig
 from progcycle.export.generator import Generator
-from progcycle.export.snapshot import MODELS, find_snapshot, list_snapshots, load, save_snapshot
+from progcycle.export.snapshot import MODELS, find_snapshot, list_snapshots, load, load_as, save_snapshot
 from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.tensor_images import from_pil, to_pil
 from progcycle.export.translator import Translator
@@ -18,6 +18,7 @@ __all__ = [
     "from_pil",
     "list_snapshots",
     "load",
+    "load_as",
     "save_snapshot",
     "to_pil",
     "warm_start",

@@ -1,11 +1,13 @@
 """Contact sheets: pictures in rows, with titles."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+MOST_COLUMNS = 16  # of a grid whose columns have names
 LINE, MARGIN = 24, 8  # height of a line of text and space around it, in pixels
 
 
@@ -65,6 +67,27 @@ def sheet(
             page.paste(small, (x, y))
         upper += tall + gap
     return page
+
+
+def columns_for(count: int) -> int:
+    """Columns of a grid of ``count`` pictures: near to a square, and without gaps if it need not be far from one."""
+    least = math.ceil(math.sqrt(count))
+    whole = next(columns for columns in range(least, count + 1) if count % columns == 0)
+    return whole if whole <= 2 * least else least
+
+
+def grid(pictures: Sequence[Image.Image], classes: Sequence[str] = ()) -> Image.Image:
+    """One sheet of pictures, near to a square; of a few classes in turn, each has a column of its own.
+
+    Args:
+        pictures: picture i is of class i modulo their number.
+        classes: names of the classes, or none.
+    """
+    columns, header = math.ceil(math.sqrt(len(pictures))), None
+    if 0 < len(classes) <= min(MOST_COLUMNS, len(pictures)):
+        columns, header = len(classes), list(classes)
+    rows = [list(pictures[i : i + columns]) for i in range(0, len(pictures), columns)]
+    return sheet(rows, header, tile=max(pictures[0].width, 96 if header else 64))
 
 
 def _font(words: Iterable[str]) -> Font:

@@ -1,17 +1,49 @@
 """``Generator``: the network of a PG-GAN snapshot, which paints pictures from latents; in evaluation mode."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from progcycle import networks
 from progcycle.data.labels import list_names
 from progcycle.errors import UserError
+from progcycle.export.examples import Examples
 from progcycle.export.snapshot_model import SnapshotModel
+from progcycle.export.tensor_images import to_pil
 from progcycle.rng import normal
+
+
+@dataclass
+class GeneratorExamples(Examples):
+    """The first pictures of a seed.
+
+    Attributes:
+        seed: which series of pictures.
+        class_name: of all pictures, by its name or its number; None: the classes in turn.
+    """
+
+    seed: int = 0
+    class_name: str | None = None
+
+    @property
+    def words(self) -> str:
+        """The seed."""
+        return f"seed {self.seed}"
+
+    def made_by(self, model: "Generator") -> list[Image.Image]:
+        """What a snapshot paints from the latents."""
+        labels = model.labels_for(self.count, self.class_name)
+        return list(model.paint(model.latents(self.count, self.seed), labels, batch_size=self.batch_size))
+
+    def columns(self, model: "Generator") -> list[str] | None:
+        """Names of the classes in turn."""
+        labels = model.labels_for(self.count) if self.class_name is None else None
+        return None if labels is None else [model.classes[label] for label in labels]
 
 
 class Generator(SnapshotModel):
@@ -20,6 +52,9 @@ class Generator(SnapshotModel):
     task: ClassVar[str] = "pggan"
     names: ClassVar[tuple[str, ...]] = ("generator",)
     registry: ClassVar[dict[str, type[networks.Network]]] = networks.GENERATORS
+    kind: ClassVar[str] = "a PG-GAN"
+    command: ClassVar[str | None] = "generate"
+    examples: ClassVar[type[Examples] | None] = GeneratorExamples
     generator: networks.Network
 
     @property
@@ -40,6 +75,21 @@ class Generator(SnapshotModel):
         if name.isdecimal() and int(name) < len(self.classes):
             return int(name)
         raise UserError(f"This model has no class {name}; it has {list_names(self.classes)}.")
+
+    def labels_for(self, count: int, class_name: str | None = None, start: int = 0) -> list[int] | None:
+        """Numbers of the classes of pictures ``start`` to ``start + count - 1``; None for a model without classes.
+
+        Args:
+            count: how many pictures.
+            class_name: of all of them, by its name or its number; default: the classes in turn.
+            start: number of the first picture.
+
+        Raises:
+            UserError: there is no such class.
+        """
+        if class_name is not None:
+            return [self.class_number(class_name)] * count
+        return [i % len(self.classes) for i in range(start, start + count)] if self.classes else None
 
     def forward(
         self, latents: Tensor, resolution: int | None = None, labels: Sequence[int] | Tensor | None = None
@@ -107,8 +157,8 @@ class Generator(SnapshotModel):
             raise ValueError(f"n and batch_size start at 1 and start at 0, got {n}, {batch_size} and {start}")
         if labels is not None and len(labels) != n:
             raise ValueError(f"{n} pictures need as many labels, got {len(labels)}")
-        if labels is None and self.classes:
-            labels = [i % len(self.classes) for i in range(start, start + n)]
+        if labels is None:
+            labels = self.labels_for(n, start=start)
         parts = []
         for i in range(0, n, batch_size):
             count = min(batch_size, n - i)
@@ -116,6 +166,27 @@ class Generator(SnapshotModel):
             pictures = self(self.latents(count, seed, start=start + i), resolution, some)
             parts.append(pictures.float().clamp(-1, 1).cpu())
         return torch.cat(parts)
+
+    def paint(
+        self,
+        latents: Tensor,
+        labels: Sequence[int] | None = None,
+        resolution: int | None = None,
+        batch_size: int = 16,
+    ) -> Iterator[Image.Image]:
+        """Paint pictures in RGB one after the other, a batch at a time.
+
+        Args:
+            latents: of all pictures.  # [N, latent_size]
+            labels: numbers of the classes of all pictures, if the model has any.
+            resolution: an earlier stage to paint at.
+            batch_size: pictures painted at a time.
+        """
+        for i in range(0, len(latents), batch_size):
+            with torch.no_grad():
+                some = None if labels is None else labels[i : i + batch_size]
+                pictures = to_pil(self(latents[i : i + batch_size], resolution, some))
+            yield from (picture.convert("RGB") for picture in pictures)
 
     def latents(self, n: int, seed: int = 0, *, start: int = 0) -> Tensor:
         """The latents of the pictures ``start`` to ``start + n - 1`` of a seed.  # [n, latent_size] float32"""

@@ -2,9 +2,15 @@
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
+from PIL import Image
 from torch import Tensor
+
+from progcycle.errors import UserError
+from progcycle.export.contact_sheet import enlarge, sheet
+from progcycle.export.generator import Generator
 
 _TINY = 1e-7  # below this share, what is left of a vector after a projection is mostly rounding
 
@@ -68,3 +74,53 @@ def walk(keys: Tensor, steps: int) -> Iterator[Tensor]:
     for i, key in enumerate(keys):
         for step in range(steps):
             yield slerp(key, keys[(i + 1) % len(keys)], step / steps)
+
+
+def interpolation_frames(
+    model: Generator,
+    keyframes: int,
+    steps: int,
+    *,
+    seed: int = 0,
+    rows: int = 1,
+    columns: int = 1,
+    class_name: str | None = None,
+    resolution: int | None = None,
+    size: int | None = None,
+    batch_size: int = 16,
+) -> Iterator[Image.Image]:
+    """Frames of a video that moves from picture to picture of a seed, and back to the first.
+
+    Args:
+        model: a generator.
+        keyframes: pictures to pass: number 0, 1, 2, ... of the seed; at least 2.
+        steps: frames from one of them to the next.
+        seed: which series of pictures.
+        rows, columns: of several walks side by side.
+        class_name: of all pictures; default: the first walk keeps the first class, the next the next, and so on.
+        resolution: an earlier stage to paint at.
+        size: up to this side pictures are enlarged by whole pixels; default: 256, in a grid 128.
+        batch_size: pictures painted at a time.
+
+    Yields:
+        ``keyframes * steps`` frames, of mode RGB.
+
+    Raises:
+        UserError: there is no such resolution or class, or latents are single numbers.
+    """
+    cells = rows * columns
+    keys = model.latents(keyframes * cells, seed)  # [K * N, D]
+    if keys.shape[1] < 2:
+        raise UserError("This model's latents are single numbers, between which there is no way to walk.")
+    latents = torch.cat(list(walk(keys.reshape(keyframes, cells, -1), steps)))  # [frames * N, D]
+    labels = model.labels_for(cells, class_name)
+    every = None if labels is None else labels * (len(latents) // cells)
+    pictures = model.paint(latents, every, resolution, batch_size)
+    side = size or (256 if cells == 1 else 128)
+    if cells == 1:
+        yield from (enlarge(picture, side) for picture in pictures)
+        return
+    for first in pictures:
+        frame = [first, *islice(pictures, cells - 1)]
+        tile = enlarge(first, side).width
+        yield sheet([frame[i : i + columns] for i in range(0, cells, columns)], tile=tile)

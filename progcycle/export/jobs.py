@@ -62,7 +62,7 @@ def plan_jobs(given: Path, output: Path) -> tuple[list[Job], tuple[str, ...]]:
         UserError: there is nothing to read, or a target is one of the pictures that are read.
     """
     if not given.exists():
-        raise UserError(f"There is no picture, folder or zip file {given}.")
+        raise UserError(f"There is no picture, folder or zip file {given}; check the path.")
     remarks: tuple[str, ...] = ()
     if given.is_file() and given.suffix.lower() != ".zip":
         check_av(given)
@@ -133,7 +133,9 @@ def _check_targets(jobs: Iterable[Job]) -> None:
     for job in jobs:
         place = os.path.realpath(job.target)
         if place in sources:
-            raise UserError(f"{job.target} is a picture that is to be read, and would be overwritten; choose another.")
+            raise UserError(
+                f"{job.target} is one of the pictures to read, and would be overwritten; choose another output."
+            )
         if place in taken:
             raise UserError(f"{taken[place]} and {job.source.name} would both be written to {job.target}.")
         taken[place] = job.source.name

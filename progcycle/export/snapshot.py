@@ -17,7 +17,7 @@ from progcycle.errors import UserError
 from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, BestFigure, NetworkSpec, SnapshotConfig, read_config
 from progcycle.export.generator import Generator
 from progcycle.export.hub import did_you_mean, fetch_model, is_hub_name
-from progcycle.export.snapshot_model import SnapshotModel
+from progcycle.export.snapshot_model import M, SnapshotModel
 from progcycle.export.translator import Translator
 from progcycle.export.weights import read_model, write_model
 from progcycle.files import atomic_folder
@@ -133,6 +133,18 @@ def list_snapshots(run: str | Path) -> list[Path]:
     return [p for _, p in sorted(found)]
 
 
+def model_class(folder: Path) -> type[SnapshotModel]:
+    """What the networks of a snapshot folder are loaded as.
+
+    Raises:
+        UserError: its ``config.json`` is wrong, or names a task that ``MODELS`` does not have.
+    """
+    task = read_config(folder).task
+    if task not in MODELS:
+        raise UserError(f"{folder / CONFIG_FILE}: task: there is no {task!r}; the known ones are {', '.join(MODELS)}.")
+    return MODELS[task]
+
+
 def load(path: str | Path, device: str = "cpu") -> SnapshotModel:
     """Read a trained model: a :class:`Generator`, a :class:`Translator`, or what else ``MODELS`` holds.
 
@@ -145,7 +157,21 @@ def load(path: str | Path, device: str = "cpu") -> SnapshotModel:
         UserError: there is no snapshot, or its files do not fit exactly.
     """
     folder = fetch_model(str(path)) if is_hub_name(path) else find_snapshot(path)
-    task = read_config(folder).task
-    if task not in MODELS:
-        raise UserError(f"{folder / CONFIG_FILE}: task: there is no {task!r}; the known ones are {', '.join(MODELS)}.")
-    return read_model(folder, MODELS[task], device)
+    return read_model(folder, model_class(folder), device)
+
+
+def load_as(kind: type[M], path: str | Path, device: str = "cpu") -> M:
+    """Read a trained model that must be of one class, such as :class:`Generator`.
+
+    Args:
+        kind: the class.
+        path, device: as in :func:`load`.
+
+    Raises:
+        UserError: as :func:`load`, or it is another model.
+    """
+    model = load(path, device)
+    if not isinstance(model, kind):
+        remedy = f"use progcycle {model.command}" if model.command else "give another run"
+        raise UserError(f"{path} holds {model.kind}, and this is for {kind.kind}; {remedy}.")
+    return model

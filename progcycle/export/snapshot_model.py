@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from progcycle.errors import UserError
 from progcycle.export.config import CONFIG_FILE, SnapshotConfig
+from progcycle.export.examples import Examples
 from progcycle.export.hub import fetch_model
 from progcycle.export.weights import read_model, write_model
 from progcycle.networks import Network
@@ -23,7 +24,8 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
     """Networks of one task, at the stage and alpha of a snapshot.
 
     A task's own class has its name as ``task``, the ``names`` of its networks (those that the task averages), and the
-    ``registry`` in which the config's networks are looked up.
+    ``registry`` in which the config's networks are looked up. For people it states what it is (``kind``, such as
+    ``a PG-GAN``), the ``command`` that uses it, if there is one, and on which ``examples`` its snapshots are compared.
 
     Args:
         config: content of the snapshot's ``config.json``.
@@ -35,6 +37,9 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
     task: ClassVar[str]
     names: ClassVar[tuple[str, ...]]
     registry: ClassVar[dict[str, type[Network]]]
+    kind: ClassVar[str] = "a model of another task"
+    command: ClassVar[str | None] = None
+    examples: ClassVar[type[Examples] | None] = None
 
     def __init__(self, config: SnapshotConfig) -> None:
         super().__init__()

@@ -23,8 +23,10 @@ from progcycle.data.fit import fit_short
 from progcycle.data.pixels import as_image
 from progcycle.errors import UserError
 from progcycle.export.detail import Enlarged, Rows, add_change, bands
+from progcycle.export.examples import Examples
 from progcycle.export.metadata import Metadata
 from progcycle.export.snapshot_model import SnapshotModel
+from progcycle.export.source_pictures import TranslatorExamples
 from progcycle.export.tensor_images import (
     as_channels,
     from_uint8,
@@ -49,6 +51,9 @@ class Translator(SnapshotModel):
     task: ClassVar[str] = "cyclegan"
     names: ClassVar[tuple[str, ...]] = ("gen_ab", "gen_ba")
     registry: ClassVar[dict[str, type[networks.Network]]] = networks.TRANSLATORS
+    kind: ClassVar[str] = "translators"
+    command: ClassVar[str | None] = "translate"
+    examples: ClassVar[type[Examples] | None] = TranslatorExamples
     gen_ab: networks.Network
     gen_ba: networks.Network
 

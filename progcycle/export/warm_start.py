@@ -40,7 +40,7 @@ def _copy_decoder(recipe: Recipe, name: str, run: str, translator: Network) -> s
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     if not isinstance(model, Generator):
-        raise UserError(f"{where}: {run} holds translators; give the run folder of a PG-GAN.")
+        raise UserError(f"{where}: {run} holds {model.kind}; give the run folder of a PG-GAN.")
     source, target = model.generator.growing_decoder(), translator.growing_decoder()
     for decoder, owner in ((source, run), (target, f"network.generator: {network.generator.name}")):
         if not isinstance(decoder, GrowingDecoder):

@@ -4,6 +4,7 @@ This package checks the *shape* of a recipe (keys, types, ranges); ``engine.buil
 options of a network are defined with the network.
 """
 
+from progcycle.recipe.draft import Draft
 from progcycle.recipe.growth_plan import Schedule
 from progcycle.recipe.networks import (
     CycleganNetwork,
@@ -79,6 +80,7 @@ __all__ = [
     "DiscriminatorAugment",
     "DiscriminatorNoise",
     "DiscriminatorsOf",
+    "Draft",
     "Ema",
     "Evaluation",
     "NetworkOf",

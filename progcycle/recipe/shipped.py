@@ -1,6 +1,7 @@
 """Bundled recipes and studies: inside the installed package, or in the clone that Python runs from."""
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 
 ENDING = ".yaml"
@@ -43,7 +44,12 @@ def find_recipe(name: str | Path, known: dict[str, Path] | None = None, folder: 
     return (shipped_recipes() if known is None else known).get(path.name.removesuffix(ENDING), path)
 
 
-def closest_name(path: PurePath) -> str | None:
-    """The name of the bundled recipe or study that is most similar to a path that does not exist."""
-    known = [*shipped_recipes(), *shipped_studies()]
-    return next(iter(difflib.get_close_matches(path.name.removesuffix(ENDING), known, n=1)), None)
+def closest_name(path: PurePath, known: Iterable[str] | None = None) -> str | None:
+    """The name that is most similar to a path that does not exist.
+
+    Args:
+        path: the path.
+        known: names; default: those of the bundled recipes and studies.
+    """
+    names = [*shipped_recipes(), *shipped_studies()] if known is None else list(known)
+    return next(iter(difflib.get_close_matches(path.name.removesuffix(ENDING), names, n=1)), None)

@@ -1,5 +1,6 @@
 """A study: variants of one recipe, each trained with several seeds and measured alike."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from progcycle.recipe.reading import describe_error, merge, read_content, validate
 from progcycle.recipe.schema import Recipe
-from progcycle.recipe.shipped import find_recipe, shipped_studies
+from progcycle.recipe.shipped import closest_name, find_recipe, shipped_studies
 from progcycle.recipe.values import AsTuple, RecipeError, Texts
 from progcycle.section import Section
 
@@ -70,7 +71,13 @@ def load_study(path: Path) -> tuple[Study, dict[tuple[str, int], Recipe]]:
     Raises:
         RecipeError: the study, its recipe or one of the variants is wrong.
     """
-    path = find_recipe(path, shipped_studies())
+    path = find_recipe(path, known := shipped_studies())
+    if not os.path.exists(path):
+        near = closest_name(path, known)
+        names = f"; did you mean {near}?" if near else f", such as {next(iter(known))}."
+        raise RecipeError(
+            f"There is no study {path}; give the path of a YAML file, or the name of a bundled study{names}"
+        )
     content = read_content(path)
     if "task" in content:
         raise RecipeError(f"{path} is a recipe, not a study; progcycle train {path} trains it.")

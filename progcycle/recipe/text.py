@@ -7,12 +7,13 @@ from typing import Any, Final
 
 import yaml
 
-from progcycle.recipe.shipped import closest_name
+from progcycle.recipe.shipped import closest_name, shipped_studies
 from progcycle.recipe.values import RecipeError
 
 LARGEST: Final = 256 * 1024  # bytes of a file; the longest recipes have some thousands
 MOST_VALUES, DEEPEST, WIDEST = 20_000, 40, 64  # values, levels of sections and lists, bits of a whole number
 
+NAMED: Final = "give the path of a YAML file, or one of the names that progcycle recipes lists"
 
 # What text that YAML takes for something else ends in: @home, *x, a: b.
 _UNQUOTED: Final = (yaml.scanner.ScannerError, yaml.composer.ComposerError)
@@ -60,11 +61,13 @@ def read_text(path: Path) -> str:
             raise RecipeError(f"{path}: this file has more than {LARGEST // 1024} KiB, which no recipe needs.")
         return content.decode("utf-8-sig")
     except FileNotFoundError:
-        near = closest_name(path)
+        if (near := closest_name(path)) == str(path) and near in shipped_studies():
+            raise RecipeError(f"{path} is a bundled study, not a recipe; progcycle study {path} runs it.") from None
         raise RecipeError(
-            f"There is no recipe {path}; give the path of a YAML file, or one of the names that progcycle recipes lists"
-            + (f"; did you mean {near}?" if near else ".")
+            f"There is no recipe {path}; {NAMED}" + (f"; did you mean {near}?" if near else ".")
         ) from None
+    except IsADirectoryError:
+        raise RecipeError(f"{path} is a folder; {NAMED}.") from None
     except RecipeError:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of links

@@ -64,7 +64,7 @@ class RunLock:
             except UserError as error:
                 refused = str(error)
             except OSError as error:
-                refused = f"The run folder {self.run_dir} cannot be written ({error.strerror})."
+                refused = f"The run folder {self.run_dir} cannot be written ({error.strerror}); choose another one."
         if refused := first_message(refused):
             raise UserError(refused)
 

@@ -68,15 +68,11 @@ def probe(recipe: Recipe, folder: Path) -> list[tuple[str, int, float]]:
     """
     import torch
 
-    from progcycle.engine.initial_weights import PRETRAINING
+    from progcycle.engine.initial_weights import in_order
 
     torch.set_num_threads(1)
-    first = recipe.preparation_recipe
-    parts: list[tuple[str | None, Recipe]] = [(None, recipe)]
-    if first is not None:
-        parts = [(PRETRAINING, first), (None, recipe.model_copy(update={"pretraining": None}))]
     found: list[tuple[str, int, float]] = []
-    for name, part in parts:
+    for name, part in in_order(recipe):
         found += [(f"{name or ''} {phase}".strip(), n, cost) for phase, n, cost in _probe(part, folder, name)]
     return found
 

@@ -96,14 +96,13 @@ def measure_translator_run(
     Returns:
         Figures at every snapshot, with ``nimg`` and ``cpu_seconds``, and those of the end, the ``raw`` ones included.
     """
-    from progcycle.export import Translator, list_snapshots, load
+    from progcycle.export import Translator, list_snapshots, load_as
 
     benchmark = TranslationBenchmark(recipe)
     course: list[Figures] = []
     figures: Figures = {}
     for snapshot in list_snapshots(run.run_dir):
-        model = load(snapshot)
-        assert isinstance(model, Translator)
+        model = load_as(Translator, snapshot)
         # Earlier stages work at their own resolution, and their pictures are enlarged.
         figures = benchmark.measure(lambda x, to, model=model: model.translate(x, to, "train"), stage_translator(model))  # type: ignore[misc]
         spent = before + (model.config.cpu_seconds or 0.0)

@@ -57,10 +57,17 @@ def test_wrong_usage_leaves_with_2(arguments: list[str], capsys: pytest.CaptureF
 
 
 def test_help_does_not_import_torch() -> None:
-    code = "import sys; from progcycle.commands.cli import main\ntry: main([{!r}, '--help'])\nexcept SystemExit: pass\n"
-    for name in ("plan", "generate", "translate", "evaluate"):
-        done = python("-c", code.format(name) + "print('torch' in sys.modules)")
-        assert done.stdout.splitlines()[-1] == "False", name
+    code = """
+import sys
+from progcycle.commands.cli import COMMANDS, main
+for name in COMMANDS:
+    try:
+        main([name, "--help"])
+    except SystemExit:
+        print(name, "torch" in sys.modules)
+"""
+    shown = python("-c", code).stdout.splitlines()
+    assert [line for line in shown if line.endswith(" False")] == [f"{name} False" for name in COMMANDS]
 
 
 @pytest.mark.parametrize("name", ["translate", "generate", "plan", "evaluate"])
@@ -83,6 +90,7 @@ def fail(error: BaseException) -> Callable[..., int]:
         (UserError("The run is blue."), 2, "error: The run is blue.\n"),
         (RecipeError("seed: this key is missing."), 2, "error: seed: this key is missing.\n"),
         (PermissionError(13, "Permission denied", "/root/x"), 2, "error: /root/x: Permission denied.\n"),
+        (IsADirectoryError(21, "Is a directory", ".x.tmp", None, "x"), 2, "error: x: Is a directory.\n"),
         (OSError(28, "No space left on device"), 2, "error: a file: No space left on device.\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
@@ -217,7 +225,7 @@ def test_generate_writes_the_models_pictures(
     assert "is not empty" in capsys.readouterr().err
     assert main([*arguments, "--overwrite", "--resolution", "8", "--count", "1"]) == 0
     assert [p.name for p in out.iterdir()] == ["000000.png"]
-    assert "1 pictures of 8 px" in capsys.readouterr().out
+    assert "wrote 1 picture of 8 px" in capsys.readouterr().out
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
@@ -230,12 +238,43 @@ def test_generate_leaves_foreign_files_alone(
     (out / "thesis.txt").write_text("precious")
     assert main(["generate", run, "--out", str(out), "--overwrite"]) == 2
     assert "such as thesis.txt" in capsys.readouterr().err
+    assert main(["generate", run, "--out", str(out)]) == 2
+    assert "such as thesis.txt" in capsys.readouterr().err, "--overwrite would not help"
     assert main(["generate", run, "--out", str(out / "thesis.txt"), "--overwrite"]) == 2
     assert "is a file" in capsys.readouterr().err
     monkeypatch.chdir(out)
     assert main(["generate", run, "--out", "."]) == 2
     assert [p.name for p in out.iterdir()] == ["thesis.txt"]
     assert (out / "thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("train", "required: RECIPE\n"),
+        ("plan", "required: RECIPE\n"),
+        ("generate run --out x --count few", "--count: must be a whole number of at least 1, got few\n"),
+        ("generate run --out x --seed -1", "--seed: must be a whole number of at least 0, got -1\n"),
+        ("evaluate run --memory much", "--memory: must be a number above 0, got much\n"),
+    ],
+)
+def test_what_cannot_be_read_names_the_argument(command: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as found:
+        main(command.split())
+    assert found.value.code == 2
+    assert capsys.readouterr().err.endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("out", "words"), [("x.jpg", "give --out a name that ends in .png."), ("", "is a folder; give")]
+)
+def test_a_plan_is_drawn_into_a_png_file_only(
+    tmp_path: Path, out: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "pggan_emoji", "--out", str(tmp_path / out)]) == 2
+    shown = capsys.readouterr()
+    assert words in shown.err
+    assert (shown.out, shown.err.count("\n"), list(tmp_path.iterdir())) == ("", 1, [])
 
 
 @pytest.mark.parametrize(
@@ -261,7 +300,7 @@ def test_commands_tell_tasks_apart(make_snapshot: Make, tmp_path: Path, capsys: 
     assert main(["translate", str(pggan), str(tmp_path), str(tmp_path / "x"), "--direction", "ab"]) == 2
     assert "use progcycle generate" in capsys.readouterr().err
     assert main(["evaluate", str(pggan), "--a", str(tmp_path)]) == 2
-    assert "holds a PG-GAN" in capsys.readouterr().err
+    assert "--a is no option for a PG-GAN" in capsys.readouterr().err
     assert main(["generate", str(tmp_path / "nowhere"), "--out", str(tmp_path / "x")]) == 2
     assert "does not exist" in capsys.readouterr().err
 

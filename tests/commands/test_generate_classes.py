@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from progcycle.commands.cli import main
-from progcycle.commands.generate import grid
 from progcycle.export import Generator, load, to_pil
+from progcycle.export.contact_sheet import grid
 
 Make = Callable[..., Path]
 CLASSES = ("cat", "dog", "0")

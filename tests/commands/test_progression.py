@@ -5,65 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from progcycle.commands.cli import main
-from progcycle.commands.painting import columns_for
-from progcycle.commands.progression import spread
 from progcycle.export import Generator, Translator, load, to_pil
 
 Make = Callable[..., Path]
 
-
-# --- which snapshots --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("resolutions", "limit", "expected"),
-    [
-        ([4], 12, [0]),
-        ([4, 8, 8], 12, [0, 1, 2]),
-        ([4, 8, 8], 3, [0, 1, 2]),
-        ([4, 8, 8], 1, [2]),
-        ([4, 8, 8], 2, [0, 2]),
-        ([4] * 11, 6, [0, 2, 4, 6, 8, 10]),
-        ([4] * 11, 5, [0, 3, 5, 8, 10]),
-        ([4] + [8] + [16] * 9, 5, [0, 1, 5, 8, 10]),  # 8 px lie between the even places; the nearest gives way
-        ([4, 8, 16] + [32] * 20, 4, [0, 1, 2, 22]),
-        ([4, 8, 16] + [32] * 20, 3, [0, 1, 22]),  # room for one of the two that would be missing
-        ([4, 8, 16] + [32] * 20, 2, [0, 22]),
-    ],
-)
-def test_spread_by_hand(resolutions: list[int], limit: int, expected: list[int]) -> None:
-    assert spread(resolutions, limit) == expected
-
-
-@settings(deadline=None, max_examples=200)
-@given(st.lists(st.integers(1, 8), min_size=1, max_size=6), st.integers(2, 14))
-def test_spread_keeps_its_promises(counts: list[int], limit: int) -> None:
-    resolutions = [4 << i for i, count in enumerate(counts) for _ in range(count)]
-    n = len(resolutions)
-    chosen = spread(resolutions, limit)
-    assert chosen == sorted(set(chosen))
-    assert len(chosen) == min(limit, n)
-    assert {0, n - 1} <= set(chosen) <= set(range(n))
-    if limit >= len(counts):
-        assert {resolutions[i] for i in chosen} == set(resolutions)
-    if len(counts) == 1 and n > limit:  # nothing but evenness to see to
-        gaps = np.diff(chosen)
-        assert gaps.max() - gaps.min() <= 1
-
-
-@pytest.mark.parametrize(
-    ("count", "columns"), [(1, 1), (2, 2), (3, 3), (4, 2), (5, 5), (7, 3), (8, 4), (9, 3), (12, 4), (16, 4), (23, 5)]
-)
-def test_columns_of_a_frame(count: int, columns: int) -> None:
-    assert columns_for(count) == columns
-
-
-# --- what they show ---------------------------------------------------------------------------------------------------
 
 MOMENTS = {16: (0, 1.0), 44: (1, 0.256), 3000: (1, 1.0), 12345: (2, 1.0)}  # nimg: stage and alpha
 
@@ -100,17 +48,17 @@ def test_a_contact_sheet(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_rows_say_when_they_were(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from progcycle.export import pictures
+    from progcycle.export import timeline
 
     said: dict[str, list[str]] = {"side": [], "title": []}
-    real = pictures.sheet
+    real = timeline.sheet
 
     def watch(rows: object, header: object = None, tile: int = 128, **words: object) -> Image.Image:
         for name, some in words.items():
             said[name] += some if isinstance(some, list) else [some]
         return real(rows, header, tile, **words)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pictures, "sheet", watch)
+    monkeypatch.setattr(timeline, "sheet", watch)
     for name in ("x.png", "x.webp"):
         assert main(["progression", str(run), "--out", str(tmp_path / name), "--count", "1"]) == 0
     expected = ["0.016 kimg\n4 px", "0.044 kimg\n8 px\nfade 25%", "3 kimg\n8 px", "12.345 kimg\n16 px"]
@@ -126,7 +74,7 @@ def test_a_sheet_of_a_few_of_many(run: Path, tmp_path: Path, capsys: pytest.Capt
     assert rows("--size", "32") == 4
     capsys.readouterr()
     assert rows("--size", "32", "--rows", "3") == 3
-    assert "wrote 1 pictures of 3 of 4 snapshots" in capsys.readouterr().out
+    assert "wrote 1 picture of 3 of 4 snapshots" in capsys.readouterr().out
     assert rows("--size", "32", "--every", "3") == 2
     assert rows("--size", "32", "--every", "2") == 3  # the first, the third, and the last
     page = np.asarray(Image.open(tmp_path / "x.png"))
@@ -181,8 +129,8 @@ def test_other_folders_are_refused(make_snapshot: Make, tmp_path: Path, capsys: 
         return err
 
     translators = make_snapshot(run="translators").parent.parent
-    assert "--seed is for runs of a PG-GAN" in refused(translators, "x.png", "--seed", "0")
-    assert "--class is for runs of a PG-GAN" in refused(translators, "x.png", "--class", "cat")
+    assert "--seed is no option for translators, which" in refused(translators, "x.png", "--seed", "0")
+    assert "--class is no option for translators, which" in refused(translators, "x.png", "--class", "cat")
     sentence = refused(translators)  # its recipe names a folder that is not there
     assert "pictures are not here" in sentence
     assert "nowhere" in sentence
@@ -194,8 +142,8 @@ def test_other_folders_are_refused(make_snapshot: Make, tmp_path: Path, capsys: 
     run = folder.parent.parent
     assert "ends in .png, .webp, .gif or .mp4" in refused(run, "x.jpg")
     assert "is a folder" in refused(run, "run")
-    assert "--direction is for runs of a CycleGAN" in refused(run, "x.png", "--direction", "ab")
-    assert "--pictures is for runs of a CycleGAN" in refused(run, "x.png", "--pictures", str(tmp_path))
+    assert "--direction is no option for a PG-GAN, which" in refused(run, "x.png", "--direction", "ab")
+    assert "--pictures is no option for a PG-GAN, which" in refused(run, "x.png", "--pictures", str(tmp_path))
     assert "1 to 50" in refused(run, "x.gif", "--fps", "51")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "translators"]
 

@@ -231,7 +231,7 @@ def save_file(tensors, path):
     while half:
         time.sleep(0.01)
 
-def say(self, text):
+def info(self, text):
     if text.startswith("stage 2"):
         while not (written if half else (run / "checkpoints/nimg-000000000028").is_dir()):
             time.sleep(0.01)

@@ -18,7 +18,7 @@ from torch import Tensor
 from progcycle.engine import run as run_module
 from progcycle.engine.log import TIMES
 from progcycle.engine.run import Run
-from progcycle.engine.train import train_run
+from progcycle.engine.train import check, train_run
 from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
 from progcycle.export import load
@@ -273,8 +273,10 @@ class TestRunFolder:
 
     def test_that_is_a_file(self, pictures: Path, tmp_path: Path) -> None:
         (tmp_path / "run").write_text("")
-        with pytest.raises(UserError, match=r"^The run folder .*run cannot be written"):
+        with pytest.raises(UserError, match=r"^The run folder .*run cannot be made, because .*run is a file"):
             train(tiny("pggan", pictures), tmp_path / "run")
+        with pytest.raises(UserError, match=r"run/below cannot be made, because .*/run is a file; choose another one"):
+            check(tiny("pggan", pictures), tmp_path / "run" / "below")
 
 
 @pytest.mark.parametrize("task", TASKS)

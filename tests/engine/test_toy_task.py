@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -15,11 +17,15 @@ from toy_task import ToyModel, ToyTask, registered, toy_content
 
 import progcycle
 from progcycle.commands.evaluate import main as evaluate_command
+from progcycle.commands.generate import main as generate
+from progcycle.commands.progression import main as progression
 from progcycle.engine.alarms import check_saturation
 from progcycle.engine.build import build
 from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
 from progcycle.evaluation import evaluate
+from progcycle.export import to_pil
+from progcycle.export.timeline import timeline
 from progcycle.recipe import RecipeError, Study, json_schema, load_recipe, validate
 from progcycle.studies.runner import check_study
 from progcycle.tasks import TASKS
@@ -125,6 +131,29 @@ def test_it_is_loaded_and_measured(whole: WatchedRun, capsys: pytest.CaptureFixt
     # The figure that it has while it trains is the same one.
     assert stats(whole.run_dir)[-1]["metric/error"] == pytest.approx(grey, rel=1e-4)
     assert json.loads((whole.run_dir / "best/config.json").read_text())["best"]["figure"] == "error"
+
+
+def test_its_progression_is_shown_on_examples_of_its_own(
+    whole: WatchedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x.png"
+    assert progression([str(whole.run_dir), "--out", str(out), "--count", "2", "--size", "8"]) == 0
+    assert "wrote 2 pictures of" in capsys.readouterr().out
+    shown = timeline(whole.run_dir, count=2, level=0.0)
+    assert shown.examples.words == "level 0"
+    last = list(shown)[-1].pictures[0]
+    model = progcycle.load(whole.run_dir)
+    assert isinstance(model, ToyModel)
+    assert np.array_equal(np.asarray(last), np.asarray(to_pil(model.restore(torch.zeros(2, 3, 8, 8)))[0]))
+    assert progression([str(whole.run_dir), "--out", str(out), "--seed", "2"]) == 2
+    assert "--seed is no option for an autoencoder, which" in capsys.readouterr().err
+    with pytest.raises(UserError, match="seed is no option for an autoencoder; choose from level"):
+        timeline(whole.run_dir, seed=1)
+    assert generate([str(whole.run_dir), "--out", str(tmp_path / "painted")]) == 2
+    assert "holds an autoencoder, and this is for a PG-GAN; give another run." in capsys.readouterr().err
+    with patch.object(ToyModel, "examples", None):
+        assert progression([str(whole.run_dir), "--out", str(out)]) == 2
+    assert "it is not known what its snapshots can be compared on" in capsys.readouterr().err
 
 
 def test_a_study_refuses_it_before_anything_is_trained(whole: WatchedRun) -> None:

@@ -339,11 +339,11 @@ def test_what_has_no_meaning_is_refused(make_snapshot: Make, paired: Path, tmp_p
     assert main(arguments) == 2
     assert "1.png" in capsys.readouterr().err
     assert main([*arguments, "--out", str(tmp_path / "x.html")]) == 2
-    assert "the page stands beside it" in capsys.readouterr().err
+    assert "--out names the JSON file" in capsys.readouterr().err
     generator = str(make_snapshot(task="pggan", run="g"))
-    for options in (["--paired"], ["--unpaired"], ["--no-page"]):
-        assert main(["evaluate", generator, *options]) == 2
-        assert "are for translators; this run holds a PG-GAN" in capsys.readouterr().err
+    for option, name in (("--paired", "--paired"), ("--unpaired", "--paired"), ("--no-page", "--no-page")):
+        assert main(["evaluate", generator, option]) == 2
+        assert f"{name} is no option for a PG-GAN, which" in capsys.readouterr().err
 
 
 def test_unrelated_pictures_of_one_name_are_no_pairs(make_snapshot: Make, tmp_path: Path, capsys: Read) -> None:
@@ -566,7 +566,7 @@ def test_what_cannot_be_compared_at_a_resolution(make_snapshot: Make, paired: Pa
     assert record["at_resolution"]["smaller"] == {"a": 5, "b": 5}
     assert "5 of 5 test pictures of A are smaller than 96 px and were enlarged" in capsys.readouterr().err
     assert main(["evaluate", str(make_snapshot(task="pggan", run="g")), "--resolution", "64"]) == 2
-    assert "are for translators; this run holds a PG-GAN" in capsys.readouterr().err
+    assert "--resolution is no option for a PG-GAN" in capsys.readouterr().err
 
 
 # --- page ---------------------------------------------------------------------------------------------------------

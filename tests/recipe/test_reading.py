@@ -73,7 +73,7 @@ def test_files_that_are_no_recipes(write: Callable[..., Path], text: str | bytes
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     assert f"There is no recipe {tmp_path / 'nothing.yaml'}" in sentence(tmp_path / "nothing.yaml")
-    assert "cannot be read as UTF-8 text (Is a directory)" in sentence(tmp_path)
+    assert f"{tmp_path} is a folder; give the path of a YAML file" in sentence(tmp_path)
 
 
 def test_a_loop_of_links_cannot_be_read(tmp_path: Path) -> None:

@@ -65,6 +65,22 @@ def test_a_slip_gets_the_nearest_name(wrong: str, near: str) -> None:
         load_recipe(wrong)
 
 
+def test_the_name_of_a_study_is_not_that_of_a_recipe_and_a_folder_is_neither(tmp_path: Path) -> None:
+    with pytest.raises(
+        RecipeError, match=r"averaging is a bundled study, not a recipe; progcycle study averaging runs"
+    ):
+        load_recipe("averaging")
+    with pytest.raises(RecipeError, match=r"is a folder; give the path of a YAML file"):
+        load_recipe(tmp_path)
+
+
+def test_a_study_that_is_missing_gets_the_nearest_name_of_a_study() -> None:
+    with pytest.raises(RecipeError, match=r"There is no study averagin; .*; did you mean averaging\?$"):
+        load_study(Path("averagin"))
+    with pytest.raises(RecipeError, match=r"There is no study zzz; .*, such as averaging\.$"):
+        load_study(Path("zzz"))
+
+
 def test_what_is_like_no_name_gets_the_list_alone() -> None:
     with pytest.raises(RecipeError, match=r"There is no recipe zzz; .* progcycle recipes lists\.$"):
         load_recipe("zzz")

@@ -153,5 +153,7 @@ def test_a_damaged_lock_file_of_a_dead_process_is_no_obstacle(content: str, tmp_
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"^The run folder .*file/run cannot be written \(Not a directory\)\.$"):
+    with pytest.raises(
+        UserError, match=r"^The run folder .*file/run cannot be written \(Not a directory\); choose another one\.$"
+    ):
         RunLock(tmp_path / "file/run").take(ALONE)

@@ -165,7 +165,7 @@ def test_the_table_has_mean_and_deviation_by_hand() -> None:
 
 
 def test_a_missing_study_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="There is no recipe"):
+    with pytest.raises(RecipeError, match="There is no study"):
         load_study(tmp_path / "nowhere.yaml")
 
 

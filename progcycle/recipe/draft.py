@@ -1,43 +1,49 @@
-"""The recipe that ``progcycle new`` writes: short, every value that a stranger would change, and a word beside it."""
+"""A recipe drafted for folders of pictures: short, with every value that a stranger would change, each explained."""
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
-from progcycle.data.survey import Survey
-from progcycle.recipe import Sizes, sizes_for
+from progcycle.recipe.reading import validate
+from progcycle.recipe.schema import Recipe
+from progcycle.recipe.sizes import Sizes, sizes_for
+from progcycle.recipe.text import parse
 
 UNGROWN = 64  # px up to which small translators are better or level without growth
 PGGAN_BASE = 4
-BESIDE = 34  # column of the words beside the values
+COMMENTS = 34  # column of the comments
 FEW = 1000  # pictures, below which a PG-GAN's discriminator sees augmented ones
 
 
 @dataclass(frozen=True)
 class Draft:
-    """What a recipe is to be written for.
+    """A recipe to be written.
 
     Attributes:
         name: of the recipe, for its first line.
         command: that trains it.
-        surveys: the folders, one for a PG-GAN, A and B for translators.
+        folders: of pictures: one for a PG-GAN, A and B for translators.
+        counts: pictures of each folder.
         resolution: final pixels of a side.
         gpu: whether a GPU trains it.
         validation: share of the pictures that is held out by name.
         tests: folders of test pictures of A and B, where there are some.
         channels: 1 for grey pictures, 3 for colours.
+        notes: sentences about the pictures that the user should know.
     """
 
     name: str
     command: str
-    surveys: tuple[Survey, ...]
+    folders: tuple[str, ...]
+    counts: tuple[int, ...]
     resolution: int
-    gpu: bool
+    gpu: bool = False
     validation: float = 0.0
     tests: tuple[str, ...] = ()
     channels: int = 3
+    notes: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> Sizes:
@@ -47,34 +53,27 @@ class Draft:
     @property
     def start(self) -> int:
         """Where training starts: at the end for small pictures, else at 64 px; a PG-GAN at its base."""
-        return PGGAN_BASE if len(self.surveys) == 1 else min(self.resolution, UNGROWN)
+        return PGGAN_BASE if len(self.folders) == 1 else min(self.resolution, UNGROWN)
 
+    @property
+    def text(self) -> str:
+        """The recipe as commented YAML."""
+        return "\n".join(_translator(self) if len(self.folders) == 2 else _generator(self)) + "\n"
 
-def write_recipe(draft: Draft) -> str:
-    """The text of the recipe."""
-    return "\n".join(_translator(draft) if len(draft.surveys) == 2 else _generator(draft)) + "\n"
-
-
-def content_of(text: str) -> dict[str, Any]:
-    """What the text says, before validation."""
-    from progcycle.recipe.text import parse
-
-    content: dict[str, Any] = parse(text, "the new recipe")
-    return content
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The validated recipe."""
+        return validate(parse(self.text, self.name), self.name)
 
 
 def _translator(draft: Draft) -> list[str]:
-    size, res, start = draft.sizes, draft.resolution, draft.start
-    resolutions = _doublings(start, res)
-    base = min(start, max(8, res // 8))
+    size, res = draft.sizes, draft.resolution
+    base = min(draft.start, max(8, res // 8))
     held = "of the pictures of each folder, by name; evaluate measures on them"
-    fade = dict.fromkeys(resolutions[1:], size.fade_kimg)
     return [
         f"# {draft.name}: pictures of A into pictures of B and back, at {res} px. Written by progcycle new.",
         *_head(draft),
-        "task: cyclegan",
-        _line(f"resolution: {res}", "pixels of a side, a power of two; twice takes about 4 times as long"),
-        "",
+        *_task(draft, "cyclegan"),
         "data:",
         *_domain(draft, 0),
         *_domain(draft, 1),
@@ -96,12 +95,8 @@ def _translator(draft: Draft) -> list[str]:
         "",
         "schedule:",
         "  # Lengths are thousands of pictures of each folder; a picture counts every time that it is shown.",
-        _line(f"  start_resolution: {start}", "lower than the resolution: the networks grow from there"),
-        _line(f"  stable_kimg: {_table(dict.fromkeys(resolutions, size.stable_kimg))}", "longer is mostly better"),
-        *([_line(f"  fade_kimg: {_table(fade)}", "while the next size is faded in")] if fade else []),
-        _line(f"  batch_size: {size.batch_size}", "pictures of each folder in a step"),
-        _line(f"  decay_kimg: {size.stable_kimg / 2:g}", "the learning rate falls to 0 over the last part"),
-        "",
+        _line(f"  start_resolution: {draft.start}", "lower than the resolution: the networks grow from there"),
+        *_lengths(draft, size.batch_size, "pictures of each folder in a step", size.stable_kimg / 2),
         "objective:",
         "  loss: non_saturating",
         "  r1: {gamma: 1.0, every: 8}",
@@ -109,23 +104,19 @@ def _translator(draft: Draft) -> list[str]:
         "  pool_size: 50",
         "",
         *_optimizer(0.001 if draft.gpu else 0.002),
-        *_training(draft, len(resolutions) * size.stable_kimg + sum(fade.values())),
+        *_training(draft),
     ]
 
 
 def _generator(draft: Draft) -> list[str]:
     size, res = draft.sizes, draft.resolution
-    resolutions = _doublings(PGGAN_BASE, res)
-    fade = dict.fromkeys(resolutions[1:], size.fade_kimg)
-    few = draft.surveys[0].count < FEW
+    few = draft.counts[0] < FEW
     return [
         f"# {draft.name}: new pictures like those of a folder, at {res} px. Written by progcycle new.",
         *_head(draft),
-        "task: pggan",
-        _line(f"resolution: {res}", "pixels of a side, a power of two; twice takes about 4 times as long"),
-        "",
+        *_task(draft, "pggan"),
         "data:",
-        *_pictures(draft.surveys[0], draft.channels, "  "),
+        *_pictures(draft.folders[0], draft.channels, "  "),
         "",
         "network:",
         _line(
@@ -137,11 +128,7 @@ def _generator(draft: Draft) -> list[str]:
         "",
         "schedule:",
         "  # Lengths are thousands of pictures; a picture counts every time that it is shown.",
-        _line(f"  stable_kimg: {_table(dict.fromkeys(resolutions, size.stable_kimg))}", "longer is mostly better"),
-        _line(f"  fade_kimg: {_table(fade)}", "while the next size is faded in"),
-        _line(f"  batch_size: {2 * size.batch_size}", "pictures of a step"),
-        _line(f"  decay_kimg: {size.stable_kimg:g}", "the learning rate falls to 0 over the last part"),
-        "",
+        *_lengths(draft, 2 * size.batch_size, "pictures of a step", size.stable_kimg),
         "objective:",
         "  loss: wgan",
         "  gradient_penalty: {weight: 10}",
@@ -158,7 +145,7 @@ def _generator(draft: Draft) -> list[str]:
         ),
         "",
         *_optimizer(0.001 if draft.gpu else 0.002),
-        *_training(draft, len(resolutions) * size.stable_kimg + sum(fade.values())),
+        *_training(draft),
     ]
 
 
@@ -169,17 +156,22 @@ def _head(draft: Draft) -> list[str]:
     ]
 
 
+def _task(draft: Draft, task: str) -> list[str]:
+    words = "pixels of a side, a power of two; twice takes about 4 times as long"
+    return [f"task: {task}", _line(f"resolution: {draft.resolution}", words), ""]
+
+
 def _domain(draft: Draft, which: int) -> list[str]:
     letter = "ab"[which]
     tests = [f"    test_path: {_text(draft.tests[which])}"] if draft.tests else []
-    first, *rest = _pictures(draft.surveys[which], draft.channels, "    ")
+    first, *rest = _pictures(draft.folders[which], draft.channels, "    ")
     return [f"  {letter}:", first, *tests, *rest]
 
 
-def _pictures(survey: Survey, channels: int, indent: str) -> list[str]:
+def _pictures(folder: str, channels: int, indent: str) -> list[str]:
     grey = [_line(f"{indent}channels: 1", "all are grey")] if channels == 1 else []
     mirror = "half of the pictures are flipped; false where left and right differ, as in writing"
-    return [f"{indent}path: {_text(survey.path)}", _line(f"{indent}mirror: true", mirror), *grey]
+    return [f"{indent}path: {_text(folder)}", _line(f"{indent}mirror: true", mirror), *grey]
 
 
 def _optimizer(rate: float) -> list[str]:
@@ -187,7 +179,26 @@ def _optimizer(rate: float) -> list[str]:
     return ["optimizer:", f"  generator: {rates}", f"  discriminator: {rates}", ""]
 
 
-def _training(draft: Draft, kimg: float) -> list[str]:
+def _lengths(draft: Draft, batch_size: int, batch: str, decay: float) -> list[str]:
+    stable, fade = _phases(draft)
+    return [
+        _line(f"  stable_kimg: {_table(stable)}", "longer is mostly better"),
+        *([_line(f"  fade_kimg: {_table(fade)}", "while the next size is faded in")] if fade else []),
+        _line(f"  batch_size: {batch_size}", batch),
+        _line(f"  decay_kimg: {decay:g}", "the learning rate falls to 0 over the last part"),
+        "",
+    ]
+
+
+def _phases(draft: Draft) -> tuple[dict[int, float], dict[int, float]]:
+    """Lengths in kimg of the stable phases and of the fades, by resolution."""
+    resolutions = [draft.start << i for i in range((draft.resolution // draft.start).bit_length())]
+    size = draft.sizes
+    return dict.fromkeys(resolutions, size.stable_kimg), dict.fromkeys(resolutions[1:], size.fade_kimg)
+
+
+def _training(draft: Draft) -> list[str]:
+    kimg = sum(length for lengths in _phases(draft) for length in lengths.values())
     often = max(round(kimg / 10), 1)
     return [
         "training:",
@@ -197,10 +208,6 @@ def _training(draft: Draft, kimg: float) -> list[str]:
         _line(f"  checkpoint_kimg: {often:g}", "a checkpoint to resume from,"),
         _line(f"  snapshot_kimg: {often:g}", "weights that the other commands load"),
     ]
-
-
-def _doublings(start: int, end: int) -> Sequence[int]:
-    return [start << i for i in range((end // start).bit_length())]
 
 
 def _table(lengths: Mapping[int, float]) -> str:
@@ -214,4 +221,4 @@ def _text(value: str) -> str:
 
 
 def _line(key: str, words: str) -> str:
-    return f"{key:{BESIDE}}  # {words}"
+    return f"{key:{COMMENTS}}  # {words}"

@@ -28,12 +28,12 @@ Change = Callable[[Image.Image, str], Image.Image]
 
 
 def translate_clip(file: Path | BinaryIO, job: Job, change: Change, max_pixels: int) -> tuple[Image.Image, Image.Image]:
-    """Translate every frame of a clip, which keep their times.
+    """Translate every frame of a clip; each keeps its time.
 
     Args:
         file: of the source.
-        job: the source, whose name says what it is, and the target, whose name says what it becomes.
-        change: translates a frame; it is also told the name of the clip.
+        job: the source and the target; the endings of their names give the formats.
+        change: translates a frame; its second argument is the name of the clip.
         max_pixels: of all frames of an animation together, which is held in memory.
 
     Returns:
@@ -54,7 +54,10 @@ def translate_clip(file: Path | BinaryIO, job: Job, change: Change, max_pixels: 
                 continue
             pixels += part.image.width * part.image.height
             if kind in ANIMATIONS and pixels > max_pixels:
-                raise UserError(f"{name}: its frames have more pixels than --max-pixels {max_pixels}; make it a video.")
+                raise UserError(
+                    f"{name}: its frames have more pixels than --max-pixels {max_pixels}; raise it, or write a "
+                    "video (.mp4), whose frames are not all held in memory."
+                )
             image = change(part.image, name)
             if not first:
                 first.extend((part.image.convert("RGB"), image.convert("RGB")))

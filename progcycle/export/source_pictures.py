@@ -1,7 +1,10 @@
-"""The pictures that a run's progression is shown on."""
+"""Pictures of a run, or of a folder, that its translators are shown on."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,14 +13,50 @@ from progcycle.data import decode_picture, resolve_sets, resolve_test_sets, reso
 from progcycle.data.pixels import as_image, as_pixels
 from progcycle.data.source import Entry, Opener, list_pictures
 from progcycle.errors import UserError
-from progcycle.recipe import CycleganRecipe, validate
+from progcycle.export.config import CONFIG_FILE, SnapshotConfig
+from progcycle.export.examples import Examples
+from progcycle.recipe import validate
 
-if TYPE_CHECKING:
-    from progcycle.export import SnapshotConfig
+
+@dataclass
+class TranslatorExamples(Examples):
+    """Pictures of one domain, and their translations.
+
+    Attributes:
+        direction: ``ab`` or ``ba``.
+        pictures: folder or zip file of pictures, instead of the run's own.
+    """
+
+    direction: str = "ab"
+    pictures: str | Path | None = None
+
+    @cached_property
+    def levels(self) -> list[np.ndarray]:
+        """The pictures as grey levels.  # each [H, W, C] uint8"""
+        return read_sources(self.config, self.direction, self.pictures, self.count, self.side)
+
+    @property
+    def words(self) -> str:
+        """Such as ``A to B``."""
+        return " to ".join(self.direction.upper())
+
+    @property
+    def source_name(self) -> str:
+        """The domain that the pictures belong to: ``A`` or ``B``."""
+        return self.direction[0].upper()
+
+    @property
+    def sources(self) -> Sequence[Image.Image]:
+        """The pictures."""
+        return [as_image(levels) for levels in self.levels]
+
+    def made_by(self, model: Any) -> list[Image.Image]:
+        """Their translations."""
+        return [as_image(model.translate(levels, self.direction)) for levels in self.levels]
 
 
 def read_sources(
-    config: "SnapshotConfig", direction: str, folder: Path | None, count: int, side: int
+    config: SnapshotConfig, direction: str, folder: str | Path | None, count: int, side: int
 ) -> list[np.ndarray]:
     """Pictures from all over a folder, or over a run's test pictures; where it has none, those held out or trained on.
 
@@ -49,16 +88,15 @@ def read_sources(
     return pictures
 
 
-def _entries(config: "SnapshotConfig", domain: str) -> tuple[Entry, ...]:
-    recipe = validate(config.recipe, "config.json")
-    assert isinstance(recipe, CycleganRecipe)
+def _entries(config: SnapshotConfig, domain: str) -> tuple[Entry, ...]:
+    recipe = validate(config.recipe, CONFIG_FILE)
     data = recipe.data.model_copy(update={"cache_resolution": 0})
     reason = ""
     for resolve in (resolve_test_sets, resolve_validation_sets, resolve_sets):
         try:
             sets = resolve(data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=Path())
         except UserError as error:
-            reason = reason or f" ({error})"
+            reason = reason or f" ({str(error).partition(';')[0].rstrip('.')})"  # its remedy is not this command's
             continue
         if domain in sets:
             return sets[domain].entries

@@ -1,0 +1,163 @@
+"""How a model learned: what each snapshot of a run makes of the same examples, as a contact sheet or a video."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from progcycle.errors import UserError
+from progcycle.export.config import SnapshotConfig, read_config
+from progcycle.export.contact_sheet import columns_for, sheet
+from progcycle.export.examples import Examples
+from progcycle.export.snapshot import list_snapshots, load, model_class
+
+REST = 2.0  # seconds that a video stays on the last snapshot
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What one snapshot made of the examples.
+
+    Attributes:
+        config: of the snapshot.
+        pictures: one of each example.
+        columns: what each of them is, or None.
+    """
+
+    config: SnapshotConfig
+    pictures: list[Image.Image]
+    columns: list[str] | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """How far training was, in words."""
+        words = [f"{self.config.nimg / 1000:.6g} kimg", f"{self.config.resolution} px"]
+        return words if self.config.alpha == 1 else [*words, f"fade {int(100 * self.config.alpha)}%"]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The moments of a run, oldest first; iterating over it loads one snapshot after the other.
+
+    Attributes:
+        folders: the snapshots that are shown.
+        total: how many snapshots the run has.
+        examples: what they are compared on.
+        device: where they are computed.
+    """
+
+    folders: tuple[Path, ...]
+    total: int
+    examples: Examples
+    device: str = "cpu"
+
+    def __len__(self) -> int:
+        return len(self.folders)
+
+    def __iter__(self) -> Iterator[Moment]:
+        for folder in self.folders:
+            model = load(folder, self.device)
+            if model.task != self.examples.config.task:
+                raise UserError(f"{folder} holds {model.kind}, unlike the run's last snapshot; remove one of the two.")
+            yield Moment(model.config, self.examples.made_by(model), self.examples.columns(model))
+
+    def sheet(self, moments: Iterable[Moment] | None = None) -> Image.Image:
+        """A contact sheet with a row for each moment, below the sources.
+
+        Args:
+            moments: those of this timeline; default: itself. A progress bar may be around it.
+        """
+        shown = list(self if moments is None else moments)
+        side, rows = ["\n".join(moment.words) for moment in shown], [moment.pictures for moment in shown]
+        if sources := list(self.examples.sources):
+            side, rows = [self.examples.source_name, *side], [sources, *rows]
+        return sheet(rows, shown[-1].columns, self.examples.side, side=side)
+
+    def frames(self, fps: int, moments: Iterable[Moment] | None = None) -> Iterator[Image.Image]:
+        """Frames of a video with one for each moment, which stays on the last one for two seconds.
+
+        Args:
+            fps: frames a second.
+            moments: as in :meth:`sheet`.
+        """
+        sources = list(self.examples.sources)
+        for moment in self if moments is None else moments:
+            count = len(moment.pictures)
+            columns = columns_for(count)
+            # Sources, if there are any, above what became of them.
+            kinds = [sources, moment.pictures] if sources else [moment.pictures]
+            lines = [kind[i : i + columns] for i in range(0, count, columns) for kind in kinds]
+            frame = sheet(lines, tile=self.examples.side, title=", ".join(moment.words))
+            yield frame
+        for _ in range(round(REST * fps)):
+            yield frame
+
+
+def timeline(
+    run: str | Path,
+    *,
+    count: int = 8,
+    side: int = 128,
+    batch_size: int = 16,
+    every: int = 1,
+    limit: int | None = None,
+    device: str = "cpu",
+    **options: Any,
+) -> Timeline:
+    """How the model of a run learned.
+
+    Args:
+        run: a run folder.
+        count: pictures of each snapshot.
+        side: pixels of a picture's tile.
+        batch_size: pictures computed at a time.
+        every: take every so many-th snapshot, and the last.
+        limit: of those, show so many at most, evenly spread, see :func:`spread`.
+        device: where to compute.
+        options: what the examples are: ``seed`` and ``class_name`` of a PG-GAN, ``direction`` and ``pictures``, a
+            folder, of translators.
+
+    Raises:
+        UserError: there is no snapshot, an option is not one of this task, or there are no pictures to translate.
+    """
+    folders = list_snapshots(run)
+    configs = [read_config(folder) for folder in folders]
+    model = model_class(folders[-1])
+    if model.examples is None:
+        raise UserError(f"{run} holds {model.kind}, and it is not known what its snapshots can be compared on.")
+    if unknown := sorted(options.keys() - set(model.examples.options())):
+        raise UserError(
+            f"{unknown[0]} is no option for {model.kind}; choose from {', '.join(model.examples.options())}."
+        )
+    chosen = sorted({*range(0, len(folders), every), len(folders) - 1})
+    if limit is not None:
+        chosen = [chosen[i] for i in spread([configs[i].resolution for i in chosen], limit)]
+    examples = model.examples(configs[-1], count, side, batch_size, **options)
+    _ = examples.sources  # refuses now, and not in the middle of a video, pictures that are not there
+    return Timeline(tuple(folders[i] for i in chosen), len(folders), examples, device)
+
+
+def spread(resolutions: Sequence[int], limit: int) -> list[int]:
+    """Which snapshots to show: evenly spread, the first, the last, and one of every resolution if there is room.
+
+    Args:
+        resolutions: of all snapshots, oldest first.
+        limit: how many to show at most; of a single one, the last.
+
+    Returns:
+        Indices in rising order.
+    """
+    last = len(resolutions) - 1
+    if last < limit or limit == 1:
+        return list(range(last + 1))[-limit:]
+    chosen = {(2 * i * last + limit - 1) // (2 * (limit - 1)) for i in range(limit)}  # i * last / (limit - 1), rounded
+    for missing in sorted(set(resolutions) - {resolutions[i] for i in chosen}):
+        seen = [resolutions[i] for i in chosen]
+        spare = [i for i in chosen - {0, last} if seen.count(resolutions[i]) > 1]
+        if spare:
+            newcomer = max(i for i, resolution in enumerate(resolutions) if resolution == missing)
+            _, nearest = min((abs(i - newcomer), i) for i in spare)
+            chosen ^= {newcomer, nearest}
+    return sorted(chosen)
