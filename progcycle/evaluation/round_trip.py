@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Translate = Callable[[Tensor, "Direction"], Tensor]
 Figures = dict[str, float]
 
-NOISE = 2 * level_step()  # standard deviation of the noise on the middle picture: two grey levels
+NOISE = 2 * level_step()  # standard deviation of the noise on the translation: two grey levels
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class RoundTrip:
         output: translations, in [-1, 1], clamped.  # [N, C, R, R] float32
         reconstruction: translations of those, as grey levels.  # [N, C, R, R] uint8
         cycle: mean absolute difference of every picture and its reconstruction.  # [N]
-        rounded: the same with the middle picture rounded to 8 bits.  # [N]
-        noisy: the same with noise of two grey levels on the middle picture.  # [N]
+        rounded: the same with the translation rounded to 8 bits.  # [N]
+        noisy: the same with noise of two grey levels on the translation.  # [N]
         rounding: mean absolute difference that the rounding made.  # [N]
         noise: mean absolute difference that the noise made.  # [N]
     """

@@ -121,7 +121,7 @@ def _section(section: PageSection) -> dict[str, Any]:
                 "pictures": [(word, _as_uri(picture)) for word, picture in pictures],
             }
         )
-    by = "L1 to the true pair" if truth else "L1 of the way there and back"
+    by = "L1 to the true pair" if truth else "L1 of the round trip"
     return {"id": test_set.direction, "title": section.title, "sorted_by": by, "cards": cards}
 
 

@@ -61,14 +61,19 @@ def _differences(other: str, prefix: str = "") -> tuple[Column, ...]:
 AGAINST_TRUTH = _differences("the true pair")
 AGAINST_SOURCE = (
     *_differences("the source", "source_"),
-    Column("copy", "copy", ".3f", "1 does nothing; with pairs 0 changes as much as the truth, else SSIM to the source"),
+    Column(
+        "copy",
+        "copy",
+        ".3f",
+        "1 for an unchanged source; 0 if as far from it as the true pair; without pairs SSIM to it",
+    ),
     Column("inverse", "inversion", ".3f", "1 for a negative of the source, -1 for its colours"),
 )
 THERE_AND_BACK = (
-    Column("cycle", "cycle", ".4f", "mean absolute difference after the way there and back"),
-    Column("rounded", "cycle_rounded", ".4f", "the same with the middle picture rounded to 8 bits"),
-    Column("noisy", "cycle_noisy", ".4f", "the same with noise of two grey levels on it"),
-    Column("hidden", "hidden", ".2f", "about 1 or less if the way back reads nothing hidden"),
+    Column("cycle", "cycle", ".4f", "mean absolute difference to the source after the round trip"),
+    Column("rounded", "cycle_rounded", ".4f", "the same with the translation rounded to 8 bits"),
+    Column("noisy", "cycle_noisy", ".4f", "the same with noise of two grey levels on the translation"),
+    Column("hidden", "hidden", ".2f", "about 1 or less if the way back reads no hidden signal"),
 )
 TABLES = (
     Table("against the other domain", AGAINST_TARGET),

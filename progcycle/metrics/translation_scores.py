@@ -36,15 +36,15 @@ def copy_score(output: Tensor, source: Tensor, truth: Tensor) -> float | None:
 
 
 def hidden_signal(cycle: float, disturbed: float, disturbance: float) -> float:
-    """How far a disturbance that nobody sees spoils the way back: error after / (error before + size of disturbance).
+    """How far an invisible disturbance spoils the way back: error after / (error before + size of disturbance).
 
     All are mean absolute differences. 1 or less, by the triangle inequality, where the way back makes no difference
-    between two pictures larger than it was. Far above 1, it reads the source from what the middle picture hides (Chu
+    between two pictures larger than it was. Far above 1, it reads the source from what the translation hides (Chu
     et al. 2017).
 
     Args:
         cycle: between the source and its translation there and back.
-        disturbed: the same with the middle picture disturbed.
-        disturbance: between the middle picture and the disturbed one.
+        disturbed: the same with the translation disturbed.
+        disturbance: between the translation and the disturbed one.
     """
     return disturbed / (cycle + disturbance) if cycle + disturbance > 0 else 0.0

@@ -674,7 +674,7 @@ def test_pages_of_unpaired_pictures_are_sorted_by_their_way_back(make_snapshot: 
     run = make_snapshot(data={"root": str(paired), "paired": True}).parent.parent
     evaluate(run, "--unpaired")
     text, page = page_of(run)
-    assert "Sorted by L1 of the way there and back" in text
+    assert "Sorted by L1 of the round trip" in text
     for direction in ("ab", "ba"):
         errors = [float(figures.removeprefix("cycle ")) for figures in page.figures[direction]]
         assert len(errors) == 5
