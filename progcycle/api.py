@@ -50,7 +50,7 @@ class RunFolder:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe that it trains."""
+        """The recipe of the run."""
         return load_recipe(self.run_dir / "recipe.yaml")
 
     def stats(self) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ class RunFolder:
         """The newest sheet of samples, which the averaged networks painted.
 
         Raises:
-            UserError: there is none yet.
+            UserError: there are no samples yet.
         """
         sheets = sorted((self.run_dir / "samples").glob("nimg-*.png"))
         if not sheets:
@@ -172,7 +172,7 @@ def draft(*folders: str | Path, resolution: int = 64, name: str = "new") -> Draf
 
 
 def train(recipe: RecipeSource, run_dir: str | Path | None = None, **overrides: Any) -> RunFolder:
-    """Train what a recipe describes; the same call again goes on from the newest checkpoint.
+    """Train what a recipe describes; the same call again resumes from the newest checkpoint.
 
     Lines go to the logger ``progcycle``; a program that has set up no logging sees them on standard output. Ctrl-C
     finishes the step and writes a checkpoint first, in the main thread.

@@ -1,4 +1,4 @@
-"""Writing so that nothing is ever half-written: beside first, then renamed."""
+"""Atomic writes: to a temporary name in the same folder first, then renamed, so that nothing is half-written."""
 
 import errno
 import os
@@ -16,14 +16,14 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-HELD = (errno.EWOULDBLOCK, errno.EACCES)  # what flock says of a lock that somebody else has
-PATIENCE = 10.0  # seconds for another process that exchanges folders; it takes milliseconds
+LOCK_HELD = (errno.EWOULDBLOCK, errno.EACCES)  # errors of flock if another process holds the lock
+LOCK_TIMEOUT = 10.0  # seconds to wait for another process that swaps folders, which takes milliseconds
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp(\.\w+)?")  # of files
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it replaces ``path``, on an error it is removed."""
+    """Yield a temporary path in the folder of ``path``; on success it replaces ``path``, on an error it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # The start of the name only: file systems limit it, mostly to 255 bytes.
     temporary = path.with_name(f".{path.name[:40]}.{_own()}.tmp{path.suffix}")
@@ -35,50 +35,50 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def with_default_permissions(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` make a file, and give it the permissions that new files have here.
+    """Let ``write`` create a file, and give it the permissions that the umask grants to new files.
 
-    safetensors makes files that only their owner can read, whatever the umask is.
+    safetensors creates files that only their owner can read, whatever the umask is.
     """
     path.touch()
-    mode = stat.S_IMODE(path.stat().st_mode)  # asking for the umask would change it for a moment, in all threads
+    mode = stat.S_IMODE(path.stat().st_mode)  # reading the umask would change it for a moment, in all threads
     write(path)
     path.chmod(mode)
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove the temporary files that killed processes left of :func:`atomic_file`; nobody may be writing there."""
+    """Remove temporary files of :func:`atomic_file` left by killed processes; no other may be writing there."""
     for path in folder.glob(".*.tmp*"):
         if _TEMPORARY.fullmatch(path.name):
-            with suppress(OSError):  # a folder, or one that cannot be deleted, is in nobody's way
+            with suppress(OSError):  # one that cannot be deleted does no harm
                 path.unlink()
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; on success it becomes ``path``, on an error it is removed.
+    """Yield a temporary folder next to ``path``; on success it becomes ``path``, on an error it is removed.
 
-    A folder that was there before is moved aside, and deleted only when the new one stands in its place; what an
-    interruption between the two left aside is put back by the next call. Several processes may write the same folder:
-    each has a temporary one of its own, and the last to finish stands. What killed ones left is removed.
+    An existing folder is renamed first and deleted once the new one is in place; after an interruption in between, the
+    next call restores it. Several processes may write the same folder: each has a temporary one of its own, and the
+    last to finish wins. Temporary folders of killed processes are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, old = path.with_name(f".{path.name[:40]}.{_own()}.tmp"), _aside(path)
-    with _alone(path.parent) as sure:
-        _put_back(old, path)
-        if sure:  # so that no folder is just made and not locked yet
-            _clear(path)
+    temporary, old = path.with_name(f".{path.name[:40]}.{_own()}.tmp"), _backup_path(path)
+    with _exclusive(path.parent) as locked:
+        _restore_backup(old, path)
+        if locked:  # so that no process has just made a folder and not locked it yet
+            _remove_stale(path)
         temporary.mkdir()
         held = _lock(temporary)
     try:
         yield temporary
-        with _alone(path.parent):
-            _put_back(old, path)
+        with _exclusive(path.parent):
+            _restore_backup(old, path)
             try:
                 if path.exists():
                     os.rename(path, old)
                 os.rename(temporary, path)
             finally:
-                _put_back(old, path)
+                _restore_backup(old, path)
     finally:
         if held is not None:
             os.close(held)
@@ -86,30 +86,30 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def restore_folder(path: Path) -> None:
-    """Give ``path`` back what an interruption of :func:`atomic_folder` left aside, if anything."""
-    if _aside(path).exists():
-        with _alone(path.parent):  # it may be no interruption, but a process just between the two
-            _put_back(_aside(path), path)
+    """Restore the old folder of ``path`` if :func:`atomic_folder` was interrupted while replacing it."""
+    if _backup_path(path).exists():
+        with _exclusive(path.parent):  # another process may just be replacing it
+            _restore_backup(_backup_path(path), path)
 
 
 def _own() -> str:
-    """Digits that no other process uses now: its number, and since containers may have the same ones, random ones."""
+    """Digits unique to this call: the process id, and random ones, since containers may share process ids."""
     return f"{os.getpid()}{secrets.randbelow(10**9):09}"
 
 
-def _aside(path: Path) -> Path:
+def _backup_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.old")
 
 
-def _put_back(old: Path, path: Path) -> None:
-    """Give ``path`` the folder moved aside if nothing has taken its place; else that folder is no longer needed."""
+def _restore_backup(old: Path, path: Path) -> None:
+    """Rename the backup to ``path`` if nothing is there, and delete it otherwise."""
     if old.exists() and not path.exists():
         os.rename(old, path)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _clear(path: Path) -> None:
-    """Remove the temporary folders that killed processes left of ``path``; a living one holds a lock on its own."""
+def _remove_stale(path: Path) -> None:
+    """Remove temporary folders of ``path`` left by killed processes; a running one holds a lock on its folder."""
     name = re.compile(rf"\.{re.escape(path.name[:40])}(\.\d+)?\.tmp")
     for left in path.parent.iterdir():
         if name.fullmatch(left.name) and (file := _lock(left)) is not None:
@@ -118,13 +118,13 @@ def _clear(path: Path) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Let no other process exchange folders in ``folder`` for a moment.
+def _exclusive(folder: Path) -> Iterator[bool]:
+    """Keep other processes from swapping folders in ``folder``.
 
     Yields:
-        Whether that is so: not every file system has locks, and who is stopped while holding one is not waited for.
+        Whether the lock was obtained: some file systems have none, and a stopped holder is not waited for.
     """
-    file = _lock(folder, PATIENCE)
+    file = _lock(folder, LOCK_TIMEOUT)
     try:
         yield file is not None
     finally:
@@ -133,7 +133,7 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 
 def _lock(folder: Path, patience: float = 0.0) -> int | None:
-    """An open file with the lock on a folder, which ends with its process; None if it cannot be had."""
+    """An open file that holds the lock on a folder until its process ends; None if it cannot be obtained."""
     try:
         file = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -146,7 +146,7 @@ def _lock(folder: Path, patience: float = 0.0) -> int | None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return file
         except OSError as error:
-            if error.errno not in HELD or time.monotonic() >= end:
+            if error.errno not in LOCK_HELD or time.monotonic() >= end:
                 os.close(file)
                 return None
         time.sleep(0.01)

@@ -1,9 +1,7 @@
-"""How progcycle speaks: through the logger ``progcycle``, and on streams that never raise.
+"""Output: the logger ``progcycle``, and streams that never raise, since a run must not end for want of a reader.
 
-A run that nobody hears any more is still a run.
-
-The reader of a pipe may go (``| head``, a ``tee`` that Ctrl-C reached first), the disk behind ``> log`` may be full, a
-terminal may be closed, or a stream may never have been there (``>&-``).
+The reader of a pipe may end (``| head``, a ``tee`` that Ctrl-C reached first), the disk behind ``> log`` may be full, a
+terminal may be closed, or a stream may be closed from the start (``>&-``).
 """
 
 import logging
@@ -14,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-LOGGER = logging.getLogger("progcycle")  # all that speaks goes through it
+LOGGER = logging.getLogger("progcycle")  # of everything that the package reports
 BROKEN = (OSError, ValueError)  # ValueError: the stream is closed
 
 
 class SafeStream:
-    """A text stream, of which what cannot be written is dropped; all else is the stream's own.
+    """Wraps a text stream and drops what cannot be written; everything else is delegated to the stream.
 
     Args:
         stream: where to write; None is a stream that was closed before Python began.
@@ -30,7 +28,7 @@ class SafeStream:
         self.stream: TextIO = open(os.devnull, "w", encoding="utf-8") if stream is None else stream  # noqa: SIM115
 
     def write(self, text: str) -> int:
-        """Write a text, with ``\\x..`` for letters that the stream has not."""
+        """Write a text, with ``\\x..`` for characters that the stream cannot encode."""
         try:
             return self.stream.write(text)
         except UnicodeEncodeError as error:
@@ -45,7 +43,7 @@ class SafeStream:
             self.write(line)
 
     def flush(self) -> None:
-        """Send what is written on its way."""
+        """Flush the stream."""
         try:
             self.stream.flush()
         except BROKEN as error:
@@ -53,7 +51,7 @@ class SafeStream:
 
     def _give_up(self, error: Exception) -> None:
         self.failed = True
-        # A disk may have room again later. A reader that has gone does not come back.
+        # A full disk may get space again. A reader that has ended does not come back.
         if isinstance(error, BrokenPipeError):
             silence(self.stream)
 
@@ -62,7 +60,7 @@ class SafeStream:
 
 
 def silence(stream: TextIO | None) -> None:
-    """Let a stream write into nothing from now on, so that what it still holds cannot fail when Python ends."""
+    """Redirect a stream to the null device, so that flushing its buffer cannot fail when Python ends."""
     with suppress(*BROKEN, AttributeError):
         nothing = os.open(os.devnull, os.O_WRONLY)
         try:
@@ -72,7 +70,7 @@ def silence(stream: TextIO | None) -> None:
 
 
 def flush_or_silence(stream: TextIO | None) -> bool:
-    """Flush a stream, or silence one that cannot be written; whether it could be."""
+    """Flush a stream, and silence it if it cannot be written; return whether it could."""
     try:
         if stream is not None:
             stream.flush()
@@ -82,8 +80,8 @@ def flush_or_silence(stream: TextIO | None) -> bool:
     return True
 
 
-def _is_deserted(stream: TextIO | None) -> bool:
-    """Whether a stream is a pipe, or the like, that nobody reads any more."""
+def _has_no_reader(stream: TextIO | None) -> bool:
+    """Whether a stream is a pipe, or the like, whose reader has ended."""
     if stream is None or not hasattr(select, "poll"):  # Windows
         return False
     poll = select.poll()
@@ -95,9 +93,9 @@ def _is_deserted(stream: TextIO | None) -> bool:
 
 @contextmanager
 def safe_output() -> Iterator[None]:
-    """Let nothing that speaks raise: print, progress bars, warnings, libraries, and the flush as Python ends."""
+    """Make all output safe: print, progress bars, warnings, libraries, and the flush when Python ends."""
     before = sys.stdout, sys.stderr
-    _fill_standard_places()
+    _open_closed_streams()
     for name in ("stdout", "stderr"):
         if not isinstance(getattr(sys, name), SafeStream):
             setattr(sys, name, SafeStream(getattr(sys, name)))
@@ -106,14 +104,14 @@ def safe_output() -> Iterator[None]:
     finally:
         used = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = before
-        for stream, steady in zip(before, used, strict=True):
-            failed = not flush_or_silence(stream) or getattr(steady, "failed", False)
-            if stream is not steady and (failed or _is_deserted(stream)):
-                silence(stream)  # what is said as Python ends would change the exit code
+        for stream, safe in zip(before, used, strict=True):
+            failed = not flush_or_silence(stream) or getattr(safe, "failed", False)
+            if stream is not safe and (failed or _has_no_reader(stream)):
+                silence(stream)  # an error of the last flush would change the exit code
 
 
-def _fill_standard_places() -> None:
-    """Open nothing where a standard stream is closed: else the next file has its number, and is written into."""
+def _open_closed_streams() -> None:
+    """Open the null device for a closed standard stream: else the next file gets its number and is written to."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -125,7 +123,7 @@ def _fill_standard_places() -> None:
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that speaks, of those that a launcher started."""
+    """Whether this is the first of the processes that a launcher started; only this one prints."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -146,9 +144,9 @@ def warn(text: str) -> None:
 
 
 class Console(logging.Handler):
-    """Writes the lines of the logger ``progcycle`` as a command does: warnings on standard error, all else on output.
+    """Prints the lines of the logger ``progcycle``: warnings on standard error, everything else on standard output.
 
-    A warning of a run that trains stands among its other lines, on standard output.
+    Warnings of a run in training are printed among its other lines, on standard output.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -187,7 +185,7 @@ def console() -> Iterator[None]:
 
 
 def set_level(level: int) -> None:
-    """Show lines from a level on, such as ``logging.WARNING``; with ``logging.DEBUG`` each tells its time and level."""
+    """Show lines from a level on, such as ``logging.WARNING``; ``logging.DEBUG`` adds time and level to each."""
     LOGGER.setLevel(level)
     for handler in LOGGER.handlers:
         if isinstance(handler, Console) and level <= logging.DEBUG:
@@ -200,7 +198,7 @@ def bars_hidden() -> bool | None:
 
 
 def in_notebook() -> bool:
-    """Whether a notebook shows what is written, which is no terminal but shows progress bars."""
+    """Whether this runs in a notebook, which shows progress bars though it is no terminal."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return type(shell).__name__ == "ZMQInteractiveShell"

@@ -1,4 +1,4 @@
-"""Where growth stands after n pictures: a pure function, so there is nothing of it to save.
+"""The state of growth after n pictures: a pure function, so that none of it needs saving.
 
 The order is that of the official code (Karras et al. 2018, appendix A.1): train the first resolution (stable), then
 for each doubling fade the new layers in and train on (fade, then stable), and stay at the last one to the end. The last
@@ -146,22 +146,22 @@ class GrowthSchedule:
     def first_difference(self, other: "GrowthSchedule", end: int) -> int | None:
         """The first step before ``end`` pictures that is not the same in another plan; None if all are.
 
-        Plans are compared as functions of the pictures shown, not key by key: lengths may be written otherwise, and
-        what lies behind ``end`` may be anything.
+        Plans are compared as functions of the pictures shown, not key by key: the same lengths may be written in
+        different ways, and beyond ``end`` the plans may differ.
         """
         nimg = 0
         while nimg < end:
             growth = self.at(nimg)
             if nimg >= min(self.total, other.total) or growth != other.at(nimg):
                 return nimg
-            # Equal phases outside of ramps and decay need no look at each of their steps.
+            # Within equal phases, outside of ramps and decay, single steps need not be compared.
             alike = self.phase_at(nimg) == other.phase_at(nimg) or not growth.fading
-            same_until = min(self._even_until(nimg), other._even_until(nimg)) if alike else nimg
+            same_until = min(self._constant_until(nimg), other._constant_until(nimg)) if alike else nimg
             nimg += max(-(-(same_until - nimg) // growth.batch_size), 1) * growth.batch_size
         return None
 
-    def _even_until(self, nimg: int) -> int:
-        """Up to where, from ``nimg`` on, phase and factor on the learning rate stay; ``nimg`` if they do not."""
+    def _constant_until(self, nimg: int) -> int:
+        """Where, from ``nimg`` on, the phase or the factor on the learning rate changes next; ``nimg`` if at once."""
         phase = self.phase_at(nimg)
         decay = math.floor(self.total - 1000 * self.options.decay_kimg)
         return min(phase.end, decay) if self._lr_factor(nimg, phase) == 1 else nimg
@@ -207,7 +207,7 @@ def _check_complete(options: Schedule, resolutions: list[int]) -> None:
 
 
 def _phases(options: Schedule, resolutions: list[int], first_stage: int) -> Iterator[Phase]:
-    """The plan as the lengths say, before it is fitted to ``total_kimg``; phases without pictures are left out."""
+    """The plan given by the lengths, before it is fitted to ``total_kimg``; phases without pictures are left out."""
     clock = 0
     for i, res in enumerate(resolutions):
         batch, scale = by_resolution(options.batch_size, res), by_resolution(options.lr_scale, res)

@@ -142,12 +142,12 @@ def test_a_writer_that_was_killed_or_stands_still_blocks_nobody(
 ) -> None:
     code = (
         "import sys, time; from pathlib import Path; from progcycle import files\n"
-        "with files._alone(Path(sys.argv[1]).parent), files.atomic_folder(Path(sys.argv[1])) as folder:\n"
+        "with files._exclusive(Path(sys.argv[1]).parent), files.atomic_folder(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'half').touch(); print('begun', flush=True); time.sleep(60)"
     )
-    monkeypatch.setattr(files, "PATIENCE", 0.1)
+    monkeypatch.setattr(files, "LOCK_TIMEOUT", 0.1)
     path = tmp_path / "run"
-    code = "from progcycle import files; files.PATIENCE = 0.1\n" + code
+    code = "from progcycle import files; files.LOCK_TIMEOUT = 0.1\n" + code
     with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "begun\n"

@@ -1,4 +1,4 @@
-"""Parts of a network that stay in float32 (or float64) under autocast."""
+"""Computing parts of a network in float32 (or float64) under autocast."""
 
 from collections.abc import Callable
 

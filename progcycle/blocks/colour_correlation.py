@@ -1,4 +1,4 @@
-"""Whether colours turn into their opposites."""
+"""The correlation of colours before and after translation, which is negative where colours are inverted."""
 
 from torch import Tensor
 from torch.nn import functional as F

@@ -1,4 +1,4 @@
-"""The batch of all processes as one: what a layer needs that compares pictures with one another.
+"""The joined batch of all processes, for layers that compare pictures with one another.
 
 Row i of process r is row i * P + r of the joined batch, P processes in all. Every process must take part in every call
 here, forward and backward, with tensors of the same shape.

@@ -1,4 +1,4 @@
-"""Layers that show a discriminator how varied a batch is: minibatch stddev and minibatch discrimination."""
+"""Layers that measure how varied a batch is: minibatch standard deviation and minibatch discrimination."""
 
 import re
 from typing import Literal
@@ -104,13 +104,13 @@ def _statistic(y: Tensor, averaging: str, epsilon: float) -> Tensor:
 
 
 class EarlierFeatures:
-    """What one forward pass is compared with, and what it leaves to be compared with later.
+    """Features of earlier pictures that a forward pass is compared with, and a place for its own.
 
     Args:
         features: of earlier pictures, without history; None where there are none yet.  # [M, C, H, W]
 
     Attributes:
-        seen: features of the pass's own pictures, without history; None before the pass.  # [N, C, H, W]
+        seen: features of the pictures of the pass, without history; None before the pass.  # [N, C, H, W]
     """
 
     def __init__(self, features: Tensor | None = None) -> None:

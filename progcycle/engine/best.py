@@ -1,4 +1,4 @@
-"""The snapshot of a run that did best in a figure of quality, beside the newest one."""
+"""The best snapshot of a run, by a metric that is lower for better pictures."""
 
 import json
 import math
@@ -9,18 +9,18 @@ from progcycle.errors import UserError
 from progcycle.files import restore_folder
 from progcycle.schedule import Growth
 
-DEFAULTS = ("swd", "kid")  # what ``best: auto`` follows, of PG-GANs and of translators; both fall to 0
+DEFAULTS = ("swd", "kid")  # metrics that ``best: auto`` follows, of PG-GANs and of translators; lower is better
 
 
 class BestFolder:
-    """The folder ``best`` of a run: a snapshot that says of itself which figure was lowest there.
+    """The folder ``best`` of a run: a snapshot whose ``config.json`` records the metric and its value.
 
-    The folder is the only memory of it, and no checkpoint is asked. A run that is resumed from before its best
-    snapshot keeps it, since the same weights give the same figure again, which is then not lower.
+    This record is kept in the folder only, not in checkpoints. A run resumed from before its best snapshot keeps it,
+    since the same weights give the same value again, which is not lower.
 
     Args:
         run_dir: the run folder.
-        figure: the name that ``training.evaluation.best`` gives: a figure, ``auto``, or None for nothing.
+        figure: ``training.evaluation.best``: the name of a metric, ``auto``, or None to keep no best snapshot.
         final: resolution at which the run ends; figures of earlier stages do not compare with those of the last.
     """
 
@@ -28,7 +28,7 @@ class BestFolder:
         self.path, self.figure, self.final = run_dir / "best", figure, final
 
     def improvement(self, figures: Mapping[str, float], growth: Growth) -> tuple[str, float] | None:
-        """The figure that is lower than ever before, by name and value; None if it is not.
+        """The name and value of the metric if it is lower than ever before, otherwise None.
 
         Args:
             figures: of an evaluation, by name.
@@ -41,12 +41,12 @@ class BestFolder:
         name = next((name for name in names if name is not None and name in figures), None)
         if name is None or growth.resolution != self.final or growth.alpha < 1 or not math.isfinite(figures[name]):
             return None
-        before = self._before()
-        # Where another figure was followed before, the two do not compare.
+        before = self._recorded()
+        # Values of two different metrics cannot be compared.
         lowest = before[1] if before is not None and before[0] == name else math.inf
         return (name, figures[name]) if figures[name] < lowest else None
 
-    def _before(self) -> tuple[str, float] | None:
+    def _recorded(self) -> tuple[str, float] | None:
         restore_folder(self.path)
         file = self.path / "config.json"
         try:
@@ -57,4 +57,6 @@ class BestFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError):
-            raise UserError(f"{file} is not as training writes it; move the folder {self.path} away.") from None
+            raise UserError(
+                f"{file} cannot be read; it holds the best value so far, so move the folder {self.path} away."
+            ) from None

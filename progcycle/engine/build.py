@@ -27,7 +27,7 @@ def build(recipe: Recipe, preparation: str | None = None) -> Built:
 
     Args:
         recipe: a validated recipe.
-        preparation: name of what goes before the recipe's task, with the same networks, in place of the task.
+        preparation: name of a pre-training task with the same networks, which then replaces the recipe's task.
 
     Raises:
         UserError: an impossible plan, an unknown name, a combination without meaning, or a player that has nothing to
@@ -85,14 +85,14 @@ def _check_comparison(recipe: Recipe, resolution: int, local: int, processes: in
         comparison = options.comparison
         if comparison is not None and not (comparison.gather and processes > 1):
             key = ".".join(map(str, ("network", *place, comparison.key)))
-            _check_alone(key, comparison, resolution, local, processes)
+            _refuse_single_picture(key, comparison, resolution, local, processes)
 
 
-def _check_alone(compared: str, comparison: Comparison, resolution: int, local: int, processes: int) -> None:
+def _refuse_single_picture(compared: str, comparison: Comparison, resolution: int, local: int, processes: int) -> None:
     if local > 1:
         raise UserError(
             f"training.max_batch_per_device: at {resolution} px a device's {local} pictures could only be computed one "
-            f"by one, which leaves nothing for {compared} to see; allow more, or choose a batch size with a divisor "
+            f"by one, but {compared} compares at least two; allow more, or choose a batch size with a divisor "
             "that fits."
         )
     if comparison.single_picture:
@@ -104,8 +104,8 @@ def _check_alone(compared: str, comparison: Comparison, resolution: int, local: 
         remedies.append(f"compare with earlier pictures ({compared}: {{group: batch, queue: 8}})")
     remedies.append(f"set {compared} to off" if comparison.queue else f"leave {compared} out")
     raise UserError(
-        f"schedule.batch_size: at {resolution} px a device has a single picture, which leaves nothing for {compared} "
-        f"to see; {', '.join(remedies[:-1])}, or {remedies[-1]}."
+        f"schedule.batch_size: at {resolution} px a device has a single picture, but {compared} compares "
+        f"at least two; {', '.join(remedies[:-1])}, or {remedies[-1]}."
     )
 
 

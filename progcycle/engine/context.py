@@ -1,4 +1,4 @@
-"""What a run stands on, found and checked before anything is written: processes, precision, trackers, pictures."""
+"""The context of a run, set up and checked before anything is written: processes, precision, trackers, pictures."""
 
 import os
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from progcycle.schedule import GrowthSchedule
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a run stands on.
+    """The context of a run: everything outside the networks that training needs.
 
     Attributes:
         accelerator: the processes; trackers are not started yet.
@@ -33,8 +33,8 @@ class RunContext:
         tests: test pictures by domain, where there are some.
         validation: held-out training pictures by domain, where the recipe holds some out.
         identities: of the training pictures by domain, see :func:`progcycle.data.identity`.
-        notes: what the launcher asked for in vain, and what of a run that goes on is not as it was, and what
-            is not cached; each is said once.
+        notes: lines to log once: settings of the launcher that are not used, what changed since a resumed run was
+            stopped, and pictures that are not cached.
     """
 
     accelerator: Accelerator
@@ -46,18 +46,18 @@ class RunContext:
     notes: tuple[str, ...]
 
     def remarks(self) -> list[str]:
-        """Sentences about what lies among the pictures and is left out; each is said once."""
+        """Lines to log once about files in the picture folders that are left out."""
         tests = {f"{domain} (test pictures)": pictures for domain, pictures in self.tests.items()}
         return [f"{name}: {remark}" for name, pictures in (self.sets | tests).items() for remark in pictures.remarks]
 
 
 def cache_folder(run_dir: Path) -> Path:
-    """The folder of the caches of pictures, which the runs beside each other share."""
+    """The folder of the picture caches, shared by the runs in the same folder."""
     return run_dir.parent / ".cache"
 
 
 def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: Path | None = None) -> RunContext:
-    """Check all that can be checked before the first step; nothing is written.
+    """Create the context of a run and check all that can be checked before the first step; nothing is written.
 
     Args:
         recipe: a validated recipe.
@@ -95,7 +95,7 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
     resolutions = sorted({phase.resolution for phase in schedule.phases})
     notes += [line for pictures in sets.values() if (line := cache_warning(pictures, resolutions))]
     if record and record.state and before is None and recipe.training.precision == "auto":
-        notes.append(f"the checkpoint does not record what precision auto was; from here on it is {precision}")
+        notes.append(f"the checkpoint does not record which precision auto chose; from here on it is {precision}")
     if record and record.state.get("device", accelerator.device.type) != accelerator.device.type:
         notes.append(
             f"the checkpoint was written on {record.state['device']}, this run is on {accelerator.device.type}"
@@ -104,9 +104,9 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
 
 
 def choose_algorithms(device: torch.device) -> None:
-    """Let cuDNN try which algorithms are fastest: sizes change with the stage only. TF32 is switched off.
+    """Let cuDNN benchmark its algorithms, as sizes change only with the stage, and switch off TF32.
 
-    The choice differs from run to run, and sums with it, so not where torch is told to be deterministic.
+    The choice may differ from run to run, and rounding with it, so not if torch is set to be deterministic.
     """
     if device.type == "cuda":
         disable_tf32()
@@ -114,7 +114,7 @@ def choose_algorithms(device: torch.device) -> None:
 
 
 def end(accelerator: Accelerator, last: bool) -> None:
-    """Close the trackers; the processes part after their last run only."""
+    """Close the trackers; after the last run of these processes, also the process group."""
     close_trackers(accelerator)
     if last:
         failures.stop_watchdog()
@@ -122,13 +122,15 @@ def end(accelerator: Accelerator, last: bool) -> None:
 
 
 @safe_output()
-def prepare_data(context: RunContext, schedule: GrowthSchedule, say: Callable[[str], None] = lambda line: None) -> None:
+def prepare_data(
+    context: RunContext, schedule: GrowthSchedule, report: Callable[[str], None] = lambda line: None
+) -> None:
     """Build the caches that are missing, in the first process, while the others wait and then find them.
 
     Args:
-        context: whose pictures.
+        context: with the pictures.
         schedule: the growth plan.
-        say: told where the caches are, and how large.
+        report: called with a line about where the caches are, and how large.
     """
     resolutions = sorted({phase.resolution for phase in schedule.phases})
     sets = (*context.sets.values(), *context.validation.values())
@@ -138,7 +140,7 @@ def prepare_data(context: RunContext, schedule: GrowthSchedule, say: Callable[[s
         here = Path.cwd()
         where = folder.relative_to(here) if folder.is_relative_to(here) else folder
         new = f", {_megabytes(missing)} of it built now" if 0 < missing < total else ", built now" if missing else ""
-        say(f"cache of pictures: {_megabytes(total)}{new}, in {where}")
+        report(f"cache of pictures: {_megabytes(total)}{new}, in {where}")
     with main_process_first(context.accelerator.is_main_process):
         for pictures in sets:
             pictures.prepare(resolutions, progress=context.accelerator.is_main_process)

@@ -1,4 +1,4 @@
-"""What a run is, in words: for the beginning of its log, for its page, and for what to do when it is finished."""
+"""A description of a run for people: for the start of its log, for its page, and for the commands that come next."""
 
 import platform
 import shlex
@@ -18,14 +18,14 @@ from progcycle.schedule import GrowthSchedule
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What does not change while a run trains.
+    """Facts that do not change while a run trains.
 
     Attributes:
         what: task, resolutions, length and size, in a line.
-        pictures: how many of each domain there are, and what for.
-        facts: what the run stands on, by name.
+        pictures: by domain, how many there are, and for what use.
+        facts: name and value: device, precision, data, versions and so on.
         recipe: as YAML.
-        next_commands: what to do when it is finished, each with a command that can be pasted.
+        next_commands: what can be done with the finished run, and the command for it.
     """
 
     what: str
@@ -43,15 +43,15 @@ def describe_run(
     context: RunContext,
     trainer: Trainer,
 ) -> RunDescription:
-    """Put a run into words.
+    """Describe a run.
 
     Args:
         recipe: of the run.
         run_dir: the run folder.
-        preparation: what is trained in place of the recipe's task.
+        preparation: name of the training that replaces the recipe's task.
         schedule: the growth plan.
-        context: what the run stands on.
-        trainer: has the networks.
+        context: processes, precision and pictures.
+        trainer: with the networks.
     """
     uses = {"train": context.sets, "test": context.tests, "validate": context.validation}
     pictures = {domain: picture_counts(domain, uses) for domain in context.sets}
@@ -76,12 +76,12 @@ def describe_run(
 
 
 def picture_counts(domain: str, pictures: Mapping[str, Mapping[str, Any]]) -> str:
-    """How many pictures of a domain there are, by what is done with them: train, test, validate."""
+    """How many pictures of a domain there are for each use: train, test, validate."""
     return ", ".join(f"{len(sets[domain]):,} to {use}" for use, sets in pictures.items() if domain in sets)
 
 
 def device_name(device: torch.device) -> str:
-    """A device in words."""
+    """The name of a device, for people."""
     if device.type == "cuda":
         return f"{device}, {torch.cuda.get_device_name(device)}"
     threads = torch.get_num_threads()
@@ -89,7 +89,7 @@ def device_name(device: torch.device) -> str:
 
 
 def next_commands(run: Path, context: RunContext) -> list[tuple[str, str]]:
-    """What to do with a finished run, each with a command that can be pasted."""
+    """What can be done with a finished run, and the command for it."""
     sets, tests = context.sets, context.tests
     if "a" not in sets:
         paint = _command("generate", run, "--out", run / "generated", "--count", "16", "--grid")

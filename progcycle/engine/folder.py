@@ -1,4 +1,4 @@
-"""What a run folder binds: a run that goes on must be the run that its checkpoints are of."""
+"""Checks that a run may continue in a run folder: recipe, growth plan and pictures must fit its checkpoints."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,18 +18,18 @@ from progcycle.runtime.rendezvous import gather_texts
 from progcycle.runtime.writer import CheckpointPolicy
 from progcycle.schedule import GrowthSchedule
 
-# Where pictures and their labels come from: these may change as long as the pictures are the same.
+# Keys with paths of pictures and labels; they may change if the pictures stay the same.
 PATHS = ("data.path", "data.root", "data.a.path", "data.b.path", "data.labels")
 AUTOMATIC = ("no", "bf16")  # what the precision ``auto`` may stand for
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What the checkpoints of a run tell before they are loaded.
+    """What is known of the newest checkpoint of a run before it is loaded.
 
     Attributes:
         nimg: pictures shown at the newest one.
-        state: small values of the newest one that can be read, see :func:`progcycle.engine.state.checkpoint_content`.
+        state: ``state.json`` of the newest readable one, see :func:`progcycle.engine.state.checkpoint_content`.
     """
 
     nimg: int
@@ -59,17 +59,17 @@ def checkpoint_folders(run_dir: Path, recipe: Recipe) -> list[Path]:
 
 
 def has_checkpoint(run_dir: Path, recipe: Recipe) -> bool:
-    """Whether a run goes on from a checkpoint, and does not start afresh."""
+    """Whether a run will resume from a checkpoint rather than start afresh."""
     return bool(_checkpoints(run_dir, recipe))
 
 
 def newest_checkpoint(run_dir: Path, recipe: Recipe) -> Path | None:
-    """The checkpoint that a run goes on from, unless it is damaged; None if there is none."""
+    """The newest checkpoint, from which a run resumes unless it is damaged; None if there is none."""
     return next(iter(_checkpoints(run_dir, recipe)), None)
 
 
 def read_checkpoint_info(run_dir: Path, recipe: Recipe) -> CheckpointInfo | None:
-    """What the checkpoints of a run tell; None if there is none."""
+    """Read what is known of the newest checkpoint without loading it; None if there is none."""
     found = _checkpoints(run_dir, recipe)
     if not found:
         return None
@@ -86,15 +86,15 @@ def _checkpoints(run_dir: Path, recipe: Recipe) -> list[Path]:
 def check_folder(run_dir: Path, recipe: Recipe, record: CheckpointInfo | None) -> list[str]:
     """Check that a run may be written into a folder.
 
-    A folder without checkpoints binds nobody, unless it holds snapshots, which a run that starts afresh would mix with
-    its own, or a recipe that somebody wrote. A folder with checkpoints takes recipes that differ in keys of
-    ``CHANGEABLE`` only, in the growth plan behind the pictures shown, in a precision that means the same, and in paths
-    of pictures.
+    A folder without checkpoints accepts any recipe, unless it holds snapshots, with which a fresh run would mix its
+    own, or a recipe that was written by hand. A folder with checkpoints accepts a recipe that differs only in keys of
+    ``CHANGEABLE``, in the growth plan beyond the pictures already shown, in a precision of the same meaning, and in
+    paths of pictures.
 
     Args:
         run_dir: the folder.
         recipe: of the run that is to be written there.
-        record: what the checkpoints of the run tell.
+        record: what is known of the newest checkpoint.
 
     Returns:
         Lines ``key: old -> new`` of paths that differ, for :func:`check_pictures`.
@@ -123,17 +123,20 @@ def check_folder(run_dir: Path, recipe: Recipe, record: CheckpointInfo | None) -
     moved = [line for line in changes if line.partition(":")[0] in PATHS]
     changes = [line for line in changes if line not in moved]
     planned = [line for line in changes if line.startswith("schedule.")]
-    parting = _parting(old, recipe, record.nimg) if planned else None
-    if parting is None:
+    differs_at = _first_difference(old, recipe, record.nimg) if planned else None
+    if differs_at is None:
         changes = [line for line in changes if line not in planned]
     if changes:
-        told = f"{run_dir} holds a run of another recipe; use another --run-dir, or undo: " + "; ".join(changes)
-        if parting is not None:
-            told += (
-                f"; a longer plan must be the same for the {record.nimg / 1000:g} kimg already shown, and this one is "
-                f"another from {parting / 1000:g} kimg on"
+        message = (
+            f"{run_dir} holds a run of another recipe; use another --run-dir, or undo these changes: "
+            + "; ".join(changes)
+        )
+        if differs_at is not None:
+            message += (
+                f"; the growth plan may change only beyond the {record.nimg / 1000:g} kimg already trained, and this "
+                f"one differs from {differs_at / 1000:g} kimg on"
             )
-        raise UserError(f"{told}.")
+        raise UserError(f"{message}.")
     return moved
 
 
@@ -150,8 +153,8 @@ def _check_without_checkpoints(run_dir: Path, old: Recipe, recipe: Recipe) -> No
     path = run_dir / "recipe.yaml"
     if path.read_text(encoding="utf-8") != dump(old):
         raise UserError(
-            f"{path} is another recipe, and not as training writes it, so it is not replaced; use another --run-dir, "
-            "or rename that file."
+            f"{path} holds another recipe, which was written or edited by hand and would be overwritten; use another "
+            "--run-dir, or rename that file."
         )
 
 
@@ -162,41 +165,43 @@ def check_pictures(
     identities: Mapping[str, dict[str, Any]],
     moved: Sequence[str],
 ) -> list[str]:
-    """Compare the pictures of a run that goes on with those that it was trained on.
+    """Compare the pictures of a resumed run with those that it was trained on.
 
-    Where paths are as before, other pictures are worth a warning; where they are not, the pictures must be the same.
+    If the paths are unchanged, changed pictures give a warning; if the paths changed, the pictures must be the same.
 
     Args:
         run_dir: the run folder.
-        record: what the checkpoints of the run tell.
+        record: what is known of the newest checkpoint.
         sets: training pictures by domain.
         identities: of these, see :func:`progcycle.data.identity`.
         moved: from :func:`check_folder`.
 
     Returns:
-        Sentences about what is not as it was.
+        Sentences about pictures that changed or moved.
 
     Raises:
-        UserError: the paths are other ones, and so are the pictures.
+        UserError: the paths changed, and so did the pictures.
     """
     if record is None:
         return []
     before: dict[str, dict[str, Any]] = record.state.get("pictures", {})
     if moved and not before:
         raise UserError(
-            f"{run_dir} holds a run of other paths, and its checkpoints are too old to tell whether the pictures are "
-            f"the same; use another --run-dir, or undo: {'; '.join(moved)}."
+            f"The run in {run_dir} was trained on pictures in other folders, and its checkpoints are too old to record "
+            f"which pictures these were; use another --run-dir, or undo these changes: {'; '.join(moved)}."
         )
     notes = []
     for domain, known in before.items():
         change = describe_change(known, identities[domain]) if domain in identities else ""
         if moved and change:
             raise UserError(
-                f"{run_dir} holds a run that was trained on other pictures, of domain {domain}: {change}; use another "
-                f"--run-dir, or undo: {'; '.join(moved)}."
+                f"The run in {run_dir} was trained on other pictures of domain {domain}: {change}; use another "
+                f"--run-dir, or undo these changes: {'; '.join(moved)}."
             )
         if change:
-            notes.append(f"warning: domain {domain}: {change}; training goes on with those that are there now.")
+            notes.append(
+                f"warning: domain {domain}: {change}; training continues with the pictures that are there now."
+            )
         elif moved:
             where = ", ".join(sets[domain].paths)
             notes.append(f"domain {domain}: the same {known['count']:,} pictures as before, now in {where}")
@@ -204,11 +209,11 @@ def check_pictures(
 
 
 def check_frozen(run_dir: Path, record: CheckpointInfo | None, frozen: Mapping[str, str]) -> None:
-    """Compare what the networks of a run that goes on have frozen with what they had when it was trained.
+    """Compare the frozen parameters of a resumed run with those that it was trained with.
 
     Args:
         run_dir: the run folder.
-        record: what the checkpoints of the run tell.
+        record: what is known of the newest checkpoint.
         frozen: hashes by network, see :func:`progcycle.engine.trainable.frozen_hashes`; the same in every process.
 
     Raises:
@@ -230,7 +235,7 @@ def check_frozen(run_dir: Path, record: CheckpointInfo | None, frozen: Mapping[s
         )
 
 
-def _parting(old: Recipe, new: Recipe, nimg: int) -> int | None:
+def _first_difference(old: Recipe, new: Recipe, nimg: int) -> int | None:
     try:
         return GrowthSchedule.of(old).first_difference(GrowthSchedule.of(new), nimg)
     except UserError:  # a plan that this version refuses

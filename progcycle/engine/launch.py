@@ -1,4 +1,4 @@
-"""What the launcher of a run asked for, in its environment: what is refused, and what the recipe decides instead."""
+"""Checks of the launcher and its environment variables: what is refused, and what the recipe overrides."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import yaml
 from accelerate import Accelerator
 from accelerate.commands.config.config_args import default_config_file
 
-from progcycle.engine.precision import WORDS, Precision
+from progcycle.engine.precision import DISPLAY_NAMES, Precision
 from progcycle.errors import UserError
 from progcycle.runtime.launcher import LAUNCH_VARIABLE
 
@@ -17,7 +17,7 @@ SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG")
 
 
 def unsupported_launch(kind: str) -> UserError:
-    """The error about a configuration that shares out the weights of one network over processes."""
+    """The error about a configuration that shards the weights of one network over processes."""
     return UserError(
         f"Accelerate is configured for {kind}, which does not suit GANs; configure plain multi-GPU with accelerate "
         f"config, or unset ACCELERATE_USE_{kind}."
@@ -25,10 +25,10 @@ def unsupported_launch(kind: str) -> UserError:
 
 
 def check_environment(environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse what progcycle does not do before Accelerate asks for the packages that would do it.
+    """Refuse unsupported configurations before Accelerate asks for the packages that they need.
 
     Raises:
-        UserError: weights are to be shared out.
+        UserError: Accelerate is configured to shard weights.
     """
     for kind in SHARDED:
         if environment.get(f"ACCELERATE_USE_{kind}", "").lower() == "true":
@@ -36,7 +36,7 @@ def check_environment(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def check_processes(accelerator: Accelerator) -> None:
-    """Refuse a launch in which the processes do not know each other, or share out the weights.
+    """Refuse a launch whose processes are not connected to each other, or that shards the weights.
 
     Raises:
         UserError: the launcher started several processes, but Accelerate runs them one by one; or it was configured
@@ -54,7 +54,7 @@ def check_processes(accelerator: Accelerator) -> None:
 
 
 def overridden_variables(precision: Precision, choice: str, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """A line about every variable of Accelerate that says something else than the recipe, which decides.
+    """A line about every environment variable of Accelerate that the recipe overrides.
 
     Args:
         precision: of the run.
@@ -62,10 +62,10 @@ def overridden_variables(precision: Precision, choice: str, environment: Mapping
         environment: the variables.
     """
     found = []
-    asked = environment.get(LAUNCH_VARIABLE, precision.name).lower()
-    if asked != precision.name:
-        decided = WORDS.get(precision.name, precision.name)
-        found.append((f"{LAUNCH_VARIABLE}={asked}", f"training.precision: {choice} is {decided}"))
+    requested = environment.get(LAUNCH_VARIABLE, precision.name).lower()
+    if requested != precision.name:
+        decided = DISPLAY_NAMES.get(precision.name, precision.name)
+        found.append((f"{LAUNCH_VARIABLE}={requested}", f"training.precision: {choice} is {decided}"))
     steps = environment.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
     if steps != "1":
         found.append(
@@ -77,31 +77,32 @@ def overridden_variables(precision: Precision, choice: str, environment: Mapping
     backend = environment.get("ACCELERATE_DYNAMO_BACKEND", "no")
     if backend.lower() != "no":
         found.append((f"ACCELERATE_DYNAMO_BACKEND={backend}", "networks are not compiled"))
-    return [f"{variable} is not used, the recipe decides: {decision}" for variable, decision in found]
+    return [f"{variable} is ignored, as the recipe decides: {decision}" for variable, decision in found]
 
 
 def missing_processes(accelerator: Accelerator, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Lines for a run that was to have several processes and has one: on a CPU, accelerate launch starts no more."""
+    """Lines for a run that was to have several processes: on a CPU, accelerate launch starts one."""
     if accelerator.num_processes > 1 or accelerator.device.type != "cpu" or LAUNCH_VARIABLE not in environment:
         return []
-    asked = _asked_for(_launcher())
-    if asked < 2:
+    requested = _requested_processes(_launcher())
+    if requested < 2:
         return []
     return [
-        f"accelerate launch starts only one process on a CPU, not the {asked} that were requested. To start {asked}:",
-        f"  ACCELERATE_USE_CPU=true torchrun --nproc_per_node {asked} -m progcycle.train ...",
+        f"accelerate launch starts only one process on a CPU, not the {requested} that were requested. "
+        f"To start {requested}:",
+        f"  ACCELERATE_USE_CPU=true torchrun --nproc_per_node {requested} -m progcycle.train ...",
     ]
 
 
 def _launcher() -> list[str]:
-    """Command line of the process that started this one; empty if that cannot be known."""
+    """Command line of the parent process; empty if it cannot be read."""
     try:
         return list(psutil.Process(os.getppid()).cmdline())
     except (psutil.Error, OSError):
         return []
 
 
-def _asked_for(command: Sequence[str]) -> int:
+def _requested_processes(command: Sequence[str]) -> int:
     """The number of processes that a command line of accelerate launch names, itself or by its configuration."""
     options = dict[str, str]()
     for i, word in enumerate(command):

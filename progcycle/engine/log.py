@@ -1,4 +1,4 @@
-"""What a run tells: status lines, stats.jsonl, sample grids, trackers."""
+"""The log of a run: status lines, stats.jsonl, sample grids, trackers."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ from progcycle.output import LOGGER, SafeStream, bars_hidden, in_notebook, safe_
 from progcycle.schedule import Growth, GrowthSchedule
 from progcycle.tasks import Task
 
-# What differs between two equal runs; memory_gb is the peak of this process.
+# Figures that differ between two identical runs; memory_gb is the peak of this process.
 TIMES = ("time", "seconds", "images_per_s", "cpu_seconds", "memory_gb")
 
 
@@ -48,7 +48,7 @@ class RunLog:
         self.reported_failures: set[str] = set()
 
     def info(self, text: str) -> None:
-        """Log a line, above the progress bar if there is one; where nobody can read it, nothing happens."""
+        """Log a line, above the progress bar if there is one; where it cannot be written, nothing happens."""
         if self.main:
             with safe_output():
                 if self.bar is not None:
@@ -63,12 +63,12 @@ class RunLog:
         self.info(f"warning: {text}")
 
     def start(self, nimg: int) -> None:
-        """Show a progress bar on a terminal or in a notebook, standing at ``nimg`` pictures."""
+        """Show a progress bar on a terminal or in a notebook, starting at ``nimg`` pictures."""
         if self.main:
             self.bar = _Bar(self.schedule.total, nimg, self.time_left)
 
     def progress(self, pictures: int) -> None:
-        """Move the progress bar; tell the time that is left as soon as it is known."""
+        """Advance the progress bar; log the estimated time once, as soon as it is reliable."""
         if self.bar is not None:
             self.bar.update(pictures)
         if self.estimate_pending and self.time_left.settled:
@@ -79,12 +79,12 @@ class RunLog:
                 self.info(f"about {duration(left)} left{words}")
 
     def close(self) -> None:
-        """Take the progress bar away."""
+        """Close the progress bar."""
         if self.bar is not None:
             self.bar.close()
 
     def report_broken(self, sentences: Iterable[str]) -> None:
-        """Name broken pictures, each once, and count them."""
+        """Log every broken picture once, with their count."""
         for sentence in sentences:
             if sentence not in self.broken:
                 self.broken[sentence] = None
@@ -95,11 +95,11 @@ class RunLog:
         return {"stats_bytes": self._length()}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Cut stats.jsonl back to what a checkpoint knows of."""
-        self.cut(int(state["stats_bytes"]))
+        """Truncate stats.jsonl to its length at a checkpoint."""
+        self.truncate(int(state["stats_bytes"]))
 
-    def cut(self, length: int) -> None:
-        """Cut stats.jsonl back to so many bytes."""
+    def truncate(self, length: int) -> None:
+        """Truncate stats.jsonl to a number of bytes."""
         if self.main and self._length() > length:
             with self.stats_path.open("r+b") as file:
                 file.truncate(length)
@@ -117,7 +117,7 @@ class RunLog:
             growth: growth of the step just done.
             figures: means since the last status line.
             extra: values of the moment, the times of ``TIMES`` among them.
-            task: says what the status line shows.
+            task: selects the figures of the status line.
         """
         if not self.main:
             return
@@ -149,7 +149,7 @@ class RunLog:
                 file.write(json.dumps({"time": round(time.time()), **place, **figures}) + "\n")
         except OSError:  # on a full disk a part of the line may be there
             with suppress(OSError):
-                self.cut(length)
+                self.truncate(length)
             raise
         track(self.accelerator, {**place, **figures}, nimg, self.warning)
 
@@ -167,7 +167,7 @@ class RunLog:
 
     @contextmanager
     def tolerating_failure(self, what: str) -> Iterator[None]:
-        """Let a picture of the run that cannot be drawn or written be missing; each reason is told once.
+        """Go on without a picture of the run that cannot be drawn or written; every reason is logged once.
 
         Args:
             what: the picture, such as ``curves.png``.
@@ -176,7 +176,7 @@ class RunLog:
             yield
         except Exception as error:  # a full disk, a folder in its place, a font, no memory
             why = f"{what} could not be drawn ({' '.join(str(error).split()) or type(error).__name__})"
-            # What the system says names a file with a name of its own each time.
+            # Messages of the system contain a temporary file name that changes each time.
             kind = f"{what} {error.errno}" if isinstance(error, OSError) else why
             if kind not in self.reported_failures:
                 self.reported_failures.add(kind)
@@ -184,7 +184,7 @@ class RunLog:
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]
-    """A progress bar that tells the same time as the status lines."""
+    """A progress bar with the same time estimate as the status lines."""
 
     def __init__(self, total: int, nimg: int, time_left: TimeLeft) -> None:
         self.time_left = time_left
@@ -199,7 +199,7 @@ class _Bar(tqdm):  # type: ignore[type-arg]
 
     @property
     def format_dict(self) -> dict[str, Any]:
-        """What the bar's format may name."""
+        """Values for ``bar_format``."""
         known = super().format_dict
         left = self.time_left.left()
         words = "" if left is None else f", {duration(left)} left"

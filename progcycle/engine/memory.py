@@ -1,4 +1,4 @@
-"""A device without enough memory: told in one sentence, with a key that helps and that the run will take."""
+"""Running out of memory: reported in one sentence with a change of the recipe that helps and that the run accepts."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,24 +14,24 @@ from progcycle.output import LOGGER
 from progcycle.recipe import Recipe
 from progcycle.schedule import Growth, GrowthSchedule
 
-# How those say it that have no exception of their own: torch's allocators of CPUs and of MPS, C++, cuBLAS and cuDNN.
-WORDS = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
+# Messages of libraries without an exception class for it: torch on CPUs and MPS, C++, cuBLAS and cuDNN.
+OUT_OF_MEMORY_MESSAGES = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
 Work = Literal["training", "samples", "evaluation"]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is no memory left."""
+    """Whether an error means that memory ran out."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in WORDS)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY_MESSAGES)
 
 
 @contextmanager
 def explain_out_of_memory(sentence: Callable[[str], str]) -> Iterator[None]:
-    """Tell of memory that runs out in one sentence.
+    """Report in one sentence that memory ran out inside the context.
 
     Args:
-        sentence: makes it, from what the error says.
+        sentence: makes the sentence from the message of the error.
 
     Raises:
         UserError: there is not enough memory.
@@ -45,16 +45,16 @@ def explain_out_of_memory(sentence: Callable[[str], str]) -> Iterator[None]:
 
 
 def setup_advice(reason: str) -> str:
-    """What helps where memory runs out beside the steps: for networks, checkpoints, or caches."""
+    """The sentence for memory that runs out outside the training steps: for networks, checkpoints, or caches."""
     return (
-        f"There is not enough memory to prepare the run ({reason}); stop what else uses it, take a device with "
-        "more, or a smaller network (network.channels, network.filters) in another --run-dir."
+        f"There is not enough memory to prepare the run ({reason}); stop other programs that use it, use a "
+        "device with more, or a smaller network (network.channels, network.filters) with another --run-dir."
     )
 
 
 @dataclass(frozen=True)
 class MemoryAdvice:
-    """Tells of memory that runs out during a run, with a change of its recipe that helps.
+    """Reports that memory ran out during a run, and suggests a change of its recipe that helps.
 
     Attributes:
         recipe: of the run.
@@ -71,7 +71,7 @@ class MemoryAdvice:
     prepares: bool = False
 
     def explain(self, growth: Growth, work: Work = "training") -> AbstractContextManager[None]:
-        """Tell of memory that runs out in one sentence, see :func:`explain_out_of_memory`; checkpoints stay.
+        """Report in one sentence that memory ran out, see :func:`explain_out_of_memory`; checkpoints stay.
 
         Args:
             growth: of the step.
@@ -80,7 +80,7 @@ class MemoryAdvice:
 
         def sentence(_: str) -> str:
             told = self._sentence(growth, work)
-            if not self.accelerator.is_main_process:  # only the first one speaks in the end
+            if not self.accelerator.is_main_process:  # the command prints errors of the first process only
                 LOGGER.error(f"error in process {self.accelerator.process_index}: {told}")
             return told
 
@@ -97,8 +97,8 @@ class MemoryAdvice:
             "evaluation": "training.evaluation",
         }
         return (
-            f"The device {self.accelerator.device} has not enough memory for {doing[work]} at stage {growth.stage} "
-            f"({growth.resolution} px); {self._advice(growth, work, local, count)}."
+            f"The device {self.accelerator.device} does not have enough memory for {doing[work]} at stage "
+            f"{growth.stage} ({growth.resolution} px); {self._advice(growth, work, local, count)}."
         )
 
     def _advice(self, growth: Growth, work: Work, local: int, count: int) -> str:
@@ -111,15 +111,19 @@ class MemoryAdvice:
         if change is None:
             change = self._no_further(growth)
         smaller = (
-            "a smaller network (network.channels or network.filters) in another --run-dir, or a device with more memory"
+            "a smaller network (network.channels, network.filters) with another --run-dir, or a device with more memory"
         )
         if change is None:
-            return f"a batch can be in no smaller parts, so take {smaller}"
+            return f"the batch cannot be split further, so use {smaller}"
         begun = self.begun_at()
-        then = "starts again, there being no checkpoint yet" if begun is None else "goes on from the newest checkpoint"
+        then = (
+            "starts from the beginning, as there is no checkpoint yet"
+            if begun is None
+            else "resumes from the newest checkpoint"
+        )
         if change.startswith("schedule"):
-            return f"a batch can be in no smaller parts; take {smaller}, or end the run before this stage with {change}"
-        return f"the same command with {change} {then}"
+            return f"the batch cannot be split further; use {smaller}, or end growth before this stage with {change}"
+        return f"add {change} to the command, which then {then}"
 
     def _smaller_parts(self, growth: Growth, local: int, count: int) -> str | None:
         """The change that lets a device compute its batch in the next smaller parts, at all stages if possible."""

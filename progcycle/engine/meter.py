@@ -11,12 +11,12 @@ from torch import Tensor
 
 Key = tuple[str, ...]
 NEVER = torch.iinfo(torch.int64).max
-RECENT = 20_000  # updates whose figures are kept as they came, until they are known to be finite
-UPDATES = 1_000_000  # more than the updates of one step, all parts of a batch counted
+RECENT = 20_000  # updates whose single figures are kept until they are known to be finite
+UPDATES = 1_000_000  # more than one step has, counting every part of a batch
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """The most memory that this process has held so far, in bytes; None where the system does not tell.
+    """The most memory that this process has held so far, in bytes; None if the system does not report it.
 
     Args:
         device: on a CUDA GPU, the memory of tensors there counts; else that of the whole process.
@@ -54,7 +54,7 @@ class Meter:
         Args:
             figures: scalars by name.
             step: number of the step, remembered if a figure is not finite.
-            check: whether figures that are not finite count as trouble.
+            check: whether figures that are not finite are errors.
         """
         key = tuple(figures)
         values = torch.stack([value.detach().float() for value in figures.values()])

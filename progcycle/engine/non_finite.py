@@ -1,4 +1,4 @@
-"""Numbers that are not finite: found where something is written anyway, and told of in a folder of the run."""
+"""Detects NaN and infinity in figures and weights whenever something is written, and reports them in the run folder."""
 
 import json
 import math
@@ -28,7 +28,7 @@ from progcycle.schedule import Growth, GrowthSchedule
 
 @dataclass(frozen=True)
 class NonFinite:
-    """What is not finite.
+    """Figures or weights that are not finite.
 
     Attributes:
         step: number of the first bad step; where weights alone are bad, of the step just done.
@@ -76,7 +76,7 @@ def _weights(trainer: Trainer) -> Iterator[tuple[str, Tensor]]:
                     yield f"{prefix}{name}.{key}", value.float()
 
 
-# --- the report ---------------------------------------------------------------------------------------------------
+# --- report -------------------------------------------------------------------------------------------------------
 
 
 def write_non_finite_report(
@@ -87,11 +87,11 @@ def write_non_finite_report(
     schedule: GrowthSchedule,
     attempts: Attempts,
 ) -> str:
-    """Write down what is known of a bad step, and the pictures that were shown; every process must call this.
+    """Write a report about a bad step and its pictures; every process must call this.
 
-    ``report.json`` holds figures as means over the processes; what is not finite is a text there. The pictures are
-    read again, from their numbers. They are in ``pictures.safetensors`` as the loader gave them (uint8, [N, C, H, W]),
-    and in a grid for each domain, to look at.
+    ``report.json`` holds figures as means over the processes, with non-finite ones as text. The pictures of the step
+    are read again. They are in ``pictures.safetensors`` as the loader gave them (uint8, [N, C, H, W]), and as a grid
+    for each domain.
 
     Args:
         found: what is not finite.
@@ -102,7 +102,7 @@ def write_non_finite_report(
         attempts: of the run.
 
     Returns:
-        Some words about where the report is.
+        A clause about where the report is.
     """
     figures = trainer.meter.figures_of(found.step, trainer.accelerator)
     words = ""
@@ -118,7 +118,7 @@ def write_non_finite_report(
             words = f"the report is in {_write(run_dir / 'trouble', found, about, batches)}"
         except (OSError, SafetensorError) as error:  # a failed report must not hide what it reports
             words = f"the report could not be written ({' '.join(str(error).split())})"
-    return first_message(words)  # of the first process, which alone has some
+    return first_message(words)  # of the first process, the only one with a text
 
 
 def _write(parent: Path, found: NonFinite, about: Mapping[str, Any], batches: Mapping[str, Batch]) -> Path:
@@ -135,7 +135,7 @@ def _write(parent: Path, found: NonFinite, about: Mapping[str, Any], batches: Ma
 
 
 def batches_of(sets: Mapping[str, PictureSet], schedule: GrowthSchedule, nimg: int, shift: int) -> dict[str, Batch]:
-    """The pictures of the step that began at ``nimg``, of all processes together, read once more.
+    """Read again the pictures of the step that began at ``nimg``, of all processes together.
 
     Args:
         sets: training pictures by domain.
@@ -144,7 +144,7 @@ def batches_of(sets: Mapping[str, PictureSet], schedule: GrowthSchedule, nimg: i
         shift: of the attempt, see :class:`Attempts`.
 
     Raises:
-        UserError: they cannot be read any more.
+        UserError: the pictures cannot be read any more.
     """
     loader = build_loader(
         sets, schedule, rank=0, processes=1, start_nimg=nimg, workers=0, pin_memory=False, shift=shift

@@ -23,11 +23,11 @@ from progcycle.runtime.stop import StoppedError
 from progcycle.schedule import GrowthSchedule
 
 FILE_NAME = "index.html"
-REFRESH = 15  # seconds between two looks of an open page
-SHOWN = 12  # evaluations on the page
+REFRESH = 15  # seconds after which an open page reloads itself
+SHOWN = 12  # newest evaluations that the page shows
 SAMPLE = re.compile(r"nimg-(\d{12,})\.png")
 STATES = ("training", "finished", "stopped", "failed")
-# Where the run stands, which other lines of the page say.
+# Figures about progress, which the page shows elsewhere.
 PLACE = frozenset(
     {"time", "nimg", "stage", "resolution", "alpha", "step", "seconds", "cpu_seconds", "memory_gb", "images_per_s"}
 )
@@ -35,11 +35,11 @@ PLACE = frozenset(
 
 @dataclass
 class Figures:
-    """What the page shows of stats.jsonl, read on as the file grows.
+    """The figures of the page, read from stats.jsonl as the file grows.
 
     Attributes:
         newest: the last status line.
-        evaluations: all lines of evaluations, each with what it measured only.
+        evaluations: the metrics of all evaluations, with nimg and resolution.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Figures:
     _read: int = 0
 
     def update(self) -> None:
-        """Read what is new; all of it if the file was cut."""
+        """Read new lines; all of them if the file was truncated."""
         length = self.path.stat().st_size if self.path.exists() else 0
         if length < self._read:
             self.newest, self.evaluations, self._read = {}, [], 0
@@ -57,7 +57,7 @@ class Figures:
         with self.path.open("rb") as file:
             file.seek(self._read)
             content = file.read()
-        whole = content[: content.rfind(b"\n") + 1]  # a line on its way is read the next time
+        whole = content[: content.rfind(b"\n") + 1]  # an incomplete last line is read the next time
         self._read += len(whole)
         for line in whole.splitlines():
             try:
@@ -80,24 +80,24 @@ class RunPage:
     Args:
         run_dir: the run folder.
         schedule: the growth plan.
-        about: the run in words.
-        log: told once that the page cannot be written; knows the time that is left.
-        main: whether this is the first process, which alone writes.
+        about: the description of the run.
+        log: for warnings, and for the time that is left.
+        main: whether this is the first process; only that one writes.
     """
 
     def __init__(self, run_dir: Path, schedule: GrowthSchedule, about: RunDescription, log: RunLog, main: bool) -> None:
         self.run_dir, self.schedule, self.description, self.log, self.main = run_dir, schedule, about, log, main
         self.figures = Figures(log.stats_path)
 
-    def write(self, nimg: int, state: str = "training", words: str = "") -> None:
-        """Write the page as things stand; that it cannot be written is told once and stops nothing.
+    def write(self, nimg: int, state: str = "training", message: str = "") -> None:
+        """Write the page. If it cannot be written, that is logged once, and training goes on.
 
         Args:
             nimg: pictures shown.
             state: one of ``STATES``.
-            words: what there is to say about it.
+            message: more about that state, such as the error.
         """
-        if not self.main or not self.run_dir.is_dir():  # a folder that has vanished is not made anew
+        if not self.main or not self.run_dir.is_dir():  # a run folder that has vanished is not created again
             return
         with self.log.tolerating_failure(FILE_NAME):
             self.figures.update()
@@ -109,17 +109,17 @@ class RunPage:
                 self.figures,
                 nimg=nimg,
                 state=state,
-                words=words,
+                message=message,
                 left=left,
             )
             with atomic_file(self.run_dir / FILE_NAME) as path:
                 path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     def redirect_from(self, run_dir: Path) -> None:
-        """Let the page of another run, which begins after this one, lead to this one until then.
+        """Write a page into the run folder above that redirects to this run, until the run there begins.
 
         Args:
-            run_dir: its run folder, above this one's.
+            run_dir: the run folder above.
         """
         if not self.main:
             return
@@ -133,7 +133,7 @@ class RunPage:
             path.write_text(text, encoding="utf-8")
 
     def ensure_finished(self, nimg: int) -> None:
-        """Let the page of a run that is finished say so, if it does not yet: the run may have been killed just then."""
+        """Mark the page of a finished run as finished, in case the run was killed before it could."""
         path = self.run_dir / FILE_NAME
         with suppress(OSError):
             if b'data-state="finished"' in path.read_bytes():
@@ -141,15 +141,15 @@ class RunPage:
         self.write(nimg, "finished")
 
     def reread_statistics(self) -> None:
-        """Read all figures anew: stats.jsonl was cut, and may be as long as before when the page looks at it again."""
+        """Read stats.jsonl from the start: it was truncated, and may have grown to its old length again."""
         self.figures = Figures(self.log.stats_path)
 
     @contextmanager
     def recording_outcome(self, nimg: Callable[[], int]) -> Iterator[None]:
-        """Write how the training inside ended, whatever the way.
+        """Write the page before the training inside, and again with its outcome, however it ends.
 
         Args:
-            nimg: tells the pictures shown until then.
+            nimg: returns the pictures shown so far.
         """
         self.write(nimg())
         try:
@@ -158,7 +158,7 @@ class RunPage:
             self.write(nimg(), "stopped", str(stopped))
             raise
         except (KeyboardInterrupt, GeneratorExit):
-            self.write(nimg(), "stopped", "interrupted; the same command goes on from the newest checkpoint")
+            self.write(nimg(), "stopped", "interrupted; the same command resumes from the newest checkpoint")
             raise
         except BaseException as error:
             text = " ".join(str(error).split())
@@ -175,23 +175,23 @@ def render(
     *,
     nimg: int,
     state: str,
-    words: str,
+    message: str,
     left: float | None,
 ) -> str:
     """The page as HTML; every text in it is escaped.
 
     Args:
-        run_dir: the run folder, looked into for samples until now, and for other pictures.
+        run_dir: the run folder, which is searched for samples and other pictures.
         schedule: the growth plan.
-        about: the run in words.
+        about: the description of the run.
         figures: of stats.jsonl.
         nimg: pictures shown.
         state: one of ``STATES``.
-        words: what there is to say about it.
-        left: seconds to the end of the plan, None if that is not known or of no interest.
+        message: more about that state, such as the error.
+        left: seconds to the end of the plan; None if unknown or not shown.
     """
     sheets = (SAMPLE.fullmatch(path.name) for path in run_dir.glob("samples/nimg-*"))
-    # Later ones are of a run that was killed, or went back to a checkpoint; they are replaced as training gets there.
+    # Later ones were left by a killed run or a rollback; training will replace them.
     samples = sorted(number for sheet in sheets if sheet and (number := int(sheet[1])) <= nimg)
     newest = figures.newest
     growth = schedule.at(max(nimg - 1, 0))
@@ -211,7 +211,7 @@ def render(
     return _template().render(
         name=run_dir.resolve().name or str(run_dir),
         state=state,
-        words=words,
+        message=message,
         what=about.what,
         links=[(text, link) for text, link in _links(run_dir) if (run_dir / link).exists()],
         percent=min(round(100 * nimg / schedule.total), 100),
@@ -246,5 +246,9 @@ def _cell(value: Any) -> str:
 
 
 def _links(run_dir: Path) -> list[tuple[str, str]]:
-    found = [("pre-training", f"pretraining/{FILE_NAME}"), ("report of trouble", "trouble"), ("best snapshot", "best")]
+    found = [
+        ("pre-training", f"pretraining/{FILE_NAME}"),
+        ("reports of non-finite numbers", "trouble"),
+        ("best snapshot", "best"),
+    ]
     return [*found, ("the training that follows", f"../{FILE_NAME}")] if run_dir.name == "pretraining" else found

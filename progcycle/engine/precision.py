@@ -1,4 +1,4 @@
-"""Which number format a run computes in.
+"""The number format of a run: float32, bfloat16 or float16.
 
 Accelerate would share one gradient scaler between all optimizers, so that an overflow of one player halves the scale of
 the other. The engine therefore opens autocast itself and owns one scaler per player.
@@ -15,7 +15,7 @@ from torch import Tensor
 from progcycle.errors import UserError
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-WORDS = {"no": "float32"}
+DISPLAY_NAMES = {"no": "float32"}
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -33,18 +33,18 @@ def _has_amx_bf16() -> bool:
     capabilities = _cpu_capabilities()
     if "amx_bf16" in capabilities:
         return bool(capabilities["amx_bf16"])
-    # Older torch does not list it, but asks the kernel as well, which may refuse the tiles.
+    # Older versions of torch do not list it; they only check whether the kernel grants the tiles.
     supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return "amx_bf16" in _cpu_flags() and (supported is None or bool(supported()))
 
 
 def _cpu_capabilities() -> dict[str, Any]:
-    """What torch knows of the CPU, by name; empty if this torch does not tell."""
+    """Capabilities of the CPU that torch reports, by name; empty if this version of torch reports none."""
     return dict(torch.cpu.get_capabilities()) if hasattr(torch.cpu, "get_capabilities") else {}
 
 
 def _cpu_flags() -> set[str]:
-    """What the kernel says of the CPU; empty where it does not say it in Linux's way."""
+    """Flags of the CPU in ``/proc/cpuinfo``; empty on systems without that file."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -58,7 +58,7 @@ def has_fp16(device: torch.device) -> bool:
 
 
 def can_compute(name: str, device: torch.device) -> bool:
-    """Whether a precision other than fp16 works on a device at all, be it slowly."""
+    """Whether a device supports a precision other than fp16, even if slowly."""
     if name == "bf16" and device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return name == "no" or device.type == "cpu"
@@ -78,11 +78,11 @@ class Scaler:
         self.skipped = torch.zeros((), dtype=torch.int64, device=device)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of the scaled loss to those that are there."""
+        """Accumulate the gradients of the scaled loss."""
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:
-        """Bring the gradients back to their true size."""
+        """Divide the gradients by the scale."""
         self.scaler.unscale_(optimizer)
 
     def step(self, optimizer: torch.optim.Optimizer, norms: Iterable[Tensor]) -> None:
@@ -112,7 +112,7 @@ class Scaler:
 
 
 def _automatic(device: torch.device) -> tuple[str, str]:
-    """What ``auto`` chooses, and why."""
+    """The precision that ``auto`` chooses on a device, and the reason."""
     if has_bf16(device):
         return "bf16", "this CPU has AMX" if device.type == "cpu" else "this GPU computes it in hardware"
     if device.type != "cpu":
@@ -128,11 +128,11 @@ class Precision:
         choice: ``no``, ``bf16``, ``fp16``, or ``auto``: bf16 where it is faster (see :func:`has_bf16`), else ``no``;
             never fp16.
         device: where the run computes.
-        before: what the run has been trained in until now; ``auto`` keeps it where the device can.
+        before: the precision of the run so far; ``auto`` keeps it if the device supports it.
 
     Attributes:
         name: ``no``, ``bf16`` or ``fp16``.
-        why: why ``auto`` chose it, in words; empty where the recipe did.
+        reason: why ``auto`` chose it, for people; empty if the recipe names the precision.
 
     Raises:
         UserError: fp16 on a device that lacks it.
@@ -141,20 +141,20 @@ class Precision:
     def __init__(self, choice: str, device: torch.device, before: str | None = None) -> None:
         if choice == "fp16" and not has_fp16(device):
             raise UserError(f"training.precision: fp16 needs a CUDA GPU, this run is on {device.type}; use auto or no.")
-        self.name, self.why = _automatic(device) if choice == "auto" else (choice, "")
+        self.name, self.reason = _automatic(device) if choice == "auto" else (choice, "")
         if choice == "auto" and before in ("no", "bf16"):
-            here, there = (WORDS.get(name, name) for name in (self.name, before))
+            here, there = (DISPLAY_NAMES.get(name, name) for name in (self.name, before))
             if before == self.name:
-                self.why = "as until now"
+                self.reason = "as before"
             elif can_compute(before, device):
-                self.name, self.why = before, f"as until now; for a new run auto is {here} here"
+                self.name, self.reason = before, f"as before; a new run here would use {here}"
             else:
-                self.why = f"until now {there}, which this device cannot compute"
+                self.reason = f"the run began in {there}, which this device cannot compute"
         self.device = device
 
     def __str__(self) -> str:
         """The number format, and why it was chosen."""
-        return WORDS.get(self.name, self.name) + (f" ({self.why})" if self.why else "")
+        return DISPLAY_NAMES.get(self.name, self.name) + (f" ({self.reason})" if self.reason else "")
 
     def autocast(self) -> AbstractContextManager[None]:
         """The context in which losses are computed."""
@@ -170,13 +170,13 @@ class Precision:
 
 
 def disable_tf32() -> None:
-    """Let float32 be float32 on NVIDIA's GPUs, where cuDNN would round the factors of convolutions to TF32's 10 bits.
+    """Switch off TF32, with which cuDNN rounds the factors of convolutions to 10 bits on NVIDIA GPUs.
 
-    This is for the whole process, as torch's switches are. It has no effect on a CPU.
+    The switches of torch are global, so this affects the whole process. It has no effect on a CPU.
     """
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
-    for operation in ("conv", "rnn"):  # newer torch has a switch for each, which counts more
+    for operation in ("conv", "rnn"):  # newer versions of torch have a switch for each, which takes precedence
         own: Any = getattr(torch.backends.cudnn, operation, None)
         if hasattr(own, "fp32_precision"):
             own.fp32_precision = "ieee"

@@ -1,4 +1,4 @@
-"""A run: a trainer and its folder, log, checkpoints, clock, alarms and page, and what of them is due when."""
+"""A run: a trainer with its folder, log, checkpoints, clock, alarms and page, and the schedule of what is written."""
 
 import signal
 import time
@@ -59,15 +59,15 @@ Batches = Iterable[tuple[int, Growth, dict[str, Batch]]]
 
 
 class Run:
-    """A run, ready to be trained by :func:`progcycle.engine.train.train_run`; it goes on from its newest checkpoint.
+    """A run, ready for :func:`progcycle.engine.train.train_run`, which resumes it from its newest checkpoint.
 
     Args:
         recipe: a validated recipe.
         run_dir: the run folder.
         preparation: what to train in place of the recipe's task, see :func:`build`.
         cache_dir: folder of the caches of pictures; default: ``.cache`` beside the run folder.
-        signals: whether the signals of ``runtime/stop.py`` stop the run in good order.
-        lock: taken before anything is written; whoever made it gives it back.
+        signals: whether the signals of ``runtime/stop.py`` stop the run with a checkpoint.
+        lock: taken before anything is written, and released by the caller.
         already_logged: lines of the context that an earlier run of the same command has logged already.
         evaluate: what measures the run, where it was made already; default: that of :func:`evaluator`.
 
@@ -159,7 +159,7 @@ class Run:
         """This process's batches from where the run stands, and the growth that goes with them.
 
         Args:
-            waiting: called while pictures, and then the other processes, are waited for; told of every step's growth.
+            waiting: called during waits for pictures and for the other processes; gets every step's growth.
         """
         loader = build_loader(
             self.context.sets,
@@ -176,7 +176,7 @@ class Run:
         factor = self.attempts.lr_factor
         try:
             for nimg, growth, batches in loader:
-                waiting.meet()
+                waiting.wait_for_processes()
                 waiting.growth = growth
                 yield nimg, replace(growth, lr_scale=growth.lr_scale * factor), batches
         finally:
@@ -255,18 +255,18 @@ class Run:
             raise RollbackError(f"{found}; {report}")
         last, number, options = self.writer.last, self.attempts.number, self.attempts.options
         good = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
-        tried = f", after {number} attempts to go on from a checkpoint" if number else ""
+        tried = f", after {number} retries from a checkpoint" if number else ""
         more = 1 + (options.attempts if options else 2)
         raise UserError(
-            f"Training stopped: {found}{tried}; {good}; {report}. To go on with other pictures and lower learning "
-            f"rates, add training.recovery.attempts={more} to the command; or begin anew "
-            "with lower rates, or with precision bf16 or no."
+            f"Training stopped: {found}{tried}; {good}; {report}. To retry from the last checkpoint with other "
+            f"pictures and lower learning rates, add training.recovery.attempts={more} to the command; or start a new "
+            "run with lower learning rates, or with precision bf16 or no."
         )
 
-    # --- what is told and written --------------------------------------------------------------------------------
+    # --- log and files ------------------------------------------------------------------------------------------
 
     def log_introduction(self) -> None:
-        """Say what is trained, draw its plan, and find out how much longer steps of later stages take."""
+        """Log what is trained, draw its plan, and measure how much longer steps of later stages take."""
         if not self.main:
             return
         with self.log.tolerating_failure("plan.png"):
@@ -286,7 +286,7 @@ class Run:
         self.log.time_left.cost = sampling_costs(self.trainer.sampler, self.schedule, channels, processes)
 
     def status(self, growth: Growth, pictures: int, seconds: float) -> None:
-        """Tell of the steps since the last status line; every process must call this.
+        """Log the steps since the last status line; every process must call this.
 
         Args:
             growth: of the step just done.
@@ -356,7 +356,7 @@ class Run:
         with self.memory.explain(growth, "samples"):
             panel = make_panel(task, sets, count, growth, device)
             rows = self.trainer.sampler(growth)(panel)
-        if nimg:  # networks that have not learned anything are no trouble
+        if nimg:  # untrained networks raise no alarm
             shown = task.shown(rows, lambda domain: evenly_spaced(sets[domain], count, growth, rows[0].device))
             self.alarms.update(nimg, check_samples(shown))
         LOGGER.debug(f"painted samples in {time.perf_counter() - began:.1f} s")
@@ -450,9 +450,9 @@ class Run:
                 remove_temporaries(place)
         found = checkpoint.newest_whole(folder, self.log.info, *others)
         if found is None:
-            self.log.cut(0)
+            self.log.truncate(0)
             if self.main:
-                self.attempts.forget()
+                self.attempts.remove_file()
             return False
         path, record = found
         try:
@@ -480,13 +480,13 @@ class Run:
                 f"{self.accelerator.num_processes}: image pools, feature queues and running figures start empty"
             )
 
-    # --- leaving -------------------------------------------------------------------------------------------------
+    # --- stopping ------------------------------------------------------------------------------------------------
 
     def save_and_stop(self, number: signal.Signals, growth: Growth) -> None:
-        """Leave by a signal that a process has received; every process must call this, all at the same step.
+        """Stop on a signal that a process has received; every process must call this at the same step.
 
-        First a checkpoint is written, unless one was begun after this very step: whoever sent the signal may not wait
-        long. Then a snapshot, so that the run can be used as it is now.
+        A checkpoint is written first, unless one was begun after this very step, as the sender of the signal may not
+        wait long; then a snapshot, so that the run can be used as it is now.
 
         Args:
             number: the signal.
@@ -508,7 +508,7 @@ class Run:
         raise StoppedError(
             number,
             f"stopped by {number.name} at {nimg / 1000:g} kimg with the checkpoint {self.writer.last}; "
-            "the same command goes on from there",
+            "the same command resumes from there",
         )
 
     def _handle_writer_votes(self, votes: Sequence[float]) -> None:

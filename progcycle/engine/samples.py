@@ -1,4 +1,4 @@
-"""Pictures to look at and to measure: what the averaged networks make of fixed inputs."""
+"""Sample sheets: what the averaged networks make of fixed inputs, and how long sampling takes."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ def make_panel(
     """The panel of a run: the same pictures or latents in every sample grid, from the first stage to the last.
 
     Args:
-        task: knows what goes in.
+        task: defines the panel.
         sets: pictures to choose from, by domain.
         count: columns, or fewer where a domain has fewer pictures.
         growth: where growth stands.
@@ -72,9 +72,9 @@ def sample_sheet(
 def sampling_costs(
     sampler: Callable[[Growth], Sampler], schedule: GrowthSchedule, channels: Mapping[str, int], processes: int
 ) -> dict[int, float]:
-    """How long it takes to sample as many pictures as a step trains on, at each stage. Nothing of the run is changed.
+    """Time to sample as many pictures as a step trains on, at each stage; the run is not changed.
 
-    Above a stage that takes long, or that does not fit the memory, each is taken to double the one before.
+    Above a stage that takes long, or that runs out of memory, each stage is assumed to take twice as long.
 
     Args:
         sampler: gives the sampler of a moment of growth.
@@ -83,7 +83,7 @@ def sampling_costs(
         processes: that a batch is divided over.
 
     Returns:
-        Seconds by stage; of a plan with one stage only, nothing worth measuring.
+        Seconds by stage.
     """
     phases = {phase.stage: phase for phase in schedule.phases}
     found: dict[int, float] = {}

@@ -1,7 +1,7 @@
 """A checkpoint is a dict of named parts, each with ``state_dict`` and ``load_state_dict``.
 
-What a part is, and so where it lies in a checkpoint, the part says itself (:class:`Part`). Tensors are in safetensors
-files under ``<part's own key>``, all else in ``state.json`` under ``parts``.
+The kind of a part (:class:`Part`) decides where a checkpoint stores it: tensors in safetensors files, everything else
+in ``state.json`` under ``parts``.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +22,7 @@ Tensors = dict[str, Tensor]
 
 
 class Stateful(Protocol):
-    """What can be remembered."""
+    """An object whose state can be saved and restored."""
 
     def state_dict(self) -> Mapping[str, Any]:
         """Everything that a later step depends on."""
@@ -36,12 +36,12 @@ class Part:
     """A part of a checkpoint.
 
     Attributes:
-        of: what is remembered.
-        kind: ``shared``: tensors that are the same in all processes; the first one writes them into a file of their
-            own. ``own``: tensors of each process, which it writes into its file. ``values``: what JSON can hold, the
-            same in all processes.
-        common: what another number of processes can go on with of an ``own`` part, given that of the first process;
-            None: nothing, each begins without.
+        of: the object whose state is saved.
+        kind: ``shared``: tensors that are the same in all processes; the first one writes them into a file of the part.
+            ``own``: tensors that differ between processes; each writes its own file. ``values``: JSON, the same in all
+            processes.
+        common: of an ``own`` part, the tensors with which a run continues on another number of processes, given those
+            of the first process; None: nothing is restored then.
     """
 
     of: Stateful
@@ -50,7 +50,7 @@ class Part:
 
 
 class AttributeState:
-    """Numbers and truth values of an object, as a part.
+    """Numbers and booleans of an object, as a part.
 
     Args:
         owner: the object.
@@ -79,7 +79,7 @@ class AttributeState:
 
 
 class StateGroup:
-    """Several things of one kind, as one part.
+    """Several objects of one kind, as one part.
 
     Args:
         members: by name.
@@ -127,11 +127,11 @@ def _load(name: str, part: Part, read: Callable[[], Any]) -> None:
         state = read()
     except KeyError:
         raise UserError(f"the part {name} is missing") from None
-    except Exception as error:  # of files, there are many ways to be unreadable
+    except Exception as error:  # files can be unreadable in many ways
         raise _refused(name, error) from None
     try:
         part.of.load_state_dict(state)
-    except Exception as error:  # what a damaged or hostile state can raise is nearly anything
+    except Exception as error:  # a damaged or hostile state can raise nearly anything
         raise _refused(name, error) from None
 
 
@@ -147,13 +147,13 @@ def _refused(name: str, error: Exception) -> Exception:
 def checkpoint_content(
     parts: Mapping[str, Part], nimg: int, accelerator: Accelerator, about: Mapping[str, Any]
 ) -> Content:
-    """Everything that this process has to remember, copied.
+    """The state of this process, copied.
 
     Args:
         parts: of the run, by name.
         nimg: pictures shown.
         accelerator: the processes.
-        about: more that ``state.json`` tells of the run, and that nothing is loaded from.
+        about: more facts for ``state.json``, from which no part is restored.
     """
     files: dict[str, Mapping[str, Tensor]] = {}
     files[_own_file(accelerator)] = _joined((name, part) for name, part in parts.items() if part.kind == "own")
@@ -166,12 +166,12 @@ def checkpoint_content(
 
 
 def restore(parts: Mapping[str, Part], path: Path, record: Mapping[str, Any], accelerator: Accelerator) -> bool:
-    """Bring all parts to what a checkpoint holds.
+    """Restore all parts from a checkpoint.
 
     Args:
         parts: of the run, by name.
         path: the checkpoint.
-        record: what its ``state.json`` says, see :func:`upgrade_record`.
+        record: its ``state.json``, see :func:`upgrade_record`.
         accelerator: the processes.
 
     Returns:
@@ -199,13 +199,13 @@ def restore(parts: Mapping[str, Part], path: Path, record: Mapping[str, Any], ac
 
 
 def upgrade_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint tells, as this version writes it.
+    """Convert the ``state.json`` of any readable format to the current one.
 
-    In format 1, of progcycle 0.1.0, the values of all parts lay beside each other. Its first checkpoints knew no
-    alarms, attempts and CPU time yet.
+    In format 1, of progcycle 0.1.0, the values of all parts were at the top level. Its earliest checkpoints have no
+    alarms, attempts and CPU time.
 
     Args:
-        record: what a ``state.json`` of any format says.
+        record: the content of a ``state.json``.
     """
     if record["format"] != 1:
         return dict(record)

@@ -37,7 +37,7 @@ def train(recipe: Recipe, run_dir: Path, signals: bool = False) -> Run:
     """Train what a recipe describes, or go on with it, from pre-training to the end.
 
     Pre-training is a run in ``<run_dir>/pretraining``. The networks of the task begin from its averages; once the task
-    itself has a checkpoint, pre-training is never looked at again.
+    itself has a checkpoint, pre-training is not read again.
 
     Args:
         recipe, run_dir, signals: see :class:`Run`.
@@ -169,11 +169,11 @@ def train_run(run: Run, last: bool = True) -> None:
         run.initialize()
     run.log_introduction()
     try:
-        # The page is written while signals are heard: launchers end the others as soon as one process has left.
+        # The page is written while signals are handled: launchers end the others as soon as one process has left.
         with run.stop.listening(), run.page.recording_outcome(lambda: run.trainer.nimg):
             if not resumed and run.recipe.training.recovery:
                 with reporting_failure():
-                    run.save()  # something to go back to
+                    run.save()  # the checkpoint for a first rollback
             _attempt(run)
     except StoppedError:
         last = True
@@ -211,7 +211,7 @@ def _steps(run: Run, batches: Batches, waiting: LoaderWait) -> None:
     """Do the steps; where the loader ends them, nothing of those that are done is lost.
 
     Raises:
-        RollbackError: numbers went bad, be it found only as the last checkpoint was due.
+        RollbackError: numbers were not finite, even if only the check before the last checkpoint found them.
         UserError, StoppedError: as :func:`train_run`.
     """
     try:
@@ -227,21 +227,21 @@ def _steps(run: Run, batches: Batches, waiting: LoaderWait) -> None:
 
 
 def _roll_back(run: Run, trouble: str) -> None:
-    """Bring everything back to the newest whole checkpoint and begin the next attempt; every process must call this."""
+    """Return to the newest undamaged checkpoint for the next attempt; every process must call this."""
     number, recovery = run.attempts.number + 1, run.attempts.options
     assert recovery is not None
     run.clock.stop()
     run.log.close()
     run.log.info(
-        f"warning: {trouble}; going back to the last checkpoint, attempt {number} of {recovery.attempts}: other "
+        f"warning: {trouble}; returning to the last checkpoint, attempt {number} of {recovery.attempts}: other "
         f"pictures, learning rates multiplied by {recovery.lr_factor**number:g}"
     )
     run.votes.forget()
     run.trainer.meter.load_state_dict({})
     if not run.resume():
-        raise UserError(f"Training stopped: {trouble}; there is no checkpoint in {run.run_dir} to go back to.")
+        raise UserError(f"Training stopped: {trouble}; there is no checkpoint in {run.run_dir} to return to.")
     run.page.reread_statistics()
     run.attempts.number = number
     if run.main:
         with run.writer.collecting_errors():
-            run.attempts.note()
+            run.attempts.save_number()

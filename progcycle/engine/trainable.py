@@ -55,7 +55,7 @@ class Trainable:
         }
 
     def counts(self) -> dict[str, int]:
-        """How many numbers training may change, by network, whosever turn it is."""
+        """How many numbers training may change, by network; it does not depend on which player is being updated."""
         return {name: sum(p.numel() for p in parameters) for name, parameters in self.parameters.items()}
 
     def choose(self, player: str) -> None:

@@ -31,13 +31,13 @@ class Trainer:
         built: schedule and task of the recipe, see :func:`progcycle.engine.build.build`.
         accelerator: the processes.
         precision: the number format.
-        votes: wishes that travel with the gradients, if anybody has some.
+        votes: flags that travel with the gradients, in a run; None in a bare trainer.
 
     Attributes:
         nimg: pictures shown.
         step: steps done.
         stage, fading: where growth stood in the last step.
-        parts: what it remembers, by name, see :mod:`progcycle.engine.state`.
+        parts: its state in named parts, see :mod:`progcycle.engine.state`.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Trainer:
         self.step += 1
 
     def _enter(self, growth: Growth) -> None:
-        """Tell the task of a new stage, and clear Adam's moments where the recipe says so."""
+        """Notify the task of a new stage, and clear Adam's moments where the recipe says so."""
         new_stage, edge = growth.stage != self.stage, (growth.stage, growth.fading) != (self.stage, self.fading)
         if new_stage:
             self.task.on_new_stage(growth)
@@ -152,7 +152,7 @@ class Trainer:
             group["lr"] = group["own_lr"] * growth.lr_scale
         scaler.unscale(adam)
         norms = {f"gradient/{name}": _norm(self.task.networks[name]) for name in self.task.players[player]}
-        # With fp16 an overflow is no trouble: the scaler skips the step and halves its scale.
+        # With fp16 an overflow is no error: the scaler skips the step and halves its scale.
         self.meter.add(norms, self.step, check=not scaler.enabled)
         scaler.step(adam, norms.values())
 
@@ -166,7 +166,7 @@ class Trainer:
         return state_of(self.parts)
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
-        """Restore what :meth:`state_dict` gave.
+        """Restore what :meth:`state_dict` returned.
 
         Raises:
             UserError: one sentence about the first part that is missing, or that does not fit.

@@ -1,4 +1,4 @@
-"""What a network is, and what its options are: all that the other rooms ask of one stands in this file.
+"""The base classes of networks and of their options: everything that other packages use of a network.
 
 A network of your own is one class below :class:`Network`, its options one class below :class:`NetworkOptions`, and one
 entry in a dict of ``progcycle.networks``; recipes then take its name and its options::
@@ -32,7 +32,7 @@ Sizes = Literal["growing", "one", "any"]
 
 @dataclass(frozen=True)
 class TaskShape:
-    """What a task fixes for a network, beside the network's own options.
+    """What a task determines for a network, in addition to the network's own options.
 
     Attributes:
         resolution: final pixels of a side.
@@ -54,10 +54,10 @@ class Comparison(NamedTuple):
     """How a network compares the pictures of a batch, of which it needs two or more.
 
     Attributes:
-        key: the option that asks for it.
+        key: the option that switches it on.
         gather: whether the pictures of all processes are compared together.
-        alone: whether a single picture gives a figure too.
-        queue: whether it can be told to keep earlier pictures, which a single one is compared with.
+        alone: whether the statistic is defined for a single picture too.
+        queue: whether an option lets it keep earlier pictures, with which a single one is compared.
     """
 
     key: str
@@ -69,8 +69,8 @@ class Comparison(NamedTuple):
 class NetworkOptions(Section):
     """Options of one network, as a recipe has them under ``network.generator`` or ``network.discriminator``.
 
-    A class of options for a network of yours adds fields, with a default each. An option that would do nothing beside
-    another is refused by a validator, whose sentence a recipe's reader is shown.
+    A class of options for a network of yours adds fields, with a default each. An option that has no
+    effect in combination with another is refused by a validator, whose message users see.
     """
 
     name: str = Field(description="of the network, in the dicts of progcycle.networks")
@@ -96,7 +96,7 @@ class NetworkOptions(Section):
 
     @property
     def comparison(self) -> Comparison | None:
-        """How the network compares the pictures of a batch; None where it can do with a single one."""
+        """How the network compares the pictures of a batch; None if a single picture is enough."""
         return None
 
     @property
@@ -106,11 +106,11 @@ class NetworkOptions(Section):
 
     @property
     def init_pictures(self) -> int:
-        """Real pictures that :meth:`Network.initialize` wants before the first step; 0 for none."""
+        """Number of real pictures that :meth:`Network.initialize` gets before the first step; 0 for none."""
         return 0
 
     def without_comparison(self) -> Self:
-        """The options of a network that compares no pictures, as where it is not trained."""
+        """The same options, but for a network that compares no pictures with each other."""
         return self
 
 
@@ -148,7 +148,7 @@ class Network(nn.Module):
             recipe's ``objective`` on gradients at pixels are not for it.
         needs_two_pictures: whether training takes two pictures or more at a time.
         predicts_change: of a translator: whether it paints a change, which is added to its input.
-        latent_size: numbers that a generator paints a picture from; generators must say it.
+        latent_size: length of the latent vector of a generator, which a generator must define.
         frozen: names of the parameters and buffers that training never changes.
     """
 

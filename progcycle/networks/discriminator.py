@@ -1,4 +1,4 @@
-"""What judges pictures: an encoder trunk, and a head with something that shows how varied the batch is."""
+"""Growing discriminators: an encoder trunk, and a head with a statistic of how varied the batch is."""
 
 import re
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ class MinibatchStddev(Section):
         return self
 
     @model_validator(mode="after")
-    def _nothing_idle(self) -> Self:
+    def _no_option_without_effect(self) -> Self:
         for key, usual in (("averaging", "all"), ("gather", False)):
             if not self.group and getattr(self, key) != usual:
                 raise ValueError(f"{key} belongs to a statistic, which is off with group: 0; leave it out")
@@ -213,7 +213,7 @@ class BatchComparison:
         return minibatch_stddev(x, self.group, self.averaging, self.gather, earlier=earlier.features)
 
     def independent(self, n: int) -> bool:
-        """Whether 2n rows that alternate between two batches of n are compared as the two batches alone."""
+        """Whether 2n rows that alternate between two batches of n are compared within each batch only."""
         if self.kernels:
             return False
         if not self.group:

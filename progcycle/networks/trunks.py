@@ -1,6 +1,6 @@
 """The two growing trunks. Growth is an argument: ``forward(x, stage, alpha)``; nothing in here changes as it grows.
 
-An encoder trunk eats a picture at any stage and ends at the base resolution; a decoder trunk starts there and paints a
+An encoder trunk takes a picture at any stage and ends at the base resolution; a decoder trunk starts there and paints a
 picture at any stage. Stage 0 is the base, every stage doubles the resolution, and alpha in [0, 1] is the weight of the
 newest stage. How the stages' pictures join is ``rgb``:
 

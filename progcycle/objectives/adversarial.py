@@ -1,6 +1,6 @@
-"""The adversarial games, as pairs of functions of logits. Logits are [N] or patch maps [N, 1, h, w]; all are averaged.
+"""The adversarial losses, as pairs of functions of logits. Logits are [N] or patch maps [N, 1, h, w]; all are averaged.
 
-A new game is one pair of functions and one line in ``ADVERSARIAL``.
+A new loss is one pair of functions and one line in ``ADVERSARIAL``.
 """
 
 import math
@@ -78,9 +78,9 @@ class LossPair:
     Attributes:
         discriminator: (real logits, fake logits) -> loss.
         generator: (real logits or None, fake logits) -> loss.
-        paired: the generator's loss needs the real logits too.
-        midpoint: between the logits that the discriminator aims at for fake and real; None where it aims at none.
-        chance_loss: least loss of a discriminator that says the same of every picture; None where it has no floor.
+        paired: whether the generator's loss needs the real logits too.
+        midpoint: between the target logits of fake and real; None if there are no targets.
+        chance_loss: least loss of a discriminator whose output does not depend on the picture; None if it is unbounded.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]

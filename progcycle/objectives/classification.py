@@ -1,4 +1,4 @@
-"""The class of a picture, read by the discriminator beside its logit (AC-GAN: Odena et al. 2017, equation 3)."""
+"""The class of a picture, which the discriminator predicts too (AC-GAN: Odena et al. 2017, equation 3)."""
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy

@@ -1,4 +1,4 @@
-"""Checkpoints: the full state of a run in one folder, written beside and renamed, recognised as whole by checksums.
+"""Checkpoints: the full state of a run in one folder, written under a temporary name and verified by checksums.
 
 Everything is safetensors and JSON, so that loading executes nothing. Every process writes its own memory (pools, random
 states, figures since the last status line) into ``rank-R.safetensors``.
@@ -35,13 +35,13 @@ def folder_name(nimg: int) -> str:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints in a folder, oldest first; one that was being written when its run was killed has another name."""
+    """Checkpoints in a folder, oldest first; incomplete ones of killed runs have other names and are left out."""
     return sorted(folder.glob("nimg-*"))
 
 
 @dataclass
 class Content:
-    """What one process puts into a checkpoint: copies, so that training may go on while they are written.
+    """What one process contributes to a checkpoint: copies, so that training can go on while they are written.
 
     Attributes:
         nimg: pictures shown.
@@ -75,7 +75,7 @@ def temporary(folder: Path, nimg: int) -> Path:
 
 
 def prepare(folder: Path, nimg: int) -> None:
-    """Make room for the files of a checkpoint, and remove what interrupted ones left; for the first process.
+    """Create the temporary folder of a checkpoint, and remove those of interrupted ones; for the first process.
 
     Raises:
         OSError: the folder cannot be written.
@@ -92,7 +92,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def write_part(folder: Path, content: Content) -> None:
-    """Write the files of one process; they are on the disk, and not only on their way, when this returns.
+    """Write the files of one process; they are on the disk when this returns.
 
     Raises:
         OSError: one of them cannot be written.
@@ -114,22 +114,22 @@ def commit(folder: Path, content: Content, processes: int) -> Path:
     Raises:
         OSError: it cannot be written.
     """
-    beside, target = temporary(folder, content.nimg), folder / folder_name(content.nimg)
-    files = {path.name: _digest(path) for path in sorted(beside.glob("*.safetensors"))}
+    written, target = temporary(folder, content.nimg), folder / folder_name(content.nimg)
+    files = {path.name: _digest(path) for path in sorted(written.glob("*.safetensors"))}
     about = {"format": FORMAT, "nimg": content.nimg, "processes": processes, "files": files, **content.state}
     about["digest"] = _text_digest(about)
-    (beside / "state.json").write_text(json.dumps(about, indent=1))
-    _to_disk(beside / "state.json")
-    _to_disk(beside)
+    (written / "state.json").write_text(json.dumps(about, indent=1))
+    _to_disk(written / "state.json")
+    _to_disk(written)
     if target.exists():  # a damaged one
         _remove(target)
-    os.rename(beside, target)
+    os.rename(written, target)
     _to_disk(folder)
     return target
 
 
 def discard(folder: Path, nimg: int) -> None:
-    """Remove what was written of a checkpoint that will not be finished."""
+    """Remove a checkpoint that will not be completed."""
     shutil.rmtree(temporary(folder, nimg), ignore_errors=True)
 
 
@@ -138,8 +138,8 @@ def prune(folder: Path, keep: int, every: int | None = None) -> None:
 
     Args:
         folder: where they are.
-        keep: the newest ones that stay.
-        every: pictures; the first checkpoint at or after each multiple of this many stays for good.
+        keep: how many of the newest are kept.
+        every: pictures; the first checkpoint at or after each multiple of this number is kept for good.
     """
     found, counted = checkpoints(folder), set[int]()
     for i, path in enumerate(found):
@@ -151,7 +151,7 @@ def prune(folder: Path, keep: int, every: int | None = None) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Delete a checkpoint; what an interruption leaves of it has a name that nobody takes for one."""
+    """Delete a checkpoint, renamed first, so that an interruption leaves nothing that looks like a checkpoint."""
     aside = path.with_name(f".{path.name}.old")
     shutil.rmtree(aside, ignore_errors=True)
     os.rename(path, aside)
@@ -169,11 +169,11 @@ def _to_disk(path: Path) -> None:
 
 
 def newest_whole(folder: Path, warn: Callable[[str], None], *others: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint whose files are all as they were written, and its state; None if there is none at all.
+    """The newest undamaged checkpoint, and its state; None if there is no checkpoint at all.
 
     Args:
         folder: of the run's checkpoints.
-        warn: told of damaged ones, each time with the one that is tried instead.
+        warn: called with a sentence about every damaged one.
         others: more folders of checkpoints of the same run.
 
     Raises:
@@ -200,7 +200,7 @@ def read(path: Path, name: str) -> Tensors:
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
-    """The state of a checkpoint, its tensors not looked at; None if it is not as it was written."""
+    """The state of a checkpoint, without checking its tensors; None if it is damaged."""
     return _state(path)[1] or None
 
 
@@ -211,11 +211,11 @@ def _inspect(path: Path) -> tuple[str | None, dict[str, Any]]:
     try:
         for name, digest in state["files"].items():
             if _digest(path / name) != digest:
-                return f"{name} is not as it was written", {}
+                return f"{name} does not match its checksum", {}
     except OSError as error:
         return f"{Path(error.filename or path).name}: {error.strerror}", {}
     except (ValueError, KeyError, TypeError, AttributeError):
-        return "state.json is not as it was written", {}
+        return "state.json does not match its checksum", {}
     return None, state
 
 
@@ -225,11 +225,11 @@ def _state(path: Path) -> tuple[str | None, dict[str, Any]]:
         if state["format"] not in READABLE:
             return f"its format is {state['format']}, this version reads {' and '.join(map(str, READABLE))}", {}
         if state.pop("digest") != _text_digest(state):
-            return "state.json is not as it was written", {}
+            return "state.json does not match its checksum", {}
     except OSError as error:
         return f"{Path(error.filename or path).name}: {error.strerror}", {}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return "state.json is not as it was written", {}
+        return "state.json does not match its checksum", {}
     return None, state
 
 

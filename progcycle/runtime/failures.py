@@ -1,4 +1,4 @@
-"""When a process of the run dies, the others end: for sure, soon, with a sentence, and without trying a checkpoint."""
+"""When a process of the run dies or fails, the others end soon, with a message, and without trying a checkpoint."""
 
 import atexit
 import multiprocessing
@@ -21,7 +21,7 @@ from progcycle.runtime.launcher import Launcher
 from progcycle.runtime.stop import StoppedError
 from progcycle.runtime.watchdog import Peer, Timeouts, Watchdog
 
-PATIENCE = 5.0  # seconds for last words; a full pipe or a lost disk must not keep a process
+PATIENCE = 5.0  # seconds for last messages; a full pipe or a lost disk must not keep a process alive
 TIMEOUTS = Timeouts()
 
 _watchdog: Watchdog | None = None  # one for all runs in these processes, as their group is
@@ -29,11 +29,11 @@ _newest: Callable[[], Path | None] | None = None
 
 
 def start_watchdog(accelerator: Accelerator, newest: Callable[[], Path | None]) -> None:
-    """Let several processes meet and watch each other, until :func:`stop_watchdog`; every process must call this.
+    """Connect several processes to the store and start the watchdog; every process must call this.
 
     Args:
         accelerator: the processes.
-        newest: finds the checkpoint that the run would go on from.
+        newest: returns the checkpoint from which the run would resume.
 
     Raises:
         UserError: the rendezvous store cannot be reached.
@@ -44,7 +44,7 @@ def start_watchdog(accelerator: Accelerator, newest: Callable[[], Path | None]) 
     _newest = newest
     if _watchdog is not None:
         return
-    token = secrets.token_hex(16)  # keys of an attempt before, which torchrun may have started anew, are others
+    token = secrets.token_hex(16)  # a restart by torchrun must not read the keys of the attempt before
     found = gather_object([{"host": socket.gethostname(), "pid": os.getpid(), "token": token}])
     rank, token = accelerator.process_index, found[0]["token"]
     members = [Peer(each, about["host"], about["pid"]) for each, about in enumerate(found)]
@@ -56,13 +56,13 @@ def start_watchdog(accelerator: Accelerator, newest: Callable[[], Path | None]) 
 
 
 def stop_watchdog(reason: str | None = None) -> None:
-    """Watchdog no more, and let the others know; see :meth:`Watchdog.leave`. If all is well, all leave together."""
+    """Stop the watchdog and tell the others, see :meth:`Watchdog.leave`; without a reason all stop together."""
     global _watchdog
     watchdog, _watchdog = _watchdog, None
     if watchdog is None:
         return
     if reason is None and not watchdog.over:
-        with suppress(RuntimeError):  # all is done; who has died now is in nobody's way
+        with suppress(RuntimeError):  # the run is done; a process that dies now does no harm
             rendezvous.gather_texts("")
     watchdog.leave(reason)
     rendezvous.current = None
@@ -70,17 +70,17 @@ def stop_watchdog(reason: str | None = None) -> None:
 
 @contextmanager
 def reporting_failure() -> Iterator[None]:
-    """Tell the other processes of an error, unless it is one of theirs that has reached this one: then end by it.
+    """Report an error of this process to the others, unless it is only the consequence of a failure of theirs.
 
-    A process that dies makes collectives of the others fail, and so does one that hangs, after their limit. Such errors
-    have no type of their own, so every ``RuntimeError`` waits a little for the verdict.
+    When a process dies, collectives of the others fail; when it hangs, they fail after their time limit. Such errors
+    have no type of their own, so at every ``RuntimeError`` the watchdog gets a moment to find the cause.
 
     Raises:
-        UserError: in place of the error of a collective that nothing more is known of.
+        UserError: in place of a collective's error of unknown cause.
     """
     try:
         yield
-    except StoppedError:  # all leave together
+    except StoppedError:  # all processes stop together
         raise
     except BaseException as error:
         if _watchdog is not None:
@@ -90,17 +90,17 @@ def reporting_failure() -> Iterator[None]:
             if isinstance(error, DistError) or (isinstance(error, RuntimeError) and "gloo" in text.lower()):
                 what = one_line(text.removeprefix("[").partition("] ")[2] or text)[:120]
                 raise UserError(
-                    f"Another process of the run, or the launcher, has gone or hangs ({what}). {_advice()}"
+                    f"Another process of the run, or the launcher, has ended or hangs ({what}). {_advice()}"
                 ) from None
         raise
 
 
-def _end(sentence: str, speaks: bool) -> None:
-    """End this process. The main thread may wait in a collective for ever, so that no exception would do."""
+def _end(sentence: str, prints: bool) -> None:
+    """End this process at once. The main thread may be stuck in a collective, where no exception reaches it."""
     backstop = threading.Timer(PATIENCE, os._exit, (1,))
     backstop.daemon = True
     backstop.start()
-    if speaks:  # past Python's buffers, whose locks others may hold
+    if prints:  # not through Python's buffers, whose locks another thread may hold
         start = "\n" if sys.stderr.isatty() else ""  # below the progress bar
         with suppress(OSError):  # nobody may be there to read it
             os.write(2, f"{start}error: {sentence}".encode())
@@ -116,12 +116,12 @@ def _end(sentence: str, speaks: bool) -> None:
 
 def _advice() -> str:
     newest = None if _newest is None else _newest()
-    where = "; there is no checkpoint yet" if newest is None else f" to go on from {newest}"
+    where = "; there is no checkpoint yet" if newest is None else f" to resume from {newest}"
     return f"Start the same command again{where}."
 
 
 def _forget() -> None:
-    """A process that was forked, such as the loader's, is no process of the run."""
+    """Forget the run in a forked process, such as a worker of the loader."""
     global _watchdog
     _watchdog = rendezvous.current = None
 

@@ -1,4 +1,4 @@
-"""One run, one writer: a lock on the run folder that ends with the process that holds it, however that ends."""
+"""A lock on the run folder, so that one run at a time writes there; it ends with the process that holds it."""
 
 import contextlib
 import errno
@@ -20,16 +20,16 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 NAME = "lock.json"
-HELD = (errno.EWOULDBLOCK, errno.EACCES)  # what flock says of a lock that somebody else has
-_open: set[int] = set()  # the files whose locks this process holds
+LOCK_HELD = (errno.EWOULDBLOCK, errno.EACCES)  # errors of flock if another process holds the lock
+_open: set[int] = set()  # descriptors of the locks that this process holds
 
 
 class RunLock:
-    """The right to write into a run folder, which the first process takes for all processes of the run.
+    """The lock on a run folder, which the first process takes for all processes of the run.
 
-    The operating system holds the lock, and gives it back when the process is gone: a run that was killed is in
-    nobody's way. Where a file system has no such locks, the process that the file names is looked for instead. On
-    another machine that is impossible; there it counts as running.
+    The operating system releases the lock when the process ends, so a killed run blocks nobody. On a file system
+    without such locks, the process named in the file is looked up instead; a process on another machine counts as
+    running.
 
     Args:
         run_dir: the run folder.
@@ -43,7 +43,7 @@ class RunLock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the lock back, if this process has it."""
+        """Release the lock, if this process holds it."""
         if self._file is None:
             return
         with contextlib.suppress(OSError):  # the folder may have gone
@@ -55,7 +55,7 @@ class RunLock:
         """Take the lock, unless it is taken already; every process must call this.
 
         Raises:
-            UserError: somebody else writes into the folder, or it cannot be written.
+            UserError: another process writes into the folder, or it cannot be written.
         """
         refused = ""
         if accelerator.is_main_process and self._file is None:
@@ -71,7 +71,7 @@ class RunLock:
     def _take(self) -> int:
         self.run_dir.mkdir(parents=True, exist_ok=True)
         while True:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)  # not emptied: somebody may stand in it
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)  # not truncated: it may name the holder
             _open.add(file)
             try:
                 self._lock(file)
@@ -95,13 +95,13 @@ class RunLock:
             holder = _read(file)
             who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}, since {holder.get('since', '?')}"
             refusal = f"{self.run_dir} is being written by {who}; stop that one first, or use another --run-dir."
-            if error.errno in HELD:
+            if error.errno in LOCK_HELD:
                 raise UserError(refusal) from None
             if _may_run(holder):
                 raise UserError(f"{refusal} If it has ended, delete {self.path}.") from None
 
     def _is_in_place(self, file: int) -> bool:
-        """Whether the file is still the one that others will open; its last holder removes it as it goes."""
+        """Whether the path still leads to this file; the last holder deletes it when it ends."""
         try:
             return os.path.samestat(os.fstat(file), os.stat(self.path))
         except FileNotFoundError:
@@ -114,7 +114,7 @@ class RunLock:
 
 
 def _read(file: int) -> dict[str, Any]:
-    """What a holder wrote about itself; empty if that is not readable."""
+    """What a lock file says of its holder; empty if it cannot be read."""
     try:
         content = json.loads(os.read(file, 1000))
     except (OSError, ValueError):
@@ -123,7 +123,7 @@ def _read(file: int) -> dict[str, Any]:
 
 
 def _may_run(holder: dict[str, Any]) -> bool:
-    """Whether the process that a lock file names may still be there."""
+    """Whether the process named in a lock file may still be running."""
     pid = holder.get("pid")
     if not isinstance(pid, int) or pid in (0, os.getpid()):
         return False
@@ -139,7 +139,7 @@ def _may_run(holder: dict[str, Any]) -> bool:
 
 
 def _forget() -> None:
-    """Close the files in a process that was forked, such as the loader's: it would keep the lock when this one dies."""
+    """Close the files in a forked process, such as a worker of the loader, which would keep the lock otherwise."""
     for file in tuple(_open):
         with contextlib.suppress(OSError):
             os.close(file)

@@ -1,7 +1,7 @@
-"""What several processes share: weights at the start, gradients at every step. There is no wrapper around networks.
+"""Data parallelism by hand: weights are broadcast at the start, and gradients averaged at every step.
 
-Averaging gradients by hand is right for every pattern that GANs need: penalties, frozen players, layers that have not
-grown yet, several passes.
+There is no wrapper around networks. Averaging gradients by hand is correct for every pattern that GANs need:
+penalties, frozen players, layers that have not grown yet, and several passes.
 """
 
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -28,53 +28,53 @@ def broadcast_tensors(accelerator: Accelerator, tensors: Iterable[Tensor]) -> No
 
 
 def first_message(text: str) -> str:
-    """The text of the first process that has one, or an empty one; every process must call this."""
+    """The first text, by rank, that is not empty; empty if all are. Every process must call this."""
     return next((each for each in gather_texts(text) if each), "")
 
 
 class Votes:
-    """Wishes of every process that travel with the gradients, so that all act on them at the end of the same step.
+    """Flags of every process that travel with the gradients, so that all act on them at the end of the same step.
 
-    On a GPU they are known one step late: when they are read, the device has this whole step before it still, and
-    waiting for the end of the one before it leaves it no moment idle.
+    On a GPU the result arrives one step late. Reading it then only waits for the step before, while the device has the
+    current one to do.
 
     Args:
         accelerator: the processes.
-        wishes: of this process now, always as many.
+        flags: returns the flags of this process, always the same number of them.
     """
 
-    def __init__(self, accelerator: Accelerator, wishes: Callable[[], Sequence[bool]]) -> None:
-        self.accelerator, self.wishes = accelerator, wishes
+    def __init__(self, accelerator: Accelerator, flags: Callable[[], Sequence[bool]]) -> None:
+        self.accelerator, self.flags = accelerator, flags
         self._sent: list[bool] = []
         self._own = self._means = torch.empty(0)
         self._coming: tuple[Tensor, torch.cuda.Event] | None = None
 
     def send(self) -> Tensor:
-        """The wishes of this process as 0 and 1, on its device."""
-        wishes = list(self.wishes())
-        if wishes != self._sent:
-            self._sent = wishes
-            self._own = torch.zeros(len(wishes), device=self.accelerator.device)
-            for i, wish in enumerate(wishes):
-                if wish:
-                    self._own[i].fill_(1)  # written by the device itself, which nothing has to wait for
+        """The flags of this process as 0 and 1, on its device."""
+        flags = list(self.flags())
+        if flags != self._sent:
+            self._sent = flags
+            self._own = torch.zeros(len(flags), device=self.accelerator.device)
+            for i, flag in enumerate(flags):
+                if flag:
+                    self._own[i].fill_(1)  # a fill on the device, which needs no synchronization
         return self._own
 
     def receive(self, means: Tensor) -> None:
-        """Take the means over the processes; the last ones of a step count."""
+        """Take the means over the processes; the last ones of a step are used."""
         self._means = means.clone()
 
     def forget(self) -> None:
-        """Drop what is on its way: it was said of something that is over."""
+        """Drop results that are still on their way, as what they were about is over."""
         self._coming, self._means = None, torch.empty(0)
 
     def read(self) -> list[float]:
-        """The share of the processes with each wish, equal in all of them; empty if nothing has come yet.
+        """The share of the processes that set each flag, the same everywhere; empty if there is no result yet.
 
         To be called once at the end of every step.
         """
         if self.accelerator.num_processes == 1:
-            return [float(wish) for wish in self.wishes()]
+            return [float(flag) for flag in self.flags()]
         if self._means.device.type != "cuda":
             return list(self._means.tolist())
         came, here = self._coming, torch.empty(self._means.shape, dtype=self._means.dtype, pin_memory=True)
@@ -90,14 +90,14 @@ class Votes:
 
 @torch.no_grad()
 def average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Parameter], votes: Votes | None = None) -> None:
-    """Replace every gradient by its mean over the processes, in one flat message, which takes votes along."""
+    """Replace every gradient by its mean over the processes, in one flat message that carries the votes too."""
     if accelerator.num_processes == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return
-    wishes = [] if votes is None else [votes.send().to(gradients[0].dtype)]
-    flat = accelerator.reduce(torch.cat([*(g.flatten() for g in gradients), *wishes]), "mean")
+    flags = [] if votes is None else [votes.send().to(gradients[0].dtype)]
+    flat = accelerator.reduce(torch.cat([*(g.flatten() for g in gradients), *flags]), "mean")
     sizes = [g.numel() for g in gradients]
     means, rest = flat.split([sum(sizes), len(flat) - sum(sizes)])
     for gradient, mean in zip(gradients, means.split(sizes), strict=True):
@@ -107,7 +107,7 @@ def average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Paramete
 
 
 def reporting_errors(accelerator: Accelerator, items: Generator[T, None, None]) -> Generator[T, None, None]:
-    """``items``; an error that they raise in another process than the first, which alone speaks, is told at once."""
+    """Yield ``items``; log an error that they raise, unless in the first process, whose errors the command prints."""
     try:
         yield from items
     except UserError as error:

@@ -1,11 +1,11 @@
-"""Processes that meet on the store of their launcher's rendezvous: they wait there, as long as it takes.
+"""Waiting for the other processes without a time limit, on the store of the launcher's rendezvous.
 
-A collective is for messages of milliseconds. Its limit (torch's own: 10 minutes with NCCL, 30 with gloo) ends a run
-whose processes hang. For what may take longer, as when the first process evaluates, writes or builds a cache, and when
-one waits for pictures, the others wait here, and look around meanwhile.
+A collective is meant for messages of milliseconds, and its time limit (of torch: 10 minutes with NCCL, 30 with gloo)
+ends a run whose processes hang. Some waits take longer: the first process evaluates, writes or builds a cache, or a
+process waits for pictures. Meanwhile the others poll the store, and still react to signals.
 
-The store ends with the launcher that holds it. If that is killed, they meet by collectives, for the few steps and the
-checkpoint that are left to do.
+The store ends with the launcher that holds it. If the launcher is killed, the processes use collectives for the few
+steps and the checkpoint that remain.
 """
 
 import os
@@ -21,7 +21,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from progcycle.errors import UserError
 from progcycle.runtime.launcher import Launcher
 
-SOON = 1.0  # seconds of waiting before a signal is acted on: until then it may travel with the gradients
+SOON = 1.0  # seconds of waiting before a signal is handled here; until then the gradients may carry it
 ANSWER = 45.0  # seconds for an answer of the store, which takes microseconds
 
 
@@ -52,10 +52,10 @@ def gather_by_collective(text: str) -> list[str]:
 
 
 class Rendezvous:
-    """One process's side of the meetings; all processes make the same calls in the same order.
+    """Synchronizes the processes on a store; all of them make the same calls in the same order.
 
     Args:
-        store: where they meet.
+        store: shared by the processes.
         rank: of this process.
         processes: how many there are.
         launcher: who may hold the store.
@@ -76,7 +76,7 @@ class Rendezvous:
         self._store_is_gone = False
 
     def gather(self, text: str) -> list[str]:
-        """The texts of all processes, by rank, once all have given one.
+        """Wait until every process has called this; return their texts by rank.
 
         Raises:
             RuntimeError: the store is gone, and the launcher is not.
@@ -95,44 +95,44 @@ class Rendezvous:
         self.store.set(keys[self.rank], f"={text}")
         self._wait_for(keys)
         found = [value.decode()[1:] for value in self.store.multi_get(keys)]
-        if number:  # all are here, so nobody reads the texts of before any more
+        if number:  # all have arrived, so nobody reads the earlier texts any more
             self.store.delete_key(f"text/{number - 1}/{self.rank}")
         return found
 
-    def begin_step(self, asked: Callable[[], int | None]) -> int | None:
-        """Wait until all processes are here with their pictures, or one of them was asked to stop.
+    def begin_step(self, requested_stop: Callable[[], int | None]) -> int | None:
+        """Wait until all processes have their pictures, or one of them has received a signal.
 
-        Which of the two comes first is decided by the store, for all of them. Once it went with the launcher, all take
-        every step: the first gradients tell those of them to stop who do not know it yet.
+        The store decides which of the two came first, so that all processes agree. Without the store, which ended with
+        the launcher, all take every step: the votes that travel with the gradients then stop them together.
 
         Args:
-            asked: the signal that this process was asked to stop by, if there is one.
+            requested_stop: returns the signal that this process has received, or None.
 
         Returns:
-            None for a step that all take now; otherwise the signal, with which all are here without another step.
+            None if all take the step now; otherwise the signal, on which all stop before the step.
 
         Raises:
             RuntimeError: the store is gone, and the launcher is not.
         """
         if not self._store_is_gone:
             try:
-                return self._begin_step_on_store(asked)
+                return self._begin_step_on_store(requested_stop)
             except RuntimeError as error:
                 self._do_without_store(error)
         return None
 
-    def _begin_step_on_store(self, asked: Callable[[], int | None]) -> int | None:
+    def _begin_step_on_store(self, requested_stop: Callable[[], int | None]) -> int | None:
         key = self._step
         if self.store.add(f"{key}/here", 1) == self.processes:
             self.store.compare_set(key, "", "0")
         began = time.monotonic()
 
-        def look() -> None:
-            number = asked()
+        def poll() -> None:
+            number = requested_stop()
             if number and time.monotonic() - began > SOON:
                 self.store.compare_set(key, "", str(int(number)))
 
-        self._wait_for([key], look)
+        self._wait_for([key], poll)
         if number := self._decision():
             return number
         self._steps += 1
@@ -142,19 +142,22 @@ class Rendezvous:
                 self.store.delete_key(old)
         return None
 
-    def while_waiting(self, asked: int | None) -> int | None:
-        """The signal that the step is left for which this process is not here yet; to be called now and then.
+    def while_waiting(self, signal_received: int | None) -> int | None:
+        """Check, while this process still waits for its pictures, whether the next step is cancelled by a signal.
 
         Args:
-            asked: the signal that this process was asked to stop by, if there is one.
+            signal_received: the signal that this process has received, or None.
+
+        Returns:
+            The signal on which all processes stop before the step, or None.
 
         Raises:
             RuntimeError: the store is gone, and the launcher is not.
         """
         if not self._store_is_gone:
             try:
-                if asked:
-                    self.store.compare_set(self._step, "", str(int(asked)))
+                if signal_received:
+                    self.store.compare_set(self._step, "", str(int(signal_received)))
                 return self._decision() if self.store.check([self._step]) else None
             except RuntimeError as error:
                 self._do_without_store(error)
@@ -172,18 +175,18 @@ class Rendezvous:
     def _decision(self) -> int | None:
         number = int(self.store.get(self._step))
         if number:
-            self.gather("")  # one of them may be in the middle of something long
+            self.gather("")  # one of them may be busy for a long time
         return number or None
 
-    def _wait_for(self, keys: list[str], look: Callable[[], None] = lambda: None) -> None:
-        # Not store.wait: no signal of Python would be heard in it, and it warns whenever its time is over.
+    def _wait_for(self, keys: list[str], poll: Callable[[], None] = lambda: None) -> None:
+        # Not store.wait: Python handles no signal during it, and it logs a warning at every timeout.
         began = time.monotonic()
         while not self.store.check(keys):
-            look()
+            poll()
             time.sleep(min((time.monotonic() - began) / 10 + 0.0002, 0.05))
 
 
-current: Rendezvous | None = None  # of these processes; None if there is one only
+current: Rendezvous | None = None  # of the processes of this run; None if there is only one
 
 
 def gather_texts(text: str) -> list[str]:
@@ -193,7 +196,7 @@ def gather_texts(text: str) -> list[str]:
 
 @contextmanager
 def main_process_first(is_first: bool) -> Iterator[None]:
-    """Do something in the first process, and then in the others."""
+    """Run the body in the first process, and then in the others."""
     if not is_first:
         gather_texts("")
     yield

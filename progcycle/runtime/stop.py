@@ -1,4 +1,4 @@
-"""Stopping on a signal: the step is finished, a checkpoint is written, and all processes leave together."""
+"""Stopping on a signal: the step is finished, a checkpoint is written, and all processes stop at the same step."""
 
 import os
 import signal
@@ -9,8 +9,8 @@ from types import FrameType
 
 from progcycle.runtime.launcher import Launcher
 
-# A terminal that is closed and a connection that is lost send SIGHUP; SIGUSR1 and SIGUSR2 are how clusters tell of a
-# preemption; SIGXCPU comes at a soft limit of processor time. Windows has none of these four.
+# A terminal that is closed and a connection that is lost send SIGHUP; clusters announce a
+# preemption with SIGUSR1 or SIGUSR2; SIGXCPU comes at a soft limit of processor time. Windows has none of these four.
 NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP", "SIGUSR2", "SIGXCPU")
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 HINT = b"\nstopping after this step and its checkpoint; Ctrl-C again stops at once\n"
@@ -30,12 +30,12 @@ class StoppedError(Exception):
 
     @property
     def exit_code(self) -> int:
-        """What shells and clusters expect of a process that a signal stopped."""
+        """Exit code by convention: 128 + the number of the signal."""
         return 128 + self.number
 
 
 class StoppedWhileWaitingError(Exception):
-    """A signal came while a loader was waited for, and so between two steps.
+    """A signal arrived between two steps, while the process was waiting for its loader.
 
     Args:
         number: the signal.
@@ -47,13 +47,13 @@ class StoppedWhileWaitingError(Exception):
 
 
 class StopSignals:
-    """Remembers that this process was asked to stop, so that the step can be finished first.
+    """Records stop signals of this process, so that the step can be finished first.
 
     Args:
-        enabled: whether to listen at all; a run inside another program leaves its signals alone.
+        enabled: whether to install handlers; a run inside another program leaves the program's handlers in place.
 
     Attributes:
-        received: the first signal that came.
+        received: the first signal that arrived, or None.
     """
 
     def __init__(self, enabled: bool) -> None:
@@ -63,10 +63,10 @@ class StopSignals:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the signals, in the main thread only, and give them back in the end.
+        """Install the handlers, in the main thread only, and restore the earlier ones at the end.
 
-        Before and after, they do what they always do: the process ends, and there is no step to be finished. A request
-        that came too late for the last step is sent once more then.
+        Outside the context a signal ends the process as usual, as there is no step to finish. A signal that arrived too
+        late for the last step is sent again at the end.
         """
         if not self.enabled or threading.current_thread() is not threading.main_thread():
             yield
@@ -87,7 +87,7 @@ class StopSignals:
     def _remember(self, number: int, _: FrameType | None) -> None:
         self.received = self.received or signal.Signals(number)
         if number == signal.SIGINT:
-            # The kernel's own action needs no turn of the interpreter, which may be inside a long call of a library.
+            # The default action of the kernel works even while the interpreter is inside a long library call.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             if os.environ.get("RANK", "0") == "0":
                 # print is not safe here: the signal may have come in the middle of another one. A reader of the output
@@ -96,13 +96,17 @@ class StopSignals:
                     os.write(2, HINT)
 
     def votes(self) -> list[bool]:
-        """For each of ``SIGNALS``, whether this process was asked to stop by it."""
+        """For each of ``SIGNALS``, whether this process has received it."""
         if self._launcher is not None and self._launcher.has_gone:
-            # It was killed; or, with one process, accelerate launch was sent a signal, none of which it passes on.
+            # It was killed; or, with one process, accelerate launch received a signal, and it forwards none.
             self.received = self.received or signal.SIGTERM
         return [number == self.received for number in SIGNALS]
 
 
 def agreed_signal(votes: Sequence[float]) -> signal.Signals | None:
-    """The signal that all processes leave by, given the share of them that :meth:`StopSignals.votes` for each."""
+    """The signal that all processes stop on, or None.
+
+    Args:
+        votes: share of the processes that have received each of ``SIGNALS``, see :meth:`StopSignals.votes`.
+    """
     return next((signal.Signals(number) for number, share in zip(SIGNALS, votes, strict=True) if share > 0), None)

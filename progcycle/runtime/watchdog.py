@@ -1,18 +1,18 @@
-"""Processes that watch each other on the rendezvous store, whatever their collectives and devices do.
+"""A watchdog: processes exchange heartbeats on the rendezvous store, independently of collectives and devices.
 
-Launchers (torchrun, and accelerate launch, which is the same inside) watch whether processes end: when one of a machine
-has died, they send SIGTERM to the others there, and SIGKILL after 30 s. This here catches what they do not:
+Launchers (torchrun, and accelerate launch, which uses it) notice when a process exits: they send SIGTERM to the others
+on its machine, and SIGKILL after 30 s. The watchdog catches what a launcher does not:
 
-* a process or a machine that stands still: for a launcher it is running;
-* a death or an error while the others wait on the store, which has no limit as collectives have: they end at once, with
-  a sentence, where SIGTERM by itself would let them try a checkpoint that nobody can finish;
-* both where there is no launcher that ends the others, or one on another machine.
+* a process or a machine that is frozen, which a launcher takes for running;
+* a death or an error while the others wait on the store, which has no time limit: they end at once with a message.
+  SIGTERM alone would let them try a checkpoint that cannot be completed;
+* both of these without a launcher, or with one on another machine.
 
-A launcher that is killed takes the store along. Where it held the store, the processes then stop with a checkpoint, as
-by SIGTERM, and look after each other by their numbers only, for a limited time.
+If the launcher that holds the store is killed, the store is lost too. The processes then stop with a checkpoint, as on
+SIGTERM, and until then only check each other's process ids, for a limited time.
 
-A process whose main thread hangs is not missed as long as its other threads run: there is no telling from here that it
-does not just work. The limit of collectives ends the others if they wait in one.
+A process whose main thread hangs while its other threads run is not noticed, since it may just be busy. The time limit
+of collectives ends the others if they wait in one.
 """
 
 import os
@@ -29,21 +29,21 @@ from progcycle.errors import one_line
 from progcycle.runtime.launcher import Launcher
 from progcycle.runtime.rendezvous import ANSWER
 
-GONE, FAILED = "gone", "failed "  # what a process that leaves writes in place of its beats
+GONE, FAILED = "gone", "failed "  # what a process that leaves writes in place of its heartbeat
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds.
+    """Times in seconds.
 
     Attributes:
-        tick: how often a process looks.
-        beat: between two signs of life.
-        silence: without one, until a process counts as hanging.
-        grace: for a process that may have the same error as another, and then leaves by itself.
-        verdict: that a failed collective waits for news of the others.
+        tick: between two checks.
+        beat: between two heartbeats.
+        silence: without a heartbeat, until a process counts as hanging.
+        grace: before a process ends because of an error elsewhere; it may have the same error and leave by itself.
+        verdict: that a failed collective waits to learn whether another process has died.
         goodbye: that the first process waits for the others to leave.
-        orphaned: that processes without launcher and store may take to stop.
+        orphaned: that processes may take to stop without launcher and store.
     """
 
     tick: float = 1.0
@@ -68,14 +68,14 @@ class Peer:
 
 
 class Watchdog:
-    """One process's view of the others.
+    """Sends the heartbeats of this process and checks those of the others, in a thread.
 
     Args:
         rank: of this process.
         members: all processes, by rank.
-        store: for this alone: a connection answers one question at a time.
-        end: what to do when another process is lost: it gets a sentence and whether this process is to print it. It is
-            called in the watching thread, once, and not after :meth:`leave`.
+        store: a connection of its own, since each handles one request at a time.
+        end: called when another process is lost, with a message and whether this process prints it; in the thread of
+            the watchdog, once, and never after :meth:`leave`.
         limits: see :class:`Timeouts`.
         launcher: who may hold the store.
         now: a clock, in seconds.
@@ -95,12 +95,14 @@ class Watchdog:
         self._end, self._launcher, self._now = end, launcher, now
         self._store_is_here = members[rank].host == members[0].host  # it is on the machine of the first process
         self._orphaned: float | None = None  # since when, by the thread's clock
-        self._heard = {member.rank: ("", 0.0) for member in members if member.rank != rank}  # sign of life, moment
+        self._heartbeats = {
+            member.rank: ("", 0.0) for member in members if member.rank != rank
+        }  # heartbeat, and when it came
         self._neighbours = [m for m in members if m.rank != rank and m.host == members[rank].host]
-        self._neighbours = [m for m in self._neighbours if _runs(m.pid)]  # hosts of containers may share a name
+        self._neighbours = [m for m in self._neighbours if _runs(m.pid)]  # containers may share a host name
         self._lock, self._over = threading.Lock(), threading.Event()
         self._left = self._failed = self._ending = False
-        self._clock = self._last_beat = 0.0  # seconds that this process was awake
+        self._clock = self._last_beat = 0.0  # seconds, pauses of this process left out
         self._beats = 0
         self._lost: tuple[str, bool, float] | None = None  # a sentence, whether to print it, moment
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -108,7 +110,7 @@ class Watchdog:
     # --- for the main thread -------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to give signs of life, and to look for those of the others once all have given one.
+        """Start sending heartbeats, and checking those of the others once all have sent one.
 
         Raises:
             RuntimeError: the store is gone.
@@ -118,29 +120,29 @@ class Watchdog:
 
     @property
     def over(self) -> bool:
-        """Whether this process has said goodbye."""
+        """Whether this process has left."""
         return self._left
 
     def failed(self, reason: str, collective: bool) -> None:
-        """Tell the others that this process leaves by an error.
+        """Tell the others that this process ends with an error.
 
         Args:
             reason: the error.
-            collective: whether it may come of another process's death: then ``end`` has its turn before.
+            collective: whether another process's death may be the cause: then ``end`` gets the chance to run first.
         """
         if collective and not self._left:
             self._failed = True
-            # By the thread's clock: after a pause of this process, it looks before this ends.
+            # By the thread's clock: after a pause of this process, the thread checks before this wait ends.
             until = self._clock + self.limits.verdict
             while self._clock < until and self._thread.is_alive():
                 time.sleep(self.limits.tick)
         self.leave(reason)
 
     def leave(self, reason: str | None = None) -> None:
-        """Say goodbye, and watch no more. Only the first goodbye counts.
+        """Leave, and stop watching. Only the first call has an effect.
 
         Args:
-            reason: the error by which this process leaves; None if all is well.
+            reason: the error with which this process ends; None if there is none.
         """
         with self._lock:
             if self._left or self._ending:
@@ -166,7 +168,7 @@ class Watchdog:
         before = self._now()
         while not self._over.wait(self.limits.tick):
             now = self._now()
-            # A pause of this process, as of the whole machine, is no silence of the others.
+            # A pause of this process, such as a suspended machine, does not count as silence of the others.
             self._clock += min(now - before, 2 * self.limits.tick)
             before = now
             dead = [member.rank for member in self._neighbours if not _runs(member.pid)]
@@ -176,7 +178,7 @@ class Watchdog:
                     self._lost = self._lost or (words, self.rank == 0, self._clock)
             elif 0 not in dead:  # the store may have died with it
                 try:
-                    self._ask()
+                    self._exchange()
                 except RuntimeError:
                     if self._store_is_here and self._launcher is not None and self._launcher.took_store_along():
                         self._orphaned = self._clock
@@ -185,14 +187,14 @@ class Watchdog:
                     else:
                         self._lose(0, "has died, or the launcher with its store has")
             for rank in dead:
-                if self._heard[rank][0] != GONE:
+                if self._heartbeats[rank][0] != GONE:
                     self._lose(rank, "has died")
-            self._look()
+            self._end_if_lost()
 
-    def _ask(self) -> None:
+    def _exchange(self) -> None:
         if self._clock >= self._last_beat + self.limits.beat:
             self._beat()
-        self._hear(self._read())
+        self._record(self._read())
 
     def _beat(self) -> None:
         self._last_beat = self._clock
@@ -200,16 +202,16 @@ class Watchdog:
         self.store.set(self._key(self.rank), str(self._beats))
 
     def _read(self) -> dict[int, str]:
-        keys = [self._key(rank) for rank in self._heard]
+        keys = [self._key(rank) for rank in self._heartbeats]
         if not self.store.check(keys):  # not all have begun
             return {}
-        return dict(zip(self._heard, (value.decode() for value in self.store.multi_get(keys)), strict=True))
+        return dict(zip(self._heartbeats, (value.decode() for value in self.store.multi_get(keys)), strict=True))
 
-    def _hear(self, lives: dict[int, str]) -> None:
+    def _record(self, lives: dict[int, str]) -> None:
         for rank, life in lives.items():
-            known, moment = self._heard[rank]
+            known, moment = self._heartbeats[rank]
             if life != known:
-                self._heard[rank] = life, self._clock
+                self._heartbeats[rank] = life, self._clock
                 if life.startswith(FAILED):
                     reason = life.removeprefix(FAILED)
                     self._lose(rank, f"ended with an error ({reason})", self.limits.grace)
@@ -217,12 +219,12 @@ class Watchdog:
                 self._lose(rank, f"has not answered for {self.limits.silence:g} s")
 
     def _lose(self, rank: int, what: str, grace: float = 0.0) -> None:
-        """Note that a process is lost; what follows from it is no news."""
+        """Record that a process is lost; later losses are consequences of the first."""
         if self._lost is None and not self._left and rank != self.rank:
             sentence = f"{self.members[rank]} {what}; the others stop too."
-            self._lost = sentence, self._speaks(rank), self._clock + grace
+            self._lost = sentence, self._prints(rank), self._clock + grace
 
-    def _look(self) -> None:
+    def _end_if_lost(self) -> None:
         if self._lost is None:
             return
         sentence, speaks, moment = self._lost
@@ -235,11 +237,11 @@ class Watchdog:
         self._over.set()
         self._end(sentence, speaks)
 
-    def _speaks(self, lost: int) -> bool:
+    def _prints(self, lost: int) -> bool:
         """Whether this process prints that another one is lost."""
         if lost != 0:
             return self.rank == 0
-        # The others cannot agree any more: one on each machine speaks.
+        # The others cannot agree without the store: one process on each machine prints.
         host = self.members[self.rank].host
         return self.rank == min(member.rank for member in self.members[1:] if member.host == host)
 
@@ -249,7 +251,7 @@ class Watchdog:
 
 
 def _runs(pid: int) -> bool:
-    """Whether a process of this machine runs; one that has ended and that nobody has asked for does not."""
+    """Whether a process of this machine is running; a zombie is not."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Jobs in processes of their own, which end with the process that began them, however that ends."""
+"""Runs jobs in processes of their own, which end when the process that started them ends, however it ends."""
 
 import multiprocessing
 import os
@@ -18,61 +18,61 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class ProcessKilledError(Exception):
-    """A process has ended without a word."""
+    """A process ended without returning a result."""
 
 
 def run_in_processes(
     work: Callable[..., Any], jobs: Mapping[Key, Sequence[Any]], parallel: int
 ) -> Iterator[tuple[Key, Any]]:
-    """Results of jobs as they finish, one process for each: nothing that one leaves behind can touch another.
+    """Yield the results of jobs as they finish. Each job has a process of its own, so that none affects another.
 
-    Whatever ends the iteration, Ctrl-C too, ends the processes that are on their way.
+    The processes that still run are killed when the iteration ends, by Ctrl-C too.
 
     Args:
         work: a function of a module.
         jobs: its arguments, by key.
-        parallel: so many at a time.
+        parallel: how many run at a time.
 
     Yields:
         The key of a job, and its result, or the ``UserError`` that it raised.
 
     Raises:
         ProcessKilledError: a process was killed.
-        Exception: what else a job raised, with its traceback as a note.
+        Exception: any other error of a job, with its traceback as a note.
     """
     context = multiprocessing.get_context("spawn")
-    waiting, going = list(jobs.items()), dict[Connection, tuple[Key, BaseProcess]]()
+    waiting, active = list(jobs.items()), dict[Connection, tuple[Key, BaseProcess]]()
     try:
-        while waiting or going:
-            while waiting and len(going) < parallel:
+        while waiting or active:
+            while waiting and len(active) < parallel:
                 key, job = waiting.pop(0)
                 receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_do, args=(sender, work, tuple(job)))
-                with _deaf():
+                process = context.Process(target=_run_job, args=(sender, work, tuple(job)))
+                with _ignoring_ctrl_c():
                     process.start()
                 sender.close()
-                going[receiver] = key, process
-            for ready in wait(list(going)):
+                active[receiver] = key, process
+            for ready in wait(list(active)):
                 assert isinstance(ready, Connection)
-                key, running = going[ready]
+                key, running = active[ready]
                 try:
                     result, notes = ready.recv()
                 except EOFError:
                     raise ProcessKilledError(f"process {running.pid} was killed") from None
                 running.join()
-                del going[ready]
+                del active[ready]
                 ready.close()
                 if isinstance(result, Exception) and not isinstance(result, UserError):
                     result.add_note(notes)
                     raise result
                 yield key, result
     finally:
-        for _, running in going.values():
+        for _, running in active.values():
             running.kill()
             running.join()
 
 
-def _do(sender: Connection, work: Callable[..., Any], job: tuple[Any, ...]) -> None:
+def _run_job(sender: Connection, work: Callable[..., Any], job: tuple[Any, ...]) -> None:
     _end_with_parent()
     notes = ""
     try:
@@ -80,21 +80,21 @@ def _do(sender: Connection, work: Callable[..., Any], job: tuple[Any, ...]) -> N
     except Exception as error:
         import traceback
 
-        result, notes = _that_travels(error), traceback.format_exc()
+        result, notes = _picklable(error), traceback.format_exc()
     sender.send((result, notes))
 
 
-def _that_travels(error: Exception) -> Exception:
-    """The error, or its words, where pickle could not bring it to the other process."""
+def _picklable(error: Exception) -> Exception:
+    """The error, or a RuntimeError with its text if it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # what its class does with the pickled arguments is its own affair
+    except Exception:  # its class may raise anything when it is unpickled
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
 
 
 def _end_with_parent() -> None:
-    """Let this process end when the one that started it does: a run goes on from a checkpoint."""
+    """End this process when its parent ends; a run can resume from its checkpoint."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -106,12 +106,12 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Start processes that do not hear Ctrl-C, from the first line on: this one does, and ends them in silence."""
+def _ignoring_ctrl_c() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C from the start; the parent handles it and kills them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    # It starts with the first process, and lets Ctrl-C through again as it does.
+    # It starts with the first process, and unblocks Ctrl-C as it does.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -1,4 +1,4 @@
-"""Checkpoints are written by a thread of their own, while training goes on: it waits for the copies only."""
+"""Asynchronous checkpoints: a thread writes them while training goes on, which waits only for the copies."""
 
 import os
 import threading
@@ -22,15 +22,15 @@ from progcycle.runtime.parallel import first_message
 
 @dataclass(frozen=True)
 class CheckpointPolicy:
-    """Where the checkpoints of a run go, and how many stay.
+    """Where the checkpoints of a run are written, and which of them are kept.
 
     Attributes:
         run_dir: the run folder.
-        record: name and text of the file that tells what run this is; a run folder without it has vanished, and the
-            fallback folder gets it too.
-        keep: the newest checkpoints that stay.
-        every: pictures; the first checkpoint at or after each multiple of this many stays for good.
-        fallback: a folder of this run alone, for what the run folder cannot take.
+        record: name and text of the file that identifies the run. A run folder without it has vanished; the fallback
+            folder gets a copy.
+        keep: how many of the newest checkpoints are kept.
+        every: pictures; the first checkpoint at or after each multiple of this number is kept for good.
+        fallback: a folder for this run only, used when the run folder cannot be written.
     """
 
     run_dir: Path
@@ -42,7 +42,7 @@ class CheckpointPolicy:
 
 @dataclass
 class _PendingCheckpoint:
-    """A checkpoint on its way, in all processes until they know that it has arrived."""
+    """A checkpoint that is being written, until all processes know that it is complete."""
 
     nimg: int
     content: Content | None
@@ -53,24 +53,24 @@ class _PendingCheckpoint:
 
 
 class CheckpointWriter:
-    """Writes one checkpoint at a time. Every process writes its own part, and the first one then gives it its name.
+    """Writes one checkpoint at a time. Every process writes its own part; then the first one renames the whole.
 
-    That all parts are written, and that one cannot be, travels with the gradients (:class:`Votes`): the thread itself
-    waits for no other process. Where the run folder cannot take a checkpoint, the fallback folder does.
+    The thread itself waits for no other process: whether all parts are written, or one has failed, travels with the
+    gradients (:class:`Votes`). If the run folder cannot be written, the checkpoint goes to the fallback folder.
 
     Args:
         accelerator: the processes.
-        places: where checkpoints go.
-        say: told of every checkpoint.
+        policy: where checkpoints are written, and which are kept.
+        report: called with a line about every checkpoint.
 
     Attributes:
-        last: the newest checkpoint that is whole.
+        last: the newest complete checkpoint.
     """
 
-    def __init__(self, accelerator: Accelerator, places: CheckpointPolicy, say: Callable[[str], None]) -> None:
-        self.accelerator, self.places, self.run_dir, self.say = accelerator, places, places.run_dir, say
+    def __init__(self, accelerator: Accelerator, policy: CheckpointPolicy, report: Callable[[str], None]) -> None:
+        self.accelerator, self.policy, self.run_dir, self.report = accelerator, policy, policy.run_dir, report
         self.last: Path | None = None
-        self.begun_at: int | None = None  # pictures shown at the newest one, whole or not
+        self.begun_at: int | None = None  # pictures shown at the newest checkpoint, complete or not
         self._pending: _PendingCheckpoint | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._clock: int | None = None
@@ -79,39 +79,39 @@ class CheckpointWriter:
 
     @property
     def single_process(self) -> bool:
-        """Whether there is one process only."""
+        """Whether the run has a single process."""
         return bool(self.accelerator.num_processes == 1)
 
     def cpu_seconds(self) -> float:
-        """CPU time of the thread so far; 0 where the system does not tell."""
+        """CPU time of the thread so far; 0 if the system does not report it."""
         return self._spent if self._clock is None else self._spent + time.clock_gettime(self._clock)
 
     def votes(self) -> list[bool]:
-        """Whether this process's part of the checkpoint on its way is written, and whether something cannot be."""
+        """Whether this process's part of the pending checkpoint is written, and whether a write has failed."""
         if self._pending is None or self._write_error is not None:
             return [False, self._write_error is not None]
         jobs = [job for job in (self._pending.part, self._pending.commit) if job is not None]
-        written = self._pending.part.done()  # asked first: it may fail between the two lines
+        written = self._pending.part.done()  # read first: it may fail between the two lines
         failed = any(job.done() and job.exception() is not None for job in jobs)
         return [written and not failed, failed]
 
     def resume_from(self, path: Path, nimg: int) -> None:
-        """Note the checkpoint that a run goes on from, after ``nimg`` pictures; do what an interruption left undone."""
+        """Record the checkpoint, after ``nimg`` pictures, that the run resumes from; remove interrupted ones."""
         self.last, self.begun_at = path, nimg
         if self.accelerator.is_main_process:
             checkpoint.remove_leftovers(self._folder)
-            if checkpoint.checkpoints(self._folder)[-1:] == [path]:  # a damaged one would count as one that is kept
+            if checkpoint.checkpoints(self._folder)[-1:] == [path]:  # a damaged newer one would be counted as kept
                 self._prune(self._folder)
 
     def start(self, content: Content, waited: float) -> None:
-        """Begin to write; every process must call this, after :meth:`finish`.
+        """Start writing a checkpoint; every process must call this, after :meth:`finish`.
 
         Args:
-            content: of this process; nothing may change it any more.
+            content: of this process; it must not be changed any more.
             waited: seconds that copying took.
 
         Raises:
-            UserError: neither the run folder nor the fallback folder can take it.
+            UserError: neither the run folder nor the fallback folder can be written.
         """
         began = time.perf_counter()
         self.begun_at = content.nimg
@@ -126,7 +126,7 @@ class CheckpointWriter:
         )
 
     def advance(self, votes: Sequence[float]) -> None:
-        """Go on with the checkpoint on its way; every process must call this at the end of the same step.
+        """Continue with the pending checkpoint; every process must call this at the end of the same step.
 
         Args:
             votes: share of the processes with each of :meth:`votes`.
@@ -149,7 +149,7 @@ class CheckpointWriter:
                 self._conclude(pending)
 
     def finish(self) -> None:
-        """Wait for the checkpoint on its way; every process must call this at the same moment.
+        """Wait until the pending checkpoint is complete; every process must call this at the same step.
 
         Raises:
             UserError: as :meth:`start`.
@@ -175,7 +175,7 @@ class CheckpointWriter:
 
     @contextmanager
     def collecting_errors(self) -> Iterator[None]:
-        """Remember that a file of the run folder cannot be written, until all processes can act on it together."""
+        """Catch an error of writing into the run folder, until all processes can handle it at the same step."""
         try:
             yield
         except (OSError, SafetensorError) as error:
@@ -186,10 +186,10 @@ class CheckpointWriter:
         return self._together(self._raise_write_error)
 
     def save_and_stop(self, content: Content, reason: str) -> None:
-        """Stop the run because of a file that cannot be written; every process must call this, after :meth:`finish`.
+        """Write a last checkpoint and stop, since a file cannot be written; a collective call, after :meth:`finish`.
 
         Args:
-            content: of a last checkpoint, for the folder that can take it.
+            content: of the last checkpoint, which goes to whichever folder can be written.
             reason: from :meth:`write_error`.
 
         Raises:
@@ -200,7 +200,7 @@ class CheckpointWriter:
         raise UserError(f"The run folder {self.run_dir} cannot be written ({reason}); {self._advice()}")
 
     def close(self) -> None:
-        """Let the thread end, and with it what it is writing; no other process is waited for."""
+        """Let the thread finish what it is writing and end it, without waiting for other processes."""
         pending, self._pending = self._pending, None
         if self._thread is None:
             return
@@ -208,7 +208,9 @@ class CheckpointWriter:
             jobs: list[Future[Any]] = [pending.part] if pending.commit is None else [pending.part, pending.commit]
             problem = next((job.exception() for job in jobs if job.exception() is not None), None)
             if problem is not None:
-                self.say(f"warning: the checkpoint at {pending.nimg / 1000:g} kimg could not be written ({problem}).")
+                self.report(
+                    f"warning: the checkpoint at {pending.nimg / 1000:g} kimg could not be written ({problem})."
+                )
                 checkpoint.discard(self._folder, pending.nimg)
             elif self.single_process or pending.commit is not None:
                 self._conclude(pending)
@@ -216,7 +218,7 @@ class CheckpointWriter:
         self._thread.shutdown()
         self._thread = None
 
-    # --- what one process does -----------------------------------------------------------------------------------
+    # --- in one process --------------------------------------------------------------------------------------------
 
     @property
     def _folder(self) -> Path:
@@ -228,7 +230,7 @@ class CheckpointWriter:
 
     def _prepare(self, nimg: int) -> None:
         if self.accelerator.is_main_process:
-            os.stat(self.run_dir / self.places.record[0])  # a folder that has vanished is not made anew
+            os.stat(self.run_dir / self.policy.record[0])  # a run folder that has vanished is not created again
             checkpoint.prepare(self._folder, nimg)
 
     def _write(self, content: Content) -> None:
@@ -243,16 +245,16 @@ class CheckpointWriter:
         return path
 
     def _prune(self, folder: Path) -> None:
-        with suppress(OSError):  # one more than wanted is no reason to stop
-            checkpoint.prune(folder, self.places.keep, self.places.every)
+        with suppress(OSError):  # too many checkpoints are no reason to stop
+            checkpoint.prune(folder, self.policy.keep, self.policy.every)
 
     def _conclude(self, pending: _PendingCheckpoint) -> None:
-        """Tell of a checkpoint that has its name now, and let go of the copies."""
+        """Report a checkpoint that is complete, and free the copies."""
         self.last = self._folder / checkpoint.folder_name(pending.nimg)
         if pending.content is not None and self.accelerator.is_main_process:
             size = sum(path.stat().st_size for path in self.last.iterdir())
             seconds = time.perf_counter() - pending.begun
-            self.say(
+            self.report(
                 f"checkpoint at {pending.nimg / 1000:g} kimg: {size / 1e6:.1f} MB in {seconds:.1f} s, "
                 f"of which training waited {pending.waited:.1f} s"
             )
@@ -263,10 +265,10 @@ class CheckpointWriter:
         if error is not None:
             raise error
 
-    # --- what all do together ------------------------------------------------------------------------------------
+    # --- in all processes together ------------------------------------------------------------------------------------
 
     def _together(self, work: Callable[..., object], *arguments: object) -> str:
-        """Do work in every process; what went wrong with a file in one of them, or an empty text."""
+        """Run ``work`` in every process; return the first file error of any of them, or an empty text."""
         problem = ""
         try:
             work(*arguments)
@@ -275,10 +277,12 @@ class CheckpointWriter:
         return first_message(problem)
 
     def _fall_back(self, content: Content, reason: str) -> None:
-        """Write what the run folder could not take into the fallback folder, while training waits."""
-        other, (name, text) = self.places.fallback, self.places.record
+        """Write the checkpoint into the fallback folder, while training waits."""
+        other, (name, text) = self.policy.fallback, self.policy.record
         if other is None:
-            raise UserError(f"The run folder {self.run_dir} cannot take a checkpoint ({reason}); {self._advice()}")
+            raise UserError(
+                f"No checkpoint can be written to the run folder {self.run_dir} ({reason}); {self._advice()}"
+            )
         folder, main = other / "checkpoints", self.accelerator.is_main_process
 
         def begin() -> None:
@@ -297,12 +301,14 @@ class CheckpointWriter:
                 if main:
                     checkpoint.discard(folder, content.nimg)
                 raise UserError(
-                    f"Neither the run folder {self.run_dir} ({reason}) nor training.fallback_dir {other} ({error}) can "
-                    f"take a checkpoint; {self._advice()}"
+                    f"A checkpoint can be written neither to the run folder {self.run_dir} ({reason}) nor to "
+                    f"training.fallback_dir {other} ({error}); {self._advice()}"
                 )
         self.last = folder / checkpoint.folder_name(content.nimg)
-        self.say(f"warning: the run folder cannot take a checkpoint ({reason}); it is in {self.last} instead.")
+        self.report(
+            f"warning: no checkpoint can be written to the run folder ({reason}); it is in {self.last} instead."
+        )
 
     def _advice(self) -> str:
-        good = f" to go on from {self.last}" if self.last else ""
-        return f"make room there, or make it writable, and start the same command again{good}."
+        resume = f" to resume from {self.last}" if self.last else ""
+        return f"free space there, or make it writable, and start the same command again{resume}."

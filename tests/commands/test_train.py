@@ -117,7 +117,7 @@ def test_another_recipe_in_the_run_folder_is_one_line(
     recipe = load_recipe(write(), ["seed=1"])
     (here / "run/recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     assert main([write(), "--run-dir", "run"]) == 2
-    _one_line(capsys.readouterr().err, "use another --run-dir, or undo: seed: 1 -> 3.")
+    _one_line(capsys.readouterr().err, "use another --run-dir, or undo these changes: seed: 1 -> 3.")
     assert sorted(p.name for p in (here / "run").iterdir()) == ["checkpoints", "recipe.yaml"]
 
 
@@ -237,7 +237,7 @@ def info(self, text):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
 
-checkpoint.save_file, RunLog.info = save_file, info
+checkpoint.save_file, RunLog.info = save_file, say
 sys.exit(main())
 """
 

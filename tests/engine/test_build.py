@@ -99,13 +99,11 @@ def test_what_compares_pictures_needs_two_of_them(network: dict[str, object], pr
     if key is None:
         check_batches(recipe, schedule, processes)
         return
-    with pytest.raises(UserError, match=rf"one by one, which leaves nothing for network\.discriminator\.{key} to see"):
+    with pytest.raises(UserError, match=rf"one by one, but network\.discriminator\.{key} compares at least two"):
         check_batches(recipe, schedule, processes)
 
 
-SINGLE = (
-    r"^schedule\.batch_size: at 4 px a device has a single picture, which leaves nothing for network\.discriminator\."
-)
+SINGLE = r"^schedule\.batch_size: at 4 px a device has a single picture, but network\.discriminator\."
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -114,7 +112,7 @@ def test_a_single_picture_a_device_is_refused_where_it_would_be_compared(task: s
     """The statistic of one picture is sqrt(1e-8) everywhere, whatever the picture; each remedy named works."""
     alone = {"schedule": {"batch_size": batch}}
     recipe = tiny(task, NOWHERE, alone)
-    with pytest.raises(UserError, match=SINGLE + r"minibatch_stddev to see; ") as caught:
+    with pytest.raises(UserError, match=SINGLE + r"minibatch_stddev compares at least two; ") as caught:
         check_batches(recipe, build(recipe).schedule, processes)
     words = str(caught.value)
     assert f"choose at least {2 * processes}, " in words
@@ -148,7 +146,9 @@ def test_what_a_single_picture_leaves_of_the_statistic() -> None:
 def test_a_single_picture_is_refused_with_minibatch_discrimination_too() -> None:
     network = {"discriminator": {"minibatch_stddev": 0, "minibatch_discrimination": {}}}
     recipe = tiny("pggan", NOWHERE, {"schedule": {"batch_size": 4}, "network": network})
-    with pytest.raises(UserError, match=SINGLE + r"minibatch_discrimination to see; choose at least 8, compare the"):
+    with pytest.raises(
+        UserError, match=SINGLE + r"minibatch_discrimination compares at least two; choose at least 8, compare the"
+    ):
         check_batches(recipe, build(recipe).schedule, 4)
 
 

@@ -60,18 +60,21 @@ def test_a_longer_plan_goes_on_as_if_it_had_been_the_plan_from_the_start(
 @pytest.mark.parametrize(
     ("schedule", "words"),
     [
-        ({"decay_kimg": 0.05}, "schedule.decay_kimg: 0.02 -> 0.05; a longer plan must be the same for the 0.06 kimg"),
-        ({"fade_kimg": {8: 0.016, 16: 0.02}}, "schedule.fade_kimg.16: None -> 0.02; .* another from 0.052 kimg on"),
-        ({"batch_size": {"default": 4, 4: 2}}, "schedule.batch_size.4: None -> 2; .* another from 0 kimg on"),
-        ({"total_kimg": 0.1, "rampup_kimg": 0.01}, "schedule.rampup_kimg: 0.0 -> 0.01; .* another from 0 kimg on"),
-        ({"hold_resolution": 8}, "schedule.hold_resolution: None -> 8; .* another from 0.032 kimg on"),
+        (
+            {"decay_kimg": 0.05},
+            "schedule.decay_kimg: 0.02 -> 0.05; the growth plan may change only beyond the 0.06 kimg",
+        ),
+        ({"fade_kimg": {8: 0.016, 16: 0.02}}, "schedule.fade_kimg.16: None -> 0.02; .* differs from 0.052 kimg on"),
+        ({"batch_size": {"default": 4, 4: 2}}, "schedule.batch_size.4: None -> 2; .* differs from 0 kimg on"),
+        ({"total_kimg": 0.1, "rampup_kimg": 0.01}, "schedule.rampup_kimg: 0.0 -> 0.01; .* differs from 0 kimg on"),
+        ({"hold_resolution": 8}, "schedule.hold_resolution: None -> 8; .* differs from 0.032 kimg on"),
     ],
 )
 def test_a_plan_that_changes_what_was_shown_is_refused(
     schedule: Mapping[str, Any], words: str, pictures: Path, stopped: Path
 ) -> None:
     with pytest.raises(
-        UserError, match=f"run holds a run of another recipe; use another --run-dir, or undo: .*{words}"
+        UserError, match=f"run holds a run of another recipe; use another --run-dir, or undo these changes: .*{words}"
     ):
         check(stopped, tiny("pggan", pictures, {"schedule": schedule}))
 
@@ -102,7 +105,7 @@ def test_what_is_trained_is_bound(pictures: Path, stopped: Path) -> None:
     }
     with pytest.raises(UserError) as refused:
         check(stopped, tiny("pggan", pictures, changes))
-    found = str(refused.value).partition("or undo: ")[2]
+    found = str(refused.value).partition("or undo these changes: ")[2]
     assert set(found.rstrip(".").split("; ")) == words
 
 
@@ -164,7 +167,7 @@ def test_a_recipe_that_somebody_wrote_into_the_folder_is_not_replaced_by_another
     file.write_text("# mine\n" + dump(tiny("pggan", pictures)))
     check(run, tiny("pggan", pictures))
     with pytest.raises(
-        UserError, match=r"run/recipe\.yaml is another recipe, and not as training writes it, .* rename"
+        UserError, match=r"run/recipe\.yaml holds another recipe, which was written or edited by hand .* rename"
     ):
         check(run, tiny("pggan", pictures, {"seed": 8}))
     file.write_text(dump(tiny("pggan", pictures)))
@@ -242,7 +245,9 @@ def test_pictures_added_or_removed_are_warned_of_with_both_numbers(
     capsys.readouterr()
     assert train(tiny("pggan", own), run).trainer.nimg == 88
     told = capsys.readouterr().out
-    assert "warning: domain real: there were 11 pictures, now there are 13; training goes on with those" in told
+    assert (
+        "warning: domain real: there were 11 pictures, now there are 13; training continues with the pictures" in told
+    )
     train(tiny("pggan", own), run)
     assert "warning" not in capsys.readouterr().out, "said once"
 
@@ -255,8 +260,8 @@ def test_other_pictures_at_another_path_are_refused(pictures: Path, tmp_path: Pa
     with pytest.raises(UserError) as refused:
         train(tiny("cyclegan", own), run)
     assert str(refused.value) == (
-        f"{run} holds a run that was trained on other pictures, of domain b: there were 7 pictures, now there are 6; "
-        f"use another --run-dir, or undo: data.root: {pictures} -> {own}."
+        f"The run in {run} was trained on other pictures of domain b: there were 7 pictures, now there are 6; "
+        f"use another --run-dir, or undo these changes: data.root: {pictures} -> {own}."
     )
     assert sorted(run.rglob("*")) == before
 
@@ -288,8 +293,10 @@ def test_a_checkpoint_that_does_not_tell_of_its_pictures_and_precision_still_res
     train(tiny("pggan", pictures, auto), run, stop_before=8)
     path = checkpoints(run / "checkpoints")[-1]
     as_before(path, "pictures", "precision", "device")
-    with pytest.raises(UserError, match=r"too old to tell whether the pictures are the same; .* or undo: data\.path: "):
+    with pytest.raises(
+        UserError, match=r"too old to record which pictures these were; .* or undo these changes: data\.path: "
+    ):
         train(tiny("pggan", own, auto), run)
     capsys.readouterr()
     assert train(tiny("pggan", pictures, auto), run).trainer.nimg == 88
-    assert "the checkpoint does not record what precision auto was; from here on it is " in capsys.readouterr().out
+    assert "the checkpoint does not record which precision auto chose; from here on it is " in capsys.readouterr().out

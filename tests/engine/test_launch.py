@@ -65,7 +65,7 @@ def test_a_line_says_what_the_recipe_decides(variables: dict[str, str], choice: 
     assert len(said) == len(lines)
     for line, words in zip(said, lines, strict=True):
         assert re.search(words, line)
-        assert "is not used, the recipe decides: " in line
+        assert "is ignored, as the recipe decides: " in line
 
 
 def test_the_line_is_said_once_when_a_run_begins(
@@ -76,7 +76,7 @@ def test_the_line_is_said_once_when_a_run_begins(
     training = train(tiny("pggan", pictures), tmp_path / "run", stop_before=0)
     assert training.trainer.precision.name == "no"
     said = capsys.readouterr().out
-    assert said.count("ACCELERATE_MIXED_PRECISION=fp16 is not used") == 1
+    assert said.count("ACCELERATE_MIXED_PRECISION=fp16 is ignored") == 1
     assert said.count("accelerate launch starts only one process on a CPU, not the 2 that were requested") == 1
     assert "ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m progcycle.train" in said
 

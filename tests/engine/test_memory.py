@@ -51,8 +51,8 @@ def test_the_key_that_helps_is_named_and_the_run_goes_on_with_it(
     run_out(monkeypatch, 2, ERRORS[kind])
     run = tmp_path / "run"
     assert refused(tiny(task, pictures), run) == (
-        "The device cpu has not enough memory for training on 4 pictures at a time at stage 2 (16 px); the same "
-        "command with training.max_batch_per_device=2 goes on from the newest checkpoint."
+        "The device cpu does not have enough memory for training on 4 pictures at a time at stage 2 (16 px); "
+        "add training.max_batch_per_device=2 to the command, which then resumes from the newest checkpoint."
     )
     assert [path.name for path in checkpoints(run / "checkpoints")] == ["nimg-000000000020", "nimg-000000000040"]
     training = train(tiny(task, pictures, {"training": {"max_batch_per_device": 2}}), run)
@@ -67,8 +67,9 @@ def test_without_a_checkpoint_the_run_starts_again(
     recipe = tiny("pggan", pictures, {"training": {"checkpoint_kimg": 1, "max_batch_per_device": {16: 2}}})
     told = refused(recipe, tmp_path / "run")
     assert told.endswith(
-        "for training on 4 pictures at a time at stage 1 (8 px); the same command with "
-        "training.max_batch_per_device.8=2 starts again, there being no checkpoint yet."
+        "for training on 4 pictures at a time at stage 1 (8 px); add "
+        "training.max_batch_per_device.8=2 to the command, which then starts from the beginning, "
+        "as there is no checkpoint yet."
     )
     load_recipe(tmp_path / "run/recipe.yaml", ["training.max_batch_per_device.8=2"])
 
@@ -81,9 +82,9 @@ def test_what_cannot_be_divided_further_ends_below_the_stage(
     change: dict[str, Any] = {"training": {"max_batch_per_device": 2}, "schedule": {"decay_kimg": 0}}
     told = refused(tiny("pggan", pictures, change), tmp_path / "run")
     assert (
-        "for training on 2 pictures at a time at stage 2 (16 px); a batch can be in no smaller parts; take a sm" in told
+        "for training on 2 pictures at a time at stage 2 (16 px); the batch cannot be split further; use a sm" in told
     )
-    assert told.endswith(", or end the run before this stage with schedule.hold_resolution=8.")
+    assert told.endswith(", or end growth before this stage with schedule.hold_resolution=8.")
     training = train(tiny("pggan", pictures, merge(change, {"schedule": {"hold_resolution": 8}})), tmp_path / "run")
     assert training.trainer.nimg == 48
 
@@ -99,7 +100,10 @@ def test_samples_and_evaluations_name_their_own_keys(
         raise ERRORS["CUDA"]
 
     run, recipe = tmp_path / "run", tiny("pggan", pictures, {"training": {"evaluation": {"every_kimg": 0.028}}})
-    with pytest.raises(UserError, match=r"training.evaluation at stage 1 .* with training.evaluation=null goes on"):
+    with pytest.raises(
+        UserError,
+        match=r"training.evaluation at stage 1 .* add training.evaluation=null to the command, which then resumes",
+    ):
         train(recipe, run, evaluate=fail)
     real = run_module.make_panel
 
@@ -107,7 +111,10 @@ def test_samples_and_evaluations_name_their_own_keys(
         return real(task, sets, count, growth, device) if growth.stage == 0 or count < 3 else fail()
 
     monkeypatch.setattr(run_module, "make_panel", limited)
-    with pytest.raises(UserError, match=r"a grid of 4 samples at stage 1 .* with training.sample_count=2 goes on"):
+    with pytest.raises(
+        UserError,
+        match=r"a grid of 4 samples at stage 1 .* add training.sample_count=2 to the command, which then resumes",
+    ):
         train(tiny("pggan", pictures), run)
     assert train(tiny("pggan", pictures, {"training": {"sample_count": 2}}), run).trainer.nimg == 88
 
@@ -122,7 +129,7 @@ def test_memory_that_networks_or_a_checkpoint_need_is_told_too(
         raise ERRORS["CUDA"]
 
     words = (
-        r"There is not enough memory to prepare the run \(CUDA out of memory. Tried to allocate 2.00 GiB\); stop what"
+        r"There is not enough memory to prepare the run \(CUDA out of memory. Tried to allocate 2.00 GiB\); stop other"
     )
     for owner, name in ((torch.nn.Module, "to"), (adam_states.AdamStates, "load_state_dict")):
         with monkeypatch.context() as patch:

@@ -49,7 +49,7 @@ def test_sums_survive_a_round_trip_in_mid_interval(meter: Meter, alone: Accelera
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_trouble_is_the_first_update_that_was_not_finite(meter: Meter, alone: Accelerator, bad: float) -> None:
+def test_the_first_update_that_was_not_finite_is_found(meter: Meter, alone: Accelerator, bad: float) -> None:
     meter.add(_figures(a=1.0, b=1.0), 3)
     assert meter.first_non_finite(alone) is None
     meter.add(_figures(a=bad, b=1.0, c=bad), 4)

@@ -73,7 +73,7 @@ def test_the_report_says_what_was_bad_and_holds_the_pictures(task: str, pictures
 
     training.train_step = shown  # type: ignore[method-assign]
     folder = run / "trouble" / "nimg-000000000052"
-    with pytest.raises(UserError, match=re.escape(f"the report is in {folder}. To go on with")) as error:
+    with pytest.raises(UserError, match=re.escape(f"the report is in {folder}. To retry from")) as error:
         train_run(training)
     assert f"gradient/{network} not finite at step 13 (stage 2)" in str(error.value)
     report = _report(folder)
@@ -146,7 +146,7 @@ def test_a_run_goes_on_from_its_last_checkpoint_and_killed_there_too(
     assert (whole.trainer.step, whole.attempts.number) == (STEPS, 1)
     # Step 13 is noticed at 60 pictures, before the checkpoint there; the one at 40 pictures is the last good one.
     assert f"warning: gradient/{network} not finite at step 13 (stage 2); the report is in " in out
-    assert "going back to the last checkpoint, attempt 1 of 2: other pictures, learning rates multiplied by 0.25" in out
+    assert "returning to the last checkpoint, attempt 1 of 2: other pictures, learning rates multiplied by 0.25" in out
     assert f"resumed from {straight / 'checkpoints' / 'nimg-000000000040'} at 0.04 kimg" in out
     assert max(first) == 14
     for step in range(10, 15):
@@ -231,14 +231,14 @@ def test_attempts_that_are_used_up_stop_the_run(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    words = r"not finite at step 6 \(stage 1\), after 2 attempts to go on from a checkpoint; the last good"
+    words = r"not finite at step 6 \(stage 1\), after 2 retries from a checkpoint; the last good"
     with pytest.raises(UserError, match=words):
         train(_recovering("pggan", pictures), run, on_step=_poison(6, times=99))
     assert [_report(folder)["attempt"] for folder in sorted((run / "trouble").iterdir())] == [0, 1, 2]
     assert _report(run / "trouble" / "nimg-000000000024-2")["lr"]["generator"] == pytest.approx(0.003 / 16)
     assert "attempt 2 of 2" in capsys.readouterr().out
     # The same command again is not another run with attempts of its own.
-    with pytest.raises(UserError, match="after 2 attempts"):
+    with pytest.raises(UserError, match="after 2 retries"):
         train(_recovering("pggan", pictures), run, on_step=_poison(6, times=99))
 
 

@@ -187,7 +187,7 @@ def test_untrusted_texts_are_escaped(tmp_path: Path) -> None:
     line = {"nimg": 3, "resolution": evil, f"loss/{evil}": 1.0, f"alarm/{evil}": 1, "images_per_s": 2.0}
     (run / "stats.jsonl").write_text(f"{json.dumps(line)}\n{json.dumps({**line, f'metric/{evil}': 0.5})}\n")
     before = show(run)
-    after = show(run, words=evil, what=evil, facts=[(evil, evil)], recipe=evil, next_commands=[(evil, evil)])
+    after = show(run, message=evil, what=evil, facts=[(evil, evil)], recipe=evil, next_commands=[(evil, evil)])
     tags = [tag for tag, _ in after.tags]
     assert tags.count("script") == 2
     assert tags.count("img") == 1
@@ -218,7 +218,7 @@ def test_thousands_of_samples_and_evaluations_stay_small(tmp_path: Path) -> None
     figures.update()
     schedule = GrowthSchedule(Schedule(), 4, 8)
     nothing = RunDescription("", {}, [], "", [])
-    page_of = render(run, schedule, nothing, figures, nimg=2_999_000, state="training", words="", left=None)
+    page_of = render(run, schedule, nothing, figures, nimg=2_999_000, state="training", message="", left=None)
     assert len(page_of) < 50_000
 
 
@@ -268,7 +268,7 @@ def test_states(tmp_path: Path) -> None:
     assert "Alarm: copy/gen_ab" in parsed.words
     assert "None yet." in parsed.words
     assert parsed.of("progress")[0]["value"] == "50"
-    parsed = show(run, state="stopped", words="stopped by SIGTERM", left=None)
+    parsed = show(run, state="stopped", message="stopped by SIGTERM", left=None)
     assert state(parsed) == "stopped"
     assert "left" not in parsed.words
     assert "refreshes itself" not in parsed.words

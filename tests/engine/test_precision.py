@@ -37,11 +37,12 @@ def test_auto_stays_what_it_was_on_a_machine_where_it_would_be_another(
         monkeypatch.setattr(precision, "has_bf16", lambda _, name=name: name == "bf16")
         assert train(auto, tmp_path / "run", stop_before=stop).trainer.precision.name == first
     told = capsys.readouterr().out
-    assert f"precision: {words[first]} (as until now; for a new run auto is {words[then]} here)" in told
+    assert f"precision: {words[first]} (as before; a new run here would use {words[then]})" in told
     monkeypatch.setattr(precision, "can_compute", lambda *_: False)
     assert train(auto, tmp_path / "run", stop_before=13).trainer.precision.name == then
     assert (
-        f"precision: {words[then]} (until now {words[first]}, which this device cannot comp" in capsys.readouterr().out
+        f"precision: {words[then]} (the run began in {words[first]}, which this device cannot"
+        in capsys.readouterr().out
     )
     # From the checkpoint that was written before.
     same = tiny("pggan", pictures, {"training": {"precision": first}})
@@ -88,8 +89,8 @@ def test_auto_is_bf16_on_a_cpu_with_amx_only(
     _cpu(monkeypatch, capabilities, flags, tiles)
     chosen = Precision("auto", CPU)
     assert chosen.name == name
-    assert why in chosen.why
-    assert str(chosen) == f"{'bf16' if name == 'bf16' else 'float32'} ({chosen.why})"
+    assert why in chosen.reason
+    assert str(chosen) == f"{'bf16' if name == 'bf16' else 'float32'} ({chosen.reason})"
     assert Precision("auto", torch.device("mps")).name == "no"
     assert str(Precision("bf16", CPU)) == "bf16", "the recipe's choice needs no reason"
 

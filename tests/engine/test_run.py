@@ -73,7 +73,7 @@ def test_a_term_that_is_not_finite_stops_the_run_and_nothing_of_it_is_written(
                 assert json.loads((path / "state.json").read_text())["nimg"] <= bad
 
 
-def test_trouble_of_one_stage_is_told_before_the_next_one_opens(pictures: Path, tmp_path: Path) -> None:
+def test_non_finite_numbers_of_one_stage_are_reported_before_the_next_one_opens(pictures: Path, tmp_path: Path) -> None:
     recipe = tiny("pggan", pictures, {"training": {"status_kimg": 1, "checkpoint_kimg": 1, "snapshot_kimg": 1}})
     training = WatchedRun(recipe, tmp_path / "run")
     _spoil(training.trainer.task, "adversarial/gen", "generator", 2, math.inf)
@@ -82,7 +82,7 @@ def test_trouble_of_one_stage_is_told_before_the_next_one_opens(pictures: Path, 
 
 
 @pytest.mark.parametrize("due", ["sample_kimg", "checkpoint_kimg", "snapshot_kimg"])
-def test_trouble_is_looked_for_before_anything_is_written(due: str, pictures: Path, tmp_path: Path) -> None:
+def test_numbers_are_checked_before_anything_is_written(due: str, pictures: Path, tmp_path: Path) -> None:
     rare = dict.fromkeys(("status_kimg", "sample_kimg", "checkpoint_kimg", "snapshot_kimg"), 1.0)
     recipe = tiny("pggan", pictures, {"training": {**rare, due: 0.072}})
     training = WatchedRun(recipe, tmp_path / "run")
@@ -171,7 +171,7 @@ def test_a_step_never_waits_for_the_device(
     def watched(*args: Any) -> None:
         nonlocal inside
         if training.schedule.at(training.trainer.nimg).stage != training.trainer.stage:
-            step(*args)  # the first step of a stage looks for trouble
+            step(*args)  # the first step of a stage checks the numbers
             return
         inside = True
         step(*args)
@@ -244,7 +244,7 @@ class TestRunFolder:
         other = tiny("pggan", pictures, {"seed": 4, "optimizer": {"reset": "stage"}})
         with pytest.raises(UserError) as error:
             train(other, run)
-        words = f"{run} holds a run of another recipe; use another --run-dir, or undo: seed: 3 -> 4; "
+        words = f"{run} holds a run of another recipe; use another --run-dir, or undo these changes: seed: 3 -> 4; "
         assert str(error.value).startswith(words)
         assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 

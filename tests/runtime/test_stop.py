@@ -86,7 +86,7 @@ def test_the_step_is_finished_a_checkpoint_written_and_the_run_goes_on_from_it(
     good = run / "checkpoints" / f"nimg-{nimg:012d}"
     assert str(error) == (
         f"stopped by {number.name} at {nimg / 1000:g} kimg with the checkpoint {good}; "
-        "the same command goes on from there"
+        "the same command resumes from there"
     )
     assert training.trainer.nimg == nimg
     assert checkpoints(run / "checkpoints")[-1] == good
@@ -346,13 +346,13 @@ class _Other:
 
     num_processes, device = 2, torch.device("cpu")
 
-    def __init__(self, wishes: list[float]) -> None:
-        self.wishes = wishes
+    def __init__(self, flags: list[float]) -> None:
+        self.flags = flags
 
     def reduce(self, flat: torch.Tensor, how: str) -> torch.Tensor:
         assert how == "mean"
-        count = len(flat) - len(self.wishes)
-        return (flat + torch.tensor([3.0] * count + self.wishes, dtype=flat.dtype)) / 2
+        count = len(flat) - len(self.flags)
+        return (flat + torch.tensor([3.0] * count + self.flags, dtype=flat.dtype)) / 2
 
 
 @pytest.mark.parametrize(

@@ -250,8 +250,8 @@ def test_a_collective_that_fails_for_no_reason_known_is_told_in_one_sentence(
     monkeypatch.setattr(failures, "_newest", lambda: Path("run/checkpoints/nimg-7"))
     with pytest.raises(UserError) as told, reporting_failure():
         raise error
-    assert str(told.value).startswith(f"Another process of the run, or the launcher, has gone or hangs ({what}")
-    assert str(told.value).endswith("). Start the same command again to go on from run/checkpoints/nimg-7.")
+    assert str(told.value).startswith(f"Another process of the run, or the launcher, has ended or hangs ({what}")
+    assert str(told.value).endswith("). Start the same command again to resume from run/checkpoints/nimg-7.")
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +284,7 @@ def test_one_of_two_is_killed_the_other_ends_with_a_sentence_and_the_run_goes_on
     assert [each.returncode for each in runs] == [1, -signal.SIGKILL], output
     assert _sentence(output).startswith(
         f"error: process 1 (host {socket.gethostname()}, pid {runs[1].pid}) has died; the others stop too. "
-        f"Start the same command again to go on from {run}/checkpoints/nimg-0000000000"
+        f"Start the same command again to resume from {run}/checkpoints/nimg-0000000000"
     )
     left = sorted(path.name for path in (run / "checkpoints").glob("nimg-*"))
     assert left[0] == min(path.name for path in (whole / "checkpoints").iterdir())

@@ -220,8 +220,8 @@ def test_a_full_disk_leaves_the_older_checkpoints_and_nothing_half_written(
     if point < len(BEFORE_ITS_NAME):
         assert done == [*BEFORE_ITS_NAME[: point + 1]]
         assert told == (
-            f"The run folder {run} cannot take a checkpoint (No space left on device); make room there, or make it "
-            f"writable, and start the same command again to go on from {run}/checkpoints/nimg-{8:012d}."
+            f"No checkpoint can be written to the run folder {run} (No space left on device); free space there, or "
+            f"make it writable, and start the same command again to resume from {run}/checkpoints/nimg-{8:012d}."
         )
     else:  # it is there, though the disk may not have said so; deleting the oldest may fail too
         names.add(f"nimg-{12:012d}")
@@ -245,7 +245,9 @@ def test_a_file_that_is_larger_than_the_system_allows_stops_the_run_which_can_go
             resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limit[1]))
 
     try:
-        with pytest.raises(UserError, match=r"cannot take a checkpoint \(File too large\); .*nimg-000000000020\.$"):
+        with pytest.raises(
+            UserError, match=r"No checkpoint can be written to .* \(File too large\); .*nimg-000000000020\.$"
+        ):
             train(recipe, run, on_step=on_step)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
@@ -264,7 +266,9 @@ def test_a_folder_that_has_vanished_is_not_made_anew(pictures: Path, tmp_path: P
             training.writer.finish()  # or it may write into the folder while that is removed
             shutil.rmtree(run)
 
-    with pytest.raises(UserError, match=rf"^The run folder {run} cannot take a checkpoint \(No such file or directory"):
+    with pytest.raises(
+        UserError, match=rf"^No checkpoint can be written to the run folder {run} \(No such file or directory"
+    ):
         train(recipe, run, on_step=on_step)
     assert not run.exists()
 
@@ -293,7 +297,9 @@ def test_what_the_run_folder_cannot_take_goes_to_the_fallback_and_is_found_there
     there = [path.name for path in checkpoints(own / "checkpoints")]
     assert there == ["nimg-000000000040", "nimg-000000000060"]
     told = capsys.readouterr().out
-    assert told.count("warning: the run folder cannot take a checkpoint (No space left on device); it is in ") == 2
+    assert (
+        told.count("warning: no checkpoint can be written to the run folder (No space left on device); it is in ") == 2
+    )
     resumed = train(recipe, run)
     assert min(resumed.seen) == 15
     assert f"resumed from {own}/checkpoints/nimg-000000000060 at 0.06 kimg" in capsys.readouterr().out
@@ -314,8 +320,9 @@ def test_when_neither_folder_can_take_it_both_are_named(
     own.close()
     assert told is not None
     assert told.startswith(
-        f"Neither the run folder {run} (No space left on device) nor training.fallback_dir {fallback_of(run, recipe)} "
-        "(No space left on device) can take a checkpoint; make room there, or make it writable, and "
+        f"A checkpoint can be written neither to the run folder {run} (No space left on device) nor to "
+        f"training.fallback_dir {fallback_of(run, recipe)} (No space left on device); free space there, "
+        "or make it writable, and "
     )
 
 
@@ -347,8 +354,8 @@ def test_a_status_line_that_cannot_be_written_stops_the_run_with_a_checkpoint(
             )  # fmt: skip
         with pytest.raises(UserError) as error:
             train(recipe, run)
-    assert str(error.value).startswith(f"The run folder {run} cannot be written (No space left on device); make room")
-    assert str(error.value).endswith(f" to go on from {name}.")
+    assert str(error.value).startswith(f"The run folder {run} cannot be written (No space left on device); free space")
+    assert str(error.value).endswith(f" to resume from {name}.")
     resumed = train(recipe, run)
     assert min(resumed.seen) == 6
     assert resumed.trainer.nimg == 88

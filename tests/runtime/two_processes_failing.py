@@ -1,4 +1,4 @@
-"""What each of two processes runs for test_watch.py: ``python two_processes_failing.py <pictures> <whole> <run>
+"""What each of two processes runs for test_watchdog.py: ``python two_processes_failing.py <pictures> <whole> <run>
 <danger> <step>``.
 
 Not a test itself: the launcher's environment (RANK, WORLD_SIZE, ...) is set there. It trains in the folder ``whole``,
