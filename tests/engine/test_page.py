@@ -74,7 +74,7 @@ def show(run: Path, **changes: Any) -> Parsed:
     figures.update()
     about = RunDescription("cyclegan", {}, [("Device", "cpu")], "task: cyclegan", [])
     about = replace(about, **{key: changes.pop(key) for key in tuple(changes) if hasattr(about, key)})
-    options: dict[str, Any] = {"nimg": 3000, "state": "training", "words": "", "left": 4080.0, **changes}
+    options: dict[str, Any] = {"nimg": 3000, "state": "training", "message": "", "left": 4080.0, **changes}
     schedule = GrowthSchedule(Schedule.model_validate({"stable_kimg": 2, "fade_kimg": 2}), 4, 8)
     return Parsed(render(run, schedule, about, figures, **options))
 

@@ -47,7 +47,7 @@ def test_auto_stays_what_it_was_on_a_machine_where_it_would_be_another(
     # From the checkpoint that was written before.
     same = tiny("pggan", pictures, {"training": {"precision": first}})
     assert train(same, tmp_path / "run", stop_before=11).trainer.precision.name == first
-    with pytest.raises(UserError, match=f"undo: training.precision: {first} -> {then}"):
+    with pytest.raises(UserError, match=f"undo these changes: training.precision: {first} -> {then}"):
         train(tiny("pggan", pictures, {"training": {"precision": then}}), tmp_path / "run")
 
 
