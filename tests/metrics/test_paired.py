@@ -6,8 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from emoji import emoji
+from PIL import Image
 
-from progcycle.metrics import gradient_error, paired_scores, pairing_p_value
+from progcycle.blocks import from_levels
+from progcycle.metrics import gradient_error, luma_chroma, luma_chroma_scores, paired_scores, pairing_p_value
 
 
 def ssim_by_hand(x: np.ndarray, y: np.ndarray, side: int) -> float:
@@ -144,3 +147,36 @@ def test_names_that_mean_nothing_are_believed_as_often_as_the_level_says() -> No
 def test_sets_of_different_shapes_have_no_order() -> None:
     with pytest.raises(ValueError, match="two equal shapes"):
         pairing_p_value(torch.zeros(2, 1, 4, 4), torch.zeros(3, 1, 4, 4))
+
+
+def test_luma_and_chroma_are_those_of_jpeg() -> None:
+    """Pillow converts as JFIF does, rounded to levels; grey has no chroma."""
+    levels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(levels).convert("YCbCr")).astype(np.float64)
+    luma, chroma = luma_chroma(from_levels(torch.from_numpy(levels)).permute(2, 0, 1)[None])
+    found = torch.cat([luma, chroma], dim=1)[0].permute(1, 2, 0).numpy() * 127.5 + np.array([127.5, 128, 128])
+    assert np.abs(found - expected).max() < 1.1
+    grey = torch.linspace(-1, 1, 12).reshape(1, 1, 3, 4).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(luma_chroma(grey), (grey[:, :1], torch.zeros(1, 2, 3, 4)), atol=1e-6, rtol=0)
+
+
+def test_colour_and_structure_are_told_apart() -> None:
+    """Blur spoils the luma, a turn of chroma around grey only the chroma, and the mean of both by hand."""
+    x = from_levels(torch.from_numpy(emoji(6, side=32)))
+    same = luma_chroma_scores(x, x)
+    assert same == pytest.approx({"luma_l1": 0, "luma_ssim": 1, "chroma_l1": 0, "chroma_ssim": 1}, abs=1e-6)
+    luma, chroma = luma_chroma(x)
+    faded = torch.cat(
+        [
+            luma + 1.402 * chroma[:, 1:] / 2,
+            luma - (0.299 * 1.402 * chroma[:, 1:] + 0.114 * 1.772 * chroma[:, :1]) / 0.587 / 2,
+            luma + 1.772 * chroma[:, :1] / 2,
+        ],
+        dim=1,
+    )  # half of the chroma
+    found = luma_chroma_scores(faded, x)
+    assert found["luma_l1"] == pytest.approx(0, abs=1e-6)
+    assert found["chroma_l1"] == pytest.approx(float(chroma.abs().mean()) / 2, rel=1e-4)
+    assert found["chroma_ssim"] < found["luma_ssim"] == pytest.approx(1, abs=1e-4)
+    with pytest.raises(ValueError, match="3, H, W"):
+        luma_chroma_scores(x[:, :1], x[:, :1])
