@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from progcycle.recipe.growth_plan import Schedule
-from progcycle.recipe.networks import CycleganNetwork, NetworkSection, PgganNetwork, complete_network, with_each
+from progcycle.recipe.networks import (
+    SECTION,
+    CycleganNetwork,
+    NetworkSection,
+    OwnTerms,
+    PgganNetwork,
+    complete_network,
+    options_in,
+    players_of,
+    with_each,
+)
 from progcycle.recipe.objectives import ClassWeights, CycleganObjective, PgganObjective
 from progcycle.recipe.optimizer import Adam, Ema, Optimizer, OptimizerSection
 from progcycle.recipe.sizes import with_longer_tables, with_sizes
@@ -282,6 +292,23 @@ class Recipe(Section):
         if isinstance(content, Mapping) and isinstance(content.get("start_from"), str):
             return {**content, "start_from": {"run": content["start_from"]}}
         return content
+
+    @model_validator(mode="after")
+    def _something_left_to_see(self) -> "Recipe":
+        end = self.schedule.hold_resolution or self.resolution
+        players = players_of(type(self.network))
+        for (player, *place), options in options_in(self.network).items():
+            if not isinstance(options, OwnTerms):
+                continue
+            grows = players[str(player)].networks[options.name].sizes == "growing"
+            least = self.network.base_resolution if grows else 1
+            if end // options.reduce < least:
+                key = ".".join(map(str, (SECTION, player, *place)))
+                raise ValueError(
+                    f"{key}.reduce: at most {end // least}, so that the largest pictures, of {end} px, are not smaller "
+                    f"than {least} px, got {options.reduce}"
+                )
+        return self
 
     @property
     def preparation_recipe(self) -> "Recipe | None":

@@ -221,7 +221,7 @@ def _make(
     check_adversarial(terms, where)
     check_augment(terms, shape.channels.values(), where)
     halvings = own.reduce.bit_length() - 1
-    network, spec = make_network(recipe.network, PLAYER, _reduced(shape, halvings, kind, key), place, own)
+    network, spec = make_network(recipe.network, PLAYER, _reduced(shape, halvings, kind), place, own)
     loss = AdversarialLoss(
         network,
         terms,
@@ -237,25 +237,12 @@ def _make(
     return Discriminator(name, number, own, key, network, spec, loss)
 
 
-def _reduced(shape: TaskShape, halvings: int, kind: type[Network], key: str) -> TaskShape:
-    """The shape of a network for pictures of half of the sides, so many times.
-
-    Raises:
-        UserError: a growing network would not see pictures of its base resolution.
-    """
+def _reduced(shape: TaskShape, halvings: int, kind: type[Network]) -> TaskShape:
+    """The shape of a network for pictures whose sides are halved so many times; a growing one has its base stage."""
     least = shape.base_resolution if kind.sizes == "growing" else 1
-    if shape.end_resolution >> halvings < least:
-        raise UserError(
-            f"{key}.reduce: at most {shape.end_resolution // least}, so that the largest pictures, of "
-            f"{shape.end_resolution} px, are not smaller than {least} px, got {1 << halvings}."
-        )
-    smaller = shape.resolution >> halvings
-    return replace(
-        shape,
-        resolution=smaller,
-        base_resolution=min(shape.base_resolution, smaller),
-        end_resolution=shape.end_resolution >> halvings,
-    )
+    resolution, end = (max(side >> halvings, least) for side in (shape.resolution, shape.end_resolution))
+    base = min(shape.base_resolution, resolution)
+    return replace(shape, resolution=resolution, base_resolution=base, end_resolution=end)
 
 
 def _check_weights(members: Mapping[str, Sequence[Discriminator]]) -> None:

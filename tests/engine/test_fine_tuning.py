@@ -148,3 +148,11 @@ def test_one_beginning_only(domains: Path) -> None:
     for other in ({"pretraining": {}}, {"warm_start": {"gen_ab": "runs/x"}}):
         with pytest.raises(RecipeError, match="start_from gives the translators all their weights; leave"):
             larger("cyclegan", domains, "runs/y", other)
+
+
+def test_a_discriminator_of_small_pictures_need_not_see_those_of_the_trained_run(
+    runs: dict[str, Path], domains: Path, tmp_path: Path
+) -> None:
+    """At 8 px, where the run ended, a quarter of the sides would be less than the base resolution."""
+    recipe = larger("pggan", domains, str(runs["pggan"]), {"network": {"discriminator": {"reduce": 4}}})
+    assert WatchedRun(recipe, tmp_path / "run").trainer.task.networks["discriminator"]

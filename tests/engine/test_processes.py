@@ -5,7 +5,7 @@ import pytest
 import torch
 from pairs import outputs, start_pair
 from tiny_runs import STEPS, TASKS, checkpoint_content, gradients_at, stats, tiny
-from two_processes import MOMENTS, exact
+from two_processes import MOMENTS, exact, several
 
 from progcycle.engine.run import Run
 
@@ -27,11 +27,15 @@ def _load(together: Path, name: str) -> list[Any]:
     return [torch.load(together / f"{name}-{rank}.pt", weights_only=False) for rank in range(2)]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [*TASKS, "several"])
 def test_gradients_are_those_of_one_process_with_the_joined_batch(
     task: str, together: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    recipe = tiny(task, pictures, exact(task, pictures))
+    recipe = (
+        tiny("cyclegan", pictures, several(pictures))
+        if task == "several"
+        else tiny(task, pictures, exact(task, pictures))
+    )
     alone = gradients_at(Run(recipe, tmp_path / "alone"), MOMENTS)
     first, second = _load(together, f"{task}-gradients")
     assert first.keys() == second.keys() == alone.keys()

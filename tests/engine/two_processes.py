@@ -43,6 +43,16 @@ def exact(task: str, data: Path) -> dict[Any, Any]:
     return merge(full(task, data), own)
 
 
+def several(data: Path) -> dict[Any, Any]:
+    """:func:`exact` for translators, with a second discriminator of B whose weight is a share of the gradients."""
+    second = {"name": "progressive", "channels": {"base": 16, "max": 4}, "minibatch_stddev": 0, "reduce": 2}
+    first = exact("cyclegan", data)
+    one = tiny("cyclegan", data, first).network.discriminator.model_dump()  # type: ignore[attr-defined]
+    both = {"a": one, "b": [one, {**second, "weight": [[0, 0.2], [0.06, 3]]}]}
+    network = {**first["network"], "discriminator": both}
+    return {**first, "network": network, "objective": {**first["objective"], "balance": {}}}
+
+
 def together(task: str, data: Path) -> dict[Any, Any]:
     """Everything but batch norm, whose running statistics each process has for itself."""
     return merge(full(task, data), {"network": {"generator": {"normalization": "pixel"}}})
@@ -55,11 +65,11 @@ def main(pictures: Path, folder: Path) -> None:
     leave_out_plots()
     end_training = Accelerator.end_training
     Accelerator.end_training = lambda self: None  # the processes stay together for the next run
+    recipes = {task: tiny(task, pictures, exact(task, pictures)) for task in TASKS}
+    for name, recipe in {**recipes, "several": tiny("cyclegan", pictures, several(pictures))}.items():
+        gradients = gradients_at(WatchedRun(recipe, folder / f"{name}-gradients"), MOMENTS)
+        torch.save(gradients, folder / f"{name}-gradients-{rank}.pt")
     for task in TASKS:
-        recipe = tiny(task, pictures, exact(task, pictures))
-        training = WatchedRun(recipe, folder / f"{task}-gradients")
-        gradients = gradients_at(training, MOMENTS)
-        torch.save(gradients, folder / f"{task}-gradients-{rank}.pt")
         group = distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
         (folder / f"patience-{rank}.txt").write_text(str(group.options._timeout.total_seconds()))
 

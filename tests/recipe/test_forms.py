@@ -206,6 +206,18 @@ def test_faults_are_told_where_they_stand(written: Any, sentence: str) -> None:
     assert str(error.value).count("network.discriminator") == 1
 
 
+def test_growing_discriminators_see_pictures_of_their_base_resolution_at_least() -> None:
+    """8 px at 64 px for translators; one of any size sees whatever is left."""
+    assert described(validate(content({"name": "progressive", "reduce": 8})))["reduce"] == 8
+    with pytest.raises(
+        RecipeError, match=r"network\.discriminator\.1\.reduce: at most 8, so that the largest pictures, "
+    ):
+        validate(content(["patchgan", {"name": "progressive", "reduce": 16}]))
+    with pytest.raises(RecipeError, match=r"reduce: at most 4, .* of 32 px, are not smaller than 8 px, got 8\.$"):
+        validate(content({"name": "progressive", "reduce": 8}, schedule={"hold_resolution": 32}))
+    validate(content({"a": "progressive", "b": {"name": "patchgan", "layers": 1, "reduce": 16}}))
+
+
 @pytest.mark.parametrize(
     ("written", "change", "sentence"),
     [

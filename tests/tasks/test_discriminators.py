@@ -256,7 +256,6 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     ({"b": {**FAKE, "loss": "relativistic", "augment": {"policy": ["color"], "adaptive": {}}}, "a": FAKE}, {},
      "network.discriminator.b.augment.adaptive: it follows the sign"),
     ([{"name": "patchgan", "layers": 1, "noise": {}}, FAKE], {}, "network.discriminator.0.noise: the network of "),
-    ([FAKE, {**FAKE, "reduce": 8}], {}, "network.discriminator.1.reduce: at most 4, so that the largest pictures"),
     ([FAKE, {"name": "features", "reduce": 2}], {}, "schedule.start_resolution: 4 px are too small for the network "),
     ([{**FAKE, "weight": [[0, 1], [1, 0]]}], {}, "network.discriminator.weight: it ends at 0"),
     ({"a": FAKE, "b": [{**FAKE, "weight": [[0, 1], [1, 0]]}] * 2}, {}, "network.discriminator.b.0.weight: it ends"),
