@@ -298,9 +298,10 @@ class Recipe(Section):
         end = self.schedule.hold_resolution or self.resolution
         players = players_of(type(self.network))
         for (player, *place), options in options_in(self.network).items():
+            name = options.name
             if not isinstance(options, OwnTerms):
                 continue
-            grows = players[str(player)].networks[options.name].sizes == "growing"
+            grows = players[str(player)].networks[name].sizes == "growing"
             least = self.network.base_resolution if grows else 1
             if end // options.reduce < least:
                 key = ".".join(map(str, (SECTION, player, *place)))
