@@ -29,8 +29,8 @@ from progcycle.tasks.base import Memory, Stats, Task
 from progcycle.tasks.specs import check_adversarial, check_augment, check_growth, make_network, network_key
 
 PLAYER = "discriminator"
-SCALE = 4096.0
 ONLY = ""  # the domain where there is one only
+SCALE = 4096.0  # a power of two, which changes no float32 number but keeps small float16 ones from becoming 0
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,6 @@ class Discriminators:
         that balancing takes no more passes.
         """
         assert self.balance is not None
-        # A power of two, which changes no float32 number but keeps small float16 ones from becoming 0.
         gradients = [torch.autograd.grad(SCALE * loss, fake)[0] / SCALE for loss in losses.values()]
         squares = sum_over_processes(torch.stack([full_precision(each).square().sum() for each in gradients]))
         norms = squares.sqrt()
@@ -174,9 +173,9 @@ class AdversarialTask(Task):
         members: dict[str, list[Discriminator]] = {domain: [] for domain in shapes}
         made: list[Discriminator] = []
         for i in range(max(map(len, options.values()))):
-            for domain, shape in shapes.items():
+            for domain in shapes:
                 for place in list(options[domain])[i : i + 1]:
-                    made.append(_make(recipe, objective, options[domain], place, shape, domain, classes))
+                    made.append(_make(recipe, objective, options[domain], place, shapes, domain, classes))
                     members[domain].append(made[-1])
         _check_weights(members)
         _check_idle(objective, made)
@@ -203,12 +202,12 @@ def _make(
     objective: Adversarial,
     every: Mapping[Place, Any],
     place: Place,
-    shape: TaskShape,
+    shapes: Mapping[str, TaskShape],
     domain: str,
     classes: ClassWeights | None,
 ) -> Discriminator:
     """The discriminator at a place, of all those of its domain."""
-    own, index = every[place], list(every).index(place)
+    own, index, shape = every[place], list(every).index(place), shapes[domain]
     number = "" if index == 0 else f"{index + 1}" if domain else f"_{index + 1}"
     key, kind = network_key(PLAYER, place), _kind(recipe, own)
     if not kind.has_classes and any(_kind(recipe, other).has_classes for other in every.values()):
@@ -219,7 +218,9 @@ def _make(
         return f"{key}.{name}" if name in of_own else f"objective.{name}"
 
     check_adversarial(terms, where)
-    check_augment(terms, shape.channels.values(), where)
+    # An operation for all may change the pictures of one domain only.
+    seen = [shape] if "augment" in of_own else shapes.values()
+    check_augment(terms, {channels for each in seen for channels in each.channels.values()}, where)
     halvings = own.reduce.bit_length() - 1
     network, spec = make_network(recipe.network, PLAYER, _reduced(shape, halvings, kind), place, own)
     loss = AdversarialLoss(

@@ -272,6 +272,19 @@ def test_what_means_nothing_is_refused_where_it_stands(
     assert str(error.value).startswith(sentence)
 
 
+def test_hue_may_be_for_the_one_domain_that_has_colours() -> None:
+    def made(discriminator: Any, **objective: Any) -> Any:
+        network = {"generator": {"predict": "picture"}, "discriminator": discriminator}
+        data = {"root": "nowhere", "a": {"channels": 1}}
+        return build(recipe("cyclegan", {"data": data, "network": network, "objective": objective}))
+
+    hue = {"augment": {"policy": ["hue"]}}
+    made("pggan", **hue)
+    made({"a": "pggan", "b": {"name": "pggan", **hue}})
+    with pytest.raises(UserError, match=r"^network\.discriminator\.a\.augment\.policy: hue changes no grey pictures"):
+        made({"a": {"name": "pggan", **hue}, "b": "pggan"})
+
+
 def test_the_only_term_of_a_loss_has_no_weight() -> None:
     with pytest.raises(UserError, match=r"^network\.discriminator\.weight: it weighs several discriminators"):
         make({**FAKE, "weight": 2}, "pggan")
