@@ -3,6 +3,9 @@
 The order is that of the official code (Karras et al. 2018, appendix A.1): train the first resolution (stable), then
 for each doubling fade the new layers in and train on (fade, then stable), and stay at the last one to the end. The last
 one is the final resolution, or the one where the schedule holds: then the networks keep stages that are never used.
+
+Growth by size has the same phases, but the networks are whole from the start and see smaller pictures: only the real
+pictures fade.
 """
 
 import math
@@ -26,6 +29,9 @@ class Growth:
         nimg: real pictures of one domain shown before the step.
         fading: whether the step lies in a fade, whose alpha is 0 at its first picture and never 1.
         fade_reals: whether real pictures are faded as the networks are.
+        fade: of growth by size, how far the real pictures have been faded in, in [0, 1]; None: as the networks are.
+        old_lr_scale: factor on the learning rates of the layers of earlier stages, beside ``lr_scale``.
+        doublings: of growth by size, the stage of the plan: ``stage`` is the networks' last one throughout.
     """
 
     stage: int
@@ -36,11 +42,32 @@ class Growth:
     nimg: int = 0
     fading: bool = False
     fade_reals: bool = True
+    fade: float | None = None
+    doublings: int | None = None
+    old_lr_scale: float = 1.0
+
+    @property
+    def plan_stage(self) -> int:
+        """The stage of the plan, which rises by one at every doubling of the resolution."""
+        return self.stage if self.doublings is None else self.doublings
+
+    @property
+    def progress(self) -> float:
+        """How far the newest resolution has been faded in, in [0, 1]; 1 when nothing is fading."""
+        return self.alpha if self.fade is None else self.fade
+
+    @property
+    def reals_alpha(self) -> float:
+        """How far the newest detail of real pictures has been faded in, in [0, 1]."""
+        return self.progress if self.fade_reals else 1.0
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training in which one resolution fades in or is stable; counts are pictures."""
+    """A stretch of training in which one resolution fades in or is stable; counts are pictures.
+
+    ``stage`` is that of the plan, see :attr:`Growth.plan_stage`.
+    """
 
     kind: str
     stage: int
@@ -60,8 +87,8 @@ class GrowthSchedule:
         resolution: final resolution of the networks; growth ends there, or at ``hold_resolution``.
 
     Raises:
-        UserError: the plan is impossible (it starts above its end or below the networks' base, holds where there is no
-            stage, has no pictures, or ends before the last resolution is faded in).
+        UserError: the plan is impossible (it starts above its end or, growing by layers, below the networks' base,
+            holds where there is no stage, has no pictures, or ends before the last resolution is faded in).
     """
 
     def __init__(self, options: Schedule, base_resolution: int, resolution: int) -> None:
@@ -69,14 +96,16 @@ class GrowthSchedule:
         for name, value in (("network.base_resolution", base_resolution), ("schedule.start_resolution", start)):
             if value & (value - 1) or value > resolution:
                 raise UserError(f"{name}: {value} must be a power of two, and at most the resolution {resolution}.")
-        if start < base_resolution:
+        by_size = options.growth == "size"
+        if start < base_resolution and not by_size:
             raise UserError(
                 f"schedule.start_resolution: {start} is below network.base_resolution, which is {base_resolution}."
             )
         last_resolution = _end_of_growth(options, start, resolution)
         resolutions = [start << i for i in range((last_resolution // start).bit_length())]
         _check_complete(options, resolutions)
-        phases = list(_phases(options, resolutions, first_stage=(start // base_resolution).bit_length() - 1))
+        lowest = min(start, base_resolution)
+        phases = list(_phases(options, resolutions, first_stage=_doublings(lowest, start)))
         self.total = round(1000 * options.total_kimg) if options.total_kimg else sum(p.end - p.start for p in phases)
         if not phases:
             raise UserError("schedule: every phase has a length of 0; give stable_kimg or fade_kimg a length.")
@@ -91,6 +120,7 @@ class GrowthSchedule:
             )
         self.phases = tuple(_fit_to(phases, self.total))
         self.options = options
+        self.whole = _doublings(base_resolution, resolution) if by_size else None  # the networks' stage throughout
 
     @classmethod
     def of(cls, recipe: Recipe) -> "GrowthSchedule":
@@ -122,9 +152,34 @@ class GrowthSchedule:
         fading = phase.kind == "fade"
         alpha = min((nimg - phase.start) / (phase.end - phase.start), 1.0) if fading else 1.0
         lr_scale = phase.lr_scale * self._lr_factor(nimg, phase)
-        return Growth(
-            phase.stage, phase.resolution, alpha, phase.batch_size, lr_scale, nimg, fading, self.options.fade_reals
-        )
+        fade_reals = self.options.fade_reals
+        growth = Growth(phase.stage, phase.resolution, alpha, phase.batch_size, lr_scale, nimg, fading, fade_reals)
+        if self.options.old_layers is not None and nimg < self._alone_until(phase):
+            growth = replace(growth, old_lr_scale=self.options.old_layers.lr_scale)
+        if self.whole is None:
+            return growth
+        return replace(growth, stage=self.whole, alpha=1.0, fade=alpha, doublings=phase.stage)
+
+    def stage_before(self, stage: int) -> int | None:
+        """The stage of the plan that was trained before another one; None before the first."""
+        return max((p.stage for p in self.phases if p.stage < stage), default=None)
+
+    def opening(self, growth: Growth) -> str:
+        """How a stage that opens begins, in words to follow a line about it."""
+        words = ["as a copy of the stage before"] if self.options.new_stage == "copy" else []
+        if growth.old_lr_scale < 1:
+            how = f"learn at {growth.old_lr_scale:g} of the rate" if growth.old_lr_scale else "stand still"
+            until = self._alone_until(self.phase_at(growth.nimg)) / 1000
+            words.append(f"layers of earlier stages {how} up to {until:g} kimg")
+        return "".join(f", {word}" for word in words)
+
+    def _alone_until(self, phase: Phase) -> float:
+        """Pictures up to which the layers of earlier stages are slowed; 0 at the first stage, which has none."""
+        own = [p for p in self.phases if p.stage == phase.stage]
+        options = self.options.old_layers
+        if options is None or self.stage_before(phase.stage) is None:
+            return 0.0
+        return own[0].start + options.share * (own[-1].end - own[0].start)
 
     def _lr_factor(self, nimg: int, phase: Phase) -> float:
         """Ramp-ups exp(-5 (1 - t)^2), as in the original Theano code, and the linear decay at the end."""
@@ -161,9 +216,12 @@ class GrowthSchedule:
         return None
 
     def _constant_until(self, nimg: int) -> int:
-        """Where, from ``nimg`` on, the phase or the factor on the learning rate changes next; ``nimg`` if at once."""
+        """Where, from ``nimg`` on, the phase or a factor on learning rates changes next; ``nimg`` if at once."""
         phase = self.phase_at(nimg)
         decay = math.floor(self.total - 1000 * self.options.decay_kimg)
+        alone = math.floor(self._alone_until(phase))
+        if nimg <= alone:
+            decay = min(decay, alone)
         return min(phase.end, decay) if self._lr_factor(nimg, phase) == 1 else nimg
 
     def table(self) -> str:
@@ -175,6 +233,11 @@ class GrowthSchedule:
             for p in self.phases
         ]
         return "\n".join([head, *lines])
+
+
+def _doublings(low: int, high: int) -> int:
+    """How often a resolution is doubled to get to another."""
+    return (high // low).bit_length() - 1
 
 
 def _ramp(nimg: float, length_kimg: float) -> float:

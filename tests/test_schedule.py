@@ -156,6 +156,64 @@ def test_real_pictures_fade_unless_the_schedule_says_otherwise() -> None:
     assert make(stable_kimg=1, fade_kimg=1).at(0).fade_reals
 
 
+# --- layers of earlier stages -------------------------------------------------------------------------------------
+
+
+def test_layers_of_earlier_stages_are_slow_for_a_share_of_a_stage() -> None:
+    options: dict[str, Any] = {"stable_kimg": 2, "fade_kimg": 4, "old_layers": {"share": 0.25, "lr_scale": 0.1}}
+    schedule = make(4, 16, **options)
+    # 8 px: 2,000 to 8,000, a quarter of that to 3,500. 16 px: 8,000 to 14,000, to 9,500.
+    expected = {0: 1.0, 1999: 1.0, 2000: 0.1, 3499: 0.1, 3500: 1.0, 7999: 1.0, 8000: 0.1, 9499: 0.1, 9500: 1.0}
+    assert {n: schedule.at(n).old_lr_scale for n in expected} == expected
+    assert {schedule.at(n).lr_scale for n in expected} == {1.0}
+    assert schedule.opening(schedule.at(2000)) == ", layers of earlier stages learn at 0.1 of the rate up to 3.5 kimg"
+    longer = make(4, 16, **options, total_kimg=20)  # 16 px: to 20,000, a quarter of that to 11,000
+    assert (longer.at(10999).old_lr_scale, longer.at(11000).old_lr_scale) == (0.1, 1.0)
+    assert make(4, 16, start_resolution=16, **options).at(0).old_lr_scale == 1.0, "there are none"
+    still = make(4, 16, **{**options, "new_stage": "copy", "old_layers": {}})
+    words = ", as a copy of the stage before, layers of earlier stages stand still up to 3.2 kimg"
+    assert still.opening(still.at(2000)) == words
+    assert make(stable_kimg=1, fade_kimg=1).opening(make(stable_kimg=1, fade_kimg=1).at(1000)) == ""
+
+
+# --- growth by size -----------------------------------------------------------------------------------------------
+
+
+def test_by_size_only_the_pictures_grow() -> None:
+    options: dict[str, Any] = {"stable_kimg": 2, "fade_kimg": 4, "start_resolution": 8}
+    schedule = make(4, 32, growth="size", **options)
+    assert phases(schedule) == [
+        ("stable", 1, 8, 0, 2000),
+        ("fade", 2, 16, 2000, 6000),
+        ("stable", 2, 16, 6000, 8000),
+        ("fade", 3, 32, 8000, 12000),
+        ("stable", 3, 32, 12000, 14000),
+    ]
+    growths = {n: schedule.at(n) for n in (0, 2000, 3000, 6000, 9000, 13999)}
+    # From 4 to 32 px the networks have the stages 0 to 3, and they are whole from the first picture on.
+    assert {(g.stage, g.alpha) for g in growths.values()} == {(3, 1.0)}
+    assert [g.resolution for g in growths.values()] == [8, 16, 16, 16, 32, 32]
+    assert [g.plan_stage for g in growths.values()] == [1, 2, 2, 2, 3, 3]
+    assert [g.progress for g in growths.values()] == [1.0, 0.0, 0.25, 1.0, 0.25, 1.0]
+    assert [g.reals_alpha for g in growths.values()] == [1.0, 0.0, 0.25, 1.0, 0.25, 1.0]
+    by_layers = make(4, 32, **options)
+    assert [by_layers.at(n).progress for n in growths] == [g.progress for g in growths.values()]
+    assert [by_layers.at(n).plan_stage for n in growths] == [g.plan_stage for g in growths.values()]
+    assert by_layers.phases == schedule.phases
+    assert by_layers.first_difference(schedule, 14000) == 0
+
+
+def test_by_size_training_may_start_below_the_base_of_the_networks() -> None:
+    schedule = make(16, 32, growth="size", stable_kimg=1, fade_kimg=0, start_resolution=4, hold_resolution=16)
+    assert phases(schedule) == [("stable", 0, 4, 0, 1000), ("stable", 1, 8, 1000, 2000), ("stable", 2, 16, 2000, 3000)]
+    assert {schedule.at(n).stage for n in (0, 1000, 2999)} == {1}
+
+
+def test_sharp_pictures_of_growth_by_size_are_asked_for_by_fades_of_no_length() -> None:
+    with pytest.raises(ValueError, match="set fade_kimg: 0"):
+        make(4, 32, growth="size", fade_reals=False)
+
+
 # --- learning rate ------------------------------------------------------------------------------------------------
 
 
@@ -346,6 +404,7 @@ CHANGES: dict[str, Any] = {
     "decay_kimg": lambda _, draw: draw(st.floats(0, 2)),
     "total_kimg": lambda total, draw: (total or 20) + draw(kimg),
     "fade_reals": lambda fade, _: not fade,
+    "old_layers": lambda _, draw: {"share": draw(st.floats(0.01, 1)), "lr_scale": draw(st.floats(0, 0.9))},
 }
 
 

@@ -12,7 +12,7 @@ from progcycle.schedule import Growth
 def as_reals(images: Tensor, growth: Growth) -> Tensor:
     """Scale pictures to [-1, 1], reduce them to the stage and fade them as the networks fade.
 
-    While a stage fades in they are ``fade_reals(x, alpha)``; with ``growth.fade_reals`` off they are x.
+    While a stage fades in they are ``fade_reals(x, growth.reals_alpha)``.
 
     Args:
         images: uint8, or floating point already in [-1, 1]; any device. If the smaller side is larger than the
@@ -35,6 +35,6 @@ def as_reals(images: Tensor, growth: Growth) -> Tensor:
             height, width = images.shape[-2:]
             raise ValueError(f"pictures of {width}x{height} px cannot be halved down to {growth.resolution} px")
         x = downsample2x(x)
-    fades = growth.fade_reals and growth.alpha < 1 and growth.stage > 0
+    fades = growth.reals_alpha < 1 and growth.plan_stage > 0
     halves = x.shape[-2] % 2 == 0 and x.shape[-1] % 2 == 0
-    return fade_reals(x, growth.alpha) if fades and halves else x
+    return fade_reals(x, growth.reals_alpha) if fades and halves else x

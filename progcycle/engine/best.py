@@ -39,7 +39,7 @@ class BestFolder:
         """
         names = DEFAULTS if self.figure == "auto" else (self.figure,)
         name = next((name for name in names if name is not None and name in figures), None)
-        if name is None or growth.resolution != self.final or growth.alpha < 1 or not math.isfinite(figures[name]):
+        if name is None or growth.resolution != self.final or growth.progress < 1 or not math.isfinite(figures[name]):
             return None
         before = self._recorded()
         # Values of two different metrics cannot be compared.

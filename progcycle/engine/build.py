@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from progcycle.engine.new_stages import NewStages
 from progcycle.engine.trainable import Trainable
 from progcycle.errors import UserError
 from progcycle.networks import Comparison, Network
@@ -15,11 +16,12 @@ from progcycle.tasks import PREPARATIONS, TASKS, Task
 
 @dataclass(frozen=True)
 class Built:
-    """Schedule and task of a recipe, and what of its networks is trained, on the CPU."""
+    """Schedule and task of a recipe, what of its networks is trained, and how new stages begin; on the CPU."""
 
     schedule: GrowthSchedule
     task: Task
     trainable: Trainable
+    new_stages: NewStages
 
 
 def build(recipe: Recipe, preparation: str | None = None) -> Built:
@@ -45,7 +47,7 @@ def build(recipe: Recipe, preparation: str | None = None) -> Built:
         if not isinstance(network, Network):
             raise TypeError(f"the network {name} of task {recipe.task} is no progcycle.networks.Network")
     recipe.optimizer.of_players(task.players)
-    return Built(schedule, task, Trainable(task.networks, task.players))
+    return Built(schedule, task, Trainable(task.networks, task.players), NewStages(recipe, schedule, task))
 
 
 def check_batches(recipe: Recipe, schedule: GrowthSchedule, processes: int) -> None:

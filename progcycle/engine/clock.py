@@ -101,7 +101,7 @@ class TimeLeft:
 
     def step(self, growth: Growth, seconds: float) -> None:
         """Record the duration of a step."""
-        self.steps.setdefault(growth.stage, _Mean()).add(seconds)
+        self.steps.setdefault(growth.plan_stage, _Mean()).add(seconds)
         self.nimg = growth.nimg + growth.batch_size
         self._training += seconds
 

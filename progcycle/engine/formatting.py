@@ -74,7 +74,7 @@ def status_line(
         left: seconds to the end of the plan, None if that is not known yet.
         symbols: what players are called, see :attr:`Task.symbols`.
     """
-    start = f"kimg {position(nimg, total)}  {growth.resolution} px" + f" alpha {growth.alpha:.2f}" * growth.fading
+    start = f"kimg {position(nimg, total)}  {growth.resolution} px" + f" alpha {growth.progress:.2f}" * growth.fading
     end = [f"{brief(extra['images_per_s'])} img/s"]
     if "memory_gb" in extra:
         end.append(memory_size(1e9 * extra["memory_gb"]))

@@ -98,7 +98,7 @@ class MemoryAdvice:
         }
         return (
             f"The device {self.accelerator.device} does not have enough memory for {doing[work]} at stage "
-            f"{growth.stage} ({growth.resolution} px); {self._advice(growth, work, local, count)}."
+            f"{growth.plan_stage} ({growth.resolution} px); {self._advice(growth, work, local, count)}."
         )
 
     def _advice(self, growth: Growth, work: Work, local: int, count: int) -> str:

@@ -45,7 +45,7 @@ class NonFinite:
     def __str__(self) -> str:
         networks = dict.fromkeys(name.removeprefix("ema.").partition(".")[0] for name in self.weights)
         names = self.figures or [f"weights of {network}" for network in networks]
-        return f"{', '.join(names)} not finite at step {self.step} (stage {self.growth.stage})"
+        return f"{', '.join(names)} not finite at step {self.step} (stage {self.growth.plan_stage})"
 
 
 def find_non_finite(trainer: Trainer, schedule: GrowthSchedule) -> NonFinite | None:
@@ -161,9 +161,9 @@ def _about(trainer: Trainer, found: NonFinite, figures: Mapping[str, float], att
     return {
         "step": found.step,
         "nimg": growth.nimg,
-        "stage": growth.stage,
+        "stage": growth.plan_stage,
         "resolution": growth.resolution,
-        "alpha": growth.alpha,
+        "alpha": growth.progress,
         "fading": growth.fading,
         "batch_size": growth.batch_size,
         "attempt": attempts.number,

@@ -196,7 +196,7 @@ def render(
     newest = figures.newest
     growth = schedule.at(max(nimg - 1, 0))
     progress = [f"{position(nimg, schedule.total).strip()} kimg", f"{growth.resolution} px"]
-    progress += [f"alpha {growth.alpha:.2f}"] if growth.fading else []
+    progress += [f"alpha {growth.progress:.2f}"] if growth.fading else []
     if state == "training":
         progress += [f"{brief(newest['images_per_s'])} pictures a second"] if "images_per_s" in newest else []
         progress += [f"{duration(left)} left"] if left is not None else []

@@ -73,7 +73,7 @@ def plot_plan(schedule: GrowthSchedule, path: Path) -> None:
     top.yaxis.set_minor_locator(NullLocator())
     top.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     top.set_ylim(min(sides) / 1.4, max(sides) * 1.8)
-    alpha.plot(kimg, [g.alpha for g in growths], color=BLUE, linewidth=2)
+    alpha.plot(kimg, [g.progress for g in growths], color=BLUE, linewidth=2)
     alpha.set_ylim(-0.08, 1.12)
     alpha.yaxis.set_major_locator(FixedLocator([0, 0.5, 1]))
     batch.plot(kimg, [g.batch_size for g in growths], color=BLUE, linewidth=2)

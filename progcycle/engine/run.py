@@ -226,10 +226,11 @@ class Run:
         Raises:
             UserError, RollbackError: as :meth:`check_numbers`.
         """
-        opens = growth.stage != self.trainer.stage
+        opens = growth.plan_stage != self.trainer.stage
         if opens:
             self.check_numbers()
-            self.log.info(f"stage {growth.stage}: {growth.resolution} px opens at {growth.nimg / 1000:g} kimg")
+            line = f"stage {growth.plan_stage}: {growth.resolution} px opens at {growth.nimg / 1000:g} kimg"
+            self.log.info(line + self.schedule.opening(growth))
         self.trainer.train_step(batches, growth)
 
     def due(self, before: int, every_kimg: float) -> bool:

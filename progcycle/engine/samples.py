@@ -65,7 +65,7 @@ def sample_sheet(
         pictures, header = [made[i : i + columns] for i in range(0, len(made), columns)], classes or None
     final = schedule.final.resolution
     tile = max(growth.resolution, min(final * max(1, round(SMALLEST / final)), LARGEST))
-    title = f"{nimg / 1000:g} kimg, {growth.resolution} px" + f", alpha {growth.alpha:.2f}" * growth.fading
+    title = f"{nimg / 1000:g} kimg, {growth.resolution} px" + f", alpha {growth.progress:.2f}" * growth.fading
     return sheet(pictures, header, tile, side=names or None, title=title)
 
 

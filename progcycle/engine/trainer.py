@@ -36,7 +36,7 @@ class Trainer:
     Attributes:
         nimg: pictures shown.
         step: steps done.
-        stage, fading: where growth stood in the last step.
+        stage, fading: where the plan stood in the last step.
         parts: its state in named parts, see :mod:`progcycle.engine.state`.
     """
 
@@ -50,13 +50,13 @@ class Trainer:
             network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._share_weights()
         self.ema = EmaNetworks({name: networks[name] for name in self.task.ema_of}, recipe.training.ema)
-        self.trainable = built.trainable
+        self.trainable, self.new_stages = built.trainable, built.new_stages
         self.scalers = {player: precision.scaler() for player in players}
         self.adams = recipe.optimizer.of_players(players)
         self.optimizers = {player: self._optimizer(player) for player in players}
         self.meter = Meter(accelerator.device)
         self.nimg = self.step = 0
-        self.stage, self.fading = built.schedule.at(0).stage, False
+        self.stage, self.fading = built.schedule.at(0).plan_stage, False
         named = {player: self.trainable.named(player) for player in players}
         self.parts = {
             "progress": Part(AttributeState(self, "nimg", "step", "stage", "fading"), "values"),
@@ -70,16 +70,14 @@ class Trainer:
 
     def _optimizer(self, player: str) -> Any:
         options = self.adams[player]
-        groups: dict[float, list[nn.Parameter]] = {}
+        groups: dict[tuple[Any, ...], dict[str, Any]] = {}
         for name in self.task.players[player]:
             rate = self.task.rates.get(name, options.lr)
-            groups.setdefault(rate, []).extend(self.trainable.parameters[name])
-        adam = torch.optim.Adam(
-            [{"params": parameters, "lr": rate, "own_lr": rate} for rate, parameters in groups.items()],
-            betas=options.betas,
-            eps=options.eps,
-            fused=True,
-        )
+            for group in self.new_stages.groups(name, self.trainable.parameters[name]):
+                key = rate, group["stage"], group["adds"]
+                like = groups.setdefault(key, {**group, "params": [], "lr": rate, "own_lr": rate})
+                like["params"] += group["params"]
+        adam = torch.optim.Adam(list(groups.values()), betas=options.betas, eps=options.eps, fused=True)
         return self.accelerator.prepare(adam)
 
     def _share_weights(self) -> None:
@@ -117,14 +115,16 @@ class Trainer:
 
     def _enter(self, growth: Growth) -> None:
         """Notify the task of a new stage, and clear Adam's moments where the recipe says so."""
-        new_stage, edge = growth.stage != self.stage, (growth.stage, growth.fading) != (self.stage, self.fading)
+        stage = growth.plan_stage
+        new_stage, edge = stage != self.stage, (stage, growth.fading) != (self.stage, self.fading)
         if new_stage:
+            self.new_stages.copy(growth, self.ema.networks)
             self.task.on_new_stage(growth)
         reset = self.recipe.optimizer.reset
         if (reset == "stage" and new_stage) or (reset == "fade_edges" and edge):
             for optimizer in self.optimizers.values():
                 optimizer.state.clear()
-        self.stage, self.fading = growth.stage, growth.fading
+        self.stage, self.fading = stage, growth.fading
 
     def compute_gradients(self, player: str, reals: Mapping[str, Batch], growth: Growth) -> None:
         """Leave the gradients of one player's loss, averaged over parts and processes, in its parameters.
@@ -149,7 +149,7 @@ class Trainer:
         # Not through Accelerate's wrapper: its step would make the scaler wait for the device.
         adam, scaler = self.optimizers[player].optimizer, self.scalers[player]
         for group in adam.param_groups:
-            group["lr"] = group["own_lr"] * growth.lr_scale
+            group["lr"] = group["own_lr"] * growth.lr_scale * self.new_stages.factor(group, growth)
         scaler.unscale(adam)
         norms = {f"gradient/{name}": _norm(self.task.networks[name]) for name in self.task.players[player]}
         # With fp16 an overflow is no error: the scaler skips the step and halves its scale.

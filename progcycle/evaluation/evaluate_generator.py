@@ -200,7 +200,7 @@ def _origin(model: "Generator", snapshot: Path, samples: GeneratorSamples, optio
             "mirror": data.mirror,
             "load_resolution": data.load_resolution,
             "augment": "off",
-            "faded": samples.reals.growth.fade_reals and config.alpha < 1,
+            "faded": samples.reals.growth.reals_alpha < 1,
             "broken": list(samples.reals.broken),
         },
         "classes": {

@@ -26,7 +26,6 @@ from progcycle.evaluation.feature_distances import (
     features_record,
     is_biased,
 )
-from progcycle.evaluation.generator_samples import growth_of
 from progcycle.evaluation.options import EvaluationOptions
 from progcycle.evaluation.pairs import Pairing, find_pairs
 from progcycle.evaluation.provenance import default_path, origin, versions
@@ -291,7 +290,7 @@ def _with_floor(rows: dict[str, Figures]) -> dict[str, Figures]:
 def _origin(model: "Translator", snapshot: Path, sets: Mapping[str, PictureSet], pairing: Pairing) -> dict[str, Any]:
     return {
         **origin(snapshot, model.config),
-        "faded": growth_of(model.config).fade_reals and model.config.alpha < 1,
+        "faded": model.config.growth.reals_alpha < 1,
         "pairs": len(pairing.pairs),
         "paired": pairing.about,
         "pictures": {domain: len(pictures) for domain, pictures in sets.items()},

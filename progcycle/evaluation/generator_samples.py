@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from progcycle.data import PictureSet
     from progcycle.evaluation.sampler import Sampler
     from progcycle.export import Generator
-    from progcycle.export.config import SnapshotConfig
     from progcycle.metrics import PictureBatches
     from progcycle.recipe import Recipe
     from progcycle.schedule import Growth
@@ -54,7 +53,7 @@ class RealPictures:
             samples = pool.map(lambda place: self.pictures.training(place, self.growth.resolution), positions)
             batch = collate(list(samples))
         self.broken.update(dict.fromkeys(batch.broken))
-        fading = self.growth.fade_reals and self.growth.alpha < 1
+        fading = self.growth.reals_alpha < 1
         return to_levels(as_reals(batch.images, self.growth)) if fading else batch.images
 
     def name_at(self, position: int) -> str:
@@ -107,14 +106,6 @@ class GeneratorSamples:
                     bar.update(len(some))
 
         return batches
-
-
-def growth_of(config: "SnapshotConfig") -> "Growth":
-    """Where growth stood when a snapshot was taken, for :func:`progcycle.data.as_reals`."""
-    from progcycle.schedule import Growth
-
-    fade = config.fade_reals
-    return Growth(config.stage, config.resolution, config.alpha, nimg=config.nimg, fade_reals=fade)
 
 
 def real_picture_set(
@@ -203,7 +194,7 @@ def samples_from_model(
     if recipe.task != model.task:
         raise UserError(f"This generator's recipe is not one of the task {model.task}.")
     pictures = real_picture_set(recipe, seed, cache_dir, paths)
-    growth = growth_of(model.config)
+    growth = model.config.growth
     bounds = class_bounds(pictures, len(model.classes))
 
     def generate(numbers: Sequence[int]) -> "Tensor":

@@ -65,9 +65,11 @@ def translate_as_training(model: "Translator") -> Translate:
     Args:
         model: of a snapshot; its pictures have its resolution.
     """
-    stage, alpha = model.config.growth_at(None)
+    growth = model.config.growth
     networks = {"ab": model.gen_ab, "ba": model.gen_ba}
-    return lambda pictures, direction: model.run(networks[direction], pictures.to(model.device), stage, alpha)
+    return lambda pictures, direction: model.run(
+        networks[direction], pictures.to(model.device), growth.stage, growth.alpha
+    )
 
 
 @torch.no_grad()

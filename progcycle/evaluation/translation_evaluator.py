@@ -141,7 +141,7 @@ class TranslationEvaluator:
         features = self._load(str(sampler.device)) if "kid" in self.metrics else None
         reals = None
         if features is not None:
-            shown = (names_a, names_b, sampler.growth.resolution, sampler.growth.alpha)
+            shown = (names_a, names_b, sampler.growth.resolution, sampler.growth.progress)
             if self._reals is None or self._reals[0] != shown:  # they change in fades only
                 self._reals = shown, real_features(features, a, b)
             reals = self._reals[1]

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from progcycle.data import PictureSet, as_reals, resolve_sets, resolve_test_sets, resolve_validation_sets
 from progcycle.errors import UserError
-from progcycle.evaluation.generator_samples import growth_of
 from progcycle.export.tensor_images import from_uint8
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def read_pictures(
 
 def faded_as_trained(model: "Translator", pictures: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Pictures by domain as training shows them at the moment of a snapshot: faded while a stage fades in."""
-    growth = growth_of(model.config)
+    growth = model.config.growth
     return {domain: as_reals(x, growth) for domain, x in pictures.items()}
 
 

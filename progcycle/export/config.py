@@ -1,12 +1,14 @@
 """``config.json`` of a snapshot: everything that is needed to rebuild its networks, and the recipe they came from."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from progcycle.errors import UserError
+from progcycle.schedule import Growth
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -57,9 +59,9 @@ class SnapshotConfig(_Strict):
         format: version of this layout.
         task: whose row of ``MODELS`` (``progcycle.export``) the networks are loaded with.
         networks: how to build every network, by the first part of its weights' names.
-        stage: growth step at which the weights were saved.
-        alpha: weight of the newest layers at that moment; below 1 in mid-fade.
-        resolution: pixels per side at that stage.
+        stage: growth step of the networks when the weights were saved; of growth by size their last one.
+        alpha: how far the newest resolution had been faded in; below 1 in mid-fade.
+        resolution: pixels per side at that moment.
         base_resolution: pixels per side at stage 0.
         final_resolution: pixels per side at the networks' last stage; training may hold below it.
         nimg: real pictures of one domain shown so far.
@@ -88,7 +90,8 @@ class SnapshotConfig(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "SnapshotConfig":
-        if self.stage > MOST_STAGES or self.resolution != self.base_resolution << self.stage:
+        whole = self.by_size and self.resolution <= self.base_resolution << self.stage
+        if self.stage > MOST_STAGES or (self.resolution != self.base_resolution << self.stage and not whole):
             raise ValueError(
                 f"resolution {self.resolution} is not base_resolution {self.base_resolution} doubled {self.stage} times"
             )
@@ -106,13 +109,24 @@ class SnapshotConfig(_Strict):
         """The lowest resolution that was trained, in pixels per side."""
         schedule = self.recipe.get("schedule")
         start = schedule.get("start_resolution") if isinstance(schedule, dict) else None
-        return start if isinstance(start, int) else self.base_resolution
+        return start if isinstance(start, int) and start >= 1 else self.base_resolution
 
     @property
-    def fade_reals(self) -> bool:
-        """Whether training faded real pictures as the networks fade."""
+    def by_size(self) -> bool:
+        """Whether training grew by size: whole networks, whose pictures grew (``schedule.growth: size``)."""
         schedule = self.recipe.get("schedule")
-        return not (isinstance(schedule, dict) and schedule.get("fade_reals") is False)
+        return isinstance(schedule, dict) and schedule.get("growth") == "size"
+
+    @property
+    def growth(self) -> Growth:
+        """Where growth stood."""
+        if self.by_size:
+            lowest = min(self.start_resolution, self.base_resolution, self.resolution)
+            doublings = (self.resolution // lowest).bit_length() - 1
+            return Growth(self.stage, self.resolution, 1.0, nimg=self.nimg, fade=self.alpha, doublings=doublings)
+        schedule = self.recipe.get("schedule")
+        sharp = isinstance(schedule, dict) and schedule.get("fade_reals") is False
+        return Growth(self.stage, self.resolution, self.alpha, nimg=self.nimg, fade_reals=not sharp)
 
     def background(self, domain: str) -> str:
         """The colour that training put behind transparent pictures of a domain."""
@@ -121,19 +135,24 @@ class SnapshotConfig(_Strict):
         colour = pictures.get("background") if isinstance(pictures, dict) else None
         return colour if isinstance(colour, str) else "white"
 
-    def growth_at(self, resolution: int | None) -> tuple[int, float]:
-        """Stage and alpha to run at: the snapshot's own by default, or an earlier stage in full (alpha 1).
+    def growth_at(self, resolution: int | None) -> Growth:
+        """Where to run: where growth stood by default, or at an earlier resolution, faded in whole.
 
         Raises:
-            UserError: the networks have no such stage yet, or it was never trained.
+            UserError: the networks have no such stage yet, or that resolution was never trained.
         """
+        growth = self.growth
         if resolution is None or resolution == self.resolution:
-            return self.stage, self.alpha
-        possible = [r for s in range(self.stage + 1) if (r := self.base_resolution << s) >= self.start_resolution]
+            return growth
+        lowest = self.start_resolution if self.by_size else max(self.start_resolution, self.base_resolution)
+        possible = [r for i in range(MOST_STAGES, -1, -1) if (r := self.resolution >> i) >= lowest]
         if resolution not in possible:
             names = ", ".join(map(str, possible))
             raise UserError(f"This snapshot has no resolution {resolution}; it can run at {names} px.")
-        return (resolution // self.base_resolution).bit_length() - 1, 1.0
+        if self.by_size:
+            return replace(growth, resolution=resolution, fade=1.0)
+        stage = (resolution // self.base_resolution).bit_length() - 1
+        return replace(growth, stage=stage, resolution=resolution, alpha=1.0)
 
     def to_json(self) -> str:
         """The text of ``config.json``, without the values that are not known."""

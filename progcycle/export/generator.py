@@ -108,10 +108,10 @@ class Generator(SnapshotModel):
             UserError: there is no such resolution.
             ValueError: labels are missing, there are too many or too few, or there is no such class.
         """
-        stage, alpha = self.config.growth_at(resolution)
+        growth = self.config.growth_at(resolution)
         one_hot = self._one_hot(len(latents), labels)
         options = {} if one_hot is None else {"labels": one_hot}
-        return self.run(self.generator, latents.to(self.device), stage, alpha, **options)
+        return self.run(self.generator, latents.to(self.device), growth.stage, growth.alpha, **options)
 
     def _one_hot(self, count: int, labels: Sequence[int] | Tensor | None) -> Tensor | None:  # [N] -> [N, K]
         numbers = [] if labels is None else [int(label) for label in labels]

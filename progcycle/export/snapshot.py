@@ -71,7 +71,7 @@ def save_snapshot(
         task=task,
         networks={name: NetworkSpec.model_validate(_plain(specs[name])) for name in networks},
         stage=growth.stage,
-        alpha=growth.alpha,
+        alpha=growth.progress,
         resolution=growth.resolution,
         base_resolution=base_resolution,
         final_resolution=recipe.resolution,

@@ -102,13 +102,13 @@ class Translator(SnapshotModel):
 
     def _input_and_output(self, x: Tensor, direction: Direction, resolution: int | None) -> tuple[Tensor, Tensor]:
         """The network's input, which in mid-fade differs a little from ``x``, and its output."""
-        stage, alpha = self.config.growth_at(resolution)
+        growth = self.config.growth_at(resolution)
         height, width = x.shape[2:]
         network = self.gen_ab if direction == "ab" else self.gen_ba
-        x = pad_to_multiple(x.to(self.device), network.multiple(stage), network.smallest)
-        if alpha < 1 and self.config.fade_reals:  # as the real pictures of a fading stage
-            x = fade_reals(x, alpha)
-        y = self.run(network, x, stage, alpha)
+        x = pad_to_multiple(x.to(self.device), network.multiple(growth.stage), network.smallest)
+        if growth.reals_alpha < 1:  # as the real pictures of a fading stage
+            x = fade_reals(x, growth.reals_alpha)
+        y = self.run(network, x, growth.stage, growth.alpha)
         return x[:, :, :height, :width], y[:, :, :height, :width]
 
     @overload

@@ -171,6 +171,18 @@ class Network(nn.Module):
         """What the sides of a translator's pictures are multiples of at a stage."""
         return 1 << stage if self.sizes == "growing" else 1
 
+    @property
+    def any_size(self) -> bool:
+        """Whether, at its last stage, it takes pictures of other sizes too; growth by size needs that."""
+        return self.sizes == "any"
+
+    def least(self, stage: int) -> int:
+        """Least pixels of a side that it can be trained on at a stage, if it takes any size.
+
+        A growing network keeps 2x2 places at its base: one alone has no neighbours, and norms make it 0.
+        """
+        return max(self.smallest, 2 << stage if self.sizes == "growing" else 1)
+
     def rows_are_independent(self, n: int) -> bool:
         """Whether one pass over 2n rows that alternate real, fake gives the logits of two passes over n rows each."""
         return False
@@ -190,6 +202,32 @@ class Network(nn.Module):
         Raises:
             ValueError: the pictures are too few or all alike.
         """
+
+    def newest(self, stage: int) -> dict[str, nn.Module]:
+        """By name, what only counts from a stage on; a network that does not grow has none."""
+        return {}
+
+    def unlike(self, stage: int) -> str:
+        """Why the layers of a stage cannot begin as a copy of the stage before, in words; "" if they can."""
+        ours, theirs = self.newest(stage), self.newest(stage - 1)
+        for name in (name for name in ours if name in theirs):
+            shapes = [{k: list(v.shape) for k, v in m[name].state_dict().items()} for m in (theirs, ours)]
+            if shapes[0] != shapes[1]:
+                key = next(key for key in shapes[1] if shapes[0].get(key) != shapes[1][key])
+                return f"{name}.{key} has the shape {shapes[1][key]}, and {shapes[0].get(key)} in the stage before"
+        return ""
+
+    def copy_stage(self, stage: int) -> None:
+        """Give the layers of a stage the weights of the stage before, as far as it has the same layers.
+
+        Stage 0 has no block that stage 1 could copy. What the network makes stays the same while alpha is 0.
+
+        Raises:
+            RuntimeError: they have other shapes, see :meth:`unlike`.
+        """
+        ours, theirs = self.newest(stage), self.newest(stage - 1)
+        for name in (name for name in ours if name in theirs):
+            ours[name].load_state_dict(theirs[name].state_dict())
 
     def growing_decoder(self) -> nn.Module | None:
         """Its decoder trunk, whose stages can be copied; None if it has none."""

@@ -388,6 +388,15 @@ class GrowingDiscriminator(Network):
         logits: Tensor | tuple[Tensor, Tensor] = self.head(self.encoder(x, stage, alpha, noise)[0], noise, earlier)
         return logits
 
+    @property
+    def any_size(self) -> bool:
+        """With a patch head; a dense layer is as large as the base grid."""
+        return isinstance(self.head, PatchHead)
+
+    def newest(self, stage: int) -> dict[str, nn.Module]:
+        """Of the trunk."""
+        return self.encoder.newest(stage)
+
     def noise_size(self, stage: int) -> int | None:
         """Random numbers for a picture that :meth:`forward` takes from its noise at a stage."""
         return self.encoder.noise_size(stage) + self.head.noise_size

@@ -143,6 +143,10 @@ class PgganGenerator(Network):
         picture: Tensor = self.decoder(x if self.conv is None else self.conv(x), stage, alpha)
         return picture
 
+    def newest(self, stage: int) -> dict[str, nn.Module]:
+        """Of the trunk."""
+        return self.decoder.newest(stage)
+
     def growing_decoder(self) -> GrowingDecoder:
         """The decoder trunk."""
         return self.decoder

@@ -144,6 +144,16 @@ class ProgressiveTranslator(Network):
         )
         apply_initialization(self, initialization, equalized)
 
+    @property
+    def any_size(self) -> bool:
+        """It is made of convolutions alone."""
+        return True
+
+    def newest(self, stage: int) -> dict[str, nn.Module]:
+        """Of both trunks."""
+        trunks: dict[str, GrowingEncoder | GrowingDecoder] = {"encoder": self.encoder, "decoder": self.decoder}
+        return {f"{name}.{key}": m for name, trunk in trunks.items() for key, m in trunk.newest(stage).items()}
+
     def growing_decoder(self) -> GrowingDecoder:
         """The decoder trunk."""
         return self.decoder

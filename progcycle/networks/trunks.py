@@ -118,6 +118,10 @@ class GrowingEncoder(nn.Module):
             for narrow, wide in itertools.pairwise(channels)
         )
 
+    def newest(self, stage: int) -> dict[str, nn.Module]:
+        """What only counts from a stage on: the stage's block, and its from_rgb."""
+        return _newest(stage, self.blocks, from_rgb=self.from_rgb)
+
     def noise_size(self, stage: int) -> int:
         """Columns of noise that :meth:`forward` takes at a stage: the input channels of all its 3x3 convolutions."""
         layers = (layer for block in self.blocks[:stage] for layer in block.modules() if isinstance(layer, Layer))
@@ -238,6 +242,15 @@ class GrowingDecoder(nn.Module):
         assert picture is not None
         return picture
 
+    def newest(self, stage: int) -> dict[str, nn.Module]:
+        """What only counts from a stage on: the stage's block, and its to_rgb."""
+        return _newest(stage, self.blocks, to_rgb=self.to_rgb)
+
     def _painted(self, x: Tensor, stage: int) -> Tensor:
         picture = in_full_precision(self.to_rgb[stage], x)
         return picture.tanh() if self.tanh else picture
+
+
+def _newest(stage: int, blocks: nn.ModuleList, **rgb: nn.ModuleList) -> dict[str, nn.Module]:
+    found = {name: layers[stage] for name, layers in rgb.items()}
+    return {**found, "block": blocks[stage - 1]} if stage else found

@@ -89,6 +89,7 @@ class Task(ABC):
         watched: losses that an alarm watches, by the name of the discriminator.
         keys: recipe keys of networks that do not stand under ``network.<player>`` alone, by network.
         rates: learning rates of networks that have their own, in place of their player's, by network.
+        halvings: how often the sides of the pictures are halved for a network, by network; for the others never.
     """
 
     symbols: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -103,6 +104,7 @@ class Task(ABC):
     watched: Mapping[str, Watched] = MappingProxyType({})
     keys: Mapping[str, str] = MappingProxyType({})
     rates: Mapping[str, float] = MappingProxyType({})
+    halvings: Mapping[str, int] = MappingProxyType({})
 
     @abstractmethod
     def loss(self, player: str, reals: Mapping[str, Batch], growth: Growth, step: int) -> tuple[Tensor, Stats]:

@@ -189,8 +189,8 @@ class AdversarialTask(Task):
         self.rates = {member.name: member.options.lr for member in made if member.options.lr is not None}
         self.lazy = tuple(dict.fromkeys(period for member in made for period in member.loss.lazy))
         self.watched = {name: loss for member in made for name, loss in member.loss.watched.items()}
-        halvings = {member.name: member.loss.halvings for member in made}
-        check_growth(self.players, self.networks, self.specs, recipe, self.keys, halvings)
+        self.halvings = {member.name: member.loss.halvings for member in made}
+        check_growth(self.players, self.networks, self.specs, recipe, self.keys, self.halvings)
 
 
 def _kind(recipe: Recipe, options: Any) -> type[Network]:

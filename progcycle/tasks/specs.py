@@ -109,7 +109,7 @@ def check_growth(
     keys: Mapping[str, str] = MappingProxyType({}),
     halvings: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
-    """Refuse networks of one size in a recipe that grows, and pictures that are too small for a network.
+    """Refuse networks that cannot grow as a recipe wants it, and pictures that are too small for a network.
 
     Args:
         players: names of each player's networks; a player is also the recipe key of what they are.
@@ -124,6 +124,10 @@ def check_growth(
     """
     base, resolution = recipe.network.base_resolution, recipe.resolution
     start = recipe.schedule.start_resolution or base
+    by_size = recipe.schedule.growth == "size"
+    if by_size and start < (recipe.schedule.hold_resolution or resolution):
+        _check_growth_by_size(players, networks, specs, recipe, keys, halvings)
+        return
     owners = {own: player for player, names in players.items() for own in names}
     for own, network in networks.items():
         name, key, halved = specs[own]["name"], keys.get(own, network_key(owners[own])), halvings.get(own, 0)
@@ -147,6 +151,34 @@ def check_growth(
             f"network.base_resolution: no network here grows, so that this must be where training starts, {start}, and "
             f"not {base}."
         )
+
+
+def _check_growth_by_size(
+    players: Mapping[str, Iterable[str]],
+    networks: Mapping[str, Network],
+    specs: Mapping[str, Mapping[str, Any]],
+    recipe: Recipe,
+    keys: Mapping[str, str],
+    halvings: Mapping[str, int],
+) -> None:
+    """The same where whole networks see smaller pictures first; see :func:`check_growth`."""
+    base, start = recipe.network.base_resolution, recipe.schedule.start_resolution or recipe.network.base_resolution
+    stage = (recipe.resolution // base).bit_length() - 1
+    owners = {own: player for player, names in players.items() for own in names}
+    for own, network in networks.items():
+        name, key, halved = specs[own]["name"], keys.get(own, network_key(owners[own])), halvings.get(own, 0)
+        if not network.any_size:
+            dense = specs[own]["arguments"].get("head") == "dense"
+            remedy = f"{key}.head: patch" if dense else "growth: layers"
+            raise UserError(
+                f"schedule.growth: size shows a whole network smaller pictures, which {name!r} of {key} cannot take, "
+                f"since it is made for one size; use {remedy}."
+            )
+        if start < (least := network.least(stage - halved) << halved):
+            raise UserError(
+                f"schedule.start_resolution: {start} px are too small for the whole network {name!r} of {key}, which "
+                f"needs {least} with schedule.growth: size; raise it."
+            )
 
 
 def check_augment(options: Adversarial, channels: Iterable[int], where: Callable[[str], str] = in_objective) -> None:

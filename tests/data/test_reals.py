@@ -41,6 +41,14 @@ def test_pictures_that_are_not_to_fade_are_only_reduced(alpha):
         assert torch.equal(as_reals(PICTURES, growth), as_reals(PICTURES, replace(growth, alpha=1.0)))
 
 
+@pytest.mark.parametrize("stage", [0, 3])
+def test_by_size_real_pictures_fade_though_the_networks_do_not(stage):
+    by_layers = as_reals(PICTURES, Growth(2, 16, 0.25))
+    assert torch.equal(as_reals(PICTURES, Growth(stage, 16, 1.0, fade=0.25, doublings=2)), by_layers)
+    whole = as_reals(PICTURES, Growth(2, 16, 1.0))
+    assert torch.equal(as_reals(PICTURES, Growth(stage, 16, 1.0, fade=1.0, doublings=2)), whole)
+
+
 def test_larger_pictures_are_box_reduced_and_only_then_faded():
     x = PICTURES.float() / 127.5 - 1
     assert torch.equal(as_reals(PICTURES, Growth(1, 8, 1.0)), downsample2x(x))

@@ -108,6 +108,9 @@ COMMON: dict[str, tuple[str, list[str]]] = {
     "schedule.decay_kimg": ("0.01", []),
     "schedule.hold_resolution": ("4", []),
     "schedule.fade_reals": ("false", ["schedule.fade_kimg=0.008"]),
+    "schedule.new_stage": ("copy", ["network.channels={base: 4, max: 4, decay: 0}"]),
+    "schedule.old_layers.share": ("0.9", ["schedule.old_layers.lr_scale=0.5"]),
+    "schedule.old_layers.lr_scale": ("0.5", ["schedule.old_layers.share=0.9"]),
 }
 # A discriminator may have most keys of the objective for itself.
 COMMON |= {
@@ -179,6 +182,7 @@ ELSEWHERE = {
     "network.discriminator.minibatch_discrimination.gather": "joins the pictures of several processes",
     "network.discriminator.weight": "weighs several of a PG-GAN, see tests/tasks/test_discriminators.py",
     "objective.simultaneous": "refused for translators, see test_options.py",
+    "schedule.growth": "refused for PG-GANs, see test_growth_by_size.py",
 }
 # Without what it belongs to a key may also rest: a recipe that others extend, or a plan that does not grow, names it.
 MAY_REST = {

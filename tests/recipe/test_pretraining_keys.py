@@ -94,6 +94,7 @@ def test_every_length_is_scaled_and_nothing_else() -> None:
         "start_resolution": 8, "stable_kimg": {"default": 1, 32: 2.5}, "fade_kimg": {"default": 0.5}, "total_kimg": 10,
         "rampup_kimg": 0.25, "stage_rampup_kimg": 0.125, "decay_kimg": 0.75, "batch_size": {"default": 4, 32: 2},
         "lr_scale": {"default": 0.5}, "hold_resolution": None, "fade_reals": False,
+        "growth": "layers", "new_stage": "random", "old_layers": None,
     }  # fmt: skip
 
 
