@@ -269,10 +269,13 @@ class Network(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Set the mode of all parts but the frozen ones, which stay in eval mode."""
         super().train(mode)
+        self._hold_still()
+        return self
+
+    def _hold_still(self) -> None:
         for module in self._still:
             for part in module.modules():
                 part.training = False
-        return self
 
     def _settle(self) -> None:
         """Ask what is frozen, and freeze it: as soon as it is made, since training freezes players in turn."""
@@ -286,7 +289,7 @@ class Network(nn.Module):
         for parameter in self.parameters():
             parameter.requires_grad_(id(parameter) in trained)
         self.frozen = frozenset(name for name, tensor in _named_tensors(self) if id(tensor) in still)
-        self.train(self.training)
+        self._hold_still()
 
 
 def _named_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -159,6 +159,17 @@ def test_constructors_are_as_they_were_written() -> None:
         assert kind(3).frozen == Half().frozen | {"more.weight", "more.bias"}
 
 
+def test_a_part_that_the_constructor_set_to_eval_mode_stays_so() -> None:
+    class Quiet(Network):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(1).eval()
+
+    network = Quiet()
+    assert not network.norm.training
+    assert network.train().norm.training, "it is not frozen"
+
+
 def test_a_part_cannot_be_frozen_and_trained() -> None:
     class Both(Half):
         def frozen_modules(self) -> list[nn.Module]:
