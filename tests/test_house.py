@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "progcycle"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-LEAVES = {"errors", "figures", "files", "output", "recipe", "rng", "schedule", "section"}
+LEAVES = {"errors", "figures", "files", "output", "pretrained", "recipe", "rng", "schedule", "section"}
 # What each room may know of the others; rooms on one floor do not know each other.
 STAIRS = {
     "errors": set(),
@@ -19,11 +19,12 @@ STAIRS = {
     "files": set(),
     "figures": set(),
     "output": set(),
+    "pretrained": {"errors"},
     "section": set(),
     "recipe": {"errors", "networks", "section"},
     "schedule": {"errors", "recipe"},
     "blocks": set(),
-    "networks": {"blocks", "section"},
+    "networks": {"blocks", "pretrained", "rng", "section"},
     "objectives": {"blocks"},
     "data": {"blocks", *LEAVES},
     "tasks": {"blocks", "networks", "objectives", "data", *LEAVES} - {"files"},
@@ -68,6 +69,7 @@ OUTSIDE = {
     "files": set(),
     "figures": {"matplotlib"},
     "output": set(),
+    "pretrained": {"efficientnet_lite_pytorch", "safetensors", "torch", "torchvision"},
     "section": {"pydantic"},
     "recipe": {"pydantic", "pydantic_core", "yaml"},
     "schedule": set(),

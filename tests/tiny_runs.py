@@ -94,7 +94,9 @@ def tiny_content(task: str, data: Path, changes: Mapping[Any, Any] | None = None
                 "identity": {"a": 0.5, "b": 0.5},
             },
         }
-    return merge(merge(content, own), changes or {})
+    content = merge(merge(content, own), changes or {})
+    network = {key: value for key, value in content["network"].items() if value is not None}
+    return {**content, "network": network}
 
 
 def full(task: str, data: Path) -> dict[Any, Any]:
@@ -127,6 +129,25 @@ def full(task: str, data: Path) -> dict[Any, Any]:
         },
         "objective": objective,
     }
+
+
+def projected() -> dict[Any, Any]:
+    """Changes to :func:`tiny_content`: discriminators on frozen features, with all that they remember or draw anew."""
+    options = {
+        "name": "projected",
+        "architecture": "efficientnet-lite0",
+        "feature_resolution": 32,
+        "taps": [2, 4],
+        "mixing": {"channels": 3},
+        "filters": 4,
+        "minibatch_stddev": {"group": "batch", "queue": 6},
+        "reset_heads": True,
+        "r1": {"gamma": 1, "every": 3},
+    }
+    sections = {"channels": None, "generator": {"channels": {"base": 32, "max": 8}}, "discriminator": options}
+    augment = {"policy": ["color", "translation", "cutout"]}
+    objective = {"loss": "hinge", "gradient_penalty": None, "drift": 0, "r1": None, "augment": augment}
+    return {"network": sections, "objective": objective}
 
 
 def tiny(task: str, data: Path, changes: Mapping[Any, Any] | None = None) -> Recipe:

@@ -3,7 +3,7 @@
 from progcycle.blocks import colour_inversion
 from progcycle.metrics.colour_statistics import ColourStatistics, colour_statistics, match_colours
 from progcycle.metrics.distances import frechet_distance, kernel_distance, kernel_distance_spread
-from progcycle.metrics.features import Features, MissingExtra, load_features
+from progcycle.metrics.features import Features, load_features
 from progcycle.metrics.inception_score import inception_score
 from progcycle.metrics.lines import EdgeScores, edge_scores, fill_deviation
 from progcycle.metrics.modes import ModeCoverage, mode_coverage
@@ -21,6 +21,7 @@ from progcycle.metrics.picture_batches import PictureBatches, batches_of
 from progcycle.metrics.sliced_wasserstein import sliced_wasserstein
 from progcycle.metrics.translation_scores import copy_score, feature_distance, hidden_signal
 from progcycle.metrics.two_sample import TwoSampleTest, two_sample_test
+from progcycle.pretrained import MissingExtra
 
 __all__ = [
     "ColourStatistics",

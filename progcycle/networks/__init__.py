@@ -10,6 +10,7 @@ from progcycle.networks.discriminator import GrowingDiscriminator
 from progcycle.networks.layers import Style
 from progcycle.networks.pggan import PgganDiscriminator, PgganGenerator
 from progcycle.networks.progressive import ProgressiveDiscriminator, ProgressiveTranslator
+from progcycle.networks.projected import ProjectedDiscriminator
 from progcycle.networks.transfer import copy_stages
 from progcycle.networks.trunks import Channels, GrowingDecoder, GrowingEncoder, feature_maps, stage_channels
 
@@ -23,6 +24,7 @@ DISCRIMINATORS: dict[str, type[Network]] = {
     "patchgan": PatchDiscriminator,
     "pggan": PgganDiscriminator,
     "progressive": ProgressiveDiscriminator,
+    "projected": ProjectedDiscriminator,
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "PgganGenerator",
     "ProgressiveDiscriminator",
     "ProgressiveTranslator",
+    "ProjectedDiscriminator",
     "ResnetTranslator",
     "Style",
     "TaskShape",

@@ -41,6 +41,8 @@ class TaskShape:
         channels: channels of the pictures, by constructor argument: ``in_channels`` and ``out_channels`` of a
             translator, ``image_channels`` of the others.
         classes: classes of the pictures, 0 for none.
+        seed: for what a network draws and never trains; each of a run has another one.
+        grows: whether training goes through more than one stage.
     """
 
     resolution: int
@@ -48,6 +50,8 @@ class TaskShape:
     end_resolution: int
     channels: Mapping[str, int] = field(default_factory=dict)
     classes: int = 0
+    seed: int = 0
+    grows: bool = True
 
 
 class Comparison(NamedTuple):
@@ -228,6 +232,9 @@ class Network(nn.Module):
         ours, theirs = self.newest(stage), self.newest(stage - 1)
         for name in (name for name in ours if name in theirs):
             ours[name].load_state_dict(theirs[name].state_dict())
+
+    def on_new_stage(self, stage: int) -> None:
+        """Called once when a stage opens, before its first step, in every process alike; never on resuming."""
 
     def growing_decoder(self) -> nn.Module | None:
         """Its decoder trunk, whose stages can be copied; None if it has none."""

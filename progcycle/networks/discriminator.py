@@ -92,6 +92,13 @@ class MinibatchStddev(Section):
             raise ValueError("queue holds earlier pictures of its own process, and gather joins all; choose one")
         return self
 
+    @property
+    def comparison(self) -> Comparison | None:
+        """How pictures are compared; None where it is off, or where a single picture is compared with a queue."""
+        if not self.group or self.queue:
+            return None
+        return Comparison("minibatch_stddev", self.gather, self.averaging in ("flat", "gpool"), queue=True)
+
 
 Stddev = Annotated[MinibatchStddev, BeforeValidator(_as_stddev, json_schema_input_type=Group | MinibatchStddev)]
 
@@ -153,12 +160,9 @@ class GrowingDiscriminatorOptions(TrunkOptions):
     @property
     def comparison(self) -> Comparison | None:
         """By which of the two pictures are compared."""
-        stddev, instead = self.minibatch_stddev, self.minibatch_discrimination
-        if instead:
+        if instead := self.minibatch_discrimination:
             return Comparison("minibatch_discrimination", instead.gather, single_picture=False, queue=False)
-        if not stddev.group or stddev.queue:  # with a queue, a single picture is compared with earlier ones
-            return None
-        return Comparison("minibatch_stddev", stddev.gather, stddev.averaging in ("flat", "gpool"), queue=True)
+        return self.minibatch_stddev.comparison
 
     @property
     def queue(self) -> int:

@@ -14,7 +14,7 @@ Critic = Callable[[Tensor], Tensor]
 
 
 def per_picture(logits: Tensor) -> Tensor:
-    """Mean logit of every picture.  # [N] or [N, 1, h, w] -> [N]"""
+    """Mean logit of every picture.  # [N], [N, K] or [N, 1, h, w] -> [N]"""
     return logits.flatten(1).mean(1) if logits.ndim > 1 else logits
 
 

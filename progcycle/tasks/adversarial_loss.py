@@ -34,7 +34,7 @@ class DiscriminatorOutput(NamedTuple):
     """Output of a discriminator for a batch.
 
     Attributes:
-        logits: [N], or [N, 1, h, w] of patches.
+        logits: [N], [N, 1, h, w] of patches, or [N, K] of the patches of several scales.
         class_logits: [N, K], or None where there are no classes.
         features: what the minibatch statistic compares, detached; None without a queue.  # [N, C, h, w]
     """
@@ -306,9 +306,10 @@ class AdversarialLoss:
 
     # --- memory ---------------------------------------------------------------------------------------------------
 
-    def on_new_stage(self) -> None:
-        """Empty the queues: features of another stage mean something else."""
+    def on_new_stage(self, growth: Growth) -> None:
+        """Empty the queues, as features of another stage mean something else, and tell the network."""
         self.queues.clear()
+        self.network.on_new_stage(growth.stage)
 
     def memories(self) -> dict[str, Memory]:
         """The noise and augmentation controllers, common to all processes, and the queues of each process."""

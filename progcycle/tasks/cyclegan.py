@@ -137,7 +137,7 @@ class CycleganTask(AdversarialTask):
         self._fakes.clear()
         for domain, pool in self.pools.items():
             pool.clear()
-            self.adversarial[domain].on_new_stage()
+            self.adversarial[domain].on_new_stage(growth)
 
     def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:
         """The same pictures of both domains for the whole run."""

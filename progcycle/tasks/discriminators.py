@@ -23,6 +23,7 @@ from progcycle.recipe import (
     on_curve,
     players_of,
 )
+from progcycle.rng import address
 from progcycle.schedule import Growth
 from progcycle.tasks.adversarial_loss import AdversarialLoss
 from progcycle.tasks.base import Memory, Stats, Task
@@ -130,10 +131,10 @@ class Discriminators:
             if count := member.options.init_pictures:
                 member.loss.initialize(pictures(domain, count), growth)
 
-    def on_new_stage(self) -> None:
-        """Empty the queues of all."""
+    def on_new_stage(self, growth: Growth) -> None:
+        """Tell each of a new stage, see :meth:`AdversarialLoss.on_new_stage`."""
         for member in self.members:
-            member.loss.on_new_stage()
+            member.loss.on_new_stage(growth)
 
     def memories(self) -> dict[str, Memory]:
         """What they remember, see :meth:`AdversarialLoss.memories`."""
@@ -222,6 +223,8 @@ def _make(
     seen = [shape] if "augment" in of_own else shapes.values()
     check_augment(terms, {channels for each in seen for channels in each.channels.values()}, where)
     halvings = own.reduce.bit_length() - 1
+    name = f"disc_{domain}{number}" if domain else f"{PLAYER}{number}"
+    shape = replace(shape, seed=address(recipe.seed, name))
     network, spec = make_network(recipe.network, PLAYER, _reduced(shape, halvings, kind), place, own)
     loss = AdversarialLoss(
         network,
@@ -234,7 +237,6 @@ def _make(
         where=where,
         key=key,
     )
-    name = f"disc_{domain}{number}" if domain else f"{PLAYER}{number}"
     return Discriminator(name, number, own, key, network, spec, loss)
 
 

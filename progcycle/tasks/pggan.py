@@ -70,7 +70,7 @@ class PgganTask(AdversarialTask):
 
     def on_new_stage(self, growth: Growth) -> None:
         """Empty the discriminator's queues."""
-        self.adversarial[ONLY].on_new_stage()
+        self.adversarial[ONLY].on_new_stage(growth)
 
     def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:
         """The same latents for the whole run, and with classes ``labels``, all classes in turn.  # [N, K] one-hot"""

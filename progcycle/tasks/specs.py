@@ -30,7 +30,9 @@ def task_shape(recipe: Recipe, classes: int = 0, **channels: int) -> TaskShape:
         channels: channels of the pictures, see :class:`TaskShape`.
     """
     end = recipe.schedule.hold_resolution or recipe.resolution
-    return TaskShape(recipe.resolution, recipe.network.base_resolution, end, channels, classes)
+    base = recipe.network.base_resolution
+    grows = (recipe.schedule.start_resolution or base) < end
+    return TaskShape(recipe.resolution, base, end, channels, classes, recipe.seed, grows)
 
 
 def network_key(player: str, place: Place = ()) -> str:
@@ -59,9 +61,10 @@ def make_network(
         raise UserError(f"data.labels: the network {options.name!r} of {key} knows no classes; leave it out.")
     try:
         arguments = options.arguments(shape)
+        network = kind(**arguments)
     except ValueError as error:
         raise UserError(f"{key}.{error}.") from None
-    return kind(**arguments), {"name": options.name, "arguments": arguments}
+    return network, {"name": options.name, "arguments": arguments}
 
 
 def in_objective(key: str) -> str:

@@ -40,6 +40,12 @@ DEEPER = [
     "network.discriminator=patchgan", "network.discriminator.layers=2", "resolution=16", "schedule.start_resolution=16",
 ]  # fmt: skip
 
+PROJECTED = [
+    "network.discriminator=projected", "network.discriminator.architecture=efficientnet-lite0",
+    "network.discriminator.feature_resolution=32", "network.discriminator.taps=[2, 4]",
+    "network.discriminator.filters=4", *LSGAN,
+]  # fmt: skip
+
 # A value away from the default, and what the key needs beside it to mean something: the same in both tasks.
 COMMON: dict[str, tuple[str, list[str]]] = {
     "network.base_resolution": ("8", []),
@@ -65,6 +71,14 @@ COMMON: dict[str, tuple[str, list[str]]] = {
     "network.discriminator.minibatch_discrimination.dimensions": ("2", INSTEAD),
     "network.discriminator.minibatch_discrimination.init_pictures": ("3", INSTEAD),
     "network.discriminator.spectral_norm": ("true", []),
+    "network.discriminator.architecture": ("efficientnet-lite1", PROJECTED),
+    "network.discriminator.taps": ("[1, 4]", PROJECTED),
+    "network.discriminator.feature_resolution": ("48", PROJECTED),
+    "network.discriminator.mixing.channels": ("3", PROJECTED),
+    "network.discriminator.mixing.cross_scale": ("false", PROJECTED),
+    "network.discriminator.mixing.kernel": ("1", PROJECTED),
+    "network.discriminator.taper": ("true", [*PROJECTED, "network.discriminator.feature_resolution=64"]),
+    "network.discriminator.reset_heads": ("true", PROJECTED),
     "objective.loss": ("hinge", []),
     "objective.gradient_penalty.weight": ("3", []),
     "objective.gradient_penalty.target": ("2", []),
@@ -178,6 +192,7 @@ OWN: dict[str, dict[str, tuple[str, list[str]]]] = {
 # Keys that change nothing in runs as short, on one process, as these; and why.
 ELSEWHERE = {
     "network.generator.name": "PG-GAN has one",
+    "network.discriminator.weights": "a file, see test_pretrained.py and test_projected_runs.py",
     "network.discriminator.minibatch_stddev.gather": "joins the pictures of several processes",
     "network.discriminator.minibatch_discrimination.gather": "joins the pictures of several processes",
     "network.discriminator.weight": "weighs several of a PG-GAN, see tests/tasks/test_discriminators.py",

@@ -63,6 +63,14 @@ def test_weights_and_averages_are_equal_on_both_after_two_stage_changes(task: st
     assert first["seen"].keys() == second["seen"].keys() == set(range(STEPS))
 
 
+def test_frozen_features_and_heads_that_begin_anew_are_equal_on_both(together: Path) -> None:
+    """Each process makes them by itself; heads were drawn anew at two stages."""
+    first, second = _load(together, "projected")
+    assert {key.partition(".")[0] for key in first} == {"backbone", "mixing", "heads"}
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_each_takes_its_half_of_every_batch(task: str, together: Path) -> None:
     first, second = (each["seen"] for each in _load(together, f"{task}-whole"))

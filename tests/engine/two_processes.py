@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from tiny_runs import TASKS, WatchedRun, full, gradients_at, leave_out_plots, tiny, train
+from tiny_runs import TASKS, WatchedRun, full, gradients_at, leave_out_plots, projected, tiny, train
 from torch.distributed import distributed_c10d
 
 from progcycle.engine import train as train_module
@@ -80,6 +80,9 @@ def main(pictures: Path, folder: Path) -> None:
         torch.save({"state": state, "seen": whole.seen}, folder / f"{task}-whole-{rank}.pt")
         train(recipe, folder / f"{task}-parts", stop_before=18)
         train(recipe, folder / f"{task}-parts")
+
+    frozen = train(tiny("pggan", pictures, projected()), folder / "projected").trainer.task.networks
+    torch.save(frozen["discriminator"].state_dict(), folder / f"projected-{rank}.pt")
 
     Accelerator.end_training = end_training  # now they part for good, but not between these two runs
     train_module.train(tiny("cyclegan", pictures, PRETRAINED), folder / "pretrained")

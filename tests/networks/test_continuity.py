@@ -14,7 +14,10 @@ TRANSLATES = of_kind("translator", reads=["rgb", "skips", "predict", "normalize"
 JUDGES = of_kind("discriminator", reads=["rgb", "normalize", "convs", "fused", "spectral_norm"])
 
 
-OTHERS = {("translator", "resnet"), ("translator", "unet"), ("discriminator", "patchgan")}  # see test_classic.py
+OTHERS = {  # see test_classic.py and test_projected.py
+    *(("translator", name) for name in ("resnet", "unet")),
+    *(("discriminator", name) for name in ("patchgan", "projected")),
+}
 
 
 def test_every_entry_of_the_registries_is_tested() -> None:

@@ -72,11 +72,14 @@ def reduced(path: Path, data: Path) -> Recipe:
         "training.trackers": [],
         "training.sample_count": 2,
     }
+    on_features = getattr(recipe.network.discriminator, "name", None) == "projected"
+    wide = "network.generator" if on_features else "network"  # the discriminator has no stages
     changes |= (
         {"network.filters": 4, "network.discriminator.layers": 2}
         if fixed
-        else {"network.channels.base": 32, "network.channels.max": 8}
+        else {f"{wide}.channels.base": 32, f"{wide}.channels.max": 8}
     )
+    changes |= {"network.discriminator.feature_resolution": 64} if on_features else {}
     if recipe.schedule.hold_resolution:
         schedule["hold_resolution"] = max(start, 8)
     changes |= {f"schedule.{key}": value for key, value in schedule.items()}
