@@ -19,12 +19,12 @@ Round = tuple[Update, ...]
 
 
 class Shown(NamedTuple):
-    """What one network made of a panel, and what it can be compared with; all in about [-1, 1].
+    """Pictures of one network in a sample grid, and what to compare them with; all in about [-1, 1].
 
     Attributes:
-        made: its pictures.  # [n, C, H, W]
-        like: real pictures of the domain that they should belong to, as many or not.  # [m, C, H, W]
-        source: what each was made from, where it should not stay the same; else None.  # [n, C_in, H, W]
+        made: the network's pictures.  # [n, C, H, W]
+        like: real pictures of the target domain; m need not be n.  # [m, C, H, W]
+        source: the input of each picture, where the network should change it; else None.  # [n, C_in, H, W]
     """
 
     made: Tensor
@@ -43,13 +43,13 @@ class Stateful(Protocol):
 
 
 class Memory(NamedTuple):
-    """A part of a task that is kept in checkpoints beside its networks.
+    """A part of a task's state that checkpoints keep besides the networks.
 
     Attributes:
-        of: what is kept.
-        common: whether another number of processes goes on with what the first process held, as with a running mean
-            over all of them. If not, each process has its own, such as a pool of its pictures; another number of
-            processes begins without, and ``load_state_dict({})`` must forget everything.
+        of: the part.
+        common: whether all processes hold the same, such as a running mean over all of them; then a run resumes with it
+            on another number of processes. If not, each process has its own, such as a pool of its pictures; another
+            number of processes starts without, and ``load_state_dict({})`` must empty it.
     """
 
     of: Stateful
@@ -61,7 +61,7 @@ class Watched(NamedTuple):
 
     Attributes:
         figure: name of the loss among the figures of :meth:`Task.loss`.
-        undecided: its least value where the discriminator says the same of every picture.
+        undecided: the least loss of a discriminator that gives every picture the same logit.
     """
 
     figure: str
@@ -69,7 +69,7 @@ class Watched(NamedTuple):
 
 
 def loss_name(player: str) -> str:
-    """Name of a player's whole loss among the figures of a run."""
+    """Name of a player's total loss among the figures of a run."""
     return f"loss/{player}"
 
 
@@ -77,19 +77,19 @@ class Task(ABC):
     """Networks and losses of one kind of training.
 
     Attributes:
-        symbols: what status lines call the players; the name of a player that is not in it.
-        terms: what status lines show beside the losses of the players: by its word, the figures whose mean it is.
+        symbols: short names of the players in status lines; default: the player's name.
+        terms: more figures in status lines: by label, the figures whose mean is shown.
         networks: every network by name.
-        specs: for every network its registry name and constructor arguments, enough to build it again.
-        players: for every player the networks that it trains. A player is a key of the recipe's ``optimizer`` too.
-        update_order: rounds in turn; step i runs round i modulo their number, each round with a batch of its own.
+        specs: registry name and constructor arguments of every network, enough to build it again.
+        players: the networks that each player trains. A player is a key of the recipe's ``optimizer`` too.
+        update_order: the rounds. Step i runs round i modulo their number; each round has its own batch.
         ema_of: names of the networks that are averaged, sampled from and exported.
         classes: names of the classes of the pictures; () without labels.
         lazy: periods, in steps, of terms that are not computed at every step.
         watched: losses that an alarm watches, by the name of the discriminator.
-        keys: recipe keys of networks that do not stand under ``network.<player>`` alone, by network.
-        rates: learning rates of networks that have their own, in place of their player's, by network.
-        halvings: how often the sides of the pictures are halved for a network, by network; for the others never.
+        keys: recipe keys of networks by name, where they are not ``network.<player>``.
+        rates: learning rates by network, of those that do not have their player's.
+        halvings: how often the pictures of a network are halved, by network; of the others never.
     """
 
     symbols: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -111,10 +111,10 @@ class Task(ABC):
         """Loss of one player, and figures to log.
 
         Args:
-            player: whose loss; only its networks require gradients.
+            player: only its networks require gradients.
             reals: real pictures by domain, in [-1, 1], at the stage's resolution and faded.
-            growth: where growth stands.
-            step: number of the round, for what is not done at every step.
+            growth: state of growth.
+            step: number of the round, for terms that are not computed at every step.
         """
 
     def initialize(self, pictures: Callable[[str, int], Tensor], growth: Growth) -> None:  # noqa: B027 - as below
@@ -130,7 +130,7 @@ class Task(ABC):
 
     @abstractmethod
     def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:
-        """Inputs of the sample grid, the same from the first stage to the last.
+        """Inputs of the sample grid. They stay the same from the first stage to the last.
 
         Args:
             count: columns of the grid.
@@ -148,23 +148,23 @@ class Task(ABC):
         """
 
     def row_names(self) -> tuple[str, ...]:
-        """What the rows of :meth:`sample` are, in words; () for one row of pictures that are all of one kind."""
+        """Labels of the rows of :meth:`sample`; () where there is one kind of pictures only."""
         return ()
 
     def shown(self, rows: Sequence[Tensor], pictures: Callable[[str], Tensor]) -> dict[str, Shown]:
-        """By network, what a sample grid shows of it; for alarms. Nothing by default.
+        """By network, its pictures in a sample grid, for the alarms; none by default.
 
         Args:
-            rows: what :meth:`sample` gave.
+            rows: the output of :meth:`sample`.
             pictures: gives some fixed real pictures of a domain as the networks see them now.
         """
         return {}
 
     def status(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """What a status line shows of the figures: losses of the players, then :attr:`terms`, by their words.
+        """The figures that a status line shows, by label: losses of the players, then :attr:`terms`.
 
         Args:
-            figures: means since the last status line; what is not there is left out.
+            figures: means since the last status line; missing ones are left out.
         """
         losses = {self.symbols.get(player, player): (loss_name(player),) for player in self.players}
         shown = {}
@@ -173,14 +173,14 @@ class Task(ABC):
                 shown[word] = sum(values) / len(values)
         return shown
 
-    # --- what it remembers ----------------------------------------------------------------------------------------
+    # --- state ----------------------------------------------------------------------------------------------------
 
     def memories(self) -> Mapping[str, Memory]:
-        """What the task remembers beyond its networks, by names without a dot."""
+        """The task's state besides its networks, by names without a dot."""
         return {}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that :meth:`memories` hold, as tensors under ``<memory>.<name>``."""
+        """The state of all :meth:`memories`, as tensors under ``<memory>.<name>``."""
         return {
             f"{name}.{key}": value
             for name, memory in self.memories().items()
@@ -188,15 +188,15 @@ class Task(ABC):
         }
 
     def common_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What another number of processes can go on with of the first process's :meth:`state_dict`."""
+        """The part of the first process's :meth:`state_dict` that another number of processes can resume with."""
         common = {name for name, memory in self.memories().items() if memory.common}
         return {key: value for key, value in state.items() if key.partition(".")[0] in common}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what :meth:`state_dict` gave; a memory of which there is nothing forgets everything.
+        """Restore :meth:`state_dict`; a memory without entries becomes empty.
 
         Raises:
-            ValueError: the state has entries that this task does not know.
+            ValueError: the state has an entry of no memory.
         """
         memories = self.memories()
         parts: dict[str, dict[str, Tensor]] = {name: {} for name in memories}

@@ -39,12 +39,12 @@ class Discriminator:
     """One of the discriminators of a domain.
 
     Attributes:
-        name: of its network.
-        number: what its figures' names end in: "" for the first one, then 2 and so on.
-        options: what a recipe says of it.
-        key: where the recipe says it.
+        name: name of its network.
+        number: suffix of its figures: "" for the first discriminator of a domain, 2 for the second.
+        options: its options in the recipe.
+        key: the recipe key of these options.
         network: pictures to logits.
-        spec: name of the network, and its constructor arguments.
+        spec: registry name and constructor arguments of the network.
         loss: its adversarial loss.
     """
 
@@ -61,24 +61,24 @@ class Discriminator:
         return on_curve(self.options.weight, kimg)
 
     def is_over(self, kimg: float) -> bool:
-        """Whether its weight is 0 from here on, so that it need not be trained any more."""
+        """Whether its weight stays at 0 from now on, so that it is trained no more."""
         last, weight = self.options.weight[-1]
         return bool(weight == 0 and kimg >= last)
 
 
 class Discriminators:
-    """All discriminators of one domain: each is trained by its own loss, the generator by the weighted sum of theirs.
+    """All discriminators of one domain. Each has its own loss; the generator's is a weighted sum over them.
 
     Args:
-        members: the first one first.
-        balance: how their weights are shares of gradients, if they are.
+        members: in the order of the recipe.
+        balance: makes their weights shares of the gradients; None: they are plain factors.
     """
 
     def __init__(self, members: list[Discriminator], balance: Balance | None = None) -> None:
         self.members, self.balance = members, balance
 
     def discriminator_loss(self, real: Batch, fake: Tensor, growth: Growth, step: int) -> tuple[Tensor, Stats]:
-        """The sum of their losses, which share no parameters; see :meth:`AdversarialLoss.discriminator_loss`."""
+        """The sum of their losses; they share no parameters. See :meth:`AdversarialLoss.discriminator_loss`."""
         losses, stats = [], Stats()
         for member in self._trained(growth):
             loss, figures = member.loss.discriminator_loss(real, fake, growth, step)
@@ -89,7 +89,7 @@ class Discriminators:
     def generator_loss(
         self, real: Batch, fake: Tensor, growth: Growth, step: int, name: str = "gen"
     ) -> tuple[Tensor, Stats]:
-        """The weighted sum of what each says of the fakes; see :meth:`AdversarialLoss.generator_loss`."""
+        """The weighted sum of the generator's losses; see :meth:`AdversarialLoss.generator_loss`."""
         losses, weights, stats = {}, {}, Stats()
         for member in self._trained(growth):
             own = f"{name}{member.number}"
@@ -107,8 +107,8 @@ class Discriminators:
     ) -> tuple[Tensor, Stats]:
         """The sum with balanced weights, see :func:`progcycle.objectives.balanced_weights`.
 
-        Each loss is differentiated up to the fake alone. From there on back the sum goes through the generator once, so
-        that balancing takes no more passes.
+        Each loss is differentiated with respect to the fake. The weighted sum of these gradients then goes through the
+        generator once, so balancing takes no more passes.
         """
         assert self.balance is not None
         gradients = [torch.autograd.grad(SCALE * loss, fake)[0] / SCALE for loss in losses.values()]
@@ -137,12 +137,12 @@ class Discriminators:
             member.loss.on_new_stage(growth)
 
     def memories(self) -> dict[str, Memory]:
-        """What they remember, see :meth:`AdversarialLoss.memories`."""
+        """Their state besides the networks, see :meth:`AdversarialLoss.memories`."""
         return {name: memory for member in self.members for name, memory in member.loss.memories().items()}
 
 
 class AdversarialTask(Task):
-    """A task with a player ``discriminator``, which has one network or several in each domain.
+    """A task with a player ``discriminator`` that has one network or several in each domain.
 
     Attributes:
         adversarial: the discriminators by domain.
@@ -157,14 +157,15 @@ class AdversarialTask(Task):
         shapes: Mapping[str, TaskShape],
         classes: ClassWeights | None = None,
     ) -> None:
-        """Make the discriminators, and let the task have them beside its other networks.
+        """Make the discriminators, and add them to the task's networks.
 
-        The first ones of all domains are made before the second ones.
+        The first discriminators of all domains are made before the second ones, so that their initial weights do not
+        depend on these.
 
         Args:
             recipe: a validated recipe.
             objective: its adversarial keys.
-            shapes: what the task fixes for their networks, by domain; the domain is ``ONLY`` where there is one.
+            shapes: what the task fixes for their networks, by domain; a single domain is called ``ONLY``.
             classes: weights of the class terms; None without classes.
 
         Raises:
@@ -241,7 +242,7 @@ def _make(
 
 
 def _reduced(shape: TaskShape, halvings: int, kind: type[Network]) -> TaskShape:
-    """The shape of a network for pictures whose sides are halved so many times; a growing one has its base stage."""
+    """The shape of a network for pictures that are halved so many times; a growing network keeps its base stage."""
     least = shape.base_resolution if kind.sizes == "growing" else 1
     resolution, end = (max(side >> halvings, least) for side in (shape.resolution, shape.end_resolution))
     base = min(shape.base_resolution, resolution)
@@ -249,7 +250,7 @@ def _reduced(shape: TaskShape, halvings: int, kind: type[Network]) -> TaskShape:
 
 
 def _check_weights(members: Mapping[str, Sequence[Discriminator]]) -> None:
-    """Refuse weights that end at 0 for all discriminators of a domain, and that of the only term of a loss.
+    """Refuse a weight of the only term of a loss, and weights that end at 0 for all discriminators of a domain.
 
     Raises:
         UserError: they do.
@@ -271,7 +272,7 @@ def _check_idle(objective: Adversarial, members: Sequence[Discriminator]) -> Non
     """Refuse keys of the objective that no discriminator takes.
 
     Raises:
-        UserError: it has one that is not at its default.
+        UserError: such a key is not at its default.
     """
     usual = type(objective).model_validate({"loss": objective.loss})
     taken = [member.options.terms(objective, member.network.on_features)[1] for member in members]

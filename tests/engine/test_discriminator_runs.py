@@ -80,7 +80,7 @@ def test_each_has_its_own_learning_rate(pictures: Path, tmp_path: Path) -> None:
 
     run = train(recipe, tmp_path / "run", stop_before=1, on_step=remember)
     moved = {
-        name: max(float((p - old).detach().abs().max()) for p, old in zip(network.parameters(), before[name], strict=True))
+        name: max((p - old).abs().max().item() for p, old in zip(network.parameters(), before[name], strict=True))
         for name, network in run.trainer.task.networks.items()
     }
     rates = {"discriminator": 0.003, "discriminator_2": 0.01, "generator": 0.003}

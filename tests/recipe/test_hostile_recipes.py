@@ -39,7 +39,7 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "itself": (VALID + "extends: here.yaml\n", "extends leads back to itself."),
     "itself through another": (VALID + "extends: other.yaml\n", "extends leads back to itself."),
     "a missing file": (VALID + "extends: gone.yaml\n", "gone.yaml; give the path of a YAML file"),
-    "a folder": (VALID + "extends: .\n", "cannot be read as UTF-8 text (Is a directory)."),
+    "a folder": (VALID + "extends: .\n", ". is a folder; give the path of a YAML file"),
     "a device without an end": (VALID + "extends: /dev/zero\n", "/dev/zero: this file has more than 256 KiB"),
 }  # fmt: skip
 
