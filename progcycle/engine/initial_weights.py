@@ -5,7 +5,7 @@ from pathlib import Path
 
 from progcycle.engine.fine_tuning import start_from
 from progcycle.engine.folder import checkpoint_folders
-from progcycle.engine.trainable import Weights
+from progcycle.engine.trainable import Weights, keeping_frozen
 from progcycle.errors import UserError
 from progcycle.export import warm_start
 from progcycle.networks import Network
@@ -44,16 +44,11 @@ def set_initial_weights(
     Raises:
         UserError: what the recipe asks for is not there.
     """
-    frozen = [tensor for network in networks.values() for tensor in network.frozen_tensors().values()]
-    kept = [tensor.detach().clone() for tensor in frozen]
     before = recipe.preparation_recipe if preparation is None else None
-    if before is not None:
-        lines = _averages(run_dir / PRETRAINING, before, networks)
-    else:
-        lines = load_source_weights(recipe, networks)
-    for tensor, own in zip(frozen, kept, strict=True):  # no checkpoint would hold what they were set to
-        tensor.data.copy_(own)
-    return lines
+    with keeping_frozen(networks.values()):
+        if before is not None:
+            return _averages(run_dir / PRETRAINING, before, networks)
+        return load_source_weights(recipe, networks)
 
 
 def load_source_weights(recipe: Recipe, networks: Mapping[str, Network]) -> Sequence[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from progcycle.engine.trainable import keeping_frozen
 from progcycle.errors import UserError
 from progcycle.networks import Network
 from progcycle.recipe import Recipe
@@ -67,7 +68,8 @@ class NewStages:
             return
         for name, network in (*self.task.networks.items(), *averages.items()):
             for stage in self._own(name, range(before + 1, growth.stage + 1)):
-                network.copy_stage(stage)
+                with keeping_frozen([network]):
+                    network.copy_stage(stage)
 
     def groups(self, name: str, parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
         """Parameters of a network as groups of an optimizer: one, or apart by the stage of the plan that added them.

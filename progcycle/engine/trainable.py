@@ -5,7 +5,8 @@ again. Checkpoints hold its hash. Snapshots hold it, since it is needed to use t
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +104,16 @@ class Weights:
                 if not torch.equal(found[name][key].to(frozen[key].device), frozen[key]):
                     raise ValueError(f"{name} had other frozen weights in {key}")
             network.load_state_dict({**frozen, **found[name]})
+
+
+@contextmanager
+def keeping_frozen(networks: Iterable[Network]) -> Iterator[None]:
+    """Undo in the end what was copied into frozen parts meanwhile: no checkpoint would hold it."""
+    frozen = [tensor for network in networks for tensor in network.frozen_tensors().values()]
+    kept = [tensor.detach().clone() for tensor in frozen]
+    yield
+    for tensor, own in zip(frozen, kept, strict=True):
+        tensor.data.copy_(own)
 
 
 def frozen_hashes(networks: Mapping[str, Network]) -> dict[str, str]:

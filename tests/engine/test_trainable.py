@@ -162,6 +162,18 @@ def test_fine_tuning_goes_on_with_the_same_ones_only(
     train(tiny("pggan", pictures, start), tmp_path / "tuned", stop_before=1)
 
 
+@pytest.mark.usefixtures("frozen")
+def test_a_new_stage_that_is_a_copy_leaves_them(pictures: Path, tmp_path: Path) -> None:
+    even = {"network": {"channels": {"base": 8, "max": 8, "decay": 0}}, "schedule": {"new_stage": "copy"}}
+    recipe = tiny("pggan", pictures, even)
+    made, training = build(recipe).task.networks, train(recipe, tmp_path / "run", stop_before=14)
+    assert training.trainer.stage == 2
+    networks = {"average": training.trainer.ema.networks["generator"], **training.trainer.task.networks}
+    for name, network in networks.items():
+        own = made["generator" if name == "average" else name].frozen_tensors()
+        assert [key for key, tensor in network.frozen_tensors().items() if not torch.equal(tensor, own[key])] == []
+
+
 @pytest.mark.parametrize("change", ["weight", "statistic", "nothing"])
 def test_the_hash_tells_weights_and_statistics_from_others(change: str) -> None:
     ours, theirs = Two(), Two()
