@@ -18,9 +18,9 @@ measured at the current resolution of the run.
 
 CycleGAN: translations of the test pictures in both directions, next to the unchanged pictures and to pictures with
 matched colours. Measured are distances to the real pictures of the other domain (KID, sliced Wasserstein), to the true
-partner where equal names mark pairs, and to the source; the cycle there and back; and whether colours are inverted. A
-page shows all pictures, the worst first. The test folders are those of the run's recipe. docs/metrics.md explains every
-figure."""
+partner where equal names mark pairs, and to the source; the colours of the set, and the lines that are kept; the cycle
+there and back; and whether colours are inverted. A page shows all pictures, the worst first. The test folders are those
+of the run's recipe. docs/metrics.md explains every figure."""
 WHERE = "weights-inception-2015-12-05-6726825d.pth, 95 MB, from https://github.com/toshas/torch-fidelity/releases"
 EXAMPLES = """examples:
   progcycle evaluate runs/openmoji
@@ -45,9 +45,10 @@ def _parser() -> argparse.ArgumentParser:
         "--metrics",
         nargs="+",
         metavar="NAME",
-        help="PG-GAN: swd, ms-ssim, modes, kid, fid, is (default: swd, ms-ssim and kid); CycleGAN: swd, kid, fid, is "
-        "(default: swd and kid), in addition to the figures that are always measured; with --inception the defaults "
-        "include fid and is",
+        help="PG-GAN: swd, ms-ssim, modes, palette, two-sample, kid, kid-resnet, fid, is (default: swd, ms-ssim and "
+        "kid); CycleGAN: swd, kid, kid-resnet, two-sample, fid, is (default: swd and kid), in addition to the figures "
+        "that are always measured; with --inception the defaults include fid and is; if a discriminator has seen the "
+        "features of kid they include kid-resnet; two-sample trains classifiers (some 20 s a set and core at 64 px)",
     )
     p.add_argument(
         "--inception",

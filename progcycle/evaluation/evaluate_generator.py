@@ -6,21 +6,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from progcycle.errors import UserError
 from progcycle.evaluation.digit_modes import choose_digit_classifier, measure_modes
 from progcycle.evaluation.feature_distances import (
     IN_FEATURES,
     PUBLISHED,
+    RESNET,
     choose_features,
+    choose_resnet,
     features_record,
     measure_in_features,
 )
-from progcycle.evaluation.generator_metrics import METRICS, SMALLEST, check_digit_classifier, check_metrics, swd_figures
+from progcycle.evaluation.generator_metrics import (
+    METRICS,
+    SMALLEST,
+    both_sets,
+    check_digit_classifier,
+    check_metrics,
+    swd_figures,
+)
 from progcycle.evaluation.generator_samples import GeneratorSamples, samples_from_model
 from progcycle.evaluation.generator_table import as_text
 from progcycle.evaluation.options import EvaluationOptions
 from progcycle.evaluation.provenance import default_path, origin, versions
 from progcycle.evaluation.result import Evaluation
+from progcycle.evaluation.seen_features import has_seen
 
 if TYPE_CHECKING:
     from progcycle.export import Generator
@@ -37,7 +49,8 @@ class GeneratorOptions(EvaluationOptions):
 
     Attributes:
         count: pictures of each set; default: 16,384, or half of the real ones if these are fewer; of modes 25,600; in
-            features as many as there are real ones, at most 2,048, or 50,000 with ``inception``.
+            features as many as there are real ones, at most 2,048, or 50,000 with ``inception``; of palette and
+            two-sample as many as there are real ones, at most 2,048, and fewer above 105 px, for want of memory.
         pairs: pairs of ms-ssim; default: 10,000, or half as many as there are real pictures if these are fewer.
         data: folders or zip files of real pictures, instead of those of the recipe.
         digits: folder or zip file of single digits by class that the classifier of modes learns from, instead of
@@ -63,7 +76,7 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, options: G
         UserError: a metric cannot be computed, or there are too few real pictures.
     """
     recipe: PgganRecipe = model.recipe  # type: ignore[assignment]  # a Generator's
-    names, features, left_out = _available(options, model.resolution, recipe.data.channels)
+    names, features, resnet, left_out = _available(options, model.resolution, recipe)
     cache = run.absolute().parent / ".cache"
     samples = samples_from_model(
         model, options.seed, options.device, options.batch_size, options.data, cache, progress=True
@@ -73,11 +86,18 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, options: G
         classifier, about_classifier = choose_digit_classifier(options.digits, samples.resolution)
         share = check_digit_classifier(classifier, samples.reals, "--metrics")
         about_classifier["accuracy_on_real_pictures"] = share
+    networks = [network for network in (features, resnet) if network is not None]
     started, results = time.perf_counter(), dict[str, Any]()
     for name in names:
         if name in results:  # metrics in features are measured together
             continue
-        if name == "swd":
+        if name == RESNET and resnet is not None:
+            results[name] = measure_in_features(samples, ["kid"], resnet, options.count)["kid"]
+        elif name == "palette":
+            results[name] = _palette(samples, sizes[name])
+        elif name == "two-sample":
+            results[name] = _two_sample(samples, sizes[name])
+        elif name == "swd":
             results[name] = _distances(samples, sizes[name], options.memory_gb)
         elif name == "ms-ssim":
             results[name] = _similarities(samples, sizes[name])
@@ -92,7 +112,9 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, options: G
         "results": results,
         "left_out": left_out,
         "features": features_record(features),
-        "versions": versions("numpy", *([features.protocol["library"]] if features else [])),
+        "resnet_features": features_record(resnet),
+        "seen_by_discriminators": [network.name for network in networks if has_seen(recipe, network.name)],
+        "versions": versions("numpy", *(network.protocol["library"] for network in networks)),
     }
     return Evaluation(record, as_text(record), default_path(run, model), [*samples.reals.pictures.remarks, *warnings])
 
@@ -101,24 +123,30 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, options: G
 
 
 def _available(
-    options: GeneratorOptions, resolution: int, channels: int
-) -> tuple[list[str], "Features | None", list[str]]:
-    """Names of the metrics to measure, the network that they need, and sentences about defaults that are left out."""
-    where, left_out = "--metrics", []
+    options: GeneratorOptions, resolution: int, recipe: "PgganRecipe"
+) -> tuple[list[str], "Features | None", "Features | None", list[str]]:
+    """Names of the metrics, the networks that they need, and sentences about defaults that are left out."""
+    where, left_out, asked = "--metrics", [], bool(options.metrics)
     names = list(dict.fromkeys(options.metrics or (*DEFAULTS, *(PUBLISHED if options.inception else ()))))
+    known = (*METRICS, *IN_FEATURES, RESNET)
     for name in names:
-        if name not in METRICS and name not in IN_FEATURES:
-            raise UserError(f"{where}: there is no metric {name!r}; choose from {', '.join((*METRICS, *IN_FEATURES))}.")
-    if not options.metrics:
+        if name not in known:
+            raise UserError(f"{where}: there is no metric {name!r}; choose from {', '.join(known)}.")
+    if not asked:
         for name in [name for name in names if resolution < SMALLEST.get(name, 0)]:
             names.remove(name)
             left_out.append(f"{name} is left out: it starts at {SMALLEST[name]} px, and these are {resolution} px.")
-    check_metrics([name for name in names if name in METRICS], resolution, channels, where)
-    features, why = choose_features(names, bool(options.metrics), options.inception, options.device)
+    check_metrics([name for name in names if name in METRICS], resolution, recipe.data.channels, where)
+    features, why = choose_features(names, asked, options.inception, options.device)
     if why:
         names = [name for name in names if name not in IN_FEATURES]
         left_out.append(f"kid is left out: {why}")
-    return names, features, left_out
+    resnet, why = choose_resnet(names, asked, has_seen(recipe, features.name if features else None), options.device)
+    if why:
+        left_out.append(f"{RESNET} is left out: {why}")
+    elif resnet is not None and RESNET not in names:
+        names.append(RESNET)
+    return names, features, resnet, left_out
 
 
 def _count(options: GeneratorOptions, real: int) -> int:
@@ -142,6 +170,8 @@ _SIZES: dict[str, Callable[[GeneratorOptions, int], int]] = {
     "swd": _count,
     "ms-ssim": _pairs,
     "modes": lambda options, _: options.count or FULL_MODES,
+    "palette": lambda options, real: options.count or real,
+    "two-sample": lambda options, real: options.count or real,
 }
 
 
@@ -186,6 +216,30 @@ def _similarities(samples: GeneratorSamples, pairs: int) -> dict[str, Any]:
         error = float(found.std()) / pairs**0.5 if pairs > 1 else None
         rows[name] = {"mean": float(found.mean()), "standard_error": error}
     return rows
+
+
+def _palette(samples: GeneratorSamples, count: int) -> dict[str, Any]:
+    from progcycle.metrics import palette, palette_distances
+
+    made, real = (palette(pictures) for pictures in both_sets(samples, count))
+    half = len(real.means) // 2
+    halves = (real.of(torch.arange(half)), real.of(torch.arange(half, 2 * half)))
+    rows = {"generated": made.figures() | palette_distances(made, real), "real": real.figures()}
+    if half:
+        rows["real"] |= palette_distances(*halves)
+    return {"count": len(made.means), **rows}
+
+
+def _two_sample(samples: GeneratorSamples, count: int) -> dict[str, Any]:
+    from progcycle.metrics import two_sample_test
+    from progcycle.metrics.two_sample import BATCH, FOLDS, REPEATS, STEPS
+
+    made, real = both_sets(samples, count)
+    if len(made) < FOLDS:
+        raise UserError(f"--metrics: two-sample takes {FOLDS} pictures of each set, and there are {len(made)}.")
+    found = two_sample_test(made, real, seed=samples.seed)
+    protocol = {"folds": FOLDS, "divisions": REPEATS, "steps": STEPS, "batch": BATCH}
+    return {"count": len(made), **protocol, "seconds": round(found.seconds, 1), "generated": found.figures()}
 
 
 def _origin(model: "Generator", snapshot: Path, samples: GeneratorSamples, options: GeneratorOptions) -> dict[str, Any]:

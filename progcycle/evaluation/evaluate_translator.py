@@ -21,8 +21,10 @@ from progcycle.evaluation.evaluate_resolution import (
 from progcycle.evaluation.feature_distances import (
     IN_FEATURES,
     PUBLISHED,
+    RESNET,
     bias_note,
     choose_features,
+    choose_resnet,
     features_record,
     is_biased,
 )
@@ -31,13 +33,16 @@ from progcycle.evaluation.pairs import Pairing, find_pairs
 from progcycle.evaluation.provenance import default_path, origin, versions
 from progcycle.evaluation.result import Evaluation
 from progcycle.evaluation.round_trip import NOISE, Figures, RoundTrip, translate_as_training, translate_round_trip
+from progcycle.evaluation.seen_features import MARK, has_seen, mark_note, seen_figures
 from progcycle.evaluation.translation_metrics import (
     DIRECTIONS,
     HIDDEN,
     INVERTED,
+    QUICK,
     SMALLEST,
     DirectionTestSet,
     Pairs,
+    RealFeatures,
     faults,
     real_features,
     source_target_pairs,
@@ -46,21 +51,25 @@ from progcycle.evaluation.translation_page import PageSection, TranslationPage
 from progcycle.evaluation.translation_pictures import faded_as_trained, read_pictures, test_sets, training_pictures
 from progcycle.evaluation.translation_table import as_text
 from progcycle.export.tensor_images import as_channels
-from progcycle.metrics import Features, colour_statistics, match_colours
+from progcycle.metrics import Features, TwoSampleTest, colour_statistics, match_colours
 from progcycle.metrics.sliced_wasserstein import DIRECTIONS as RANDOM
 from progcycle.metrics.sliced_wasserstein import PATCHES, REPEATS, SCALE
+from progcycle.metrics.two_sample import BATCH, FOLDS, STEPS
+from progcycle.metrics.two_sample import REPEATS as DIVISIONS
 from progcycle.output import bars_hidden
 
 if TYPE_CHECKING:
     from progcycle.export import Translator
     from progcycle.recipe import CycleganRecipe
 
-SETS = ("swd", *IN_FEATURES)  # distances between sets of pictures
+SETS = ("swd", *IN_FEATURES, RESNET, "two-sample")  # comparisons of sets that take time
 
 
 @dataclass(frozen=True)
 class TranslatorOptions(EvaluationOptions):
-    """What to measure of translators, and on which pictures. Metrics are the distances between sets of ``SETS``.
+    """What to measure of translators, and on which pictures. Metrics are the comparisons of ``SETS``.
+
+    kid-resnet is measured by default where a discriminator has seen the features of kid; two-sample never is.
 
     Attributes:
         a: folder of test pictures of A, instead of the recipe's.
@@ -89,7 +98,8 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
     """
     recipe: CycleganRecipe = model.recipe  # type: ignore[assignment]  # a Translator's
     sets = test_sets(recipe, options.a, options.b, recipe.resolution)
-    names, features, left_out = _available(options, model.resolution)
+    choice = _available(options, model.resolution, recipe)
+    features = choice.features
     started = time.perf_counter()
     sharp = {domain: read_pictures(sets[domain], model.resolution) for domain in ("a", "b")}
     paired = recipe.data.paired if options.paired is None else options.paired
@@ -99,12 +109,13 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
         check_resolution(model, options.resolution, pairing.pairs, pairing.sentence)
     colours, why = training_pictures(recipe, run, model.resolution)
     colours = faded_as_trained(model, colours) if colours else None
-    measured = _measure(model, names, features, faded_as_trained(model, sharp), pairing.pairs, colours, options)
+    measured = _measure(model, choice, faded_as_trained(model, sharp), pairing.pairs, colours, options)
     results = {direction: result.rows for direction, result in measured.items()}
     wrong = faults({name: value for result in measured.values() for name, value in result.figures.items()})
     seconds = round(time.perf_counter() - started, 1)
     small = features is not None and is_biased(features, *map(len, sharp.values()))
-    starred = [name for name in PUBLISHED if small and name in names]
+    starred = [name for name in PUBLISHED if small and name in choice.names]
+    seen = seen_figures(recipe, *(f.name if f else None for f in (features, choice.resnet)))
     larger: dict[str, Any] | None = None
     if options.resolution is not None:
         folders = (options.a, options.b)
@@ -113,15 +124,19 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
         **_origin(model, snapshot, sets, pairing),
         "protocol": _protocol(measured, colours, options),
         "features": features_record(features),
+        "resnet_features": features_record(choice.resnet),
         "biased": starred,
-        "left_out": left_out,
+        "seen_by_discriminators": seen,
+        "left_out": choice.left_out,
         "seconds": seconds,
         "results": results,
         "at_resolution": larger,
         "faults": wrong,
-        "versions": versions("kornia", "numpy", *([features.protocol["library"]] if features else [])),
+        "versions": versions("kornia", "numpy", *(f.protocol["library"] for f in choice.networks)),
     }
-    star = bias_note(features.dimensions) if starred and features is not None else ""
+    notes = [bias_note(features.dimensions)] if starred and features is not None else []
+    networks = [network.name for network in choice.networks if has_seen(recipe, network.name)]
+    notes += [mark_note(networks)] if networks else []
     warnings = [f"{domain.upper()}: {remark}" for domain in sets for remark in sets[domain].remarks]
     warnings += resolution_warnings(larger, record["pictures"]) if larger else []
     sections = [
@@ -129,9 +144,15 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
         for (_, a, b), result in zip(DIRECTIONS, measured.values(), strict=True)
     ]
     page = TranslationPage(
-        f"Translations of {run.name}", ", ".join(_head(record)), sections, results, list(wrong.values()), starred, star
+        f"Translations of {run.name}",
+        ", ".join(_head(record)),
+        sections,
+        results,
+        list(wrong.values()),
+        _marks(record),
+        notes,
     )
-    text = _text(record, pairing.sentence, star, why)
+    text = _text(record, pairing.sentence, notes, why)
     return Evaluation(record, text, default_path(run, model), [*warnings, *wrong.values()], page)
 
 
@@ -144,29 +165,32 @@ class DirectionResult:
         round_trip: their translations and reconstructions.
         figures: of the translations, by name with the direction.
         rows: figures by row of the tables, by name without the direction.
+        tests: two-sample tests by row.
     """
 
     test_set: DirectionTestSet
     round_trip: RoundTrip
     figures: Figures
     rows: dict[str, Figures]
+    tests: dict[str, TwoSampleTest]
 
 
 def _measure(
     model: "Translator",
-    names: Sequence[str],
-    features: Features | None,
+    choice: "_Choice",
     pictures: Mapping[str, Tensor],
     pairs: Pairs,
     colours: Mapping[str, Tensor] | None,
     options: TranslatorOptions,
 ) -> dict[str, DirectionResult]:
     """Measure both directions."""
+    names, features, resnet = choice.names, choice.features, choice.resnet
     reals = real_features(features, pictures["a"], pictures["b"]) if features else None
+    more = RealFeatures(resnet, real_features(resnet, pictures["a"], pictures["b"])) if resnet else None
     measured: dict[str, DirectionResult] = {}
     for direction, source, target in tqdm(DIRECTIONS, unit="direction", disable=bars_hidden(), leave=False):
         test_set = DirectionTestSet(
-            direction, pictures[source], pictures[target], source_target_pairs(pairs, direction), features, reals
+            direction, pictures[source], pictures[target], source_target_pairs(pairs, direction), features, reals, more
         )
         round_trip = translate_round_trip(
             translate_as_training(model), test_set.source, direction, options.seed, options.batch_size
@@ -174,11 +198,19 @@ def _measure(
         outputs = {"translated": round_trip.output, "unchanged": test_set.unchanged}
         if colours:
             outputs["matched"] = match_training_colours(test_set.unchanged, colours[source], colours[target])
-        swd: dict[str, Any] = {"swd": "swd" in names, "seed": options.seed, "memory_gb": options.memory_gb}
-        figures = {what: _selected(test_set.measure(output, **swd), names) for what, output in outputs.items()}
+        groups = (*QUICK, *(["swd"] if "swd" in names else []))
+        figures = {}
+        for what, output in outputs.items():
+            found = test_set.measure(output, metrics=groups, seed=options.seed, memory_gb=options.memory_gb)
+            figures[what] = _selected(found, names)
+        tests = {}
+        for what in ("translated", "unchanged") if "two-sample" in names else ():  # matched colours: it takes long
+            if (test := test_set.two_sample(outputs[what], options.seed)) is not None:
+                figures[what] |= {f"{name}/{direction}": value for name, value in test.figures().items()}
+                tests[what] = test
         figures["translated"] |= round_trip.figures(direction)
         rows = _with_floor({what: _short(row) for what, row in figures.items()})
-        measured[direction] = DirectionResult(test_set, round_trip, figures["translated"], rows)
+        measured[direction] = DirectionResult(test_set, round_trip, figures["translated"], rows, tests)
     return measured
 
 
@@ -195,13 +227,19 @@ def _head(record: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _text(record: Mapping[str, Any], pairing: str, star: str, why: str) -> str:
+def _marks(record: Mapping[str, Any]) -> dict[str, str]:
+    """Signs behind the headings of figures: a star for bias, another one for features that a discriminator has seen."""
+    marks = dict.fromkeys(record["biased"], "*")
+    return marks | {name: marks.get(name, "") + MARK for name in record["seen_by_discriminators"]}
+
+
+def _text(record: Mapping[str, Any], pairing: str, notes: Sequence[str], why: str) -> str:
     """The tables, for a terminal.
 
     Args:
         record: what the JSON file holds.
         pairing: a sentence about the pairs, or "".
-        star: what a star means, or "".
+        notes: what the signs at figures mean.
         why: a sentence why there is no row of matched colours, or "".
     """
     counts, snapshot, *where = _head(record)
@@ -210,9 +248,7 @@ def _text(record: Mapping[str, Any], pairing: str, star: str, why: str) -> str:
         lines.append("All pictures are faded as training fades them at this moment.")
     if pairing:
         lines.append(f"{pairing[0].upper()}{pairing[1:]}.")
-    lines += [*record["left_out"], "", as_text(record["results"], starred=record["biased"]), ""]
-    if star:
-        lines.append(star)
+    lines += [*record["left_out"], "", as_text(record["results"], marks=_marks(record)), "", *notes]
     if record["at_resolution"]:
         lines += [resolution_table(record["at_resolution"]), ""]
     if why:
@@ -237,28 +273,54 @@ def match_training_colours(unchanged: Tensor, source: Tensor, target: Tensor) ->
 # --- figures --------------------------------------------------------------------------------------------------------
 
 
-def _available(options: TranslatorOptions, resolution: int) -> tuple[list[str], Features | None, list[str]]:
-    """Names of the distances of sets, the network that they need, and sentences about defaults that are left out."""
+@dataclass(frozen=True)
+class _Choice:
+    """What is measured.
+
+    Attributes:
+        names: of metrics, of ``SETS``.
+        features: the network of KID, FID and the Inception Score.
+        resnet: that of ``kid-resnet``.
+        left_out: sentences about defaults that are left out.
+    """
+
+    names: list[str]
+    features: Features | None
+    resnet: Features | None
+    left_out: list[str]
+
+    @property
+    def networks(self) -> list[Features]:
+        """The networks for features."""
+        return [network for network in (self.features, self.resnet) if network is not None]
+
+
+def _available(options: TranslatorOptions, resolution: int, recipe: "CycleganRecipe") -> _Choice:
+    """Names of the comparisons of sets, the networks that they need, and sentences about defaults left out."""
+    asked = bool(options.metrics)
     names, left_out = list(dict.fromkeys(options.metrics or ("kid", "swd"))), []
-    if not options.metrics and options.inception:
+    if not asked and options.inception:
         names += PUBLISHED
     for name in names:
         if name not in SETS:
             raise UserError(
                 f"--metrics: translators have no metric {name!r}; choose from {', '.join(SETS)}. Figures against "
-                "truth and source are always there."
+                "truth and source, of colours and of lines are always there."
             )
     if "swd" in names and (resolution < SMALLEST or resolution & (resolution - 1)):
         why = f"it takes sides of a power of two from {SMALLEST} px on, and these have {resolution} px"
-        if options.metrics:
+        if asked:
             raise UserError(f"--metrics: swd cannot be measured: {why}; leave it out.")
         names.remove("swd")
         left_out.append(f"SWD is left out: {why}.")
-    features, why = choose_features(names, bool(options.metrics), options.inception, options.device)
+    features, why = choose_features(names, asked, options.inception, options.device)
     if why:
         names.remove("kid")
         left_out.append(f"KID and distances in features are left out: {why}")
-    return names, features, left_out
+    resnet, why = choose_resnet(names, asked, has_seen(recipe, features.name if features else None), options.device)
+    if why:
+        left_out.append(f"KID-R is left out: {why}")
+    return _Choice(names, features, resnet, left_out)
 
 
 def _selected(figures: Figures, names: Sequence[str]) -> Figures:
@@ -320,4 +382,13 @@ def _protocol(
         "noise_grey_levels": NOISE / level_step(),
         "matched": {domain: len(pictures) for domain, pictures in colours.items()} if colours else None,
         "faults_from": {"inversion": INVERTED, "hidden": HIDDEN},
+        "two_sample": _two_sample_protocol(measured),
     }
+
+
+def _two_sample_protocol(measured: Mapping[str, DirectionResult]) -> dict[str, Any] | None:
+    seconds = [test.seconds for result in measured.values() for test in result.tests.values()]
+    if not seconds:
+        return None
+    protocol = {"folds": FOLDS, "divisions": DIVISIONS, "steps": STEPS, "batch": BATCH}
+    return {**protocol, "seconds": round(sum(seconds), 1)}

@@ -31,6 +31,7 @@ IN_FEATURES = {
     "fid": (("FID", "fid", ".2f"),),
     "is": (("IS", "is", ".3f"), ("+-", "is_deviation", ".3f")),
 }
+RESNET = "kid-resnet"  # the metric: KID in features of open_nsfw, for runs whose discriminators saw the others
 PUBLISHED = ("fid", "is")  # metrics that are defined in features of the Inception network
 FEWEST = 3  # pictures of a set, for the standard error of KID
 PARTS, PARTS_FROM = 10, 5000  # of the Inception Score: parts, and from how many pictures on there are several
@@ -62,12 +63,37 @@ def choose_features(
             )
     if not set(names) & set(IN_FEATURES):
         if inception is not None:
-            raise UserError(f"--inception: {' and '.join(names)} need no features; add kid, fid or is to --metrics.")
+            raise UserError(f"--inception: {' and '.join(names)} do not use it; add kid, fid or is to --metrics.")
         return None, ""
     try:
         return load_features("inception" if inception else "efficientnet-lite0", device, inception), ""
     except MissingExtra as error:
         if required or inception is not None:
+            raise
+        return None, str(error)
+
+
+def choose_resnet(names: Sequence[str], asked: bool, seen: bool, device: str) -> tuple[Features | None, str]:
+    """The network of the metric ``kid-resnet``, where it is asked for, or where the other features have been seen.
+
+    Args:
+        names: of metrics.
+        asked: whether a person named them.
+        seen: whether a discriminator has seen the features of the other metrics.
+        device: where to compute.
+
+    Returns:
+        The network, or None; and a sentence why there is none, "" where none is needed.
+
+    Raises:
+        MissingExtra: it was asked for, and is not installed.
+    """
+    if RESNET not in names and (asked or not seen):
+        return None, ""
+    try:
+        return load_features("open-nsfw", device), ""
+    except MissingExtra as error:
+        if asked:
             raise
         return None, str(error)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from progcycle.blocks import from_levels
 from progcycle.errors import UserError
 from progcycle.evaluation.generator_samples import (
     GeneratorSamples,
@@ -15,15 +16,24 @@ from progcycle.evaluation.generator_samples import (
 )
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from progcycle.evaluation.sampler import EvaluationCallback, Sampler
     from progcycle.metrics import PictureBatches
     from progcycle.metrics.digits import DigitClassifier
     from progcycle.recipe import PgganRecipe
 
-SMALLEST = {"swd": 16, "ms-ssim": 16, "modes": 8}  # pixels per side
+SMALLEST = {"swd": 16, "ms-ssim": 16, "modes": 8, "palette": 2, "two-sample": 2}  # pixels per side
+IN_MEMORY, MOST = 1 << 26, 2048  # numbers, and pictures, of a set that is measured as a whole
 READABLE = 0.9  # share of the real digits that the classifier must read correctly
 STACK = re.compile(r"_(\d)(\d)(\d)\.\w+$")  # names of stacked digits end in the digits of red, green and blue
-LOWEST = {"swd": ("swd",), "modes": ("kl",)}  # figures that the best snapshot may be chosen by, by metric
+# Figures that the best snapshot may be chosen by, by metric.
+LOWEST = {
+    "swd": ("swd",),
+    "modes": ("kl",),
+    "palette": ("hue_distance", "chroma_distance"),
+    "two-sample": ("two_sample_auc",),
+}
 Figures = dict[str, float]
 
 
@@ -75,7 +85,49 @@ def modes_figures(classifier: "DigitClassifier", source: "PictureBatches") -> Fi
     return {"modes": float(found.modes), "kl": found.kl, "kl_found": found.kl_found}
 
 
-METRICS: dict[str, Callable[[GeneratorSamples, int], Figures]] = {"swd": swd, "ms-ssim": similarity, "modes": modes}
+def colours(samples: GeneratorSamples, count: int) -> Figures:
+    """The colours of ``count`` generated pictures, and how far they are from those of as many real ones."""
+    from progcycle.metrics import palette, palette_distances
+
+    made, real = (palette(pictures) for pictures in both_sets(samples, count))
+    return made.figures() | palette_distances(made, real)
+
+
+def two_sample(samples: GeneratorSamples, count: int) -> Figures:
+    """Whether a fresh classifier tells ``count`` generated pictures from as many real ones."""
+    from progcycle.metrics import two_sample_test
+
+    return two_sample_test(*both_sets(samples, count), seed=samples.seed).figures()
+
+
+def both_sets(samples: GeneratorSamples, count: int) -> "tuple[Tensor, Tensor]":
+    """Generated and real pictures, as many of each: ``count``, or fewer if there are not so many or they are large.
+
+    Returns:
+        Pictures in [-1, 1].  # each [n, C, R, R]
+    """
+    import torch
+
+    count = min(count, len(samples.reals), set_size(samples.resolution))
+    made, real = (
+        torch.cat([from_levels(batch.cpu()) for batch in source()])
+        for source in (samples.generated(count), samples.real(count))
+    )
+    return made, real
+
+
+def set_size(resolution: int) -> int:
+    """How many pictures are looked at as a whole at most."""
+    return max(min(MOST, IN_MEMORY // (3 * resolution**2)), 16)
+
+
+METRICS: dict[str, Callable[[GeneratorSamples, int], Figures]] = {
+    "swd": swd,
+    "ms-ssim": similarity,
+    "modes": modes,
+    "palette": colours,
+    "two-sample": two_sample,
+}
 
 
 def check_metrics(names: Sequence[str], resolution: int, channels: int, where: str) -> None:
@@ -98,6 +150,8 @@ def check_metrics(names: Sequence[str], resolution: int, channels: int, where: s
                 f"{where}: {name} needs pictures of {SMALLEST[name]} px or more, these have {resolution} px; leave it "
                 "out."
             )
+        if name == "palette" and channels != 3:
+            raise UserError(f"{where}: palette measures colours, and these pictures are grey; leave it out.")
         if name == "modes" and channels != 3:
             raise UserError(f"{where}: modes counts stacked digits, whose colours are the digits; these are grey.")
 

@@ -1,9 +1,11 @@
 """Figures of generators as tables, for a terminal of 100 columns."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from progcycle.evaluation.feature_distances import IN_FEATURES, bias_note
+from progcycle.evaluation.feature_distances import IN_FEATURES, RESNET, bias_note
+from progcycle.evaluation.seen_features import MARK, mark_note
+from progcycle.evaluation.translation_table import COLOURS, TOLD_APART
 
 LABEL, CELL, WIDE = 24, 9, 10  # columns of the terminal
 
@@ -29,8 +31,15 @@ def as_text(record: Mapping[str, Any]) -> str:
             blocks.append(_similarities(found))
         elif name == "modes":
             blocks.append(_modes(found))
+        elif name == "palette":
+            blocks.append(_palette(found))
+        elif name == "two-sample":
+            blocks.append(_two_sample(found))
+        elif name == RESNET:
+            blocks.append(_in_features({"kid": found}, record["resnet_features"], record["seen_by_discriminators"]))
         elif name == in_features[0]:
-            blocks.append(_in_features({name: results[name] for name in in_features}, record["features"]))
+            some = {name: results[name] for name in in_features}
+            blocks.append(_in_features(some, record["features"], record["seen_by_discriminators"]))
     return "\n\n".join(blocks)
 
 
@@ -59,7 +68,9 @@ def _similarities(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _in_features(found: Mapping[str, Mapping[str, Any]], features: Mapping[str, Any]) -> str:
+def _in_features(
+    found: Mapping[str, Mapping[str, Any]], features: Mapping[str, Any], seen: Collection[str] = ()
+) -> str:
     one = next(iter(found.values()))
     rows = {what: {k: v for each in found.values() for k, v in each[what].items()} for what in ("generated", "real")}
     columns = []
@@ -75,6 +86,27 @@ def _in_features(found: Mapping[str, Mapping[str, Any]], features: Mapping[str, 
         lines.append(_line(label, cells, WIDE))
     if any(each.get("biased") or each.get("real_biased") for each in found.values()):
         lines.append(bias_note(features["dimensions"]))
+    if features["name"] in seen:
+        lines[1] = _line("", (title + MARK for title, *_ in columns), WIDE)
+        lines.append(mark_note([features["name"]]))
+    return "\n".join(lines)
+
+
+def _palette(found: Mapping[str, Any]) -> str:
+    lines = [f"colours of {found['count']} generated and as many real pictures"]
+    lines.append(_line("", (column.title for column in COLOURS)))
+    for name, label in (("generated", "generated"), ("real", "real, half to half")):
+        row = found[name]
+        lines.append(_line(label, (f"{row[c.name]:{c.style}}" if c.name in row else "n/a" for c in COLOURS)))
+    return "\n".join(lines)
+
+
+def _two_sample(found: Mapping[str, Any]) -> str:
+    lines = [
+        f"told from real by a classifier, {found['count']} pictures of each set, {found['seconds']:.0f} s; 0.5 is best",
+        _line("", (column.title for column in TOLD_APART)),
+        _line("generated", (f"{found['generated'][c.name]:{c.style}}" for c in TOLD_APART)),
+    ]
     return "\n".join(lines)
 
 

@@ -14,25 +14,35 @@ if TYPE_CHECKING:
 
     from progcycle.data import PictureSet
     from progcycle.evaluation.sampler import Sampler
+    from progcycle.evaluation.translation_metrics import RealFeatures
     from progcycle.export.translator import Direction
     from progcycle.metrics.features import Features
     from progcycle.recipe import CycleganRecipe
     from progcycle.schedule import Growth
 
-ALL = "all"  # every metric that is available
+ALL = "all"  # every metric that is available, but for those that take long
 # The figures of each metric, by the first part of their names.
 METRICS = {
     "kid": ("kid",),
     "pair": ("l1", "psnr", "ssim"),
     "cycle": ("cycle", "cycle_rounded"),
     "copy": ("copy", "inversion"),
+    "palette": ("hue_distance", "chroma_distance", "colours", "mean_chroma", "colour_spread"),
+    "lines": ("fill", "edge_recall", "edge_precision"),
+    "kid-resnet": ("kid_resnet",),
+    "two-sample": ("two_sample_error", "two_sample_auc"),
 }
+LONG = ("kid-resnet", "two-sample")  # metrics that are measured only where they are named
 # Figures that the best snapshot may be chosen by: the lower the better.
 LOWEST = {
     "kid": ("kid", "kid/ab", "kid/ba"),
     "pair": ("l1/ab", "l1/ba"),
     "cycle": ("cycle/aba", "cycle/bab", "cycle_rounded/aba", "cycle_rounded/bab"),
+    "palette": ("hue_distance/ab", "hue_distance/ba", "chroma_distance/ab", "chroma_distance/ba"),
+    "kid-resnet": ("kid_resnet/ab", "kid_resnet/ba"),
+    "two-sample": ("two_sample_auc/ab", "two_sample_auc/ba"),
 }
+FEATURES_OF = {"kid": "efficientnet-lite0", "kid-resnet": "open-nsfw"}  # networks by metric
 BATCH = 16  # pictures translated at a time
 
 
@@ -72,8 +82,9 @@ class TranslationEvaluator:
         )
         self.recipe, self.sets = recipe, sets
         self.chosen = {domain: choose_by_name(pictures, options.count) for domain, pictures in sets.items()}
-        self._features: dict[str, Features] = {}
-        self._reals: tuple[object, dict[str, Tensor]] | None = None  # a key of the pictures, and their features
+        self._features: dict[tuple[str, str], Features] = {}  # by name and device
+        self._shown: object = None  # a key of the pictures that the features below are of
+        self._reals: dict[str, RealFeatures] = {}  # by metric
         self.left_out: list[str] = []
         self.metrics = self._available(options.metrics)
         check_best(options.best, self.metrics, LOWEST)
@@ -88,11 +99,11 @@ class TranslationEvaluator:
                 raise UserError(f"{where}: there is no metric {name!r}; choose from {', '.join((*METRICS, ALL))}.")
         found = []
         for name in METRICS:
-            if name not in wanted and ALL not in wanted:
+            if name not in wanted and (ALL not in wanted or name in LONG):
                 continue
             try:
-                if name == "kid":
-                    self._load("cpu")  # as a check: the run's device is not known yet
+                if name in FEATURES_OF:
+                    self._load(FEATURES_OF[name], "cpu")  # as a check: the run's device is not known yet
                 if name == "pair":
                     self._check_pairs()
             except UserError as error:
@@ -125,7 +136,7 @@ class TranslationEvaluator:
         """Figures by name, see ``docs/translation.md``."""
         import torch
 
-        from progcycle.evaluation.translation_metrics import measure_translation, real_features
+        from progcycle.evaluation.translation_metrics import GROUPS, measure_translation
 
         if not self._reported:
             self._reported = True
@@ -138,29 +149,48 @@ class TranslationEvaluator:
             return torch.cat([sampler.apply(f"gen_{direction}", some).clamp(-1, 1).cpu() for some in batches])
 
         pairs = pair_up(names_a, names_b, False, several_of(self.sets)) if "pair" in self.metrics else []
-        features = self._load(str(sampler.device)) if "kid" in self.metrics else None
-        reals = None
-        if features is not None:
-            shown = (names_a, names_b, sampler.growth.resolution, sampler.growth.progress)
-            if self._reals is None or self._reals[0] != shown:  # they change in fades only
-                self._reals = shown, real_features(features, a, b)
-            reals = self._reals[1]
-        figures = measure_translation(translate, a, b, pairs or None, features, reals=reals)
+        shown = (names_a, names_b, sampler.growth.resolution, sampler.growth.progress)
+        if self._shown != shown:  # they change in fades only
+            self._shown, self._reals = shown, {}
+        found = {name: self._real_features(name, str(sampler.device), a, b) for name in FEATURES_OF}
+        kid, more = found["kid"], found["kid-resnet"]
+        figures = measure_translation(
+            translate,
+            a,
+            b,
+            pairs or None,
+            kid.features if kid else None,
+            reals=kid.reals if kid else None,
+            more=more,
+            metrics=[name for name in GROUPS if name in self.metrics],
+        )
         kinds = {kind for name in self.metrics for kind in METRICS[name]}
         figures = {name: value for name, value in figures.items() if name.partition("/")[0] in kinds}
         if {"kid/ab", "kid/ba"} <= figures.keys():
             figures = {"kid": (figures["kid/ab"] + figures["kid/ba"]) / 2, **figures}
         return figures
 
-    def _load(self, device: str) -> "Features":
+    def _real_features(self, metric: str, device: str, a: "Tensor", b: "Tensor") -> "RealFeatures | None":
+        """The network of a metric and its features of the real pictures, computed once; None if it is not wanted."""
+        from progcycle.evaluation.translation_metrics import RealFeatures, real_features
+
+        if metric not in self.metrics:
+            return None
+        if metric not in self._reals:
+            features = self._load(FEATURES_OF[metric], device)
+            self._reals[metric] = RealFeatures(features, real_features(features, a, b))
+        return self._reals[metric]
+
+    def _load(self, name: str, device: str) -> "Features":
         import torch
 
         from progcycle.metrics.features import load_features
 
-        if device not in self._features:
+        if (name, device) not in self._features:
+            self._features = {key: value for key, value in self._features.items() if key[0] != name}
             with torch.random.fork_rng(devices=[]):  # a network that is built draws weights: training must not see it
-                self._features = {device: load_features(device=device)}
-        return self._features[device]
+                self._features[name, device] = load_features(name, device)
+        return self._features[name, device]
 
     def _read(self, domain: str, growth: "Growth") -> tuple["Tensor", list[str]]:
         """The chosen pictures as the networks see them, and their names; broken ones are left out and named once."""

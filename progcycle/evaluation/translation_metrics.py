@@ -4,8 +4,9 @@ Names are FIGURE/DIRECTION, such as ``l1/ab``; those of round trips are ``cycle/
 docs/metrics.md for what each means.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,14 +18,23 @@ from progcycle.evaluation.round_trip import Figures, Translate, translate_round_
 from progcycle.export.tensor_images import as_channels
 from progcycle.metrics import (
     Features,
+    Palette,
+    TwoSampleTest,
     batches_of,
     colour_inversion,
     copy_score,
+    edge_scores,
     feature_distance,
+    fill_deviation,
     frechet_distance,
+    luma_chroma_scores,
     paired_scores,
+    palette,
+    palette_distances,
     sliced_wasserstein,
+    two_sample_test,
 )
+from progcycle.metrics.two_sample import FOLDS
 from progcycle.rng import generator_at
 
 if TYPE_CHECKING:
@@ -32,6 +42,8 @@ if TYPE_CHECKING:
 
 Pairs = Sequence[tuple[int, int]]
 
+GROUPS = ("palette", "lines", "swd", "two-sample")  # figures that may be left out
+QUICK = ("palette", "lines")
 DIRECTIONS: tuple[tuple["Direction", str, str], ...] = (("ab", "a", "b"), ("ba", "b", "a"))
 INVERTED = 0.3  # colour inversion from here on is a fault
 HIDDEN = 3.0  # a hidden signal from here on is a fault
@@ -46,7 +58,8 @@ def measure_translation(
     features: Features | None,
     *,
     reals: Mapping[str, Tensor] | None = None,
-    swd: bool = False,
+    more: "RealFeatures | None" = None,
+    metrics: Collection[str] = QUICK,
     seed: int = 0,
     batch_size: int = 64,
     translate_back: Translate | None = None,
@@ -60,8 +73,9 @@ def measure_translation(
         pairs: which of A and which of B show the same; None or empty if none do.
         features: for distances in features; without them these are left out.
         reals: features of ``a`` and ``b``, from :func:`real_features`, if they are known already.
-        swd: measure the sliced Wasserstein distance too, which takes longer.
-        seed: of the noise, and of the random choices of distances.
+        more: other features, with those of ``a`` and ``b``, for a second kernel distance.
+        metrics: which groups of figures to measure beside the others, of ``GROUPS``; default: those that are quick.
+        seed: of the noise, and of the random choices of metrics.
         batch_size: pictures translated at a time.
         translate_back: translates the outputs of ``translate`` back; default: ``translate`` itself.
 
@@ -81,9 +95,23 @@ def measure_translation(
             source_target_pairs(pairs, direction),
             features,
             reals,
+            more,
         )
-        figures |= test_set.measure(round_trip.output, swd=swd, seed=seed) | round_trip.figures(direction)
+        figures |= test_set.measure(round_trip.output, metrics=metrics, seed=seed) | round_trip.figures(direction)
     return figures
+
+
+@dataclass(frozen=True)
+class RealFeatures:
+    """A network for features, and what it makes of the test pictures.
+
+    Attributes:
+        features: the network.
+        reals: features of the test pictures by domain.  # each [N, D]
+    """
+
+    features: Features
+    reals: Mapping[str, Tensor]
 
 
 def real_features(features: Features, a: Tensor, b: Tensor) -> dict[str, Tensor]:
@@ -123,6 +151,7 @@ class DirectionTestSet:
         pairs: numbers of a source and of the target that shows the same.
         features: for distances in features, or None.
         reals: features of the test pictures by domain.
+        more: other features and theirs, for a second kernel distance, or None.
     """
 
     direction: "Direction"
@@ -131,6 +160,7 @@ class DirectionTestSet:
     pairs: Pairs = ()
     features: Features | None = None
     reals: Mapping[str, Tensor] | None = None
+    more: RealFeatures | None = None
 
     @property
     def unchanged(self) -> Tensor:
@@ -142,13 +172,16 @@ class DirectionTestSet:
         """Whether outputs can be compared with the source."""
         return self.source.shape[1] == self.target.shape[1]
 
-    def measure(self, output: Tensor, *, swd: bool = False, seed: int = 0, memory_gb: float = 4.0) -> Figures:
+    def measure(
+        self, output: Tensor, *, metrics: Collection[str] = QUICK, seed: int = 0, memory_gb: float = 4.0
+    ) -> Figures:
         """Figures of translations, or of pictures in their place, without those of round trips.
 
         Args:
             output: in [-1, 1], one for each source.  # [N, C', R, R]
-            swd: measure the sliced Wasserstein distance too, where pictures have a power of two from 16 px on.
-            seed: of the random choices of distances.
+            metrics: which groups of figures to measure beside the others, of ``GROUPS``, as far as the pictures allow:
+                ``swd`` takes a power of two from 16 px on, ``palette`` RGB, ``two-sample`` three pictures of each.
+            seed: of the random choices of metrics.
             memory_gb: see :func:`progcycle.metrics.sliced_wasserstein`.
         """
         found = {"inversion": self._inversion(self.source, output)}
@@ -159,10 +192,29 @@ class DirectionTestSet:
         if self.features is not None and self.reals is not None:
             mine = self.reals[self.direction[0]] if output is self.source else self.features(output)
             found |= self._in_features(mine, self.reals, parts)
+        if self.more is not None:
+            own, real = (self.more.reals[domain] for domain in self.direction)
+            mine = own if output is self.source else self.more.features(output)
+            kernel = distances(mine, real, self.more.features)
+            found |= {
+                name.replace("kid", "kid_resnet"): kernel[name] for name in ("kid", "kid_error") if name in kernel
+            }
         side = output.shape[-1]
-        if swd and len(parts[0]) and side >= SMALLEST and not side & (side - 1):
+        if "swd" in metrics and len(parts[0]) and side >= SMALLEST and not side & (side - 1):
             found |= self._swd(output, parts, seed, memory_gb)
+        if "palette" in metrics and output.shape[1] == 3:
+            found |= self._palette(output, parts)
+        if "lines" in metrics:
+            found |= self._lines(output)
+        if "two-sample" in metrics and (test := self.two_sample(output, seed)) is not None:
+            found |= test.figures()
         return {f"{name}/{self.direction}": value for name, value in found.items()}
+
+    def two_sample(self, output: Tensor, seed: int = 0) -> TwoSampleTest | None:
+        """Whether a classifier that is trained for it tells outputs from the targets; None of too few pictures."""
+        if min(len(output), len(self.target)) < FOLDS:
+            return None
+        return two_sample_test(output, self.target, self.pairs, seed=seed)
 
     def halves(self, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """Numbers of sources and of two halves of the targets, equally many, for distances that depend on the count.
@@ -188,6 +240,33 @@ class DirectionTestSet:
         found = {**_means(output[sources], truth), "truth_inversion": self._inversion(self.source[sources], truth)}
         score = copy_score(output[sources], source, truth)
         return found if score is None else {**found, "copy": score}
+
+    def _palette(self, output: Tensor, parts: tuple[Tensor, Tensor, Tensor]) -> Figures:
+        mine, real = palette(output), self._real_palette
+        found = mine.figures() | palette_distances(mine, real)
+        found |= {f"{name}_floor": value for name, value in real.figures().items()}
+        if len(parts[0]):
+            halves = (real.of(part) for part in parts[1:])
+            found |= {f"{name}_floor": value for name, value in palette_distances(*halves).items()}
+        if self.pairs:
+            sources, targets = self._places()
+            found |= luma_chroma_scores(output[sources], self.target[targets])
+        return found
+
+    def _lines(self, output: Tensor) -> Figures:
+        return line_figures(output, self.source) | self._true_lines
+
+    @cached_property
+    def _real_palette(self) -> Palette:
+        return palette(self.target)
+
+    @cached_property
+    def _true_lines(self) -> Figures:
+        if not self.pairs:
+            return {}
+        sources, targets = self._places()
+        truth = line_figures(self.target[targets], self.source[sources])
+        return {f"{name}_floor": value for name, value in truth.items()}
 
     def _inversion(self, source: Tensor, output: Tensor) -> float:
         channels = source.shape[1] if source.shape[1] == output.shape[1] else 1
@@ -223,6 +302,17 @@ class DirectionTestSet:
         )
         means = [sum(found.values()) / len(found) for found in levels]
         return {"swd": means[0], "swd_floor": means[1]}
+
+
+def line_figures(pictures: Tensor, drawings: Tensor) -> Figures:
+    """What pictures make of the lines of others, by name, without what there is none of."""
+    edges = edge_scores(pictures, drawings)
+    found = {
+        "fill": fill_deviation(pictures, drawings),
+        "edge_recall": edges.recall,
+        "edge_precision": edges.precision,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _means(pictures: Tensor, others: Tensor) -> Figures:

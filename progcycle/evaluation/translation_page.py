@@ -2,8 +2,8 @@
 
 import base64
 import io
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,8 +57,8 @@ class TranslationPage:
         sections: the directions.
         results: figures for the tables on top.
         faults: sentences about what is wrong.
-        starred: names of figures that get a star.
-        note: what the star means.
+        marks: signs behind the headings of figures, by the figures' names.
+        notes: what the signs mean.
     """
 
     title: str
@@ -66,8 +66,8 @@ class TranslationPage:
     sections: Sequence[PageSection]
     results: Results
     faults: Sequence[str] = ()
-    starred: Collection[str] = ()
-    note: str = ""
+    marks: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def write_page(path: Path, page: TranslationPage) -> None:
@@ -82,8 +82,8 @@ def write_page(path: Path, page: TranslationPage) -> None:
         title=page.title,
         summary=page.summary,
         faults=page.faults,
-        note=page.note,
-        tables=list(fill_tables(page.results, starred=page.starred)),
+        notes=page.notes,
+        tables=list(fill_tables(page.results, marks=page.marks)),
         sections=[_section(section) for section in sections],
         side=min(max(side, SMALLEST), LARGEST),
         shown=4 if any(section.test_set.pairs for section in sections) else 3,

@@ -1,6 +1,6 @@
 """Figures of translators as tables, for a terminal of 100 columns and for a page."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from progcycle.evaluation.round_trip import Figures
@@ -36,10 +36,36 @@ class Table:
 AGAINST_TARGET = (
     Column("KID", "kid", ".5f", "kernel distance to the real pictures; 0 is best"),
     Column("+-", "kid_error", ".5f", "standard error of KID"),
+    Column("KID-R", "kid_resnet", ".5f", "KID in features of open_nsfw, a ResNet"),
+    Column("+-", "kid_resnet_error", ".5f", "standard error of KID-R"),
     Column("FID", "fid", ".2f", "Frechet distance to the real pictures in Inception's features; 0 is best"),
     Column("IS", "is", ".3f", "Inception Score, 1 or more; that of the real pictures is in the floor's row"),
     Column("FD", "fd", ".2f", "Frechet distance to the real pictures; not below the floor"),
     Column("SWD", "swd", ".2f", "sliced Wasserstein distance to the real pictures x 1000; not below the floor"),
+)
+TOLD_APART = (
+    Column("error", "two_sample_error", ".3f", "share that a fresh classifier gets wrong; 0.5 is best, and chance"),
+    Column("+-", "two_sample_error_deviation", ".3f", "deviation over divisions of the test pictures"),
+    Column("AUC", "two_sample_auc", ".3f", "area under its ROC curve; 0.5 is best, and chance"),
+    Column("+-", "two_sample_auc_deviation", ".3f", "deviation over divisions of the test pictures"),
+)
+COLOURS = (
+    Column("hue", "hue_distance", ".1f", "degrees from the real set's hues, weighted by chroma; not below the floor"),
+    Column("chroma", "chroma_distance", ".4f", "distance from the real set's chroma; not below the floor"),
+    Column("colours", "colours", ".2f", "distinct colours a picture; those of real pictures stand in the floor's row"),
+    Column("mean", "mean_chroma", ".4f", "mean chroma; that of real pictures stands in the floor's row"),
+    Column("spread", "colour_spread", ".4f", "deviation of the pictures' mean colours; likewise"),
+)
+LUMA_CHROMA = (
+    Column("luma L1", "luma_l1", ".4f", "mean absolute difference of brightness to the true pair"),
+    Column("SSIM", "luma_ssim", ".4f", "structural similarity of brightness"),
+    Column("chr. L1", "chroma_l1", ".4f", "mean absolute difference of colour (Cb and Cr) to the true pair"),
+    Column("SSIM", "chroma_ssim", ".4f", "structural similarity of colour"),
+)
+LINES = (
+    Column("recall", "edge_recall", ".3f", "share of the source's edges that are kept; the truth's is the floor's row"),
+    Column("precis.", "edge_precision", ".3f", "share of the output's edges that the source has; likewise"),
+    Column("fill", "fill", ".4f", "deviation of colours inside the source's lines, 0 for flat; likewise"),
 )
 
 
@@ -77,7 +103,11 @@ THERE_AND_BACK = (
 )
 TABLES = (
     Table("against the other domain", AGAINST_TARGET),
+    Table("told from real by a classifier", TOLD_APART),
+    Table("colours of the set", COLOURS),
     Table("against the true pair", AGAINST_TRUTH),
+    Table("brightness and colour to it", LUMA_CHROMA),
+    Table("lines of the source", LINES),
     Table("against the source", AGAINST_SOURCE),
     Table("there and back", THERE_AND_BACK),
 )
@@ -103,7 +133,7 @@ def fill_tables(
     results: Results,
     tables: Sequence[Table] = TABLES,
     labels: Mapping[str, str] = ROWS,
-    starred: Collection[str] = (),
+    marks: Mapping[str, str] | None = None,
 ) -> Iterator[FilledTable]:
     """The tables that have any figure.
 
@@ -111,12 +141,12 @@ def fill_tables(
         results: figures by direction, row and name.
         tables: which figures to show.
         labels: how the rows are called.
-        starred: names of figures whose headings get a star, for a note below the tables.
+        marks: signs behind the headings of figures, by the figures' names, for notes below the tables.
     """
     known = {name for rows in results.values() for row in rows.values() for name in row}
     for table in tables:
         columns = [
-            replace(column, title=f"{column.title}*") if column.name in starred else column
+            replace(column, title=column.title + (marks or {}).get(column.name, ""))
             for column in table.columns
             if column.name in known
         ]
@@ -138,11 +168,11 @@ def as_text(
     results: Results,
     tables: Sequence[Table] = TABLES,
     labels: Mapping[str, str] = ROWS,
-    starred: Collection[str] = (),
+    marks: Mapping[str, str] | None = None,
 ) -> str:
     """Tables for a terminal; arguments as for :func:`fill_tables`."""
     texts = []
-    for table in fill_tables(results, tables, labels, starred):
+    for table in fill_tables(results, tables, labels, marks):
         lines = [f"{table.title:{LABEL}}" + "".join(f"{column.title:>{CELL}}" for column in table.columns)]
         lines += [f"{label:{LABEL}}" + "".join(f"{cell:>{CELL}}" for cell in cells) for label, cells in table.rows]
         texts.append("\n".join(lines))

@@ -22,8 +22,8 @@ class Study(Section):
         variants: changes to the recipe by the variant's name, as a recipe file would hold them; a key
             ``extends`` names another recipe to start from, relative to the study file.
         seeds: every variant is trained once with each.
-        metrics: of PG-GANs: what is measured at the end of a run, by the names of ``progcycle evaluate``; translators
-            have all figures that their test pictures allow.
+        metrics: what is measured of a PG-GAN at the end of a run, by the names of ``progcycle evaluate``; of
+            translators, what is measured beside all that is quick: ``kid-resnet``, ``two-sample``.
         count: of PG-GANs: pictures that are measured.
         curves: figures of the training log whose curves are kept.
         cpu_minutes: CPU time of a run, in one thread: the plan of every variant is stretched or cut in all its parts

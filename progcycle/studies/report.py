@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from progcycle.evaluation.seen_features import MARK
 from progcycle.files import atomic_file
 from progcycle.recipe import Study
 
@@ -46,7 +47,10 @@ def table(study: Study, rows: Rows, references: Mapping[str, Mapping[str, float]
     for variant in study.variants:
         mine = rows_of(rows, variant)
         if mine:
-            cells = [mean_sd([row["figures"][name] for row in mine if name in row["figures"]]) for name in names]
+            cells = [
+                mean_sd([row["figures"][name] for row in mine if name in row["figures"]]) + mark_of(mine, name)
+                for name in names
+            ]
             cost = mean_sd([row["cpu_seconds"] for row in mine])
             lines.append(f"| {variant} | {len(mine)} | {' | '.join(cells)} | {cost} |")
     for name, figures in (references or {}).items():
@@ -57,7 +61,15 @@ def table(study: Study, rows: Rows, references: Mapping[str, Mapping[str, float]
     total = sum(row["cpu_seconds"] for row in rows) / 60
     lines += ["", f"{len(rows)} runs, {total:.0f} core-minutes of training in all; mean ± standard deviation."]
     lines += [f"Not run: {', '.join(absent)}."] if absent else []
+    if any(mark_of(rows_of(rows, variant), name) for variant in study.variants for name in names):
+        lines.append(f"{MARK} In features of a kind that a discriminator of the variant looks through: it flatters.")
     return "\n".join(lines) + "\n"
+
+
+def mark_of(rows: Rows, name: str) -> str:
+    """A mark behind figures in features that a discriminator of a variant has seen, or ""."""
+    kind = name.removeprefix("raw/").partition("/")[0]
+    return f" {MARK}" if any(kind in row.get("seen_by_discriminators", ()) for row in rows) else ""
 
 
 def mean_sd(values: list[float]) -> str:
@@ -85,14 +97,14 @@ def rivals_table(study: Study, rows: Rows) -> str:
     """CPU minutes that a variant needs to reach the final figures of another, seed by seed, as Markdown.
 
     The minutes of its own whole run stand next to them, since the other may have run on another machine. Lower is
-    better in all figures except those of :data:`HIGHER`; a distance below 0 is no better than 0 (see
-    :data:`UNBIASED`). Between two points of a course the figure is interpolated linearly.
+    better in all figures except those of :data:`HIGHER`, and those of :data:`NEITHER` are left out; a distance below 0
+    is no better than 0 (see :data:`UNBIASED`). Between two points of a course the figure is interpolated linearly.
     """
     lines = []
     for first, second in study.rivals:
         pairs = [(a, b) for a in rows_of(rows, first) for b in rows_of(rows, second) if a["seed"] == b["seed"]]
         for name in shown_figures(study, rows) if pairs else ():
-            if name not in pairs[0][0]["course"][-1]:
+            if name not in pairs[0][0]["course"][-1] or name.split("/")[0] in NEITHER:
                 continue
             cells = []
             for a, b in pairs:
@@ -109,8 +121,11 @@ def rivals_table(study: Study, rows: Rows) -> str:
     return "\n".join([*head, *lines]) + "\n"
 
 
-HIGHER = ("ssim", "psnr")  # figures that are better when higher
-UNBIASED = ("kid",)  # distances whose estimate may be below 0, which is as good as 0 then
+# Figures that are better when higher, and those of which neither is better.
+HIGHER = ("ssim", "psnr", "luma_ssim", "chroma_ssim", "edge_recall", "edge_precision", "two_sample_error")
+NEITHER = ("colours", "mean_chroma", "colour_spread")
+UNPLOTTED = ("kid_error", "kid_resnet_error", "_deviation", "_floor", "truth_inversion")  # how their names end
+UNBIASED = ("kid", "kid_resnet")  # distances whose estimate may be below 0, which is as good as 0 then
 
 
 def reached(course: list[dict[str, float]], name: str, goal: float) -> float | None:
@@ -191,7 +206,7 @@ def plot_courses(
 def course_names(rows: Rows) -> list[str]:
     """Names of the figures measured during runs, in the order of the rows; no errors, no figures of the data alone."""
     along = [name for name in figure_names(rows) if any(name in row["course"][-1] for row in rows)]
-    return [name for name in along if name.partition("/")[0] not in ("kid_error", "truth_inversion")]
+    return [name for name in along if not name.partition("/")[0].endswith(UNPLOTTED)]
 
 
 def _courses(study: Study, rows: Rows, names: list[str], key: str, unit: float) -> Courses:

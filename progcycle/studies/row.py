@@ -51,6 +51,7 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
         "variant": variant,
         "seed": seed,
         "figures": figures,
+        **({"seen_by_discriminators": seen} if (seen := STUDIED[recipe.task].seen(recipe)) else {}),
         "curves": read_curves(run_dir / "stats.jsonl", study.curves),
         "course": course,
         "nimg": run.trainer.nimg,
@@ -98,7 +99,7 @@ def measure_translator_run(
     """
     from progcycle.export import Translator, list_snapshots, load_as
 
-    benchmark = TranslationBenchmark(recipe)
+    benchmark = TranslationBenchmark(recipe, study.metrics or ())
     course: list[Figures] = []
     figures: Figures = {}
     for snapshot in list_snapshots(run.run_dir):
@@ -135,16 +136,41 @@ def stage_translator(model: "Translator") -> "Translate":
     return reduced
 
 
+LONG = ("kid-resnet", "two-sample")  # metrics of translators that a study must name
+
+
+def check_translator_metrics(where: str, study: Study, recipe: CycleganRecipe) -> None:
+    """Refuse metrics that translators do not have; arguments are those of :func:`check_generator_metrics`.
+
+    Raises:
+        UserError: one sentence about the first of them, led by ``where``.
+    """
+    for name in study.metrics or ():
+        if name not in LONG:
+            raise UserError(
+                f"{where}: translators have no metric {name!r} to add to those that are always measured; choose from "
+                f"{', '.join(LONG)}."
+            )
+
+
+def seen_by_discriminators(recipe: CycleganRecipe) -> list[str]:
+    """Figures in features that a discriminator of the recipe has seen."""
+    from progcycle.evaluation.seen_features import seen_figures
+
+    return seen_figures(recipe, "efficientnet-lite0", "open-nsfw")
+
+
 class TranslationBenchmark:
     """The test pictures of a recipe and their features, read once, to measure translators on.
 
     Args:
         recipe: of translators.
+        metrics: what to measure beside all that is quick, of ``LONG``.
     """
 
-    def __init__(self, recipe: CycleganRecipe) -> None:
+    def __init__(self, recipe: CycleganRecipe, metrics: Sequence[str] = ()) -> None:
         from progcycle.evaluation.pairs import find_pairs
-        from progcycle.evaluation.translation_metrics import real_features
+        from progcycle.evaluation.translation_metrics import QUICK, RealFeatures, real_features
         from progcycle.evaluation.translation_pictures import read_pictures, test_sets
         from progcycle.metrics import load_features
 
@@ -156,6 +182,11 @@ class TranslationBenchmark:
         self.pairs, self.a, self.b = pairing.pairs, pictures["a"], pictures["b"]
         self.features = load_features()
         self.reals = real_features(self.features, self.a, self.b)
+        self.more: RealFeatures | None = None
+        if "kid-resnet" in metrics:
+            resnet = load_features("open-nsfw")
+            self.more = RealFeatures(resnet, real_features(resnet, self.a, self.b))
+        self.metrics = (*QUICK, *(name for name in metrics if name == "two-sample"))
 
     def measure(self, translate: "Translate", translate_back: "Translate | None" = None) -> Figures:
         """Figures of both directions, see :func:`measure_translation`."""
@@ -165,7 +196,15 @@ class TranslationBenchmark:
 
         with torch.no_grad():
             return measure_translation(
-                translate, self.a, self.b, self.pairs, self.features, reals=self.reals, translate_back=translate_back
+                translate,
+                self.a,
+                self.b,
+                self.pairs,
+                self.features,
+                reals=self.reals,
+                more=self.more,
+                metrics=self.metrics,
+                translate_back=translate_back,
             )
 
     def baselines(self, recipe: CycleganRecipe, run_dir: Path) -> dict[str, Figures]:
@@ -185,18 +224,19 @@ class TranslationBenchmark:
                 source_target_pairs(self.pairs, direction),
                 self.features,
                 self.reals,
+                self.more,
             )
-            found["do nothing"] |= test_set.measure(test_set.unchanged)
+            found["do nothing"] |= test_set.measure(test_set.unchanged, metrics=self.metrics)
             if colours:
                 found["match colours"] |= test_set.measure(
-                    match_training_colours(test_set.unchanged, colours[source], colours[target])
+                    match_training_colours(test_set.unchanged, colours[source], colours[target]), metrics=self.metrics
                 )
         return {name: figures for name, figures in found.items() if figures}
 
 
-def measure_baselines(recipe: CycleganRecipe, run_dir: Path) -> dict[str, Figures]:
+def measure_baselines(study: Study, recipe: CycleganRecipe, run_dir: Path) -> dict[str, Figures]:
     """Figures to compare every translator of a study with, see :meth:`TranslationBenchmark.baselines`."""
-    return TranslationBenchmark(recipe).baselines(recipe, run_dir)
+    return TranslationBenchmark(recipe, study.metrics or ()).baselines(recipe, run_dir)
 
 
 def cpu_seconds(stats: Path) -> float:
@@ -227,14 +267,16 @@ class TaskStudy:
             and of its end.
         check: refuses, before anything is trained, what of a study and a recipe cannot be measured; its first
             argument begins the errors.
-        baselines: from a recipe and a folder to figures of methods that learn nothing; None: there are none.
+        baselines: from the study, a recipe and a folder to figures of methods that learn nothing; None: there are none.
+        seen: from a recipe to the names of figures in features that a discriminator has seen.
         keys: keys of a study that this task uses and others may not. With ``points`` among them, figures are also
             measured during a run, at its snapshots, and a run writes no others.
     """
 
     measure: Callable[["Study", "Run", Any, float], tuple[list[Figures], Figures]]
     check: Callable[[str, Study, Any], None] | None = None
-    baselines: Callable[[Any, Path], dict[str, Figures]] | None = None
+    baselines: Callable[["Study", Any, Path], dict[str, Figures]] | None = None
+    seen: Callable[[Any], list[str]] = lambda recipe: []
     keys: frozenset[str] = frozenset()
 
     @property
@@ -256,6 +298,10 @@ class TaskStudy:
 STUDIED: dict[str, TaskStudy] = {
     "pggan": TaskStudy(measure_generator_run, check=check_generator_metrics, keys=frozenset({"metrics", "count"})),
     "cyclegan": TaskStudy(
-        measure_translator_run, baselines=measure_baselines, keys=frozenset({"points", "raw", "rivals"})
+        measure_translator_run,
+        check=check_translator_metrics,
+        baselines=measure_baselines,
+        seen=seen_by_discriminators,
+        keys=frozenset({"metrics", "points", "raw", "rivals"}),
     ),
 }

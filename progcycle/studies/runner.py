@@ -103,7 +103,7 @@ def _baselines(study: Study, recipes: Recipes, runs: Path, out: Path, report: bo
     measure = STUDIED[recipe.task].baselines
     if report or measure is None:
         return {}
-    jobs = {"references": (recipe, runs / "references")}
+    jobs: dict[Any, Job] = {"references": (study, recipe, runs / "references")}
     found = dict(_in_processes(measure, jobs, 1, runs))["references"]
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,24 @@ from PIL import Image
 from tiny_runs import write_pictures
 from torch import Tensor, nn
 
+from progcycle.blocks import from_levels
 from progcycle.commands.cli import main
 from progcycle.data import as_reals
 from progcycle.errors import UserError
-from progcycle.evaluation import feature_distances
+from progcycle.evaluation import feature_distances, seen_features
 from progcycle.evaluation.generator_metrics import check_digit_classifier, measure_run
 from progcycle.evaluation.generator_samples import class_bounds, draw_classes, samples_from_model
 from progcycle.export import Generator, load, to_pil
-from progcycle.metrics import Features, MissingExtra, batches_of, ms_ssim, sliced_wasserstein
+from progcycle.metrics import (
+    Features,
+    MissingExtra,
+    batches_of,
+    ms_ssim,
+    palette,
+    palette_distances,
+    sliced_wasserstein,
+    two_sample_test,
+)
 from progcycle.metrics import digits as digits_module
 from progcycle.metrics.digits import digit_split, stack_digits, stack_labels
 
@@ -119,6 +130,48 @@ def test_figures_are_those_of_the_metrics_on_these_pictures(make_snapshot: Make,
     assert numbers(text, "generated to real") == pytest.approx([found[0][16]] * 2, abs=0.01)
     assert numbers(text, "real to real (floor)") == pytest.approx([found[1][16]] * 2, abs=0.01)
     assert text.splitlines()[-1] == f"wrote {run / 'evaluation' / 'nimg-000000012000.json'}"
+
+
+def test_colours_and_the_two_sample_test_of_these_pictures(
+    make_snapshot: Make, pictures: Path, capsys: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("progcycle.metrics.two_sample_test", partial(two_sample_test, steps=2))
+    folder = snapshot(make_snapshot, pictures)
+    run = folder.parent.parent
+    assert main(["evaluate", str(run), "--metrics", "palette", "two-sample", "--count", "12"]) == 0
+    results = json.loads((run / "evaluation" / "nimg-000000012000.json").read_text())["results"]
+    samples = samples_from_model(generator(folder), 0, "cpu")
+    made, real = (
+        torch.cat([from_levels(batch) for batch in source()]) for source in (samples.generated(12), samples.real(12))
+    )
+    mine, theirs = palette(made), palette(real)
+    assert results["palette"]["count"] == 12
+    assert results["palette"]["generated"] == pytest.approx(mine.figures() | palette_distances(mine, theirs), abs=1e-6)
+    halves = (theirs.of(torch.arange(6)), theirs.of(torch.arange(6, 12)))
+    assert results["palette"]["real"] == pytest.approx(theirs.figures() | palette_distances(*halves), abs=1e-6)
+    test = two_sample_test(made, real, steps=2)
+    assert results["two-sample"]["generated"] == pytest.approx(test.figures())
+    assert results["two-sample"].items() >= {"count": 12, "folds": 3, "divisions": 3}.items()
+    text = capsys.readouterr().out
+    assert "colours of 12 generated and as many real pictures" in text
+    assert "told from real by a classifier, 12 pictures of each set" in text
+    assert main(["evaluate", str(run), "--metrics", "two-sample", "--count", "2"]) == 2
+    assert "two-sample takes 3 pictures of each set, and there are 2." in capsys.readouterr().err
+
+
+def test_features_that_a_discriminator_has_seen_are_marked(
+    make_snapshot: Make, pictures: Path, capsys: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seen_features, "architectures", lambda recipe: ["efficientnet-lite1"])
+    run = snapshot(make_snapshot, pictures).parent.parent
+    assert main(["evaluate", str(run), "--count", "8", "--pairs", "4"]) == 0
+    record = json.loads((run / "evaluation" / "nimg-000000012000.json").read_text())
+    assert record["seen_by_discriminators"] == ["efficientnet-lite0"]
+    assert record["results"]["kid-resnet"]["generated"].keys() == {"kid", "kid_error"}
+    text = capsys.readouterr().out
+    assert text.count("KID^") == text.count("KID ") == 1
+    assert "\n^ in features of efficientnet-lite0, a kind of network" in text
+    assert "in features of open-nsfw: 8 generated" in text
 
 
 def test_the_record_holds_the_whole_protocol(make_snapshot: Make, pictures: Path, tmp_path: Path) -> None:
@@ -410,7 +463,11 @@ def test_figures_of_few_pictures_are_marked(make_snapshot: Make, pictures: Path,
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--metrics", "swd,x"], "--metrics: there is no metric 'x'; choose from swd, ms-ssim, modes, kid, fid, is."),
+        (
+            ["--metrics", "swd,x"],
+            "--metrics: there is no metric 'x'; choose from swd, ms-ssim, modes, palette, "
+            "two-sample, kid, fid, is, kid-resnet.",
+        ),
         (["--metrics", "swd", "fid"], "--metrics: fid is measured in features of the Inception network; give --incep"),
         (["--metrics", "kid", "--count", "2"], "kid: 3 generated and 3 real pictures are the fewest, and there are 2"),
         (

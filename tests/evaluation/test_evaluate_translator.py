@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ from progcycle.engine.precision import Precision
 from progcycle.errors import UserError
 from progcycle.evaluation import evaluate as measure
 from progcycle.evaluation import evaluate_translator as module
-from progcycle.evaluation import feature_distances
+from progcycle.evaluation import feature_distances, seen_features, translation_metrics, translation_pictures
 from progcycle.evaluation.pairs import pair_up
 from progcycle.evaluation.sampler import Sampler
 from progcycle.evaluation.translation_evaluator import TranslationEvaluator
 from progcycle.evaluation.translation_metrics import measure_translation
+from progcycle.evaluation.translation_table import TABLES
 from progcycle.export import Translator, load
-from progcycle.metrics import Features, MissingExtra
+from progcycle.metrics import Features, MissingExtra, two_sample_test
 from progcycle.recipe import CycleganRecipe, merge, validate
 from progcycle.schedule import Growth
 
@@ -52,6 +54,11 @@ class Mean(nn.Module):
         return x.mean(dim=(2, 3)) + 1
 
 
+class Doubled(Mean):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
 @pytest.fixture(autouse=True)
 def quick_features(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three numbers for a picture, in no time."""
@@ -59,6 +66,8 @@ def quick_features(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_features(name: str, device: str = "cpu", weights: str | None = None) -> Features:
         if name == "inception":
             return Features(name, Mean(), 3, device, {"library": "torch", "sha256": "1234"}, CLASSES)
+        if name == "open-nsfw":
+            return Features(name, Doubled(), 3, device, {"library": "torch"})
         return Features("mean", Mean(), 3, device, {"library": "torch"})
 
     monkeypatch.setattr(feature_distances, "load_features", load_features)
@@ -158,21 +167,22 @@ def test_figures_are_those_that_a_training_run_gets(make_snapshot: Make, paired:
         sets["B"],
         pair_up(*names),
         Features("mean", Mean(), 3),
-        swd=True,
+        metrics=(*translation_metrics.QUICK, "swd"),
         seed=3,
     )
     for direction in ("ab", "ba"):
         mine = {name.partition("/")[0]: v for name, v in found.items() if name.partition("/")[2].startswith(direction)}
-        floor = mine.pop("swd_floor")
+        floor = {name.removesuffix("_floor"): mine.pop(name) for name in list(mine) if name.endswith("_floor")}
         assert results[direction]["translated"] == pytest.approx(mine, rel=1e-3, abs=1e-5)
-        assert results[direction]["floor"] == pytest.approx({"swd": floor}, rel=1e-6)
+        assert results[direction]["floor"] == pytest.approx(floor, rel=1e-6)
+        assert floor.keys() >= {"swd", "hue_distance", "chroma_distance", "colours", "mean_chroma", "colour_spread"}
 
 
 def test_in_the_middle_of_a_fade_figures_are_those_of_the_evaluation_while_training(
     make_snapshot: Make, paired: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same pictures from both ways: what ``data.validation`` holds out, and folders of the very same files."""
-    monkeypatch.setattr("progcycle.metrics.features.load_features", lambda device: Features("mean", Mean(), 3))
+    monkeypatch.setattr("progcycle.metrics.features.load_features", lambda name, device: Features("mean", Mean(), 3))
     for i, domain in enumerate("AB"):
         for k in range(12):
             paint(paired / f"train{domain}" / f"{k}.png", 20 + 20 * i + k)
@@ -319,6 +329,53 @@ def test_with_the_extra(make_snapshot: Make, paired: Path, monkeypatch: pytest.M
     assert not (run / "evaluation" / "nimg-000000012000.html").exists()
 
 
+def test_features_that_a_discriminator_has_seen_are_marked(
+    make_snapshot: Make, paired: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read
+) -> None:
+    """And KID in other features stands beside them, without being asked for."""
+    monkeypatch.setattr(seen_features, "architectures", lambda recipe: ["timm/meanest"])
+    run = make_snapshot(stage=1, data={"root": str(paired), "paired": True}).parent.parent
+    record = evaluate(run)
+    assert record["seen_by_discriminators"] == ["kid", "kid_error", "fid", "is", "fd", "feature", "source_feature"]
+    assert record["resnet_features"]["name"] == "open-nsfw"
+    row = record["results"]["ab"]["translated"]
+    assert row["kid_resnet"] != row["kid"]
+    text = capsys.readouterr().out
+    (head,) = (line for line in text.splitlines() if line.startswith("against the other domain"))
+    assert head.split()[4:] == ["KID^", "+-^", "KID-R", "+-", "SWD"]
+    assert "\n^ in features of mean, a kind of network that a discriminator of this run looks\n" in text
+    page = (run / "evaluation" / "nimg-000000012000.html").read_text()
+    assert ">KID^</th>" in page
+    assert "^ in features of mean" in page
+    evaluate(run, "--metrics", "swd")
+    assert "^" not in capsys.readouterr().out
+
+
+def test_the_two_sample_test_is_made_where_it_is_asked_for(
+    make_snapshot: Make, paired: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read
+) -> None:
+    monkeypatch.setattr(translation_metrics, "two_sample_test", partial(two_sample_test, steps=2))
+    run = make_snapshot(stage=1, data={"root": str(paired), "paired": True}).parent.parent
+    record = evaluate(run, "--metrics", "two-sample", "kid-resnet", "--seed", "3")
+    results = record["results"]["ba"]
+    sets = translation_pictures.test_sets(load(run).recipe, None, None, 32)  # type: ignore[arg-type]
+    a, b = (translation_pictures.read_pictures(sets[domain], 16) for domain in "ab")
+    pairs = [(j, i) for i, j in pair_up(sets["a"].names, sets["b"].names)]
+    expected = two_sample_test(b, a, pairs, seed=3, steps=2).figures()
+    found = {name: results["unchanged"][name] for name in expected}
+    assert found == pytest.approx(expected)
+    assert set(expected) <= results["translated"].keys()
+    assert not set(expected) & results["matched"].keys()
+    assert record["protocol"]["two_sample"].items() >= {"folds": 3, "divisions": 3, "batch": 32}.items()
+    assert record["protocol"]["two_sample"]["seconds"] > 0
+    assert "kid" not in results["translated"]
+    assert math.isfinite(results["translated"]["kid_resnet"])
+    text = capsys.readouterr().out
+    assert "told from real by a classifier" in text
+    assert "colours of the set" in text
+    assert "lines of the source" in text
+
+
 def test_inverted_colours_are_warned_of(
     make_snapshot: Make, paired: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read
 ) -> None:
@@ -390,8 +447,10 @@ def test_tables_fit_100_columns(make_snapshot: Make, paired: Path, capsys: Read)
     run = make_snapshot(stage=1, data={"root": str(paired), "paired": True}).parent.parent
     evaluate(run)
     lines = capsys.readouterr().out.splitlines()
-    table = [line for line in lines if line.startswith(("against", "there and back", "A to B ", "B to A "))]
-    assert len(table) == 4 + 8 + 6 + 6 + 2  # headings; with the floor of SWD, truth, source, way back
+    headings = tuple(table.title for table in TABLES)
+    table = [line for line in lines if line.startswith((*headings, "A to B ", "B to A "))]
+    # Headings but that of the two-sample test; with floors: sets, colours, lines; truth twice, source, way back.
+    assert len(table) == 7 + 3 * 8 + 3 * 6 + 2
     assert max(map(len, table)) <= 100
 
 
@@ -489,10 +548,13 @@ def test_inception_gives_fid_kid_and_is_of_all_pictures(
             ["--metrics", "kid,is"],
             "--metrics: is is measured in features of the Inception network; give --inception the",
         ),
-        (["--metrics", "modes"], "--metrics: translators have no metric 'modes'; choose from swd, kid, fid, is."),
+        (
+            ["--metrics", "modes"],
+            "--metrics: translators have no metric 'modes'; choose from swd, kid, fid, is, kid-resnet, two-sample.",
+        ),
         (
             ["--metrics", "swd", "--inception", "x"],
-            "--inception: swd need no features; add kid, fid or is to --metrics.",
+            "--inception: swd do not use it; add kid, fid or is to --metrics.",
         ),
     ],
 )
@@ -666,7 +728,7 @@ def test_the_page_needs_no_network_and_names_are_only_names(make_snapshot: Make,
     assert any(name.startswith("<script>alert('x')<.png") for name in page.names["ab"])
     assert any(name.startswith("\"quoted\" & 'more'.webp") for name in page.names["ba"])
     assert any(name.startswith("日本語 é.png") for name in page.names["ab"])
-    assert text.count("<table>") == 4
+    assert text.count("<table>") == 7
     assert "default-src 'none'" in text
 
 

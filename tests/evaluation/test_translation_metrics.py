@@ -1,15 +1,36 @@
 """Figures of translators that are known by construction."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from progcycle.evaluation import translation_metrics
 from progcycle.evaluation.round_trip import NOISE, RoundTrip, translate_round_trip
-from progcycle.evaluation.translation_metrics import DirectionTestSet, faults, measure_translation, real_features
-from progcycle.metrics import Features, feature_distance, frechet_distance, kernel_distance, paired_scores
+from progcycle.evaluation.translation_metrics import (
+    QUICK,
+    DirectionTestSet,
+    RealFeatures,
+    faults,
+    measure_translation,
+    real_features,
+)
+from progcycle.metrics import (
+    Features,
+    edge_scores,
+    feature_distance,
+    fill_deviation,
+    frechet_distance,
+    kernel_distance,
+    luma_chroma_scores,
+    paired_scores,
+    palette,
+    palette_distances,
+    two_sample_test,
+)
 
 Translate = Callable[[Tensor, str], Tensor]
 
@@ -22,6 +43,7 @@ class Corners(nn.Module):
 
 
 CORNERS = Features("corners", Corners(), 9)
+WITH_SWD = (*QUICK, "swd")
 
 
 def pictures(count: int, seed: int, channels: int = 3, side: int = 16) -> Tensor:
@@ -120,7 +142,7 @@ def test_domains_of_different_channels() -> None:
     def translate(x: Tensor, direction: str) -> Tensor:
         return x.expand(-1, 3, -1, -1) if direction == "ab" else x.mean(dim=1, keepdim=True)
 
-    found = measure_translation(translate, grey, A, [(i, i) for i in range(12)], CORNERS, swd=True)
+    found = measure_translation(translate, grey, A, [(i, i) for i in range(12)], CORNERS, metrics=WITH_SWD)
     assert not any(name.startswith("source_") for name in found)
     assert found["copy/ab"] == pytest.approx(1, abs=1e-6)
     assert found["cycle/aba"] == pytest.approx(0, abs=1e-6)
@@ -137,11 +159,14 @@ def test_real_features_are_computed_once_where_given() -> None:
 
 
 def test_batches_change_nothing_and_the_seed_only_what_is_random() -> None:
-    whole = measure_translation(affine, A, B, PAIRS, CORNERS, swd=True)
-    assert measure_translation(affine, A, B, PAIRS, CORNERS, swd=True, batch_size=5) == pytest.approx(whole, rel=1e-5)
-    other = measure_translation(affine, A, B, PAIRS, CORNERS, swd=True, seed=1)
+    whole = measure_translation(affine, A, B, PAIRS, CORNERS, metrics=WITH_SWD)
+    assert measure_translation(affine, A, B, PAIRS, CORNERS, metrics=WITH_SWD, batch_size=5) == pytest.approx(
+        whole, rel=1e-5
+    )
+    other = measure_translation(affine, A, B, PAIRS, CORNERS, metrics=WITH_SWD, seed=1)
     changed = {name.partition("/")[0] for name in whole if other[name] != pytest.approx(whole[name], rel=1e-6)}
-    assert changed == {"swd", "swd_floor", "cycle_noisy"} or changed == {"swd", "swd_floor", "cycle_noisy", "hidden"}
+    halves = {"swd", "swd_floor", "hue_distance_floor", "chroma_distance_floor"}
+    assert changed - {"hidden"} == halves | {"cycle_noisy"}
 
 
 def test_a_round_trip_by_hand() -> None:
@@ -194,6 +219,45 @@ def test_frechet_distance_only_where_pictures_outnumber_dimensions() -> None:
 
 
 def test_one_picture_of_each_domain() -> None:
-    found = measure_translation(affine, A[:1], B[:1], [(0, 0)], CORNERS, swd=True)
+    found = measure_translation(affine, A[:1], B[:1], [(0, 0)], CORNERS, metrics=WITH_SWD)
     assert {"l1/ab", "feature/ab", "copy/ba", "cycle/bab"} <= set(found)
     assert not {"kid/ab", "swd/ab", "fd/ab"} & set(found)
+
+
+def test_palettes_and_lines_are_those_of_their_sets() -> None:
+    found = measure_translation(affine, A, B, PAIRS, None)
+    output, truth = affine(A, "ab"), B[[j for _, j in PAIRS]]
+    mine, real = palette(output), palette(B)
+    expected = mine.figures() | palette_distances(mine, real) | luma_chroma_scores(output, truth)
+    edges = edge_scores(output, A)
+    expected |= {"edge_recall": edges.recall, "edge_precision": edges.precision, "fill": fill_deviation(output, A)}
+    expected |= {f"{name}_floor": value for name, value in real.figures().items()}
+    present = {f"{name}/ab": value for name, value in expected.items() if value is not None}
+    assert {name: found[name] for name in present} == pytest.approx(present, abs=1e-6)
+    assert found["hue_distance/ab"] == pytest.approx(0, abs=0.5)
+    assert found["hue_distance_floor/ab"] > 1  # halves of twelve pictures
+    assert found["edge_recall_floor/ab"] == pytest.approx(found["edge_recall/ab"])  # the translation is the truth
+    bare = measure_translation(affine, A, B, None, None, metrics=())
+    kinds = {name.partition("/")[0] for name in bare}
+    always = {"inversion", "copy", "source_l1", "source_psnr", "source_ssim"}
+    assert kinds == always | {"cycle", "cycle_rounded", "cycle_noisy", "hidden"}
+
+
+def test_grey_pictures_have_lines_and_no_palette() -> None:
+    grey = A.mean(dim=1, keepdim=True)
+    found = measure_translation(identity, grey, grey, [(i, i) for i in range(12)], None)
+    assert found["edge_recall/ab"] == found["edge_precision/ab"] == 1
+    assert not any(name.startswith(("hue", "chroma", "luma", "colour")) for name in found)
+
+
+def test_a_second_kernel_distance_and_the_two_sample_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translation_metrics, "two_sample_test", partial(two_sample_test, steps=3))
+    more = RealFeatures(CORNERS, real_features(CORNERS, A, B))
+    found = measure_translation(affine, A, B, PAIRS, None, more=more, metrics=("two-sample",))
+    assert found["kid_resnet/ab"] == pytest.approx(kernel_distance(CORNERS(affine(A, "ab")), CORNERS(B)))
+    assert found["kid_resnet_error/ab"] > 0
+    assert "kid/ab" not in found
+    expected = two_sample_test(affine(A, "ab").clamp(-1, 1), B, PAIRS, steps=3).figures()
+    assert {f"{name}/ab": value for name, value in expected.items()}.items() <= found.items()
+    few = measure_translation(affine, A[:2], B[:2], None, None, metrics=("two-sample",))
+    assert not any(name.startswith("two_sample") for name in few)
