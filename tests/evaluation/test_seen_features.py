@@ -1,5 +1,6 @@
 """Which features the discriminators of a recipe look at."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,9 @@ import pytest
 from pydantic import BaseModel
 
 from progcycle.evaluation.seen_features import architectures, has_seen, mark_note, seen_figures
+from progcycle.recipe import load_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 class Frozen(BaseModel):
@@ -39,6 +43,17 @@ def recipe(discriminator: Any) -> Any:
 )
 def test_networks_are_found_wherever_they_stand(discriminator: Any, names: list[str]) -> None:
     assert architectures(recipe(discriminator)) == names
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [("cyclegan_openmoji_64_projected", True), ("pggan_emoji_projected", True), ("cyclegan_openmoji_64", False)],
+)
+def test_recipes_tell_what_their_discriminators_look_through(name: str, seen: bool) -> None:
+    recipe = load_recipe(RECIPES / f"{name}.yaml")
+    assert has_seen(recipe, "efficientnet-lite0") == seen
+    assert not has_seen(recipe, "open-nsfw")
+    assert ("kid" in seen_figures(recipe, "efficientnet-lite0", "open-nsfw")) == seen
 
 
 def test_a_family_is_known_by_its_name() -> None:
