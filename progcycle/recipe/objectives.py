@@ -86,7 +86,7 @@ class Balance(Section):
     of the norms stays the same. Esser et al. 2021 (VQGAN, equation 7) weigh two losses of a generator so.
     """
 
-    most: float = Field(100.0, gt=1, le=1e6, description="largest factor on a weight")
+    most: float = Field(1000.0, gt=1, le=1e6, description="largest factor on a weight")
 
 
 class Adversarial(Section):

@@ -98,27 +98,26 @@ class Discriminators:
             stats |= figures
             if member.options.weight != ((0.0, 1.0),):
                 stats[f"weight/{own}"] = fake.new_full((), weights[own])
-        if self.balance is not None and len(losses) > 1:
-            return self._balanced(losses, weights, fake, stats)
-        return _sum([weights[own] * loss for own, loss in losses.items()]), stats
+        if len(losses) == 1 or not fake.requires_grad:
+            return _sum([weights[own] * loss for own, loss in losses.items()]), stats
+        loss, figures = self._weighted(losses, fake.new_tensor(list(weights.values())), fake)
+        return loss, stats | figures
 
-    def _balanced(
-        self, losses: Mapping[str, Tensor], weights: Mapping[str, float], fake: Tensor, stats: Stats
-    ) -> tuple[Tensor, Stats]:
-        """The sum with balanced weights, see :func:`progcycle.objectives.balanced_weights`.
+    def _weighted(self, losses: Mapping[str, Tensor], weights: Tensor, fake: Tensor) -> tuple[Tensor, Stats]:
+        """The weighted sum of several losses, balanced if the recipe says so, and their gradients' norms at the fake.
 
         Each loss is differentiated with respect to the fake. The weighted sum of these gradients then goes through the
-        generator once, so balancing takes no more passes.
+        generator once, so this takes no more passes than the sum of the losses.
         """
-        assert self.balance is not None
         gradients = [torch.autograd.grad(SCALE * loss, fake)[0] / SCALE for loss in losses.values()]
         squares = sum_over_processes(torch.stack([full_precision(each).square().sum() for each in gradients]))
-        norms = squares.sqrt()
-        balanced = balanced_weights(norms, norms.new_tensor(list(weights.values())), self.balance.most)
-        for own, norm, weight in zip(losses, norms, balanced, strict=True):
-            stats |= {f"at_fake/{own}": norm, f"weight/{own}": weight}
-        value = (balanced * torch.stack(list(losses.values()))).sum().detach()
-        gradient = _sum([weight * each for weight, each in zip(balanced, gradients, strict=True)])
+        norms, weights = squares.sqrt(), full_precision(weights)
+        stats = {f"at_fake/{own}": norm for own, norm in zip(losses, norms, strict=True)}
+        if self.balance is not None:
+            weights = balanced_weights(norms, weights, self.balance.most)
+            stats |= {f"weight/{own}": weight for own, weight in zip(losses, weights, strict=True)}
+        value = (weights * torch.stack(list(losses.values()))).sum().detach()
+        gradient = _sum([weight * each for weight, each in zip(weights, gradients, strict=True)])
         through = (full_precision(fake) * gradient).sum()
         return value + through - through.detach(), stats
 

@@ -58,10 +58,16 @@ def test_two_discriminators_of_a_domain_by_hand() -> None:
         "adversarial/gen_ab": 100.0**2,
         "adversarial/gen_ab2": -101.0,
         "adversarial/gen_ba": 1001.0**2,
+        # 2 (m - 1) and 1 at the mean m of 192 numbers, of 4 pictures: each times the root of 1 / (4 * 192)
+        "at_fake/gen_ab": pytest.approx(200 / 768**0.5),
+        "at_fake/gen_ab2": pytest.approx(1 / 768**0.5),
         "weight/gen_ab": 2.0,
         "weight/gen_ab2": 0.5,
         "loss": 2 * 100.0**2 - 0.5 * 101 + 1001.0**2,
     }
+    task.gen_ab.weight.grad = None
+    task.loss("generator", REALS, GROWTH, 0)[0].backward()
+    assert task.gen_ab.weight.grad.item() == pytest.approx(2 * 200 - 0.5), "of real_a = 1 in fake_b"
     of_a, of_b, of_b2 = 0 + 1002.0**2, (2 - 1) ** 2 + 101.0**2, 0 + (1 + 101.0)
     assert discriminator == {
         "adversarial/disc_a": of_a,
@@ -80,7 +86,7 @@ def test_figures_and_networks_of_a_pggan_by_name() -> None:
     _, generator = task.loss("generator", {"real": batch(0.5)}, GROWTH, 0)
     _, stats = task.loss("discriminator", {"real": batch(0.5)}, GROWTH, 0)
     assert list(task.networks) == ["generator", "discriminator", "discriminator_2"]
-    assert sorted(generator) == ["adversarial/gen", "adversarial/gen_2"]
+    assert sorted(generator) == ["adversarial/gen", "adversarial/gen_2", "at_fake/gen", "at_fake/gen_2"]
     assert sorted(stats) == [
         "adversarial/disc", "adversarial/disc_2", "penalty/r1_2", "score/fake", "score/fake_2", "score/real",
         "score/real_2",
