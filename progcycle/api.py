@@ -105,34 +105,41 @@ class Plan:
         schedule: the growth plan of training; ``schedule.at(nimg)`` is the state of growth.
         parameters: numbers that training may change, by network.
         pretraining: the growth plan of pre-training, or None.
+        estimate: what each stage costs on this device, where it was timed.
     """
 
     schedule: GrowthSchedule
     parameters: Mapping[str, int]
     pretraining: GrowthSchedule | None = None
+    estimate: Estimate | None = None
 
     def __str__(self) -> str:
         lines = [f"pre-training:\n{self.pretraining.table()}\n\ntraining:"] if self.pretraining is not None else []
         lines += [self.schedule.table(), ""]
         lines += [f"{name:14}{count:>14,} parameters" for name, count in self.parameters.items()]
+        if self.estimate is not None:
+            lines += ["", self.estimate.table(), "", f"in all {self.estimate}"]
         return "\n".join(lines)
 
 
-def plan(recipe: RecipeSource, **overrides: Any) -> Plan:
-    """The growth plan of a recipe and the sizes of its networks; nothing is trained or read.
+def plan(recipe: RecipeSource, timed: bool = False, **overrides: Any) -> Plan:
+    """The growth plan of a recipe and the sizes of its networks; nothing is trained or read, unless it is timed.
 
     Args:
         recipe: a recipe, its content, a YAML file, or the name of a bundled recipe.
+        timed: whether to time some steps of every phase too, as :func:`estimate` does, so that it is seen what each
+            stage costs and whether growing can save time; the recipe's pictures must be there.
         overrides: changes, such as ``seed=1``, ``training={"precision": "no"}`` or ``**{"schedule.batch_size.32": 8}``.
 
     Raises:
-        RecipeError, UserError: something in the recipe is wrong.
+        RecipeError, UserError: something in the recipe is wrong, or it cannot be timed.
     """
     made = recipe_from(recipe, overrides)
     with torch.device("meta"):  # sizes only: no memory, no time
         built, before = build(made), build_pretraining(made)
     parameters = {name: count_parameters(network) for name, network in built.task.networks.items()}
-    return Plan(built.schedule, parameters, None if before is None else before.schedule)
+    measured = estimate_training(made) if timed else None
+    return Plan(built.schedule, parameters, None if before is None else before.schedule, measured)
 
 
 def estimate(recipe: RecipeSource, **overrides: Any) -> Estimate:

@@ -6,9 +6,13 @@ from pathlib import Path
 from progcycle.commands.cli import add_recipe, check_file, guarded, parser
 from progcycle.output import say
 
-DESCRIPTION = "Show when a recipe grows, and how large its networks are. Nothing is trained, and no picture is read."
+DESCRIPTION = (
+    "Show when a recipe grows, and how large its networks are. Nothing is trained, and no picture is read; with --time "
+    "a few steps of every phase are timed, on noise."
+)
 EXAMPLES = """examples:
   progcycle plan recipes/cyclegan_openmoji.yaml
+  progcycle plan recipes/cyclegan_openmoji.yaml --time
   progcycle plan recipes/pggan_celebahq.yaml resolution=256 schedule.stable_kimg=300 --out plan.png"""
 
 
@@ -17,6 +21,11 @@ def run(argv: Sequence[str] | None = None) -> int:
     p = parser("plan", DESCRIPTION, EXAMPLES)
     add_recipe(p)
     p.add_argument("--out", type=Path, metavar="FILE.png", help="also draw the plan into this PNG file")
+    p.add_argument(
+        "--time",
+        action="store_true",
+        help="also print what each stage costs on this device, and its share of the run: whether growing can save time",
+    )
     args = p.parse_intermixed_args(argv)
     if args.out is not None:
         check_file(args.out, (".png",))
@@ -25,7 +34,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     from progcycle.engine.plots import plot_plan
     from progcycle.recipe import load_recipe
 
-    found = plan_of(load_recipe(args.recipe, args.overrides))
+    found = plan_of(load_recipe(args.recipe, args.overrides), timed=args.time)
     say(str(found))
     if args.out is not None:
         plot_plan(found.schedule, args.out)

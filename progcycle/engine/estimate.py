@@ -28,6 +28,29 @@ SLOW = 60.0  # seconds of a first step after which no more are timed
 
 
 @dataclass(frozen=True)
+class StageCost:
+    """What training at one resolution costs.
+
+    Attributes:
+        part: of the run: "" for training, else the name of what goes before, such as ``pretraining``.
+        resolution: pixels of a side.
+        pictures: of one domain that are shown there.
+        picture: seconds that one picture of each domain takes.
+        seconds: that all of them take.
+        share: of the whole run's time, in [0, 1].
+        relative: ``picture`` as a multiple of that at the last resolution of the part.
+    """
+
+    part: str
+    resolution: int
+    pictures: int
+    picture: float
+    seconds: float
+    share: float
+    relative: float
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What training would cost on this device. As text: the time, the memory and the device.
 
@@ -46,6 +69,45 @@ class Estimate:
     device: str
     threads: int
     share: float = 1.0
+
+    @property
+    def stages(self) -> tuple[StageCost, ...]:
+        """The cost of every resolution, fade and stable phase together; those of pre-training lead.
+
+        Growing can save time only where pictures of early stages cost much less than those of the last one.
+        """
+        totals: dict[tuple[str, int], tuple[int, float]] = {}
+        for kind, resolution, pictures, picture in self.phases:
+            key = kind.rpartition(" ")[0], resolution
+            before, spent = totals.get(key, (0, 0.0))
+            totals[key] = before + pictures, spent + pictures * picture
+        last = {part: spent / pictures for (part, _), (pictures, spent) in totals.items()}
+        return tuple(
+            StageCost(
+                part,
+                resolution,
+                pictures,
+                spent / pictures,
+                spent,
+                spent / self.seconds,
+                spent / pictures / last[part],
+            )
+            for (part, resolution), (pictures, spent) in totals.items()
+        )
+
+    def table(self) -> str:
+        """The costs of the stages as text, one line a resolution."""
+        head = f"{'px':>6}{'kimg':>10}{'ms a picture':>15}{'of the last':>13}{'time':>14}{'share':>8}"
+        lines, part = [head], ""
+        for stage in self.stages:
+            if stage.part != part:
+                lines.append(f"{stage.part}:" if stage.part else "training:")
+                part = stage.part
+            lines.append(
+                f"{stage.resolution:6}{stage.pictures / 1000:10.1f}{1000 * stage.picture:15.1f}{stage.relative:13.2f}"
+                f"{duration(stage.seconds):>14}{stage.share:8.0%}"
+            )
+        return "\n".join(lines)
 
     def __str__(self) -> str:
         where = self.device if self.device != "cpu" else f"cpu, {self.threads} thread{'s' * (self.threads != 1)}"

@@ -1,5 +1,6 @@
 """How long a training would take: a few steps of every phase are timed."""
 
+import json
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 from photos import folder
 
+import progcycle
+from progcycle.commands.cli import main
 from progcycle.engine import estimate as estimate_module
 from progcycle.engine.estimate import Estimate, estimate, measure, seconds_of_a_step
 from progcycle.errors import UserError
@@ -121,3 +124,68 @@ def test_an_estimate_in_words() -> None:
     found = Estimate(7500, (), 850_000_000, "cpu", 2)
     assert str(found) == "2 h 5 min and 850 MB of memory on this device (cpu, 2 threads)"
     assert str(Estimate(90, (), None, "cuda", 2)) == "1 min 30 s on this device (cuda)"
+
+
+# --- the cost of stages -----------------------------------------------------------------------------------------------
+
+PHASES = (
+    ("pretraining stable", 8, 500, 0.01),
+    ("stable", 8, 1000, 0.02),
+    ("fade", 16, 500, 0.072),
+    ("stable", 16, 1500, 0.04),
+    ("stable", 32, 4000, 0.2),
+)
+
+
+def test_what_a_stage_costs_by_hand() -> None:
+    seconds = 5 + 20 + (36 + 60) + 800
+    stages = Estimate(seconds, PHASES, None, "cpu", 1).stages
+    assert [(s.part, s.resolution, s.pictures) for s in stages] == [
+        ("pretraining", 8, 500),
+        ("", 8, 1000),
+        ("", 16, 2000),
+        ("", 32, 4000),
+    ]
+    # At 16 px the fade's pictures cost more than those of the stable phase: 96 s for 2,000.
+    assert [s.picture for s in stages] == pytest.approx([0.01, 0.02, 0.048, 0.2])
+    assert [s.seconds for s in stages] == pytest.approx([5, 20, 96, 800])
+    assert [s.share for s in stages] == pytest.approx([5 / 921, 20 / 921, 96 / 921, 800 / 921])
+    assert [s.relative for s in stages] == pytest.approx([1, 0.1, 0.24, 1])
+
+
+def test_the_table_of_costs() -> None:
+    lines = Estimate(921, PHASES, None, "cpu", 1).table().splitlines()
+    assert [line.split() for line in lines] == [
+        ["px", "kimg", "ms", "a", "picture", "of", "the", "last", "time", "share"],
+        ["pretraining:"],
+        ["8", "0.5", "10.0", "1.00", "5", "s", "1%"],
+        ["training:"],
+        ["8", "1.0", "20.0", "0.10", "20", "s", "2%"],
+        ["16", "2.0", "48.0", "0.24", "1", "min", "36", "s", "10%"],
+        ["32", "4.0", "200.0", "1.00", "13", "min", "20", "s", "87%"],
+    ]
+    assert len({len(line) for line in lines if not line.endswith(":")}) == 1, "one under the other"
+
+
+def test_plan_shows_what_stages_cost_where_they_are_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read
+) -> None:
+    monkeypatch.setattr(estimate_module, "SECONDS", 0.0)
+    monkeypatch.setattr(
+        estimate_module, "run_in_processes", lambda work, jobs, _: [(k, work(*job)) for k, job in jobs.items()]
+    )
+    (tmp_path / "recipe.yaml").write_text(json.dumps(tiny(tmp_path)))
+    content = str(tmp_path / "recipe.yaml")
+    assert main(["plan", content]) == 0
+    plain = capsys.readouterr().out
+    assert main(["plan", content, "--time"]) == 0
+    timed = capsys.readouterr().out
+    assert timed.startswith(plain)
+    rows = [line.split() for line in timed[len(plain) :].splitlines() if line[:1] == " "]
+    assert [(row[0], row[1]) for row in rows[1:]] == [("4", "2.0"), ("8", "4.0")]
+    assert sum(int(row[-1].rstrip("%")) for row in rows[1:]) in (99, 100, 101)
+    assert timed.splitlines()[-1].startswith("in all ")
+    found = progcycle.plan(content, timed=True).estimate
+    assert found is not None
+    assert [stage.resolution for stage in found.stages] == [4, 8]
+    assert progcycle.plan(content).estimate is None
