@@ -26,7 +26,7 @@ from progcycle.recipe import (
 from progcycle.rng import address
 from progcycle.schedule import Growth
 from progcycle.tasks.adversarial_loss import AdversarialLoss
-from progcycle.tasks.base import Memory, Stats, Task
+from progcycle.tasks.base import Memory, Stats, Task, to_match
 from progcycle.tasks.specs import check_adversarial, check_augment, check_growth, make_network, network_key
 
 PLAYER = "discriminator"
@@ -100,7 +100,7 @@ class Discriminators:
                 stats[f"weight/{own}"] = fake.new_full((), weights[own])
         if len(losses) == 1 or not fake.requires_grad:
             return _sum([weights[own] * loss for own, loss in losses.items()]), stats
-        loss, figures = self._weighted(losses, fake.new_tensor(list(weights.values())), fake)
+        loss, figures = self._weighted(losses, torch.tensor(list(weights.values())), fake)
         return loss, stats | figures
 
     def _weighted(self, losses: Mapping[str, Tensor], weights: Tensor, fake: Tensor) -> tuple[Tensor, Stats]:
@@ -111,7 +111,7 @@ class Discriminators:
         """
         gradients = [torch.autograd.grad(SCALE * loss, fake)[0] / SCALE for loss in losses.values()]
         squares = sum_over_processes(torch.stack([full_precision(each).square().sum() for each in gradients]))
-        norms, weights = squares.sqrt(), full_precision(weights)
+        norms, weights = squares.sqrt(), to_match(weights, squares)
         stats = {f"at_fake/{own}": norm for own, norm in zip(losses, norms, strict=True)}
         if self.balance is not None:
             weights = balanced_weights(norms, weights, self.balance.most)
