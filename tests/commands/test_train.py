@@ -60,7 +60,7 @@ BROKEN: dict[str, tuple[dict[Any, Any], str]] = {
     "unknown network": ({"network": {"generator": "vae"}}, "network.generator: there is no 'vae'; choose one of "),
     "unknown metric": (
         {"training": {"evaluation": {"metrics": ["swd", "fid"]}}},
-        "training.evaluation.metrics: there is no metric 'fid'; choose from swd, ms-ssim, modes.",
+        "training.evaluation.metrics: there is no metric 'fid'; choose from swd, ms-ssim, modes, ",
     ),
     "metric of larger pictures": (
         {"resolution": 8, "schedule": {"stable_kimg": 1}, "training": {"evaluation": {"metrics": "ms-ssim"}}},
@@ -237,7 +237,7 @@ def info(self, text):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
 
-checkpoint.save_file, RunLog.info = save_file, say
+checkpoint.save_file, RunLog.info = save_file, info
 sys.exit(main())
 """
 
