@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from progcycle.export import save_snapshot
-from progcycle.networks import GENERATORS, TRANSLATORS
+from progcycle.networks import ENCODERS, GENERATORS, TRANSLATORS
 from progcycle.output import console
 from progcycle.recipe import validate
 from progcycle.schedule import Growth
@@ -26,15 +26,20 @@ def _console() -> Iterator[None]:
         yield
 
 
-def _specs(task: str, in_a: int, in_b: int, **options: Any) -> dict[str, dict[str, Any]]:
+def _specs(task: str, in_a: int, in_b: int, latents: int = 0, **options: Any) -> dict[str, dict[str, Any]]:
     if task == "pggan":
         arguments = {"channels": [8, 6, 4], "latent_size": 5, "base_resolution": 4, "image_channels": in_a, **options}
         return {"generator": {"name": "pggan", "arguments": arguments}}
     shared = {"channels": [8, 6, 4], "residual_blocks": 1, **options}
-    return {
+    specs = {
         "gen_ab": {"name": "progressive", "arguments": {**shared, "in_channels": in_a, "out_channels": in_b}},
         "gen_ba": {"name": "progressive", "arguments": {**shared, "in_channels": in_b, "out_channels": in_a}},
     }
+    if latents:
+        specs["gen_ab"]["arguments"]["latents"] = latents
+        arguments = {"channels": 8, "latents": latents, "image_channels": in_b}
+        specs["enc_b"] = {"name": "latents", "arguments": arguments}
+    return specs
 
 
 def write_snapshot(
@@ -50,7 +55,7 @@ def write_snapshot(
     classes: tuple[str, ...] = (),
     **options: Any,
 ) -> Path:
-    """A snapshot at ``folder``: base 4 px (PG-GAN) or 8 px (CycleGAN), three stages."""
+    """A snapshot at ``folder``: base 4 px (PG-GAN) or 8 px (CycleGAN), three stages; ``latents`` from A to B only."""
     base = 4 if task == "pggan" else 8
     recipe = validate(
         {
@@ -64,7 +69,7 @@ def write_snapshot(
     )
     torch.manual_seed(seed)
     specs = _specs(task, *channels, **options, **({"classes": len(classes)} if classes else {}))
-    registry = GENERATORS if task == "pggan" else TRANSLATORS
+    registry = GENERATORS if task == "pggan" else TRANSLATORS | ENCODERS
     networks = {name: registry[spec["name"]](**spec["arguments"]) for name, spec in specs.items()}
     growth = Growth(stage, base << stage, alpha)
     return save_snapshot(

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from progcycle.commands.cli import add_device, add_run, guarded, parser, pick_device, positive
-from progcycle.errors import one_line
+from progcycle.commands.cli import add_device, add_run, guarded, natural, parser, pick_device, positive
+from progcycle.errors import UserError, one_line
 from progcycle.output import say, warn
 
 DESCRIPTION = """Translate a picture, or all pictures of a folder or zip file, with a trained CycleGAN.
@@ -19,7 +19,8 @@ EXAMPLES = """examples:
   progcycle translate runs/openmoji photo.jpg translated.png --direction ab
   progcycle translate runs/openmoji photos/ translated/ --direction ba --grid
   progcycle translate runs/openmoji photos/ translated/ --direction ab --scale native --skip-existing
-  progcycle translate runs/openmoji walk.mp4 translated.mp4 --direction ab"""
+  progcycle translate runs/openmoji walk.mp4 translated.mp4 --direction ab
+  progcycle translate runs/latents drawings/ coloured/ --direction ab --count 4 --grid"""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,6 +46,20 @@ def _parser() -> argparse.ArgumentParser:
         default="drop",
         help="transparency: drop (default) writes opaque pictures, keep copies it to the translations",
     )
+    p.add_argument(
+        "--seed",
+        type=natural,
+        nargs="+",
+        metavar="S",
+        help="translators with latents: other numbers give other translations of the same picture (default 0); of "
+        "several, NAME_seed1.png, NAME_seed2.png and so on are written",
+    )
+    p.add_argument(
+        "--count",
+        type=positive,
+        metavar="N",
+        help="translators with latents: N translations of each picture, of the seeds from the given one (or 0) on",
+    )
     p.add_argument("--resolution", type=positive, metavar="R", help="use an earlier stage, by its side in pixels")
     p.add_argument(
         "--max-pixels",
@@ -53,10 +68,28 @@ def _parser() -> argparse.ArgumentParser:
         help="pictures of more pixels are listed and left out (default: 268435456, which take about 6 GB; with --scale "
         "native, where the network works on all of them, 4194304)",
     )
-    p.add_argument("--grid", action="store_true", help="add a before/after sheet of 16 pictures")
+    p.add_argument(
+        "--grid",
+        action="store_true",
+        help="add a before/after sheet of 16 pictures; of several seeds, all translations of a picture in its row",
+    )
     p.add_argument("--skip-existing", action="store_true", help="skip pictures whose output already exists")
     add_device(p)
     return p
+
+
+def _seeds(given: Sequence[int] | None, count: int | None) -> tuple[int, ...]:
+    """The seeds of ``--seed`` and ``--count``.
+
+    Raises:
+        UserError: several seeds and a count, which do not go together.
+    """
+    if count is None:
+        return tuple(dict.fromkeys(given or ()))
+    if given is not None and len(given) > 1:
+        raise UserError("--count counts on from one seed; give --seed a single number, or leave --count out.")
+    first = given[0] if given else 0
+    return tuple(range(first, first + count))
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -78,6 +111,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         max_pixels=args.max_pixels,
         skip_existing=args.skip_existing,
         grid=args.grid,
+        seeds=_seeds(args.seed, args.count),
     )
     if done.faults:
         warn(f"{len(done.faults)} of {done.written + len(done.faults)} pictures were not translated:")

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from progcycle.data.decode import opened
 from progcycle.data.source import Opener
 from progcycle.errors import UserError
+from progcycle.evaluation.diversity import latents_of
 from progcycle.evaluation.round_trip import Figures
 from progcycle.evaluation.translation_metrics import DIRECTIONS, Pairs, source_target_pairs
 from progcycle.evaluation.translation_pictures import read_pictures, test_sets
@@ -63,6 +64,7 @@ def measure_at_resolution(
     pairs: Pairs,
     resolution: int,
     batch_size: int,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """How near translations of larger pictures are to their true pairs, for every scale of ``translate``.
 
@@ -76,6 +78,7 @@ def measure_at_resolution(
         pairs: true pairs, numbers of A and of B.
         resolution: pixels per side of the test pictures, at least that of training.
         batch_size: pictures at a time.
+        seed: of latents.
 
     Returns:
         For a record.
@@ -86,6 +89,7 @@ def measure_at_resolution(
     sets = test_sets(recipe, *folders, resolution)
     scales: list[Scale] = ["detail", "train"] if model.scale == "detail" else ["train"]
     results: dict[str, dict[str, Figures]] = {}
+    latents = latents_of(model, seed)
     bar = tqdm(total=2 * len(pairs), desc=f"at {resolution} px", unit="img", disable=bars_hidden(), leave=False)
     with bar:
         for direction, source, target in DIRECTIONS:
@@ -96,7 +100,8 @@ def measure_at_resolution(
                 x = read_pictures(sets[source], resolution, [i for i, _ in some])
                 truth = read_pictures(sets[target], resolution, [j for _, j in some])
                 for scale in scales:
-                    rows[scale].append(_scores(model.translate(x, direction, scale), truth))
+                    z = next(iter(latents.drawn(direction, [i for i, _ in some])), None)
+                    rows[scale].append(_scores(model.translate(x, direction, scale, latents=z), truth))
                 rows["unchanged"].append(_scores(as_channels(x, truth.shape[1]), truth))
                 bar.update(len(some))
             results[direction] = {

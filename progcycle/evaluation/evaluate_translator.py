@@ -12,6 +12,7 @@ from tqdm import tqdm
 from progcycle.blocks import level_step
 from progcycle.data import PictureSet
 from progcycle.errors import UserError
+from progcycle.evaluation.diversity import latents_of, measure_diversity
 from progcycle.evaluation.evaluate_resolution import (
     check_resolution,
     measure_at_resolution,
@@ -119,7 +120,8 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
     larger: dict[str, Any] | None = None
     if options.resolution is not None:
         folders = (options.a, options.b)
-        larger = measure_at_resolution(model, recipe, folders, pairing.pairs, options.resolution, options.batch_size)
+        how = (options.batch_size, options.seed)
+        larger = measure_at_resolution(model, recipe, folders, pairing.pairs, options.resolution, *how)
     record = {
         **_origin(model, snapshot, sets, pairing),
         "protocol": _protocol(measured, colours, options),
@@ -192,8 +194,9 @@ def _measure(
         test_set = DirectionTestSet(
             direction, pictures[source], pictures[target], source_target_pairs(pairs, direction), features, reals, more
         )
+        translate, latents = translate_as_training(model), latents_of(model, options.seed)
         round_trip = translate_round_trip(
-            translate_as_training(model), test_set.source, direction, options.seed, options.batch_size
+            translate, test_set.source, direction, options.seed, options.batch_size, latents=latents
         )
         outputs = {"translated": round_trip.output, "unchanged": test_set.unchanged}
         if colours:
@@ -209,6 +212,9 @@ def _measure(
                 figures[what] |= {f"{name}/{direction}": value for name, value in test.figures().items()}
                 tests[what] = test
         figures["translated"] |= round_trip.figures(direction)
+        figures["translated"] |= measure_diversity(
+            translate, test_set.source, direction, latents, features, options.batch_size
+        )
         rows = _with_floor({what: _short(row) for what, row in figures.items()})
         measured[direction] = DirectionResult(test_set, round_trip, figures["translated"], rows, tests)
     return measured

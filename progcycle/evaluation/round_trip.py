@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from progcycle.blocks import level_step, rounded_to_levels, to_levels
+from progcycle.evaluation.diversity import WITHOUT, TestLatents
 from progcycle.metrics import hidden_signal
 from progcycle.rng import normal
 
 if TYPE_CHECKING:
     from progcycle.export.translator import Direction, Translator
 
-Translate = Callable[[Tensor, "Direction"], Tensor]
+Translate = Callable[..., Tensor]  # of pictures, a Direction, and latents where the direction has any
 Figures = dict[str, float]
 
 NOISE = 2 * level_step()  # standard deviation of the noise on the translation: two grey levels
@@ -67,8 +68,12 @@ def translate_as_training(model: "Translator") -> Translate:
     """
     growth = model.config.growth
     networks = {"ab": model.gen_ab, "ba": model.gen_ba}
-    return lambda pictures, direction: model.run(
-        networks[direction], pictures.to(model.device), growth.stage, growth.alpha
+    return lambda pictures, direction, *latents: model.run(
+        networks[direction],
+        pictures.to(model.device),
+        growth.stage,
+        growth.alpha,
+        *(z.to(model.device) for z in latents),
     )
 
 
@@ -80,6 +85,7 @@ def translate_round_trip(
     seed: int = 0,
     batch_size: int = 64,
     translate_back: Translate | None = None,
+    latents: TestLatents = WITHOUT,
 ) -> RoundTrip:
     """Translate pictures there and back; back three times: unchanged, rounded to 8 bits, and with slight noise.
 
@@ -90,19 +96,22 @@ def translate_round_trip(
         seed: of the noise.
         batch_size: pictures at a time.
         translate_back: the same for the way back; default: ``translate``.
+        latents: of the translations; the way back gets those that are estimated from the originals.
     """
     translate_back = translate_back or translate
     parts: list[list[Tensor]] = []
     for start in range(0, len(pictures), batch_size):
         x = pictures[start : start + batch_size].float()
-        middle = translate(x, direction).float().clamp(-1, 1).to(x.device)
+        numbers = range(start, start + len(x))
+        middle = translate(x, direction, *latents.drawn(direction, numbers)).float().clamp(-1, 1).to(x.device)
         rounded = rounded_to_levels(middle)
         size = middle[0].numel()
-        noise = normal(seed, f"metric/noise/{direction}", range(start, start + len(x)), size)
+        noise = normal(seed, f"metric/noise/{direction}", numbers, size)
         noisy = (middle + NOISE * noise.reshape(middle.shape).to(middle.device)).clamp(-1, 1)
         returned: Direction = "ba" if direction == "ab" else "ab"
+        own = latents.estimated(returned, x)
         again, *others = (
-            translate_back(y, returned).float().clamp(-1, 1).to(x.device) for y in (middle, rounded, noisy)
+            translate_back(y, returned, *own).float().clamp(-1, 1).to(x.device) for y in (middle, rounded, noisy)
         )
         errors = [_l1(y, x) for y in (again, *others)]
         found = [middle, to_levels(again), *errors, _l1(rounded, middle), _l1(noisy, middle)]

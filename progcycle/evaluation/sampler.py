@@ -55,18 +55,22 @@ class Sampler:
         return [row.float() for row in rows]
 
     @torch.no_grad()
-    def apply(self, network: str, pictures: Tensor) -> Tensor:
+    def apply(self, network: str, pictures: Tensor, *latents: Tensor) -> Tensor:
         """Apply one averaged network to pictures.
 
         Args:
             network: its name.
             pictures: as the networks see them, on any device.  # [N, C_in, H, W]
+            latents: of a translator that has some.  # [N, latent_size]
 
         Returns:
-            Pictures in about [-1, 1] on the networks' device.  # [N, C_out, H, W] float32
+            Pictures in about [-1, 1], or what else it gives, on the networks' device.  # [N, C_out, H, W] float32
         """
+        there = [tensor.to(self.device) for tensor in latents]
         with self.autocast():
-            made: Tensor = self.networks[network](pictures.to(self.device), self.growth.stage, self.growth.alpha)
+            made: Tensor = self.networks[network](
+                pictures.to(self.device), self.growth.stage, self.growth.alpha, *there
+            )
         return made.float()
 
 

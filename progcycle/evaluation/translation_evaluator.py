@@ -29,6 +29,7 @@ METRICS = {
     "copy": ("copy", "inversion"),
     "palette": ("hue_distance", "chroma_distance", "colours", "mean_chroma", "colour_spread"),
     "lines": ("fill", "edge_recall", "edge_precision"),
+    "diversity": ("diversity", "diversity_feature", "latent"),
     "kid-resnet": ("kid_resnet",),
     "two-sample": ("two_sample_error", "two_sample_auc"),
 }
@@ -81,6 +82,7 @@ class TranslationEvaluator:
             data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=cache_dir or Path()
         )
         self.recipe, self.sets = recipe, sets
+        self.latents = getattr(recipe.network.generator, "latents", None)
         self.chosen = {domain: choose_by_name(pictures, options.count) for domain, pictures in sets.items()}
         self._features: dict[tuple[str, str], Features] = {}  # by name and device
         self._shown: object = None  # a key of the pictures that the features below are of
@@ -106,6 +108,13 @@ class TranslationEvaluator:
                     self._load(FEATURES_OF[name], "cpu")  # as a check: the run's device is not known yet
                 if name == "pair":
                     self._check_pairs()
+                if name == "diversity" and self.latents is None:
+                    if name not in wanted:
+                        continue
+                    raise UserError(
+                        "these translators have no latents, so that each picture has one translation; leave it out, or "
+                        "set network.generator.latents."
+                    )
             except UserError as error:
                 if name in wanted:
                     raise UserError(f"{where}: {name} cannot be measured: {error}") from None
@@ -136,6 +145,7 @@ class TranslationEvaluator:
         """Figures by name, see ``docs/translation.md``."""
         import torch
 
+        from progcycle.evaluation.diversity import TestLatents
         from progcycle.evaluation.translation_metrics import GROUPS, measure_translation
 
         if not self._reported:
@@ -144,11 +154,18 @@ class TranslationEvaluator:
                 say(line)
         (a, names_a), (b, names_b) = (self._read(domain, sampler.growth) for domain in ("a", "b"))
 
-        def translate(pictures: "Tensor", direction: "Direction") -> "Tensor":
+        def translate(pictures: "Tensor", direction: "Direction", *latents: "Tensor") -> "Tensor":
+            batches = zip(torch.split(pictures, BATCH), *(torch.split(z, BATCH) for z in latents), strict=True)
+            return torch.cat([sampler.apply(f"gen_{direction}", *some).clamp(-1, 1).cpu() for some in batches])
+
+        def estimate(pictures: "Tensor", direction: "Direction") -> "Tensor":
             batches = torch.split(pictures, BATCH)
-            return torch.cat([sampler.apply(f"gen_{direction}", some).clamp(-1, 1).cpu() for some in batches])
+            return torch.cat([sampler.apply(f"enc_{direction[1]}", some).cpu() for some in batches])
 
         pairs = pair_up(names_a, names_b, False, several_of(self.sets)) if "pair" in self.metrics else []
+        sizes: dict[Direction, int] = (
+            {} if self.latents is None else {"ab": self.latents.ab or 0, "ba": self.latents.ba or 0}
+        )
         shown = (names_a, names_b, sampler.growth.resolution, sampler.growth.progress)
         if self._shown != shown:  # they change in fades only
             self._shown, self._reals = shown, {}
@@ -163,6 +180,7 @@ class TranslationEvaluator:
             reals=kid.reals if kid else None,
             more=more,
             metrics=[name for name in GROUPS if name in self.metrics],
+            latents=TestLatents(sizes, estimate),
         )
         kinds = {kind for name in self.metrics for kind in METRICS[name]}
         figures = {name: value for name, value in figures.items() if name.partition("/")[0] in kinds}

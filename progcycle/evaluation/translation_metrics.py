@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from progcycle.blocks import to_levels
+from progcycle.evaluation.diversity import WITHOUT, TestLatents, measure_diversity
 from progcycle.evaluation.feature_distances import distances, is_published, score
 from progcycle.evaluation.round_trip import Figures, Translate, translate_round_trip
 from progcycle.export.tensor_images import as_channels
@@ -63,6 +64,7 @@ def measure_translation(
     seed: int = 0,
     batch_size: int = 64,
     translate_back: Translate | None = None,
+    latents: TestLatents = WITHOUT,
 ) -> Figures:
     """Figures of both directions of a translator on test pictures.
 
@@ -78,6 +80,7 @@ def measure_translation(
         seed: of the noise, and of the random choices of metrics.
         batch_size: pictures translated at a time.
         translate_back: translates the outputs of ``translate`` back; default: ``translate`` itself.
+        latents: of the translations, where translators have any; their diversity is measured then.
 
     Returns:
         Figures by name; those that these pictures do not allow are left out.
@@ -87,7 +90,9 @@ def measure_translation(
         reals = real_features(features, a, b)
     pictures = {"a": a, "b": b}
     for direction, source, target in DIRECTIONS:
-        round_trip = translate_round_trip(translate, pictures[source], direction, seed, batch_size, translate_back)
+        round_trip = translate_round_trip(
+            translate, pictures[source], direction, seed, batch_size, translate_back, latents
+        )
         test_set = DirectionTestSet(
             direction,
             pictures[source].cpu(),
@@ -98,6 +103,7 @@ def measure_translation(
             more,
         )
         figures |= test_set.measure(round_trip.output, metrics=metrics, seed=seed) | round_trip.figures(direction)
+        figures |= measure_diversity(translate, pictures[source], direction, latents, features, batch_size)
     return figures
 
 

@@ -101,6 +101,13 @@ THERE_AND_BACK = (
     Column("noisy", "cycle_noisy", ".4f", "the same with noise of two grey levels on the translation"),
     Column("hidden", "hidden", ".2f", "about 1 or less if the way back reads no hidden signal"),
 )
+SAME_SOURCE = (
+    Column("L1", "diversity", ".4f", "mean absolute difference of two translations of a picture; 0 if they are equal"),
+    Column("feature", "diversity_feature", ".4f", "cosine distance of features of two translations of a picture"),
+    Column(
+        "latent", "latent", ".4f", "cosine distance of latents and their estimates from the translations; 0 is best"
+    ),
+)
 TABLES = (
     Table("against the other domain", AGAINST_TARGET),
     Table("told from real by a classifier", TOLD_APART),
@@ -110,6 +117,7 @@ TABLES = (
     Table("lines of the source", LINES),
     Table("against the source", AGAINST_SOURCE),
     Table("there and back", THERE_AND_BACK),
+    Table("between translations of a picture", SAME_SOURCE),
 )
 MISSING = "n/a"  # not applicable
 

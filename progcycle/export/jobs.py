@@ -2,8 +2,8 @@
 
 import io
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -85,6 +85,26 @@ def plan_jobs(given: Path, output: Path) -> tuple[list[Job], tuple[str, ...]]:
     return jobs, remarks
 
 
+def with_seeds(jobs: Sequence[Job], seeds: Sequence[int]) -> list[list[Job]]:
+    """For each picture a job for each seed; of several seeds the names of the targets say which: ``cat_seed1.png``.
+
+    Raises:
+        UserError: a target is one of the pictures that are read, or that of another one.
+    """
+    if len(seeds) < 2:
+        return [[job] for job in jobs]
+    found = [
+        [replace(job, target=job.target.with_name(_with_seed(job.target.name, seed))) for seed in seeds] for job in jobs
+    ]
+    _check_targets(job for several in found for job in several)
+    return found
+
+
+def _with_seed(name: str, seed: int) -> str:
+    path = Path(name)
+    return f"{path.stem}_seed{seed}{path.suffix}"
+
+
 def _kept_name(entry: Entry, given: Path) -> Path:
     # Listed names are in composed form (NFC); a file keeps the one that it has on disk.
     name = _inside(entry) if entry.member else Path(os.path.relpath(entry.file, given.expanduser().absolute()))
@@ -128,6 +148,7 @@ def _single_target(source: Entry, output: Path) -> Path:
 
 
 def _check_targets(jobs: Iterable[Job]) -> None:
+    jobs = list(jobs)
     sources = {os.path.realpath(job.source.file) for job in jobs}
     taken: dict[str, str] = {}
     for job in jobs:

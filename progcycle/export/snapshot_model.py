@@ -23,9 +23,10 @@ M = TypeVar("M", bound="SnapshotModel")
 class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
     """Networks of one task, at the stage and alpha of a snapshot.
 
-    A task's own class has its name as ``task``, the ``names`` of its networks (those that the task averages), and the
-    ``registry`` in which the config's networks are looked up. For people it states what it is (``kind``, such as
-    ``a PG-GAN``), the ``command`` that uses it, if there is one, and on which ``examples`` its snapshots are compared.
+    A task's own class has its name as ``task``, the ``names`` of its networks (those that the task averages), those
+    that are not always there as ``optional``, and the ``registry`` in which the config's networks are looked up. For
+    people it states what it is (``kind``, such as ``a PG-GAN``), the ``command`` that uses it, if there is one, and on
+    which ``examples`` its snapshots are compared.
 
     Args:
         config: content of the snapshot's ``config.json``.
@@ -36,6 +37,7 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
 
     task: ClassVar[str]
     names: ClassVar[tuple[str, ...]]
+    optional: ClassVar[tuple[str, ...]] = ()
     registry: ClassVar[dict[str, type[Network]]]
     kind: ClassVar[str] = "a model of another task"
     command: ClassVar[str | None] = None
@@ -49,11 +51,12 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
         except ValueError as error:
             raise UserError(f"{error}.") from None
         for name, spec in config.networks.items():
-            if spec.name not in self.registry:
-                known = ", ".join(self.registry)
+            registry = self.registry_of(name)
+            if spec.name not in registry:
+                known = ", ".join(registry)
                 raise UserError(f"{name}: there is no network {spec.name!r}; the known ones are {known}.")
             try:
-                network = self.registry[spec.name](**spec.arguments)
+                network = registry[spec.name](**spec.arguments)
             except Exception as error:  # a stranger's arguments make constructors raise nearly anything
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(f"{name}: {spec.name} cannot be built with these arguments ({reason}).") from None
@@ -68,9 +71,14 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
         """
         if config.task != cls.task:
             raise ValueError(f"A {cls.__name__} holds networks of the task {cls.task}, not {config.task}")
-        if set(config.networks) != set(cls.names):
+        if set(config.networks) - set(cls.optional) != set(cls.names):
             expected, got = " and ".join(cls.names), " and ".join(sorted(config.networks)) or "none"
             raise ValueError(f"networks of the task {cls.task} are {expected}, got {got}")
+
+    @classmethod
+    def registry_of(cls, name: str) -> dict[str, type[Network]]:
+        """Where the class of one of the networks is looked up."""
+        return cls.registry
 
     @property
     def recipe(self) -> Recipe:

@@ -1,8 +1,9 @@
 """Translate a picture, a folder or a zip file into files; a picture that cannot be translated stops no other."""
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +17,7 @@ from progcycle.data.source import Entry, Opener
 from progcycle.errors import UserError
 from progcycle.export.clips import ANIMATIONS, CODECS, is_animated, is_video
 from progcycle.export.contact_sheet import sheet
-from progcycle.export.jobs import Job, plan_jobs, write_picture
+from progcycle.export.jobs import Job, plan_jobs, with_seeds, write_picture
 from progcycle.export.metadata import Metadata
 from progcycle.export.translate_clip import translate_clip
 from progcycle.export.translator import Alpha, Direction, Scale, Translator
@@ -58,6 +59,7 @@ def translate_files(
     max_pixels: int | None = None,
     skip_existing: bool = False,
     grid: bool = False,
+    seeds: Sequence[int] = (),
 ) -> Translated:
     """Translate pictures, animations and a video into files of the same names, see :func:`plan_jobs`.
 
@@ -70,28 +72,35 @@ def translate_files(
             network works on all of them, 4,194,304.
         skip_existing: leave out pictures whose output is there.
         grid: add a before/after sheet of 16 pictures, evenly spread.
+        seeds: of translators with latents: a translation of each picture for each seed, which the names of the files
+            tell if there are several.
 
     Returns:
         What was written, and what could not be translated.
 
     Raises:
-        UserError: there is nothing to translate, or a picture would be overwritten.
+        UserError: there is nothing to translate, a picture would be overwritten, or translators without latents are
+            given seeds.
         OSError: the disk refuses.
     """
     model.config.growth_at(resolution)
     chosen = model.choose_scale(scale)
+    if seeds:
+        model.latents(direction, seeds)  # as a check
     output = Path(output)
     jobs, remarks = plan_jobs(Path(source), output)
     for remark in remarks:
         warn(remark)
-    todo = [job for job in jobs if not (skip_existing and job.target.exists())]
-    work = _Work(model, direction, chosen, alpha, resolution, max_pixels, scale is None)
+    wanted = with_seeds(jobs, seeds)
+    existing = {job.target for some in wanted for job in some if skip_existing and job.target.exists()}
+    todo = [some for some in wanted if any(job.target not in existing for job in some)]
+    work = _Work(model, direction, chosen, alpha, resolution, max_pixels, scale is None, seeds, existing)
     # Spread over all: neighbours in name order are often alike.
     shown = {i * len(todo) // GRID_PAIRS for i in range(GRID_PAIRS)} if grid else set()
-    for i, job in enumerate(tqdm(todo, unit="img", disable=bars_hidden(), leave=False)):
-        work.do(job, i in shown)
-    page = work.write_sheet(_sheet_path(output, jobs)) if grid else None
-    return Translated(len(todo) - len(work.faults), len(jobs) - len(todo), tuple(work.faults), page)
+    for i, some in enumerate(tqdm(todo, unit="img", disable=bars_hidden(), leave=False)):
+        work.do(some, i in shown)
+    page = work.write_sheet(_sheet_path(output, [job for some in wanted for job in some])) if grid else None
+    return Translated(work.written, len(existing), tuple(work.faults), page)
 
 
 class _Work:
@@ -106,6 +115,8 @@ class _Work:
         resolution: int | None,
         max_pixels: int | None,
         by_default: bool,
+        seeds: Sequence[int],
+        existing: Collection[Path],
     ) -> None:
         self.model, self.direction, self.scale, self.alpha, self.resolution = model, direction, scale, alpha, resolution
         self.native = scale == "native"
@@ -116,22 +127,32 @@ class _Work:
         self.channels = model.channels(direction)[0]
         self.background = model.config.background(direction[0])
         self.side: int = resolution or model.resolution
+        self.seeds, self.existing = seeds, existing
+        self.written = 0
         self.faults: list[str] = []
-        self.pairs: list[list[Image.Image]] = []
+        self.rows: list[list[Image.Image]] = []  # a picture and its translations
 
-    def do(self, job: Job, show: bool) -> None:
-        """Translate a picture into its target; what goes wrong with the picture is a fault, not an error.
+    def do(self, jobs: Sequence[Job], show: bool) -> None:
+        """Translate a picture into its targets; what goes wrong with the picture is a fault, not an error.
 
         Args:
-            job: the picture and its target.
+            jobs: the picture and its target, for each seed. Those of ``existing`` are left out.
             show: whether it goes onto the before/after sheet.
         """
-        name = job.source.name
-        kind = job.target.suffix.lower()
+        name = jobs[0].source.name
+        kind = jobs[0].target.suffix.lower()
+        row: list[Image.Image] = []
         try:
-            file = self._open(job.source)
-            moving = is_video(Path(name)) or (kind in (*ANIMATIONS, *CODECS) and is_animated(file))
-            pair = self._clip(file, job) if moving else self._picture(file, job)
+            moving = is_video(Path(name)) or (
+                kind in (*ANIMATIONS, *CODECS) and is_animated(self._open(jobs[0].source))
+            )
+            for job, seed in zip(jobs, self.seeds or (None,), strict=True):
+                if job.target in self.existing:
+                    continue
+                file = self._open(job.source)
+                before, after = self._clip(file, job, seed) if moving else self._picture(file, job, seed)
+                self.written += 1
+                row = [*(row or [before]), after]
         except UserError as error:
             self.faults.append(str(error))
         except (MemoryError, RuntimeError) as error:
@@ -144,10 +165,10 @@ class _Work:
                 raise  # the disk refuses, not the picture's format: no other picture could be written either
             self.faults.append(f"{name}: {' '.join(str(error).split()).rstrip('.')}.")
         else:
-            if show:
-                self.pairs.append([_thumbnail(image) for image in pair])
+            if show and len(row) == 1 + len(jobs):
+                self.rows.append([_thumbnail(image) for image in row])
 
-    def _picture(self, file: Path | BinaryIO, job: Job) -> tuple[Image.Image, Image.Image]:
+    def _picture(self, file: Path | BinaryIO, job: Job, seed: int | None) -> tuple[Image.Image, Image.Image]:
         name = job.source.name
         metadata = Metadata(wants_alpha=self.alpha == "keep")
         before = decode_picture(
@@ -164,17 +185,17 @@ class _Work:
         if not self.native:
             final = self.model.config.final_resolution
             reduced = decode_reduced(file, before, final, channels=self.channels, background=self.background)
-        levels = self.model.translate(before, self.direction, self.scale, self.resolution, reduced=reduced)
+        levels = self.model.translate(before, self.direction, self.scale, self.resolution, reduced=reduced, seed=seed)
         write_picture(metadata.apply(levels, self.background), job.target)
         return as_image(before), as_image(levels)
 
-    def _clip(self, file: Path | BinaryIO, job: Job) -> tuple[Image.Image, Image.Image]:
-        """Translate every frame; its first frame before and after."""
-        return translate_clip(file, job, self._frame, self.for_picture)
+    def _clip(self, file: Path | BinaryIO, job: Job, seed: int | None) -> tuple[Image.Image, Image.Image]:
+        """Translate every frame, all with the same latents; its first frame before and after."""
+        return translate_clip(file, job, partial(self._frame, seed=seed), self.for_picture)
 
-    def _frame(self, image: Image.Image, name: str) -> Image.Image:
+    def _frame(self, image: Image.Image, name: str, seed: int | None) -> Image.Image:
         self._check_size(name, image.height, image.width)
-        return self.model.translate(image, self.direction, self.scale, self.resolution, self.alpha)
+        return self.model.translate(image, self.direction, self.scale, self.resolution, self.alpha, seed=seed)
 
     def _open(self, source: Entry) -> Path | BinaryIO:
         try:
@@ -205,13 +226,15 @@ class _Work:
 
     def write_sheet(self, path: Path) -> Path | None:
         """Write the before/after sheet, if any picture was translated."""
-        if not self.pairs:
+        if not self.rows:
             return None
         before, after = (letter.upper() for letter in self.direction)
-        across = 1 if len(self.pairs) <= 4 else 2
-        starts = range(0, len(self.pairs), across)
-        rows = [[image for pair in self.pairs[i : i + across] for image in pair] for i in starts]
-        write_picture(sheet(rows, [before, f"{before} to {after}"] * across, THUMBNAIL), path)
+        several = len(self.seeds) > 1
+        header = [before, *([f"seed {seed}" for seed in self.seeds] if several else [f"{before} to {after}"])]
+        across = 1 if several or len(self.rows) <= 4 else 2
+        starts = range(0, len(self.rows), across)
+        rows = [[image for row in self.rows[i : i + across] for image in row] for i in starts]
+        write_picture(sheet(rows, header * across, THUMBNAIL), path)
         return path
 
 

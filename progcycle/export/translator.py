@@ -5,7 +5,7 @@ both modes are the same.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal, overload
@@ -22,6 +22,7 @@ from progcycle.data.decode import undecoded, upright
 from progcycle.data.fit import fit_short
 from progcycle.data.pixels import as_image
 from progcycle.errors import UserError
+from progcycle.export.config import SnapshotConfig
 from progcycle.export.detail import Enlarged, Rows, add_change, bands
 from progcycle.export.examples import Examples
 from progcycle.export.metadata import Metadata
@@ -35,6 +36,7 @@ from progcycle.export.tensor_images import (
     to_stage,
     to_uint8,
 )
+from progcycle.rng import normal
 
 Direction = Literal["ab", "ba"]
 Scale = Literal["detail", "train", "native"]
@@ -45,17 +47,78 @@ NO_DETAIL = (
 )
 
 
+def no_latents(direction: Direction) -> str:
+    """A sentence that says that each picture has one translation only."""
+    a, b = tuple(direction.upper())
+    return (
+        f"These translators have no latents from {a} to {b}, so that each picture has one translation; leave out seed "
+        f"and count (a recipe with network.generator.latents: {{{direction}: 8}} trains translators with many)."
+    )
+
+
 class Translator(SnapshotModel):
     """A trained pair of CycleGAN translators, at the stage and alpha of their snapshot."""
 
     task: ClassVar[str] = "cyclegan"
     names: ClassVar[tuple[str, ...]] = ("gen_ab", "gen_ba")
+    optional: ClassVar[tuple[str, ...]] = ("enc_a", "enc_b")
     registry: ClassVar[dict[str, type[networks.Network]]] = networks.TRANSLATORS
     kind: ClassVar[str] = "translators"
     command: ClassVar[str | None] = "translate"
     examples: ClassVar[type[Examples] | None] = TranslatorExamples
     gen_ab: networks.Network
     gen_ba: networks.Network
+
+    def __init__(self, config: SnapshotConfig) -> None:
+        super().__init__(config)
+        for direction in ("ab", "ba"):
+            encoder = getattr(self, f"enc_{direction[1]}", None)
+            of_encoder = 0 if encoder is None else encoder.latent_size
+            if of_encoder != (size := self.latent_size(direction)):
+                raise UserError(
+                    f"gen_{direction} takes {size} latents and enc_{direction[1]} estimates {of_encoder}, so that they "
+                    "do not belong together."
+                )
+
+    @classmethod
+    def registry_of(cls, name: str) -> dict[str, type[networks.Network]]:
+        """The encoders of latents have a registry of their own."""
+        return networks.ENCODERS if name in cls.optional else cls.registry
+
+    def latent_size(self, direction: Direction) -> int:
+        """Numbers of a latent from which pictures are translated; 0 where each has one translation only."""
+        size: int = getattr(self, f"gen_{direction}").latent_size
+        return size
+
+    def latents(self, direction: Direction, seeds: Iterable[int]) -> Tensor:
+        """The random latents of some seeds.  # [number of seeds, latent_size] float32
+
+        Raises:
+            UserError: there are none in this direction.
+        """
+        if not (size := self.latent_size(direction)):
+            raise UserError(no_latents(direction))
+        return torch.cat([normal(seed, f"latent/{direction}", [0], size) for seed in seeds])
+
+    @torch.no_grad()
+    def estimate_latents(self, pictures: Tensor, direction: Direction) -> Tensor:
+        """The latents from which a direction would paint some pictures, estimated as in training.
+
+        Args:
+            pictures: of the domain that it translates to, in [-1, 1], of the snapshot's resolution.  # [N, C, R, R]
+            direction: ``ab`` or ``ba``.
+
+        Returns:
+            Latents of any length.  # [N, latent_size]
+
+        Raises:
+            UserError: there are none in this direction.
+        """
+        if not self.latent_size(direction):
+            raise UserError(no_latents(direction))
+        growth = self.config.growth_at(None)
+        encoder = getattr(self, f"enc_{direction[1]}")
+        return self.run(encoder, pictures.to(self.device), growth.stage, growth.alpha)
 
     def channels(self, direction: Direction) -> tuple[int, int]:
         """Channels of the pictures that go in and come out.
@@ -87,20 +150,30 @@ class Translator(SnapshotModel):
             raise UserError(NO_DETAIL)
         return scale or self.scale
 
-    def forward(self, x: Tensor, direction: Direction = "ab", resolution: int | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        direction: Direction = "ab",
+        resolution: int | None = None,
+        latents: Tensor | None = None,
+    ) -> Tensor:
         """Run a network as in training: the input is padded to a size that suits it, and faded if reals were.
 
         Args:
             x: pictures in [-1, 1] of any size.  # [N, C_in, H, W]
             direction: ``ab`` or ``ba``.
             resolution: an earlier stage to run at; default: the snapshot's own.
+            latents: of networks that have some: one row for all pictures or one for each; default: those of seed 0.
+                # [1 or N, latent_size]
 
         Returns:
             Pictures in about [-1, 1].  # [N, C_out, H, W] float32 at least
         """
-        return self._input_and_output(x, direction, resolution)[1]
+        return self._input_and_output(x, direction, resolution, latents)[1]
 
-    def _input_and_output(self, x: Tensor, direction: Direction, resolution: int | None) -> tuple[Tensor, Tensor]:
+    def _input_and_output(
+        self, x: Tensor, direction: Direction, resolution: int | None, latents: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """The network's input, which in mid-fade differs a little from ``x``, and its output."""
         growth = self.config.growth_at(resolution)
         height, width = x.shape[2:]
@@ -108,7 +181,10 @@ class Translator(SnapshotModel):
         x = pad_to_multiple(x.to(self.device), network.multiple(growth.stage), network.smallest)
         if growth.reals_alpha < 1:  # as the real pictures of a fading stage
             x = fade_reals(x, growth.reals_alpha)
-        y = self.run(network, x, growth.stage, growth.alpha)
+        if latents is None and network.latent_size:
+            latents = self.latents(direction, [0])
+        more = {} if latents is None else {"latents": latents.to(self.device).expand(len(x), -1)}
+        y = self.run(network, x, growth.stage, growth.alpha, **more)
         return x[:, :, :height, :width], y[:, :, :height, :width]
 
     @overload
@@ -119,11 +195,21 @@ class Translator(SnapshotModel):
         scale: Scale | None = ...,
         resolution: int | None = ...,
         alpha: Alpha = ...,
+        *,
+        seed: int | None = ...,
+        latents: Tensor | None = ...,
     ) -> Image.Image: ...
 
     @overload
     def translate(
-        self, picture: Tensor, direction: Direction = ..., scale: Scale | None = ..., resolution: int | None = ...
+        self,
+        picture: Tensor,
+        direction: Direction = ...,
+        scale: Scale | None = ...,
+        resolution: int | None = ...,
+        *,
+        seed: int | None = ...,
+        latents: Tensor | None = ...,
     ) -> Tensor: ...
 
     @overload
@@ -135,6 +221,8 @@ class Translator(SnapshotModel):
         resolution: int | None = ...,
         *,
         reduced: np.ndarray | None = ...,
+        seed: int | None = ...,
+        latents: Tensor | None = ...,
     ) -> np.ndarray: ...
 
     @torch.no_grad()
@@ -146,6 +234,9 @@ class Translator(SnapshotModel):
         resolution: int | None = None,
         alpha: Alpha = "drop",
         reduced: np.ndarray | None = None,
+        *,
+        seed: int | None = None,
+        latents: Tensor | None = None,
     ) -> Image.Image | Tensor | np.ndarray:
         """Translate a picture of any size and aspect; what comes back has its size.
 
@@ -168,6 +259,8 @@ class Translator(SnapshotModel):
                 picture has.
             reduced: of an array from a large JPEG: the same decoded at a part of its size, as training reads it
                 (:func:`progcycle.data.decode_reduced`); a path or an image just opened needs none.  # [h, w, C] uint8
+            seed: of networks with latents: other seeds give other translations of the same picture; default: 0.
+            latents: in place of a seed: one row for all pictures, or one for each of a tensor.  # [1 or N, latent_size]
 
         Returns:
             A Pillow image of mode L or RGB (LA or RGBA with transparency), whose ``info`` has the picture's EXIF block,
@@ -175,9 +268,10 @@ class Translator(SnapshotModel):
             clamped, on the CPU  # [N, C_out, H, W] float32.
 
         Raises:
-            UserError: there is no such resolution, the picture cannot be read, or ``detail`` for networks that paint
-                whole pictures.
-            ValueError: an unknown direction, scale or alpha, or pictures of another shape.
+            UserError: there is no such resolution, the picture cannot be read, ``detail`` for networks that paint whole
+                pictures, or a seed for networks without latents.
+            ValueError: an unknown direction, scale or alpha, pictures or latents of another shape, or both a seed and
+                latents.
             TypeError: none of the above, or an array that is not uint8.
         """
         channels, _ = self.channels(direction)
@@ -185,13 +279,14 @@ class Translator(SnapshotModel):
         scale = self.choose_scale(scale)
         if alpha not in ("drop", "keep"):
             raise ValueError(f"alpha is 'drop' or 'keep', got {alpha!r}")
+        z = self._chosen_latents(direction, seed, latents, len(picture) if isinstance(picture, Tensor) else 1)
         if isinstance(picture, Tensor):
             if picture.ndim != 4 or picture.shape[1] not in (1, 3) or 0 in picture.shape:
                 raise ValueError(f"expected pictures of shape [N, 1 or 3, H, W], got {list(picture.shape)}")
             x = as_channels(picture.to(self.device, torch.float32), channels)
-            return self._tensors(x, direction, scale, resolution)
+            return self._tensors(x, direction, scale, resolution, z)
         if isinstance(picture, np.ndarray):
-            return self._levels(_with_channels(picture, channels), direction, scale, resolution, reduced)
+            return self._levels(_with_channels(picture, channels), direction, scale, resolution, z, reduced)
         background = self.config.background(direction[0])
         metadata = Metadata(wants_alpha=alpha == "keep")
         options: dict[str, Any] = {"channels": channels, "background": background}
@@ -208,12 +303,29 @@ class Translator(SnapshotModel):
             raise TypeError(f"expected a Pillow image, a path, an array or a tensor, got a {type(picture).__name__}")
         if file is not None:
             reduced = decode_reduced(file, levels, self.config.final_resolution, **options)
-        return metadata.apply(self._levels(levels, direction, scale, resolution, reduced), background)
+        return metadata.apply(self._levels(levels, direction, scale, resolution, z, reduced), background)
 
-    def _tensors(self, x: Tensor, direction: Direction, scale: Scale, resolution: int | None) -> Tensor:
+    def _chosen_latents(
+        self, direction: Direction, seed: int | None, latents: Tensor | None, count: int
+    ) -> Tensor | None:
+        """The latents of ``count`` pictures, or one row for all; None where there are none."""
+        size = self.latent_size(direction)
+        if not size and (seed is not None or latents is not None):
+            raise UserError(no_latents(direction))
+        if latents is None:
+            return self.latents(direction, [seed or 0]) if size else None
+        if seed is not None:
+            raise ValueError("give a seed or latents, not both")
+        if list(latents.shape) not in ([1, size], [count, size]):
+            raise ValueError(f"expected latents of shape [1 or {count}, {size}], got {list(latents.shape)}")
+        return latents
+
+    def _tensors(
+        self, x: Tensor, direction: Direction, scale: Scale, resolution: int | None, latents: Tensor | None
+    ) -> Tensor:
         height, width = x.shape[2:]
         small = partial(to_stage, x, resolution or self.resolution, self.config.final_resolution)
-        rows = self._rows(lambda i, j: x[:, :, i:j], height, width, small, direction, scale, resolution)
+        rows = self._rows(lambda i, j: x[:, :, i:j], height, width, small, direction, scale, resolution, latents)
         y = torch.empty(len(x), self.channels(direction)[1], height, width)
         for i, j in bands(height, len(x) * width):
             y[:, :, i:j] = rows(i, j)
@@ -225,6 +337,7 @@ class Translator(SnapshotModel):
         direction: Direction,
         scale: Scale,
         resolution: int | None,
+        latents: Tensor | None,
         reduced: np.ndarray | None = None,
     ) -> np.ndarray:  # [H, W, C_in] -> [H, W, C_out] uint8
         """Translate grey levels; of a large picture only a band is ever held as floating point numbers."""
@@ -235,9 +348,10 @@ class Translator(SnapshotModel):
             fitted = fit_short(shown, resolution or self.resolution, self.config.final_resolution)
             return from_uint8(fitted).to(self.device)
 
-        rows = self._rows(
-            lambda i, j: from_uint8(levels[i:j]).to(self.device), height, width, small, direction, scale, resolution
-        )
+        def full(i: int, j: int) -> Tensor:
+            return from_uint8(levels[i:j]).to(self.device)
+
+        rows = self._rows(full, height, width, small, direction, scale, resolution, latents)
         out = np.empty((height, width, self.channels(direction)[1]), np.uint8)
         for i, j in bands(height, width):
             out[i:j] = to_uint8(rows(i, j))[0]
@@ -252,14 +366,15 @@ class Translator(SnapshotModel):
         direction: Direction,
         scale: Scale,
         resolution: int | None,
+        latents: Tensor | None,
     ) -> Rows:
         """The translation of pictures, from their rows and a function that gives them at the training scale."""
         if scale == "native":
             x = full(0, height)
-            return _slices(self(x, direction, resolution).float().clamp(-1, 1))
+            return _slices(self(x, direction, resolution, latents).float().clamp(-1, 1))
         x = small()
         larger = height >= x.shape[2] and width >= x.shape[3]
-        shown, painted = self._input_and_output(x, direction, resolution)
+        shown, painted = self._input_and_output(x, direction, resolution, latents)
         painted = painted.float().clamp(-1, 1)
         if scale == "train":
             enlarged = Enlarged(painted, height, width, "bicubic")

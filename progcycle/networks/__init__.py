@@ -7,6 +7,7 @@ name and its options. A growing one is picked up by the continuity test by itsel
 from progcycle.networks.base import Comparison, Network, NetworkOptions, TaskShape
 from progcycle.networks.classic import PatchDiscriminator, ResnetTranslator, UnetTranslator
 from progcycle.networks.discriminator import GrowingDiscriminator
+from progcycle.networks.latent_encoder import LatentEncoder
 from progcycle.networks.layers import Style
 from progcycle.networks.pggan import PgganDiscriminator, PgganGenerator
 from progcycle.networks.progressive import ProgressiveDiscriminator, ProgressiveTranslator
@@ -20,6 +21,7 @@ TRANSLATORS: dict[str, type[Network]] = {
     "resnet": ResnetTranslator,
     "unet": UnetTranslator,
 }
+ENCODERS: dict[str, type[Network]] = {"latents": LatentEncoder}  # of latents, from translated pictures
 DISCRIMINATORS: dict[str, type[Network]] = {
     "patchgan": PatchDiscriminator,
     "pggan": PgganDiscriminator,
@@ -29,6 +31,7 @@ DISCRIMINATORS: dict[str, type[Network]] = {
 
 __all__ = [
     "DISCRIMINATORS",
+    "ENCODERS",
     "GENERATORS",
     "TRANSLATORS",
     "Channels",
@@ -36,6 +39,7 @@ __all__ = [
     "GrowingDecoder",
     "GrowingDiscriminator",
     "GrowingEncoder",
+    "LatentEncoder",
     "Network",
     "NetworkOptions",
     "PatchDiscriminator",

@@ -43,6 +43,7 @@ class TaskShape:
         classes: classes of the pictures, 0 for none.
         seed: for what a network draws and never trains; each of a run has another one.
         grows: whether training goes through more than one stage.
+        direction: of a translator, ``ab`` or ``ba``; else "".
     """
 
     resolution: int
@@ -52,6 +53,7 @@ class TaskShape:
     classes: int = 0
     seed: int = 0
     grows: bool = True
+    direction: str = ""
 
 
 class Comparison(NamedTuple):
@@ -97,6 +99,17 @@ class NetworkOptions(Section):
         """
         classes = {"classes": shape.classes} if shape.classes else {}
         return {**self.model_dump(exclude={"name"}), **shape.channels, **classes}
+
+    def latent_encoder(self, shape: TaskShape) -> tuple[str, dict[str, Any]] | None:
+        """What estimates a translator's latents from its pictures: a name in ``ENCODERS``, and constructor arguments.
+
+        None where there are no latents: a translator that says so takes ``forward(x, stage, alpha)``, others
+        ``forward(x, stage, alpha, latents)``, and have :attr:`Network.latent_size`.
+
+        Args:
+            shape: what the task fixes for the translator.
+        """
+        return None
 
     @property
     def comparison(self) -> Comparison | None:
@@ -152,7 +165,7 @@ class Network(nn.Module):
             recipe's ``objective`` on gradients at pixels are not for it.
         needs_two_pictures: whether training takes two pictures or more at a time.
         predicts_change: of a translator: whether it paints a change, which is added to its input.
-        latent_size: length of the latent vector of a generator, which a generator must define.
+        latent_size: numbers of a latent of a generator, which a generator must define; of a translator 0 for none.
         frozen: names of the parameters and buffers that training never changes.
     """
 

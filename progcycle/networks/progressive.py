@@ -1,6 +1,7 @@
 """The growing networks of the translation task: encoder, decoder and discriminator grow together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import torch
@@ -16,6 +17,7 @@ from progcycle.blocks import (
     clamp_inward,
     downsample2x,
     full_precision,
+    pixel_norm,
 )
 from progcycle.networks.base import Network, TaskShape
 from progcycle.networks.discriminator import (
@@ -25,6 +27,7 @@ from progcycle.networks.discriminator import (
     GrowingDiscriminatorOptions,
     PatchHead,
 )
+from progcycle.networks.latent_encoder import Latents, Modulation
 from progcycle.networks.layers import PIXEL_NORM, Layer, Style, apply_initialization
 from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Rgb, Smooth, TrunkOptions
 from progcycle.section import flag_or
@@ -42,9 +45,12 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*(Layer(channels, channels, style=style) for _ in range(2)))
 
-    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, H, W]
-        """Apply the block."""
-        out: Tensor = x + self.layers(x)
+    def forward(
+        self, x: Tensor, modulate: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:  # [N, C, H, W] -> [N, C, H, W]
+        """Apply the block; ``modulate`` changes what it adds."""
+        change = self.layers(x)
+        out: Tensor = x + (change if modulate is None else modulate(change))
         return out
 
 
@@ -64,6 +70,15 @@ class ProgressiveTranslatorOptions(TrunkOptions):
         description="cut pictures off at black and white, as files do; keeps plain grounds plain. inward: what is cut "
         "off still learns what leads back",
     )
+    latents: Latents | None = Field(
+        None, description="random numbers besides the source, so that one picture has many translations"
+    )
+
+    @model_validator(mode="after")
+    def _something_to_modulate(self) -> Self:
+        if self.latents is not None and not self.residual_blocks:
+            raise ValueError("latents modulate the residual blocks, of which there are none; set residual_blocks: 1")
+        return self
 
     def arguments(self, shape: TaskShape) -> dict[str, Any]:
         """See :class:`NetworkOptions`; a change is added to the input, which needs equal channels."""
@@ -73,6 +88,7 @@ class ProgressiveTranslatorOptions(TrunkOptions):
                 f"predict: change adds to the input, which needs domains of equal channels (they have {come} and {go}: "
                 "data.a.channels and data.b.channels); use picture"
             )
+        size = self._latent_size(shape)
         return {
             **self.trunk(shape),
             "residual_blocks": self.residual_blocks,
@@ -81,7 +97,24 @@ class ProgressiveTranslatorOptions(TrunkOptions):
             "smooth": self.smooth,
             "bounded": self.bounded,
             **shape.channels,
+            **({"latents": size} if size else {}),
         }
+
+    def latent_encoder(self, shape: TaskShape) -> tuple[str, dict[str, Any]] | None:
+        """See :class:`NetworkOptions`; as wide as the translator at the base resolution."""
+        size = self._latent_size(shape)
+        if not size:
+            return None
+        return "latents", {
+            "channels": self.channels.by_stage(shape)[0],
+            "latents": size,
+            "image_channels": shape.channels["out_channels"],
+            "equalized": self.equalized,
+            "slope": self.slope,
+        }
+
+    def _latent_size(self, shape: TaskShape) -> int:
+        return getattr(self.latents, shape.direction, None) or 0
 
 
 class ProgressiveTranslator(Network):
@@ -107,6 +140,7 @@ class ProgressiveTranslator(Network):
         equalized: whether weights are scaled at run time.
         slope: of the leaky ReLU.
         initialization: ``he``, or ``normal`` for N(0, 0.02^2) without equalized.
+        latents: numbers of a latent, which modulates what each residual block adds; 0 for none.
 
     Raises:
         ValueError: ``predict`` is ``change`` and the channels differ, or ``normal`` with equalized.
@@ -130,6 +164,7 @@ class ProgressiveTranslator(Network):
         equalized: bool = True,
         slope: float = 0.2,
         initialization: Initialization = "he",
+        latents: int = 0,
     ) -> None:
         super().__init__()
         self.predicts_change = predict == "change"
@@ -142,6 +177,9 @@ class ProgressiveTranslator(Network):
         self.decoder = GrowingDecoder(
             channels, out_channels, rgb, skips, zero=self.predicts_change, style=style, smooth=smooth
         )
+        self.latent_size, self.epsilon = latents, epsilon
+        if latents:
+            self.modulations = nn.ModuleList(Modulation(latents, channels[0], equalized) for _ in self.bottleneck)
         apply_initialization(self, initialization, equalized)
 
     @property
@@ -158,19 +196,33 @@ class ProgressiveTranslator(Network):
         """The decoder trunk."""
         return self.decoder
 
-    def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor:
+    def forward(self, x: Tensor, stage: int, alpha: float, latents: Tensor | None = None) -> Tensor:
         """Translate pictures.
 
         Args:
             x: pictures in [-1, 1]; H and W are multiples of 2^stage.  # [N, in_channels, H, W]
             stage: growth step.
             alpha: weight of the newest stage, in [0, 1].
+            latents: of a network that has some; normalised here to a mean square of 1.  # [N, latent_size]
 
         Returns:
             Pictures in about [-1, 1], or in it if bounded, float32 at least.  # [N, out_channels, H, W]
+
+        Raises:
+            ValueError: latents are missing, of another shape, or given to a network without.
         """
+        given = [len(x), self.latent_size] if self.latent_size else None
+        if given != (None if latents is None else list(latents.shape)):
+            got = "none" if latents is None else list(latents.shape)
+            raise ValueError(f"expected latents of shape {given or 'none'}, got {got}")
         features = self.encoder(x, stage, alpha)
-        h = self.bottleneck(features[0])
+        h = features[0]
+        if latents is None:
+            h = self.bottleneck(h)
+        else:
+            z = pixel_norm(latents.to(x.dtype), self.epsilon)
+            for block, modulation in zip(self.bottleneck, self.modulations, strict=True):
+                h = block(h, partial(modulation, latents=z))
         painted: Tensor = self.decoder(h, stage, alpha, features if self.skips else None)
         picture = full_precision(x) + painted if self.predicts_change else painted
         if not self.bounded:

@@ -3,6 +3,7 @@
 from progcycle.objectives.adversarial import ADVERSARIAL, LossPair, lsgan_discriminator
 from progcycle.objectives.balance import balanced_weights
 from progcycle.objectives.classification import class_loss
+from progcycle.objectives.latent_loss import latent_loss
 from progcycle.objectives.penalties import Critic, drift, gradient_penalty, per_picture, zero_centred
 from progcycle.objectives.reconstruction import cycle_loss, identity_loss, reconstruction_loss
 
@@ -16,6 +17,7 @@ __all__ = [
     "drift",
     "gradient_penalty",
     "identity_loss",
+    "latent_loss",
     "lsgan_discriminator",
     "per_picture",
     "reconstruction_loss",

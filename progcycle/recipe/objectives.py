@@ -238,12 +238,19 @@ class IdentityWeights(Section):
     b: Curve = ((0.0, 0.0),)
 
 
+class LatentLoss(Section):
+    """The loss that keeps latents used: 1 - the cosine of a latent and of its estimate from the translation."""
+
+    weight: Curve = ((0.0, 1.0),)
+
+
 class CycleganObjective(Adversarial):
     """Objective of the translation task."""
 
     loss: str = "lsgan"
     cycle: Cycle = Cycle()
     identity: IdentityWeights = IdentityWeights()
+    latent: LatentLoss = LatentLoss()
     pool_size: int = Field(50, ge=0, description="earlier fakes that discriminators see again; 0 = off")
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ from progcycle.recipe.networks import (
     players_of,
     with_each,
 )
-from progcycle.recipe.objectives import ClassWeights, CycleganObjective, PgganObjective
+from progcycle.recipe.objectives import ClassWeights, CycleganObjective, LatentLoss, PgganObjective
 from progcycle.recipe.optimizer import Adam, Ema, Optimizer, OptimizerSection
 from progcycle.recipe.sizes import with_longer_tables, with_sizes
 from progcycle.recipe.values import (
@@ -387,6 +387,15 @@ class CycleganRecipe(Recipe):
 
     pretraining: Pretraining | None = Field(None, description="pre-train the translators first")
     warm_start: WarmStart | None = Field(None, description="begin the decoders from PG-GANs")
+
+    @model_validator(mode="after")
+    def _latents_for_their_loss(self) -> "CycleganRecipe":
+        if self.objective.latent != LatentLoss() and getattr(self.network.generator, "latents", None) is None:
+            raise ValueError(
+                "objective.latent weighs latents, of which the translators have none; leave it out, or add "
+                "network.generator.latents, such as {ab: 8}, to progressive ones"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_beginning(self) -> "CycleganRecipe":

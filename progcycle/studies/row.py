@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from progcycle.engine.run import Run
+    from progcycle.evaluation.diversity import TestLatents
     from progcycle.evaluation.round_trip import Translate
     from progcycle.export import Translator
     from progcycle.export.translator import Direction
@@ -97,6 +98,7 @@ def measure_translator_run(
     Returns:
         Figures at every snapshot, with ``nimg`` and ``cpu_seconds``, and those of the end, the ``raw`` ones included.
     """
+    from progcycle.evaluation.diversity import TestLatents
     from progcycle.export import Translator, list_snapshots, load_as
 
     benchmark = TranslationBenchmark(recipe, study.metrics or ())
@@ -105,14 +107,22 @@ def measure_translator_run(
     for snapshot in list_snapshots(run.run_dir):
         model = load_as(Translator, snapshot)
         # Earlier stages work at their own resolution, and their pictures are enlarged.
-        figures = benchmark.measure(lambda x, to, model=model: model.translate(x, to, "train"), stage_translator(model))  # type: ignore[misc]
+        figures = benchmark.measure(
+            lambda x, to, z=None, model=model: model.translate(x, to, "train", latents=z),
+            stage_translator(model),
+            stage_latents(model),
+        )
         spent = before + (model.config.cpu_seconds or 0.0)
         course.append({"nimg": model.config.nimg, "cpu_seconds": round(spent, 3), **figures})
     if study.raw:
         growth, task = run.schedule.final, run.trainer.task
         own = {name: task.networks[name].eval() for name in task.ema_of}
         raw = benchmark.measure(
-            lambda x, to: own[f"gen_{to}"](x, growth.stage, growth.alpha).float().clamp(-1, 1),
+            lambda x, to, *z: own[f"gen_{to}"](x, growth.stage, growth.alpha, *z).float().clamp(-1, 1),
+            latents=TestLatents(
+                {to: own[f"gen_{to}"].latent_size for to in ("ab", "ba")},
+                lambda x, to: own[f"enc_{to[1]}"](x, growth.stage, growth.alpha).float(),
+            ),
         )
         figures = figures | {f"raw/{name}": value for name, value in raw.items()}
     return course, figures
@@ -129,11 +139,22 @@ def stage_translator(model: "Translator") -> "Translate":
 
     translate, side = translate_as_training(model), model.resolution
 
-    def reduced(pictures: "Tensor", direction: "Direction") -> "Tensor":
-        made = translate(resize(pictures, side, side), direction).float().clamp(-1, 1)
+    def reduced(pictures: "Tensor", direction: "Direction", *latents: "Tensor") -> "Tensor":
+        made = translate(resize(pictures, side, side), direction, *latents).float().clamp(-1, 1)
         return resize(made, *pictures.shape[2:])
 
     return reduced
+
+
+def stage_latents(model: "Translator") -> "TestLatents":
+    """The latents of a snapshot's translators, estimated at the resolution of its stage from pictures of any size."""
+    from dataclasses import replace
+
+    from progcycle.evaluation.diversity import latents_of
+    from progcycle.export.tensor_images import resize
+
+    side = model.resolution
+    return replace(latents_of(model), estimate=lambda x, to: model.estimate_latents(resize(x, side, side), to))
 
 
 LONG = ("kid-resnet", "two-sample")  # metrics of translators that a study must name
@@ -188,10 +209,16 @@ class TranslationBenchmark:
             self.more = RealFeatures(resnet, real_features(resnet, self.a, self.b))
         self.metrics = (*QUICK, *(name for name in metrics if name == "two-sample"))
 
-    def measure(self, translate: "Translate", translate_back: "Translate | None" = None) -> Figures:
+    def measure(
+        self,
+        translate: "Translate",
+        translate_back: "Translate | None" = None,
+        latents: "TestLatents | None" = None,
+    ) -> Figures:
         """Figures of both directions, see :func:`measure_translation`."""
         import torch
 
+        from progcycle.evaluation.diversity import WITHOUT
         from progcycle.evaluation.translation_metrics import measure_translation
 
         with torch.no_grad():
@@ -205,6 +232,7 @@ class TranslationBenchmark:
                 more=self.more,
                 metrics=self.metrics,
                 translate_back=translate_back,
+                latents=latents or WITHOUT,
             )
 
     def baselines(self, recipe: CycleganRecipe, run_dir: Path) -> dict[str, Figures]:

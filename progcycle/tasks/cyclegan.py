@@ -1,6 +1,7 @@
 """Progressive CycleGAN: two translators, and discriminators of both domains, that grow together (Zhu et al. 2017)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import torch
@@ -17,6 +18,7 @@ from progcycle.tasks.base import Memory, Shown, Stats, rounds, to_match
 from progcycle.tasks.discriminators import AdversarialTask
 from progcycle.tasks.image_pool import ImagePool
 from progcycle.tasks.specs import make_network, task_shape
+from progcycle.tasks.translation_latents import SHOWN, TranslationLatents
 
 Fakes = tuple[Tensor, Tensor]
 
@@ -52,14 +54,19 @@ class CycleganTask(AdversarialTask):
                 f"{smallest.bit_length()} resolutions at most, not at {objective.cycle.scales}."
             )
         shapes = {
-            "gen_ab": task_shape(recipe, in_channels=in_a, out_channels=in_b),
-            "gen_ba": task_shape(recipe, in_channels=in_b, out_channels=in_a),
+            "ab": replace(task_shape(recipe, in_channels=in_a, out_channels=in_b), direction="ab"),
+            "ba": replace(task_shape(recipe, in_channels=in_b, out_channels=in_a), direction="ba"),
         }
         self.networks, self.specs = {}, {}
-        for name, shape in shapes.items():
+        for direction, shape in shapes.items():
+            name = f"gen_{direction}"
             self.networks[name], self.specs[name] = make_network(net, "generator", shape)
         self.gen_ab, self.gen_ba = self.networks["gen_ab"], self.networks["gen_ba"]
-        self.players, self.ema_of = {"generator": ("gen_ab", "gen_ba")}, ("gen_ab", "gen_ba")
+        self.latents = TranslationLatents(net, shapes, recipe.seed)
+        self.networks |= self.latents.networks
+        self.specs |= self.latents.specs
+        self.ema_of = tuple(self.networks)
+        self.players = {"generator": self.ema_of}
         of_domains = {"a": task_shape(recipe, image_channels=in_a), "b": task_shape(recipe, image_channels=in_b)}
         self.add_discriminators(recipe, objective, of_domains)
         self.update_order = rounds(objective, (("generator",), ("discriminator",)))
@@ -76,9 +83,13 @@ class CycleganTask(AdversarialTask):
     def _generator_loss(self, a: Batch, b: Batch, growth: Growth, step: int) -> tuple[Tensor, Stats]:
         stage, alpha, kimg = growth.stage, growth.alpha, growth.nimg / 1000
         real_a, real_b = a.images, b.images
-        fake_b, fake_a = self.gen_ab(real_a, stage, alpha), self.gen_ba(real_b, stage, alpha)
-        rec_a = self.gen_ba(self._cycle_input(fake_b, "b", a.positions), stage, alpha)
-        rec_b = self.gen_ab(self._cycle_input(fake_a, "a", b.positions), stage, alpha)
+        z_ab = self.latents.drawn("ab", "generator", a.positions, real_a)
+        z_ba = self.latents.drawn("ba", "generator", b.positions, real_b)
+        fake_b, fake_a = self.gen_ab(real_a, stage, alpha, *z_ab), self.gen_ba(real_b, stage, alpha, *z_ba)
+        seen_b, seen_a = self._cycle_input(fake_b, "b", a.positions), self._cycle_input(fake_a, "a", b.positions)
+        own_a, own_b = self.latents.estimated("ba", real_a, growth), self.latents.estimated("ab", real_b, growth)
+        rec_a = self.gen_ba(seen_b, stage, alpha, *own_a)
+        rec_b = self.gen_ab(seen_a, stage, alpha, *own_b)
         # The discriminators judge these very fakes in their update of the same round.
         self._fakes[a.positions] = (fake_a.detach(), fake_b.detach())
 
@@ -90,17 +101,21 @@ class CycleganTask(AdversarialTask):
         stats["cycle/bab"] = cycle_loss(real_b, rec_b, options.scales)
         weight_a, weight_b = on_curve(options.aba, kimg), on_curve(options.bab, kimg)
         loss = loss_ab + loss_ba + weight_a * stats["cycle/aba"] + weight_b * stats["cycle/bab"]
-        for domain, real, translate, cycle, curve in (
-            ("a", real_a, self.gen_ba, weight_a, self.objective.identity.a),
-            ("b", real_b, self.gen_ab, weight_b, self.objective.identity.b),
+        for domain, real, translate, own, cycle, curve in (
+            ("a", real_a, self.gen_ba, own_a, weight_a, self.objective.identity.a),
+            ("b", real_b, self.gen_ab, own_b, weight_b, self.objective.identity.b),
         ):
             if weight := cycle * on_curve(curve, kimg):
-                stats[f"identity/{domain}"] = identity_loss(real, translate(real, stage, alpha))
+                stats[f"identity/{domain}"] = identity_loss(real, translate(real, stage, alpha, *own))
                 loss = loss + weight * stats[f"identity/{domain}"]
+        for direction, z, seen in (("ab", z_ab, seen_b), ("ba", z_ba, seen_a)):
+            for name, term in self.latents.loss(direction, z, seen, growth).items():
+                stats[name] = term
+                loss = loss + on_curve(self.objective.latent.weight, kimg) * term
         return loss, stats
 
     def _cycle_input(self, fake: Tensor, domain: str, positions: Sequence[int]) -> Tensor:
-        """What the second translator gets of a fake; the discriminators judge the fake itself."""
+        """What the second translator and the encoder get of a fake; the discriminators judge the fake itself."""
         through = self.objective.cycle.through
         if through == "rounded":
             return rounded(fake)
@@ -115,8 +130,10 @@ class CycleganTask(AdversarialTask):
         fakes = self._fakes.pop(a.positions, None)
         if fakes is None:
             with torch.no_grad():
-                fake_a = self.gen_ba(b.images, growth.stage, growth.alpha)
-                fake_b = self.gen_ab(a.images, growth.stage, growth.alpha)
+                z_ab = self.latents.drawn("ab", "discriminator", a.positions, a.images)
+                z_ba = self.latents.drawn("ba", "discriminator", b.positions, b.images)
+                fake_a = self.gen_ba(b.images, growth.stage, growth.alpha, *z_ba)
+                fake_b = self.gen_ab(a.images, growth.stage, growth.alpha, *z_ab)
         else:
             fake_a, fake_b = fakes
         loss_a, stats_a = self.adversarial["a"].discriminator_loss(
@@ -140,24 +157,42 @@ class CycleganTask(AdversarialTask):
             self.adversarial[domain].on_new_stage(growth)
 
     def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:
-        """The same pictures of both domains for the whole run."""
-        return {domain: pictures(domain) for domain in ("a", "b")}
+        """The same pictures of both domains for the whole run, and several latents for each, where there are any."""
+        panel = {domain: pictures(domain) for domain in ("a", "b")}
+        for direction in ("ab", "ba"):
+            source = panel[direction[0]]
+            for i in range(SHOWN):
+                for z in self.latents.drawn(direction, f"panel/{i}", range(len(source)), source):
+                    panel[f"latents_{direction}_{i}"] = z
+        return panel
 
     def sample(self, networks: Mapping[str, nn.Module], panel: Mapping[str, Tensor], growth: Growth) -> list[Tensor]:
-        """Rows: A, A in B, and back; B, B in A, and back."""
+        """Rows: A, A in B, and back; B, B in A, and back; where there are latents, several translations of each.
+
+        The way back begins from the first of them, with the latents of the original.
+        """
         rows = []
-        for there, back, domain in (("gen_ab", "gen_ba", "a"), ("gen_ba", "gen_ab", "b")):
-            fake = networks[there](panel[domain], growth.stage, growth.alpha)
-            rows += [panel[domain], fake, networks[back](fake, growth.stage, growth.alpha)]
+        for there, back in (("ab", "ba"), ("ba", "ab")):
+            real = panel[there[0]]
+            drawn = [[panel[key]] for i in range(SHOWN) if (key := f"latents_{there}_{i}") in panel]
+            fakes = [networks[f"gen_{there}"](real, growth.stage, growth.alpha, *z) for z in drawn or [[]]]
+            own = self.latents.estimated(back, real, growth, networks)
+            rows += [real, *fakes, networks[f"gen_{back}"](fakes[0], growth.stage, growth.alpha, *own)]
         return rows
 
+    def _translations(self, direction: str) -> int:
+        """Translations of each picture on a sample sheet."""
+        return SHOWN if self.latents.size(direction) else 1
+
     def row_names(self) -> tuple[str, ...]:
-        """Names of the six rows."""
-        return ("A", "A to B", "back to A", "B", "B to A", "back to B")
+        """Names of the six rows, or more where there are latents."""
+        to_b, to_a = ("A to B",) * self._translations("ab"), ("B to A",) * self._translations("ba")
+        return ("A", *to_b, "back to A", "B", *to_a, "back to B")
 
     def shown(self, rows: Sequence[Tensor], pictures: Callable[[str], Tensor]) -> dict[str, Shown]:
         """The translations of both domains, beside the panel's pictures."""
-        real_a, fake_b, _, real_b, fake_a, _ = rows
+        second = 2 + self._translations("ab")
+        (real_a, fake_b), (real_b, fake_a) = rows[:2], rows[second : second + 2]
         return {"gen_ab": Shown(fake_b, real_b, real_a), "gen_ba": Shown(fake_a, real_a, real_b)}
 
     def memories(self) -> dict[str, Memory]:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from progcycle.data import Batch
 from progcycle.errors import UserError
+from progcycle.networks import ENCODERS
 from progcycle.objectives import reconstruction_loss
 from progcycle.recipe import CycleganRecipe
 from progcycle.rng import normal
@@ -75,7 +76,7 @@ class PretrainingTask(Task):
                 "pretraining: both translators learn from the pictures of both domains, which needs equal channels "
                 f"(data.a.channels is {in_a}, data.b.channels is {in_b}); leave it out."
             )
-        if self.options.kind == "autoencoding" and any(task.networks[name].predicts_change for name in task.ema_of):
+        if self.options.kind == "autoencoding" and any(network.predicts_change for network in task.networks.values()):
             raise UserError(
                 "pretraining.kind: with network.generator.predict: change a translator begins as the identity, so that "
                 "autoencoding has nothing to teach; use inpainting, or predict: picture."
@@ -85,6 +86,7 @@ class PretrainingTask(Task):
         self.players = {"generator": task.ema_of}
         self.update_order = ((("generator",),),)
         self.ema_of = task.ema_of
+        self.translators = tuple(name for name in task.ema_of if task.specs[name]["name"] not in ENCODERS)
 
     def _masked(self, real: Tensor, purpose: str, positions: Sequence[int], growth: Growth) -> Tensor:
         """What the translators are given of pictures.  # [N, C, R, R] -> the same"""
@@ -94,13 +96,21 @@ class PretrainingTask(Task):
         squares = to_match(patch_masks(self.seed, purpose, positions, growth.resolution, masked, patch), real)
         return real * F.interpolate(squares, size=real.shape[-2:])
 
+    def _restored(self, network: nn.Module, seen: Tensor, growth: Growth) -> Tensor:
+        """What a translator makes of what it sees; its latents, if it has any, say nothing: they are 0."""
+        size = getattr(network, "latent_size", 0)
+        restored: Tensor = network(
+            seen, growth.stage, growth.alpha, *([seen.new_zeros(len(seen), size)] if size else [])
+        )
+        return restored
+
     def loss(self, player: str, reals: Mapping[str, Batch], growth: Growth, step: int) -> tuple[Tensor, Stats]:
         """See :meth:`Task.loss`; the domains are ``a`` and ``b``, the player is ``generator``."""
         real = torch.cat([reals[domain].images for domain in DOMAINS])
         seen = torch.cat([self._masked(reals[d].images, f"mask/{d}", reals[d].positions, growth) for d in DOMAINS])
         stats = {
-            f"{self.options.kind}/{name}": reconstruction_loss(real, network(seen, growth.stage, growth.alpha))
-            for name, network in self.networks.items()
+            f"{self.options.kind}/{name}": reconstruction_loss(real, self._restored(self.networks[name], seen, growth))
+            for name in self.translators
         }
         return torch.stack(list(stats.values())).sum(), stats
 
@@ -115,10 +125,10 @@ class PretrainingTask(Task):
             real = panel[domain]
             seen = self._masked(real, f"mask/{domain}/panel", range(len(real)), growth)
             rows += [real] if seen is real else [real, seen]
-            rows += [network(seen, growth.stage, growth.alpha) for network in networks.values()]
+            rows += [self._restored(networks[name], seen, growth) for name in self.translators]
         return rows
 
     def row_names(self) -> tuple[str, ...]:
         """Names of the rows: pictures, what is seen of them (inpainting), and the translators that restore them."""
         seen = ("seen",) if self.options.masked is not None and self.options.patch is not None else ()
-        return tuple(name for domain in DOMAINS for name in (domain.upper(), *seen, *self.networks))
+        return tuple(name for domain in DOMAINS for name in (domain.upper(), *seen, *self.translators))

@@ -56,6 +56,7 @@ def _seed() -> None:
 
 def _evaluate(sample: Sampler, nimg: int) -> dict[str, float]:
     inputs = {"latents": torch.ones(2, 8), "labels": torch.eye(3)[:2], "a": torch.ones(2, 3, 16, 16)}
+    inputs["latents_ab_0"] = torch.ones(2, 3)
     inputs["b"] = inputs["a"] = inputs["a"][..., : sample.growth.resolution, : sample.growth.resolution]
     return {"first": sample(inputs)[-1].mean().item(), "nimg": float(nimg)}
 

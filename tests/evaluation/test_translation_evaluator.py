@@ -98,7 +98,7 @@ def test_a_run_logs_all_that_there_is_and_keeps_the_best(
     assert [line["nimg"] for line in lines] == [28, 56, 84, 88]
     for line in lines:
         figures = {key.removeprefix("metric/"): value for key, value in line.items() if key.startswith("metric/")}
-        quick = METRICS.keys() - set(LONG)
+        quick = METRICS.keys() - {*LONG, "diversity"}  # these translators have no latents
         kinds = {kind for name in quick for kind in METRICS[name]}
         found = {name.partition("/")[0] for name in figures}
         assert kinds - set(METRICS["lines"]) <= found <= kinds, "small and faded pictures may have no edges"
@@ -120,6 +120,17 @@ def test_a_run_logs_all_that_there_is_and_keeps_the_best(
     assert translate(["run/best", str(data / "testA"), "made", "--direction", "ab"]) == 0
     assert len(list((here / "made").iterdir())) == 3
     assert run_folder(here / "run/best") == here / "run", "what is written of it stays when it is replaced"
+
+
+def test_diversity_of_translators_with_latents(data: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = write(here, data, {"metrics": ["diversity"], "every_kimg": 0.08})
+    assert main([name, "--run-dir", "run"]) == 2
+    assert "diversity cannot be measured: these translators have no latents" in capsys.readouterr().err
+    assert main([name, "network.generator.latents.ab=3", "training.evaluation.best=", "--run-dir", "run"]) == 0
+    line, _ = [line for line in stats(here / "run") if "metric/diversity/ab" in line]
+    assert {key for key in line if key.startswith("metric/")} == {"metric/diversity/ab", "metric/latent/ab"}
+    assert line["metric/diversity/ab"] > 0
+    assert 0 < line["metric/latent/ab"] < 2
 
 
 def test_evaluation_changes_nothing_of_the_training(data: Path, here: Path) -> None:
@@ -259,7 +270,7 @@ def test_metrics_that_take_long_are_measured_where_they_are_named(
         (
             "training.evaluation.metrics=[swd]",
             "training.evaluation.metrics: there is no metric 'swd'; choose from kid, pair, cycle, copy, palette, "
-            "lines, kid-resnet, two-sample, all.",
+            "lines, diversity, kid-resnet, two-sample, all.",
         ),
         ("training.evaluation.best=ssim/ab", "training.evaluation.best: 'ssim/ab' is not a measured figure of which"),
         ("training.evaluation={metrics: [copy], best: kid}", "of which the lowest is the best; leave it out."),
@@ -366,10 +377,20 @@ def test_broken_pictures_are_named_once_and_left_out(
     given: list[tuple[int, int, list[tuple[int, int]]]] = []
 
     def measure(
-        translate: Any, a: Tensor, b: Tensor, pairs: Any, features: Any, *, reals: Any, more: Any, metrics: Any
+        translate: Any,
+        a: Tensor,
+        b: Tensor,
+        pairs: Any,
+        features: Any,
+        *,
+        reals: Any,
+        more: Any,
+        metrics: Any,
+        latents: Any,
     ) -> dict[str, float]:
         assert features is reals is more is None
         assert metrics == []
+        assert latents.sizes == {}
         given.append((len(a), len(b), pairs))
         return {}
 

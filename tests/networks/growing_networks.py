@@ -43,6 +43,7 @@ EXTRAS: list[dict[str, Any]] = [
     {"averaging": "group2", "stddev_group": "batch", "gather": True},
     {"stddev_group": 0, "kernels": 5, "dimensions": 2},
     {"initialization": "normal", "equalized": False},
+    {"latents": 5},
     {"spectral_norm": True},
     {"spectral_norm": True, "fused": True, "normalize": "layer"},
     {"convs": 1, "stddev_group": 2, "averaging": "spatial", "kernels": 5, "normalize": "layer"},
@@ -85,6 +86,9 @@ class Case:
         if classes and self.kind == "generator":
             labels = torch.eye(classes)[torch.arange(len(x)) % classes]
             return network(x, stage, alpha, labels)
+        latents = self.options.get("latents", 0)
+        if latents:
+            return network(x, stage, alpha, torch.arange(1.0, 1 + len(x) * latents).sin().reshape(len(x), latents))
         out = network(x, stage, alpha)
         return torch.cat([out[0][:, None], out[1]], dim=1) if classes else out
 

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 grown = pytest.mark.parametrize("stage", [1, STAGES - 1])  # the newest stage alone, and above older ones
 # What the trunks read. A head, or what is done with a picture afterwards, has the same input in both stages.
 PAINTS = of_kind("generator", reads=["rgb", "normalize", "convs", "fused", "tanh", "rgb_kernel"])
-TRANSLATES = of_kind("translator", reads=["rgb", "skips", "predict", "normalize", "bounded"])
+TRANSLATES = of_kind("translator", reads=["rgb", "skips", "predict", "normalize", "bounded", "latents"])
 JUDGES = of_kind("discriminator", reads=["rgb", "normalize", "convs", "fused", "spectral_norm"])
 
 

@@ -1,0 +1,104 @@
+"""Latents of translators: how they change features, and the network that estimates them from a picture."""
+
+from dataclasses import replace
+from typing import Self
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from progcycle.blocks import EqualizedLinear, downsample2x, in_full_precision
+from progcycle.networks.base import Network
+from progcycle.networks.layers import PLAIN, Layer
+from progcycle.section import Section
+
+
+class Latents(Section):
+    """Random numbers that a translation is painted from besides its source, for the directions that have them."""
+
+    ab: int | None = Field(None, ge=2, le=512, description="how many of them from A to B; default: none")
+    ba: int | None = Field(None, ge=2, le=512, description="the same from B to A")
+
+    @model_validator(mode="after")
+    def _one_direction(self) -> Self:
+        if self.ab is None and self.ba is None:
+            raise ValueError("give ab, ba or both a number of latents, such as {ab: 8}, or leave latents out")
+        return self
+
+
+class Modulation(nn.Module):
+    """Scales and shifts each channel of features by a dense layer of the latents: (1 + scale) x + shift.
+
+    These are the styles of Karras et al. 2019 (section 2), without their instance norm.
+
+    Args:
+        latents: numbers of a latent.
+        channels: C of the features.
+        equalized: whether weights are scaled at run time.
+    """
+
+    def __init__(self, latents: int, channels: int, equalized: bool = True) -> None:
+        super().__init__()
+        self.dense = EqualizedLinear(latents, 2 * channels, gain=1.0, equalized=equalized)
+
+    def forward(self, x: Tensor, latents: Tensor) -> Tensor:
+        """Modulate features.
+
+        Args:
+            x: features.  # [N, C, H, W]
+            latents: with a mean square of 1.  # [N, latents]
+
+        Returns:
+            Features of the same shape and type.
+        """
+        scale, shift = self.dense(latents).to(x.dtype)[:, :, None, None].chunk(2, dim=1)
+        y: Tensor = (1 + scale) * x + shift
+        return y
+
+
+class LatentEncoder(Network):
+    """Estimates from a translation the latents that it was painted from, as the encoder of BicycleGAN does (Zhu et al.
+    2017b).
+
+    It sees each picture reduced to the base resolution. So it costs little, learns nothing anew when a stage opens, and
+    latents cannot hide in details: they must change colours or large shapes.
+
+    Args:
+        channels: feature maps of its convolutions.
+        latents: numbers of a latent.
+        image_channels: channels of the pictures.
+        equalized: whether weights are scaled at run time.
+        slope: of the leaky ReLU.
+    """
+
+    def __init__(
+        self, channels: int, latents: int, image_channels: int = 3, equalized: bool = True, slope: float = 0.2
+    ) -> None:
+        super().__init__()
+        style = replace(PLAIN, equalized=equalized, slope=slope)
+        self.latent_size = latents
+        self.layers = nn.Sequential(
+            Layer(image_channels, channels, 1, style),
+            Layer(channels, channels, style=style),
+            Layer(channels, channels, style=style),
+        )
+        self.dense = EqualizedLinear(channels, latents, gain=1.0, equalized=equalized)
+
+    @property
+    def any_size(self) -> bool:
+        """It is made of convolutions and means."""
+        return True
+
+    def forward(self, x: Tensor, stage: int, alpha: float) -> Tensor:
+        """Estimate latents.
+
+        Args:
+            x: pictures in [-1, 1]; H and W are multiples of 2^stage.  # [N, image_channels, H, W]
+            stage: growth step.
+            alpha: without effect, as pictures of a stage that fades in are faded already.
+
+        Returns:
+            Latents of any length, float32 at least; their direction counts.  # [N, latents]
+        """
+        for _ in range(stage):
+            x = downsample2x(x)
+        return in_full_precision(self.dense, self.layers(x).mean(dim=(2, 3)))

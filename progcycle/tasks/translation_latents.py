@@ -1,0 +1,85 @@
+"""Latents of translators in training: drawn for each picture, and estimated from pictures by encoders."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from progcycle.networks import ENCODERS, Network, TaskShape
+from progcycle.objectives import latent_loss
+from progcycle.recipe import CycleganNetwork
+from progcycle.rng import normal
+from progcycle.schedule import Growth
+from progcycle.tasks.base import to_match
+
+SHOWN = 3  # translations of a picture on sample sheets
+
+
+class TranslationLatents:
+    """The latents of both directions, if they have any, and the networks that estimate them.
+
+    The way back of a cycle gets the latents that are estimated from the original, as in Augmented CycleGAN (Almahairi
+    et al. 2018) and MUNIT (Huang et al. 2018). So it can paint the original, and the cycle loss does not forbid that
+    translations differ. Methods give a tuple of one tensor, or of none for a direction without latents.
+
+    Args:
+        network: the section of a recipe.
+        shapes: what the task fixes for the translators, by direction.
+        seed: of the run.
+
+    Attributes:
+        networks: the encoders, ``enc_b`` of pictures of B for the latents from A to B.
+        specs: how to build each again.
+    """
+
+    def __init__(self, network: CycleganNetwork, shapes: Mapping[str, TaskShape], seed: int) -> None:
+        self.seed = seed
+        self.networks: dict[str, Network] = {}
+        self.specs: dict[str, dict[str, object]] = {}
+        for direction, shape in shapes.items():
+            if (found := network.generator.latent_encoder(shape)) is not None:
+                kind, arguments = found
+                name = encoder_name(direction)
+                self.networks[name] = ENCODERS[kind](**arguments)
+                self.specs[name] = {"name": kind, "arguments": arguments}
+
+    def size(self, direction: str) -> int:
+        """Numbers of a latent, 0 for none."""
+        encoder = self.networks.get(encoder_name(direction))
+        return 0 if encoder is None else encoder.latent_size
+
+    def drawn(self, direction: str, purpose: str, positions: Sequence[int], like: Tensor) -> tuple[Tensor, ...]:
+        """Random latents.
+
+        Args:
+            direction: ``ab`` or ``ba``.
+            purpose: part of their random address.
+            positions: of the pictures that are translated.
+            like: has the type and device that they get.
+        """
+        if not (size := self.size(direction)):
+            return ()
+        return (to_match(normal(self.seed, f"latent/{direction}/{purpose}", positions, size), like),)
+
+    def estimated(
+        self, direction: str, pictures: Tensor, growth: Growth, networks: Mapping[str, nn.Module] | None = None
+    ) -> tuple[Tensor, ...]:
+        """The latents from which the translator of a direction would paint some pictures.
+
+        Args:
+            direction: ``ab`` or ``ba``.
+            pictures: of the domain that it translates to.  # [N, C, H, W]
+            growth: where growth stands.
+            networks: the encoders by name; default: those that are trained.
+        """
+        encoder = (networks or self.networks).get(encoder_name(direction)) if self.size(direction) else None
+        return () if encoder is None else (encoder(pictures, growth.stage, growth.alpha),)
+
+    def loss(self, direction: str, latents: tuple[Tensor, ...], fake: Tensor, growth: Growth) -> dict[str, Tensor]:
+        """The latent loss of translations, see :func:`latent_loss`, by the figure's name; nothing without latents."""
+        estimates = self.estimated(direction, fake, growth)
+        return {f"latent/{direction}": latent_loss(z, told) for z, told in zip(latents, estimates, strict=True)}
+
+
+def encoder_name(direction: str) -> str:
+    """Name of the encoder of the pictures that a direction translates to."""
+    return f"enc_{direction[1]}"

@@ -1,0 +1,145 @@
+"""Translators with latents: one picture has many translations, and the same seed gives the same one again."""
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from photos import folder, photo
+from PIL import Image
+from snapshots import edit_config
+
+from progcycle.commands.cli import main
+from progcycle.errors import UserError
+from progcycle.export import Translator, load, load_as
+from progcycle.export.clips import Frame, write_animation
+from progcycle.rng import normal
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def run(make_snapshot: Make) -> Path:
+    return make_snapshot(latents=4, predict="picture").parent.parent
+
+
+@pytest.fixture
+def model(run: Path) -> Translator:
+    return load_as(Translator, run)
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image)
+
+
+def test_a_seed_gives_its_latents_whatever_the_input_is(model: Translator, tmp_path: Path) -> None:
+    path = photo(tmp_path / "x.png", 1, size=(40, 32))
+    assert torch.equal(model.latents("ab", [5, 9]), torch.cat([normal(s, "latent/ab", [0], 4) for s in (5, 9)]))
+    with Image.open(path) as opened:
+        image = opened.copy()
+    for scale in ("train", "native"):
+        five, nine = (pixels(model.translate(path, "ab", scale, seed=seed)) for seed in (5, 9))
+        assert np.array_equal(five, pixels(model.translate(image, "ab", scale, seed=5)))
+        assert np.array_equal(five, model.translate(pixels(image), "ab", scale, seed=5))
+        assert np.array_equal(five, pixels(model.translate(path, "ab", scale, latents=model.latents("ab", [5]))))
+        assert np.abs(five.astype(int) - nine).mean() > 1
+    assert np.array_equal(pixels(model.translate(path)), pixels(model.translate(path, seed=0)))
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    rows = model.translate(x, "ab", latents=model.latents("ab", [5, 9]))
+    for i, seed in enumerate((5, 9)):
+        torch.testing.assert_close(rows[i : i + 1], model.translate(x[i : i + 1], "ab", seed=seed))
+    assert not torch.equal(model.translate(x, "ab", seed=5)[1], rows[1])
+
+
+def test_a_change_is_enlarged_with_its_latents(make_snapshot: Make, tmp_path: Path) -> None:
+    model = load_as(Translator, make_snapshot(latents=4, predict="change"))
+    torch.nn.init.normal_(model.gen_ab.get_submodule("decoder.to_rgb.2").weight)  # type: ignore[arg-type]
+    path = photo(tmp_path / "x.png", 1, size=(90, 70))
+    one, two = (pixels(model.translate(path, "ab", "detail", seed=seed)) for seed in (1, 2))
+    assert np.array_equal(one, pixels(model.translate(path, "ab", "detail", seed=1)))
+    assert np.abs(one.astype(int) - two).mean() > 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions(model: Translator, dtype: torch.dtype) -> None:
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    expected = model.translate(x, "ab", seed=3)
+    other = model.translate(x, "ab", seed=4)
+    found = model.to(dtype).translate(x, "ab", seed=3)
+    assert (found - expected).abs().mean() < 0.1 * (other - expected).abs().mean()
+
+
+def test_seeds_and_count_on_the_command_line(run: Path, model: Translator, tmp_path: Path) -> None:
+    given, out = folder(tmp_path / "in", 3, size=(20, 12)), tmp_path / "out"
+    shown = [Image.fromarray(np.random.default_rng(i).integers(0, 256, (16, 24, 3), dtype=np.uint8)) for i in range(3)]
+    write_animation(given / "moving.png", [Frame(im, Fraction(i), Fraction(1)) for i, im in enumerate(shown)])
+    order = ["translate", str(run), str(given), str(out), "--direction", "ab", "--grid"]
+    assert main([*order, "--seed", "7", "2"]) == 0
+    names = [f"{name}_seed{seed}.png" for name in ("000", "moving") for seed in (7, 2)]
+    assert {p.name for p in out.iterdir()} >= {*names, "002_seed2.png", "before_after.png"}
+    with Image.open(given / "000.png") as source, Image.open(out / "000_seed2.png") as made:
+        assert np.array_equal(pixels(model.translate(source, "ab", seed=2)), pixels(made))
+    with Image.open(out / "before_after.png") as sheet:
+        assert sheet.width > 3 * 256
+    with Image.open(out / "moving_seed7.png") as clip:  # the same latents in all frames
+        for i, frame in enumerate(shown):
+            clip.seek(i)
+            assert np.array_equal(pixels(clip.convert("RGB")), pixels(model.translate(frame, "ab", seed=7)))
+    before = {p.name: p.stat().st_mtime_ns for p in out.iterdir() if "seed" in p.name}
+    (out / "001_seed7.png").unlink()
+    assert main([*order, "--count", "3", "--seed", "6", "--skip-existing"]) == 0
+    assert {p.name for p in out.iterdir()} >= {f"001_seed{seed}.png" for seed in (6, 7, 8)}
+    assert all((out / name).stat().st_mtime_ns == time for name, time in before.items() if name != "001_seed7.png")
+    single = tmp_path / "one.png"
+    assert main(["translate", str(run), str(given / "000.png"), str(single), "--direction", "ab", "--seed", "2"]) == 0
+    assert single.read_bytes() == (out / "000_seed2.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ["--direction", "ba", "--seed", "1"],
+            "These translators have no latents from B to A, so that each picture has",
+        ),
+        (["--direction", "ba", "--count", "2"], "These translators have no latents from B to A"),
+        (["--direction", "ab", "--seed", "1", "2", "--count", "2"], "--count counts on from one seed"),
+    ],
+)
+def test_refusals(
+    options: list[str], sentence: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = photo(tmp_path / "x.png", 1)
+    assert main(["translate", str(run), str(picture), str(tmp_path / "out"), *options]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_python_refuses_too(model: Translator) -> None:
+    x = torch.zeros(3, 3, 32, 32)
+    with pytest.raises(UserError, match="no latents from B to A"):
+        model.translate(x, "ba", seed=1)
+    with pytest.raises(UserError, match="no latents from B to A"):
+        model.estimate_latents(x, "ba")
+    with pytest.raises(ValueError, match="not both"):
+        model.translate(x, "ab", seed=1, latents=torch.zeros(1, 4))
+    with pytest.raises(ValueError, match=r"expected latents of shape \[1 or 3, 4\], got \[2, 4\]"):
+        model.translate(x, "ab", latents=torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="expected latents of shape"):
+        model.gen_ab(x, 2, 1.0)
+    assert model.estimate_latents(x, "ab").shape == (3, 4)
+
+
+def test_a_snapshot_without_the_encoder_or_with_another_is_refused(make_snapshot: Make) -> None:
+    snapshot = make_snapshot(latents=4)
+    networks = json.loads((snapshot / "config.json").read_text())["networks"]
+    edit_config(snapshot, networks={name: spec for name, spec in networks.items() if name != "enc_b"})
+    with pytest.raises(UserError, match="gen_ab takes 4 latents and enc_b estimates 0, so that they do not belong"):
+        load(snapshot)
+    networks["enc_b"]["arguments"]["latents"] = 5
+    edit_config(snapshot, networks=networks)
+    with pytest.raises(UserError, match="enc_b estimates 5"):
+        load(snapshot)
