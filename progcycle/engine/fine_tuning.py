@@ -50,6 +50,11 @@ def start_from(recipe: Recipe, networks: Mapping[str, Network]) -> Sequence[str]
         )
     weights = {name: tensors_of(model.state_dict(), name) for name in config.networks}
     source, frozen = str(snapshot), dict[str, str]()
+    if unknown := sorted(weights.keys() - networks.keys()):
+        raise UserError(
+            f"{KEY}: {options.run} has a network {unknown[0]}, and this recipe has none; give this recipe the network "
+            f"settings of that run{_changes(config, recipe)}."
+        )
     if options.networks == "all":
         path, others, frozen = _of_checkpoint(Path(options.run), [name for name in networks if name not in weights])
         weights |= others

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from progcycle.blocks import level_step
 from progcycle.data import PictureSet
 from progcycle.errors import UserError
-from progcycle.evaluation.diversity import latents_of, measure_diversity
+from progcycle.evaluation.diversity import PICTURES, TRANSLATIONS, latents_of, measure_diversity
 from progcycle.evaluation.evaluate_resolution import (
     check_resolution,
     measure_at_resolution,
@@ -387,6 +387,7 @@ def _protocol(
         },
         "noise_grey_levels": NOISE / level_step(),
         "matched": {domain: len(pictures) for domain, pictures in colours.items()} if colours else None,
+        **_diversity_protocol(measured),
         "faults_from": {"inversion": INVERTED, "hidden": HIDDEN},
         "two_sample": _two_sample_protocol(measured),
     }
@@ -398,3 +399,9 @@ def _two_sample_protocol(measured: Mapping[str, DirectionResult]) -> dict[str, A
         return None
     protocol = {"folds": FOLDS, "divisions": DIVISIONS, "steps": STEPS, "batch": BATCH}
     return {**protocol, "seconds": round(sum(seconds), 1)}
+
+
+def _diversity_protocol(measured: Mapping[str, DirectionResult]) -> dict[str, Any]:
+    if not any(name.startswith("diversity/") for result in measured.values() for name in result.figures):
+        return {}
+    return {"diversity": {"pictures_at_most": PICTURES, "translations": TRANSLATIONS}}

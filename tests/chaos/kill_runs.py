@@ -118,7 +118,8 @@ def measure(sample: Sampler, nimg: int) -> dict[str, float]:
     side = sample.growth.resolution
     picture = torch.linspace(-1, 1, 2 * 3 * side * side).reshape(2, 3, side, side)
     labels = {"labels": torch.eye(3)[:2]} if sample.task.classes else {}
-    made = sample({"latents": torch.ones(2, 8), "a": picture, "b": picture, **labels})[-1]
+    latents = {"latents": torch.ones(2, 8), "latents_ab_0": torch.ones(2, 3)}
+    made = sample({**latents, "a": picture, "b": picture, **labels})[-1]
     return {"swd": made.std().item(), "kid": made.std().item()}
 
 

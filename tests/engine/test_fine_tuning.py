@@ -156,3 +156,24 @@ def test_a_discriminator_of_small_pictures_need_not_see_those_of_the_trained_run
     """At 8 px, where the run ended, a quarter of the sides would be less than the base resolution."""
     recipe = larger("pggan", domains, str(runs["pggan"]), {"network": {"discriminator": {"reduce": 4}}})
     assert WatchedRun(recipe, tmp_path / "run").trainer.task.networks["discriminator"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_latents_that_one_side_lacks_are_named(there: bool, domains: Path, tmp_path: Path) -> None:
+    latents = {"network": {"generator": {"latents": {"ab": 3}}}}
+    trained = merge(TRAINED, latents if there else {})
+    run, recipe_changes = tmp_path / "first", {} if there else latents
+    train_run(WatchedRun(tiny("cyclegan", domains, trained), run))
+    words = (
+        "has a network enc_b, and this recipe has none; give" if there else r"modulations\.0\.dense\.\w+ is not in it"
+    )
+    recipe = larger("cyclegan", domains, str(run), recipe_changes)
+    with pytest.raises(UserError, match=words):
+        check(recipe, tmp_path / "run")
+    if there:
+        same = larger("cyclegan", domains, str(run), latents)
+        begun = WatchedRun(same, tmp_path / "run")
+        assert torch.equal(
+            part(begun.trainer.ema.networks["enc_b"].state_dict(), "dense")["weight"],
+            load(run).get_submodule("enc_b.dense").weight,
+        )

@@ -296,7 +296,7 @@ def test_evaluation_sees_the_averages_at_its_moments_and_its_figures_are_logged(
 @pytest.mark.parametrize("task", TASKS)
 def test_evaluation_changes_nothing_of_the_training(task: str, pictures: Path, tmp_path: Path) -> None:
     def evaluate(sample: Sampler, nimg: int) -> dict[str, float]:
-        inputs = {"latents": torch.ones(2, 8), "labels": torch.eye(3)[:2]}
+        inputs = {"latents": torch.ones(2, 8), "labels": torch.eye(3)[:2], "latents_ab_0": torch.ones(2, 3)}
         side = sample.growth.resolution
         inputs |= {domain: torch.full((2, 3, side, side), 0.5) for domain in ("a", "b")}
         return {"mean": sample(inputs)[-1].mean().item()}

@@ -3,12 +3,15 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from photos import folder
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from progcycle.evaluation import evaluate
 from progcycle.evaluation.diversity import TestLatents, latents_of, measure_diversity
 from progcycle.evaluation.round_trip import translate_as_training, translate_round_trip
 from progcycle.evaluation.translation_metrics import measure_translation
@@ -91,3 +94,23 @@ def test_a_table_of_its_own() -> None:
     assert "between translations of a picture" in text
     assert "0.1250" in text
     assert "0.5000" in text
+
+
+def test_evaluate_with_latents(make_snapshot: Callable[..., Path], tmp_path: Path) -> None:
+    """The record of a whole evaluation: the seed chooses the latents; what has none is as before."""
+    for name, first in (("testA", 0), ("testB", 9)):
+        folder(tmp_path / name, 4, seed=first, size=(32, 32))
+    found = {}
+    for latents, seed in ((4, 0), (4, 1), (0, 0)):
+        snapshot = make_snapshot(run=f"run{latents}", latents=latents, predict="picture")
+        options: dict[str, Any] = {"a": str(tmp_path / "testA"), "b": str(tmp_path / "testB"), "metrics": ("swd",)}
+        done = evaluate(snapshot, **options, seed=seed, resolution=None, paired=True)
+        found[latents, seed] = done.record
+    record = found[4, 0]
+    own = record["results"]["ab"]["translated"]
+    assert own["diversity"] > 0
+    assert "diversity" not in record["results"]["ba"]["translated"]
+    assert record["protocol"]["diversity"] == {"pictures_at_most": 64, "translations": 4}
+    assert found[4, 1]["results"]["ab"]["translated"]["l1"] != own["l1"]
+    assert "diversity" not in found[0, 0]["protocol"]
+    assert "diversity" not in found[0, 0]["results"]["ab"]["translated"]

@@ -190,3 +190,18 @@ def test_without_the_section_there_is_nothing_to_build() -> None:
 def test_what_cannot_work_is_refused_in_a_sentence(change: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         task(change)
+
+
+def test_latents_say_nothing_in_pretraining() -> None:
+    """They are 0, which no modulation's weights change; the encoder is kept for the task, and learns nothing yet."""
+    generator = {"residual_blocks": 1, "predict": "picture", "latents": {"ab": 3}}
+    own = task({"network": {"generator": generator}})
+    reals = {"a": batch(torch.rand(4, 3, 8, 8)), "b": batch(torch.rand(4, 3, 8, 8))}
+    before, stats = own.loss("generator", reals, GROWTH, 0)
+    assert set(stats) == {"inpainting/gen_ab", "inpainting/gen_ba"}
+    torch.nn.init.normal_(own.networks["gen_ab"].get_submodule("modulations.0.dense").weight)  # type: ignore[arg-type]
+    after, _ = own.loss("generator", reals, GROWTH, 0)
+    assert torch.equal(before, after)
+    assert own.ema_of == ("gen_ab", "gen_ba", "enc_b")
+    rows = own.sample(own.networks, own.panel(4, lambda domain: reals[domain].images), GROWTH)
+    assert len(rows) == len(own.row_names()) == 8
