@@ -51,8 +51,12 @@ class TranslatorExamples(Examples):
         return [as_image(levels) for levels in self.levels]
 
     def made_by(self, model: Any) -> list[Image.Image]:
-        """Their translations."""
-        return [as_image(model.translate(levels, self.direction)) for levels in self.levels]
+        """Their translations; with latents, picture i has those of seed i, so that neighbours differ."""
+        varied = model.latent_size(self.direction) > 0
+        return [
+            as_image(model.translate(levels, self.direction, seed=i if varied else None))
+            for i, levels in enumerate(self.levels)
+        ]
 
 
 def read_sources(

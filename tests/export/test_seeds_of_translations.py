@@ -16,6 +16,7 @@ from progcycle.commands.cli import main
 from progcycle.errors import UserError
 from progcycle.export import Translator, load, load_as
 from progcycle.export.clips import Frame, write_animation
+from progcycle.export.source_pictures import TranslatorExamples
 from progcycle.rng import normal
 
 Make = Callable[..., Path]
@@ -143,3 +144,13 @@ def test_a_snapshot_without_the_encoder_or_with_another_is_refused(make_snapshot
     edit_config(snapshot, networks=networks)
     with pytest.raises(UserError, match="enc_b estimates 5"):
         load(snapshot)
+
+
+def test_examples_of_a_progression_differ_in_their_latents(model: Translator, tmp_path: Path) -> None:
+    photo(tmp_path / "in" / "x.png", 1, size=(32, 32))
+    photo(tmp_path / "in" / "y.png", 1, size=(32, 32))  # the same picture twice
+    examples = TranslatorExamples(model.config, count=2, side=32, direction="ab", pictures=tmp_path / "in")
+    first, second = examples.made_by(model)
+    for seed, made in enumerate((first, second)):
+        assert np.array_equal(pixels(made), model.translate(examples.levels[seed], "ab", seed=seed))
+    assert not np.array_equal(pixels(first), pixels(second))
