@@ -7,8 +7,8 @@ from progcycle.commands.cli import add_recipe, check_file, guarded, parser
 from progcycle.output import say
 
 DESCRIPTION = (
-    "Show when a recipe grows, and how large its networks are. Nothing is trained, and no picture is read; with --time "
-    "a few steps of every phase are timed, on noise."
+    "Show when a recipe grows, and how large its networks are. Nothing is trained, and no picture is read.\n"
+    "With --time, a few steps of every phase are timed, on noise."
 )
 EXAMPLES = """examples:
   progcycle plan recipes/cyclegan_openmoji.yaml

@@ -42,6 +42,7 @@ from progcycle.engine.train import train
 from progcycle.evaluation.sampler import Sampler
 from progcycle.output import console
 from progcycle.recipe import Recipe, merge
+from progcycle.tasks.cyclegan import CycleganTask
 
 ALL = [(task, variant) for variant in ("full", "queue", "fp16") for task in TASKS]
 MOST = 12  # kills of one run
@@ -118,7 +119,9 @@ def measure(sample: Sampler, nimg: int) -> dict[str, float]:
     side = sample.growth.resolution
     picture = torch.linspace(-1, 1, 2 * 3 * side * side).reshape(2, 3, side, side)
     labels = {"labels": torch.eye(3)[:2]} if sample.task.classes else {}
-    latents = {"latents": torch.ones(2, 8), "latents_ab_0": torch.ones(2, 3)}
+    latents = {"latents": torch.ones(2, 8)}
+    if isinstance(sample.task, CycleganTask) and (size := sample.task.latents.size("ab")):
+        latents["latents_ab_0"] = torch.ones(2, size)
     made = sample({**latents, "a": picture, "b": picture, **labels})[-1]
     return {"swd": made.std().item(), "kid": made.std().item()}
 
