@@ -1,6 +1,7 @@
 """From YAML to a validated recipe and back; every error is one sentence."""
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Union
@@ -250,7 +251,7 @@ def dump(recipe: Recipe) -> str:
 
 
 def difference(old: Recipe, new: Recipe, free: Sequence[str] = ()) -> list[str]:
-    """Lines ``key: old -> new`` for every value that differs.
+    """Lines ``key: old -> new`` for every value that differs, written as in YAML; ``left out`` where there is none.
 
     Args:
         old, new: the recipes.
@@ -266,7 +267,12 @@ def difference(old: Recipe, new: Recipe, free: Sequence[str] = ()) -> list[str]:
 
     before, after = flat(old.model_dump(mode="json")), flat(new.model_dump(mode="json"))
     keys = [*before, *(key for key in after if key not in before)]
-    return [f"{k}: {before.get(k)} -> {after.get(k)}" for k in keys if before.get(k) != after.get(k)]
+
+    def written(values: Mapping[str, Any], key: str) -> str:
+        value = values.get(key, "left out")
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    return [f"{k}: {written(before, k)} -> {written(after, k)}" for k in keys if before.get(k) != after.get(k)]
 
 
 def json_schema() -> dict[str, Any]:

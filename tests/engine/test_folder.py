@@ -64,10 +64,10 @@ def test_a_longer_plan_goes_on_as_if_it_had_been_the_plan_from_the_start(
             {"decay_kimg": 0.05},
             "schedule.decay_kimg: 0.02 -> 0.05; the growth plan may change only beyond the 0.06 kimg",
         ),
-        ({"fade_kimg": {8: 0.016, 16: 0.02}}, "schedule.fade_kimg.16: None -> 0.02; .* differs from 0.052 kimg on"),
-        ({"batch_size": {"default": 4, 4: 2}}, "schedule.batch_size.4: None -> 2; .* differs from 0 kimg on"),
+        ({"fade_kimg": {8: 0.016, 16: 0.02}}, "schedule.fade_kimg.16: left out -> 0.02; .* differs from 0.052 kimg on"),
+        ({"batch_size": {"default": 4, 4: 2}}, "schedule.batch_size.4: left out -> 2; .* differs from 0 kimg on"),
         ({"total_kimg": 0.1, "rampup_kimg": 0.01}, "schedule.rampup_kimg: 0.0 -> 0.01; .* differs from 0 kimg on"),
-        ({"hold_resolution": 8}, "schedule.hold_resolution: None -> 8; .* differs from 0.032 kimg on"),
+        ({"hold_resolution": 8}, "schedule.hold_resolution: null -> 8; .* differs from 0.032 kimg on"),
     ],
 )
 def test_a_plan_that_changes_what_was_shown_is_refused(
@@ -98,7 +98,7 @@ def test_what_is_trained_is_bound(pictures: Path, stopped: Path) -> None:
     }
     words = {
         "seed: 3 -> 4",
-        "data.mirror: True -> False",
+        "data.mirror: true -> false",
         "optimizer.reset: fade_edges -> never",
         "training.ema.half_life_kimg: 0.02 -> 1.0",
         "objective.drift: 0.001 -> 0.1",

@@ -259,11 +259,11 @@ def test_difference_names_every_key_that_differs(write: Callable[..., Path]) -> 
     assert difference(old, new) == [
         "seed: 0 -> 4",
         "objective.loss: wgan -> hinge",
-        "objective.gradient_penalty.weight: 10.0 -> None",
-        "objective.gradient_penalty.target: 1.0 -> None",
+        "objective.gradient_penalty.weight: 10.0 -> left out",
+        "objective.gradient_penalty.target: 1.0 -> left out",
         "objective.drift: 0.001 -> 0.0",
-        "schedule.batch_size.8: 4 -> None",
-        "schedule.batch_size.16: None -> 2",
+        "schedule.batch_size.8: 4 -> left out",
+        "schedule.batch_size.16: left out -> 2",
     ]
     assert difference(old, new, free=("schedule", "objective.gradient_penalty")) == [
         "seed: 0 -> 4",
