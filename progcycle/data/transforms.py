@@ -1,6 +1,5 @@
 """albumentations transforms named in the recipe, checked when built and repeatable sample by sample."""
 
-import difflib
 import os
 import warnings
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from progcycle.errors import UserError
+from progcycle.errors import UserError, closest
 from progcycle.recipe import Augmentation
 
 
@@ -73,8 +72,8 @@ class Transforms:
         if not (isinstance(found, type) and issubclass(found, base)):
             members = vars(library).items()
             known = [name for name, value in members if isinstance(value, type) and issubclass(value, base)]
-            near = difflib.get_close_matches(step.name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else "see albumentations' list of transforms."
+            near = closest(step.name, known, cutoff=0.5)
+            hint = f"did you mean {near}?" if near else "see albumentations' list of transforms."
             raise UserError(f"{self._where(step.name)} is not known to albumentations, {hint}")
         arguments = {**(step.model_extra or {}), **change}
         try:

@@ -81,8 +81,8 @@ def measure_diversity(
     """
     if not latents.sizes.get(direction, 0):
         return {}
-    numbers = [i * len(pictures) // PICTURES for i in range(PICTURES)] if len(pictures) > PICTURES else None
-    numbers = list(range(len(pictures))) if numbers is None else numbers
+    count = min(len(pictures), PICTURES)
+    numbers = [i * len(pictures) // count for i in range(count)]
     sets: list[Tensor] = []
     errors: list[Tensor] = []
     for which in range(TRANSLATIONS):

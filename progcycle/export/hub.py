@@ -1,13 +1,12 @@
 """Finding a model: in a local folder, or on the Hugging Face Hub; and suggesting the folder that was meant."""
 
-import difflib
 import re
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 
-from progcycle.errors import UserError
+from progcycle.errors import UserError, closest
 from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -68,5 +67,5 @@ def did_you_mean(path: Path) -> str:
     for place in (Path("runs"), path.parent):
         if place.is_dir():
             near |= {folder.name: folder for folder in sorted(place.iterdir()) if folder.is_dir()}
-    found = difflib.get_close_matches(path.name, near, n=1)
-    return f" (did you mean {near[found[0]]}?)" if found else ""
+    found = closest(path.name, near)
+    return f" (did you mean {near[found]}?)" if found else ""

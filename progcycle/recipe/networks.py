@@ -4,7 +4,6 @@ Each network's options are defined with it, in ``progcycle.networks``, and found
 of a recipe have may be set once for all: ``network: {rgb: sum, generator: {skips: false}}``.
 """
 
-import difflib
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from progcycle.errors import closest
 from progcycle.recipe.objectives import DiscriminatorTerms
 from progcycle.recipe.values import AsTuple, Resolution
 from progcycle.section import Section
@@ -112,8 +112,8 @@ class NetworkOf:
         kind = self.options_of(written)
         if kind is None:
             name = self.name_in(written)
-            near = difflib.get_close_matches(str(name), self.networks, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; choose one of {', '.join(sorted(self.networks))}"
+            near = closest(str(name), self.networks)
+            hint = f"; did you mean {near}?" if near else f"; choose one of {', '.join(sorted(self.networks))}"
             raise ValueError(f"there is no {name!r}{hint}")
         return kind.model_validate({"name": self.default, **written})
 

@@ -1,6 +1,5 @@
 """From YAML to a validated recipe and back; every error is one sentence."""
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated, Any, Union
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from progcycle.errors import closest
 from progcycle.recipe.exclusions import drop_excluded, is_player, long_form, named_keys
 from progcycle.recipe.forms import aligned
 from progcycle.recipe.networks import (
@@ -126,8 +126,8 @@ def _unknown(error: Any, model: type[BaseModel], content: Mapping[Any, Any]) -> 
             return f"not every network here has this option; write {'.'.join(map(str, (SECTION, *having[0], key)))}"
         known |= {name for m in players.values() if (kind := m.options_of(None)) for name in kind.model_fields}
         known -= {"name"}
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known keys here are {', '.join(sorted(known))}."
+    near = closest(key, known)
+    hint = f"did you mean {near}?" if near else f"known keys here are {', '.join(sorted(known))}."
     return f"unknown key, {hint}"
 
 

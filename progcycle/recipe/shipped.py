@@ -1,8 +1,9 @@
 """Bundled recipes and studies: inside the installed package, or in the clone that Python runs from."""
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path, PurePath
+
+from progcycle.errors import closest
 
 ENDING = ".yaml"
 PACKAGE = Path(__file__).parents[1]
@@ -52,4 +53,4 @@ def closest_name(path: PurePath, known: Iterable[str] | None = None) -> str | No
         known: names; default: those of the bundled recipes and studies.
     """
     names = [*shipped_recipes(), *shipped_studies()] if known is None else list(known)
-    return next(iter(difflib.get_close_matches(path.name.removesuffix(ENDING), names, n=1)), None)
+    return closest(path.name.removesuffix(ENDING), names)
