@@ -13,8 +13,8 @@ from progcycle.output import say, warn
 DESCRIPTION = """Measure a trained model.
 
 PG-GAN: sliced Wasserstein distance and KID between generated and training pictures, next to the same between two halves
-of the training pictures; MS-SSIM of random pairs; on request, how many modes of stacked digits were found. All are
-measured at the current resolution of the run.
+of the training pictures; MS-SSIM of random pairs; on request, precision and recall, and how many modes of stacked
+digits were found. All are measured at the current resolution of the run.
 
 CycleGAN: translations of the test pictures in both directions, next to the unchanged pictures and to pictures with
 matched colours. Measured are distances to the real pictures of the other domain (KID, sliced Wasserstein), to the true
@@ -45,10 +45,11 @@ def _parser() -> argparse.ArgumentParser:
         "--metrics",
         nargs="+",
         metavar="NAME",
-        help="PG-GAN: swd, ms-ssim, modes, palette, two-sample, kid, kid-resnet, fid, is (default: swd, ms-ssim and "
-        "kid); CycleGAN: swd, kid, kid-resnet, two-sample, fid, is (default: swd and kid), in addition to the figures "
-        "that are always measured; with --inception the defaults include fid and is; if a discriminator has seen the "
-        "features of kid they include kid-resnet; two-sample trains classifiers (some 20 s a set and core at 64 px)",
+        help="PG-GAN: swd, ms-ssim, modes, palette, two-sample, kid, kid-resnet, precision-recall, fid, is (default: "
+        "swd, ms-ssim and kid); CycleGAN: swd, kid, kid-resnet, two-sample, fid, is (default: swd and kid), in "
+        "addition to the figures that are always measured; with --inception the defaults include fid and is; if a "
+        "discriminator has seen the features of kid they include kid-resnet; two-sample trains classifiers (some 20 s "
+        "a set and core at 64 px)",
     )
     p.add_argument(
         "--inception",
@@ -78,12 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="PG-GAN: pictures of single digits in folders 0 to 9, to train the classifier that counts modes",
     )
-    p.add_argument(
-        "--memory",
-        type=gigabytes,
-        metavar="GB",
-        help="memory for swd; more is faster (default 4)",
-    )
+    p.add_argument("--memory", type=gigabytes, metavar="GB", help="memory for swd; more is faster (default 4)")
     p.add_argument("--seed", type=natural, help="seed of latents and of random choices (default 0)")
     p.add_argument(
         "--out", type=Path, metavar="FILE.json", help="file to write (default: in the folder evaluation of the run)"

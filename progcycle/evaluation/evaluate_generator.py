@@ -11,7 +11,7 @@ import torch
 from progcycle.errors import UserError
 from progcycle.evaluation.digit_modes import choose_digit_classifier, measure_modes
 from progcycle.evaluation.feature_distances import (
-    IN_FEATURES,
+    OF_GENERATORS,
     PUBLISHED,
     RESNET,
     choose_features,
@@ -45,7 +45,7 @@ FULL_COUNT, FULL_PAIRS, FULL_MODES = 16384, 10000, 25600  # of the paper's proto
 
 @dataclass(frozen=True)
 class GeneratorOptions(EvaluationOptions):
-    """What to measure of a generator, and on how many pictures. Metrics are those of ``METRICS`` and ``IN_FEATURES``.
+    """What to measure of a generator, and on how many pictures. Metrics are those of ``METRICS`` and ``OF_GENERATORS``.
 
     Attributes:
         count: pictures of each set; default: 16,384, or half of the real ones if these are fewer; of modes 25,600; in
@@ -101,8 +101,8 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, options: G
             results[name] = _distances(samples, sizes[name], options.memory_gb)
         elif name == "ms-ssim":
             results[name] = _similarities(samples, sizes[name])
-        elif features is not None and name in IN_FEATURES:
-            results |= measure_in_features(samples, [n for n in names if n in IN_FEATURES], features, options.count)
+        elif features is not None and name in OF_GENERATORS:
+            results |= measure_in_features(samples, [n for n in names if n in OF_GENERATORS], features, options.count)
         else:
             results[name] = {**measure_modes(samples, classifier, sizes[name]), "judge": about_classifier}
     warnings = [f"{sentence.rstrip('.')}; the next picture is used instead." for sentence in samples.reals.broken]
@@ -128,7 +128,7 @@ def _available(
     """Names of the metrics, the networks that they need, and sentences about defaults that are left out."""
     where, left_out, asked = "--metrics", [], bool(options.metrics)
     names = list(dict.fromkeys(options.metrics or (*DEFAULTS, *(PUBLISHED if options.inception else ()))))
-    known = (*METRICS, *IN_FEATURES, RESNET)
+    known = dict.fromkeys((*METRICS, *OF_GENERATORS, RESNET))
     for name in names:
         if name not in known:
             raise UserError(f"{where}: there is no metric {name!r}; choose from {', '.join(known)}.")
@@ -136,10 +136,11 @@ def _available(
         for name in [name for name in names if resolution < SMALLEST.get(name, 0)]:
             names.remove(name)
             left_out.append(f"{name} is left out: it starts at {SMALLEST[name]} px, and these are {resolution} px.")
-    check_metrics([name for name in names if name in METRICS], resolution, recipe.data.channels, where)
+    in_pixels = [name for name in names if name in METRICS and name not in OF_GENERATORS]
+    check_metrics(in_pixels, resolution, recipe.data.channels, where)
     features, why = choose_features(names, asked, options.inception, options.device)
     if why:
-        names = [name for name in names if name not in IN_FEATURES]
+        names = [name for name in names if name not in OF_GENERATORS]
         left_out.append(f"kid is left out: {why}")
     resnet, why = choose_resnet(names, asked, has_seen(recipe, features.name if features else None), options.device)
     if why:

@@ -1,4 +1,4 @@
-"""Metrics in features of a network: KID in any, FID and the Inception Score only in those of Inception."""
+"""Metrics in features of a network: KID and precision and recall in any, FID and the Inception Score in Inception's."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,10 @@ from progcycle.metrics import (
     kernel_distance,
     kernel_distance_spread,
     load_features,
+    manifold_overlap,
 )
 from progcycle.metrics.features import HOW_TO_GET_INCEPTION
+from progcycle.metrics.manifold import DENSITY_NEIGHBOURS, NEIGHBOURS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,15 +27,22 @@ if TYPE_CHECKING:
     from progcycle.evaluation.generator_samples import GeneratorSamples
     from progcycle.metrics import PictureBatches
 
+PRECISION_RECALL = "precision-recall"
 # Figures of each metric: heading, name, and how it is written.
 IN_FEATURES = {
     "kid": (("KID", "kid", ".5f"), ("+-", "kid_error", ".5f")),
     "fid": (("FID", "fid", ".2f"),),
     "is": (("IS", "is", ".3f"), ("+-", "is_deviation", ".3f")),
 }
+# The same of generators, with what translators do not have.
+OF_GENERATORS = {
+    **IN_FEATURES,
+    PRECISION_RECALL: tuple((name, name, ".3f") for name in ("precision", "recall", "density", "coverage")),
+}
 RESNET = "kid-resnet"  # the metric: KID in features of open_nsfw, for runs whose discriminators saw the others
 PUBLISHED = ("fid", "is")  # metrics that are defined in features of the Inception network
 FEWEST = 3  # pictures of a set, for the standard error of KID
+FEWEST_NEIGHBOURS = max(NEIGHBOURS, DENSITY_NEIGHBOURS) + 1  # and for precision and recall
 PARTS, PARTS_FROM = 10, 5000  # of the Inception Score: parts, and from how many pictures on there are several
 COUNTS = {True: 50_000, False: 2048}  # generated pictures by default, with Inception (as published) and without
 
@@ -61,7 +70,7 @@ def choose_features(
                 f"--metrics: {name} is measured in features of the Inception network; give --inception "
                 f"{HOW_TO_GET_INCEPTION}."
             )
-    if not set(names) & set(IN_FEATURES):
+    if not set(names) & set(OF_GENERATORS):
         if inception is not None:
             raise UserError(f"--inception: {' and '.join(names)} do not use it; add kid, fid or is to --metrics.")
         return None, ""
@@ -116,6 +125,13 @@ def distances(made: "Tensor", real: "Tensor", features: Features) -> Figures:
     return figures
 
 
+def overlap(made: "Tensor", real: "Tensor") -> Figures:
+    """Precision, recall, density and coverage of two sets by their features, if there are enough pictures."""
+    if min(len(made), len(real)) < FEWEST_NEIGHBOURS:
+        return {}
+    return manifold_overlap(made, real).figures()
+
+
 def score(found: "Tensor", features: Features) -> Figures:
     """The Inception Score of pictures by their features, and its deviation over parts if there are any.  # [N, D]"""
     if not is_published(features):
@@ -148,6 +164,10 @@ def features_record(features: Features | None) -> dict[str, Any] | None:
         return None
     found = {"name": features.name, "dimensions": features.dimensions, **features.protocol}
     found["kid"] = "(x.y / D + 1)^3, unbiased, all pictures; kid_error: jackknife over the pictures of both sets"
+    found[PRECISION_RECALL] = (
+        f"balls up to the nearest neighbour {NEIGHBOURS} (precision, recall) and {DENSITY_NEIGHBOURS} (density, "
+        "coverage), surfaces included; depends on the counts"
+    )
     if is_published(features):
         found["fid"] = "means and covariances of all pictures; biased below as many as there are dimensions"
         found["is"] = f"{PARTS} parts from {PARTS_FROM} pictures on, else one"
@@ -161,7 +181,7 @@ def measure_in_features(
 
     Args:
         samples: generated and real pictures.
-        names: of metrics, of ``IN_FEATURES``.
+        names: of metrics, of ``OF_GENERATORS``.
         features: the network.
         count: generated pictures; default: as many as there are real ones, at most ``COUNTS``.
 
@@ -173,10 +193,11 @@ def measure_in_features(
     """
     reals = len(samples.reals)
     count = count or min(reals, COUNTS[is_published(features)])
-    real_count = min(reals, max(count, FEWEST))
-    if min(count, real_count) < FEWEST:
+    fewest = FEWEST_NEIGHBOURS if PRECISION_RECALL in names else FEWEST
+    real_count = min(reals, max(count, fewest))
+    if min(count, real_count) < fewest:
         raise UserError(
-            f"{' and '.join(names)}: {FEWEST} generated and {FEWEST} real pictures are the fewest, and there are "
+            f"{' and '.join(names)}: {fewest} generated and {fewest} real pictures are the fewest, and there are "
             f"{count} and {real_count}; raise --count, or name other real pictures with --data."
         )
     made, real = (_features_of(source, features) for source in (samples.generated(count), samples.real(real_count)))
@@ -185,9 +206,12 @@ def measure_in_features(
         "generated": distances(made, real, features) | score(made, features),
         "real": distances(real[:half], real[half:], features) | score(real, features),
     }
+    if PRECISION_RECALL in names:
+        rows["generated"] |= overlap(made, real)
+        rows["real"] |= overlap(real[:half], real[half:])
     found = {}
     for name in names:
-        own = [figure for _, figure, _ in IN_FEATURES[name]]
+        own = [figure for _, figure, _ in OF_GENERATORS[name]]
         found[name] = {
             "count": count,
             "real_count": real_count,

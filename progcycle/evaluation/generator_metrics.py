@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from progcycle.blocks import from_levels
 from progcycle.errors import UserError
+from progcycle.evaluation.feature_distances import COUNTS, PRECISION_RECALL, measure_in_features
 from progcycle.evaluation.generator_samples import (
     GeneratorSamples,
     RealPictures,
@@ -14,6 +16,7 @@ from progcycle.evaluation.generator_samples import (
     real_picture_set,
     samples_from_model,
 )
+from progcycle.metrics import load_features
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
     from progcycle.metrics.digits import DigitClassifier
     from progcycle.recipe import PgganRecipe
 
-SMALLEST = {"swd": 16, "ms-ssim": 16, "modes": 8, "palette": 2, "two-sample": 2}  # pixels per side
+TOGETHER = ("kid", PRECISION_RECALL)  # of the same features
+SMALLEST = {"swd": 16, "ms-ssim": 16, "modes": 8, **dict.fromkeys(("palette", "two-sample", *TOGETHER), 2)}  # pixels
 IN_MEMORY, MOST = 1 << 26, 2048  # numbers, and pictures, of a set that is measured as a whole
 READABLE = 0.9  # share of the real digits that the classifier must read correctly
 STACK = re.compile(r"_(\d)(\d)(\d)\.\w+$")  # names of stacked digits end in the digits of red, green and blue
@@ -33,6 +37,7 @@ LOWEST = {
     "modes": ("kl",),
     "palette": ("hue_distance", "chroma_distance"),
     "two-sample": ("two_sample_auc",),
+    "kid": ("kid",),
 }
 Figures = dict[str, float]
 
@@ -100,6 +105,18 @@ def two_sample(samples: GeneratorSamples, count: int) -> Figures:
     return two_sample_test(*both_sets(samples, count), seed=samples.seed).figures()
 
 
+def in_features(samples: GeneratorSamples, count: int, names: Sequence[str] = TOGETHER) -> Figures:
+    """Metrics in features of EfficientNet-lite0, of ``count`` pictures, or of 2,048 or all real ones if fewer.
+
+    Raises:
+        UserError: there are too few pictures, or the extra ``metrics`` is not installed.
+    """
+    features = load_features("efficientnet-lite0", samples.device)
+    count = min(count, len(samples.reals), COUNTS[False])
+    found = measure_in_features(samples, names, features, count)
+    return {figure: value for name in names for figure, value in found[name]["generated"].items()}
+
+
 def both_sets(samples: GeneratorSamples, count: int) -> "tuple[Tensor, Tensor]":
     """Generated and real pictures, as many of each: ``count``, or fewer if there are not so many or they are large.
 
@@ -127,7 +144,26 @@ METRICS: dict[str, Callable[[GeneratorSamples, int], Figures]] = {
     "modes": modes,
     "palette": colours,
     "two-sample": two_sample,
+    **{name: partial(in_features, names=[name]) for name in TOGETHER},
 }
+
+
+def measure(samples: GeneratorSamples, names: Sequence[str], count: int) -> Figures:
+    """Figures of several metrics; those in the same features look at each picture once.
+
+    Args:
+        samples: generated and real pictures.
+        names: of ``METRICS``.
+        count: generated pictures of each; a metric takes fewer where there are fewer real ones.
+    """
+    found: Figures = {}
+    together = [name for name in names if name in TOGETHER]
+    for name in names:
+        if name not in together:
+            found |= METRICS[name](samples, count)
+        elif name == together[0]:
+            found |= in_features(samples, count, together)
+    return found
 
 
 def check_metrics(names: Sequence[str], resolution: int, channels: int, where: str) -> None:
@@ -140,7 +176,7 @@ def check_metrics(names: Sequence[str], resolution: int, channels: int, where: s
         where: what to name in the sentence, such as a recipe key.
 
     Raises:
-        UserError: one sentence about the first that cannot be computed.
+        UserError: one sentence about the first that cannot be computed; also if the extra ``metrics`` is missing.
     """
     for name in names:
         if name not in METRICS:
@@ -150,6 +186,8 @@ def check_metrics(names: Sequence[str], resolution: int, channels: int, where: s
                 f"{where}: {name} needs pictures of {SMALLEST[name]} px or more, these have {resolution} px; leave it "
                 "out."
             )
+        if name in TOGETHER:
+            load_features("efficientnet-lite0")  # as a check
         if name == "palette" and channels != 3:
             raise UserError(f"{where}: palette measures colours, and these pictures are grey; leave it out.")
         if name == "modes" and channels != 3:
@@ -224,7 +262,7 @@ def measure_run(run: Path, names: Sequence[str], count: int, seed: int = 0, devi
         from progcycle.metrics.digits import digit_classifier
 
         check_digit_classifier(digit_classifier(), samples.reals, "metrics")
-    return {key: value for name in names for key, value in METRICS[name](samples, count).items()}
+    return measure(samples, names, count)
 
 
 def generator_evaluator(recipe: "PgganRecipe", cache_dir: Path | None = None) -> "EvaluationCallback":
@@ -263,6 +301,6 @@ def generator_evaluator(recipe: "PgganRecipe", cache_dir: Path | None = None) ->
             generate, RealPictures(pictures, growth), recipe.seed, str(sample.device), growth.batch_size
         )
         ready = [name for name in options.metrics if growth.resolution >= SMALLEST[name]]
-        return {key: value for name in ready for key, value in METRICS[name](samples, options.count).items()}
+        return measure(samples, ready, options.count)
 
     return evaluate

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from progcycle.evaluation.feature_distances import IN_FEATURES, RESNET, bias_note
+from progcycle.evaluation.feature_distances import IN_FEATURES, OF_GENERATORS, PRECISION_RECALL, RESNET, bias_note
 from progcycle.evaluation.seen_features import MARK, mark_note
 from progcycle.evaluation.translation_table import COLOURS, TOLD_APART
 
@@ -37,6 +37,8 @@ def as_text(record: Mapping[str, Any]) -> str:
             blocks.append(_two_sample(found))
         elif name == RESNET:
             blocks.append(_in_features({"kid": found}, record["resnet_features"], record["seen_by_discriminators"]))
+        elif name == PRECISION_RECALL:
+            blocks.append(_in_features({name: found}, record["features"], record["seen_by_discriminators"]))
         elif name == in_features[0]:
             some = {name: results[name] for name in in_features}
             blocks.append(_in_features(some, record["features"], record["seen_by_discriminators"]))
@@ -76,7 +78,7 @@ def _in_features(
     columns = []
     for name, each in found.items():
         stars = {what: "*" * each.get(key, False) for what, key in (("generated", "biased"), ("real", "real_biased"))}
-        columns += [(title, f, style, stars) for title, f, style in IN_FEATURES[name] if f in rows["generated"]]
+        columns += [(title, f, style, stars) for title, f, style in OF_GENERATORS[name] if f in rows["generated"]]
     counts = f"{one['count']} generated against {one['real_count']} real pictures"
     lines = [f"in features of {features['name']}: {counts}", _line("", (title for title, *_ in columns), WIDE)]
     for what, label in (("generated", "generated"), ("real", "real, half to half")):

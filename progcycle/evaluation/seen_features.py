@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from progcycle.recipe import Recipe
 
 MARK = "^"
-# Figures of translators in the features of KID, and in those of kid-resnet.
-IN_MAIN_FEATURES = ("kid", "kid_error", "fid", "is", "fd", "feature", "source_feature")
+# Figures in the features of KID, and in those of kid-resnet.
+IN_MAIN_FEATURES = (
+    *("kid", "kid_error", "fid", "is", "fd", "feature", "source_feature"),
+    *("precision", "recall", "density", "coverage"),
+)
 IN_RESNET = ("kid_resnet", "kid_resnet_error")
 
 
@@ -32,7 +35,7 @@ def has_seen(recipe: "Recipe", features: str | None) -> bool:
 
 
 def seen_figures(recipe: "Recipe", features: str | None, resnet: str | None) -> list[str]:
-    """Names of the figures of translators whose features a discriminator has seen.
+    """Names of the figures whose features a discriminator has seen.
 
     Args:
         recipe: of the run.

@@ -6,6 +6,7 @@ from progcycle.metrics.distances import frechet_distance, kernel_distance, kerne
 from progcycle.metrics.features import Features, load_features
 from progcycle.metrics.inception_score import inception_score
 from progcycle.metrics.lines import EdgeScores, edge_scores, fill_deviation
+from progcycle.metrics.manifold import ManifoldOverlap, manifold_overlap
 from progcycle.metrics.modes import ModeCoverage, mode_coverage
 from progcycle.metrics.ms_ssim import ms_ssim, pair_similarities
 from progcycle.metrics.paired import (
@@ -27,6 +28,7 @@ __all__ = [
     "ColourStatistics",
     "EdgeScores",
     "Features",
+    "ManifoldOverlap",
     "MissingExtra",
     "ModeCoverage",
     "PairedScores",
@@ -50,6 +52,7 @@ __all__ = [
     "load_features",
     "luma_chroma",
     "luma_chroma_scores",
+    "manifold_overlap",
     "match_colours",
     "mode_coverage",
     "ms_ssim",

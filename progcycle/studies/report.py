@@ -122,7 +122,10 @@ def rivals_table(study: Study, rows: Rows) -> str:
 
 
 # Figures that are better when higher, and those of which neither is better.
-HIGHER = ("ssim", "psnr", "luma_ssim", "chroma_ssim", "edge_recall", "edge_precision", "two_sample_error")
+HIGHER = (
+    *("ssim", "psnr", "luma_ssim", "chroma_ssim", "edge_recall", "edge_precision", "two_sample_error", "modes"),
+    *("precision", "recall", "density", "coverage"),
+)
 NEITHER = ("colours", "mean_chroma", "colour_spread")
 UNPLOTTED = ("kid_error", "kid_resnet_error", "_deviation", "_floor", "truth_inversion")  # how their names end
 UNBIASED = ("kid", "kid_resnet")  # distances whose estimate may be below 0, which is as good as 0 then

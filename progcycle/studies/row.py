@@ -174,7 +174,7 @@ def check_translator_metrics(where: str, study: Study, recipe: CycleganRecipe) -
             )
 
 
-def seen_by_discriminators(recipe: CycleganRecipe) -> list[str]:
+def seen_by_discriminators(recipe: Recipe) -> list[str]:
     """Figures in features that a discriminator of the recipe has seen."""
     from progcycle.evaluation.seen_features import seen_figures
 
@@ -324,7 +324,12 @@ class TaskStudy:
 
 
 STUDIED: dict[str, TaskStudy] = {
-    "pggan": TaskStudy(measure_generator_run, check=check_generator_metrics, keys=frozenset({"metrics", "count"})),
+    "pggan": TaskStudy(
+        measure_generator_run,
+        check=check_generator_metrics,
+        seen=seen_by_discriminators,
+        keys=frozenset({"metrics", "count"}),
+    ),
     "cyclegan": TaskStudy(
         measure_translator_run,
         check=check_translator_metrics,

@@ -18,7 +18,7 @@ from progcycle.blocks import from_levels
 from progcycle.commands.cli import main
 from progcycle.data import as_reals
 from progcycle.errors import UserError
-from progcycle.evaluation import feature_distances, seen_features
+from progcycle.evaluation import feature_distances, generator_metrics, seen_features
 from progcycle.evaluation.generator_metrics import check_digit_classifier, measure_run
 from progcycle.evaluation.generator_samples import class_bounds, draw_classes, samples_from_model
 from progcycle.export import Generator, load, to_pil
@@ -26,6 +26,8 @@ from progcycle.metrics import (
     Features,
     MissingExtra,
     batches_of,
+    kernel_distance,
+    manifold_overlap,
     ms_ssim,
     palette,
     palette_distances,
@@ -56,7 +58,8 @@ def quick_features(monkeypatch: pytest.MonkeyPatch) -> None:
         protocol = {"library": "torch", **({"sha256": "1234"} if weights else {})}
         return Features(name, Mean(), 3, device, protocol, CLASSES if name == "inception" else None)
 
-    monkeypatch.setattr(feature_distances, "load_features", load_features)
+    for module in (feature_distances, generator_metrics):
+        monkeypatch.setattr(module, "load_features", load_features)
 
 
 @pytest.fixture
@@ -157,6 +160,54 @@ def test_colours_and_the_two_sample_test_of_these_pictures(
     assert "told from real by a classifier, 12 pictures of each set" in text
     assert main(["evaluate", str(run), "--metrics", "two-sample", "--count", "2"]) == 2
     assert "two-sample takes 3 pictures of each set, and there are 2." in capsys.readouterr().err
+
+
+def test_precision_and_recall_of_these_pictures(make_snapshot: Make, pictures: Path, capsys: Read) -> None:
+    folder = snapshot(make_snapshot, pictures)
+    run = folder.parent.parent
+    assert main(["evaluate", str(run), "--metrics", "precision-recall", "kid", "--count", "15"]) == 0
+    record = json.loads((run / "evaluation" / "nimg-000000012000.json").read_text())
+    samples = samples_from_model(generator(folder), 0, "cpu")
+    made, real = (
+        torch.cat([Mean()(from_levels(batch)) for batch in source()])
+        for source in (samples.generated(15), samples.real(15))
+    )
+    found = record["results"]["precision-recall"]
+    assert (found["count"], found["real_count"]) == (15, 15)
+    assert found["generated"] == pytest.approx(manifold_overlap(made, real).figures())
+    assert found["real"] == pytest.approx(manifold_overlap(real[:7], real[7:]).figures())
+    assert record["features"]["precision-recall"].startswith("balls up to the nearest neighbour 3 (precision, recall)")
+    text = capsys.readouterr().out
+    head = ("precision", "recall", "density", "coverage")
+    assert "".join(f"{name:>10}" for name in head) in text
+    rows = [numbers(line, "generated") for line in text.splitlines() if line.startswith("generated")]
+    assert rows[0] == pytest.approx([found["generated"][name] for name in head], abs=5e-4)
+    assert len(rows[1]) == 2, "KID has a table of its own"
+    figures = measure_run(folder, ["precision-recall", "kid"], 15)
+    assert figures.keys() == {*head, "kid", "kid_error"}
+    assert figures["kid"] == pytest.approx(kernel_distance(made, real), rel=1e-3)
+    assert measure_run(folder, ["kid"], 99) == pytest.approx(measure_run(folder, ["kid"], COUNT)), "all there are"
+    assert main(["evaluate", str(run), "--metrics", "precision-recall", "--count", "5"]) == 2
+    assert "6 generated and 6 real pictures are the fewest, and there are 5 and 6" in capsys.readouterr().err
+
+
+def test_metrics_of_the_same_features_look_at_each_picture_once(
+    make_snapshot: Make, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def count_calls(*arguments: Any) -> Features:
+        seen.append(arguments)
+        return Features("efficientnet-lite0", Mean(), 3)
+
+    folder = snapshot(make_snapshot, pictures)
+    monkeypatch.setattr(generator_metrics, "check_metrics", lambda *_: None)
+    monkeypatch.setattr(generator_metrics, "load_features", count_calls)
+    together = measure_run(folder, ["kid", "swd", "precision-recall"], 10)
+    assert len(seen) == 1
+    apart = {k: v for name in ("kid", "swd", "precision-recall") for k, v in measure_run(folder, [name], 10).items()}
+    assert len(seen) == 3
+    assert together == pytest.approx(apart)
 
 
 def test_features_that_a_discriminator_has_seen_are_marked(
@@ -466,7 +517,7 @@ def test_figures_of_few_pictures_are_marked(make_snapshot: Make, pictures: Path,
         (
             ["--metrics", "swd,x"],
             "--metrics: there is no metric 'x'; choose from swd, ms-ssim, modes, palette, "
-            "two-sample, kid, fid, is, kid-resnet.",
+            "two-sample, kid, precision-recall, fid, is, kid-resnet.",
         ),
         (["--metrics", "swd", "fid"], "--metrics: fid is measured in features of the Inception network; give --incep"),
         (["--metrics", "kid", "--count", "2"], "kid: 3 generated and 3 real pictures are the fewest, and there are 2"),
