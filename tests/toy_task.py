@@ -27,12 +27,12 @@ from progcycle.export.examples import Examples
 from progcycle.networks import Network
 from progcycle.recipe import (
     RECIPES,
-    Adam,
     Adversarial,
     DataOptions,
     NetworkSection,
     OptimizerSection,
     Pictures,
+    PlayerOptimizer,
     Recipe,
 )
 from progcycle.schedule import Growth
@@ -62,9 +62,9 @@ class ToyObjective(Adversarial):
 
 
 class ToyOptimizer(OptimizerSection):
-    encoder: Adam = Adam()
-    decoder: Adam = Adam()
-    critic: Adam = Adam(lr=2e-3)
+    encoder: PlayerOptimizer = PlayerOptimizer()
+    decoder: PlayerOptimizer = PlayerOptimizer()
+    critic: PlayerOptimizer = PlayerOptimizer(lr=2e-3)
 
 
 class ToyRecipe(Recipe):

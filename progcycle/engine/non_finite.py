@@ -157,7 +157,7 @@ def batches_of(sets: Mapping[str, PictureSet], schedule: GrowthSchedule, nimg: i
 
 def _about(trainer: Trainer, found: NonFinite, figures: Mapping[str, float], attempts: Attempts) -> dict[str, Any]:
     growth, factor = found.growth, attempts.lr_factor
-    rates = {player: adam.lr for player, adam in trainer.adams.items()} | dict(trainer.task.rates)
+    rates = {player: options.lr for player, options in trainer.settings.items()} | dict(trainer.task.rates)
     return {
         "step": found.step,
         "nimg": growth.nimg,

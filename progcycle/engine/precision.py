@@ -89,7 +89,7 @@ class Scaler:
         """Update the weights, unless a gradient is not finite in fp16: then only the scale is halved.
 
         Args:
-            optimizer: a fused Adam, which skips on the device itself, so that nothing waits for it.
+            optimizer: a fused Adam skips on the device itself, so that nothing waits for it; others wait.
             norms: norms of all its gradients, on the device.
         """
         if self.enabled:

@@ -9,10 +9,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from progcycle.data import Batch, as_reals
-from progcycle.engine.adam_states import AdamStates
 from progcycle.engine.build import Built, count_parts
 from progcycle.engine.ema import EmaNetworks
 from progcycle.engine.meter import Meter
+from progcycle.engine.optimizers import OptimizerStates, make_optimizer, set_momentum
 from progcycle.engine.precision import Precision
 from progcycle.engine.state import AttributeState, Part, StateGroup, load_state, state_of
 from progcycle.engine.trainable import Weights
@@ -52,7 +52,7 @@ class Trainer:
         self.ema = EmaNetworks({name: networks[name] for name in self.task.ema_of}, recipe.training.ema)
         self.trainable, self.new_stages = built.trainable, built.new_stages
         self.scalers = {player: precision.scaler() for player in players}
-        self.adams = recipe.optimizer.of_players(players)
+        self.settings = recipe.optimizer.of_players(players)
         self.optimizers = {player: self._optimizer(player) for player in players}
         self.meter = Meter(accelerator.device)
         self.nimg = self.step = 0
@@ -62,14 +62,14 @@ class Trainer:
             "progress": Part(AttributeState(self, "nimg", "step", "stage", "fading"), "values"),
             "networks": Part(Weights(networks), "shared"),
             "ema": Part(Weights(self.ema.networks), "shared"),
-            "optimizers": Part(AdamStates(self.optimizers, named), "shared"),
+            "optimizers": Part(OptimizerStates(self.optimizers, named), "shared"),
             "scalers": Part(StateGroup(self.scalers), "values"),
             "task": Part(self.task, "own", self.task.common_state),
             "meter": Part(self.meter, "own"),
         }
 
     def _optimizer(self, player: str) -> Any:
-        options = self.adams[player]
+        options = self.settings[player]
         groups: dict[tuple[Any, ...], dict[str, Any]] = {}
         for name in self.task.players[player]:
             rate = self.task.rates.get(name, options.lr)
@@ -77,8 +77,7 @@ class Trainer:
                 key = rate, group["stage"], group["adds"]
                 like = groups.setdefault(key, {**group, "params": [], "lr": rate, "own_lr": rate})
                 like["params"] += group["params"]
-        adam = torch.optim.Adam(list(groups.values()), betas=options.betas, eps=options.eps, fused=True)
-        return self.accelerator.prepare(adam)
+        return self.accelerator.prepare(make_optimizer(options, list(groups.values())))
 
     def _share_weights(self) -> None:
         networks = self.task.networks.values()
@@ -114,7 +113,7 @@ class Trainer:
         self.step += 1
 
     def _enter(self, growth: Growth) -> None:
-        """Notify the task of a new stage, and clear Adam's moments where the recipe says so."""
+        """Notify the task of a new stage, and clear the optimizers' moments where the recipe says so."""
         stage = growth.plan_stage
         new_stage, edge = stage != self.stage, (stage, growth.fading) != (self.stage, self.fading)
         if new_stage:
@@ -147,14 +146,15 @@ class Trainer:
 
     def _apply(self, player: str, growth: Growth) -> None:
         # Not through Accelerate's wrapper: its step would make the scaler wait for the device.
-        adam, scaler = self.optimizers[player].optimizer, self.scalers[player]
-        for group in adam.param_groups:
+        optimizer, scaler = self.optimizers[player].optimizer, self.scalers[player]
+        for group in optimizer.param_groups:
             group["lr"] = group["own_lr"] * growth.lr_scale * self.new_stages.factor(group, growth)
-        scaler.unscale(adam)
+        set_momentum(optimizer, self.settings[player], growth.nimg / 1000)
+        scaler.unscale(optimizer)
         norms = {f"gradient/{name}": _norm(self.task.networks[name]) for name in self.task.players[player]}
         # With fp16 an overflow is no error: the scaler skips the step and halves its scale.
         self.meter.add(norms, self.step, check=not scaler.enabled)
-        scaler.step(adam, norms.values())
+        scaler.step(optimizer, norms.values())
 
     def sampler(self, growth: Growth) -> Sampler:
         """What samples from the averages as they are now; ``growth`` is that of the step just done."""

@@ -28,7 +28,7 @@ from progcycle.recipe.objectives import (
     DiscriminatorAugment,
     DiscriminatorNoise,
 )
-from progcycle.recipe.optimizer import Adam, Ema, Optimizer, OptimizerSection
+from progcycle.recipe.optimizer import Ema, Optimizer, OptimizerSection, PlayerOptimizer
 from progcycle.recipe.overrides import override, override_with
 from progcycle.recipe.reading import (
     CHANGEABLE,
@@ -67,7 +67,6 @@ __all__ = [
     "MAX_PIXELS",
     "RECIPES",
     "TERMS",
-    "Adam",
     "Adaptive",
     "Adversarial",
     "Augmentation",
@@ -93,6 +92,7 @@ __all__ = [
     "PgganRecipe",
     "Pictures",
     "Place",
+    "PlayerOptimizer",
     "Pretraining",
     "Recipe",
     "RecipeError",

@@ -4,9 +4,11 @@ So a file that extends another, or an override on the command line, may set ``da
 has ``data.root``. Both in one file stay an error, which validation reports.
 """
 
+import functools
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from progcycle.recipe.forms import closed
 from progcycle.recipe.networks import (
@@ -23,7 +25,8 @@ from progcycle.recipe.networks import (
     shared_keys,
     with_shared,
 )
-from progcycle.recipe.schema import RECIPES
+from progcycle.recipe.optimizer import PlayerOptimizer, keys_of_others
+from progcycle.recipe.schema import RECIPES, Recipe
 
 
 def _something(value: Any) -> bool:
@@ -117,6 +120,8 @@ def _exclusions_of(content: Mapping[Any, Any]) -> Iterator[Exclusion]:
     """The exclusions, those among keys of a discriminator once for each that there is."""
     task, network = content.get("task"), content.get(SECTION)
     model = RECIPES.get(task) if isinstance(task, str) else None
+    if model is not None:
+        yield from _of_optimizers(model)
     section = None if model is None else model.network_section()
     places = places_in(section, network if isinstance(network, Mapping) else {})
     prefixes = [".".join(map(str, (SECTION, *place, ""))) for place in places if place[0] == "discriminator"]
@@ -128,6 +133,16 @@ def _exclusions_of(content: Mapping[Any, Any]) -> Iterator[Exclusion]:
                 written=tuple(key.replace(_OWN, own, 1) for key in exclusion.written),
                 excludes={key.replace(_OWN, own, 1): instead for key, instead in exclusion.excludes.items()},
             )
+
+
+def _of_optimizers(model: type[Recipe]) -> Iterator[Exclusion]:
+    """A new optimizer of a player removes the keys of the one before."""
+    section: Any = model.model_fields["optimizer"].annotation
+    players = [f"optimizer.{key}" for key, field in section.model_fields.items() if field.annotation is PlayerOptimizer]
+    for player in [*players, "pretraining.optimizer"]:
+        for name in get_args(PlayerOptimizer.model_fields["name"].annotation):
+            others = _without(*(f"{player}.{key}" for key in keys_of_others(name)))
+            yield Exclusion((f"{player}.name",), others, functools.partial(operator.eq, name))
 
 
 def _is_written(key: str, written: Mapping[str, Any]) -> bool:

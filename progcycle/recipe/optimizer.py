@@ -1,49 +1,76 @@
 """The ``optimizer`` section of a recipe, and the running averages of generators."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from progcycle.errors import UserError
-from progcycle.recipe.values import AsTuple
+from progcycle.recipe.values import AsTuple, Curve
 from progcycle.section import Section
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Adam(Section):
-    """Adam settings of one player."""
+def _below_one(curve: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    if any(value >= 1 for _, value in curve):
+        raise ValueError("a momentum is below 1")
+    return curve
 
+
+class PlayerOptimizer(Section):
+    """The optimizer of one player. A key that belongs to another optimizer is refused."""
+
+    name: Literal["adam", "rmsprop", "sgd"] = Field("adam", description="adam, rmsprop or sgd")
     lr: float = Field(1e-3, gt=0)
-    betas: Annotated[tuple[Beta, Beta], AsTuple] = (0.0, 0.99)
-    eps: float = Field(1e-8, gt=0)
+    betas: Annotated[tuple[Beta, Beta], AsTuple] = Field((0.0, 0.99), description="of adam")
+    eps: float = Field(1e-8, gt=0, description="of adam and rmsprop: added to the root of the mean square")
+    smoothing: Beta = Field(0.99, description="of rmsprop: the share of the old mean square in the new one")
+    momentum: Annotated[Curve, AfterValidator(_below_one)] = Field(((0.0, 0.0),), description="of sgd")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="L2: this share of each weight is added to its gradient")
+
+    @model_validator(mode="after")
+    def _own_keys(self) -> "PlayerOptimizer":
+        for key in keys_of_others(self.name):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} belongs to {' and '.join(_OWN[key])}, not to {self.name}; leave it out")
+        return self
+
+
+# Keys that not all optimizers have, and those that have them.
+_OWN: Final = {"betas": ("adam",), "eps": ("adam", "rmsprop"), "smoothing": ("rmsprop",), "momentum": ("sgd",)}
+
+
+def keys_of_others(name: Any) -> list[str]:
+    """The keys that an optimizer does not have; none for a name that there is not."""
+    known = {own for names in _OWN.values() for own in names}
+    return [key for key, names in _OWN.items() if name in known and name not in names]
 
 
 class OptimizerSection(Section):
-    """Base of the ``optimizer`` sections, which have a field of type :class:`Adam` for each player of their task."""
+    """Base of the ``optimizer`` sections: a field of type :class:`PlayerOptimizer` for each player of the task."""
 
     reset: Literal["never", "stage", "fade_edges"] = Field(
         "fade_edges", description="when the moments of all players are cleared"
     )
 
-    def of_players(self, players: Iterable[str]) -> dict[str, Adam]:
+    def of_players(self, players: Iterable[str]) -> dict[str, PlayerOptimizer]:
         """The settings of each player.
 
         Raises:
             UserError: there are none of one of them.
         """
         found = {player: getattr(self, player, None) for player in players}
-        for player in (player for player, adam in found.items() if not isinstance(adam, Adam)):
+        for player in (player for player, options in found.items() if not isinstance(options, PlayerOptimizer)):
             raise UserError(f"optimizer: the task trains a player {player!r}, for which this section has no settings.")
         return found  # type: ignore[return-value]  # each is one
 
 
 class Optimizer(OptimizerSection):
-    """Adam for a generator and a discriminator."""
+    """The optimizers of a generator and a discriminator."""
 
-    generator: Adam = Adam()
-    discriminator: Adam = Adam()
+    generator: PlayerOptimizer = PlayerOptimizer()
+    discriminator: PlayerOptimizer = PlayerOptimizer()
 
 
 HALF_LIFE_KIMG, RAMPUP = 10.0, 0.05

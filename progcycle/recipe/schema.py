@@ -19,7 +19,7 @@ from progcycle.recipe.networks import (
     with_each,
 )
 from progcycle.recipe.objectives import ClassWeights, CycleganObjective, LatentLoss, PgganObjective
-from progcycle.recipe.optimizer import Adam, Ema, Optimizer, OptimizerSection
+from progcycle.recipe.optimizer import Ema, Optimizer, OptimizerSection, PlayerOptimizer, keys_of_others
 from progcycle.recipe.sizes import with_longer_tables, with_sizes
 from progcycle.recipe.values import (
     AsTuple,
@@ -217,7 +217,9 @@ class Pretraining(Section):
     patch: float | None = Field(None, gt=0, le=0.5, description="side of a hidden square, of the picture's; 0.125")
     share: float | None = Field(None, gt=0, le=1000, description="lengths, of those in schedule; default 0.5")
     schedule: Schedule | None = Field(None, description="a growth plan of its own, in place of share")
-    optimizer: Adam | None = Field(None, description="default, also of keys left out: that of the generators")
+    optimizer: PlayerOptimizer | None = Field(
+        None, description="default, also of keys left out: that of the generators"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -379,6 +381,7 @@ class CycleganRecipe(Recipe):
         if not isinstance(content, Mapping):
             return content
         before = with_keys_from(content.get("pretraining"), "optimizer", content.get("optimizer"), "generator")
+        before = _with_own_keys(before, content["pretraining"]) if isinstance(before, Mapping) else before
         return {**content, "pretraining": before} if "pretraining" in content else content
 
     @classmethod
@@ -428,6 +431,15 @@ class CycleganRecipe(Recipe):
     def first_weights(self) -> Mapping[str, str]:
         """The runs of ``warm_start``."""
         return {} if self.warm_start is None else self.warm_start.runs
+
+
+def _with_own_keys(before: Mapping[Any, Any], written: Mapping[Any, Any]) -> dict[Any, Any]:
+    """A section whose ``optimizer`` lost the keys that it inherited, but that its own kind does not have."""
+    optimizer, own = before.get("optimizer"), written.get("optimizer")
+    if not isinstance(optimizer, Mapping) or not isinstance(own, Mapping):
+        return dict(before)
+    foreign = keys_of_others(optimizer.get("name", "adam"))
+    return {**before, "optimizer": {k: v for k, v in optimizer.items() if k in own or k not in foreign}}
 
 
 # By their key ``task``. Programs may add rows.

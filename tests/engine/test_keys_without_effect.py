@@ -103,9 +103,17 @@ COMMON: dict[str, tuple[str, list[str]]] = {
     "objective.augment.adaptive.maximum": ("0.55", ADA),
     "objective.n_critic": ("2", []),
     **{
-        f"optimizer.{player}.{key}": (value, [])
+        f"optimizer.{player}.{key}": (value, [companion.format(player) for companion in companions])
         for player in ("generator", "discriminator")
-        for key, value in (("lr", "0.1"), ("betas", "[0.5, 0.9]"), ("eps", "0.1"))
+        for key, value, companions in (
+            ("name", "sgd", []),
+            ("lr", "0.1", []),
+            ("betas", "[0.5, 0.9]", []),
+            ("eps", "0.1", []),
+            ("smoothing", "0.5", ["optimizer.{}.name=rmsprop"]),
+            ("momentum", "0.5", ["optimizer.{}.name=sgd", *LONG]),
+            ("weight_decay", "0.1", []),
+        )
     },
     "optimizer.reset": ("never", []),
     "training.ema.half_life_kimg": ("0.002", ["training.ema.rampup=1"]),

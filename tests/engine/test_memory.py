@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_runs import tiny, train
 
-from progcycle.engine import adam_states, memory
+from progcycle.engine import memory, optimizers
 from progcycle.engine import run as run_module
 from progcycle.engine import train as train_module
 from progcycle.errors import UserError
@@ -131,7 +131,7 @@ def test_memory_that_networks_or_a_checkpoint_need_is_told_too(
     words = (
         r"There is not enough memory to prepare the run \(CUDA out of memory. Tried to allocate 2.00 GiB\); stop other"
     )
-    for owner, name in ((torch.nn.Module, "to"), (adam_states.AdamStates, "load_state_dict")):
+    for owner, name in ((torch.nn.Module, "to"), (optimizers.OptimizerStates, "load_state_dict")):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, fail)
             with pytest.raises(UserError, match=words):

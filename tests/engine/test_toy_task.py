@@ -70,7 +70,7 @@ def test_it_stops_and_resumes_bit_for_bit(whole: WatchedRun, pictures: Path, tmp
 
 
 def test_each_player_is_trained_at_its_own_rate(whole: WatchedRun) -> None:
-    rates = {player: adam.lr for player, adam in whole.trainer.adams.items()}
+    rates = {player: options.lr for player, options in whole.trainer.settings.items()}
     assert rates == {"encoder": 0.01, "decoder": 0.001, "critic": 0.002}
     task = _task(whole)
     fresh = ToyTask(whole.recipe)  # type: ignore[arg-type]
