@@ -71,18 +71,58 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         held = _lock(temporary)
     try:
         yield temporary
-        with _exclusive(path.parent):
-            _restore_backup(old, path)
-            try:
-                if path.exists():
-                    os.rename(path, old)
-                os.rename(temporary, path)
-            finally:
-                _restore_backup(old, path)
+        replace_folder(temporary, path)
     finally:
         if held is not None:
             os.close(held)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Rename a complete folder to ``path``; one that is there is deleted once the new one is in place.
+
+    After an interruption in between, :func:`restore_folder` restores the old one.
+    """
+    old = _backup_path(path)
+    with _exclusive(path.parent):
+        _restore_backup(old, path)
+        try:
+            if path.exists():
+                os.rename(path, old)
+            os.rename(new, path)
+        finally:
+            _restore_backup(old, path)
+
+
+@contextmanager
+def held_folder(folder: Path, patience: float = 0.0) -> Iterator[bool]:
+    """Hold the lock of a folder, which is made if need be.
+
+    Args:
+        folder: to hold.
+        patience: seconds to wait for another process that holds it.
+
+    Yields:
+        Whether no other process holds it; also true on a file system without locks.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + patience
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        while True:
+            try:
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                free = True
+                break
+            except OSError as error:
+                free = error.errno not in LOCK_HELD
+                if free or time.monotonic() >= end:
+                    break
+            time.sleep(0.05)
+        yield free
+    finally:
+        os.close(file)
 
 
 def restore_folder(path: Path) -> None:

@@ -28,6 +28,8 @@ PATIENCE = 12.0  # seconds; longer than the grace of runtime/watchdog.py
 
 COMMANDS = {
     "new": "check your pictures, and write a recipe for them",
+    "inspect": "look at every picture of a folder or another source, and say what there is",
+    "prepare": "make a store of pictures, which training reads fast",
     "train": "train a recipe, or resume its run",
     "recipes": "list the bundled recipes, or print one",
     "plan": "show when a recipe grows, and how large its networks are",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from progcycle.data import store
 from progcycle.data.fit import box_reduce
 from progcycle.data.source import Entry
 from progcycle.errors import UserError
@@ -30,8 +31,37 @@ def folder_name(paths: Sequence[str], entries: Sequence[Entry], side: int, optio
     return f"{Path(paths[0]).name or 'pictures'}-{address(json.dumps(content)):016x}"
 
 
+def pixel_kind(side: int, options: Pictures) -> dict[str, Any]:
+    """What the pixels of a stored array depend on beside the pictures, for its manifest."""
+    fit, background, channels = options.fit, options.background, options.channels
+    return {"version": VERSION, "side": side, "fit": fit, "background": background, "channels": channels}
+
+
+def stored_arrays(paths: Sequence[str], entries: Sequence[Entry], side: int, options: Pictures) -> "ArrayCache | None":
+    """The arrays of a store's part that were made for such a side and options; None where there are none.
+
+    Args:
+        paths: where the pictures come from.
+        entries: all pictures there, in the order of the arrays' rows.
+        side: pixels per side at full size.
+        options: how a picture becomes a square.
+
+    Raises:
+        UserError: the manifest of some arrays is damaged.
+    """
+    part = store.part_of(Path(os.path.abspath(os.path.expanduser(paths[0])))) if len(paths) == 1 else None
+    folder = None if part is None else part / store.ARRAYS
+    if folder is None or not folder.is_dir():
+        return None
+    for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
+        found = ArrayCache(manifest.parent, (len(entries), side, side, options.channels))
+        if found.about.get("pixels") == pixel_kind(side, options):
+            return found
+    return None
+
+
 class ArrayCache:
-    """The arrays of one set of pictures.
+    """The arrays of one set of pictures, in a cache folder or in a store.
 
     The folder's name carries a hash of everything the pixels depend on, so its content is never out of date. A file
     is written under a temporary name and renamed when complete. An array counts only together with the manifest.
@@ -78,7 +108,7 @@ class ArrayCache:
                 return array
         except (OSError, ValueError):
             pass
-        raise UserError(f"{self.path(resolution)} is damaged; delete the folder {self.folder} to have it built again.")
+        raise self._damaged(self.path(resolution).name)
 
     @property
     def broken(self) -> dict[str, str]:
@@ -88,12 +118,26 @@ class ArrayCache:
             UserError: the manifest is damaged.
         """
         if self._broken is None:
-            file = self.folder / MANIFEST
             try:
-                self._broken = dict(json.loads(file.read_text(encoding="utf-8"))["broken"])
-            except (OSError, ValueError, KeyError, TypeError):
-                raise UserError(f"{file} is damaged; delete the folder {self.folder} to have it built again.") from None
+                self._broken = dict(self.about["broken"])
+            except (KeyError, TypeError, ValueError):
+                raise self._damaged(MANIFEST) from None
         return self._broken
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The content of the manifest.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        try:
+            return dict(json.loads((self.folder / MANIFEST).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
+            raise self._damaged(MANIFEST) from None
+
+    def _damaged(self, name: str) -> UserError:
+        return UserError(f"{self.folder / name} is damaged; delete the folder {self.folder} to have it built again.")
 
     def build(
         self,

@@ -4,7 +4,7 @@ import functools
 import importlib.util
 from collections import Counter
 from collections.abc import Collection, Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from PIL import features
 
@@ -91,6 +91,64 @@ def describe_unreadable(extensions: Mapping[str, int]) -> str:
     total = sum(pictures.values())
     files = "1 file with another extension is" if total == 1 else f"{total:,} files with other extensions are"
     return f"{files} left out: {count_extensions(pictures, advise=True)}"
+
+
+# How files begin that are found in place of pictures and zip files, and what to do about them.
+PREPARE = "train from a store that progcycle prepare makes of it"
+CONTAINERS = (
+    (b"PAR1", f"is a Parquet file; {PREPARE}"),
+    (b"\x89HDF\r\n\x1a\n", f"is an HDF5 file; {PREPARE}"),
+    (b"\x1f\x8b", f"is compressed with gzip; unpack it, or {PREPARE}"),
+    (b"7z\xbc\xaf\x27\x1c", "is a 7z archive; unpack it, and give the folder"),
+    (b"Rar!", "is a RAR archive; unpack it, and give the folder"),
+    (b"version https://git-lfs", "is the stand-in of a file that Git LFS has not fetched; run git lfs pull"),
+)
+ENDINGS = (
+    (b"\x89PNG\r\n\x1a\n", ".png"),
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"GIF8", ".gif"),
+    (b"BM", ".bmp"),
+    (b"II*\0", ".tif"),
+    (b"MM\0*", ".tif"),
+    (b"\x93NUMPY", ".npy"),
+)
+
+
+def describe_file(file: Path) -> str:
+    """What a file is that is neither a folder nor a zip file, and what to do: the end of a sentence."""
+    try:
+        with open(file, "rb") as stream:
+            head = stream.read(512)
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    if is_web_page(head):
+        return (
+            "is a web page and not the file that its name promises, as a site answers that asks for a login or limits "
+            "downloads; open it in a browser to see why, and download the file again"
+        )
+    if head[257:262] == b"ustar":
+        return f"is a tar file; unpack it, or {PREPARE}"
+    if head.startswith(b"PK"):
+        return "is a zip file without its end, an incomplete download; download it again"
+    known = next((words for start, words in CONTAINERS if head.startswith(start)), None)
+    return known or "is neither a folder nor a readable zip file; give a folder of pictures"
+
+
+def is_web_page(head: bytes) -> bool:
+    """Whether a file that begins so is an HTML page."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
+    return start.startswith((b"<!doctype html", b"<html", b"<head", b"<!--"))
+
+
+def ending_of(head: bytes) -> str:
+    """The usual ending of a picture file that begins so, with the dot; "" if it is not known."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return ".webp"
+    if head[4:8] == b"ftyp":
+        return ".avif" if head[8:12] in (b"avif", b"avis") else ".heic"
+    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
+        return ".ppm"
+    return next((end for start, end in ENDINGS if head.startswith(start)), "")
 
 
 def count_extensions(extensions: Mapping[str, int], advise: bool = False, most: int = 8) -> str:

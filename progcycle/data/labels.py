@@ -20,6 +20,10 @@ SHOWN = 20  # names in an error
 Label = int | str
 
 
+class NoLabels(UserError):  # noqa: N818  # a file that says so
+    """A file of labels that says that there are none, as StyleGAN's tools write it."""
+
+
 def find_classes(data: DataOptions) -> tuple[str, ...]:
     """Names of the classes of the training pictures, in the order of their numbers; () without ``labels``.
 
@@ -54,7 +58,7 @@ def read_labels(
     Raises:
         UserError: a label is missing, wrong or of another class, or all pictures are of one class.
     """
-    labels = _by_folder(entries, len(paths) > 1) if source == FOLDERS else _by_file(source, entries)
+    labels = raw_labels(source, entries, len(paths) > 1)
     if classes is None:
         names = tuple(map(str, sorted(set(labels))))
         if len(names) == 1:
@@ -72,6 +76,19 @@ def read_labels(
                 f"{list_names(names)}."
             )
     return names, np.array([numbers[str(label)] for label in labels], np.int64)
+
+
+def raw_labels(source: str, entries: Sequence[Entry], several: bool) -> list[Label]:
+    """The class of every picture as it is given: a name, or a number of a JSON file.
+
+    Args:
+        source, entries: as of :func:`read_labels`.
+        several: whether the pictures come from several paths.
+
+    Raises:
+        UserError: a label is missing or wrong; :class:`NoLabels` if the file says that there are none.
+    """
+    return _by_folder(entries, several) if source == FOLDERS else _by_file(source, entries)
 
 
 def list_names(names: Sequence[str]) -> str:
@@ -155,6 +172,8 @@ def _parse(text: bytes, file: Path) -> dict[str, Label]:
         content: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"data.labels: {file} cannot be read as JSON ({error}).") from None
+    if isinstance(content, dict) and content.get("labels", "") is None:
+        raise NoLabels(f"data.labels: {file} says that its pictures have no labels (null); leave data.labels out.")
     if isinstance(content, dict) and not isinstance(content.get("labels", ""), int | str):
         content = content["labels"]
     pairs: Iterable[Any] = content.items() if isinstance(content, dict) else content

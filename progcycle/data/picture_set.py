@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from progcycle.data.batch import Sample
-from progcycle.data.cache import ArrayCache, folder_name
+from progcycle.data.cache import ArrayCache, folder_name, stored_arrays
 from progcycle.data.decode import BrokenPicture, parse_colour
 from progcycle.data.fit import box_reduce
 from progcycle.data.labels import read_labels
@@ -48,6 +48,7 @@ class PictureSet:
 
     Attributes:
         classes: names of the classes in the order of their numbers; () without labels.
+        stored: arrays of a store, which are read before those of the cache and never written; None without.
         remarks: a sentence for each kind of thing under the paths that is left out and might be missed.
 
     Raises:
@@ -98,6 +99,9 @@ class PictureSet:
             shape = (len(self), self.side, self.side, options.channels)
             name = folder_name(self.paths, self.entries, self.side, options)
             self.cache = ArrayCache(Path(cache_dir).absolute() / name, shape)
+        self.stored = stored_arrays(self.paths, found.entries, self.side, options)
+        places = {entry.name: place for place, entry in enumerate(found.entries)} if self.stored else {}
+        self._rows = [places[name] for name in self.names] if self.stored else []  # of the store's arrays
         self._reader = PictureReader(self.entries, options, max_pixels)
         self._broken: dict[int, str] = {}  # by index: the sentence about it
         self._orders: dict[int, np.ndarray] = {}
@@ -189,6 +193,10 @@ class PictureSet:
         raise self._too_many()
 
     def _cached(self, index: int, resolution: int) -> np.ndarray | None:
+        if self.stored is not None:
+            for size in (resolution, self.side):
+                if (row := self.stored.row(size, self._rows[index])) is not None:
+                    return box_reduce(row, resolution)
         if self.cache is None:
             return None
         row = self.cache.row(resolution, index)
@@ -248,13 +256,17 @@ class PictureSet:
             self._read_broken_from_cache()
 
     def _to_cache(self, resolutions: Iterable[int]) -> set[int]:
-        """Sizes of the arrays that are kept for the stages that will be read."""
-        wanted = self.read_at(resolutions)
+        """Sizes of the arrays that are kept for the stages that will be read, beside those of a store."""
+        wanted = {r for r in self.read_at(resolutions) if not self.in_store(r)}
         return {r for r in wanted if self.cache and r <= self.cache_resolution and self.side % r == 0}
 
     def read_at(self, resolutions: Iterable[int]) -> set[int]:
         """Sides of the squares that pictures are made into for the stages that will be read."""
         return {self.side} if self._needs_full_size else set(resolutions)
+
+    def in_store(self, resolution: int) -> bool:
+        """Whether pictures of this resolution are read from the arrays of a store."""
+        return self.stored is not None and (self.stored.has(resolution) or self.stored.has(self.side))
 
     def cache_bytes(self, resolutions: Iterable[int]) -> tuple[int, int]:
         """Bytes of the cache arrays for the stages that will be read: of all, and of those still to be built."""

@@ -23,11 +23,14 @@ class PictureReader:
         entries: the files.
         options: how a picture becomes a square, its background and channels.
         max_pixels: pictures of more pixels count as broken.
+        opener: opens the entries; default: as files, members of zip files and pictures in stores.
     """
 
-    def __init__(self, entries: Sequence[Entry], options: Pictures, max_pixels: int) -> None:
+    def __init__(
+        self, entries: Sequence[Entry], options: Pictures, max_pixels: int, opener: Opener | None = None
+    ) -> None:
         self.entries, self.options, self.max_pixels = entries, options, max_pixels
-        self._opener = Opener()
+        self._opener = opener or Opener()
         self._is_low: bool | None = None  # whether 16-bit values span a small range; None: not known yet
 
     def square(self, index: int, side: int) -> np.ndarray:

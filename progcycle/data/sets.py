@@ -7,6 +7,7 @@ from pathlib import Path
 from progcycle.data.labels import find_classes
 from progcycle.data.picture_set import PictureSet
 from progcycle.data.source import locate, subfolders
+from progcycle.data.store import read_store
 from progcycle.errors import UserError
 from progcycle.recipe import DataOptions, Pictures
 
@@ -135,6 +136,11 @@ def find_layout(root: str) -> Layout:
     if {"trainA", "trainB"} <= set(here):
         test_a, test_b = pair("testA", "testB")
         return pair("trainA", "trainB"), (test_a if "testA" in here else None, test_b if "testB" in here else None)
+    if "train" in here and not is_zip and read_store(locate(base)[0]) is not None:
+        raise UserError(
+            f"{base} is a store of one domain; prepare both into one store, or give data.a.path and data.b.path "
+            "instead of data.root."
+        )
     if "train" in here:
         domains = subfolders(f"{base}/train")
         if len(domains) != 2:
@@ -176,7 +182,9 @@ def cache_warning(pictures: PictureSet, resolutions: Collection[int]) -> str | N
     """
     if pictures.cache is None or pictures.cache_bytes(resolutions)[0]:
         return None
-    side = min(pictures.read_at(resolutions))
+    side = min(sides := pictures.read_at(resolutions))
+    if any(map(pictures.in_store, sides)):
+        return None
     reason = "" if side == pictures.resolution else " (load_resolution)"
     return (
         f"domain {pictures.domain}: pictures are read at {side} px{reason}, above data.cache_resolution "

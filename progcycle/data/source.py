@@ -1,18 +1,21 @@
-"""Picture files in folders and zip files: found in the same order everywhere, opened by index."""
+"""Picture files in folders, zip files and stores: found in the same order everywhere, opened by index."""
 
 import io
 import os
 import stat
 import unicodedata
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from progcycle.data import store
 from progcycle.data.kinds import (
     count_extensions,
+    describe_file,
     describe_unreadable,
     extension_of,
     is_left_out,
@@ -33,13 +36,15 @@ class Entry:
         name: relative name with forward slashes; bytes of it that are no text are escaped.
         file: absolute path of the file, or of the zip that holds it.
         member: its name inside the zip; None for a file of its own.
-        stamp: changes when the content changes (size and time, or the zip's checksum).
+        stamp: changes when the content changes (size and time, the zip's checksum, or a hash).
+        at: of a picture in a store: where its bytes begin in the file, how many there are, and their CRC-32.
     """
 
     name: str
     file: str
     member: str | None
     stamp: str
+    at: tuple[int, int, int] | None = None
 
 
 @dataclass
@@ -86,7 +91,7 @@ def locate(path: str) -> tuple[Path, str | None]:
     for parent in (full, *full.parents):
         if os.path.isfile(parent):
             if not zipfile.is_zipfile(parent):
-                raise UserError(f"{parent} is neither a folder nor a readable zip file; give a folder of pictures.")
+                raise UserError(f"{parent} {describe_file(parent)}.")
             inner = full.relative_to(parent).as_posix()
             return parent, "" if inner == "." else f"{inner}/"
     raise UserError(f"There is no folder or zip file {full}; {_where_to_get(full)}.")
@@ -136,16 +141,33 @@ def find_pictures(paths: Sequence[str]) -> Listing:
     for i, (path, end) in enumerate(zip(paths, ends, strict=True)):
         container, prefix = locate(path)
         here = Listing()
-        found = list(_in_folder(container, here) if prefix is None else _in_zip(container, prefix, here))
+        found = list(_entries(container, prefix, here))
         if not found:
             raise UserError(_nothing_in(Path(container, prefix or ""), here))
         label = "" if len(paths) == 1 else f"{end}/" if ends.count(end) == 1 else f"{end}-{i + 1}/"
-        listing.entries += [Entry(_text(label + entry.name), entry.file, entry.member, entry.stamp) for entry in found]
+        listing.entries += [replace(entry, name=_text(label + entry.name)) for entry in found]
         listing.others += here.others
         listing.unreadable += here.unreadable
         listing.outputs += here.outputs
     listing.entries.sort(key=lambda entry: (entry.name, entry.file))
     return listing
+
+
+def _entries(container: Path, prefix: str | None, listing: Listing) -> Iterator[Entry]:
+    if prefix is not None:
+        return _in_zip(container, prefix, listing)
+    part = store.part_of(container)
+    return _in_folder(container, listing) if part is None else _in_store(part)
+
+
+def _in_store(part: Path) -> Iterator[Entry]:
+    return (entry_of(part, row) for row in store.read_rows(part))
+
+
+def entry_of(part: Path, row: store.Row) -> Entry:
+    """The picture of a line of a store's index."""
+    at = (row.offset, row.bytes, row.crc)
+    return Entry(row.name, str(part / row.file), row.name, f"{row.bytes} {row.sha256}", at)
 
 
 def _nothing_in(place: Path, listing: Listing) -> str:
@@ -274,10 +296,19 @@ class Opener:
         """
         if entry.member is None:
             return Path(entry.file)
+        if entry.at is not None:
+            return io.BytesIO(_from_store(entry.file, *entry.at))
         key = (os.getpid(), entry.file)  # a forked worker would share the file offset of its parent
         if key not in self._zips:
             self._zips[key] = zipfile.ZipFile(entry.file)
         return io.BytesIO(read_member(self._zips[key], entry.member))
+
+
+def _from_store(file: str, offset: int, size: int, crc: int) -> bytes:
+    content = store.read_range(file, offset, size)
+    if zlib.crc32(content) != crc:
+        raise OSError(f"its bytes in {file} have changed")
+    return content
 
 
 def read_member(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -196,7 +196,7 @@ def test_composed_and_decomposed_accents_are_one(tmp_path):
         ("{", "cannot be read as JSON"),
         ("[" * 100_000, "cannot be read as JSON"),
         ("3", "must hold"),
-        ('{"labels": null}', "must hold"),
+        ('{"labels": null}', "says that its pictures have no labels (null); leave data.labels out."),
         ('[["a.png", 1], ["b.png"]]', "must hold"),
         ("[[1, 2]]", "must hold"),
         ('["a.png"]', "must hold"),

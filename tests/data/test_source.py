@@ -130,9 +130,26 @@ def test_places_without_pictures(tmp_path, folder):
         names(folder / "00.png")
     with pytest.raises(UserError, match=r"x\.zip/nothing has no pictures"):
         names(f"{pack(folder, tmp_path / 'x.zip')}/nothing")
-    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04")
-    with pytest.raises(UserError, match=r"cut\.zip is neither"):
-        names(tmp_path / "cut.zip")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\x03\x04", "is a zip file without its end, an incomplete download; download it again."),
+        (b"\n\n<!DOCTYPE html><html><title>Google Drive - Quota exceeded</title>", "is a web page and not the file"),
+        (b"\xef\xbb\xbf<HTML><head>", "is a web page and not the file"),
+        (b"PAR1", "is a Parquet file; train from a store that progcycle prepare makes of it."),
+        (b"\x1f\x8b\x08", "is compressed with gzip; unpack it, or train from a store"),
+        (b"\0" * 257 + b"ustar", "is a tar file; unpack it, or train from a store"),
+        (b"version https://git-lfs.github.com/spec/v1", "is the stand-in of a file that Git LFS has not fetched"),
+        (b"", "is neither a folder nor a readable zip file"),
+    ],
+)
+def test_files_in_place_of_a_zip_file_are_called_what_they_are(tmp_path, content, words):
+    (tmp_path / "x.zip").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        names(tmp_path / "x.zip")
+    assert f"x.zip {words}" in str(caught.value)
 
 
 def test_damaged_zip_members_are_broken_pictures(folder, tmp_path, make_set):
