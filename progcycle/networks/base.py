@@ -126,6 +126,11 @@ class NetworkOptions(Section):
         """Number of real pictures that :meth:`Network.initialize` gets before the first step; 0 for none."""
         return 0
 
+    @property
+    def within_range(self) -> bool:
+        """Whether pictures of a generator or translator never leave [-1, 1]."""
+        return False
+
     def without_comparison(self) -> Self:
         """The same options, but for a network that compares no pictures with each other."""
         return self

@@ -73,6 +73,11 @@ class ResnetOptions(ClassicOptions):
         """Residual blocks as in the paper."""
         return {"residual_blocks": 9 if resolution >= 256 else 6}
 
+    @property
+    def within_range(self) -> bool:
+        """See :class:`NetworkOptions`; tanh bounds the pictures."""
+        return True
+
     def arguments(self, shape: TaskShape) -> dict[str, Any]:
         """See :class:`NetworkOptions`."""
         return {
@@ -167,6 +172,11 @@ class UnetOptions(ClassicOptions):
     """Options of the U-Net translators."""
 
     slope: float = Field(0.2, ge=0, lt=1, description="of the leaky ReLU on the way down")
+
+    @property
+    def within_range(self) -> bool:
+        """See :class:`NetworkOptions`; tanh bounds the pictures."""
+        return True
 
     def arguments(self, shape: TaskShape) -> dict[str, Any]:
         """See :class:`NetworkOptions`; pictures are halved until they are one pixel."""

@@ -100,6 +100,11 @@ class ProgressiveTranslatorOptions(TrunkOptions):
             **({"latents": size} if size else {}),
         }
 
+    @property
+    def within_range(self) -> bool:
+        """See :class:`NetworkOptions`."""
+        return bool(self.bounded)
+
     def latent_encoder(self, shape: TaskShape) -> tuple[str, dict[str, Any]] | None:
         """See :class:`NetworkOptions`; as wide as the translator at the base resolution."""
         size = self._latent_size(shape)

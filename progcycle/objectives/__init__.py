@@ -5,7 +5,7 @@ from progcycle.objectives.balance import balanced_weights
 from progcycle.objectives.classification import class_loss
 from progcycle.objectives.latent_loss import latent_loss
 from progcycle.objectives.penalties import Critic, drift, gradient_penalty, per_picture, zero_centred
-from progcycle.objectives.reconstruction import cycle_loss, identity_loss, reconstruction_loss
+from progcycle.objectives.reconstruction import cycle_loss, identity_loss, range_loss, reconstruction_loss
 
 __all__ = [
     "ADVERSARIAL",
@@ -20,6 +20,7 @@ __all__ = [
     "latent_loss",
     "lsgan_discriminator",
     "per_picture",
+    "range_loss",
     "reconstruction_loss",
     "zero_centred",
 ]

@@ -1,4 +1,4 @@
-"""Losses that tie what a translator paints to its source (Zhu et al. 2017). All are mean absolute differences."""
+"""Losses of what a translator paints, beside the adversarial one (Zhu et al. 2017)."""
 
 from torch import Tensor
 from torch.nn.functional import l1_loss
@@ -43,3 +43,15 @@ def reconstruction_loss(real: Tensor, restored: Tensor) -> Tensor:
         restored: what a translator makes of what it sees of them.  # [N, C, H, W]
     """
     return l1_loss(full_precision(restored), full_precision(real))
+
+
+def range_loss(fake: Tensor) -> Tensor:
+    """E max(0, |fake| - 1)^2: how far a picture leaves [-1, 1]; the mean of all its values.
+
+    A network that cuts its pictures off at black and white learns nothing where it is cut off. This loss holds them
+    near the range, and every pixel goes on learning.
+
+    Args:
+        fake: what a translator painted.  # [N, C, H, W]
+    """
+    return (full_precision(fake).abs() - 1).clamp(min=0).square().mean()

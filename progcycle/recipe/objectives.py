@@ -251,6 +251,9 @@ class CycleganObjective(Adversarial):
     cycle: Cycle = Cycle()
     identity: IdentityWeights = IdentityWeights()
     latent: LatentLoss = LatentLoss()
+    range_penalty: Curve = Field(
+        ((0.0, 0.0),), description="weight of E max(0, |fake| - 1)^2, for translators that do not cut pictures off"
+    )
     pool_size: int = Field(50, ge=0, description="earlier fakes that discriminators see again; 0 = off")
 
     @model_validator(mode="after")

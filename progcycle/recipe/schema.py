@@ -401,6 +401,15 @@ class CycleganRecipe(Recipe):
         return self
 
     @model_validator(mode="after")
+    def _range_to_leave(self) -> "CycleganRecipe":
+        if any(weight for _, weight in self.objective.range_penalty) and self.network.generator.within_range:
+            raise ValueError(
+                "objective.range_penalty acts on pictures that leave [-1, 1], which those of these translators never "
+                "do; leave it out, or use network.generator: {name: progressive, bounded: false}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_beginning(self) -> "CycleganRecipe":
         for name in ("warm_start", "pretraining"):
             if self.start_from is not None and getattr(self, name) is not None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from progcycle.blocks import blurred, noisy, rounded
 from progcycle.data import Batch
 from progcycle.errors import UserError
-from progcycle.objectives import cycle_loss, identity_loss
+from progcycle.objectives import cycle_loss, identity_loss, range_loss
 from progcycle.recipe import CycleganRecipe, on_curve
 from progcycle.rng import normal
 from progcycle.schedule import Growth
@@ -108,6 +108,10 @@ class CycleganTask(AdversarialTask):
             if weight := cycle * on_curve(curve, kimg):
                 stats[f"identity/{domain}"] = identity_loss(real, translate(real, stage, alpha, *own))
                 loss = loss + weight * stats[f"identity/{domain}"]
+        if weight := on_curve(self.objective.range_penalty, kimg):
+            for domain, fake in (("a", fake_a), ("b", fake_b)):
+                stats[f"range/{domain}"] = range_loss(fake)
+                loss = loss + weight * stats[f"range/{domain}"]
         for direction, z, seen in (("ab", z_ab, seen_b), ("ba", z_ba, seen_a)):
             for name, term in self.latents.loss(direction, z, seen, growth).items():
                 stats[name] = term

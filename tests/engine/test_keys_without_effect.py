@@ -181,6 +181,7 @@ OWN: dict[str, dict[str, tuple[str, list[str]]]] = {
         "network.generator.latents.ba": ("3", []),
         "objective.latent.weight": ("3", ["network.generator.latents.ab=3"]),
         "network.generator.bounded": ("true", ["optimizer.generator.lr=0.1"]),
+        "objective.range_penalty": ("10", ["optimizer.generator.lr=0.1"]),
         "network.discriminator.head": ("dense", []),
         "network.discriminator.scales": ("2", []),
         "network.generator.filters": ("5", CLASSIC),
@@ -218,6 +219,7 @@ MAY_REST = {
         for key in ("mode", "signal", "gain", "limit", "exponent", "momentum")
     },
     "network.generator.bounded": "no picture is out of bounds yet",
+    "objective.range_penalty": "no picture is out of bounds yet",
     "training.ema.half_life_kimg": "the rampup decides in short runs",
     "schedule.fade_reals": "alpha is 0 in a fade of one step, where sharp and faded pictures are judged alike",
 }

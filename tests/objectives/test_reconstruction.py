@@ -1,9 +1,9 @@
-"""Cycle and identity losses by hand."""
+"""Cycle, identity and range losses by hand."""
 
 import pytest
 import torch
 
-from progcycle.objectives import cycle_loss, identity_loss
+from progcycle.objectives import cycle_loss, identity_loss, range_loss
 
 
 @pytest.mark.parametrize("loss", [cycle_loss, identity_loss])
@@ -49,3 +49,12 @@ def test_gradients_of_several_scales_agree_with_finite_differences() -> None:
     torch.manual_seed(0)
     real, rec = torch.randn(2, 1, 1, 4, 4, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x: cycle_loss(real, x, 3), (rec.requires_grad_(True),))
+
+
+def test_range_loss_is_the_mean_square_of_what_lies_outside() -> None:
+    fake = torch.tensor([0.5, -1.0, 1.5, -3.0], requires_grad=True)
+    loss = range_loss(fake.reshape(1, 1, 2, 2))
+    assert loss.item() == (0.5**2 + 2**2) / 4
+    loss.backward()
+    assert fake.grad is not None
+    assert fake.grad.tolist() == [0, 0, 2 * 0.5 / 4, -2 * 2 / 4]  # it leads back, from both sides

@@ -1,5 +1,6 @@
 """Which network sees what, told by grey levels: A is 1, B is 2; gen_ab adds 100, gen_ba adds 1000."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,6 +51,28 @@ def test_generators_losses_by_hand() -> None:
     }
     expected = LSGAN["fake_a"] + LSGAN["fake_b"] + 3 * 1100 + 5 * 1100 + 3 * 0.5 * 1000 + 5 * 0.25 * 100
     assert loss.item() == pytest.approx(expected)
+
+
+def test_pictures_out_of_range_are_penalised_by_the_curve() -> None:
+    task = make(range_penalty=[[5, 2], [6, 0]])
+    plain, _ = make().loss("generator", REALS, GROWTH, 0)
+    loss, stats = task.loss("generator", REALS, GROWTH, 0)
+    assert (stats["range/a"].item(), stats["range/b"].item()) == ((1002 - 1) ** 2, (101 - 1) ** 2)
+    assert loss.item() - plain.item() == pytest.approx(2 * (1001**2 + 100**2))
+    later, stats = task.loss("generator", REALS, replace(GROWTH, nimg=6000), 0)
+    assert later.item() == plain.item()
+    assert "range/a" not in stats
+
+
+@pytest.mark.parametrize("generator", [{"bounded": True}, {"bounded": "inward"}, {"name": "resnet"}, {"name": "unet"}])
+def test_a_penalty_on_what_never_leaves_the_range_is_refused(generator: dict[str, Any]) -> None:
+    change = {"network": {"generator": generator}, "objective": {"range_penalty": 10}}
+    if "name" in generator:
+        change["schedule"] = {"start_resolution": 16}
+    with pytest.raises(RecipeError, match=r"objective\.range_penalty acts on pictures that leave"):
+        recipe("cyclegan", change)
+    change["network"] = {"generator": {"name": "progressive", "bounded": False}}
+    recipe("cyclegan", change)
 
 
 def test_disc_a_judges_a_and_disc_b_judges_b() -> None:
