@@ -87,11 +87,13 @@ def _parts_of(source: str, names: dict[str, str], options: Options, choice: Choi
     """The parts of one container, by its splits and domains; a split without a name is left out."""
     container = open_container(source, options)
     groups: dict[str, list[Item]] = {}
-    for item in sorted(container.items(), key=lambda item: item.name):
-        if name := names[item.split]:
+    items = sorted(container.items(), key=lambda item: item.name)
+    only_tests = all(item.split == "test" for item in items)  # then they are what is meant
+    for item in items:
+        if name := names["train" if only_tests else item.split]:
             groups.setdefault(f"{name}{item.domain.upper()}", []).append(item)
     if not groups:
-        raise UserError(f"{source} has no training pictures in it.")
+        raise UserError(f"{source} has no pictures in it.")
     return [Part(name, source, container, items) for name, items in groups.items()]
 
 

@@ -4,13 +4,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 from progcycle.data.containers.base import Container, Item, Options
+from progcycle.data.containers.cifar import Cifar, is_cifar
 from progcycle.data.containers.files import Files
+from progcycle.data.containers.hdf5 import Hdf5, is_hdf5
+from progcycle.data.containers.idx import Idx, is_idx
+from progcycle.data.containers.lsun import Lsun, is_lmdb
+from progcycle.data.containers.parquet import Parquet, is_parquet
+from progcycle.data.containers.webdataset import WebDataset, is_webdataset
 from progcycle.errors import UserError
 
 __all__ = ["Container", "Item", "Options", "open_container"]
 
 # Tests of a path, in this order, and what opens it; the last one takes everything else.
-CONTAINERS: tuple[tuple[Callable[[Path], bool], type[Container]], ...] = ((lambda path: True, Files),)
+CONTAINERS: tuple[tuple[Callable[[Path], bool], type[Container]], ...] = (
+    (is_cifar, Cifar),
+    (is_idx, Idx),
+    (is_lmdb, Lsun),
+    (is_hdf5, Hdf5),
+    (is_parquet, Parquet),
+    (is_webdataset, WebDataset),
+    (lambda path: True, Files),
+)
 
 
 def open_container(path: str, options: Options) -> Container:

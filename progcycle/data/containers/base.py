@@ -1,6 +1,9 @@
 """What all containers of pictures offer: a list of their pictures, and the bytes of each."""
 
+import importlib.util
 import io
+import os
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from progcycle.data.kinds import extension_of, is_left_out, readable_extensions
 from progcycle.data.labels import Label
 from progcycle.errors import UserError
+from progcycle.pretrained import MissingExtra
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,15 @@ class Container(ABC):
             Exception: of any kind; the picture cannot be read.
         """
 
+    def remark(self, sentence: str) -> None:
+        """Add a remark, once."""
+        if sentence not in self.remarks:
+            self.remarks.append(sentence)
+
     def refused(self, reason: object) -> UserError:
         """The error about a container that cannot be read."""
         words = " ".join(str(reason).split()).rstrip(".") or type(reason).__name__
-        return UserError(f"{self.path}: {self.kind} that cannot be read ({words}); nothing was written.")
+        return UserError(f"{self.path}: {self.kind} that cannot be read ({words}).")
 
     def stamp_of(self, file: Path) -> str:
         """Size and time of a file."""
@@ -102,3 +112,55 @@ def as_png(pixels: np.ndarray) -> bytes:
     flat = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
     Image.fromarray(np.ascontiguousarray(flat)).save(stream, format="png", compress_level=1)
     return stream.getvalue()
+
+
+def find_files(path: Path, ending: str, magic: bytes, at: int = 0) -> list[Path]:
+    """Files of a kind: the path itself, or those in a folder that holds no pictures; [] if it is of another kind.
+
+    Args:
+        path: a file or a folder, searched recursively.
+        ending: of the files in a folder, in small letters with the dot.
+        magic: bytes that such a file has.
+        at: where it has them.
+    """
+    if path.is_file():
+        return [path] if _has(path, magic, at) else []
+    found: list[Path] = []
+    for folder, below, names in os.walk(path):
+        below[:] = [name for name in below if not is_left_out(name)]
+        visible = [name for name in names if not is_left_out(name)]
+        if any(extension_of(name) in readable_extensions() for name in visible):
+            return []
+        found += [Path(folder, name) for name in visible if extension_of(name) == ending]
+    return sorted(file for file in found if _has(file, magic, at))
+
+
+def _has(file: Path, magic: bytes, at: int) -> bool:
+    try:
+        with open(file, "rb") as stream:
+            stream.seek(at)
+            return stream.read(len(magic)) == magic
+    except OSError:
+        return False
+
+
+def split_of(file: Path, top: Path) -> str:
+    """The split that the name of a file, or of its folder below ``top``, tells: "test" (validation too) or "train"."""
+    names = file.relative_to(top).with_suffix("").parts if file != top else (file.stem,)
+    for name in reversed(names):
+        words = set(re.split(r"[^a-z]+", name.lower()))
+        if "train" in words:
+            return "train"
+        if words & {"test", "val", "valid", "validation"}:
+            return "test"
+    return "train"
+
+
+def needs(module: str, extra: str, path: Path) -> None:
+    """Refuse a container whose library is not installed.
+
+    Raises:
+        MissingExtra: it is not.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtra(f"{path}: reading it needs {module}; pip install 'progcycle[{extra}]'.")

@@ -24,7 +24,8 @@ class Files(Container):
     def items(self) -> list[Item]:
         """The pictures as training lists them, in the same order."""
         listing = find_pictures([str(self.path)])
-        self.remarks += listing.remarks()
+        for sentence in listing.remarks():
+            self.remark(sentence)
         labels = self._labels(tuple(listing.entries))
         return [
             Item(entry.name, entry, entry.stamp, None if labels is None else labels[i])
@@ -53,7 +54,7 @@ class Files(Container):
         except NoLabels:
             return None
         except UserError as error:
-            self.remarks.append(f"no classes are kept: {str(error).removeprefix('data.labels: ')}")
+            self.remark(f"no classes are kept: {str(error).removeprefix('data.labels: ')}")
             return None
 
     def _dataset_json(self) -> str | None:
@@ -68,7 +69,7 @@ class Files(Container):
             ]
         root = min(names, key=lambda name: name.count("/"), default=None)
         if root is not None and root != f"{prefix}{LABELS}":
-            self.remarks.append(
+            self.remark(
                 f"{LABELS} lies inside of a folder, as {root}, where StyleGAN's tools do not find it; it is read"
             )
         return None if root is None else str(container / root)
