@@ -30,7 +30,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
     parts = parts_of(args, args.sources)
     scan_parts(args, parts, None)
-    report(parts, None)
+    report(args.sources, parts, None)
     mixed = [sentence for part in parts if (sentence := mixed_depths(part)) is not None]
     for sentence in mixed:
         warn(sentence)

@@ -162,13 +162,15 @@ def progress(words: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda count: (bar.update(count), None)[1]
 
 
-def report(parts: "Sequence[Part]", offenders: Path | None) -> bool:
+def report(sources: Sequence[str], parts: "Sequence[Part]", offenders: Path | None) -> bool:
     """Print what the scan has found; return whether the file was written.
 
     Args:
+        sources: as they were given.
         parts: that were scanned.
         offenders: a file for the pictures that cannot be used, where they are too many to print; None: print all.
     """
+    from progcycle.data.known import recognize
     from progcycle.data.scan import describe, find_twice, unbalanced
 
     for part in parts:
@@ -180,6 +182,8 @@ def report(parts: "Sequence[Part]", offenders: Path | None) -> bool:
         warn(f"warning: test pictures are trained on: {twice}") if twice.leaks else say(str(twice))
     if (sentence := unbalanced(parts)) is not None:
         say(sentence)
+    for sentence in recognize(sources, parts)[2]:
+        warn(sentence) if sentence.startswith("warning") else say(sentence)
     bad = [(part.name, found.problem) for part in parts for found in part.offenders]
     for name, problem in bad[: SHOWN if offenders else None]:
         warn(f"{name}: {problem}")
@@ -203,7 +207,7 @@ def _prepare(args: argparse.Namespace, sources: Sequence[str], work: "Work") -> 
             _check_zip(parts, arrays, work.target)
         scan_parts(args, parts, work.scans)
         listing = work.target.with_name(f"{work.target.name}.offenders.txt")
-        listed = report(parts, listing)
+        listed = report(sources, parts, listing)
         refuse_offenders(parts, args.max_bad, f"{listing} names all" if listed else "all are named above")
         if args.drop_duplicates:
             drop_twice(parts)
@@ -211,7 +215,7 @@ def _prepare(args: argparse.Namespace, sources: Sequence[str], work: "Work") -> 
         if is_zip and arrays is not None:
             _write_zip(args, parts[0], arrays, work)
         else:
-            _write(args, parts, arrays, work)
+            _write(args, sources, parts, arrays, work)
             _say_done(parts, work.target)
     return 0
 
@@ -228,7 +232,13 @@ def _arrays(args: argparse.Namespace) -> "Arrays | None":
     return Arrays(args.resolution, options, args.budget_gb * 1e9)
 
 
-def _write(args: argparse.Namespace, parts: "Sequence[Part]", arrays: "Arrays | None", work: "Work") -> None:
+def _write(
+    args: argparse.Namespace,
+    sources: Sequence[str],
+    parts: "Sequence[Part]",
+    arrays: "Arrays | None",
+    work: "Work",
+) -> None:
     from progcycle import __version__
     from progcycle.data.prepare import check_room, finish, write_arrays, write_pictures
     from progcycle.recipe import MAX_PIXELS
@@ -246,7 +256,7 @@ def _write(args: argparse.Namespace, parts: "Sequence[Part]", arrays: "Arrays | 
                 pixels = args.max_pixels or MAX_PIXELS
                 write_arrays(name, some, arrays, resolutions, work, processes_of(args), pixels, done)
     _say_arrays(arrays, resolutions)
-    finish(parts, work, {"by": f"progcycle {__version__}", **_about(args, parts)})
+    finish(parts, work, {"by": f"progcycle {__version__}", **_about(args, sources, parts)})
 
 
 def _check_zip(parts: "Sequence[Part]", arrays: "Arrays | None", file: Path) -> None:
@@ -274,11 +284,15 @@ def _write_zip(args: argparse.Namespace, part: "Part", arrays: "Arrays", work: "
         say(f"classes: {', '.join(f'{number} {name}' for name, number in numbers.items())}")
 
 
-def _about(args: argparse.Namespace, parts: "Sequence[Part]") -> dict[str, Any]:
+def _about(args: argparse.Namespace, sources: Sequence[str], parts: "Sequence[Part]") -> dict[str, Any]:
     """What a store says about where it comes from."""
+    from progcycle.data.known import recognize
+
+    name, licence, _ = recognize(sources, parts)
     names = ("include", "exclude", "classes", "min_side", "drop_duplicates", "column", "label_column", "labels")
     choices = {name: getattr(args, name) for name in names if getattr(args, name)}
-    return {"sources": {part.name: part.source for part in parts}, "filter": choices, "licence": args.licence}
+    places = {part.name: part.source for part in parts}
+    return {"sources": places, "known": name, "filter": choices, "licence": args.licence or licence}
 
 
 def _say_arrays(arrays: "Arrays | None", resolutions: Sequence[int]) -> None:

@@ -13,6 +13,7 @@ from progcycle.data.loader import LoaderError, build_loader, dead_worker
 from progcycle.data.picture_set import PictureSet
 from progcycle.data.reals import as_reals
 from progcycle.data.sets import cache_warning, resolve_sets, resolve_test_sets, resolve_validation_sets
+from progcycle.data.staging import StagedFiles, Staging, staging_folder
 
 __all__ = [
     "Batch",
@@ -20,6 +21,8 @@ __all__ = [
     "LoaderError",
     "PictureSet",
     "Sample",
+    "StagedFiles",
+    "Staging",
     "UnsupportedPicture",
     "as_reals",
     "box_reduce",
@@ -37,4 +40,5 @@ __all__ = [
     "resolve_sets",
     "resolve_test_sets",
     "resolve_validation_sets",
+    "staging_folder",
 ]

@@ -14,6 +14,7 @@ import numpy as np
 from progcycle.data import store
 from progcycle.data.fit import box_reduce
 from progcycle.data.source import Entry
+from progcycle.data.staging import StagedFiles
 from progcycle.errors import UserError
 from progcycle.recipe import Pictures
 from progcycle.rng import address
@@ -22,6 +23,7 @@ MANIFEST = "manifest.json"
 VERSION = 1  # raise it when the pixels of the same pictures change
 ABANDONED = 3600.0  # seconds without a heartbeat after which a half-written file counts as abandoned
 HEARTBEAT = 60.0  # seconds between two heartbeats of a writer
+LOOK = 256  # reads between two looks at whether a copy on a local disk has become complete
 
 
 def folder_name(paths: Sequence[str], entries: Sequence[Entry], side: int, options: Pictures) -> str:
@@ -37,7 +39,9 @@ def pixel_kind(side: int, options: Pictures) -> dict[str, Any]:
     return {"version": VERSION, "side": side, "fit": fit, "background": background, "channels": channels}
 
 
-def stored_arrays(paths: Sequence[str], entries: Sequence[Entry], side: int, options: Pictures) -> "ArrayCache | None":
+def stored_arrays(
+    paths: Sequence[str], entries: Sequence[Entry], side: int, options: Pictures, staged: StagedFiles | None = None
+) -> "ArrayCache | None":
     """The arrays of a store's part that were made for such a side and options; None where there are none.
 
     Args:
@@ -45,6 +49,7 @@ def stored_arrays(paths: Sequence[str], entries: Sequence[Entry], side: int, opt
         entries: all pictures there, in the order of the arrays' rows.
         side: pixels per side at full size.
         options: how a picture becomes a square.
+        staged: where the files are read from, once they are copied there.
 
     Raises:
         UserError: the manifest of some arrays is damaged.
@@ -54,7 +59,7 @@ def stored_arrays(paths: Sequence[str], entries: Sequence[Entry], side: int, opt
     if folder is None or not folder.is_dir():
         return None
     for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
-        found = ArrayCache(manifest.parent, (len(entries), side, side, options.channels))
+        found = ArrayCache(manifest.parent, (len(entries), side, side, options.channels), staged)
         if found.about.get("pixels") == pixel_kind(side, options):
             return found
     return None
@@ -69,12 +74,16 @@ class ArrayCache:
     Args:
         folder: folder of this set's arrays.
         shape: of the array at full size.  # (N, S, S, C)
+        staged: where the files are read from, once they are copied there.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int, int, int]) -> None:
+    def __init__(self, folder: Path, shape: tuple[int, int, int, int], staged: StagedFiles | None = None) -> None:
         self.folder = folder
         self.shape = shape
+        self.staged = staged or StagedFiles()
         self._open: dict[int, np.ndarray] = {}
+        self._places: dict[int, Path] = {}  # of the files that are open
+        self._reads = 0
         self._broken: dict[str, str] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -98,12 +107,16 @@ class ArrayCache:
             if not self.has(resolution):
                 return None
             self._open[resolution] = self._load(resolution)
+        self._reads += 1
+        if self._reads % LOOK == 0 and self.staged(self.path(resolution)) != self._places.get(resolution):
+            self._open[resolution] = self._load(resolution)
         return np.array(self._open[resolution][index])
 
     def _load(self, resolution: int) -> np.ndarray:
         count, _, _, channels = self.shape
         try:
-            array: np.ndarray = np.lib.format.open_memmap(self.path(resolution), mode="r")
+            self._places[resolution] = self.staged(self.path(resolution))
+            array: np.ndarray = np.lib.format.open_memmap(self._places[resolution], mode="r")
             if array.shape == (count, resolution, resolution, channels) and array.dtype == np.uint8:
                 return array
         except (OSError, ValueError):

@@ -13,8 +13,9 @@ from progcycle.data.decode import BrokenPicture, parse_colour
 from progcycle.data.fit import box_reduce
 from progcycle.data.labels import read_labels
 from progcycle.data.reader import PictureReader
-from progcycle.data.source import find_pictures
+from progcycle.data.source import Opener, find_pictures
 from progcycle.data.split import select_part
+from progcycle.data.staging import StagedFiles
 from progcycle.data.transforms import Transforms
 from progcycle.errors import UserError
 from progcycle.output import bars_hidden
@@ -45,6 +46,7 @@ class PictureSet:
         classes: names of the classes that there are; default: those that the pictures have.
         validation: share of the pictures that is held out, see :func:`progcycle.data.split.select_part`.
         held_out: whether this set is the held-out part, or the rest. Each part has a cache of its own.
+        stage_to: folder of a local disk from which files are read once they are copied there, or None.
 
     Attributes:
         classes: names of the classes in the order of their numbers; () without labels.
@@ -72,6 +74,7 @@ class PictureSet:
         classes: Sequence[str] | None = None,
         validation: float = 0.0,
         held_out: bool = False,
+        stage_to: Path | None = None,
     ) -> None:
         parse_colour(options.background)
         self.domain, self.options, self.paths = domain, options, tuple(paths)
@@ -94,15 +97,16 @@ class PictureSet:
         self._labels: np.ndarray | None = None  # [N] int64
         if labels is not None:
             self.classes, self._labels = read_labels(labels, self.entries, self.paths, classes)
+        self.staged = StagedFiles(stage_to)
         self.cache: ArrayCache | None = None
         if cache_dir is not None and cache_resolution > 0:
             shape = (len(self), self.side, self.side, options.channels)
             name = folder_name(self.paths, self.entries, self.side, options)
-            self.cache = ArrayCache(Path(cache_dir).absolute() / name, shape)
-        self.stored = stored_arrays(self.paths, found.entries, self.side, options)
+            self.cache = ArrayCache(Path(cache_dir).absolute() / name, shape, self.staged)
+        self.stored = stored_arrays(self.paths, found.entries, self.side, options, self.staged)
         places = {entry.name: place for place, entry in enumerate(found.entries)} if self.stored else {}
         self._rows = [places[name] for name in self.names] if self.stored else []  # of the store's arrays
-        self._reader = PictureReader(self.entries, options, max_pixels)
+        self._reader = PictureReader(self.entries, options, max_pixels, Opener(self.staged))
         self._broken: dict[int, str] = {}  # by index: the sentence about it
         self._orders: dict[int, np.ndarray] = {}
         self._cache_is_read = False
@@ -267,6 +271,15 @@ class PictureSet:
     def in_store(self, resolution: int) -> bool:
         """Whether pictures of this resolution are read from the arrays of a store."""
         return self.stored is not None and (self.stored.has(resolution) or self.stored.has(self.side))
+
+    def files_of(self, resolution: int) -> list[Path]:
+        """The large files that this resolution is read from: an array, or zip files; [] for single pictures."""
+        (size,) = self.read_at([resolution])
+        for arrays in (self.stored, self.cache):
+            for side in (size, self.side):
+                if arrays is not None and arrays.has(side):
+                    return [arrays.path(side)]
+        return [Path(file) for file in sorted({entry.file for entry in self.entries if entry.member is not None})]
 
     def cache_bytes(self, resolutions: Iterable[int]) -> tuple[int, int]:
         """Bytes of the cache arrays for the stages that will be read: of all, and of those still to be built."""

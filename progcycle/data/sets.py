@@ -7,6 +7,7 @@ from pathlib import Path
 from progcycle.data.labels import find_classes
 from progcycle.data.picture_set import PictureSet
 from progcycle.data.source import locate, subfolders
+from progcycle.data.staging import staging_folder
 from progcycle.data.store import read_store
 from progcycle.errors import UserError
 from progcycle.recipe import DataOptions, Pictures
@@ -110,6 +111,7 @@ def _maker(
             classes=classes,
             validation=validation,
             held_out=held_out,
+            stage_to=None if data.stage_to is None else staging_folder(data.stage_to),
         )
 
     return make

@@ -22,6 +22,7 @@ from progcycle.data.kinds import (
     is_output,
     readable_extensions,
 )
+from progcycle.data.staging import StagedFiles
 from progcycle.errors import UserError
 
 LARGEST = 1 << 30  # bytes of a picture or of a file of labels; larger ones are not read into memory
@@ -280,13 +281,18 @@ def _outputs_in(names: Sequence[str]) -> list[str]:
 
 
 class Opener:
-    """Opens entries; zip files are opened once a process and read by member, never unpacked to disk."""
+    """Opens entries; zip files are opened once a process and read by member, never unpacked to disk.
 
-    def __init__(self) -> None:
+    Args:
+        staged: where zip files and stores are read from, once they are copied there.
+    """
+
+    def __init__(self, staged: StagedFiles | None = None) -> None:
+        self.staged = staged or StagedFiles()
         self._zips: dict[tuple[int, str], zipfile.ZipFile] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_zips": {}}
+        return {**self.__dict__, "_zips": {}}
 
     def open(self, entry: Entry) -> Path | BinaryIO:
         """A path, or the bytes of a zip member.
@@ -297,10 +303,10 @@ class Opener:
         if entry.member is None:
             return Path(entry.file)
         if entry.at is not None:
-            return io.BytesIO(_from_store(entry.file, *entry.at))
-        key = (os.getpid(), entry.file)  # a forked worker would share the file offset of its parent
+            return io.BytesIO(_from_store(str(self.staged(entry.file)), *entry.at))
+        key = (os.getpid(), str(self.staged(entry.file)))  # a forked worker would share the file offset of its parent
         if key not in self._zips:
-            self._zips[key] = zipfile.ZipFile(entry.file)
+            self._zips[key] = zipfile.ZipFile(key[1])
         return io.BytesIO(read_member(self._zips[key], entry.member))
 
 

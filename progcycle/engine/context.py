@@ -9,7 +9,17 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from progcycle.data import PictureSet, cache_warning, identity, resolve_sets, resolve_test_sets, resolve_validation_sets
+from progcycle.data import (
+    PictureSet,
+    StagedFiles,
+    Staging,
+    cache_warning,
+    identity,
+    resolve_sets,
+    resolve_test_sets,
+    resolve_validation_sets,
+    staging_folder,
+)
 from progcycle.engine.build import check_batches
 from progcycle.engine.folder import check_folder, check_pictures, fallback_of, newest_checkpoint, read_checkpoint_info
 from progcycle.engine.launch import check_environment, check_processes, missing_processes, overridden_variables
@@ -144,6 +154,30 @@ def prepare_data(
     with main_process_first(context.accelerator.is_main_process):
         for pictures in sets:
             pictures.prepare(resolutions, progress=context.accelerator.is_main_process)
+
+
+def staging_of(
+    context: RunContext, recipe: Recipe, schedule: GrowthSchedule, report: Callable[[str], None]
+) -> Staging | None:
+    """What copies pictures to ``data.stage_to``, in the first process of each machine; None elsewhere, or without it.
+
+    Args:
+        context: with the pictures.
+        recipe: with the folder.
+        schedule: the growth plan.
+        report: called with a sentence for the user, from another thread.
+    """
+    if recipe.data.stage_to is None or not context.accelerator.is_local_main_process:
+        return None
+    sets = tuple(context.sets.values())
+
+    def files(resolution: int) -> list[Path]:
+        return [file for pictures in sets for file in pictures.files_of(resolution)]
+
+    resolutions = sorted({phase.resolution for phase in schedule.phases})
+    if not any(map(files, resolutions)):
+        report("data.stage_to does nothing for pictures in single files; progcycle prepare makes a store of them")
+    return Staging(StagedFiles(staging_folder(recipe.data.stage_to)), files, resolutions, report)
 
 
 def _megabytes(size: int) -> str:

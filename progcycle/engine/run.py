@@ -15,7 +15,7 @@ from progcycle.engine.attempts import Attempts, RollbackError
 from progcycle.engine.best import BestFolder
 from progcycle.engine.build import build
 from progcycle.engine.clock import CpuClock
-from progcycle.engine.context import cache_folder, loader_workers, set_up
+from progcycle.engine.context import cache_folder, loader_workers, set_up, staging_of
 from progcycle.engine.description import describe_run
 from progcycle.engine.folder import (
     check_frozen,
@@ -174,13 +174,21 @@ class Run:
             report=self.log.info,
         )
         factor = self.attempts.lr_factor
+        sentences: list[str] = []  # of another thread
+        staging = staging_of(self.context, self.recipe, self.schedule, sentences.append)
         try:
             for nimg, growth, batches in loader:
+                if staging is not None:
+                    staging.at(growth.resolution)
+                while sentences:
+                    self.log.info(sentences.pop(0))
                 waiting.wait_for_processes()
                 waiting.growth = growth
                 yield nimg, replace(growth, lr_scale=growth.lr_scale * factor), batches
         finally:
             loader.close()
+            if staging is not None:
+                staging.close()
 
     def steps(self, loader: Batches) -> None:
         """Train on all batches, and write what is due.

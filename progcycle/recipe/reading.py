@@ -41,6 +41,7 @@ SHOWN = 20  # wrong keys in an error
 # warm_start).
 CHANGEABLE = (
     *(f"data.{name}" for name in ("workers", "cache_dir", "cache_resolution", "max_broken", "max_pixels", "paired")),
+    "data.stage_to",
     *(f"data.{name}test_path" for name in ("", "a.", "b.")),
     *(f"training.{name}_kimg" for name in ("status", "sample", "snapshot", "checkpoint", "permanent")),
     *(f"training.{name}" for name in ("keep_checkpoints", "fallback_dir", "sample_count", "trackers", "recovery")),

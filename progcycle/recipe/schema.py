@@ -64,6 +64,9 @@ class DataOptions(Section):
 
     cache_resolution: int = Field(256, ge=0, description="stages up to here are read from uint8 arrays built once")
     cache_dir: str | None = Field(None, description="folder of those arrays; default: .cache next to the run folder")
+    stage_to: str | None = Field(
+        None, description="folder of a local disk, such as $SLURM_TMPDIR, for copies of what two stages are read from"
+    )
     max_broken: float = Field(0.05, ge=0, le=1, description="share of unreadable pictures that stops the run")
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="larger pictures are not read; one takes 10 bytes a pixel")
     workers: int | None = Field(None, ge=0, le=256, description="loader processes; default 0 on a CPU, else up to 8")

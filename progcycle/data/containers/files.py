@@ -9,7 +9,7 @@ from pathlib import Path
 from progcycle.data.containers.base import Container, Item
 from progcycle.data.labels import Label, NoLabels, raw_labels
 from progcycle.data.source import LARGEST, Entry, Opener, find_pictures, locate
-from progcycle.data.store import LABELS, part_of
+from progcycle.data.store import LABELS, part_of, read_store
 from progcycle.errors import UserError
 
 
@@ -26,6 +26,9 @@ class Files(Container):
         listing = find_pictures([str(self.path)])
         for sentence in listing.remarks():
             self.remark(sentence)
+        part = part_of(self.path)
+        if part is not None and (licence := (read_store(part.parent) or {}).get("licence")):
+            self.remark(f"licence: {licence}")
         labels = self._labels(tuple(listing.entries))
         return [
             Item(entry.name, entry, entry.stamp, None if labels is None else labels[i])
