@@ -90,6 +90,7 @@ def add_reading(p: argparse.ArgumentParser) -> None:
     p.add_argument("--classes", nargs=2, default=[], metavar="NAME", help="two classes that become domains A and B")
     p.add_argument("--include", nargs="+", default=[], metavar="PATTERN", help="only names such as 'cats/*'")
     p.add_argument("--exclude", nargs="+", default=[], metavar="PATTERN", help="no names such as '*_mask.png'")
+    p.add_argument("--first", type=positive, metavar="N", help="only so many of each part, by their names")
     p.add_argument("--min-side", type=positive, metavar="PX", help="leave out smaller pictures")
     p.add_argument("--max-pixels", type=positive, metavar="N", help="as data.max_pixels: larger ones are not read")
     p.add_argument("--workers", type=positive, metavar="N", help="processes (default: one for each core)")
@@ -124,7 +125,7 @@ def choice_of(args: argparse.Namespace) -> "Choice":
     """Which pictures are kept."""
     from progcycle.data.parts import Choice
 
-    return Choice(tuple(args.include), tuple(args.exclude), tuple(args.classes), args.min_side or 1)
+    return Choice(tuple(args.include), tuple(args.exclude), tuple(args.classes), args.min_side or 1, args.first or 0)
 
 
 def parts_of(args: argparse.Namespace, sources: Sequence[str]) -> "list[Part]":
@@ -289,7 +290,17 @@ def _about(args: argparse.Namespace, sources: Sequence[str], parts: "Sequence[Pa
     from progcycle.data.known import recognize
 
     name, licence, _ = recognize(sources, parts)
-    names = ("include", "exclude", "classes", "min_side", "drop_duplicates", "column", "label_column", "labels")
+    names = (
+        "include",
+        "exclude",
+        "classes",
+        "first",
+        "min_side",
+        "drop_duplicates",
+        "column",
+        "label_column",
+        "labels",
+    )
     choices = {name: getattr(args, name) for name in names if getattr(args, name)}
     places = {part.name: part.source for part in parts}
     return {"sources": places, "known": name, "filter": choices, "licence": args.licence or licence}

@@ -22,6 +22,7 @@ class Choice:
     Attributes:
         include, exclude: patterns of names, such as ``cats/*``; () includes all and excludes none.
         classes: the two classes that become the domains A and B; () for none.
+        first: how many pictures of each part are kept, in the order of their names; 0 for all.
         min_side: pixels that the shorter side must have.
     """
 
@@ -29,6 +30,7 @@ class Choice:
     exclude: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     min_side: int = 1
+    first: int = 0
 
 
 def collect(sources: Sequence[str], tests: Sequence[str], options: Options, choice: Choice) -> list[Part]:
@@ -120,6 +122,8 @@ def _by_name(items: Sequence[Item], choice: Choice) -> tuple[list[Item], dict[st
             skipped[item.name] = "not in --include"
         elif any(fnmatch.fnmatchcase(item.name, pattern) for pattern in choice.exclude):
             skipped[item.name] = "in --exclude"
+        elif choice.first and len(kept) == choice.first:
+            skipped[item.name] = f"beyond the first {choice.first}"
         else:
             kept.append(item)
     return kept, skipped

@@ -121,6 +121,9 @@ def test_filters(tmp_path):
         "00.png": "not in --include", "02.png": "not in --include", "04.png": "not in --include",
         "more/03.png": "in --exclude", "small.png": "a side of less than 25 px",
     }  # fmt: skip
+    (part,) = scanned(folder, choice=Choice(include=("more/*",), first=2))
+    assert [f.name for _, f in part.kept()] == ["more/01.png", "more/03.png"]
+    assert part.skipped["more/05.png"] == "beyond the first 2"
     assert "has no picture for train; check --include" in refused(
         lambda: scanned(folder, choice=Choice(include=("x",)))
     )

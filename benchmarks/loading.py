@@ -1,0 +1,87 @@
+"""What decoding and loading take of a training step, stage by stage, with a source of large pictures.
+
+python benchmarks/loading.py                                   # 16 pictures of 1024 px, as PNG and as JPEG
+python benchmarks/loading.py --recipe pggan_celebahq --pictures 8 network.generator.channels.max=64
+
+Times of loading are CPU seconds of one process; those of a step are what ``progcycle plan RECIPE --time`` measures,
+without what other programs took of the processors. Sources are a folder, read without any cache, and a store whose
+arrays end at 256 px, as those of 30,000 pictures do with the usual budget. With a loader process (``data.workers=1``)
+loading happens beside the steps.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from progcycle.api import plan
+from progcycle.commands.cli import main as progcycle
+from progcycle.data import PictureSet, collate
+from progcycle.recipe import Pictures, load_recipe
+
+MOST = 0.05  # share of a step
+
+
+def write(folder: Path, count: int, kind: str, side: int) -> Path:
+    """Smooth shapes with a little noise, which compress as photographs do."""
+    folder.mkdir(parents=True)
+    for i in range(count):
+        rng = np.random.default_rng(i)
+        coarse = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).resize(
+            (side, side), Image.Resampling.BICUBIC
+        )
+        pixels = np.clip(np.asarray(coarse) + rng.normal(0, 4, (side, side, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:04}.{kind}", quality=92)
+    return folder
+
+
+def loading(path: Path, side: int, resolution: int, count: int) -> float:
+    """CPU seconds to load a picture, in batches of four."""
+    pictures = PictureSet("real", Pictures(mirror=True), (str(path),), resolution=side, seed=0)
+    pictures.training(0, resolution)
+    began = time.thread_time()
+    for first in range(0, count, 4):
+        collate([pictures.training(position, resolution) for position in range(first, first + 4)])
+    return (time.thread_time() - began) / (-(-count // 4) * 4)
+
+
+def main() -> int:
+    """Measure, and print a table; the exit code says whether every share is below the limit."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--recipe", default="pggan_celebahq", help="of a PG-GAN (pggan_celebahq)")
+    p.add_argument("--pictures", type=int, default=16)
+    p.add_argument("--smallest", type=int, default=4, help="smallest stage that is looked at (4)")
+    p.add_argument("overrides", nargs="*", default=[], metavar="key=value")
+    args = p.parse_intermixed_args()
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        first = write(folder / "first", 1, "png", 64)
+        recipe = load_recipe(args.recipe, [*args.overrides, f"data.path={first}"])
+        estimate = plan(recipe, timed=True).estimate
+        assert estimate is not None
+        print(f"a processor's share that was left to the steps: {estimate.share:.0%}", flush=True)
+        costs = [cost for cost in estimate.stages if cost.resolution >= args.smallest]
+        steps = {cost.resolution: cost.picture * estimate.share for cost in costs}
+        budget = args.pictures * 3 * sum(4**i for i in range(2, 9)) / 1e9  # up to 256 px
+        for kind in ("png", "jpg"):
+            source, store = write(folder / kind, args.pictures, kind, recipe.resolution), folder / f"{kind}_store"
+            size = ["--resolution", str(recipe.resolution), "--budget-gb", str(budget)]
+            progcycle(["prepare", str(source), str(store), *size, "--quiet"])
+            for resolution, step in steps.items():
+                row = [f"{kind} {resolution:5} px  step {1000 * step:9.2f} ms a picture"]
+                for place, path in (("folder", source), ("store", store)):
+                    share = loading(path, recipe.resolution, resolution, args.pictures) / step
+                    worst = max(worst, share if place == "store" else 0.0)
+                    row.append(f"{place} {1000 * share * step:7.3f} ms = {share:6.2%}")
+                print("  ".join(row), flush=True)
+    print(f"from a store loading takes at most {worst:.2%} of a step")
+    return 0 if worst <= MOST else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
