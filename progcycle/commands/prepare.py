@@ -185,6 +185,8 @@ def report(sources: Sequence[str], parts: "Sequence[Part]", offenders: Path | No
         say(sentence)
     for sentence in recognize(sources, parts)[2]:
         warn(sentence) if sentence.startswith("warning") else say(sentence)
+    if offenders is not None:
+        offenders.unlink(missing_ok=True)  # of an earlier attempt
     bad = [(part.name, found.problem) for part in parts for found in part.offenders]
     for name, problem in bad[: SHOWN if offenders else None]:
         warn(f"{name}: {problem}")
@@ -201,11 +203,11 @@ def _prepare(args: argparse.Namespace, sources: Sequence[str], work: "Work") -> 
     from progcycle.data.scan import refuse_offenders
 
     arrays = _arrays(args)
+    parts = parts_of(args, sources)
+    is_zip = work.target.suffix.lower() == ".zip"
+    if is_zip:
+        _check_zip(parts, arrays, work.target)
     with readable_errors(work):
-        parts = parts_of(args, sources)
-        is_zip = work.target.suffix.lower() == ".zip"
-        if is_zip:
-            _check_zip(parts, arrays, work.target)
         scan_parts(args, parts, work.scans)
         listing = work.target.with_name(f"{work.target.name}.offenders.txt")
         listed = report(sources, parts, listing)

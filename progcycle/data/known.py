@@ -4,6 +4,7 @@ Bytes and hashes are those of ``url_checksums/cycle_gan.txt`` of TensorFlow Data
 the papers, or of the data sets' own pages.
 """
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -124,14 +125,16 @@ def _by_file(file: Path) -> tuple[Archive | None, str]:
             f"{file} is called like a file of {known.bytes:,} bytes and has {size:,}: an incomplete download, or "
             "another version"
         )
-    with open(file, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    if digest.startswith(known.sha256):
+    if _sha256(file, file.stat().st_mtime_ns).startswith(known.sha256):
         return known, ""
-    return (
-        None,
-        f"{file} has the size of {known.name}.zip and other bytes in it: download it again, if it is to be that",
-    )
+    seems = "is called like" if known.bytes is None else "has the size of"
+    return None, f"{file} {seems} {known.name}.zip and has other bytes in it: download it again, if it is to be that"
+
+
+@functools.lru_cache
+def _sha256(file: Path, stamp: int) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _by_counts(parts: Sequence[Part]) -> Counted | None:

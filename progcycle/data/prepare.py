@@ -206,12 +206,7 @@ def _write_file(
     with atomic_file(file) as temporary:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             for item, found in group:
-                content = container.read(item)
-                if hashlib.sha256(content).hexdigest() != found.sha256:
-                    raise UserError(
-                        f"{found.name} has changed since it was scanned; start the same command again when nothing "
-                        f"writes to {container.path} any more."
-                    )
+                content = _unchanged(container, item, found)
                 archive.writestr(zipfile.ZipInfo(found.name, DATE), content)
                 assert archive.fp is not None
                 facts = {key: value for key, value in asdict(found).items() if key not in ("problem", "fault")}
@@ -219,6 +214,20 @@ def _write_file(
         _to_disk(temporary)
     _write(note, json.dumps({"key": key, "bytes": file.stat().st_size, "rows": [asdict(row) for row in rows]}))
     return rows
+
+
+def _unchanged(container: Container, item: Item, found: Found) -> bytes:
+    """The bytes of a picture, which must be those that were scanned."""
+    try:
+        content = container.read(item)
+        if hashlib.sha256(content).hexdigest() == found.sha256:
+            return content
+        reason = "it has changed since it was scanned"
+    except Exception as error:  # zip members, tables and databases fail in many ways
+        reason = f"it could be read before, and now cannot: {str(error).rstrip('.') or type(error).__name__}"
+    raise UserError(
+        f"{container.path}: {found.name}: {reason}; start the same command again when nothing writes there any more."
+    )
 
 
 def _write(file: Path, text: str) -> None:

@@ -6,7 +6,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -127,12 +127,27 @@ def scan(
         results[p][chunk] = found
         on_scanned(len(found))
     for part, chunks in zip(parts, results, strict=True):
-        part.found = [found for chunk in chunks for found in chunk or ()]
+        part.found = _with_own_names([found for chunk in chunks for found in chunk or ()])
         _judge_range(part)
 
 
+def _with_own_names(found: Sequence[Found]) -> list[Found]:
+    """With a number in the later of two equal names, as an archive may hold, or endings that were added bring about."""
+    taken: set[str] = set()
+    result = []
+    for one in found:
+        name, number = one.name, 1
+        while name in taken:
+            number += 1
+            path = PurePosixPath(one.name)
+            name = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+        taken.add(name)
+        result.append(one if name == one.name else replace(one, name=name))
+    return result
+
+
 def _key(container: Container, items: Sequence[Item], max_pixels: int) -> str:
-    content = [VERSION, str(container.path), max_pixels, *([i.name, i.stamp, i.label] for i in items)]
+    content = [VERSION, str(container.path), max_pixels, *([i.name, str(i.place), i.stamp, i.label] for i in items)]
     return f"{address(json.dumps(content)):016x}"
 
 
@@ -199,8 +214,11 @@ def _judge_range(part: Part) -> None:
     """Pictures of 16 bits with few levels are refused where most are so; elsewhere they are merely dark."""
     low = sum(found.fault == LOW for found in part.found)
     wide = sum(found.is_deep and not found.fault for found in part.found)
-    change = {"fault": REFUSED} if low >= wide else {"fault": "", "problem": ""}
-    part.found = [Found(**{**asdict(one), **change}) if one.fault == LOW else one for one in part.found]
+    fault, problem = (REFUSED, None) if low >= wide else ("", "")
+    part.found = [
+        replace(one, fault=fault, problem=one.problem if problem is None else problem) if one.fault == LOW else one
+        for one in part.found
+    ]
 
 
 # --- what is twice ----------------------------------------------------------------------------------------------------

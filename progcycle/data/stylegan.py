@@ -54,7 +54,7 @@ def write_stylegan_zip(
     """
     kept = part.kept()
     numbers = numbers_of([found.label for _, found in kept])
-    entries = [Entry(found.name, part.source, item.name, found.sha256) for item, found in kept]
+    entries = [Entry(found.name, part.source, str(i), found.sha256) for i, (_, found) in enumerate(kept)]
     reader = PictureReader(entries, options, max_pixels, _FromContainer(part.container, [item for item, _ in kept]))
     labels = []
     with atomic_file(file) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
@@ -69,14 +69,14 @@ def write_stylegan_zip(
 
 
 class _FromContainer(Opener):
-    """Opens pictures by the names that they have in their container."""
+    """Opens pictures of a container, whose entries have their number as the member."""
 
     def __init__(self, container: Container, items: Sequence[Item]) -> None:
         super().__init__()
-        self.container, self.items = container, {item.name: item for item in items}
+        self.container, self.items = container, items
 
     def open(self, entry: Entry) -> BinaryIO:
-        return io.BytesIO(self.container.read(self.items[entry.member or ""]))
+        return io.BytesIO(self.container.read(self.items[int(entry.member or 0)]))
 
 
 def numbers_of(labels: Sequence[Label | None]) -> dict[Label | None, int]:

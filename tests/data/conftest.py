@@ -23,7 +23,7 @@ def make_set() -> Callable[..., PictureSet]:
 
     def make(path: Path | list[str], domain: str = "real", **options: Any) -> PictureSet:
         given = {"resolution": 32, "seed": 5, "cache_dir": None, "cache_resolution": 64, "max_broken": 0.5}
-        given |= {"max_pixels": MAX_PIXELS, "validation": 0.0, "held_out": False, "labels": None}
+        given |= {"max_pixels": MAX_PIXELS, "validation": 0.0, "held_out": False, "labels": None, "stage_to": None}
         arguments = {name: options.pop(name, value) for name, value in given.items()}
         paths = path if isinstance(path, list) else [str(path)]
         return PictureSet(domain, Pictures.model_validate(options), paths, **arguments)

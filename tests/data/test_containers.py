@@ -109,6 +109,7 @@ def test_parquet_of_two_domains(tmp_path):
     sentence = refused(lambda: read(file))
     assert "the columns imageA, imageB hold pictures; choose one by --column, or two for A and B" in sentence
     assert prepare(file, tmp_path / "store", "--column", "imageA", "imageB") == 0
+    prepare(file, tmp_path / "store", "--column", "imageA", "imageB", "--force")
     for part, first in (("trainA", 0), ("trainB", 50)):
         found = in_store(tmp_path / "store", part)
         assert [content for content, _ in found.values()] == [encoded(first + i) for i in range(6)]
@@ -181,6 +182,16 @@ def test_webdataset_of_pairs_and_of_plain_files(tmp_path):
     assert set(read(pairs, columns=("a.png", "b.png"))) == {("train", "a", "1"), ("train", "b", "1")}
     plain = write_tar(tmp_path / "y.tar", {"./in/.hidden.png": b"", "./in/1.png": encoded(1), "./in/2.png": encoded(2)})
     assert [name for _, _, name in read(plain)] == ["in/1.png", "in/2.png"]
+    twice = write_tar(tmp_path / "t.tar", {"1.png": encoded(1), "2.png": encoded(2)})
+    with tarfile.open(twice, "a") as archive:  # as tar --append does with a file that has changed
+        info = tarfile.TarInfo("1.png")
+        info.size = len(encoded(3))
+        archive.addfile(info, io.BytesIO(encoded(3)))
+    assert prepare(twice, tmp_path / "store") == 0
+    names = ["1-2.png", "1.png", "2.png"]
+    assert in_store(tmp_path / "store", "train") == {
+        name: (encoded(i), None) for name, i in zip(names, (3, 1, 2), strict=True)
+    }
     empty = write_tar(tmp_path / "z.tar", {"a.txt": b"x"})
     assert "has no pictures in it; the names of its members must end in" in refused(lambda: read(empty))
 

@@ -5,6 +5,8 @@ import json
 import zipfile
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from picture_folders import picture, write_folder
 from PIL import Image
@@ -151,6 +153,19 @@ def test_a_scan_remembers_what_it_found(tmp_path, monkeypatch):
     assert scanned(folder, memory=tmp_path / "memory")[0].found == first[0].found
     Image.fromarray(picture(50)).save(folder / "00.png")
     assert scanned(folder, memory=tmp_path / "memory")[0].found[0] != first[0].found[0]
+
+
+def test_a_scan_remembers_columns_apart(tmp_path):
+    """Those of one row have one name."""
+    for name in "ab":
+        save(tmp_path / "in", f"{name}.png", Image.fromarray(picture(ord(name))))
+    cells = [[{"bytes": (tmp_path / "in" / f"{name}.png").read_bytes(), "path": None}] for name in "ab"]
+    pyarrow.parquet.write_table(pyarrow.table({"x": cells[0], "y": cells[1]}), tmp_path / "x.parquet")
+    for _ in range(2):
+        parts = collect([str(tmp_path / "x.parquet")], [], Options(columns=("x", "y")), Choice())
+        scan(parts, max_pixels=MAX_PIXELS, processes=1, memory=tmp_path / "memory")
+        assert parts[0].found[0].pixels != parts[1].found[0].pixels
+    assert len(list((tmp_path / "memory").iterdir())) == 2
 
 
 @pytest.mark.parametrize(("labels", "found"), [("null", None), ('[["top/0.png", 3], ["top/1.png", 1]]', [3, 1])])
