@@ -118,7 +118,7 @@ def _limited(size: int, read: Any) -> bytes:
     return content
 
 
-class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+class _Unpickler(pickle._Unpickler):
     """Loads numbers, texts and numpy arrays. In Python and not in C, which allocates what a pickle asks for."""
 
     def find_class(self, module: str, name: str) -> Any:

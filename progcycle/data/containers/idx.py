@@ -29,7 +29,7 @@ def _files(path: Path) -> dict[str, Path]:
     if path.is_file():
         split = SPLITS.get(path.name.partition("-")[0], "train")
         return {split: path} if _is_images(path) else {}
-    found = {}
+    found: dict[str, Path] = {}
     for start, split in SPLITS.items():
         for file in sorted(path.glob(f"{start}-images*idx3-ubyte*")) if path.is_dir() else ():
             if file.is_file():
