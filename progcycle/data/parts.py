@@ -116,7 +116,8 @@ def _by_class(part: Part, classes: Sequence[str]) -> list[Part]:
 
 def _by_name(items: Sequence[Item], choice: Choice) -> tuple[list[Item], dict[str, str]]:
     """The pictures whose names are kept, and why the others are not."""
-    kept, skipped = [], {}
+    kept: list[Item] = []
+    skipped: dict[str, str] = {}
     for item in items:
         if choice.include and not any(fnmatch.fnmatchcase(item.name, pattern) for pattern in choice.include):
             skipped[item.name] = "not in --include"
