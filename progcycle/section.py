@@ -1,5 +1,6 @@
 """What every section of a recipe is, and kinds of values that sections of several rooms take."""
 
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -11,12 +12,17 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def as_flag_or(word: str, value: Any) -> Any:
+    """The value, if it is true, false or the word.
+
+    Raises:
+        ValueError: it is something else; the sentence names all three.
+    """
+    if not isinstance(value, bool) and value != word:
+        raise ValueError(f"must be true, false or {word}, got {str(value)[:60]!r}")
+    return value
+
+
 def flag_or(word: str) -> BeforeValidator:
     """A check that a value is true, false or one word, with a sentence for all three."""
-
-    def check(value: Any) -> Any:
-        if not isinstance(value, bool) and value != word:
-            raise ValueError(f"must be true, false or {word}, got {str(value)[:60]!r}")
-        return value
-
-    return BeforeValidator(check)
+    return BeforeValidator(partial(as_flag_or, word))

@@ -126,9 +126,12 @@ class NetworkOptions(Section):
         """Number of real pictures that :meth:`Network.initialize` gets before the first step; 0 for none."""
         return 0
 
-    @property
-    def within_range(self) -> bool:
-        """Whether pictures of a generator or translator never leave [-1, 1]."""
+    def within_range(self, direction: str = "") -> bool:
+        """Whether pictures never leave [-1, 1].
+
+        Args:
+            direction: of a translator, ``ab`` or ``ba``; "" of a generator.
+        """
         return False
 
     def without_comparison(self) -> Self:

@@ -73,8 +73,7 @@ class ResnetOptions(ClassicOptions):
         """Residual blocks as in the paper."""
         return {"residual_blocks": 9 if resolution >= 256 else 6}
 
-    @property
-    def within_range(self) -> bool:
+    def within_range(self, direction: str = "") -> bool:
         """See :class:`NetworkOptions`; tanh bounds the pictures."""
         return True
 
@@ -173,8 +172,7 @@ class UnetOptions(ClassicOptions):
 
     slope: float = Field(0.2, ge=0, lt=1, description="of the leaky ReLU on the way down")
 
-    @property
-    def within_range(self) -> bool:
+    def within_range(self, direction: str = "") -> bool:
         """See :class:`NetworkOptions`; tanh bounds the pictures."""
         return True
 

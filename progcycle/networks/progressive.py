@@ -1,11 +1,12 @@
 """The growing networks of the translation task: encoder, decoder and discriminator grow together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
 from torch import Tensor, nn
 
 from progcycle.blocks import (
@@ -30,7 +31,7 @@ from progcycle.networks.discriminator import (
 from progcycle.networks.latent_encoder import Latents, Modulation
 from progcycle.networks.layers import PIXEL_NORM, Layer, Style, apply_initialization
 from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Rgb, Smooth, TrunkOptions
-from progcycle.section import flag_or
+from progcycle.section import Section, as_flag_or, flag_or
 
 
 class ResidualBlock(nn.Module):
@@ -54,6 +55,30 @@ class ResidualBlock(nn.Module):
         return out
 
 
+Cut = bool | Literal["inward"]
+
+
+class Bounded(Section):
+    """Whether pictures are cut off at black and white, by direction."""
+
+    ab: Annotated[Cut, flag_or("inward")] = Field(False, description="of translations from A to B")
+    ba: Annotated[Cut, flag_or("inward")] = Field(False, description="of translations from B to A")
+
+
+class _ByDirection:
+    """Takes one value for both directions, or a section; errors name the section's keys only."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(
+            lambda value, validate: (
+                validate(value) if isinstance(value, Mapping | Bounded) else as_flag_or("inward", value)
+            ),
+            handler.generate_schema(Bounded),
+            serialization=core_schema.simple_ser_schema("any"),
+            json_schema_input_schema=handler(source),
+        )
+
+
 class ProgressiveTranslatorOptions(TrunkOptions):
     """Options of the growing translators."""
 
@@ -65,10 +90,10 @@ class ProgressiveTranslatorOptions(TrunkOptions):
         description="enlarge by bilinear interpolation, not by repeating pixels; mean_preserving: so that a new stage "
         "opens as the one before",
     )
-    bounded: Annotated[bool | Literal["inward"], flag_or("inward")] = Field(
+    bounded: Annotated[bool | Literal["inward"] | Bounded, _ByDirection()] = Field(
         False,
         description="cut pictures off at black and white, as files do; keeps plain grounds plain. inward: what is cut "
-        "off still learns what leads back",
+        "off still learns what leads back. {ab: false, ba: true}: only pictures of A",
     )
     latents: Latents | None = Field(
         None, description="random numbers besides the source, so that one picture has many translations"
@@ -95,15 +120,14 @@ class ProgressiveTranslatorOptions(TrunkOptions):
             "skips": self.skips,
             "predict": self.predict,
             "smooth": self.smooth,
-            "bounded": self.bounded,
+            "bounded": self._cut(shape.direction),
             **shape.channels,
             **({"latents": size} if size else {}),
         }
 
-    @property
-    def within_range(self) -> bool:
+    def within_range(self, direction: str = "") -> bool:
         """See :class:`NetworkOptions`."""
-        return bool(self.bounded)
+        return bool(self._cut(direction))
 
     def latent_encoder(self, shape: TaskShape) -> tuple[str, dict[str, Any]] | None:
         """See :class:`NetworkOptions`; as wide as the translator at the base resolution."""
@@ -117,6 +141,10 @@ class ProgressiveTranslatorOptions(TrunkOptions):
             "equalized": self.equalized,
             "slope": self.slope,
         }
+
+    def _cut(self, direction: str) -> Cut:
+        cut: Cut = getattr(self.bounded, direction) if isinstance(self.bounded, Bounded) else self.bounded
+        return cut
 
     def _latent_size(self, shape: TaskShape) -> int:
         return getattr(self.latents, shape.direction, None) or 0

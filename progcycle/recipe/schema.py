@@ -405,7 +405,8 @@ class CycleganRecipe(Recipe):
 
     @model_validator(mode="after")
     def _range_to_leave(self) -> "CycleganRecipe":
-        if any(weight for _, weight in self.objective.range_penalty) and self.network.generator.within_range:
+        within = all(self.network.generator.within_range(direction) for direction in ("ab", "ba"))
+        if any(weight for _, weight in self.objective.range_penalty) and within:
             raise ValueError(
                 "objective.range_penalty acts on pictures that leave [-1, 1], which those of these translators never "
                 "do; leave it out, or use network.generator: {name: progressive, bounded: false}"

@@ -72,6 +72,7 @@ class CycleganTask(AdversarialTask):
         self.update_order = rounds(objective, (("generator",), ("discriminator",)))
         self.pools = {domain: ImagePool(objective.pool_size, recipe.seed, domain) for domain in ("a", "b")}
         self.objective, self.seed = objective, recipe.seed
+        self._may_leave_range = {d[1] for d in shapes if not net.generator.within_range(d)}
         self._fakes: dict[tuple[int, ...], Fakes] = {}
 
     def loss(self, player: str, reals: Mapping[str, Batch], growth: Growth, step: int) -> tuple[Tensor, Stats]:
@@ -110,6 +111,8 @@ class CycleganTask(AdversarialTask):
                 loss = loss + weight * stats[f"identity/{domain}"]
         if weight := on_curve(self.objective.range_penalty, kimg):
             for domain, fake in (("a", fake_a), ("b", fake_b)):
+                if domain not in self._may_leave_range:
+                    continue
                 stats[f"range/{domain}"] = range_loss(fake)
                 loss = loss + weight * stats[f"range/{domain}"]
         for direction, z, seen in (("ab", z_ab, seen_b), ("ba", z_ba, seen_a)):

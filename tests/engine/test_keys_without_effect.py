@@ -180,7 +180,8 @@ OWN: dict[str, dict[str, tuple[str, list[str]]]] = {
         "network.generator.latents.ab": ("3", []),
         "network.generator.latents.ba": ("3", []),
         "objective.latent.weight": ("3", ["network.generator.latents.ab=3"]),
-        "network.generator.bounded": ("true", ["optimizer.generator.lr=0.1"]),
+        "network.generator.bounded.ab": ("true", ["optimizer.generator.lr=0.1"]),
+        "network.generator.bounded.ba": ("true", ["optimizer.generator.lr=0.1"]),
         "objective.range_penalty": ("10", ["optimizer.generator.lr=0.1"]),
         "network.discriminator.head": ("dense", []),
         "network.discriminator.scales": ("2", []),
@@ -218,7 +219,8 @@ MAY_REST = {
         for section in ("objective", "network.discriminator")
         for key in ("mode", "signal", "gain", "limit", "exponent", "momentum")
     },
-    "network.generator.bounded": "no picture is out of bounds yet",
+    "network.generator.bounded.ab": "no picture is out of bounds yet",
+    "network.generator.bounded.ba": "no picture is out of bounds yet",
     "objective.range_penalty": "no picture is out of bounds yet",
     "training.ema.half_life_kimg": "the rampup decides in short runs",
     "schedule.fade_reals": "alpha is 0 in a fade of one step, where sharp and faded pictures are judged alike",

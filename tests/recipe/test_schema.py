@@ -219,6 +219,11 @@ def test_bad_recipes_are_refused_in_one_line(change: dict[Any, Any], sentence: s
             {"network": {"generator": {"bounded": 1}}},
             "network.generator.bounded: must be true, false or inward, got '1'.",
         ),
+        (
+            {"network": {"generator": {"bounded": {"ba": "yes"}}}},
+            "network.generator.bounded.ba: must be true, false or inward, got 'yes'.",
+        ),
+        ({"network": {"generator": {"bounded": {"a": True}}}}, "network.generator.bounded.a: unknown key"),
         ({"network": {"fused_scale": True}}, "network.fused_scale: unknown key"),
         ({"data": {"labels": "folders"}}, "data.labels: unknown key"),
     ],

@@ -64,7 +64,28 @@ def test_pictures_out_of_range_are_penalised_by_the_curve() -> None:
     assert "range/a" not in stats
 
 
-@pytest.mark.parametrize("generator", [{"bounded": True}, {"bounded": "inward"}, {"name": "resnet"}, {"name": "unet"}])
+def test_a_direction_that_is_cut_off_is_not_penalised() -> None:
+    change = {
+        "network": {"generator": {"name": "progressive", "bounded": {"ba": True}}},
+        "objective": {"range_penalty": 10},
+    }
+    task = build(recipe("cyclegan", change)).task
+    assert (task.networks["gen_ab"].bounded, task.networks["gen_ba"].bounded) == (False, True)
+    _, stats = task.loss("generator", REALS, GROWTH, 0)
+    assert "range/b" in stats
+    assert "range/a" not in stats
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [
+        {"bounded": True},
+        {"bounded": {"ab": True, "ba": "inward"}},
+        {"bounded": "inward"},
+        {"name": "resnet"},
+        {"name": "unet"},
+    ],
+)
 def test_a_penalty_on_what_never_leaves_the_range_is_refused(generator: dict[str, Any]) -> None:
     change = {"network": {"generator": generator}, "objective": {"range_penalty": 10}}
     if "name" in generator:
