@@ -1,12 +1,11 @@
 """The growing networks of the translation task: encoder, decoder and discriminator grow together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field, GetCoreSchemaHandler, model_validator
-from pydantic_core import CoreSchema, core_schema
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from progcycle.blocks import (
@@ -31,7 +30,7 @@ from progcycle.networks.discriminator import (
 from progcycle.networks.latent_encoder import Latents, Modulation
 from progcycle.networks.layers import PIXEL_NORM, Layer, Style, apply_initialization
 from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Rgb, Smooth, TrunkOptions
-from progcycle.section import Section, as_flag_or, flag_or
+from progcycle.section import FlagOrSection, Section, flag_or
 
 
 class ResidualBlock(nn.Module):
@@ -65,20 +64,6 @@ class Bounded(Section):
     ba: Annotated[Cut, flag_or("inward")] = Field(False, description="of translations from B to A")
 
 
-class _ByDirection:
-    """Takes one value for both directions, or a section; errors name the section's keys only."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_wrap_validator_function(
-            lambda value, validate: (
-                validate(value) if isinstance(value, Mapping | Bounded) else as_flag_or("inward", value)
-            ),
-            handler.generate_schema(Bounded),
-            serialization=core_schema.simple_ser_schema("any"),
-            json_schema_input_schema=handler(source),
-        )
-
-
 class ProgressiveTranslatorOptions(TrunkOptions):
     """Options of the growing translators."""
 
@@ -90,7 +75,7 @@ class ProgressiveTranslatorOptions(TrunkOptions):
         description="enlarge by bilinear interpolation, not by repeating pixels; mean_preserving: so that a new stage "
         "opens as the one before",
     )
-    bounded: Annotated[bool | Literal["inward"] | Bounded, _ByDirection()] = Field(
+    bounded: Annotated[bool | Literal["inward"] | Bounded, FlagOrSection("inward", Bounded)] = Field(
         False,
         description="cut pictures off at black and white, as files do; keeps plain grounds plain. inward: what is cut "
         "off still learns what leads back. {ab: false, ba: true}: only pictures of A",
