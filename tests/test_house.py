@@ -70,7 +70,7 @@ OUTSIDE = {
     "figures": {"matplotlib"},
     "output": set(),
     "pretrained": {"efficientnet_lite_pytorch", "safetensors", "torch", "torchvision"},
-    "section": {"pydantic"},
+    "section": {"pydantic", "pydantic_core"},
     "recipe": {"pydantic", "pydantic_core", "yaml"},
     "schedule": set(),
     "blocks": {"numpy", "torch"},
