@@ -6,10 +6,13 @@ position of the picture it belongs to, so workers, resumption and the number of 
 
 import hashlib
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Distribution = Literal["normal", "uniform"]
 
 
 def address(*parts: int | str) -> int:
@@ -39,3 +42,14 @@ def uniforms(seed: int, purpose: str, positions: Iterable[int], size: int) -> Te
     """Rows of uniform numbers in [0, 1), row i belonging to positions[i].  # [N, size] float32"""
     rows = [generator_at(seed, purpose, p).random(size, dtype=np.float32) for p in positions]
     return torch.from_numpy(np.stack(rows))
+
+
+def latents(seed: int, purpose: str, positions: Iterable[int], size: int, distribution: Distribution) -> Tensor:
+    """Latents of a generator, row i belonging to positions[i]: standard normal, or uniform in [-1, 1).
+
+    Returns:
+        Rows.  # [N, size] float32
+    """
+    if distribution == "uniform":
+        return 2 * uniforms(seed, purpose, positions, size) - 1
+    return normal(seed, purpose, positions, size)

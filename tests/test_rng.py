@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from progcycle.rng import address, generator_at, normal, uniform, uniforms
+from progcycle.rng import address, generator_at, latents, normal, uniform, uniforms
 
 
 def test_address_is_the_same_on_every_machine() -> None:
@@ -78,3 +78,12 @@ def test_rows_of_uniform_numbers() -> None:
     assert rows.max() < 1
     assert (rows.mean(0) - 0.5).abs().max() < 0.03
     assert torch.corrcoef(rows.T).fill_diagonal_(0).abs().max() < 0.08
+
+
+def test_latents_are_normal_or_fill_the_cube() -> None:
+    assert torch.equal(latents(3, "z", [4, 5], 6, "normal"), normal(3, "z", [4, 5], 6))
+    cube = latents(3, "z", range(500), 8, "uniform")
+    assert torch.equal(cube, 2 * uniforms(3, "z", range(500), 8) - 1)
+    assert -1 <= cube.min() < -0.99
+    assert 0.99 < cube.max() < 1
+    assert abs(cube.square().mean() - 1 / 3) < 0.02

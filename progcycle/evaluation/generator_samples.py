@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from progcycle.blocks import to_levels
 from progcycle.errors import UserError
@@ -128,7 +128,7 @@ def real_picture_set(
     if cache_dir is None:
         changes["cache_resolution"] = 0
     if paths:
-        changes |= {"path": tuple(paths), "labels": None}
+        changes |= {"path": tuple(paths), **({"labels": None} if recipe.data.label_source is not None else {})}
     data = recipe.data.model_copy(update=changes)
     return resolve_sets(data, resolution=recipe.resolution, seed=seed, cache_dir=cache_dir or Path())["real"]
 
@@ -205,25 +205,25 @@ def samples_from_model(
     return GeneratorSamples(generate, RealPictures(pictures, growth), seed, device, batch_size, progress)
 
 
-def generate_from_sampler(sampler: "Sampler", latent_size: int, seed: int, pictures: "PictureSet") -> PictureFunction:
+def generate_from_sampler(sampler: "Sampler", seed: int, pictures: "PictureSet") -> PictureFunction:
     """Pictures from a generator in training, with its present weights and latents that only evaluations use.
 
     Args:
         sampler: of the generator in training.
-        latent_size: numbers of a latent.
         seed: of latents and classes.
         pictures: real pictures; classes are as frequent as among them.
     """
     import torch
     from torch.nn import functional as F
 
-    from progcycle.rng import normal
+    from progcycle.rng import latents
 
+    network: Any = sampler.networks["generator"]
     known = len(pictures.classes)
     bounds = class_bounds(pictures, known)
 
     def generate(numbers: Sequence[int]) -> "Tensor":
-        panel = {"latents": normal(seed, LATENT_ADDRESS, numbers, latent_size)}
+        panel = {"latents": latents(seed, LATENT_ADDRESS, numbers, network.latent_size, network.distribution)}
         if known:
             panel["labels"] = F.one_hot(torch.tensor(draw_classes(bounds, seed, numbers)), known).float()
         return to_levels(sampler(panel)[0])

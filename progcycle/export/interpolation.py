@@ -1,7 +1,11 @@
-"""Latent interpolation and walks, along great circles of the sphere that the generators work on."""
+"""Latent interpolation and walks, through latents that are as likely as those of training.
+
+Normal latents go along great circles of the sphere that the generators work on. Uniform ones go through the cube: what
+lies between is uniform too, where a straight line would pass by its middle.
+"""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import torch
@@ -11,6 +15,7 @@ from torch import Tensor
 from progcycle.errors import UserError
 from progcycle.export.contact_sheet import enlarge, sheet
 from progcycle.export.generator import Generator
+from progcycle.rng import Distribution
 
 _TINY = 1e-7  # below this share, what is left of a vector after a projection is mostly rounding
 
@@ -45,6 +50,29 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     return (point * math.sqrt(a.shape[-1])).to(a.dtype)
 
 
+def between_uniform(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """From ``a`` (t = 0) to ``b`` (t = 1), both uniform in [-1, 1], so that all between is uniform in [-1, 1] as well.
+
+    Each number is taken for the share of a normal variable that lies below it; cos(pi t / 2) x + sin(pi t / 2) y of two
+    independent normal variables is one like them.
+
+    Args:
+        a: latents.  # [..., D]
+        b: latents.  # [..., D]
+        t: how far to go.
+
+    Returns:
+        Latents of the dtype of ``a``, computed in float64.  # [..., D]
+    """
+    inside = 1 - 2**-25  # at -1 and 1 themselves a normal variable is infinite
+    x, y = (torch.erfinv(each.double().clamp(-inside, inside)) for each in (a, b))
+    angle = math.pi * t / 2
+    return torch.erf(math.cos(angle) * x + math.sin(angle) * y).to(a.dtype)
+
+
+BETWEEN: dict[Distribution, Callable[[Tensor, Tensor, float], Tensor]] = {"normal": slerp, "uniform": between_uniform}
+
+
 def _unit(x: Tensor) -> Tensor:  # [..., D] -> [..., D]
     length: Tensor = x.norm(dim=-1, keepdim=True)
     if not (length > 0).all():
@@ -61,19 +89,20 @@ def _axis_away_from(u: Tensor) -> Tensor:  # [..., D] -> [..., D]
     return torch.zeros_like(u).scatter_(-1, u.abs().argmin(-1, keepdim=True), 1.0)
 
 
-def walk(keys: Tensor, steps: int) -> Iterator[Tensor]:
+def walk(keys: Tensor, steps: int, distribution: Distribution = "normal") -> Iterator[Tensor]:
     """A closed walk from key to key and back to the first, which is not repeated at the end.
 
     Args:
         keys: latents to come by, for each of N walks.  # [K, N, D]
         steps: frames from one key to the next; the first of them is the key.
+        distribution: of the latents.
 
     Yields:
-        The latents of K * steps frames, on the sphere of mean square 1.  # [N, D]
+        The latents of K * steps frames; normal ones on the sphere of mean square 1.  # [N, D]
     """
     for i, key in enumerate(keys):
         for step in range(steps):
-            yield slerp(key, keys[(i + 1) % len(keys)], step / steps)
+            yield BETWEEN[distribution](key, keys[(i + 1) % len(keys)], step / steps)
 
 
 def interpolation_frames(
@@ -112,7 +141,9 @@ def interpolation_frames(
     keys = model.latents(keyframes * cells, seed)  # [K * N, D]
     if keys.shape[1] < 2:
         raise UserError("This model's latents are single numbers, between which there is no way to walk.")
-    latents = torch.cat(list(walk(keys.reshape(keyframes, cells, -1), steps)))  # [frames * N, D]
+    latents = torch.cat(
+        list(walk(keys.reshape(keyframes, cells, -1), steps, model.generator.distribution))
+    )  # [frames * N, D]
     labels = model.labels_for(cells, class_name)
     every = None if labels is None else labels * (len(latents) // cells)
     pictures = model.paint(latents, every, resolution, batch_size)

@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import Field
 from torch import Tensor, nn
 
+from progcycle.rng import Distribution
 from progcycle.section import Section
 
 Sizes = Literal["growing", "one", "any"]
@@ -174,6 +175,7 @@ class Network(nn.Module):
         needs_two_pictures: whether training takes two pictures or more at a time.
         predicts_change: of a translator: whether it paints a change, which is added to its input.
         latent_size: numbers of a latent of a generator, which a generator must define; of a translator 0 for none.
+        distribution: what the latents of a generator are drawn from, see :func:`progcycle.rng.latents`.
         frozen: names of the parameters and buffers that training never changes.
     """
 
@@ -185,6 +187,7 @@ class Network(nn.Module):
     needs_two_pictures: bool = False
     predicts_change: bool = False
     latent_size: int = 0
+    distribution: Distribution = "normal"
     frozen: frozenset[str] = frozenset()
     _still: tuple[nn.Module, ...] = ()
 
@@ -215,6 +218,10 @@ class Network(nn.Module):
     def noise_size(self, stage: int) -> int | None:
         """Random numbers for a picture that ``forward`` takes as ``noise`` at a stage; None: it takes no noise."""
         return None
+
+    def options_at(self, nimg: int) -> dict[str, Any]:
+        """More keywords of ``forward``: what of it follows from the number of pictures shown; by default nothing."""
+        return {}
 
     def initialize(self, pictures: Tensor, stage: int, alpha: float) -> None:
         """Set weights that depend on the data, before the first step.

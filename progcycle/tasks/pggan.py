@@ -1,6 +1,6 @@
 """PG-GAN: a generator from latents, with or without classes, and its discriminator (Karras et al. 2018)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from progcycle.data import Batch, find_classes
 from progcycle.recipe import PgganRecipe
-from progcycle.rng import normal
+from progcycle.rng import latents
 from progcycle.schedule import Growth
 from progcycle.tasks.base import Memory, Shown, Stats, rounds, to_match
 from progcycle.tasks.discriminators import ONLY, AdversarialTask
@@ -40,7 +40,7 @@ class PgganTask(AdversarialTask):
         classes = objective.classes if self.classes else None
         self.add_discriminators(recipe, objective, {ONLY: shape}, classes)
         self.update_order = rounds(objective, (("discriminator",), ("generator",)))
-        self.seed, self.latent_size = recipe.seed, self.generator.latent_size
+        self.seed = recipe.seed
 
     def _generate(self, network: nn.Module, latents: Tensor, growth: Growth, one_hot: Tensor | None) -> Tensor:
         classes = {} if one_hot is None else {"labels": one_hot}
@@ -48,9 +48,13 @@ class PgganTask(AdversarialTask):
         return pictures
 
     def _fake(self, player: str, real: Batch, growth: Growth) -> Tensor:
-        latents = normal(self.seed, f"latent/{player}", real.positions, self.latent_size)
+        drawn = self._latents(player, real.positions)
         one_hot = self._one_hot(real.labels).to(real.images.dtype) if real.labels is not None else None
-        return self._generate(self.generator, to_match(latents, real.images), growth, one_hot)
+        return self._generate(self.generator, to_match(drawn, real.images), growth, one_hot)
+
+    def _latents(self, purpose: str, positions: Iterable[int]) -> Tensor:  # [N, latent_size]
+        network = self.generator
+        return latents(self.seed, f"latent/{purpose}", positions, network.latent_size, network.distribution)
 
     def _one_hot(self, labels: Tensor) -> Tensor:  # [N] -> [N, K], without waiting for a GPU
         return labels[:, None] == torch.arange(len(self.classes), device=labels.device)
@@ -74,7 +78,7 @@ class PgganTask(AdversarialTask):
 
     def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:
         """The same latents for the whole run, and with classes ``labels``, all classes in turn.  # [N, K] one-hot"""
-        panel = {"latents": normal(self.seed, "latent/panel", range(count), self.latent_size)}
+        panel = {"latents": self._latents("panel", range(count))}
         if self.classes:
             panel["labels"] = self._one_hot(torch.arange(count) % len(self.classes)).float()
         return panel

@@ -1,6 +1,7 @@
 """Spherical interpolation: hand values, and what makes a great circle one."""
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from progcycle.export.interpolation import slerp, walk
+from progcycle.export.interpolation import between_uniform, slerp, walk
 
 LENGTHS = [2, 3, 7, 64]
 
@@ -111,3 +112,36 @@ def test_a_square_walk_by_hand() -> None:
     degrees = [round(math.degrees(math.atan2(float(y), float(x))), 6) for ((x, y),) in frames]
     assert degrees[:5] == [0, 45, 90, 135, 180]
     assert abs(degrees[5]) == 90  # back from the opposite side, one way or the other
+
+
+def test_between_uniform_latents_by_hand() -> None:
+    """Half way, both normal variables have the weight sqrt(1/2); of equal numbers that is sqrt(2) of it."""
+    a, b = torch.tensor([0.0, 0.5, -0.25]), torch.tensor([0.0, 0.5, 0.25])
+    normal = NormalDist()
+    x = normal.inv_cdf(0.75)  # 0.5 in [-1, 1] is 0.75 in [0, 1]
+    expected = torch.tensor([0.0, 2 * normal.cdf(math.sqrt(2) * x) - 1, 0.0])
+    torch.testing.assert_close(between_uniform(a, b, 0.5), expected)
+    torch.testing.assert_close(between_uniform(a, b, 0.0), a)
+    torch.testing.assert_close(between_uniform(a, b, 1.0), b)
+    corners = torch.tensor([-1.0, 1.0])
+    for t in (0.0, 0.3, 1.0):
+        assert between_uniform(corners, -corners, t).abs().max() <= 1, "finite, and inside"
+
+
+def test_all_between_uniform_latents_is_uniform() -> None:
+    """Where a straight line is not: half way its numbers crowd around 0."""
+    a, b = (2 * torch.rand(20_000, generator=torch.Generator().manual_seed(seed)) - 1 for seed in (0, 1))
+    quantiles = torch.linspace(0.05, 0.95, 19)
+    for t in (0.0, 0.2, 0.5, 0.9):
+        found = between_uniform(a, b, t).quantile(quantiles)
+        assert (found - (2 * quantiles - 1)).abs().max() < 0.03
+    straight = torch.lerp(a, b, 0.5).quantile(quantiles)
+    assert (straight - (2 * quantiles - 1)).abs().max() > 0.15
+
+
+def test_a_walk_of_uniform_latents_comes_by_its_keys() -> None:
+    keys = 2 * torch.rand(3, 2, 5, generator=torch.Generator().manual_seed(0)) - 1
+    frames = list(walk(keys, 4, "uniform"))
+    assert len(frames) == 12
+    for i, key in enumerate(keys):
+        torch.testing.assert_close(frames[4 * i], key)
