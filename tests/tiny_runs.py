@@ -131,6 +131,30 @@ def full(task: str, data: Path) -> dict[Any, Any]:
     }
 
 
+def began(data: Path, changes: Mapping[Any, Any] | None = None) -> Recipe:
+    """The plan of :func:`tiny_content` for a growing BEGAN, with all that it remembers.
+
+    Small weights make the first fakes grey, which is restored at once, so that k rises from the first step on.
+    """
+    content = tiny_content("pggan", data)
+    content |= {
+        "task": "began",
+        "network": {
+            "base_resolution": 4,
+            "channels": {"base": 32, "max": 8},
+            "latent_size": 6,
+            "equalized": False,
+            "initialization": "normal",
+            "generator": "progressive",
+            "discriminator": {"name": "progressive", "normalization": "batch"},
+        },
+        "objective": {"gamma": 0.7, "lambda_k": 0.5},
+    }
+    optimizer = {**content["optimizer"], "halving": {"stall_kimg": 0.008, "floor": 1e-4}}
+    training = {**content["training"], "evaluation": {"every_kimg": 0.02}}
+    return validate(merge({**content, "optimizer": optimizer, "training": training}, changes or {}))
+
+
 def projected() -> dict[Any, Any]:
     """Changes to :func:`tiny_content`: discriminators on frozen features, with all that they remember or draw anew."""
     options = {

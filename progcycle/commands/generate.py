@@ -1,4 +1,4 @@
-"""``progcycle generate RUN --out FOLDER``: generate pictures with a trained PG-GAN."""
+"""``progcycle generate RUN --out FOLDER``: generate pictures with a trained PG-GAN or BEGAN."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from progcycle.commands.cli import (
 from progcycle.errors import UserError
 from progcycle.output import bars_hidden, say
 
-DESCRIPTION = """Generate pictures with a trained PG-GAN, as PNG files 000000.png, 000001.png, ...
+DESCRIPTION = """Generate pictures with a trained PG-GAN or BEGAN, as PNG files 000000.png, 000001.png, ...
 
 Picture number i of a seed is the same picture whatever the count and the batch size. A model with classes shows
 them in turn: picture i is of class i modulo the number of classes."""

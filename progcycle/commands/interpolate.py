@@ -1,4 +1,4 @@
-"""``progcycle interpolate RUN --out FILE``: a video that moves from picture to picture of a trained PG-GAN."""
+"""``progcycle interpolate RUN --out FILE``: a video that moves from picture to picture of a trained PG-GAN or BEGAN."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from progcycle.commands.cli import (
 from progcycle.errors import UserError
 from progcycle.output import bars_hidden, say
 
-DESCRIPTION = """Make a video that moves from picture to picture of a trained PG-GAN, and back to the first.
+DESCRIPTION = """Make a video that moves from picture to picture of a trained PG-GAN or BEGAN, and back to the first.
 
 It passes through the pictures that progcycle generate makes with the same seed (and class): number 0, 1, 2, ...
 The video is an animated WebP or GIF, or an MP4 with the extra 'video' (pip install 'progcycle[video]')."""

@@ -9,7 +9,8 @@ from progcycle.errors import UserError
 from progcycle.files import restore_folder
 from progcycle.schedule import Growth
 
-DEFAULTS = ("swd", "kid")  # metrics that ``best: auto`` follows, of PG-GANs and of translators; lower is better
+# Metrics that ``best: auto`` follows, the first that is measured: of BEGAN, of generators, of translators.
+DEFAULTS = ("convergence", "swd", "kid")  # lower is better
 
 
 class BestFolder:

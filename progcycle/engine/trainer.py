@@ -148,7 +148,8 @@ class Trainer:
         # Not through Accelerate's wrapper: its step would make the scaler wait for the device.
         optimizer, scaler = self.optimizers[player].optimizer, self.scalers[player]
         for group in optimizer.param_groups:
-            group["lr"] = group["own_lr"] * growth.lr_scale * self.new_stages.factor(group, growth)
+            rate = self.task.learning_rate(group["own_lr"], growth)
+            group["lr"] = rate * growth.lr_scale * self.new_stages.factor(group, growth)
         set_momentum(optimizer, self.settings[player], growth.nimg / 1000)
         scaler.unscale(optimizer)
         norms = {f"gradient/{name}": _norm(self.task.networks[name]) for name in self.task.players[player]}

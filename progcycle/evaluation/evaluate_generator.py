@@ -37,7 +37,7 @@ from progcycle.evaluation.seen_features import has_seen
 if TYPE_CHECKING:
     from progcycle.export import Generator
     from progcycle.metrics import Features
-    from progcycle.recipe import PgganRecipe
+    from progcycle.recipe import Recipe
 
 DEFAULTS = ("swd", "ms-ssim", "kid")
 FULL_COUNT, FULL_PAIRS, FULL_MODES = 16384, 10000, 25600  # of the paper's protocols
@@ -75,7 +75,7 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, options: G
     Raises:
         UserError: a metric cannot be computed, or there are too few real pictures.
     """
-    recipe: PgganRecipe = model.recipe  # type: ignore[assignment]  # a Generator's
+    recipe = model.recipe
     names, features, resnet, left_out = _available(options, model.resolution, recipe)
     cache = run.absolute().parent / ".cache"
     samples = samples_from_model(
@@ -123,7 +123,7 @@ def evaluate_generator(model: "Generator", snapshot: Path, run: Path, options: G
 
 
 def _available(
-    options: GeneratorOptions, resolution: int, recipe: "PgganRecipe"
+    options: GeneratorOptions, resolution: int, recipe: "Recipe"
 ) -> tuple[list[str], "Features | None", "Features | None", list[str]]:
     """Names of the metrics, the networks that they need, and sentences about defaults that are left out."""
     where, left_out, asked = "--metrics", [], bool(options.metrics)
@@ -137,7 +137,8 @@ def _available(
             names.remove(name)
             left_out.append(f"{name} is left out: it starts at {SMALLEST[name]} px, and these are {resolution} px.")
     in_pixels = [name for name in names if name in METRICS and name not in OF_GENERATORS]
-    check_metrics(in_pixels, resolution, recipe.data.channels, where)
+    (domain,) = recipe.data.domains.values()
+    check_metrics(in_pixels, resolution, domain.channels, where)
     features, why = choose_features(names, asked, options.inception, options.device)
     if why:
         names = [name for name in names if name not in OF_GENERATORS]

@@ -37,6 +37,7 @@ class TaskEvaluation:
 EVALUATIONS: dict[str, TaskEvaluation] = {
     "pggan": TaskEvaluation(GeneratorOptions, evaluate_generator),
     "cyclegan": TaskEvaluation(TranslatorOptions, evaluate_translator, page=True),
+    "began": TaskEvaluation(GeneratorOptions, evaluate_generator),
 }
 
 

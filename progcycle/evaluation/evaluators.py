@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from progcycle.errors import UserError
+from progcycle.evaluation.began_metrics import began_evaluator
 from progcycle.evaluation.generator_metrics import generator_evaluator
 from progcycle.evaluation.translation_evaluator import TranslationEvaluator
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 EVALUATORS: dict[str, Callable[[Any, Path | None], "EvaluationCallback"]] = {
     "pggan": generator_evaluator,
     "cyclegan": TranslationEvaluator,
+    "began": began_evaluator,
 }
 
 

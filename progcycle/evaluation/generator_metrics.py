@@ -1,9 +1,10 @@
 """The metrics of generators by name, for evaluation during and after training."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from progcycle.blocks import from_levels
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from progcycle.evaluation.sampler import EvaluationCallback, Sampler
     from progcycle.metrics import PictureBatches
     from progcycle.metrics.digits import DigitClassifier
-    from progcycle.recipe import PgganRecipe
+    from progcycle.recipe import Recipe
 
 TOGETHER = ("kid", PRECISION_RECALL)  # of the same features
 SMALLEST = {"swd": 16, "ms-ssim": 16, "modes": 8, **dict.fromkeys(("palette", "two-sample", *TOGETHER), 2)}  # pixels
@@ -166,7 +167,7 @@ def measure(samples: GeneratorSamples, names: Sequence[str], count: int) -> Figu
     return found
 
 
-def check_metrics(names: Sequence[str], resolution: int, channels: int, where: str) -> None:
+def check_metrics(names: Sequence[str], resolution: int, channels: int, where: str, own: Collection[str] = ()) -> None:
     """Refuse metrics that are unknown, or that pictures of this kind do not allow.
 
     Args:
@@ -174,13 +175,14 @@ def check_metrics(names: Sequence[str], resolution: int, channels: int, where: s
         resolution: pixels per side of the pictures.
         channels: 1 or 3.
         where: what to name in the sentence, such as a recipe key.
+        own: names of metrics that the task has besides, which any pictures allow.
 
     Raises:
         UserError: one sentence about the first that cannot be computed; also if the extra ``metrics`` is missing.
     """
-    for name in names:
+    for name in (name for name in names if name not in own):
         if name not in METRICS:
-            raise UserError(f"{where}: there is no metric {name!r}; choose from {', '.join(METRICS)}.")
+            raise UserError(f"{where}: there is no metric {name!r}; choose from {', '.join([*own, *METRICS])}.")
         if resolution < SMALLEST[name]:
             raise UserError(
                 f"{where}: {name} needs pictures of {SMALLEST[name]} px or more, these have {resolution} px; leave it "
@@ -265,14 +267,19 @@ def measure_run(run: Path, names: Sequence[str], count: int, seed: int = 0, devi
     return measure(samples, names, count)
 
 
-def generator_evaluator(recipe: "PgganRecipe", cache_dir: Path | None = None) -> "EvaluationCallback":
-    """The callback that measures a PG-GAN during training.
+def generator_evaluator(
+    recipe: "Recipe",
+    cache_dir: Path | None = None,
+    own: "Mapping[str, Callable[[Sampler], Figures]]" = MappingProxyType({}),
+) -> "EvaluationCallback":
+    """The callback that measures a generator during training.
 
     Metrics that need more pixels than the stage has are left out.
 
     Args:
-        recipe: a validated recipe with ``training.evaluation``.
+        recipe: a validated recipe of generators with ``training.evaluation``.
         cache_dir: folder of the run's caches of pictures, which are read if they exist.
+        own: metrics that the task has besides, by name; each gives a figure of its name, of which the lowest is best.
 
     Raises:
         UserError: the recipe has metrics that cannot be computed, or its pictures are missing.
@@ -280,10 +287,11 @@ def generator_evaluator(recipe: "PgganRecipe", cache_dir: Path | None = None) ->
     options, where = recipe.training.evaluation, "training.evaluation.metrics"
     if options is None:
         raise ValueError("the recipe has no training.evaluation")
-    check_metrics(options.metrics, recipe.resolution, recipe.data.channels, where)
-    check_best(options.best, options.metrics, LOWEST)
+    (domain,) = recipe.data.domains.values()
+    check_metrics(options.metrics, recipe.resolution, domain.channels, where, own)
+    check_best(options.best, options.metrics, {**LOWEST, **{name: (name,) for name in own}})
     pictures = real_picture_set(recipe, recipe.seed, cache_dir)
-    if len(pictures) < 2:
+    if len(pictures) < 2 and not own.keys() >= set(options.metrics):
         raise UserError(
             f"training.evaluation: metrics take half of the real pictures, and there is only {len(pictures)}."
         )
@@ -295,12 +303,13 @@ def generator_evaluator(recipe: "PgganRecipe", cache_dir: Path | None = None) ->
         check_digit_classifier(digit_classifier(), RealPictures(pictures, final), where)
 
     def evaluate(sample: "Sampler", nimg: int) -> Figures:
-        growth, latent_size = sample.growth, int(sample.networks["generator"].latent_size)  # type: ignore[arg-type]
-        generate = generate_from_sampler(sample, latent_size, recipe.seed, pictures)
+        growth = sample.growth
+        generate = generate_from_sampler(sample, recipe.seed, pictures)
         samples = GeneratorSamples(
             generate, RealPictures(pictures, growth), recipe.seed, str(sample.device), growth.batch_size
         )
-        ready = [name for name in options.metrics if growth.resolution >= SMALLEST[name]]
-        return measure(samples, ready, options.count)
+        ready = [name for name in options.metrics if name not in own and growth.resolution >= SMALLEST[name]]
+        found = {key: value for name in options.metrics if name in own for key, value in own[name](sample).items()}
+        return found | measure(samples, ready, options.count)
 
     return evaluate

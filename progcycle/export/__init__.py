@@ -1,7 +1,7 @@
 """From a trained run to pictures: snapshots on disk, and what is loaded from them, by task (``MODELS``)."""
 
 from progcycle.export.config import SnapshotConfig
-from progcycle.export.generator import Generator
+from progcycle.export.generator import BeganGenerator, Generator
 from progcycle.export.snapshot import MODELS, find_snapshot, list_snapshots, load, load_as, save_snapshot
 from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.tensor_images import from_pil, to_pil
@@ -10,6 +10,7 @@ from progcycle.export.warm_start import warm_start
 
 __all__ = [
     "MODELS",
+    "BeganGenerator",
     "Generator",
     "SnapshotConfig",
     "SnapshotModel",

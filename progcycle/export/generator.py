@@ -15,7 +15,7 @@ from progcycle.errors import UserError
 from progcycle.export.examples import Examples
 from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.tensor_images import to_pil
-from progcycle.rng import normal
+from progcycle.rng import latents
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Generator(SnapshotModel):
         """Paint pictures from latents.
 
         Args:
-            latents: drawn from N(0, I).  # [N, latent_size]
+            latents: drawn as :meth:`latents` does, from N(0, I) unless the generator says so.  # [N, latent_size]
             resolution: an earlier stage to paint at; default: the snapshot's own.
             labels: numbers of the pictures' classes, if the model has any.  # [N]
 
@@ -110,7 +110,7 @@ class Generator(SnapshotModel):
         """
         growth = self.config.growth_at(resolution)
         one_hot = self._one_hot(len(latents), labels)
-        options = {} if one_hot is None else {"labels": one_hot}
+        options = {**self.generator.options_at(growth.nimg), **({} if one_hot is None else {"labels": one_hot})}
         return self.run(self.generator, latents.to(self.device), growth.stage, growth.alpha, **options)
 
     def _one_hot(self, count: int, labels: Sequence[int] | Tensor | None) -> Tensor | None:  # [N] -> [N, K]
@@ -190,4 +190,13 @@ class Generator(SnapshotModel):
 
     def latents(self, n: int, seed: int = 0, *, start: int = 0) -> Tensor:
         """The latents of the pictures ``start`` to ``start + n - 1`` of a seed.  # [n, latent_size] float32"""
-        return normal(seed, "latent", range(start, start + n), self.generator.latent_size)
+        network = self.generator
+        return latents(seed, "latent", range(start, start + n), network.latent_size, network.distribution)
+
+
+class BeganGenerator(Generator):
+    """A trained BEGAN generator, which is used as that of a PG-GAN is."""
+
+    task: ClassVar[str] = "began"
+    registry: ClassVar[dict[str, type[networks.Network]]] = networks.DECODERS
+    kind: ClassVar[str] = "a BEGAN"

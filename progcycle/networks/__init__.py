@@ -5,8 +5,10 @@ name and its options. A growing one is picked up by the continuity test by itsel
 """
 
 from progcycle.networks.base import Comparison, Network, NetworkOptions, TaskShape
+from progcycle.networks.began import BeganAutoencoder, BeganGenerator
 from progcycle.networks.classic import PatchDiscriminator, ResnetTranslator, UnetTranslator
 from progcycle.networks.discriminator import GrowingDiscriminator
+from progcycle.networks.growing_autoencoder import GrowingAutoencoder, GrowingGenerator
 from progcycle.networks.latent_encoder import LatentEncoder
 from progcycle.networks.layers import Style
 from progcycle.networks.pggan import PgganDiscriminator, PgganGenerator
@@ -28,17 +30,26 @@ DISCRIMINATORS: dict[str, type[Network]] = {
     "progressive": ProgressiveDiscriminator,
     "projected": ProjectedDiscriminator,
 }
+# Of BEGAN: from latents to pictures, and from pictures through a bottleneck to pictures.
+DECODERS: dict[str, type[Network]] = {"began": BeganGenerator, "progressive": GrowingGenerator}
+AUTOENCODERS: dict[str, type[Network]] = {"began": BeganAutoencoder, "progressive": GrowingAutoencoder}
 
 __all__ = [
+    "AUTOENCODERS",
+    "DECODERS",
     "DISCRIMINATORS",
     "ENCODERS",
     "GENERATORS",
     "TRANSLATORS",
+    "BeganAutoencoder",
+    "BeganGenerator",
     "Channels",
     "Comparison",
+    "GrowingAutoencoder",
     "GrowingDecoder",
     "GrowingDiscriminator",
     "GrowingEncoder",
+    "GrowingGenerator",
     "LatentEncoder",
     "Network",
     "NetworkOptions",

@@ -20,6 +20,8 @@ from progcycle.blocks import (
 from progcycle.networks.base import NetworkOptions
 
 EPSILON: Final = 1e-8
+SLOPE: Final = 0.2
+Nonlinearity = Literal["leaky_relu", "elu"]
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,14 @@ class Style:
         epsilon: added to the mean square in pixel norm.
         equalized: whether weights are scaled at run time (equalized learning rate) or drawn at their size.
         slope: of the leaky ReLU, where its input is negative.
+        nonlinearity: the leaky ReLU, or ELU (Clevert et al. 2016).
     """
 
     normalize: Norm = "none"
     epsilon: float = 1e-8
     equalized: bool = True
-    slope: float = 0.2
+    slope: float = SLOPE
+    nonlinearity: Nonlinearity = "leaky_relu"
 
 
 class LayerOptions(NetworkOptions):
@@ -65,7 +69,7 @@ class StyleOptions(LayerOptions):
     """Options of a network whose layers all have a :class:`Style`."""
 
     equalized: bool = Field(True, description="equalized learning rate; false: He initialisation, used as it is")
-    slope: float = Field(0.2, ge=0, lt=1, description="of the leaky ReLU, where its input is negative")
+    slope: float = Field(SLOPE, ge=0, lt=1, description="of the leaky ReLU, where its input is negative")
     initialization: Initialization = Field(
         "he", description="he, or normal: weights from N(0, 0.02^2), with equalized: false"
     )
@@ -109,26 +113,30 @@ def apply_initialization(network: nn.Module, initialization: Initialization, equ
 
 
 class Activation(nn.Module):
-    """Leaky ReLU, with pixel norm behind it (Karras et al. 2018, table 2) or another normalisation in front of it.
+    """Leaky ReLU or ELU, with pixel norm behind it (Karras et al. 2018, table 2) or another norm in front of it.
 
     Args:
         channels: C of the input.
-        style: kind of normalisation, slope.
+        style: kind of normalisation, nonlinearity, slope.
     """
 
     def __init__(self, channels: int, style: Style) -> None:
         super().__init__()
         self.slope, self.norm_last = style.slope, style.normalize == "pixel"
+        self.elu = style.nonlinearity == "elu"
         self.norm = make_norm(style.normalize, channels, style.epsilon)
 
     def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, H, W]
         """Normalise and activate."""
         if self.norm is None:
-            return F.leaky_relu(x, self.slope)
+            return self._activated(x)
         if self.norm_last:
-            y: Tensor = self.norm(F.leaky_relu(x, self.slope))
+            y: Tensor = self.norm(self._activated(x))
             return y
-        return F.leaky_relu(self.norm(x), self.slope)
+        return self._activated(self.norm(x))
+
+    def _activated(self, x: Tensor) -> Tensor:
+        return F.elu(x) if self.elu else F.leaky_relu(x, self.slope)
 
 
 class Layer(nn.Module):

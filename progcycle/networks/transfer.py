@@ -96,6 +96,7 @@ def _traits(decoder: GrowingDecoder, base: int, resolutions: list[int]) -> Itera
     block: Any = decoder.blocks[0]
     yield "number of convolutions of a stage", len(block)
     activation = block[0].activation
+    yield "nonlinearity", "elu" if activation.elu else "leaky_relu"
     yield "slope", activation.slope
     yield "normalization", _kind(activation.norm)
     yield "normalization.epsilon", getattr(activation.norm, "epsilon", None)

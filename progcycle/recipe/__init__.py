@@ -24,11 +24,12 @@ from progcycle.recipe.objectives import (
     Adaptive,
     Adversarial,
     Balance,
+    BeganObjective,
     ClassWeights,
     DiscriminatorAugment,
     DiscriminatorNoise,
 )
-from progcycle.recipe.optimizer import Ema, Optimizer, OptimizerSection, PlayerOptimizer
+from progcycle.recipe.optimizer import Ema, Halving, Optimizer, OptimizerSection, PlayerOptimizer
 from progcycle.recipe.overrides import override, override_with
 from progcycle.recipe.reading import (
     CHANGEABLE,
@@ -44,10 +45,12 @@ from progcycle.recipe.schema import (
     MAX_PIXELS,
     RECIPES,
     Augmentation,
+    BeganRecipe,
     CycleganData,
     CycleganRecipe,
     DataOptions,
     Evaluation,
+    GeneratorData,
     PgganData,
     PgganRecipe,
     Pictures,
@@ -71,6 +74,8 @@ __all__ = [
     "Adversarial",
     "Augmentation",
     "Balance",
+    "BeganObjective",
+    "BeganRecipe",
     "ClassWeights",
     "CycleganData",
     "CycleganNetwork",
@@ -82,6 +87,8 @@ __all__ = [
     "Draft",
     "Ema",
     "Evaluation",
+    "GeneratorData",
+    "Halving",
     "NetworkOf",
     "NetworkSection",
     "Optimizer",

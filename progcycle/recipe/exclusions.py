@@ -89,6 +89,12 @@ EXCLUSIONS: Final = (
     ),
     Exclusion(("objective.n_critic",), _without("objective.simultaneous"), lambda v: v != 1),
     Exclusion(("objective.simultaneous",), _without("objective.n_critic")),
+    Exclusion(("optimizer.halving.stall_kimg",), _without("optimizer.halving.every_kimg")),
+    Exclusion(("optimizer.halving.every_kimg",), _without("optimizer.halving.stall_kimg")),
+    *(
+        Exclusion((f"network.{p}nonlinearity",), _without(f"network.{p}slope"), lambda v: v == "elu")
+        for p in ("", "generator.", "discriminator.")
+    ),
     Exclusion(("objective.cycle.through",), _without("objective.cycle.noise_std"), lambda v: v != "noisy"),
 )
 

@@ -376,6 +376,16 @@ class CycleganNetwork(NetworkSection):
     )
 
 
+class BeganNetwork(NetworkSection):
+    """Networks of BEGAN: a generator shaped like a decoder, and an auto-encoder as the discriminator."""
+
+    base_resolution: Resolution = Field(
+        8, description="pixels per side at stage 0; default: 8, or the resolution if no network grows"
+    )
+    generator: Annotated[Any, NetworkOf("DECODERS", "began")] = Field("began", validate_default=True)
+    discriminator: Annotated[Any, NetworkOf("AUTOENCODERS", "began")] = Field("began", validate_default=True)
+
+
 def players_of(section: type[BaseModel] | None) -> dict[str, NetworkOf]:
     """The players in a ``network`` section, by key."""
     fields = {} if section is None else section.model_fields

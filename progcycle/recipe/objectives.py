@@ -264,3 +264,17 @@ class CycleganObjective(Adversarial):
                 "update anyway; leave it out"
             )
         return self
+
+
+class BeganObjective(Section):
+    """Objective of BEGAN (Berthelot et al. 2017, section 3.4): L(v) = E |v - D(v)|, and what balances its two halves.
+
+    L_D = L(x) - k L(G(z)), L_G = L(G(z)), k <- clip(k + lambda_k (gamma L(x) - L(G(z))), 0, 1), from k = 0 on.
+    """
+
+    gamma: float = Field(0.5, gt=0, le=1, description="L(G(z)) / L(x) that is aimed at; less gives less variety")
+    lambda_k: float = Field(1e-3, gt=0, le=1, description="gain of k")
+    k_rule: Literal["published", "article"] = Field(
+        "published", description="article: L(G(z)) in the place of L(x), by mistake, which keeps k at 0"
+    )
+    k_on_new_stage: Literal["keep", "reset"] = Field("keep", description="k when a stage opens: as it is, or 0")

@@ -73,6 +73,48 @@ class Optimizer(OptimizerSection):
     discriminator: PlayerOptimizer = PlayerOptimizer()
 
 
+class BeganPlayerOptimizer(PlayerOptimizer):
+    """The same of BEGAN, with the paper's defaults."""
+
+    lr: float = Field(1e-4, gt=0)
+    betas: Annotated[tuple[Beta, Beta], AsTuple] = Field((0.5, 0.999), description="of adam")
+
+
+class Halving(Section):
+    """Halving of the learning rates: when the measure M stalls (Berthelot et al. 2017), or every so many pictures."""
+
+    stall_kimg: float | None = Field(
+        None, gt=0, le=1e9, description="halve when the mean of M over so many kimg is not below all such means before"
+    )
+    every_kimg: float | None = Field(None, gt=0, le=1e9, description="halve every so many kimg")
+    floor: float = Field(2e-5, ge=0, description="no learning rate falls below this, apart from factors of schedule")
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> "Halving":
+        if (self.stall_kimg is None) == (self.every_kimg is None):
+            raise ValueError("give one of stall_kimg and every_kimg")
+        return self
+
+
+class BeganOptimizer(OptimizerSection):
+    """The optimizers of the generator and the auto-encoder of BEGAN."""
+
+    generator: BeganPlayerOptimizer = BeganPlayerOptimizer()
+    discriminator: BeganPlayerOptimizer = BeganPlayerOptimizer()
+    halving: Halving | None = Field(None, description="default: learning rates are not halved")
+
+    @model_validator(mode="after")
+    def _floor_below(self) -> "BeganOptimizer":
+        for player in ("generator", "discriminator"):
+            rate = getattr(self, player).lr
+            if self.halving is not None and self.halving.floor >= rate:
+                raise ValueError(
+                    f"halving.floor: {self.halving.floor:g} is not below {player}.lr, which is {rate:g}; lower it, or "
+                    "leave halving out"
+                )
+        return self
+
+
 HALF_LIFE_KIMG, RAMPUP = 10.0, 0.05
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from progcycle.recipe.growth_plan import Schedule
 from progcycle.recipe.networks import (
     SECTION,
+    BeganNetwork,
     CycleganNetwork,
     NetworkSection,
     OwnTerms,
@@ -18,8 +19,8 @@ from progcycle.recipe.networks import (
     players_of,
     with_each,
 )
-from progcycle.recipe.objectives import ClassWeights, CycleganObjective, LatentLoss, PgganObjective
-from progcycle.recipe.optimizer import Ema, Optimizer, OptimizerSection, PlayerOptimizer, keys_of_others
+from progcycle.recipe.objectives import BeganObjective, ClassWeights, CycleganObjective, LatentLoss, PgganObjective
+from progcycle.recipe.optimizer import BeganOptimizer, Ema, Optimizer, OptimizerSection, PlayerOptimizer, keys_of_others
 from progcycle.recipe.sizes import with_longer_tables, with_sizes
 from progcycle.recipe.values import (
     AsTuple,
@@ -92,30 +93,35 @@ class DataOptions(Section):
         return None
 
 
-class PgganData(Pictures, DataOptions):
-    """Pictures of the unconditional task."""
+class GeneratorData(Pictures, DataOptions):
+    """Pictures that a generator learns to paint."""
 
     path: Paths = Field(description="folder(s) or zip file(s) of training pictures, searched recursively")
-    labels: str | None = Field(
-        None, description="folders (the first folder below path is the class), or a JSON file of labels by picture"
-    )
 
     @property
     def domains(self) -> dict[str, Pictures]:
         """One domain, ``real``."""
         return {"real": self}
 
-    @property
-    def label_source(self) -> str | None:
-        """The key ``labels``."""
-        return self.labels
-
     @model_validator(mode="before")
     @classmethod
     def _nothing_held_out(cls, content: Any) -> Any:
         if isinstance(content, Mapping) and "validation" in content:
-            raise ValueError("nothing of a PG-GAN is measured on held-out pictures; leave data.validation out")
+            raise ValueError("nothing of a generator is measured on held-out pictures; leave data.validation out")
         return content
+
+
+class PgganData(GeneratorData):
+    """Pictures of the unconditional task, with or without classes."""
+
+    labels: str | None = Field(
+        None, description="folders (the first folder below path is the class), or a JSON file of labels by picture"
+    )
+
+    @property
+    def label_source(self) -> str | None:
+        """The key ``labels``."""
+        return self.labels
 
 
 class CycleganData(DataOptions):
@@ -184,6 +190,15 @@ class TranslationEvaluation(Evaluation):
     count: int = Field(256, ge=2, description="held-out pictures of each domain, or all if there are fewer")
 
 
+class BeganEvaluation(Evaluation):
+    """The same of BEGAN, whose own measure needs no pictures."""
+
+    metrics: Annotated[Texts, Field(min_length=1)] = ("convergence",)
+    best: str | None = Field(
+        "auto", description="the snapshot where this figure is lowest is kept; auto: convergence, or swd without it"
+    )
+
+
 class Training(Section):
     """How the engine runs: precision, memory, and how often it reports and saves."""
 
@@ -207,6 +222,12 @@ class TranslationTraining(Training):
     """The same of translators."""
 
     evaluation: TranslationEvaluation | None = None
+
+
+class BeganTraining(Training):
+    """The same of BEGAN."""
+
+    evaluation: BeganEvaluation | None = None
 
 
 # --- what training begins with ------------------------------------------------------------------------------------
@@ -455,5 +476,16 @@ def _with_own_keys(before: Mapping[Any, Any], written: Mapping[Any, Any]) -> dic
     return {**before, "optimizer": {k: v for k, v in optimizer.items() if k in own or k not in foreign}}
 
 
+class BeganRecipe(Recipe):
+    """A BEGAN, whose networks grow or not."""
+
+    task: Literal["began"]
+    data: GeneratorData
+    network: BeganNetwork = Field(default_factory=BeganNetwork)
+    objective: BeganObjective = BeganObjective()
+    optimizer: BeganOptimizer = BeganOptimizer()
+    training: BeganTraining = BeganTraining()
+
+
 # By their key ``task``. Programs may add rows.
-RECIPES: dict[str, type[Recipe]] = {"pggan": PgganRecipe, "cyclegan": CycleganRecipe}
+RECIPES: dict[str, type[Recipe]] = {"pggan": PgganRecipe, "cyclegan": CycleganRecipe, "began": BeganRecipe}

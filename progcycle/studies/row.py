@@ -12,7 +12,7 @@ from progcycle.errors import UserError
 from progcycle.evaluation.generator_metrics import check_metrics
 from progcycle.evaluation.provenance import versions
 from progcycle.output import console, say
-from progcycle.recipe import CycleganRecipe, PgganRecipe, Recipe, Study
+from progcycle.recipe import CycleganRecipe, Recipe, Study
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,23 +65,22 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
     }
 
 
-def measure_generator_run(
-    study: Study, run: "Run", recipe: PgganRecipe, before: float
-) -> tuple[list[Figures], Figures]:
-    """Figures of a finished run of a PG-GAN; arguments are those of :func:`measure_translator_run`."""
+def measure_generator_run(study: Study, run: "Run", recipe: Recipe, before: float) -> tuple[list[Figures], Figures]:
+    """Figures of a finished run of a generator; arguments are those of :func:`measure_translator_run`."""
     from progcycle.evaluation.generator_metrics import measure_run
 
     return [], measure_run(run.run_dir, study.metrics or METRICS, study.count)
 
 
-def check_generator_metrics(where: str, study: Study, recipe: PgganRecipe) -> None:
-    """Refuse metrics of a PG-GAN that cannot be computed.
+def check_generator_metrics(where: str, study: Study, recipe: Recipe) -> None:
+    """Refuse metrics of a generator that cannot be computed.
 
     Raises:
         UserError: one sentence about the first of them, led by ``where``.
     """
     resolution = recipe.schedule.hold_resolution or recipe.resolution
-    check_metrics(study.metrics or METRICS, resolution, recipe.data.channels, where)
+    (domain,) = recipe.data.domains.values()
+    check_metrics(study.metrics or METRICS, resolution, domain.channels, where)
 
 
 def measure_translator_run(
@@ -324,11 +323,14 @@ class TaskStudy:
 
 
 STUDIED: dict[str, TaskStudy] = {
-    "pggan": TaskStudy(
-        measure_generator_run,
-        check=check_generator_metrics,
-        seen=seen_by_discriminators,
-        keys=frozenset({"metrics", "count"}),
+    **dict.fromkeys(
+        ("pggan", "began"),
+        TaskStudy(
+            measure_generator_run,
+            check=check_generator_metrics,
+            seen=seen_by_discriminators,
+            keys=frozenset({"metrics", "count"}),
+        ),
     ),
     "cyclegan": TaskStudy(
         measure_translator_run,

@@ -29,7 +29,7 @@ def check_study(file: Path, study: Study, recipes: Recipes) -> None:
     """
     for recipe in recipes.values():
         if recipe.task not in STUDIED:
-            raise UserError(f"{file}: a study measures the tasks {' and '.join(STUDIED)}, not {recipe.task}.")
+            raise UserError(f"{file}: a study measures the tasks {', '.join(STUDIED)}, not {recipe.task}.")
         row = STUDIED[recipe.task]
         row.check_keys(str(file), study, recipe.task)
         if row.check is not None:

@@ -10,19 +10,21 @@ from collections.abc import Callable
 from typing import Any
 
 from progcycle.tasks.base import Memory, Round, Shown, Stats, Task, Update, Watched, loss_name
+from progcycle.tasks.began import BeganTask
 from progcycle.tasks.cyclegan import CycleganTask
 from progcycle.tasks.image_pool import ImagePool
 from progcycle.tasks.pggan import PgganTask
 from progcycle.tasks.pretraining import PretrainingTask
 
 # By the recipe's ``task``, what makes it of a validated recipe.
-TASKS: dict[str, Callable[[Any], Task]] = {"pggan": PgganTask, "cyclegan": CycleganTask}
+TASKS: dict[str, Callable[[Any], Task]] = {"pggan": PgganTask, "cyclegan": CycleganTask, "began": BeganTask}
 # What may go before a task, of the recipe that goes before and the task, with the networks that this averages.
 PREPARATIONS: dict[str, Callable[[Any, Task], Task]] = {"pretraining": PretrainingTask}
 
 __all__ = [
     "PREPARATIONS",
     "TASKS",
+    "BeganTask",
     "CycleganTask",
     "ImagePool",
     "Memory",

@@ -125,6 +125,15 @@ class Task(ABC):
             growth: where growth begins.
         """
 
+    def learning_rate(self, rate: float, growth: Growth) -> float:
+        """A learning rate of the recipe as it is now, before the factors of the schedule; by default it stays.
+
+        Args:
+            rate: of a player or a network, as the recipe has it.
+            growth: where growth stands.
+        """
+        return rate
+
     def on_new_stage(self, growth: Growth) -> None:  # noqa: B027 - a task without memory has nothing to do
         """Called once when a stage opens, before its first step; never on resuming."""
 

@@ -213,6 +213,6 @@ def test_a_share_is_at_least_0_and_below_1(share: float, words: str) -> None:
 def test_a_pg_gan_has_nothing_to_hold_out() -> None:
     content = {"task": "pggan", "resolution": 32, "data": {"path": "x", "validation": 0.1}}
     with pytest.raises(
-        RecipeError, match=r"^recipe: data: nothing of a PG-GAN is measured on held-out pictures; .*\.$"
+        RecipeError, match=r"^recipe: data: nothing of a generator is measured on held-out pictures; .*\.$"
     ):
         validate(content)

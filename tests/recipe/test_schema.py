@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from progcycle.recipe import PgganRecipe, RecipeError, by_resolution, load_recipe, merge, on_curve, validate
+from progcycle.recipe import RECIPES, PgganRecipe, RecipeError, by_resolution, load_recipe, merge, on_curve, validate
 
 PGGAN: dict[str, Any] = {"task": "pggan", "resolution": 32, "data": {"path": "pictures"}}
 CYCLEGAN: dict[str, Any] = {"task": "cyclegan", "resolution": 32, "data": {"root": "pictures"}}
@@ -171,8 +171,8 @@ AVERAGING = (
             "training.evaluation.count: input should be greater than or equal",
         ),
         # the task
-        ({"task": "stylegan"}, "task: must be one of pggan, cyclegan, got 'stylegan'"),
-        ({"task": None}, "task: must be one of pggan, cyclegan, got None"),
+        ({"task": "stylegan"}, f"task: must be one of {', '.join(RECIPES)}, got 'stylegan'"),
+        ({"task": None}, f"task: must be one of {', '.join(RECIPES)}, got None"),
         ({"task": ["pggan"]}, "task: must be one of"),
     ],
 )

@@ -115,9 +115,10 @@ def test_the_papers_run_ramps_its_rate_up_over_40_kimg() -> None:
 
 
 OFFICIAL = ["pggan_celebahq*", "table1_*", "pggan_lsun*", "pggan_cifar10", "pggan_mnist_*", "cyclegan_classic_horse2*"]
+OFFICIAL += ["began_celeba"]
 
 
 def test_what_claims_published_settings_trains_in_float32_whatever_the_gpu_could_do() -> None:
     found = [path for pattern in OFFICIAL for path in sorted(RECIPES.glob(f"{pattern}.yaml"))]
-    assert len(found) == 6 + 9 + 2 + 1 + 8 + 1
+    assert len(found) == 6 + 9 + 2 + 1 + 8 + 1 + 1
     assert {load_recipe(path).training.precision for path in found} == {"no"}

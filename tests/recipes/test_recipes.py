@@ -42,6 +42,38 @@ def test_the_classic_recipes_are_the_published_method(name: str, blocks: int) ->
     assert (schedule.batch_size, schedule.decay_kimg) == ({"default": 1}, length / 2)
 
 
+def test_began_celeba_is_the_published_method() -> None:
+    """Berthelot et al. 2017, section 4.1, with the rates of the usual port: Adam 8e-5, halved each 100,000 steps."""
+    recipe: Any = load_recipe(FOLDER / "began_celeba.yaml")
+    for network in (recipe.network.generator, recipe.network.discriminator):
+        options = (network.name, network.filters, network.latent_size, network.skips, network.vanishing_kimg)
+        assert options == ("began", 128, 64, False, 0)
+    assert recipe.network.generator.distribution == "uniform"
+    assert recipe.objective.model_dump() == {
+        "gamma": 0.5, "lambda_k": 0.001, "k_rule": "published", "k_on_new_stage": "keep",
+    }  # fmt: skip
+    for player in (recipe.optimizer.generator, recipe.optimizer.discriminator):
+        assert (player.name, player.lr, player.betas) == ("adam", 8e-5, (0.5, 0.999))
+    halving = recipe.optimizer.halving
+    assert (halving.every_kimg * 1000, halving.floor) == (100_000 * 16, 2e-5)
+    assert (recipe.schedule.batch_size, recipe.training.ema.per_step) == ({"default": 16}, 0)
+
+
+def test_the_experiment_of_the_article_has_its_settings() -> None:
+    """As in github-pengge/PyTorch-progressive_growing_of_gans, train_began.py, but for widths and lengths."""
+    recipe: Any = load_recipe(FOLDER / "began_emoji_article.yaml")
+    generator, discriminator = recipe.optimizer.generator, recipe.optimizer.discriminator
+    assert (generator.lr, discriminator.lr) == (1e-3, 2e-4)
+    assert generator.betas == discriminator.betas == (0.0, 0.99)
+    assert (recipe.objective.gamma, recipe.objective.lambda_k) == (0.75, 0.001)
+    assert recipe.objective.k_rule == "article"
+    assert recipe.network.discriminator.normalization == "batch"
+    assert recipe.network.discriminator.latent_size == 2048
+    assert recipe.schedule.batch_size == {4: 32, 8: 32, 16: 32, 32: 16}
+    repaired: Any = load_recipe(FOLDER / "began_emoji_article.yaml", ["objective.k_rule=published"])
+    assert repaired.objective.k_rule == "published"
+
+
 def reduced(path: Path, data: Path) -> Recipe:
     """A recipe with its own networks, losses and options, but tiny: 16 px, few channels, 22 steps.
 
@@ -49,7 +81,7 @@ def reduced(path: Path, data: Path) -> Recipe:
     """
     recipe = load_recipe(path)
     grows = (recipe.schedule.start_resolution or recipe.network.base_resolution) < recipe.resolution
-    fixed = recipe.task == "cyclegan" and recipe.network.generator.name == "resnet"
+    fixed = recipe.network.generator.name in ("resnet", "began")
     base = 16 if fixed else min(recipe.network.base_resolution, 8)
     start = base if grows else 16
     doublings = (16 // start).bit_length() - 1
@@ -75,7 +107,7 @@ def reduced(path: Path, data: Path) -> Recipe:
     on_features = getattr(recipe.network.discriminator, "name", None) == "projected"
     wide = "network.generator" if on_features else "network"  # the discriminator has no stages
     changes |= (
-        {"network.filters": 4, "network.discriminator.layers": 2}
+        {"network.filters": 4, **({} if recipe.task == "began" else {"network.discriminator.layers": 2})}
         if fixed
         else {f"{wide}.channels.base": 32, f"{wide}.channels.max": 8}
     )
@@ -94,8 +126,8 @@ def reduced(path: Path, data: Path) -> Recipe:
         }
     if recipe.training.evaluation:
         changes |= {"training.evaluation": None}  # a test of the commands
-    if recipe.task == "pggan":
-        pictures = data / ("classes" if recipe.data.labels else "trainA")
+    if recipe.task in ("pggan", "began"):
+        pictures = data / ("classes" if recipe.data.label_source else "trainA")
         changes |= {"data.path": str(pictures), "data.test_path": None, "network.generator.latent_size": 8}
         loads: dict[str, Pictures] = {"data": recipe.data}
     else:

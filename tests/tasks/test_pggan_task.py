@@ -10,7 +10,7 @@ from progcycle.engine.build import build
 from progcycle.errors import UserError
 from progcycle.networks import DISCRIMINATORS, GENERATORS
 from progcycle.recipe import RecipeError, merge
-from progcycle.tasks import TASKS, PgganTask, pggan
+from progcycle.tasks import PgganTask, pggan
 
 pytestmark = pytest.mark.usefixtures("fakes")
 
@@ -319,7 +319,7 @@ def test_channels_follow_the_recipe() -> None:
         assert [p.shape for p in again.parameters()] == [p.shape for p in network.parameters()]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["pggan", "cyclegan"])
 def test_discriminators_may_have_channels_of_their_own(task: str) -> None:
     change = {"network": {"channels": {"base": 64, "max": 9}, "discriminator": {"channels": {"base": 32, "max": 7}}}}
     specs = build(recipe(task, change)).task.specs
@@ -328,7 +328,7 @@ def test_discriminators_may_have_channels_of_their_own(task: str) -> None:
         assert spec["arguments"].get("hidden", 7) == 7
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["pggan", "cyclegan"])
 def test_where_training_starts_changes_no_network(task: str) -> None:
     """Growth or none is a matter of the schedule: the parameters have the same names, shapes and initial values."""
     grown, fixed, middle = (
