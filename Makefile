@@ -7,7 +7,7 @@ RUN := runs/cyclegan_openmoji
 DATA := datasets/openmoji
 LANDSCAPES := cyclegan_landscapes
 
-.PHONY: demo test lint schema docs figures setup clean
+.PHONY: demo test lint schema docs toy figures setup clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -39,6 +39,10 @@ schema: setup
 # The figures of the studies that the documents show, from the published rows in docs/studies.
 docs: setup
 	$(BIN)/python docs/study_figures.py
+
+# The toy experiments of WGAN-GP, which docs/dcgan_wgan.md shows: some minutes of training.
+toy: setup
+	$(BIN)/python docs/toy_points.py
 
 # The pictures of the README, from the runs that they show: half an hour of training where these are not there yet.
 figures: demo

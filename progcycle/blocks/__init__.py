@@ -33,13 +33,15 @@ from progcycle.blocks.minibatch import (
     stddev_group,
 )
 from progcycle.blocks.multiplicative_noise import Noise, NoiseMode, gdrop
-from progcycle.blocks.normalize import Norm, PixelNorm, make_norm, pixel_norm
+from progcycle.blocks.normalize import BatchNorm, Norm, PixelNorm, make_norm, pixel_norm
+from progcycle.blocks.reference_norm import ReferenceNorm, VirtualBatchNorm, recording
 from progcycle.blocks.resample import downsample2x, mean_preserving_upsample2x, smooth_upsample2x, upsample2x
 from progcycle.blocks.spectral import normalize_spectrally
 
 __all__ = [
     "LUMINANCE",
     "NUMBERS",
+    "BatchNorm",
     "EarlierFeatures",
     "EqualizedConv2d",
     "EqualizedLinear",
@@ -50,6 +52,8 @@ __all__ = [
     "NoiseMode",
     "Norm",
     "PixelNorm",
+    "ReferenceNorm",
+    "VirtualBatchNorm",
     "augment",
     "blurred",
     "clamp_inward",
@@ -74,6 +78,7 @@ __all__ = [
     "normalize_spectrally",
     "own_rows",
     "pixel_norm",
+    "recording",
     "rounded",
     "rounded_to_levels",
     "smooth_upsample2x",

@@ -28,7 +28,7 @@ def make_norm(kind: Norm, channels: int, epsilon: float = 1e-8, affine: bool = T
 
     * ``pixel``: :func:`pixel_norm`, without parameters.
     * ``batch``: each channel over the pictures of this process's batch and their pixels (Ioffe and Szegedy 2015). It
-      keeps running statistics, the only buffers of the networks; they are used in eval mode only.
+      keeps running statistics, which are used in eval mode only.
     * ``instance``: each channel of each picture by itself.
     * ``layer``: all channels of each picture together, as in the critic of Gulrajani et al. 2017.
     * ``none``: nothing, which is None.

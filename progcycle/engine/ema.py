@@ -31,7 +31,10 @@ def ema_factor(options: Ema, nimg: int, batch_size: int) -> float:
 
 
 class EmaNetworks:
-    """Averages of some networks; running statistics (of batch norm) are copied as they are, and the frozen is the same.
+    """Averages of some networks, which also average the running statistics of batch norm; the frozen is the same.
+
+    The mean of features is linear in the weights of the layer in front, so that averaged statistics belong to averaged
+    weights, and those of the newest weights do not. Other buffers are copied as they are.
 
     Args:
         networks: those to average, on their device.
@@ -44,7 +47,10 @@ class EmaNetworks:
         self.networks = {name: copy.deepcopy(net).requires_grad_(False).eval() for name, net in networks.items()}
         self._pairs: dict[str, list[list[Tensor]]] = {
             name: [
-                [parameter for key, parameter in net.named_parameters() if key not in source.frozen]
+                [
+                    *(parameter for key, parameter in net.named_parameters() if key not in source.frozen),
+                    *net.running_statistics().values(),
+                ]
                 for net in (self.networks[name], source)
             ]
             for name, source in self.sources.items()
@@ -60,6 +66,7 @@ class EmaNetworks:
             if averages:
                 torch._foreach_lerp_(averages, newest_ones, weight)
             buffers = dict(source.named_buffers())
+            averaged = average.running_statistics()
             for key, buffer in average.named_buffers():
-                if key not in source.frozen:
+                if key not in source.frozen and key not in averaged:
                     buffer.copy_(buffers[key])

@@ -171,11 +171,11 @@ def _phases(
 def seconds_of_a_step(trainer: Trainer, growth: Growth, batches: dict[str, Batch]) -> float:
     """The mean over a whole round of steps, of which some have penalties that the others have not."""
     lazy = trainer.task.lazy
-    rounds = len(trainer.task.update_order)
+    rounds, usual = len(trainer.task.update_order), trainer.task.usual_step()
     first = _timed(trainer, growth, batches, [0])
     if first > SLOW:
         return first
-    plain = _timed(trainer, growth, batches, list(range(1, rounds + 1)))
+    plain = _timed(trainer, growth, batches, [usual + step for step in range(1, rounds + 1)])
     if not lazy:
         return plain
     every = math.lcm(*lazy)

@@ -158,8 +158,6 @@ def checkpoint_content(
     files: dict[str, Mapping[str, Tensor]] = {}
     files[_own_file(accelerator)] = _joined((name, part) for name, part in parts.items() if part.kind == "own")
     if accelerator.is_main_process:
-        # Running statistics of batch norm differ between processes, and those of the first are kept. Training never
-        # uses them, so that the others go on the same.
         files |= {name: part.of.state_dict() for name, part in parts.items() if part.kind == "shared"}
     values = {name: part.of.state_dict() for name, part in parts.items() if part.kind == "values"}
     return Content(nimg, checkpoint.copies(files), {**about, "parts": values})

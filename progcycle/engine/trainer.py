@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from progcycle.data import Batch, as_reals
 from progcycle.engine.build import Built, count_parts
 from progcycle.engine.ema import EmaNetworks
+from progcycle.engine.historical_averages import HistoricalAverages
 from progcycle.engine.meter import Meter
 from progcycle.engine.optimizers import OptimizerStates, make_optimizer, set_momentum
 from progcycle.engine.precision import Precision
@@ -18,7 +19,7 @@ from progcycle.engine.state import AttributeState, Part, StateGroup, load_state,
 from progcycle.engine.trainable import Weights
 from progcycle.evaluation.sampler import Sampler
 from progcycle.recipe import Recipe
-from progcycle.runtime.parallel import Votes, average_gradients, broadcast_tensors
+from progcycle.runtime.parallel import Votes, average_gradients, average_tensors, broadcast_tensors
 from progcycle.schedule import Growth
 from progcycle.tasks import loss_name
 
@@ -54,10 +55,13 @@ class Trainer:
         self.scalers = {player: precision.scaler() for player in players}
         self.settings = recipe.optimizer.of_players(players)
         self.optimizers = {player: self._optimizer(player) for player in players}
+        self.statistics = [tensor for net in networks.values() for tensor in net.running_statistics().values()]
         self.meter = Meter(accelerator.device)
         self.nimg = self.step = 0
         self.stage, self.fading = built.schedule.at(0).plan_stage, False
         named = {player: self.trainable.named(player) for player in players}
+        averaged = {player: own.historical_averaging for player, own in self.settings.items()}
+        self.history = HistoricalAverages({player: c for player, c in averaged.items() if c}, named)
         self.parts = {
             "progress": Part(AttributeState(self, "nimg", "step", "stage", "fading"), "values"),
             "networks": Part(Weights(networks), "shared"),
@@ -67,6 +71,8 @@ class Trainer:
             "task": Part(self.task, "own", self.task.common_state),
             "meter": Part(self.meter, "own"),
         }
+        if self.history.weights:  # not there in checkpoints of others
+            self.parts["history"] = Part(self.history, "shared")
 
     def _optimizer(self, player: str) -> Any:
         options = self.settings[player]
@@ -102,12 +108,15 @@ class Trainer:
             domain: replace(moved, images=as_reals(moved.images, growth).contiguous(memory_format=torch.channels_last))
             for domain, moved in ((d, b.to(device, non_blocking=True)) for d, b in batches.items())
         }
-        updates = self.task.update_order[self.step % len(self.task.update_order)]
-        for players in updates:
+        for players in self.task.round_at(self.step):
+            for player in players:
+                self.task.before_update(player)
             for player in players:
                 self.compute_gradients(player, reals, growth)
             for player in players:
                 self._apply(player, growth)
+        # Each process has seen pictures of its own; what is sampled and kept is of all of them.
+        average_tensors(self.accelerator, self.statistics)
         self.ema.update(growth.nimg, growth.batch_size)
         self.nimg += growth.batch_size
         self.step += 1
@@ -152,6 +161,8 @@ class Trainer:
             group["lr"] = rate * growth.lr_scale * self.new_stages.factor(group, growth)
         set_momentum(optimizer, self.settings[player], growth.nimg / 1000)
         scaler.unscale(optimizer)
+        if figures := self.history.add_gradients(player):
+            self.meter.add(figures, self.step)
         norms = {f"gradient/{name}": _norm(self.task.networks[name]) for name in self.task.players[player]}
         # With fp16 an overflow is no error: the scaler skips the step and halves its scale.
         self.meter.add(norms, self.step, check=not scaler.enabled)

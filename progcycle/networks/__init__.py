@@ -7,17 +7,34 @@ name and its options. A growing one is picked up by the continuity test by itsel
 from progcycle.networks.base import Comparison, Network, NetworkOptions, TaskShape
 from progcycle.networks.began import BeganAutoencoder, BeganGenerator
 from progcycle.networks.classic import PatchDiscriminator, ResnetTranslator, UnetTranslator
+from progcycle.networks.dcgan import (
+    DcganDiscriminator,
+    DcganGenerator,
+    TheanoDcganDiscriminator,
+    TheanoDcganGenerator,
+    WganGpCritic,
+    WganGpGenerator,
+)
 from progcycle.networks.discriminator import GrowingDiscriminator
 from progcycle.networks.growing_autoencoder import GrowingAutoencoder, GrowingGenerator
 from progcycle.networks.latent_encoder import LatentEncoder
 from progcycle.networks.layers import Style
+from progcycle.networks.mlp import DenseDiscriminator, DenseGenerator
 from progcycle.networks.pggan import PgganDiscriminator, PgganGenerator
 from progcycle.networks.progressive import ProgressiveDiscriminator, ProgressiveTranslator
 from progcycle.networks.projected import ProjectedDiscriminator
+from progcycle.networks.residual import ResidualCritic, ResidualGenerator
 from progcycle.networks.transfer import copy_stages
 from progcycle.networks.trunks import Channels, GrowingDecoder, GrowingEncoder, feature_maps, stage_channels
 
-GENERATORS: dict[str, type[Network]] = {"pggan": PgganGenerator}
+GENERATORS: dict[str, type[Network]] = {
+    "dcgan": DcganGenerator,
+    "dcgan_theano": TheanoDcganGenerator,
+    "mlp": DenseGenerator,
+    "pggan": PgganGenerator,
+    "wgan_gp": WganGpGenerator,
+    "wgan_gp_residual": ResidualGenerator,
+}
 TRANSLATORS: dict[str, type[Network]] = {
     "progressive": ProgressiveTranslator,
     "resnet": ResnetTranslator,
@@ -25,10 +42,15 @@ TRANSLATORS: dict[str, type[Network]] = {
 }
 ENCODERS: dict[str, type[Network]] = {"latents": LatentEncoder}  # of latents, from translated pictures
 DISCRIMINATORS: dict[str, type[Network]] = {
+    "dcgan": DcganDiscriminator,
+    "dcgan_theano": TheanoDcganDiscriminator,
+    "mlp": DenseDiscriminator,
     "patchgan": PatchDiscriminator,
     "pggan": PgganDiscriminator,
     "progressive": ProgressiveDiscriminator,
     "projected": ProjectedDiscriminator,
+    "wgan_gp": WganGpCritic,
+    "wgan_gp_residual": ResidualCritic,
 }
 # Of BEGAN: from latents to pictures, and from pictures through a bottleneck to pictures.
 DECODERS: dict[str, type[Network]] = {"began": BeganGenerator, "progressive": GrowingGenerator}
@@ -45,6 +67,10 @@ __all__ = [
     "BeganGenerator",
     "Channels",
     "Comparison",
+    "DcganDiscriminator",
+    "DcganGenerator",
+    "DenseDiscriminator",
+    "DenseGenerator",
     "GrowingAutoencoder",
     "GrowingDecoder",
     "GrowingDiscriminator",
@@ -59,10 +85,16 @@ __all__ = [
     "ProgressiveDiscriminator",
     "ProgressiveTranslator",
     "ProjectedDiscriminator",
+    "ResidualCritic",
+    "ResidualGenerator",
     "ResnetTranslator",
     "Style",
     "TaskShape",
+    "TheanoDcganDiscriminator",
+    "TheanoDcganGenerator",
     "UnetTranslator",
+    "WganGpCritic",
+    "WganGpGenerator",
     "copy_stages",
     "feature_maps",
     "stage_channels",

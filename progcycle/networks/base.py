@@ -223,6 +223,10 @@ class Network(nn.Module):
         """More keywords of ``forward``: what of it follows from the number of pictures shown; by default nothing."""
         return {}
 
+    def logit_layer(self) -> nn.Module | None:
+        """The layer of a discriminator that makes the logits, and is called once a pass; None: it shows no features."""
+        return None
+
     def initialize(self, pictures: Tensor, stage: int, alpha: float) -> None:
         """Set weights that depend on the data, before the first step.
 
@@ -295,6 +299,15 @@ class Network(nn.Module):
     def frozen_tensors(self) -> dict[str, Tensor]:
         """The parameters and buffers of :attr:`frozen`, by name; not copies."""
         return {name: tensor for name, tensor in _named_tensors(self) if name in self.frozen}
+
+    def running_statistics(self) -> dict[str, Tensor]:
+        """The running means and variances of batch norm that training changes, by name; not copies."""
+        found: dict[str, Tensor] = {}
+        for prefix, module in self.named_modules():
+            if isinstance(module, nn.modules.batchnorm._NormBase):
+                own = {f"{prefix}.{key}": getattr(module, key) for key in ("running_mean", "running_var")}
+                found |= {key: value for key, value in own.items() if value is not None and key not in self.frozen}
+        return found
 
     def changing_tensors(self) -> list[Tensor]:
         """The parameters, and then the buffers, that are not of :attr:`frozen`; not copies."""

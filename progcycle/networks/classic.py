@@ -333,6 +333,10 @@ class PatchDiscriminator(Network):
         """
         return in_full_precision(self.logit, self.body(x))
 
+    def logit_layer(self) -> nn.Module:
+        """The last layer."""
+        return self.logit
+
     def rows_are_independent(self, n: int) -> bool:
         """Whether one pass over 2n rows that alternate real, fake gives the logits of two passes over n rows each."""
         return not self.batch_norm

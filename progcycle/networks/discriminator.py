@@ -405,6 +405,10 @@ class GrowingDiscriminator(Network):
         """Random numbers for a picture that :meth:`forward` takes from its noise at a stage."""
         return self.encoder.noise_size(stage) + self.head.noise_size
 
+    def logit_layer(self) -> nn.Module | None:
+        """The last layer of the head."""
+        return self.head.logit
+
     def rows_are_independent(self, n: int) -> bool:
         """Whether one pass over 2n rows that alternate real, fake gives the logits of two passes over n rows each.
 

@@ -370,6 +370,10 @@ class ProgressiveDiscriminator(GrowingDiscriminator):
             verdicts.append(self._judged(x, s, 1.0))
         return torch.stack(verdicts, dim=1) if verdicts[0].ndim == 1 else torch.cat(verdicts, dim=1)
 
+    def logit_layer(self) -> nn.Module | None:
+        """See :meth:`GrowingDiscriminator.logit_layer`; none with several scales, which share it."""
+        return super().logit_layer() if self.scales == 1 else None
+
     def noise_size(self, stage: int) -> int | None:
         """See :meth:`GrowingDiscriminator.noise_size`; none with several scales."""
         return super().noise_size(stage) if self.scales == 1 else None

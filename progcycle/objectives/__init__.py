@@ -1,8 +1,17 @@
 """Objectives: tensors in, tensors out. Each term of a loss is one function here and one visible line in a task."""
 
-from progcycle.objectives.adversarial import ADVERSARIAL, LossPair, lsgan_discriminator
+from progcycle.objectives.adversarial import (
+    ADVERSARIAL,
+    LossPair,
+    lsgan_discriminator,
+    smoothed_discriminator,
+    smoothed_generator,
+    undecided_logit,
+    undecided_loss,
+)
 from progcycle.objectives.balance import balanced_weights
 from progcycle.objectives.classification import class_loss
+from progcycle.objectives.feature_matching import feature_matching
 from progcycle.objectives.latent_loss import latent_loss
 from progcycle.objectives.penalties import Critic, drift, gradient_penalty, per_picture, zero_centred
 from progcycle.objectives.reconstruction import cycle_loss, identity_loss, range_loss, reconstruction_loss
@@ -15,6 +24,7 @@ __all__ = [
     "class_loss",
     "cycle_loss",
     "drift",
+    "feature_matching",
     "gradient_penalty",
     "identity_loss",
     "latent_loss",
@@ -22,5 +32,9 @@ __all__ = [
     "per_picture",
     "range_loss",
     "reconstruction_loss",
+    "smoothed_discriminator",
+    "smoothed_generator",
+    "undecided_logit",
+    "undecided_loss",
     "zero_centred",
 ]

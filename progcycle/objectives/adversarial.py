@@ -45,6 +45,31 @@ def non_saturating_generator(real: Tensor | None, fake: Tensor) -> Tensor:
     return softplus(-fake).mean()
 
 
+def smoothed_discriminator(real: Tensor, fake: Tensor, target: float) -> Tensor:
+    """Cross entropies of sigmoid(D(real)) with a target t below 1, and of sigmoid(D(fake)) with 0.
+
+    -E [t log sigmoid(D(real)) + (1 - t) log(1 - sigmoid(D(real)))] - E log(1 - sigmoid(D(fake))) (Salimans et al. 2016,
+    section 3.4). The authors' code subtracts the entropy of t, which is constant.
+    """
+    return (softplus(-real) * target + softplus(real) * (1 - target)).mean() + softplus(fake).mean()
+
+
+def smoothed_generator(fake: Tensor, target: float) -> Tensor:
+    """Cross entropy of sigmoid(D(fake)) with a target that is not 1."""
+    return (softplus(-fake) * target + softplus(fake) * (1 - target)).mean()
+
+
+def undecided_logit(target: float) -> float:
+    """The logit that a discriminator gives, with a target of reals, to pictures that may as well be fake."""
+    return math.log(target / (2 - target))
+
+
+def undecided_loss(target: float) -> float:
+    """Least loss, with a target of reals, of a discriminator whose output does not depend on the picture."""
+    share = target / 2
+    return -target * math.log(share) - (2 - target) * math.log(1 - share)
+
+
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     """E max(0, 1 - D(real)) + E max(0, 1 + D(fake)) (Lim and Ye 2017; Miyato et al. 2018, equation 16)."""
     return relu(1 - real).mean() + relu(1 + fake).mean()

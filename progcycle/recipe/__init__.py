@@ -26,6 +26,7 @@ from progcycle.recipe.objectives import (
     Balance,
     BeganObjective,
     ClassWeights,
+    CriticBoost,
     DiscriminatorAugment,
     DiscriminatorNoise,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "BeganObjective",
     "BeganRecipe",
     "ClassWeights",
+    "CriticBoost",
     "CycleganData",
     "CycleganNetwork",
     "CycleganRecipe",

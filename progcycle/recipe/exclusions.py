@@ -75,26 +75,37 @@ EXCLUSIONS: Final = (
         for player in ("generator", "discriminator")
         for p in ("", f"{player}.")
     ),
-    Exclusion(("objective.loss",), _without("objective.drift"), lambda v: v != "wgan"),
+    Exclusion(("objective.loss",), _without("objective.drift", "objective.weight_clipping"), lambda v: v != "wgan"),
+    Exclusion(("objective.loss",), _without("objective.label_smoothing"), lambda v: v != "non_saturating"),
     Exclusion(
         ("objective.loss",),
         _without("objective.lsgan_factor", "objective.lsgan_fake_factor", "objective.noise"),
         lambda v: v != "lsgan",
     ),
-    Exclusion((f"{_OWN}loss",), _without(f"{_OWN}drift"), lambda v: v != "wgan"),
+    Exclusion((f"{_OWN}loss",), _without(f"{_OWN}drift", f"{_OWN}weight_clipping"), lambda v: v != "wgan"),
+    Exclusion((f"{_OWN}loss",), _without(f"{_OWN}label_smoothing"), lambda v: v != "non_saturating"),
+    *(
+        exclusion
+        for prefix in ("objective.", _OWN)
+        for exclusion in (
+            Exclusion((f"{prefix}weight_clipping",), _without(f"{prefix}gradient_penalty", f"{prefix}drift")),
+            Exclusion((f"{prefix}gradient_penalty",), _without(f"{prefix}weight_clipping")),
+        )
+    ),
     Exclusion(
         (f"{_OWN}loss",),
         _without(f"{_OWN}lsgan_factor", f"{_OWN}lsgan_fake_factor", f"{_OWN}noise"),
         lambda v: v != "lsgan",
     ),
     Exclusion(("objective.n_critic",), _without("objective.simultaneous"), lambda v: v != 1),
-    Exclusion(("objective.simultaneous",), _without("objective.n_critic")),
     Exclusion(("optimizer.halving.stall_kimg",), _without("optimizer.halving.every_kimg")),
     Exclusion(("optimizer.halving.every_kimg",), _without("optimizer.halving.stall_kimg")),
     *(
         Exclusion((f"network.{p}nonlinearity",), _without(f"network.{p}slope"), lambda v: v == "elu")
         for p in ("", "generator.", "discriminator.")
     ),
+    Exclusion(("objective.simultaneous",), _without("objective.n_critic", "objective.critic_boost")),
+    Exclusion(("objective.critic_boost",), _without("objective.simultaneous")),
     Exclusion(("objective.cycle.through",), _without("objective.cycle.noise_std"), lambda v: v != "noisy"),
 )
 

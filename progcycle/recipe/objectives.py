@@ -9,6 +9,7 @@ from pydantic_core import CoreSchema, core_schema
 from progcycle.recipe.values import AsTuple, Curve, power_of_two
 from progcycle.section import Section
 
+Clipping = Annotated[float, Field(gt=0)]
 Operation = Literal["color", "translation", "cutout", "flip", "rotate90", "scale", "rotate", "aspect", "hue"]
 
 
@@ -79,6 +80,41 @@ class DiscriminatorAugment(Section):
         return 1.0 if self.adaptive is None else 0.0
 
 
+class LabelSmoothing(Section):
+    """Targets of the logistic loss that are not 1; fakes keep theirs of 0 (Salimans et al. 2016, section 3.4)."""
+
+    real: float = Field(0.9, gt=0, le=1, description="target of D(real); 0.9 in the paper, 0.75 in its ImageNet code")
+    generator: float = Field(1.0, gt=0, le=1, description="target of the generator's D(fake); 0.375 in that code")
+
+    @model_validator(mode="after")
+    def _smooths(self) -> "LabelSmoothing":
+        if self.real == 1 and self.generator == 1:
+            raise ValueError("targets of 1 smooth nothing; leave label_smoothing out, or lower one")
+        return self
+
+
+class FeatureMatching(Section):
+    """The generator matches mean features of D's last layer but one, and its logits no more (Salimans et al. 2016)."""
+
+    distance: Literal["l1", "l2"] = Field(
+        "l1", description="mean of |difference|, as in the authors' code for CIFAR-10, or of its square, as for MNIST"
+    )
+
+
+class CriticBoost(Section):
+    """More discriminator updates for some generator updates (Arjovsky et al. 2017, in the authors' code)."""
+
+    n_critic: int = Field(100, ge=2, le=1 << 20, description="discriminator updates for each of these")
+    first: int = Field(25, ge=0, description="so many generator updates at the start")
+    every: int | None = Field(500, ge=2, description="and every so manyth one, from number 0 on; empty: no others")
+
+    @model_validator(mode="after")
+    def _some(self) -> "CriticBoost":
+        if not self.first and self.every is None:
+            raise ValueError("first: 0 without every boosts nothing; leave critic_boost out, or give one")
+        return self
+
+
 class Balance(Section):
     """Weights of several discriminators are shares of the gradients at the fake pictures.
 
@@ -97,6 +133,12 @@ class Adversarial(Section):
     r1: ZeroCentred | None = None
     r2: ZeroCentred | None = None
     drift: float = Field(0.0, ge=0, description="weight of E D(real)^2; wgan only")
+    weight_clipping: Clipping | None = Field(
+        None,
+        description="bound of every weight of the critic, before each of its updates; wgan only, instead of a penalty",
+    )
+    label_smoothing: LabelSmoothing | None = Field(None, description="of non_saturating only; on reals alone, and of G")
+    feature_matching: FeatureMatching | None = None
     lsgan_factor: float = Field(1.0, gt=0, description="factor on the discriminator's lsgan loss; 0.5 in CycleGAN")
     lsgan_fake_factor: float = Field(1.0, gt=0, description="factor on its fake half; 0.1 in PG-GAN's experiments")
     noise: DiscriminatorNoise | None = None
@@ -105,20 +147,28 @@ class Adversarial(Section):
         None, description="of several discriminators of the same pictures: their weights are shares of the gradient"
     )
     n_critic: int = Field(1, ge=1, description="discriminator updates for each generator update, a batch for each")
+    critic_boost: CriticBoost | None = Field(None, description="more discriminator updates at the start, and at times")
     simultaneous: bool = Field(False, description="update both players from the same state, not one after the other")
 
     @model_validator(mode="after")
     def _one_order(self) -> "Adversarial":
         if self.simultaneous and self.n_critic > 1:
             raise ValueError("simultaneous updates go with n_critic: 1")
+        if self.critic_boost is not None and self.simultaneous:
+            raise ValueError("critic_boost: simultaneous updates are as many of both players; leave one of the two out")
+        if self.critic_boost is not None and self.critic_boost.n_critic <= self.n_critic:
+            raise ValueError(f"critic_boost.n_critic: it must be above n_critic, which is {self.n_critic}")
         return self
 
 
 # Keys of the game that a discriminator may have of its own.
 TERMS: Final = (
-    "loss", "gradient_penalty", "r1", "r2", "drift", "lsgan_factor", "lsgan_fake_factor", "noise", "augment",
+    "loss", "gradient_penalty", "r1", "r2", "drift", "weight_clipping", "label_smoothing", "feature_matching",
+    "lsgan_factor", "lsgan_fake_factor", "noise", "augment",
 )  # fmt: skip
-_OF_LOSS: Final = ("gradient_penalty", "drift", "lsgan_factor", "lsgan_fake_factor", "noise")
+_OF_LOSS: Final = (
+    "gradient_penalty", "drift", "weight_clipping", "label_smoothing", "lsgan_factor", "lsgan_fake_factor", "noise",
+)  # fmt: skip
 _OF_PIXELS: Final = ("gradient_penalty", "r1", "r2")
 
 
@@ -138,6 +188,9 @@ class _OrOff:
 Off = Literal[False]
 OwnGradientPenalty = Annotated[GradientPenalty | Off | None, _OrOff()]
 OwnZeroCentred = Annotated[ZeroCentred | Off | None, _OrOff()]
+OwnClipping = Annotated[Clipping | Off | None, _OrOff()]
+OwnLabelSmoothing = Annotated[LabelSmoothing | Off | None, _OrOff()]
+OwnFeatureMatching = Annotated[FeatureMatching | Off | None, _OrOff()]
 OwnNoise = Annotated[DiscriminatorNoise | Off | None, _OrOff()]
 OwnAugment = Annotated[DiscriminatorAugment | Off | None, _OrOff()]
 
@@ -150,6 +203,9 @@ class DiscriminatorTerms(Section):
     r1: OwnZeroCentred = Field(None, description="default: that of objective; off: none")
     r2: OwnZeroCentred = Field(None, description="default: that of objective; off: none")
     drift: float | None = Field(None, ge=0, description="default: that of objective")
+    weight_clipping: OwnClipping = Field(None, description="default: that of objective; off: none")
+    label_smoothing: OwnLabelSmoothing = Field(None, description="default: that of objective; off: none")
+    feature_matching: OwnFeatureMatching = Field(None, description="default: that of objective; off: none")
     lsgan_factor: float | None = Field(None, gt=0, description="default: that of objective")
     lsgan_fake_factor: float | None = Field(None, gt=0, description="default: that of objective")
     noise: OwnNoise = Field(None, description="default: that of objective; off: none")
@@ -198,14 +254,18 @@ class ClassWeights(Section):
 class PgganObjective(Adversarial):
     """Objective of the unconditional task; what is left out of wgan is as in the paper (appendix A.1)."""
 
-    gradient_penalty: GradientPenalty | None = Field(None, description="default: weight 10 with wgan, else none")
-    drift: float = Field(0.0, ge=0, description="weight of E D(real)^2; wgan only, default there: 0.001")
+    gradient_penalty: GradientPenalty | None = Field(
+        None, description="default: weight 10 with wgan that is not clipped, else none"
+    )
+    drift: float = Field(0.0, ge=0, description="weight of E D(real)^2; wgan only, default with its penalty: 0.001")
     classes: ClassWeights = ClassWeights()
 
     @model_validator(mode="before")
     @classmethod
     def _terms_of_wgan(cls, content: Any) -> Any:
         if not isinstance(content, Mapping) or content.get("loss", "wgan") != "wgan":
+            return content
+        if content.get("weight_clipping") is not None:
             return content
         return {"gradient_penalty": {}, "drift": 1e-3, **content}
 

@@ -28,6 +28,9 @@ class PlayerOptimizer(Section):
     smoothing: Beta = Field(0.99, description="of rmsprop: the share of the old mean square in the new one")
     momentum: Annotated[Curve, AfterValidator(_below_one)] = Field(((0.0, 0.0),), description="of sgd")
     weight_decay: float = Field(0.0, ge=0, le=1, description="L2: this share of each weight is added to its gradient")
+    historical_averaging: float = Field(
+        0.0, ge=0, description="weight of |w - mean of all w so far|^2 in the loss (Salimans et al. 2016, section 3.3)"
+    )
 
     @model_validator(mode="after")
     def _own_keys(self) -> "PlayerOptimizer":

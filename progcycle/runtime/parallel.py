@@ -27,6 +27,15 @@ def broadcast_tensors(accelerator: Accelerator, tensors: Iterable[Tensor]) -> No
             tensor.copy_(broadcast(tensor.detach().clone()))
 
 
+@torch.no_grad()
+def average_tensors(accelerator: Accelerator, tensors: Sequence[Tensor]) -> None:
+    """Give every process the mean of each tensor over all of them, in one exchange; one process keeps its own."""
+    if accelerator.num_processes > 1 and tensors:
+        means = accelerator.reduce(torch.cat([tensor.flatten() for tensor in tensors]), "mean")
+        for tensor, mean in zip(tensors, torch.split(means, [tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(mean.view(tensor.shape))
+
+
 def first_message(text: str) -> str:
     """The first text, by rank, that is not empty; empty if all are. Every process must call this."""
     return next((each for each in gather_texts(text) if each), "")

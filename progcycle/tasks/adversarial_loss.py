@@ -1,6 +1,7 @@
 """The adversarial loss of one discriminator, with its penalties, augmentation and noise. Both tasks use it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,8 +17,13 @@ from progcycle.objectives import (
     Critic,
     class_loss,
     drift,
+    feature_matching,
     gradient_penalty,
     lsgan_discriminator,
+    smoothed_discriminator,
+    smoothed_generator,
+    undecided_logit,
+    undecided_loss,
     zero_centred,
 )
 from progcycle.recipe import Adversarial, ClassWeights
@@ -67,7 +73,7 @@ class AdversarialLoss:
         key: the recipe key of the network.
 
     Raises:
-        UserError: the recipe asks for noise, and the network takes none.
+        UserError: the recipe asks for noise, and the network takes none; or for features, and it has none to show.
     """
 
     def __init__(
@@ -91,7 +97,13 @@ class AdversarialLoss:
             raise UserError(
                 f"{where('noise')}: the network of {key}, with its options, has no place for it; leave it out."
             )
+        if options.feature_matching and network.logit_layer() is None:
+            raise UserError(
+                f"{where('feature_matching')}: the network of {key}, with its options, shows no features; leave it out."
+            )
         midpoint = ADVERSARIAL[options.loss].midpoint
+        if options.label_smoothing:
+            midpoint = undecided_logit(options.label_smoothing.real)
         self.augment = Augmenter(options.augment, midpoint, seed, suffix) if options.augment else None
         self.queues = FeatureQueues(queue)
 
@@ -198,6 +210,8 @@ class AdversarialLoss:
         """Its adversarial loss, for an alarm; nothing where that has no floor."""
         options, factor = self.options, self.options.lsgan_fake_factor
         undecided = ADVERSARIAL[options.loss].chance_loss
+        if options.label_smoothing:
+            undecided = undecided_loss(options.label_smoothing.real)
         if options.loss == "lsgan":
             undecided = options.lsgan_factor * factor / (1 + factor)
         return {} if undecided is None else {f"disc{self.suffix}": Watched(self._figure, undecided)}
@@ -272,7 +286,18 @@ class AdversarialLoss:
         options = self.options
         if options.loss == "lsgan":
             return options.lsgan_factor * lsgan_discriminator(real, fake, options.lsgan_fake_factor)
+        if options.label_smoothing:
+            return smoothed_discriminator(real, fake, options.label_smoothing.real)
         return ADVERSARIAL[options.loss].discriminator(real, fake)
+
+    @torch.no_grad()
+    def before_update(self) -> None:
+        """Clip the critic's weights, where the recipe says so: all of them, those of norms too."""
+        limit = self.options.weight_clipping
+        if limit is not None:
+            for key, parameter in self.network.named_parameters():
+                if key not in self.network.frozen:
+                    parameter.clamp_(-limit, limit)
 
     def generator_loss(
         self, real: Batch, fake: Tensor, growth: Growth, step: int, name: str = "gen"
@@ -280,7 +305,7 @@ class AdversarialLoss:
         """The generator's loss.
 
         Args:
-            real: real pictures of the same domain; only paired games use them.  # images [N, C, H, W]
+            real: real pictures of the same domain; paired games and feature matching use them.  # images [N, C, H, W]
             fake: the generator's pictures, with their graph, of the same classes.  # [N, C, H, W]
             growth: where growth stands.
             step: number of the round, for noise and augmentation.
@@ -288,21 +313,44 @@ class AdversarialLoss:
         """
         fake, _ = self._reduced(fake, growth)
         images, growth = self._reduced(real.images, growth)
-        game = ADVERSARIAL[self.options.loss]
+        game, matching = ADVERSARIAL[self.options.loss], self.options.feature_matching
+        compares = game.paired or matching is not None
         if self.augment:
             fake = self.augment(fake, "generator/fake", real.positions, step)
-            images = self.augment(images, "generator/real", real.positions, step) if game.paired else images
+            images = self.augment(images, "generator/real", real.positions, step) if compares else images
         earlier_real, earlier_fake = self.queues.earlier("real"), self.queues.earlier("fake")
-        with torch.no_grad():
-            real_logits = self.output(images, growth, step, earlier=earlier_real).logits if game.paired else None
+        real_logits = None
+        with torch.no_grad(), self._features() as of_reals:
+            if compares:
+                real_logits = self.output(images, growth, step, earlier=earlier_real).logits
         normals = self._normals("generator", "fake", real.positions, growth, fake)
-        of_fake = self.output(fake, growth, step, normals, earlier_fake)
-        stats = {f"adversarial/{name}": game.generator(real_logits, of_fake.logits)}
-        loss = stats[f"adversarial/{name}"]
+        with self._features() as of_fakes:
+            of_fake = self.output(fake, growth, step, normals, earlier_fake)
+        if matching is not None:
+            figure, loss = f"features/{name}", feature_matching(of_reals[0], of_fakes[0], matching.distance)
+        elif smoothing := self.options.label_smoothing:
+            figure, loss = f"adversarial/{name}", smoothed_generator(of_fake.logits, smoothing.generator)
+        else:
+            figure, loss = f"adversarial/{name}", game.generator(real_logits, of_fake.logits)
+        stats = {figure: loss}
         if self.classes:
             stats[f"class/{name}"] = term = _class_loss(of_fake, real)
             loss = loss + self.classes.fake * term
         return loss, stats
+
+    @contextmanager
+    def _features(self) -> Iterator[list[Tensor]]:
+        """What goes into the network's last layer meanwhile, if features are matched.  # one [N, ...] a pass"""
+        seen: list[Tensor] = []
+        layer = self.network.logit_layer() if self.options.feature_matching else None
+        if layer is None:
+            yield seen
+            return
+        hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            yield seen
+        finally:
+            hook.remove()
 
     # --- memory ---------------------------------------------------------------------------------------------------
 

@@ -82,7 +82,8 @@ class Task(ABC):
         networks: every network by name.
         specs: registry name and constructor arguments of every network, enough to build it again.
         players: the networks that each player trains. A player is a key of the recipe's ``optimizer`` too.
-        update_order: the rounds. Step i runs round i modulo their number; each round has its own batch.
+        update_order: the rounds, each with its own batch. By default, step i runs round i modulo their number, see
+            :meth:`round_at`.
         ema_of: names of the networks that are averaged, sampled from and exported.
         classes: names of the classes of the pictures; () without labels.
         lazy: periods, in steps, of terms that are not computed at every step.
@@ -105,6 +106,17 @@ class Task(ABC):
     keys: Mapping[str, str] = MappingProxyType({})
     rates: Mapping[str, float] = MappingProxyType({})
     halvings: Mapping[str, int] = MappingProxyType({})
+
+    def round_at(self, step: int) -> Round:
+        """The updates of a step."""
+        return self.update_order[step % len(self.update_order)]
+
+    def usual_step(self) -> int:
+        """A step from which on :attr:`update_order` is followed from its first round on, if only for a while."""
+        return 0
+
+    def before_update(self, player: str) -> None:  # noqa: B027 - few tasks do anything
+        """Called before the gradients of each update of a player, after any other player's update."""
 
     @abstractmethod
     def loss(self, player: str, reals: Mapping[str, Batch], growth: Growth, step: int) -> tuple[Tensor, Stats]:

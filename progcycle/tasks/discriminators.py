@@ -1,5 +1,6 @@
 """The discriminators of each domain, one or several, and their part in the losses of both players."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from progcycle.recipe import (
     Adversarial,
     Balance,
     ClassWeights,
+    CriticBoost,
     Place,
     Recipe,
     discriminators,
@@ -26,7 +28,7 @@ from progcycle.recipe import (
 from progcycle.rng import address
 from progcycle.schedule import Growth
 from progcycle.tasks.adversarial_loss import AdversarialLoss
-from progcycle.tasks.base import Memory, Stats, Task, to_match
+from progcycle.tasks.base import Memory, Round, Stats, Task, to_match
 from progcycle.tasks.specs import check_adversarial, check_augment, check_growth, make_network, network_key
 
 PLAYER = "discriminator"
@@ -124,6 +126,11 @@ class Discriminators:
     def _trained(self, growth: Growth) -> list[Discriminator]:
         return [member for member in self.members if not member.is_over(growth.nimg / 1000)]
 
+    def before_update(self) -> None:
+        """See :meth:`AdversarialLoss.before_update`."""
+        for member in self.members:
+            member.loss.before_update()
+
     def initialize(self, pictures: Callable[[str, int], Tensor], domain: str, growth: Growth) -> None:
         """Set the scales of minibatch discrimination by real pictures; see :meth:`AdversarialLoss.initialize`."""
         for member in self.members:
@@ -145,9 +152,13 @@ class AdversarialTask(Task):
 
     Attributes:
         adversarial: the discriminators by domain.
+        n_critic: their updates for each of the generator.
+        boost: when there are more.
     """
 
     adversarial: dict[str, Discriminators]
+    n_critic: int = 1
+    boost: CriticBoost | None = None
 
     def add_discriminators(
         self,
@@ -182,6 +193,7 @@ class AdversarialTask(Task):
         _check_idle(objective, made)
         if objective.balance is not None and len(made) == len(members):
             raise UserError("objective.balance: no pictures here are seen by several discriminators; leave it out.")
+        self.n_critic, self.boost = objective.n_critic, objective.critic_boost
         self.adversarial = {domain: Discriminators(some, objective.balance) for domain, some in members.items()}
         self.networks |= {member.name: member.network for member in made}
         self.specs |= {member.name: member.spec for member in made}
@@ -192,6 +204,36 @@ class AdversarialTask(Task):
         self.watched = {name: loss for member in made for name, loss in member.loss.watched.items()}
         self.halvings = {member.name: member.loss.halvings for member in made}
         check_growth(self.players, self.networks, self.specs, recipe, self.keys, self.halvings)
+
+    def before_update(self, player: str) -> None:
+        """Clip the weights of critics that the recipe wants clipped, before each of their updates."""
+        if player == PLAYER:
+            for discriminators in self.adversarial.values():
+                discriminators.before_update()
+
+    def round_at(self, step: int) -> Round:
+        """See :meth:`Task.round_at`; the discriminators' updates may be boosted."""
+        if self.boost is None:
+            return super().round_at(step)
+        number = bisect_right(range(step + 1), step, key=self._begins) - 1  # of the generator's update
+        last = step + 1 == self._begins(number + 1)
+        return self.update_order[-1] if last else ((PLAYER,),)
+
+    def usual_step(self) -> int:
+        """See :meth:`Task.usual_step`."""
+        boost = self.boost
+        if boost is None:
+            return 0
+        return self._begins(boost.first + (boost.every is not None and boost.first % boost.every == 0))
+
+    def _begins(self, number: int) -> int:
+        """The step at which the rounds of a generator update begin, each with an update of the discriminators."""
+        boost = self.boost
+        assert boost is not None
+        boosted = min(number, boost.first)
+        if boost.every is not None and number > boost.first:
+            boosted += -(-number // boost.every) - -(-boost.first // boost.every)
+        return self.n_critic * number + (boost.n_critic - self.n_critic) * boosted
 
 
 def _kind(recipe: Recipe, options: Any) -> type[Network]:

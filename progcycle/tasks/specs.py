@@ -80,13 +80,26 @@ def check_adversarial(options: Adversarial, where: Callable[[str], str] = in_obj
         where: the recipe key of each.
 
     Raises:
-        UserError: an unknown loss, wgan without its gradient penalty, a key of another loss, or an adaptive
-            augmentation with a loss whose logits have no sign.
+        UserError: an unknown loss, wgan with neither its gradient penalty nor clipped weights, or with both, a key of
+            another loss, or an adaptive augmentation with a loss whose logits have no sign.
     """
     look_up(ADVERSARIAL, options.loss, where("loss"))
-    if options.loss == "wgan" and options.gradient_penalty is None:
+    if options.loss == "wgan" and options.gradient_penalty is None and options.weight_clipping is None:
         key = where("gradient_penalty")
-        raise UserError(f"{key.rpartition('.')[0]}: wgan needs its gradient penalty; add {key}: {{weight: 10}}.")
+        raise UserError(
+            f"{key.rpartition('.')[0]}: wgan needs its gradient penalty; add {key}: {{weight: 10}}, or else "
+            f"{where('weight_clipping')}: 0.01."
+        )
+    if options.weight_clipping is not None and options.gradient_penalty is not None:
+        raise UserError(f"{where('weight_clipping')}: it stands for the gradient penalty; leave out one of the two.")
+    for name, loss in (("weight_clipping", "wgan"), ("label_smoothing", "non_saturating")):
+        if getattr(options, name) is not None and options.loss != loss:
+            raise UserError(f"{where(name)}: it belongs to {loss}, not to {options.loss}; leave it out.")
+    if options.feature_matching is not None and options.label_smoothing and options.label_smoothing.generator != 1:
+        raise UserError(
+            f"{where('label_smoothing')}.generator: with {where('feature_matching')} the generator has no target; "
+            "leave out one of the two."
+        )
     adaptive = options.augment is not None and options.augment.adaptive is not None
     if adaptive and ADVERSARIAL[options.loss].midpoint is None:
         raise UserError(

@@ -68,18 +68,27 @@ def test_average_against_float64(options: dict[str, float]) -> None:
     assert all(p.requires_grad for p in network.parameters())
 
 
-def test_running_statistics_are_copied() -> None:
-    network = Layer(nn.BatchNorm2d(3))
-    ema = EmaNetworks({"net": network}, Ema(per_step=0.9))
-    for step in range(3):
-        network(torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(step)) + 5)
+def test_running_statistics_are_averaged_like_the_weights() -> None:
+    """Of a layer and a batch norm behind it, with momentum 1: averaged weights give the averaged means, by themselves.
+
+    The mean of features is linear in the weights; those of the newest weights are other ones.
+    """
+    layers = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3, momentum=1.0))
+    network, x = Layer(layers), torch.randn(4, 2, 2, 2, generator=torch.Generator().manual_seed(9)) + 5
+    ema = EmaNetworks({"net": network}, Ema(per_step=0.7))
+    layers(x)
+    ema.update(0, 4)  # the first average is of initial statistics
+    for step in range(40):
+        torch.manual_seed(step)
+        nn.init.normal_(layers[0].weight)
+        layers(x)
         ema.update(4 * step, 4)
-        average, newest = ema.networks["net"].layer, network.layer
-        assert torch.equal(average.running_mean, newest.running_mean)
-        assert torch.equal(average.running_var, newest.running_var)
-        assert int(average.num_batches_tracked) == step + 1
-    network(torch.zeros(4, 3, 2, 2))
-    assert not torch.equal(average.running_mean, newest.running_mean), "a copy, not the same tensor"
+    average, newest = ema.networks["net"].layer[1], layers[1]
+    assert int(average.num_batches_tracked) == 41
+    own = ema.networks["net"].layer[0](x).mean((0, 2, 3))
+    torch.testing.assert_close(average.running_mean, own, rtol=1e-4, atol=1e-5)
+    assert (newest.running_mean - own).abs().max() > 0.1
+    assert (average.running_var > 0).all()
 
 
 def test_a_run_keeps_the_average_of_its_generator(pictures: Path, tmp_path: Path) -> None:

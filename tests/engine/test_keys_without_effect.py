@@ -46,6 +46,9 @@ PROJECTED = [
     "network.discriminator.filters=4", *LSGAN,
 ]  # fmt: skip
 
+ONE_SIZE = ["schedule.start_resolution=8"]
+DCGAN = ["network.generator=dcgan", "network.generator.filters=4", *ONE_SIZE]
+
 # A value away from the default, and what the key needs beside it to mean something: the same in both tasks.
 COMMON: dict[str, tuple[str, list[str]]] = {
     "network.base_resolution": ("8", []),
@@ -87,6 +90,16 @@ COMMON: dict[str, tuple[str, list[str]]] = {
     "objective.r2.gamma": ("3", []),
     "objective.r2.every": ("2", ["objective.r2.gamma=9"]),
     "objective.drift": ("0.5", ["objective.loss=wgan", "objective.gradient_penalty.weight=10"]),
+    "objective.weight_clipping": ("0.01", ["objective.loss=wgan", "objective.weight_clipping=9"]),
+    "objective.label_smoothing.real": ("0.8", ["objective.loss=non_saturating"]),
+    "objective.label_smoothing.generator": (
+        "0.5",
+        ["objective.loss=non_saturating", "objective.label_smoothing.real=0.8"],
+    ),
+    "objective.feature_matching.distance": ("l2", ["objective.feature_matching={distance: l1}"]),
+    "objective.critic_boost.n_critic": ("3", ["objective.critic_boost={n_critic: 2}"]),
+    "objective.critic_boost.first": ("0", ["objective.critic_boost={n_critic: 2, every: 2}"]),
+    "objective.critic_boost.every": ("2", ["objective.critic_boost={n_critic: 2, first: 0}", *LONG]),
     "objective.lsgan_factor": ("0.5", LSGAN),
     "objective.lsgan_fake_factor": ("0.5", LSGAN),
     "objective.noise.mode": ("mul", NOISE),
@@ -113,6 +126,7 @@ COMMON: dict[str, tuple[str, list[str]]] = {
             ("smoothing", "0.5", ["optimizer.{}.name=rmsprop"]),
             ("momentum", "0.5", ["optimizer.{}.name=sgd", *LONG]),
             ("weight_decay", "0.1", []),
+            ("historical_averaging", "0.5", []),
         )
     },
     "optimizer.reset": ("never", []),
@@ -154,7 +168,13 @@ COMMON |= {
 OWN: dict[str, dict[str, tuple[str, list[str]]]] = {
     "pggan": {
         "network.discriminator.name": ("progressive", []),
+        "network.generator.name": ("mlp", ONE_SIZE),
         "network.generator.latent_size": ("5", []),
+        "network.generator.distribution": ("uniform", DCGAN),
+        "network.generator.filters": ("5", DCGAN),
+        "network.generator.statistics": ("batch", DCGAN),
+        "network.generator.reference_batch": ("8", [*DCGAN, "network.generator.normalization=virtual"]),
+        "network.generator.layers": ("3", ["network.generator=mlp", *ONE_SIZE]),
         "network.generator.convs": ("1", []),
         "network.discriminator.convs": ("1", []),
         "network.generator.rgb_kernel": ("3", []),
@@ -233,7 +253,6 @@ OWN["began"] = {
 }
 # Keys that change nothing in runs as short, on one process, as these; and why.
 ELSEWHERE = {
-    "network.generator.name": "PG-GAN has one",
     "network.discriminator.weights": "a file, see test_pretrained.py and test_projected_runs.py",
     "network.discriminator.minibatch_stddev.gather": "joins the pictures of several processes",
     "network.discriminator.minibatch_discrimination.gather": "joins the pictures of several processes",

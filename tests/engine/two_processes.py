@@ -54,8 +54,8 @@ def several(data: Path) -> dict[Any, Any]:
 
 
 def together(task: str, data: Path) -> dict[Any, Any]:
-    """Everything but batch norm, whose running statistics each process has for itself."""
-    return merge(full(task, data), {"network": {"generator": {"normalization": "pixel"}}})
+    """Everything, batch norm too, whose running statistics are means over the processes."""
+    return full(task, data)
 
 
 def main(pictures: Path, folder: Path) -> None:

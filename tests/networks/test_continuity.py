@@ -14,7 +14,9 @@ TRANSLATES = of_kind("translator", reads=["rgb", "skips", "predict", "normalize"
 JUDGES = of_kind("discriminator", reads=["rgb", "normalize", "convs", "fused", "spectral_norm"])
 
 
-OTHERS = {  # see test_classic.py and test_projected.py
+ONE_SIZE = ("dcgan", "dcgan_theano", "mlp", "wgan_gp", "wgan_gp_residual")
+OTHERS = {  # see test_classic.py, test_projected.py and test_dcgan.py
+    *((kind, name) for kind in ("generator", "discriminator") for name in ONE_SIZE),
     *(("translator", name) for name in ("resnet", "unet")),
     *(("discriminator", name) for name in ("patchgan", "projected")),
 }

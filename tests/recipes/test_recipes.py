@@ -82,7 +82,8 @@ def reduced(path: Path, data: Path) -> Recipe:
     recipe = load_recipe(path)
     grows = (recipe.schedule.start_resolution or recipe.network.base_resolution) < recipe.resolution
     fixed = recipe.network.generator.name in ("resnet", "began")
-    base = 16 if fixed else min(recipe.network.base_resolution, 8)
+    one_size = recipe.task == "pggan" and recipe.network.generator.name != "pggan"
+    base = 16 if fixed or one_size else min(recipe.network.base_resolution, 8)
     start = base if grows else 16
     doublings = (16 // start).bit_length() - 1
     schedule = {
@@ -109,6 +110,8 @@ def reduced(path: Path, data: Path) -> Recipe:
     changes |= (
         {"network.filters": 4, **({} if recipe.task == "began" else {"network.discriminator.layers": 2})}
         if fixed
+        else {"network.generator.filters": 4, "network.discriminator.filters": 4}
+        if one_size
         else {f"{wide}.channels.base": 32, f"{wide}.channels.max": 8}
     )
     changes |= {"network.discriminator.feature_resolution": 64} if on_features else {}
@@ -160,6 +163,8 @@ TWINS = {
     "cyclegan_photos_64": "cyclegan_openmoji_64",
     "cyclegan_photos_128": "cyclegan_openmoji",
     "cyclegan_photos_256": "cyclegan_openmoji",
+    "dcgan_celeba": "dcgan_emoji",
+    "wgan_gp_emoji": "wgan_gp_cifar10",
     "pggan_celebahq_2gpus": "pggan_celebahq",
     "pggan_celebahq_4gpus": "pggan_celebahq",
     "pggan_celebahq_8gpus": "pggan_celebahq",

@@ -375,7 +375,27 @@ def test_penalties_that_are_not_due_at_every_step_say_their_periods() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"loss": "wgan"}, "objective: wgan needs its gradient penalty; add objective.gradient_penalty: {weight: 10}."),
+        (
+            {"loss": "wgan"},
+            "objective: wgan needs its gradient penalty; add objective.gradient_penalty: {weight: 10}, or else "
+            "objective.weight_clipping: 0.01.",
+        ),
+        (
+            {"loss": "wgan", "weight_clipping": 0.01, "gradient_penalty": {}},
+            "objective.weight_clipping: it stands for the gradient penalty; leave out one of the two.",
+        ),
+        (
+            {"loss": "hinge", "weight_clipping": 0.01},
+            "objective.weight_clipping: it belongs to wgan, not to hinge; leave it out.",
+        ),
+        (
+            {"loss": "hinge", "label_smoothing": {}},
+            "objective.label_smoothing: it belongs to non_saturating, not to hinge; leave it out.",
+        ),
+        (
+            {"loss": "non_saturating", "feature_matching": {}, "label_smoothing": {"generator": 0.5}},
+            "objective.label_smoothing.generator: with objective.feature_matching the generator has no target; leave",
+        ),
         ({"loss": "hinge", "drift": 0.001}, "objective.drift: it belongs to wgan, not to hinge; set it to 0."),
         ({"loss": "hinge", "lsgan_factor": 0.5}, "objective.lsgan_factor: it belongs to lsgan, not to hinge; leave it"),
         (
