@@ -39,21 +39,18 @@ ORPHANS = 3.0  # seconds in which the processes of a killed command end
 def run(argv: Sequence[str] | None = None) -> int:
     """Scan, report, and write the store."""
     args = _parser().parse_intermixed_args(argv)
-    *sources, target = args.places
-    if not sources:
-        raise UserError(f"Give a SOURCE of pictures and a STORE to write; there is only {target}.")
-    sources_of(sources)
+    sources_of(args.sources)
 
     from progcycle.data.prepare import Work
 
-    work = Work(Path(os.path.abspath(os.path.expanduser(target))))
+    work = Work(Path(os.path.abspath(os.path.expanduser(args.store))))
     restore_folder(work.target)
-    _check_target(work.target, args.force, [*sources, *args.test])
+    _check_target(work.target, args.force, [*args.sources, *args.test])
     try:
         with held_folder(work.folder, ORPHANS) as free:
             if not free:
                 raise UserError(f"Another process is preparing {work.target}; wait for it, or choose another STORE.")
-            return _prepare(args, sources, work)
+            return _prepare(args, args.sources, work)
     finally:
         with suppress(OSError):
             work.folder.rmdir()  # if nothing is in it
@@ -61,9 +58,8 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     p = parser("prepare", DESCRIPTION, EXAMPLES)
-    p.add_argument(
-        "places", nargs="+", metavar="SOURCE... STORE", help="one source, or those of A and B; what to write"
-    )
+    p.add_argument("sources", nargs="+", metavar="SOURCE", help="pictures; or pictures of A and pictures of B")
+    p.add_argument("store", metavar="STORE", help="what to write: a folder, or a zip file for StyleGAN's tools")
     add_reading(p)
     p.add_argument("--resolution", type=positive, metavar="R", help="also make arrays of R px, R/2 px and so on")
     p.add_argument("--fit", choices=("crop", "pad", "stretch"), default="crop", help="as data.fit (default crop)")

@@ -61,7 +61,6 @@ def test_what_is_refused_before_anything_is_read(tmp_path: Path, capsys: Read) -
     other = folder(tmp_path / "other", 3, 5)
     (tmp_path / "x.txt").touch()
     cases: list[tuple[tuple[object, ...], str]] = [
-        ((source,), "Give a SOURCE of pictures and a STORE to write"),
         ((source, other, source, tmp_path / "s"), "3 sources are given"),
         ((source, source, tmp_path / "s"), "Both sources are the same"),
         ((source, source), "would be replaced by the store"),
@@ -76,6 +75,9 @@ def test_what_is_refused_before_anything_is_read(tmp_path: Path, capsys: Read) -
     for arguments, words in cases:
         assert run("prepare", *arguments) == 2, words
         assert words in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run("prepare", source)
+    assert "required: STORE" in capsys.readouterr().err
     assert sorted(f.name for f in tmp_path.iterdir()) == ["in", "other", "x.txt"]
 
 
