@@ -29,7 +29,6 @@ from progcycle.recipe import MAX_PIXELS, Pictures
 FILE_BYTES, FILE_PICTURES = 1 << 28, 4096  # of one file of a store, at most; what a killed process has to do again
 ROWS = 64  # of an array that a process writes at a time
 SMALLEST = 4  # pixels of a side
-DATE = (1980, 1, 1, 0, 0, 0)  # of files in zip files: the same pictures make the same store
 
 
 @dataclass(frozen=True)
@@ -207,7 +206,7 @@ def _write_file(
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             for item, found in group:
                 content = _unchanged(container, item, found)
-                archive.writestr(zipfile.ZipInfo(found.name, DATE), content)
+                archive.writestr(store.member(found.name), content)
                 assert archive.fp is not None
                 facts = {key: value for key, value in asdict(found).items() if key not in ("problem", "fault")}
                 rows.append(Row(**facts, file=file.name, offset=archive.fp.tell() - len(content)))

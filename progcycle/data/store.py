@@ -15,6 +15,7 @@ The parts are ``train`` and ``test``, or of two domains ``trainA``, ``trainB``, 
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from progcycle.errors import UserError
 STORE = "store.json"
 FORMAT, VERSION = "progcycle store", 1
 INDEX, LABELS, SKIPPED, ARRAYS = "pictures.jsonl", "dataset.json", "skipped.jsonl", "arrays"
+DATE = (1980, 1, 1, 0, 0, 0)  # of all members of zip files
 PARTS = ("train", "trainA", "trainB", "test", "testA", "testB")
 
 
@@ -85,6 +87,13 @@ def read_store(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise damaged(file)
+
+
+def member(name: str) -> zipfile.ZipInfo:
+    """A member of a zip file that is the same whenever it is written, and that everybody may read once unpacked."""
+    info = zipfile.ZipInfo(name, DATE)
+    info.external_attr = 0o644 << 16
+    return info
 
 
 def damaged(file: Path) -> UserError:

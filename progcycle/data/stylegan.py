@@ -17,7 +17,7 @@ from progcycle.data.pixels import as_image
 from progcycle.data.reader import PictureReader
 from progcycle.data.scan import Part
 from progcycle.data.source import Entry, Opener
-from progcycle.data.store import LABELS
+from progcycle.data.store import LABELS, member
 from progcycle.files import atomic_file
 from progcycle.recipe import Pictures
 
@@ -61,10 +61,10 @@ def write_stylegan_zip(
         for i, (_, found) in enumerate(kept):
             stream = io.BytesIO()
             as_image(reader.square(i, side)).save(stream, format="png", compress_level=0, optimize=False)
-            archive.writestr(member_name(i), stream.getbuffer())
+            archive.writestr(member(member_name(i)), stream.getbuffer())
             labels.append([member_name(i), numbers.get(found.label)])
             on_written(1)
-        archive.writestr(LABELS, json.dumps({"labels": labels if numbers else None}))
+        archive.writestr(member(LABELS), json.dumps({"labels": labels if numbers else None}))
     return numbers
 
 

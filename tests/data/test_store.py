@@ -131,7 +131,9 @@ def test_the_index_and_the_files_by_an_independent_reader(tmp_path):
     assert [row["name"] for row in rows] == sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*.png"))
     for row in rows:
         original = (folder / row["name"]).read_bytes()
-        assert zipfile.ZipFile(part / row["file"]).read(row["name"]) == original
+        archive = zipfile.ZipFile(part / row["file"])
+        assert archive.read(row["name"]) == original
+        assert archive.getinfo(row["name"]).external_attr >> 16 == 0o644
         assert (part / row["file"]).read_bytes()[row["offset"] : row["offset"] + row["bytes"]] == original
         assert row["sha256"] == hashlib.sha256(original).hexdigest()
         assert (row["width"], row["height"], row["mode"]) == (40, 36, "RGB")
