@@ -282,12 +282,25 @@ class Cycle(Section):
     through: Literal["picture", "rounded", "blurred", "noisy"] = Field(
         "picture", description="what the second translator gets: the first one's picture, or a worse copy of it"
     )
+    detach: Annotated[tuple[Literal["aba", "bab"], ...], AsTuple] = Field(
+        (),
+        description="ways round from which the first translator does not learn, and hides nothing for the second",
+    )
     noise_std: float = Field(NOISE_STD, gt=0, description="of through: noisy; pictures are in [-1, 1]")
 
     @model_validator(mode="after")
     def _no_idle_noise(self) -> "Cycle":
         if self.through != "noisy" and self.noise_std != NOISE_STD:
             raise ValueError(f"noise_std belongs to through: noisy, not to {self.through}; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _ways_that_count(self) -> "Cycle":
+        if len(set(self.detach)) < len(self.detach):
+            raise ValueError("detach names a way round twice")
+        for way in self.detach:
+            if not any(weight for _, weight in getattr(self, way)):
+                raise ValueError(f"detach names {way}, whose weight is 0, so that nobody learns from it; leave it out")
         return self
 
 

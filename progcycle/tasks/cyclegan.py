@@ -89,8 +89,9 @@ class CycleganTask(AdversarialTask):
         fake_b, fake_a = self.gen_ab(real_a, stage, alpha, *z_ab), self.gen_ba(real_b, stage, alpha, *z_ba)
         seen_b, seen_a = self._cycle_input(fake_b, "b", a.positions), self._cycle_input(fake_a, "a", b.positions)
         own_a, own_b = self.latents.estimated("ba", real_a, growth), self.latents.estimated("ab", real_b, growth)
-        rec_a = self.gen_ba(seen_b, stage, alpha, *own_a)
-        rec_b = self.gen_ab(seen_a, stage, alpha, *own_b)
+        detach = self.objective.cycle.detach
+        rec_a = self.gen_ba(seen_b.detach() if "aba" in detach else seen_b, stage, alpha, *own_a)
+        rec_b = self.gen_ab(seen_a.detach() if "bab" in detach else seen_a, stage, alpha, *own_b)
         # The discriminators judge these very fakes in their update of the same round.
         self._fakes[a.positions] = (fake_a.detach(), fake_b.detach())
 

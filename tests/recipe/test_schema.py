@@ -208,6 +208,12 @@ def test_bad_recipes_are_refused_in_one_line(change: dict[Any, Any], sentence: s
             {"objective": {"cycle": {"through": "blurred", "noise_std": 0.1}}},
             "objective.cycle: noise_std belongs to through: noisy, not to blurred; leave it out.",
         ),
+        ({"objective": {"cycle": {"detach": ["ab"]}}}, "objective.cycle.detach.0: input should be 'aba' or 'bab'"),
+        ({"objective": {"cycle": {"detach": ["bab", "bab"]}}}, "objective.cycle: detach names a way round twice."),
+        (
+            {"objective": {"cycle": {"bab": 0, "detach": ["bab"]}}},
+            "objective.cycle: detach names bab, whose weight is 0, so that nobody learns from it; leave it out.",
+        ),
         ({"objective": {"classes": {"real": 1}}}, "objective.classes: unknown key"),
         ({"objective": {"simultaneous": True}}, "objective: simultaneous changes nothing here, since discriminators"),
         ({"network": {"convs": 1}}, "network.convs: unknown key"),

@@ -208,6 +208,22 @@ def test_the_way_back_starts_from_a_worse_copy_and_discriminators_see_the_fake_i
     assert torch.equal(task.networks["disc_b"].calls[-1][1::2], fake_b)
 
 
+@pytest.mark.parametrize("through", ["picture", "rounded", "blurred", "noisy"])
+@pytest.mark.parametrize("detach", [(), ("aba",), ("bab",), ("aba", "bab")])
+def test_who_learns_from_a_way_round(detach: tuple[str, ...], through: str) -> None:
+    task = make(cycle={"detach": list(detach), "through": through})
+    _, stats = task.loss(
+        "generator", {"a": batch(torch.rand(4, 3, 8, 8)), "b": batch(torch.rand(4, 3, 8, 8))}, GROWTH, 0
+    )
+    plain = make(cycle={"through": through}).loss("generator", REALS, GROWTH, 0)[0].item()
+    assert make(cycle={"detach": list(detach), "through": through}).loss("generator", REALS, GROWTH, 0)[0] == plain
+    weights = [task.gen_ab.weight, task.gen_ba.weight]
+    for way, first in (("aba", 0), ("bab", 1)):
+        grads = torch.autograd.grad(stats[f"cycle/{way}"], weights, retain_graph=True, allow_unused=True)
+        assert (grads[first] is None) == (way in detach)
+        assert grads[1 - first] is not None
+
+
 def test_noise_of_the_cycle_belongs_to_pictures_not_to_batches() -> None:
     whole, parts = make(cycle={"through": "noisy"}), make(cycle={"through": "noisy"})
     whole.loss("generator", REALS, GROWTH, 0)
