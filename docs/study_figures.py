@@ -1,4 +1,6 @@
-"""Draw the figures of the studies that the documents show, from the published rows: ``make docs`` calls this.
+"""Draw the figures of the studies that the documents show, and fill in their tables, from the published rows.
+
+``make docs`` calls this. A study without published rows has no figure yet.
 
 python docs/study_figures.py
 python docs/study_figures.py --out FOLDER
@@ -14,7 +16,16 @@ from pathlib import Path
 
 from progcycle.figures import new_figure
 from progcycle.recipe import Study, load_study
-from progcycle.studies.report import Rows, plot_courses, plot_curves, plot_figures, rows_of, save_svg
+from progcycle.studies.report import (
+    Rows,
+    plot_courses,
+    plot_curves,
+    plot_figures,
+    rivals_table,
+    rows_of,
+    save_svg,
+    table,
+)
 
 DOCS = Path(__file__).resolve().parent
 STUDIES = DOCS.parent / "recipes" / "studies"
@@ -145,7 +156,14 @@ def draw_report(plot: Callable[..., None], names: tuple[str, ...], path: Path, d
 SMALL_STUDIES = ("growth_2_openmoji", "growth_1_emoji", "growth_3_openmoji_64")
 COURSES = ("growth_2_openmoji", "growth_5_long_openmoji", "growth_1_emoji", "growth_3_openmoji_64")
 Draw = Callable[[tuple[str, ...], Path, str], None]
-# By file name: what draws a figure, and the studies whose rows it shows.
+
+
+def is_published(name: str) -> bool:
+    """Whether the rows of a study are in ``docs/studies``."""
+    return (DOCS / "studies" / name / "rows.jsonl").exists()
+
+
+# By file name: what draws a figure, and the studies whose rows it shows, of all that have rows.
 FIGURES: dict[str, tuple[Draw, tuple[str, ...]]] = {
     "growth_ends.svg": (draw_ends, SMALL_STUDIES),
     "growth_courses.svg": (draw_courses, COURSES),
@@ -154,7 +172,30 @@ FIGURES: dict[str, tuple[Draw, tuple[str, ...]]] = {
     "averaging.svg": (partial(draw_report, plot_figures), ("averaging",)),
     "lsgan_noise.svg": (partial(draw_report, plot_figures), ("lsgan_noise",)),
     "lsgan_noise_curves.svg": (partial(draw_report, plot_curves), ("lsgan_noise",)),
+    "autoencoder.svg": (partial(draw_report, plot_courses), ("autoencoder",)),
+    "systems.svg": (partial(draw_report, plot_figures), ("systems",)),
+    "systems_digits.svg": (partial(draw_report, plot_figures), ("systems_digits",)),
 }
+FIGURES = {name: (draw, names) for name, (draw, names) in FIGURES.items() if all(map(is_published, names))}
+# Places in pages that are filled from the rows of a study: between this line and the next empty comment.
+PLACE = re.compile(r"(<!-- study (\w+): make docs fills this -->\n).*?(<!-- -->)", re.DOTALL)
+
+
+def filled(page: str) -> str:
+    """The text of a page, with the figures and the table of each study that has a place in it.
+
+    Args:
+        page: its text; places of studies without published rows stay as they are.
+    """
+    return PLACE.sub(lambda place: place[1] + shown(place[2]) + place[3] if is_published(place[2]) else place[0], page)
+
+
+def shown(name: str) -> str:
+    """The figures of a study, the sheet of its pictures if there is one, and its table, as Markdown."""
+    study, rows, references = rows_and_references(name)
+    pictures = [f"{name}.svg", *([f"{name}.png"] if (DOCS / "images" / f"{name}.png").exists() else [])]
+    images = "\n".join(f"![{study.title}](images/{file})" for file in pictures)
+    return f"\n{images}\n\n{table(study, rows, references)}{rivals_table(study, rows)}\n"
 
 
 def drawn_from(path: Path) -> str | None:
@@ -164,7 +205,7 @@ def drawn_from(path: Path) -> str | None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Draw every figure."""
+    """Draw every figure, and fill in the pages."""
     parser = argparse.ArgumentParser(description="Draw the figures of the studies that the documents show.")
     parser.add_argument("--out", type=Path, default=DOCS / "images", help="default: docs/images")
     out: Path = parser.parse_args(argv).out
@@ -172,6 +213,11 @@ def main(argv: list[str] | None = None) -> None:
     for name, (draw, studies) in FIGURES.items():
         draw(studies, out / name, fingerprint(studies))
         print(f"wrote {out / name}")
+    for page in DOCS.glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        if (new := filled(text)) != text:
+            page.write_text(new, encoding="utf-8")
+            print(f"wrote {page}")
 
 
 if __name__ == "__main__":

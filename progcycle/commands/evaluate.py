@@ -20,7 +20,10 @@ CycleGAN: translations of the test pictures in both directions, next to the unch
 matched colours. Measured are distances to the real pictures of the other domain (KID, sliced Wasserstein), to the true
 partner where equal names mark pairs, and to the source; the colours of the set, and the lines that are kept; the cycle
 there and back; and whether colours are inverted. A page shows all pictures, the worst first. The test folders are those
-of the run's recipe. docs/metrics.md explains every figure."""
+of the run's recipe.
+
+Autoencoder: how far restored pictures are from the real ones (L1, L2, PSNR, SSIM), for test pictures or those held out,
+and for training pictures. docs/metrics.md explains every figure."""
 WHERE = "weights-inception-2015-12-05-6726825d.pth, 95 MB, from https://github.com/toshas/torch-fidelity/releases"
 EXAMPLES = """examples:
   progcycle evaluate runs/openmoji
@@ -68,12 +71,12 @@ def _parser() -> argparse.ArgumentParser:
         "--count",
         type=positive,
         help="PG-GAN: pictures of each set (default 16384, or half of the real ones if fewer; for modes 25600; for kid "
-        "as many as there are real ones, at most 2048, with --inception 50000)",
+        "as many as there are real ones, at most 2048, with --inception 50000); autoencoder: at most (default 1000)",
     )
     p.add_argument(
         "--pairs", type=positive, help="PG-GAN: pairs of ms-ssim (default 10000, or half of the real pictures if fewer)"
     )
-    p.add_argument("--data", nargs="+", metavar="PATH", help="PG-GAN: real pictures, instead of those of the recipe")
+    p.add_argument("--data", nargs="+", metavar="PATH", help="PG-GAN, autoencoder: other real pictures")
     p.add_argument(
         "--digits",
         metavar="PATH",

@@ -20,7 +20,7 @@ from progcycle.files import atomic_file
 from progcycle.output import bars_hidden, say
 
 DESCRIPTION = """Show how a model learned: what each snapshot of its run, the oldest first, makes of the same latents
-(PG-GAN) or of the same test pictures (CycleGAN).
+(PG-GAN) or of the same test pictures (CycleGAN, autoencoder).
 
 A PNG file is a contact sheet with a row for each snapshot. A video (.webp, .gif, or .mp4 with the extra 'video':
 pip install 'progcycle[video]') has a frame for each snapshot, and stays on the last one for two seconds."""
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         "--pictures",
         type=Path,
         metavar="DIR",
-        help="CycleGAN: folder of pictures to translate (default: the run's test pictures)",
+        help="CycleGAN, autoencoder: folder of pictures to start from (default: the run's test pictures)",
     )
     p.add_argument("--every", type=positive, default=1, metavar="N", help="show every N-th snapshot, and the last one")
     p.add_argument(

@@ -7,7 +7,8 @@ from progcycle.commands.cli import guarded, natural, parser, positive
 from progcycle.errors import UserError
 from progcycle.output import safe_output
 
-DESCRIPTION = """Train every variant of a study with every seed, measure it, and write a table and plots.
+DESCRIPTION = """Train every variant of a study with every seed, measure it, and write a table, plots, and a sheet of
+pictures where there are some to show.
 
 A finished run is a row of OUT/rows.jsonl and is not run again; a run that was interrupted goes on from its last
 checkpoint. Each run uses one thread, so that its CPU time measures its cost. Where a study has a budget

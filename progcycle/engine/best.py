@@ -9,8 +9,8 @@ from progcycle.errors import UserError
 from progcycle.files import restore_folder
 from progcycle.schedule import Growth
 
-# Metrics that ``best: auto`` follows, the first that is measured: of BEGAN, of generators, of translators.
-DEFAULTS = ("convergence", "swd", "kid")  # lower is better
+# Metrics that ``best: auto`` follows, the first that is measured: of BEGAN, generators, translators, autoencoders.
+DEFAULTS = ("convergence", "swd", "kid", "l1")  # lower is better
 
 
 class BestFolder:

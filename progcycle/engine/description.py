@@ -12,6 +12,8 @@ import torch
 from progcycle import __version__
 from progcycle.engine.context import RunContext
 from progcycle.engine.trainer import Trainer
+from progcycle.evaluation import EVALUATIONS
+from progcycle.export import MODELS
 from progcycle.recipe import Recipe, dump
 from progcycle.schedule import GrowthSchedule
 
@@ -72,7 +74,9 @@ def describe_run(
         ("Seed", str(recipe.seed)),
         ("Versions", f"progcycle {__version__}, torch {torch.__version__}, Python {platform.python_version()}"),
     ]
-    return RunDescription(what, pictures, facts, dump(recipe), [] if preparation else next_commands(run_dir, context))
+    return RunDescription(
+        what, pictures, facts, dump(recipe), [] if preparation else next_commands(recipe.task, run_dir, context)
+    )
 
 
 def picture_counts(domain: str, pictures: Mapping[str, Mapping[str, Any]]) -> str:
@@ -88,15 +92,23 @@ def device_name(device: torch.device) -> str:
     return f"{device.type}, {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else str(device)
 
 
-def next_commands(run: Path, context: RunContext) -> list[tuple[str, str]]:
-    """What can be done with a finished run, and the command for it."""
+def next_commands(task: str, run: Path, context: RunContext) -> list[tuple[str, str]]:
+    """What can be done with a finished run of a task, and the command for it."""
     sets, tests = context.sets, context.tests
-    if "a" not in sets:
+    model = MODELS.get(task)
+    if model is None:
+        return []
+    if model.command == "translate":
+        folders = [str(path) for path in (tests.get("a") or sets["a"]).paths]
+        paint = _command("translate", run, *folders[:1], run / "translated", "--direction", "ab", "--grid")
+        found = [("translate", paint)]
+        return [*found, ("measure it", _command("evaluate", run))] if {"a", "b"} <= set(tests) else found
+    measure = [("measure them", _command("evaluate", run))] if task in EVALUATIONS else []
+    if model.command == "generate":
         paint = _command("generate", run, "--out", run / "generated", "--count", "16", "--grid")
-        return [("paint pictures", paint), ("measure them", _command("evaluate", run))]
-    folders = [str(path) for path in (tests.get("a") or sets["a"]).paths]
-    found = [("translate", _command("translate", run, *folders[:1], run / "translated", "--direction", "ab", "--grid"))]
-    return [*found, ("measure it", _command("evaluate", run))] if {"a", "b"} <= set(tests) else found
+        return [("paint pictures", paint), *measure]
+    show = _command("progression", run, "--out", run / "progression.png")
+    return [*([("see its pictures", show)] if model.examples is not None else []), *measure]
 
 
 def _command(name: str, *words: str | Path) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from progcycle.errors import UserError
+from progcycle.evaluation.evaluate_autoencoder import AutoencoderOptions, evaluate_autoencoder
 from progcycle.evaluation.evaluate_generator import GeneratorOptions, evaluate_generator
 from progcycle.evaluation.evaluate_translator import TranslatorOptions, evaluate_translator
 from progcycle.evaluation.provenance import run_folder
@@ -38,6 +39,7 @@ EVALUATIONS: dict[str, TaskEvaluation] = {
     "pggan": TaskEvaluation(GeneratorOptions, evaluate_generator),
     "cyclegan": TaskEvaluation(TranslatorOptions, evaluate_translator, page=True),
     "began": TaskEvaluation(GeneratorOptions, evaluate_generator),
+    "autoencoder": TaskEvaluation(AutoencoderOptions, evaluate_autoencoder),
 }
 
 
@@ -48,7 +50,7 @@ def evaluate(run: str | Path, device: str = "cpu", **options: Any) -> Evaluation
         run: a run folder, or a snapshot.
         device: where to compute.
         options: of the class that ``EVALUATIONS`` names: :class:`GeneratorOptions` for a PG-GAN,
-            :class:`TranslatorOptions` for translators.
+            :class:`TranslatorOptions` for translators, :class:`AutoencoderOptions` for an autoencoder.
 
     Returns:
         Figures, see :class:`Evaluation`; ``save()`` writes them into the run folder.

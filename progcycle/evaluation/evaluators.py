@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from progcycle.errors import UserError
 from progcycle.evaluation.began_metrics import began_evaluator
+from progcycle.evaluation.evaluate_autoencoder import autoencoder_evaluator
 from progcycle.evaluation.generator_metrics import generator_evaluator
 from progcycle.evaluation.translation_evaluator import TranslationEvaluator
 
@@ -19,6 +20,7 @@ EVALUATORS: dict[str, Callable[[Any, Path | None], "EvaluationCallback"]] = {
     "pggan": generator_evaluator,
     "cyclegan": TranslationEvaluator,
     "began": began_evaluator,
+    "autoencoder": autoencoder_evaluator,
 }
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from progcycle.evaluation.sampler import EvaluationCallback, Sampler
-    from progcycle.metrics import PictureBatches
+    from progcycle.metrics import Features, PictureBatches
     from progcycle.metrics.digits import DigitClassifier
     from progcycle.recipe import Recipe
 
@@ -112,10 +112,17 @@ def in_features(samples: GeneratorSamples, count: int, names: Sequence[str] = TO
     Raises:
         UserError: there are too few pictures, or the extra ``metrics`` is not installed.
     """
-    features = load_features("efficientnet-lite0", samples.device)
+    features = _main_features(samples.device)
     count = min(count, len(samples.reals), COUNTS[False])
     found = measure_in_features(samples, names, features, count)
     return {figure: value for name in names for figure, value in found[name]["generated"].items()}
+
+
+def _main_features(device: str) -> "Features":
+    import torch
+
+    with torch.random.fork_rng(devices=[]):  # a network that is built draws weights: training must not see it
+        return load_features("efficientnet-lite0", device)
 
 
 def both_sets(samples: GeneratorSamples, count: int) -> "tuple[Tensor, Tensor]":
@@ -189,7 +196,7 @@ def check_metrics(names: Sequence[str], resolution: int, channels: int, where: s
                 "out."
             )
         if name in TOGETHER:
-            load_features("efficientnet-lite0")  # as a check
+            _main_features("cpu")  # as a check
         if name == "palette" and channels != 3:
             raise UserError(f"{where}: palette measures colours, and these pictures are grey; leave it out.")
         if name == "modes" and channels != 3:

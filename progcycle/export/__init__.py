@@ -1,5 +1,6 @@
 """From a trained run to pictures: snapshots on disk, and what is loaded from them, by task (``MODELS``)."""
 
+from progcycle.export.autoencoder import Autoencoder
 from progcycle.export.config import SnapshotConfig
 from progcycle.export.generator import BeganGenerator, Generator
 from progcycle.export.snapshot import MODELS, find_snapshot, list_snapshots, load, load_as, save_snapshot
@@ -10,6 +11,7 @@ from progcycle.export.warm_start import warm_start
 
 __all__ = [
     "MODELS",
+    "Autoencoder",
     "BeganGenerator",
     "Generator",
     "SnapshotConfig",

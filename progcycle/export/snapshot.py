@@ -14,6 +14,7 @@ from torch import nn
 
 from progcycle import __version__
 from progcycle.errors import UserError
+from progcycle.export.autoencoder import Autoencoder
 from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, BestFigure, NetworkSpec, SnapshotConfig, read_config
 from progcycle.export.generator import BeganGenerator, Generator
 from progcycle.export.hub import did_you_mean, fetch_model, is_hub_name
@@ -25,7 +26,12 @@ from progcycle.recipe import Recipe
 from progcycle.schedule import Growth
 
 # The class that each task's networks are loaded as. Programs may add rows.
-MODELS: dict[str, type[SnapshotModel]] = {"pggan": Generator, "cyclegan": Translator, "began": BeganGenerator}
+MODELS: dict[str, type[SnapshotModel]] = {
+    "pggan": Generator,
+    "cyclegan": Translator,
+    "began": BeganGenerator,
+    "autoencoder": Autoencoder,
+}
 _NAME = re.compile(r"nimg-(\d+)")
 
 

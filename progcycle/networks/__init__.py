@@ -52,7 +52,7 @@ DISCRIMINATORS: dict[str, type[Network]] = {
     "wgan_gp": WganGpCritic,
     "wgan_gp_residual": ResidualCritic,
 }
-# Of BEGAN: from latents to pictures, and from pictures through a bottleneck to pictures.
+# From latents to pictures, and from pictures through a bottleneck to pictures: of BEGAN, and of autoencoders.
 DECODERS: dict[str, type[Network]] = {"began": BeganGenerator, "progressive": GrowingGenerator}
 AUTOENCODERS: dict[str, type[Network]] = {"began": BeganAutoencoder, "progressive": GrowingAutoencoder}
 

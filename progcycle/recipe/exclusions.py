@@ -72,7 +72,7 @@ EXCLUSIONS: Final = (
     Exclusion(("network.equalized",), _without("network.initialization")),
     *(
         Exclusion((f"network.{p}equalized",), _without(f"network.{player}.initialization"))
-        for player in ("generator", "discriminator")
+        for player in ("generator", "discriminator", "autoencoder")
         for p in ("", f"{player}.")
     ),
     Exclusion(("objective.loss",), _without("objective.drift", "objective.weight_clipping"), lambda v: v != "wgan"),

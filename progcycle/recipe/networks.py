@@ -386,6 +386,13 @@ class BeganNetwork(NetworkSection):
     discriminator: Annotated[Any, NetworkOf("AUTOENCODERS", "began")] = Field("began", validate_default=True)
 
 
+class AutoencoderNetwork(NetworkSection):
+    """The network of the autoencoder."""
+
+    base_resolution: Resolution = Field(4, description="pixels per side at stage 0")
+    autoencoder: Annotated[Any, NetworkOf("AUTOENCODERS", "progressive")] = Field("progressive", validate_default=True)
+
+
 def players_of(section: type[BaseModel] | None) -> dict[str, NetworkOf]:
     """The players in a ``network`` section, by key."""
     fields = {} if section is None else section.model_fields

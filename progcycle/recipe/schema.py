@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from progcycle.recipe.growth_plan import Schedule
 from progcycle.recipe.networks import (
     SECTION,
+    AutoencoderNetwork,
     BeganNetwork,
     CycleganNetwork,
     NetworkSection,
@@ -124,6 +125,25 @@ class PgganData(GeneratorData):
         return self.labels
 
 
+class AutoencoderData(Pictures, DataOptions):
+    """Pictures that an autoencoder restores."""
+
+    path: Paths = Field(description="folder(s) or zip file(s) of training pictures, searched recursively")
+    validation: float = Field(
+        0.0, ge=0, lt=1, description="share of the training pictures that is held out, chosen by their names"
+    )
+
+    @property
+    def domains(self) -> dict[str, Pictures]:
+        """One domain, ``real``."""
+        return {"real": self}
+
+    @property
+    def share_held_out(self) -> float:
+        """The key ``validation``."""
+        return self.validation
+
+
 class CycleganData(DataOptions):
     """Two unpaired domains: a root folder in a usual layout, or a path for each domain."""
 
@@ -179,8 +199,16 @@ class Evaluation(Section):
     metrics: Annotated[Texts, Field(min_length=1)] = ("swd",)
     count: int = Field(2048, ge=2, description="pictures, or half as many as there are real ones if these are fewer")
     best: str | None = Field(
-        "auto", description="the snapshot where this figure is lowest is kept; auto: swd or kid, where it is measured"
+        "auto",
+        description="the snapshot where this figure is lowest is kept; auto: swd, kid or l1, the first measured",
     )
+
+
+class AutoencoderEvaluation(Evaluation):
+    """The same of autoencoders: errors on the pictures that ``data.validation`` holds out, or on training pictures."""
+
+    metrics: Annotated[Texts, Field(min_length=1)] = ("l1", "l2", "psnr", "ssim")
+    count: int = Field(256, ge=2, description="pictures, or all if there are fewer")
 
 
 class TranslationEvaluation(Evaluation):
@@ -228,6 +256,12 @@ class BeganTraining(Training):
     """The same of BEGAN."""
 
     evaluation: BeganEvaluation | None = None
+
+
+class AutoencoderTraining(Training):
+    """The same of autoencoders."""
+
+    evaluation: AutoencoderEvaluation | None = None
 
 
 # --- what training begins with ------------------------------------------------------------------------------------
@@ -487,5 +521,33 @@ class BeganRecipe(Recipe):
     training: BeganTraining = BeganTraining()
 
 
+class AutoencoderObjective(Section):
+    """What an autoencoder learns to make small: the error of the restored pictures, in [-1, 1]."""
+
+    loss: Literal["l1", "l2"] = Field("l1", description="mean absolute difference, or l2: mean squared difference")
+
+
+class AutoencoderOptimizer(OptimizerSection):
+    """The optimizer of the one network."""
+
+    autoencoder: PlayerOptimizer = PlayerOptimizer()
+
+
+class AutoencoderRecipe(Recipe):
+    """A growing autoencoder."""
+
+    task: Literal["autoencoder"]
+    data: AutoencoderData
+    network: AutoencoderNetwork = Field(default_factory=AutoencoderNetwork)
+    objective: AutoencoderObjective = AutoencoderObjective()
+    optimizer: AutoencoderOptimizer = AutoencoderOptimizer()
+    training: AutoencoderTraining = AutoencoderTraining()
+
+
 # By their key ``task``. Programs may add rows.
-RECIPES: dict[str, type[Recipe]] = {"pggan": PgganRecipe, "cyclegan": CycleganRecipe, "began": BeganRecipe}
+RECIPES: dict[str, type[Recipe]] = {
+    "pggan": PgganRecipe,
+    "cyclegan": CycleganRecipe,
+    "began": BeganRecipe,
+    "autoencoder": AutoencoderRecipe,
+}

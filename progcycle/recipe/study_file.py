@@ -1,4 +1,4 @@
-"""A study: variants of one recipe, each trained with several seeds and measured alike."""
+"""A study: variants of one recipe, or of several, each trained with several seeds and measured alike."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,8 @@ class Study(Section):
         title: one line for the report.
         recipe: file of the recipe that all variants start from, relative to the study file.
         variants: changes to the recipe by the variant's name, as a recipe file would hold them; a key
-            ``extends`` names another recipe to start from, relative to the study file.
+            ``extends`` names another recipe to start from, which may be of another task: a file relative to the study
+            file, or the name of a bundled recipe.
         seeds: every variant is trained once with each.
         metrics: what is measured of a PG-GAN at the end of a run, by the names of ``progcycle evaluate``; of
             translators, what is measured beside all that is quick: ``kid-resnet``, ``two-sample``.
@@ -90,8 +91,9 @@ def load_study(path: Path) -> tuple[Study, dict[tuple[str, int], Recipe]]:
     for seed in study.seeds:
         for name, change in study.variants.items():
             changes = dict(change)
-            base = read_content(path.parent / changes.pop("extends", study.recipe))
+            start = changes.pop("extends", study.recipe)
+            if not isinstance(start, str):
+                raise RecipeError(f"{path}: variant {name}: extends takes the name of a recipe, got {start!r}.")
+            base = read_content(find_recipe(start, folder=path.parent))
             runs[name, seed] = validate({**merge(base, changes), "seed": seed}, f"{path}: variant {name}")
-    if len({recipe.task for recipe in runs.values()}) > 1:
-        raise RecipeError(f"{path}: all variants must be of one task.")
     return study, runs

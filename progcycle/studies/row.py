@@ -12,7 +12,8 @@ from progcycle.errors import UserError
 from progcycle.evaluation.generator_metrics import check_metrics
 from progcycle.evaluation.provenance import versions
 from progcycle.output import console, say
-from progcycle.recipe import CycleganRecipe, Recipe, Study
+from progcycle.recipe import AutoencoderRecipe, CycleganRecipe, Recipe, Study
+from progcycle.studies.pictures import Show, show_autoencoder, show_generator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -266,6 +267,30 @@ def measure_baselines(study: Study, recipe: CycleganRecipe, run_dir: Path) -> di
     return TranslationBenchmark(recipe, study.metrics or ()).baselines(recipe, run_dir)
 
 
+def measure_autoencoder_run(
+    study: Study, run: "Run", recipe: AutoencoderRecipe, before: float
+) -> tuple[list[Figures], Figures]:
+    """Figures of a finished run of an autoencoder on all its unseen pictures, at the final resolution throughout.
+
+    Arguments and what is returned are those of :func:`measure_translator_run`.
+    """
+    from progcycle.evaluation.evaluate_autoencoder import measure_enlarged
+    from progcycle.evaluation.translation_pictures import read_pictures
+    from progcycle.export import Autoencoder, list_snapshots, load_as
+    from progcycle.export.autoencoder import unseen_pictures
+
+    _, pictures = unseen_pictures(recipe)
+    real = read_pictures(pictures, recipe.resolution)
+    course: list[Figures] = []
+    figures: Figures = {}
+    for snapshot in list_snapshots(run.run_dir):
+        model = load_as(Autoencoder, snapshot)
+        figures = measure_enlarged(model.restore, real)
+        spent = before + (model.config.cpu_seconds or 0.0)
+        course.append({"nimg": model.config.nimg, "cpu_seconds": round(spent, 3), **figures})
+    return course, figures
+
+
 def cpu_seconds(stats: Path) -> float:
     """CPU time of a run by its training log; 0 if there is none."""
     return max([float(line.get("cpu_seconds", 0.0)) for line in _lines(stats)], default=0.0)
@@ -296,6 +321,7 @@ class TaskStudy:
             argument begins the errors.
         baselines: from the study, a recipe and a folder to figures of methods that learn nothing; None: there are none.
         seen: from a recipe to the names of figures in features that a discriminator has seen.
+        pictures: from a run folder and its recipe to pictures for the study's sheet; None: there is no sheet.
         keys: keys of a study that this task uses and others may not. With ``points`` among them, figures are also
             measured during a run, at its snapshots, and a run writes no others.
     """
@@ -304,7 +330,12 @@ class TaskStudy:
     check: Callable[[str, Study, Any], None] | None = None
     baselines: Callable[["Study", Any, Path], dict[str, Figures]] | None = None
     seen: Callable[[Any], list[str]] = lambda recipe: []
+    pictures: Show | None = None
     keys: frozenset[str] = frozenset()
+
+    def measures_like(self, other: "TaskStudy") -> bool:
+        """Whether the runs of both are measured alike, so that one study may hold them."""
+        return (self.measure, self.keys) == (other.measure, other.keys)
 
     @property
     def in_course(self) -> bool:
@@ -329,6 +360,7 @@ STUDIED: dict[str, TaskStudy] = {
             measure_generator_run,
             check=check_generator_metrics,
             seen=seen_by_discriminators,
+            pictures=show_generator,
             keys=frozenset({"metrics", "count"}),
         ),
     ),
@@ -339,4 +371,5 @@ STUDIED: dict[str, TaskStudy] = {
         seen=seen_by_discriminators,
         keys=frozenset({"metrics", "points", "raw", "rivals"}),
     ),
+    "autoencoder": TaskStudy(measure_autoencoder_run, pictures=show_autoencoder, keys=frozenset({"points", "rivals"})),
 }

@@ -13,6 +13,7 @@ from progcycle.output import say
 from progcycle.recipe import Recipe, Study
 from progcycle.runtime.worker_processes import ProcessKilledError, run_in_processes
 from progcycle.studies.budget import factor_for, probe, with_minimal_output, with_scaled_plan
+from progcycle.studies.pictures import write_pictures
 from progcycle.studies.report import write_report
 from progcycle.studies.row import STUDIED, run_row
 
@@ -25,12 +26,18 @@ def check_study(file: Path, study: Study, recipes: Recipes) -> None:
 
     Raises:
         UserError: one sentence about the first metric that cannot be computed, about a key that the task does not
-            use, or about a task without a row.
+            use, about a task without a row, or about tasks whose runs are measured by different figures.
     """
+    first = next(iter(recipes.values()))
     for recipe in recipes.values():
         if recipe.task not in STUDIED:
             raise UserError(f"{file}: a study measures the tasks {', '.join(STUDIED)}, not {recipe.task}.")
         row = STUDIED[recipe.task]
+        if not row.measures_like(STUDIED[first.task]):
+            raise UserError(
+                f"{file}: runs of the tasks {first.task} and {recipe.task} have no figures in common; give each task a "
+                "study of its own."
+            )
         row.check_keys(str(file), study, recipe.task)
         if row.check is not None:
             row.check(f"{file}: metrics", study, recipe)
@@ -47,7 +54,7 @@ def run_study(
     variants: Sequence[str] | None = None,
     report: bool = False,
 ) -> bool:
-    """Run what has not run yet, and write the table and plots.
+    """Run what has not run yet, and write the table, plots and the sheet of pictures.
 
     Args:
         name: of the study, for its lines.
@@ -89,7 +96,9 @@ def run_study(
         rows += _run_all(study, recipes, missing, runs, jobs, rows_path)
     if not rows:
         raise UserError(f"{out} has no finished row; run the study first, or name the folder of its rows with --out.")
-    for written in write_report(study, rows, _baselines(study, recipes, runs, out, report), out):
+    files = write_report(study, rows, _baselines(study, recipes, runs, out, report), out)
+    files += write_pictures(study, recipes, {task: row.pictures for task, row in STUDIED.items()}, runs, out)
+    for written in files:
         say(f"wrote {written}")
     return len(rows) == len(study.variants) * len(study.seeds)
 

@@ -9,6 +9,7 @@ that a program may add rows of its own. CONTRIBUTING.md walks through it.
 from collections.abc import Callable
 from typing import Any
 
+from progcycle.tasks.autoencoder import AutoencoderTask
 from progcycle.tasks.base import Memory, Round, Shown, Stats, Task, Update, Watched, loss_name
 from progcycle.tasks.began import BeganTask
 from progcycle.tasks.cyclegan import CycleganTask
@@ -17,13 +18,19 @@ from progcycle.tasks.pggan import PgganTask
 from progcycle.tasks.pretraining import PretrainingTask
 
 # By the recipe's ``task``, what makes it of a validated recipe.
-TASKS: dict[str, Callable[[Any], Task]] = {"pggan": PgganTask, "cyclegan": CycleganTask, "began": BeganTask}
+TASKS: dict[str, Callable[[Any], Task]] = {
+    "pggan": PgganTask,
+    "cyclegan": CycleganTask,
+    "began": BeganTask,
+    "autoencoder": AutoencoderTask,
+}
 # What may go before a task, of the recipe that goes before and the task, with the networks that this averages.
 PREPARATIONS: dict[str, Callable[[Any, Task], Task]] = {"pretraining": PretrainingTask}
 
 __all__ = [
     "PREPARATIONS",
     "TASKS",
+    "AutoencoderTask",
     "BeganTask",
     "CycleganTask",
     "ImagePool",

@@ -278,6 +278,38 @@ MAY_REST = {
 }
 
 
+STACK = ["network.autoencoder=began"]
+# The one network of an autoencoder has the keys that generators and discriminators have in common.
+_NOT_OF_ONE = (
+    "network.discriminator",
+    "network.generator",
+    "objective",
+    "optimizer.discriminator",
+    "optimizer.generator",
+)
+OF_AUTOENCODERS = {key: told for key, told in COMMON.items() if not key.startswith(_NOT_OF_ONE)}
+OF_AUTOENCODERS |= {
+    key.replace("generator", "autoencoder"): (
+        value,
+        [companion.replace("generator", "autoencoder") for companion in more],
+    )
+    for key, (value, more) in COMMON.items()
+    if key.startswith(("network.generator", "optimizer.generator"))
+}
+OWN["autoencoder"] = {
+    "network.autoencoder.name": ("began", ["schedule.start_resolution=8"]),
+    "network.autoencoder.latent_size": ("5", []),
+    "network.autoencoder.convs": ("1", []),
+    "network.autoencoder.rgb_kernel": ("1", []),
+    "network.autoencoder.nonlinearity": ("leaky_relu", []),
+    "network.autoencoder.slope": ("0.1", ["network.autoencoder.nonlinearity=leaky_relu"]),
+    "network.autoencoder.filters": ("5", STACK),
+    "network.autoencoder.skips": ("true", [*STACK, "resolution=16", "schedule.start_resolution=16"]),
+    "network.autoencoder.vanishing_kimg": ("0.1", STACK),
+    "objective.loss": ("l2", []),
+}
+
+
 def leaves(model: type[BaseModel], prefix: str) -> Iterator[str]:
     """The dotted keys of a section, but those of sections in it, whose own keys follow."""
     for key, field in model.model_fields.items():
@@ -322,7 +354,12 @@ def recipe(task: str, pictures: Path, changes: list[str]) -> Any:
         "training": {"precision": "no"},
     }
     own: dict[str, Any] = {"data": {"root": str(pictures)}, "network": {"generator": {"residual_blocks": 1}}}
-    if task == "pggan":
+    if task == "autoencoder":
+        own = {"data": {"path": str(pictures / "trainA")}, "network": {"autoencoder": {"latent_size": 3}}}
+        if STACK[0] in changes:
+            own["network"]["filters"] = 4
+            content.update(network={}, schedule={"stable_kimg": 0.008, "batch_size": 4})
+    elif task == "pggan":
         own = {"data": {"path": str(pictures / "trainA")}, "network": {"generator": {"latent_size": 3}}}
     elif task == "began":
         networks = {"name": "progressive", "latent_size": 3}
@@ -357,8 +394,10 @@ def trained(task: str, pictures: Path, folder: Path, changes: list[str]) -> str:
 
 def told(task: str) -> dict[str, tuple[str, list[str]]]:
     known = set(keys(task))
-    common = {key: told for key, told in COMMON.items() if task != "began" or key in known}
-    return common | OWN[task]
+    common = OF_AUTOENCODERS if task == "autoencoder" else COMMON
+    return {key: told for key, told in common.items() if task not in ("began", "autoencoder") or key in known} | OWN[
+        task
+    ]
 
 
 @pytest.mark.parametrize("task", RECIPES)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from progcycle.networks import DISCRIMINATORS, GENERATORS, TRANSLATORS
+from progcycle.networks import AUTOENCODERS, DISCRIMINATORS, GENERATORS, TRANSLATORS
 
 STAGES = 4
 # Constructor arguments by name. A new network that asks for another one needs a line here.
@@ -48,7 +48,12 @@ EXTRAS: list[dict[str, Any]] = [
     {"spectral_norm": True, "fused": True, "normalize": "layer"},
     {"convs": 1, "stddev_group": 2, "averaging": "spatial", "kernels": 5, "normalize": "layer"},
 ]
-REGISTRIES = {"generator": GENERATORS, "translator": TRANSLATORS, "discriminator": DISCRIMINATORS}
+REGISTRIES = {
+    "generator": GENERATORS,
+    "translator": TRANSLATORS,
+    "autoencoder": AUTOENCODERS,
+    "discriminator": DISCRIMINATORS,
+}
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ def _cases() -> list[Case]:
                 if options.get("kernels") and options.get("head") == "patch":
                     continue  # refused
                 # A dense head fits its base grid only; a network with `hidden` but no choice of head has that one.
-                square = "hidden" in parameters and options.get("head", "dense") == "dense"
+                square = ("hidden" in parameters and options.get("head", "dense") == "dense") or kind == "autoencoder"
                 cases.append(Case(kind, name, options, square))
     return _distinct(cases, *{option for case in cases for option in case.options})
 

@@ -11,14 +11,16 @@ grown = pytest.mark.parametrize("stage", [1, STAGES - 1])  # the newest stage al
 # What the trunks read. A head, or what is done with a picture afterwards, has the same input in both stages.
 PAINTS = of_kind("generator", reads=["rgb", "normalize", "convs", "fused", "tanh", "rgb_kernel"])
 TRANSLATES = of_kind("translator", reads=["rgb", "skips", "predict", "normalize", "bounded", "latents"])
+RESTORES = of_kind("autoencoder", reads=["rgb", "normalize", "convs"])
 JUDGES = of_kind("discriminator", reads=["rgb", "normalize", "convs", "fused", "spectral_norm"])
 
 
 ONE_SIZE = ("dcgan", "dcgan_theano", "mlp", "wgan_gp", "wgan_gp_residual")
-OTHERS = {  # see test_classic.py, test_projected.py and test_dcgan.py
+OTHERS = {  # see test_classic.py, test_projected.py, test_began.py and test_dcgan.py
     *((kind, name) for kind in ("generator", "discriminator") for name in ONE_SIZE),
     *(("translator", name) for name in ("resnet", "unet")),
     *(("discriminator", name) for name in ("patchgan", "projected")),
+    ("autoencoder", "began"),
 }
 
 
@@ -50,9 +52,9 @@ def test_discriminator_opens_a_stage_judging_the_reduced_picture(case: Case, sta
 
 
 @grown
-@pytest.mark.parametrize("case", TRANSLATES)
+@pytest.mark.parametrize("case", TRANSLATES + RESTORES)
 @torch.no_grad()
-def test_translator_opens_a_stage_with_the_enlarged_translation(case: Case, stage: int) -> None:
+def test_what_turns_pictures_into_pictures_opens_a_stage_with_the_enlarged_one(case: Case, stage: int) -> None:
     network = case.build()
     x = upsample2x(downsample2x(case.inputs(stage)))
     before = case.run(network, downsample2x(x), stage - 1, 1.0)
@@ -75,7 +77,7 @@ def test_translator_between_grey_and_colour_is_continuous(case: Case, in_channel
 @grown
 @pytest.mark.parametrize(
     "case",
-    of_kind("generator", "translator", "discriminator", rgb="replace", reads=["skips", "predict", "fused", "tanh"]),
+    of_kind(*REGISTRIES, rgb="replace", reads=["skips", "predict", "fused", "tanh"]),
 )
 @torch.no_grad()
 def test_replace_ignores_every_older_layer_at_alpha_one(case: Case, stage: int) -> None:

@@ -81,7 +81,8 @@ def reduced(path: Path, data: Path) -> Recipe:
     """
     recipe = load_recipe(path)
     grows = (recipe.schedule.start_resolution or recipe.network.base_resolution) < recipe.resolution
-    fixed = recipe.network.generator.name in ("resnet", "began")
+    one = recipe.task == "autoencoder"
+    fixed = not one and recipe.network.generator.name in ("resnet", "began")
     one_size = recipe.task == "pggan" and recipe.network.generator.name != "pggan"
     base = 16 if fixed or one_size else min(recipe.network.base_resolution, 8)
     start = base if grows else 16
@@ -105,7 +106,8 @@ def reduced(path: Path, data: Path) -> Recipe:
         "training.trackers": [],
         "training.sample_count": 2,
     }
-    on_features = getattr(recipe.network.discriminator, "name", None) == "projected"
+    discriminator = None if one else recipe.network.discriminator
+    on_features = getattr(discriminator, "name", None) == "projected"
     wide = "network.generator" if on_features else "network"  # the discriminator has no stages
     changes |= (
         {"network.filters": 4, **({} if recipe.task == "began" else {"network.discriminator.layers": 2})}
@@ -119,20 +121,23 @@ def reduced(path: Path, data: Path) -> Recipe:
         schedule["hold_resolution"] = max(start, 8)
     changes |= {f"schedule.{key}": value for key, value in schedule.items()}
     changes |= {f"training.{key}_kimg": 0.044 for key in ("status", "sample", "checkpoint", "snapshot")}
-    channels = getattr(recipe.network.discriminator, "channels", None)
+    channels = getattr(discriminator, "channels", None)
     if channels and channels != recipe.network.generator.channels:
         changes |= {"network.discriminator.channels.base": 16, "network.discriminator.channels.max": 4}
-    if getattr(recipe.network.discriminator, "minibatch_discrimination", None):
+    if getattr(discriminator, "minibatch_discrimination", None):
         changes |= {
             f"network.discriminator.minibatch_discrimination.{k}": v
             for k, v in {"kernels": 4, "init_pictures": 6}.items()
         }
     if recipe.training.evaluation:
         changes |= {"training.evaluation": None}  # a test of the commands
-    if recipe.task in ("pggan", "began"):
+    if one:
+        changes |= {"data.path": str(data / "trainA"), "data.test_path": None, "network.autoencoder.latent_size": 8}
+        loads: dict[str, Pictures] = {"data": recipe.data}
+    elif recipe.task in ("pggan", "began"):
         pictures = data / ("classes" if recipe.data.label_source else "trainA")
         changes |= {"data.path": str(pictures), "data.test_path": None, "network.generator.latent_size": 8}
-        loads: dict[str, Pictures] = {"data": recipe.data}
+        loads = {"data": recipe.data}
     else:
         paths = {f"data.{d}.{k}": None for d in "ab" for k in ("path", "test_path")}
         changes |= {

@@ -52,6 +52,21 @@ def test_the_figures_are_drawn_from_the_published_rows() -> None:
         assert study_figures.drawn_from(IMAGES / name) == study_figures.fingerprint(studies), stale
 
 
+def test_the_pages_are_filled_from_the_published_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = {name for page in PAGES for _, name, _ in study_figures.PLACE.findall(page.read_text("utf-8"))}
+    assert "autoencoder" in places
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        assert study_figures.filled(text) == text, f"{page} does not show the rows; run make docs"
+    page = "before\n<!-- study {}: make docs fills this -->\nNot run yet.\n<!-- -->\nafter\n"
+    found = study_figures.filled(page.format("averaging"))
+    assert "Not run yet." not in found
+    assert "](images/averaging.svg)" in found
+    assert (STUDIES / "averaging" / "table.md").read_text("utf-8") in found
+    assert study_figures.filled(found) == found
+    assert study_figures.filled(page.format("nowhere")) == page.format("nowhere")
+
+
 def test_a_figure_is_drawn_with_its_numbers(tmp_path: Path) -> None:
     draw, studies = study_figures.FIGURES["growth_ends.svg"]
     draw(studies, tmp_path / "ends.svg", study_figures.fingerprint(studies))

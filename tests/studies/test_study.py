@@ -3,25 +3,30 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from pairs import is_gone
+from PIL import Image
 from tiny_runs import tiny_content, write_domains
 
 from progcycle.commands.study import main
-from progcycle.recipe import RecipeError, Study, load_recipe, load_study
+from progcycle.errors import UserError
+from progcycle.recipe import RecipeError, Study, load_recipe, load_study, merge
 from progcycle.studies import runner
+from progcycle.studies.pictures import Strip, write_pictures
 from progcycle.studies.report import mean_sd, table
-from progcycle.studies.runner import as_run, read_plans, read_rows
+from progcycle.studies.runner import as_run, check_study, read_plans, read_rows
 
 ROOT = Path(__file__).parents[2]
 SHORT = {"stable_kimg": {4: 0.008, 8: 0.008, 16: 0.008}, "fade_kimg": 0, "decay_kimg": 0}
@@ -75,6 +80,8 @@ def test_a_study_is_run_once_and_a_lost_row_again(file: Path, capsys: pytest.Cap
         assert row["resumed"] is False
     for name in ("table.md", "figures.svg", "curves.svg"):
         assert (rows.parent / name).stat().st_size > 0
+    with Image.open(rows.parent / "pictures.png") as sheet:  # a title, and rows of 68 px: real pictures, two variants
+        assert sheet.height == 24 + 3 * 68 + 4
     assert main(options(file)) == 0
     assert rows.read_text() == first, "nothing is run twice"
     rows.write_text(first.splitlines()[0] + "\n")
@@ -82,6 +89,61 @@ def test_a_study_is_run_once_and_a_lost_row_again(file: Path, capsys: pytest.Cap
     assert main(options(file)) == 0
     assert "1 of 2 runs to go" in capsys.readouterr().out
     assert {json.loads(line)["variant"] for line in rows.read_text().splitlines()} == {"two", "off"}
+
+
+def test_variants_may_start_from_other_recipes_also_of_other_tasks(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = merge(
+        yaml.safe_load((file.parent / "recipe.yaml").read_text()), {"network": {"generator": {"latent_size": 5}}}
+    )
+    (file.parent / "other.yaml").write_text(yaml.safe_dump(other))
+    variants = {
+        "two": {},
+        "other": {"extends": "other.yaml"},
+        "bundled": {"extends": "pggan_emoji.yaml"},
+        "autoencoder": {"extends": "autoencoder_emoji"},
+    }
+    change(file, variants=variants, seeds=[4])
+    study, recipes = load_study(file)
+    assert [recipe.task for recipe in recipes.values()] == ["pggan"] * 3 + ["autoencoder"]
+    assert [recipes[v, 4].network.generator.latent_size for v in ("two", "other", "bundled")] == [8, 5, 64]
+    words = "runs of the tasks pggan and autoencoder have no figures in common; give each task a study of its own"
+    with pytest.raises(UserError, match=words):
+        check_study(file, study, recipes)
+    monkeypatch.setitem(runner.STUDIED, "autoencoder", replace(runner.STUDIED["pggan"], pictures=None))
+    check_study(file, study, recipes)
+    change(file, variants={"two": {"extends": 3}})
+    with pytest.raises(RecipeError, match="variant two: extends takes the name of a recipe, got 3"):
+        load_study(file)
+
+
+def test_the_sheet_has_real_pictures_and_a_row_for_every_variant(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, recipes = load_study(file)
+    sheets: list[dict[str, list[Image.Image]]] = []
+
+    def note(rows: list[list[Image.Image]], *, side: list[str], **_: Any) -> Image.Image:
+        sheets.append(dict(zip(side, rows, strict=True)))
+        return Image.new("RGB", (1, 1))
+
+    def show(run: Path, recipe: Any) -> Strip:
+        side = 8 if run.name.startswith("off") else 16
+        return Strip([Image.new("RGB", (side, side), run.name.partition("-")[2])], [Image.new("L", (side, side))])
+
+    monkeypatch.setattr("progcycle.export.contact_sheet.sheet", note)
+    assert write_pictures(study, recipes, {"pggan": show}, tmp_path / "runs", tmp_path) == [], "nothing was run"
+    for run in ("two-9", "off-4", "off-9"):
+        folder = tmp_path / "runs" / run / "snapshots" / "nimg-000000000008"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    colours = {"9": "#000009", "4": "#000004"}
+    monkeypatch.setattr(Image, "new", lambda m, s, c=0, new=Image.new: new(m, s, colours.get(c, c)))
+    assert write_pictures(study, recipes, {"pggan": show}, tmp_path / "runs", tmp_path) == [tmp_path / "pictures.png"]
+    (rows,) = sheets
+    assert list(rows) == ["real", "two", "real, off", "off"], "pictures of another size have real ones of that size"
+    assert rows["two"][0].getpixel((0, 0)) == (0, 0, 9), "of the first seed that was run"
+    assert rows["off"][0].getpixel((0, 0)) == (0, 0, 4)
+    assert write_pictures(study, recipes, {"pggan": None}, tmp_path / "runs", tmp_path) == []
 
 
 def test_a_failed_run_is_told_and_the_exit_code_is_1(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,6 +245,10 @@ STUDIES = sorted({path.stem for path in (ROOT / "recipes" / "studies").glob("*.y
 def test_the_published_rows_are_of_the_shipped_recipes(name: str) -> None:
     out = ROOT / "docs" / "studies" / name
     study, recipes = load_study(ROOT / "recipes" / "studies" / f"{name}.yaml")
+    if not out.exists():  # not run yet: a page says how
+        pages = [page.read_text("utf-8") for page in (ROOT / "docs").glob("*.md")]
+        assert any(re.search(rf"progcycle study (\w+ )*{name}\b", page) for page in pages)
+        return
     assert read_rows(out / "rows.jsonl", study, as_run(study, recipes, read_plans(out / "plans.json")))
 
 
