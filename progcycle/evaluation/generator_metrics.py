@@ -297,6 +297,10 @@ def generator_evaluator(
     (domain,) = recipe.data.domains.values()
     check_metrics(options.metrics, recipe.resolution, domain.channels, where, own)
     check_best(options.best, options.metrics, {**LOWEST, **{name: (name,) for name in own}})
+    if own.keys() >= set(options.metrics) and options.count != type(options).model_fields["count"].default:
+        raise UserError(
+            f"training.evaluation.count: {' and '.join(options.metrics)} is measured without pictures; leave it out."
+        )
     pictures = real_picture_set(recipe, recipe.seed, cache_dir)
     if len(pictures) < 2 and not own.keys() >= set(options.metrics):
         raise UserError(

@@ -520,6 +520,14 @@ class BeganRecipe(Recipe):
     optimizer: BeganOptimizer = BeganOptimizer()
     training: BeganTraining = BeganTraining()
 
+    @model_validator(mode="after")
+    def _a_stage_that_opens(self) -> "BeganRecipe":
+        start = self.schedule.start_resolution or self.network.base_resolution
+        opens = start < (self.schedule.hold_resolution or self.resolution)
+        if self.objective.k_on_new_stage != BeganObjective().k_on_new_stage and not opens:
+            raise ValueError("objective.k_on_new_stage: training has one stage, so that none opens; leave it out")
+        return self
+
 
 class AutoencoderObjective(Section):
     """What an autoencoder learns to make small: the error of the restored pictures, in [-1, 1]."""

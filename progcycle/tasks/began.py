@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from progcycle.data import Batch
-from progcycle.errors import UserError
 from progcycle.objectives import reconstruction_loss
 from progcycle.recipe import BeganRecipe
 from progcycle.rng import latents
@@ -46,8 +45,6 @@ class BeganTask(Task):
         self.ema_of = ("generator",)
         self.seed, self.objective, self.halving = recipe.seed, recipe.objective, recipe.optimizer.halving
         check_growth(self.players, self.networks, self.specs, recipe)
-        if self.objective.k_on_new_stage != "keep" and not shape.grows:
-            raise UserError("objective.k_on_new_stage: training has one stage, so that none opens; leave it out.")
         evaluation = recipe.training.evaluation
         rates = StalledRates(self.halving) if self.halving and self.halving.stall_kimg else None
         self.balance = Equilibrium(self.objective, evaluation.every_kimg if evaluation else None, rates)
@@ -88,7 +85,7 @@ class BeganTask(Task):
             "balance/ratio": mean_fake / mean_real,
         }
         if self.halving is not None:
-            stats["halvings"] = torch.tensor(float(self._halvings(growth)))
+            stats["halvings"] = loss.new_full((), self._halvings(growth))
         return loss, {name: value.to(loss.device) for name, value in stats.items()}
 
     def _halvings(self, growth: Growth) -> int:

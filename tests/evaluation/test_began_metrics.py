@@ -27,6 +27,7 @@ def measured(pictures: Path, **options: Any) -> Any:
             {"metrics": ["swd"], "best": "convergence"},
             "training.evaluation.best: 'convergence' is not a measured",
         ),
+        ({"count": 64}, "training.evaluation.count: convergence is measured without pictures; leave it out."),
         ({"best": "swd"}, "training.evaluation.best: 'swd' is not a measured figure of which the lowest is the best; "),
     ],
 )
