@@ -25,28 +25,28 @@ def run(argv: Sequence[str] | None = None) -> int:
     p.add_argument("name", nargs="?", metavar="NAME", help="print this recipe instead of the list")
     args = p.parse_args(argv)
 
-    from progcycle.recipe import find_recipe, shipped_folder, shipped_recipes
+    from progcycle.recipe import RECIPES, find_recipe, shipped_folder, shipped_recipes
     from progcycle.recipe.text import read_text
 
     if args.name is not None:
         say(read_text(find_recipe(args.name)).rstrip("\n"))
         return 0
     files = shipped_recipes()
-    width = max(map(len, files), default=0)
-    say(f"{'name':{width}}  {'task':8}  {'px':>4}  purpose")
+    widths = max(map(len, files), default=0), max(map(len, RECIPES))
+    say(f"{'name':{widths[0]}}  {'task':{widths[1]}}  {'px':>4}  purpose")
     for name, path in files.items():
-        say(_row(name, path, width))
+        say(_row(name, path, *widths))
     say(f"\n{len(files)} recipes; progcycle recipes NAME prints one, progcycle train NAME trains it. They are in")
     say(str(shipped_folder()))
     return 0
 
 
-def _row(name: str, path: Path, width: int) -> str:
+def _row(name: str, path: Path, width: int, task: int) -> str:
     """A row of the table, in as many lines as it needs."""
     from progcycle.recipe import load_recipe
 
     recipe = load_recipe(path)
-    lead = f"{name:{width}}  {recipe.task:8}  {recipe.resolution:4}  "
+    lead = f"{name:{width}}  {recipe.task:{task}}  {recipe.resolution:4}  "
     return textwrap.fill(about(path), WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead))
 
 
