@@ -51,5 +51,10 @@ figures: demo
 	test -d runs/large_landscapes || $(BIN)/python datasets/landscapes/prepare.py --large runs/large_landscapes
 	$(BIN)/python docs/figures.py $(RUN) runs/$(LANDSCAPES) --large runs/large_landscapes
 
+# The studies of docs/began.md, and samples of their runs.
+began: setup
+	$(BIN)/python -m progcycle.study began began_gamma
+	$(BIN)/python docs/began_figures.py runs/studies
+
 clean:
 	rm -rf $(VENV) build *.egg-info
