@@ -245,11 +245,22 @@ STUDIES = sorted({path.stem for path in (ROOT / "recipes" / "studies").glob("*.y
 def test_the_published_rows_are_of_the_shipped_recipes(name: str) -> None:
     out = ROOT / "docs" / "studies" / name
     study, recipes = load_study(ROOT / "recipes" / "studies" / f"{name}.yaml")
-    if not out.exists():  # not run yet: a page says how
-        pages = [page.read_text("utf-8") for page in (ROOT / "docs").glob("*.md")]
-        assert any(re.search(rf"progcycle study (\w+ )*{name}\b", page) for page in pages)
+    if not out.exists():  # not published: a page or the Makefile says how it is run
+        texts = [page.read_text("utf-8") for page in (ROOT / "Makefile", *(ROOT / "docs").glob("*.md"))]
+        assert any(re.search(rf"progcycle[. ]study (\w+ )*{name}\b", text) for text in texts)
         return
     assert read_rows(out / "rows.jsonl", study, as_run(study, recipes, read_plans(out / "plans.json")))
+
+
+def test_the_study_of_the_systems_measures_all_of_them_alike() -> None:
+    """They are of several tasks and start from recipes of their own, all of them on the same pictures."""
+    for name in ("systems", "systems_digits"):
+        file = ROOT / "recipes" / "studies" / f"{name}.yaml"
+        study, recipes = load_study(file)
+        check_study(file, study, recipes)
+        assert len({recipe.task for recipe in recipes.values()}) > 1
+        pictures = {(recipe.resolution, recipe.data.path, recipe.data.mirror) for recipe in recipes.values()}
+        assert len(pictures) == 1, f"{name}: {pictures}"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
