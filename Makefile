@@ -7,7 +7,7 @@ RUN := runs/cyclegan_openmoji
 DATA := datasets/openmoji
 LANDSCAPES := cyclegan_landscapes
 
-.PHONY: demo test lint schema docs toy figures setup clean
+.PHONY: demo test lint schema docs toy figures began setup clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
