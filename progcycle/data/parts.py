@@ -50,7 +50,7 @@ def collect(sources: Sequence[str], tests: Sequence[str], options: Options, choi
     domains = DOMAINS[: len(sources)] if len(sources) > 1 else ("",)
     parts: list[Part] = []
     for domain, source in zip(domains, sources, strict=True):
-        layout = None if domain or choice.classes else _layout(source)
+        layout = None if domain or choice.classes or options.labels else _layout(source)
         if layout is not None:
             for name, path in layout.items():
                 parts += _parts_of(path, {"train": name, "test": name}, options, choice)

@@ -143,6 +143,17 @@ def test_two_classes_become_two_domains(tmp_path):
     )
 
 
+def test_classes_in_a_layout_of_domains_are_classes_if_they_are_asked_for(tmp_path):
+    for i, name in enumerate(("cat", "dog")):
+        write_folder(tmp_path / "in" / "train" / name, 3, 20 * i)
+    assert [part.name for part in scanned(tmp_path / "in")] == ["trainA", "trainB"]
+    (part,) = scanned(tmp_path / "in" / "train", labels="folders")
+    assert [f.label for f in part.found] == ["cat"] * 3 + ["dog"] * 3
+    (tmp_path / "in" / "labels.json").write_text(json.dumps({f"train/{f.name}": f.label for f in part.found}))
+    (part,) = scanned(tmp_path / "in", labels=str(tmp_path / "in" / "labels.json"))
+    assert part.name == "train"
+
+
 def test_a_scan_remembers_what_it_found(tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "in", 6)
     first = scanned(folder, memory=tmp_path / "memory")
