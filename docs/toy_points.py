@@ -150,15 +150,16 @@ def draw(axes: Axes, toy: Toy, title: str) -> None:
 def main() -> None:
     """Train the three, and draw them."""
     parser = argparse.ArgumentParser(description="draw the toy experiments of WGAN-GP")
-    parser.add_argument("--updates", type=int, default=1500, help="of the generator, for each (default 1500)")
+    parser.add_argument("--updates", type=int, default=800, help="of the generator, for each (default 800)")
     parser.add_argument("--units", type=int, default=64, help="of a layer (default 64)")
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate (default 2e-3)")
+    parser.add_argument("--batch", type=int, default=128, help="points of an update (default 128)")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     figure = new_figure(12, 4.4)
     kinds: dict[str, Points] = {"8 Gaussians": ring, "25 Gaussians": grid, "swiss roll": swiss_roll}
     for axes, (title, points) in zip(figure.subplots(1, 3), kinds.items(), strict=True):
-        toy = Toy(points, args.units, args.rate)
+        toy = Toy(points, args.units, args.rate, batch=args.batch)
         for _ in range(args.updates):
             toy.update()
         if points is not swiss_roll:

@@ -225,8 +225,9 @@ class DiscriminatorTerms(Section):
     def terms(self, objective: "Adversarial", on_features: bool) -> tuple["Adversarial", frozenset[str]]:
         """The terms of this discriminator's loss.
 
-        With a loss of its own it takes only ``r1``, ``r2`` and ``augment`` from ``objective``, whose other keys belong
-        to the loss there. Penalties of ``objective`` act on pixels, not on the pictures of a frozen network.
+        With a loss of its own it takes only ``r1``, ``r2``, ``augment`` and ``feature_matching`` from ``objective``,
+        whose other keys belong to the loss there. Penalties of ``objective`` act on pixels, not on the pictures of a
+        frozen network, which shows no features to match either.
 
         Args:
             objective: the keys for all discriminators.
@@ -238,7 +239,10 @@ class DiscriminatorTerms(Section):
         own = {key for key in TERMS if getattr(self, key) is not None}
         changes = {key: None if (value := getattr(self, key)) is False else value for key in own}
         other = self.loss not in (None, objective.loss)
-        reset = {key for key in _OF_LOSS if other} | {key for key in _OF_PIXELS if on_features}
+        reset = {key for key in _OF_LOSS if other} | {key for key in (*_OF_PIXELS, "feature_matching") if on_features}
+        # Clipped weights and the penalty stand for each other: one of its own replaces that of all.
+        reset |= {"gradient_penalty"} if self.weight_clipping else set()
+        reset |= {"weight_clipping"} if self.gradient_penalty else set()
         plain = Adversarial.model_fields
         changes |= {key: plain[key].default for key in reset - own}
         return objective.model_copy(update=changes), frozenset(own | reset)

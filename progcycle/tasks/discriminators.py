@@ -315,7 +315,9 @@ def _check_idle(objective: Adversarial, members: Sequence[Discriminator]) -> Non
     Raises:
         UserError: such a key is not at its default.
     """
-    usual = type(objective).model_validate({"loss": objective.loss})
+    # What clipped weights stand for has another default beside them.
+    usual = type(objective).model_validate({"loss": objective.loss, "weight_clipping": objective.weight_clipping})
+    usual = usual.model_copy(update={"weight_clipping": None})
     taken = [member.options.terms(objective, member.network.on_features)[1] for member in members]
     for key in TERMS:
         if getattr(objective, key) != getattr(usual, key) and all(key in own for own in taken):

@@ -14,7 +14,9 @@ from torch import Tensor
 from progcycle.commands.evaluate import main as evaluate
 from progcycle.commands.generate import main as generate
 from progcycle.commands.interpolate import main as interpolate
+from progcycle.engine.build import build, check_batches
 from progcycle.engine.train import train_run
+from progcycle.errors import UserError
 from progcycle.export import load
 from progcycle.recipe import RecipeError, load_recipe, merge, override, validate
 from progcycle.runtime.checkpoint import checkpoints
@@ -207,6 +209,56 @@ def test_hostile_recipes_are_answered_in_one_sentence(
         validate(override(content(kind, pictures), changes))
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "words"),
+    [
+        ("theano", ["schedule.batch_size=1"], "network.generator.normalization: batch has a single number a channel"),
+        ("dcgan", ["resolution=4"], "4 px are too small for the network 'dcgan' of network.generator, which needs 8"),
+        (
+            "dcgan",
+            ["data.labels=PICTURES/labels.json"],
+            "the network 'dcgan' of network.generator knows no classes",
+        ),
+        ("dcgan", ["network.base_resolution=8"], "the network 'dcgan' of network.generator works at one size"),
+        ("wgan", ["objective.gradient_penalty={}", "objective.weight_clipping=0.1"], "it stands for the gradient pen"),
+        (
+            "dcgan",
+            ["objective.loss=hinge", "objective.label_smoothing={}"],
+            "it belongs to non_saturating, not to",
+        ),
+        (
+            "virtual",
+            [
+                "network.discriminator=progressive",
+                "network.discriminator.scales=2",
+                "network.base_resolution=8",
+                "schedule.start_resolution=16",
+            ],
+            "objective.feature_matching: the network of network.discriminator, with its options, shows no features",
+        ),
+    ],
+)
+def test_what_networks_cannot_do_is_said_in_one_sentence(
+    kind: str, changes: list[str], words: str, pictures: Path
+) -> None:
+    changes = [change.replace("PICTURES", str(pictures)) for change in changes]
+    recipe = validate(override(content(kind, pictures), changes))
+    with pytest.raises(UserError) as error:
+        check_batches(recipe, build(recipe).schedule, processes=1)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_discriminator_of_its_own_is_clipped_in_place_of_the_penalty_of_all(pictures: Path) -> None:
+    clipped = override(content("wgan_gp", pictures), ["network.discriminator.weight_clipping=0.01"])
+    task: Any = build(validate(clipped)).task
+    (member,) = task.adversarial[""].members
+    assert (member.loss.options.weight_clipping, member.loss.options.gradient_penalty) == (0.01, None)
+    other = override(content("wgan", pictures), ["network.discriminator.gradient_penalty={}"])
+    with pytest.raises(UserError, match=r"^objective\.weight_clipping: no discriminator here takes it, since each has"):
+        build(validate(other))
 
 
 def test_published_settings() -> None:

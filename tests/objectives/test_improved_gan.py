@@ -1,5 +1,6 @@
 """Label smoothing and feature matching, against numbers worked out by hand and numpy in float64."""
 
+import importlib
 import math
 
 import numpy as np
@@ -67,3 +68,23 @@ def test_feature_matching_by_hand() -> None:
     assert squared.item() == pytest.approx(5.0)
     (gradient,) = torch.autograd.grad(squared, fake)
     assert gradient.tolist() == [[-1.5, 0.5]] * 2  # -2 difference / (N features)
+
+
+def test_feature_matching_of_two_processes_is_that_of_the_joined_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean of both gradients is the joint one, though the differences of one process alone have other signs."""
+    torch.manual_seed(0)
+    real, fake = torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    joint = feature_matching(real, fake)
+    (expected,) = torch.autograd.grad(joint, fake)
+    own = [(real[half] - fake[half]).mean(0).detach() for half in (slice(2), slice(2, 4))]
+    assert any((own[0] * own[1] < 0).tolist())
+    module = importlib.import_module("progcycle.objectives.feature_matching")
+    monkeypatch.setattr(module, "world_size", lambda: 2)
+    found = []
+    for i, half in enumerate((slice(2), slice(2, 4))):
+        monkeypatch.setattr(module, "sum_over_processes", lambda x, other=own[1 - i]: x + other)
+        loss = feature_matching(real[half], fake[half])
+        assert loss.item() == pytest.approx(joint.item())
+        (gradient,) = torch.autograd.grad(loss, fake)
+        found.append(gradient[half] / 2)  # averaged over the processes
+    torch.testing.assert_close(torch.cat(found), expected)
