@@ -174,6 +174,34 @@ def projected() -> dict[Any, Any]:
     return {"network": sections, "objective": objective}
 
 
+def tiny_pyramid(data: Path) -> dict[Any, Any]:
+    """A recipe of 16 steps of a LAPGAN with levels of 8, 16 and 32 px, before validation."""
+    return {
+        "task": "lapgan",
+        "seed": 3,
+        "resolution": 32,
+        "data": {"path": str(data / "trainA"), "workers": 0},
+        "network": {
+            "generator": {"filters": 4, "pyramid": "bilinear"},
+            "discriminator": {"filters": 4},
+            "coarsest_generator": {"hidden": 6, "latent_size": 4},
+            "coarsest_discriminator": {"hidden": 6},
+        },
+        "objective": {"r1": {"gamma": 1, "every": 2}},
+        "schedule": {"stable_kimg": 0.064, "batch_size": 4},
+        "optimizer": {"generator": {"name": "sgd", "lr": 0.02, "momentum": [[0, 0.5], [0.064, 0.7]]}},
+        "training": {
+            "precision": "no",
+            "ema": {"half_life_kimg": 0.02},
+            "status_kimg": 0.012,
+            "sample_kimg": 0.032,
+            "checkpoint_kimg": 0.02,
+            "snapshot_kimg": 0.032,
+            "sample_count": 4,
+        },
+    }
+
+
 def tiny(task: str, data: Path, changes: Mapping[Any, Any] | None = None) -> Recipe:
     """:func:`tiny_content`, validated."""
     return validate(tiny_content(task, data, changes))
@@ -284,8 +312,8 @@ def gradients_at(training: Run, nimgs: Sequence[int]) -> dict[str, Tensor]:
         _, growth, batches = next(loader)
         reals = {d: replace(b, images=as_reals(b.images, growth).double()) for d, b in batches.items()}
         training.trainer.step = nimg // growth.batch_size
-        players = [player for update in training.trainer.task.update_order[-1] for player in update]
-        for player in players:
+        rounds = training.trainer.task.update_order
+        for player in dict.fromkeys(player for one in rounds for update in one for player in update):
             training.trainer.compute_gradients(player, reals, growth)
             for name in training.trainer.task.players[player]:
                 for key, parameter in training.trainer.task.networks[name].named_parameters():

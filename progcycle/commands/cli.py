@@ -33,8 +33,9 @@ COMMANDS = {
     "train": "train a recipe, or resume its run",
     "recipes": "list the bundled recipes, or print one",
     "plan": "show when a recipe grows, and how large its networks are",
-    "generate": "generate pictures with a trained PG-GAN or BEGAN",
-    "interpolate": "make a video that moves from picture to picture of a trained PG-GAN or BEGAN",
+    "generate": "generate pictures with a trained generator",
+    "join": "put levels of LAPGANs together that were trained in different runs",
+    "interpolate": "make a video that moves from picture to picture of a trained generator",
     "progression": "show how the same latents or pictures came out during training",
     "translate": "translate pictures with a trained CycleGAN",
     "evaluate": "measure a trained model: generated pictures, or translations against true pairs",
@@ -180,9 +181,32 @@ def add_class(p: argparse.ArgumentParser, default: str = "the classes in turn") 
 
 
 def add_painting(p: argparse.ArgumentParser) -> None:
-    """The options ``--resolution`` and ``--batch-size``."""
-    p.add_argument("--resolution", type=positive, metavar="R", help="use an earlier stage: pixels of a side")
+    """The options ``--resolution``, ``--levels`` and ``--batch-size``."""
+    sizes = p.add_mutually_exclusive_group()
+    sizes.add_argument("--resolution", type=positive, metavar="R", help="use an earlier stage: pixels of a side")
+    sizes.add_argument("--levels", type=positive, metavar="N", help="LAPGAN: stop after N levels, the coarsest first")
     add_batch_size(p)
+
+
+def painted_resolution(model: Any, run: Path, resolution: int | None, levels: int | None) -> int:
+    """Pixels of a side of what a generator is to paint.
+
+    Args:
+        model: a loaded generator.
+        run: where it comes from.
+        resolution, levels: the options of :func:`add_painting`.
+
+    Raises:
+        UserError: the model has no such stage or level, or no levels at all.
+    """
+    if levels is not None:
+        sides = getattr(model, "all_levels", None)
+        if sides is None:
+            raise UserError(f"--levels is no option for {model.kind}, which {run} holds; use --resolution.")
+        if levels > len(sides):
+            raise UserError(f"--levels: {run} has {len(sides)} levels, of {', '.join(map(str, sides))} px.")
+        resolution = sides[levels - 1]
+    return int(model.growth_at(resolution).resolution)
 
 
 def add_batch_size(p: argparse.ArgumentParser) -> None:

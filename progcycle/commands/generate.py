@@ -11,6 +11,7 @@ from progcycle.commands.cli import (
     add_run,
     guarded,
     natural,
+    painted_resolution,
     parser,
     pick_device,
     positive,
@@ -25,7 +26,8 @@ them in turn: picture i is of class i modulo the number of classes."""
 EXAMPLES = """examples:
   progcycle generate runs/pggan_celebahq --count 64 --seed 1 --out faces --grid
   progcycle generate runs/pggan_celebahq/snapshots/nimg-000000600000 --count 16 --out early --resolution 64
-  progcycle generate runs/pggan_digits_classes --count 16 --class 7 --out sevens"""
+  progcycle generate runs/pggan_digits_classes --count 16 --class 7 --out sevens
+  progcycle generate runs/lapgan_emoji --count 16 --levels 2 --out coarse"""
 GRID_LIMIT = 64
 OURS = re.compile(r"\d{6,}\.png|grid\.png")
 
@@ -53,7 +55,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     from progcycle.files import atomic_folder
 
     model = load_as(Generator, args.run, pick_device(args.device))
-    model.config.growth_at(args.resolution)
+    side = painted_resolution(model, args.run, args.resolution, args.levels)
     labels = model.labels_for(args.count, args.class_name)
     shown = []
     with atomic_folder(out) as folder, tqdm(total=args.count, unit="img", disable=bars_hidden(), leave=False) as bar:
@@ -61,7 +63,7 @@ def run(argv: Sequence[str] | None = None) -> int:
             count = min(args.batch_size, args.count - start)
             some = None if labels is None else labels[start : start + count]
             made = model.generate(
-                count, args.seed, start=start, resolution=args.resolution, batch_size=args.batch_size, labels=some
+                count, args.seed, start=start, resolution=side, batch_size=args.batch_size, labels=some
             )
             for i, image in enumerate(to_pil(made), start):
                 image.save(folder / f"{i:06d}.png")
@@ -70,7 +72,6 @@ def run(argv: Sequence[str] | None = None) -> int:
             bar.update(count)
         if args.grid:
             grid(shown, model.classes if args.class_name is None else ()).save(folder / "grid.png")
-    side = args.resolution or model.resolution
     pictures = f"{args.count} picture{'s' * (args.count != 1)}"
     say(f"wrote {pictures} of {side} px (seed {args.seed}){' and grid.png' * args.grid} to {args.out}")
     return 0

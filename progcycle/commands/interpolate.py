@@ -11,6 +11,7 @@ from progcycle.commands.cli import (
     check_file,
     guarded,
     natural,
+    painted_resolution,
     parser,
     pick_device,
     positive,
@@ -27,7 +28,7 @@ EXAMPLES = """examples:
   progcycle interpolate runs/pggan_emoji --out walk.mp4 --keyframes 12 --seconds 1.5 --rows 3 --columns 4
   progcycle interpolate runs/pggan_digits_classes --out sevens.gif --class 7 --seed 1"""
 
-OPTIONS = ("seed", "rows", "columns", "class_name", "resolution", "size", "batch_size")
+OPTIONS = ("seed", "rows", "columns", "class_name", "size", "batch_size")
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -61,14 +62,13 @@ def run(argv: Sequence[str] | None = None) -> int:
     check_file(args.out, VIDEOS)
     check_video(args.out, args.fps)
     model = load_as(Generator, args.run, pick_device(args.device))
-    model.config.growth_at(args.resolution)
+    side = painted_resolution(model, args.run, args.resolution, args.levels)
     steps = max(1, round(args.seconds * args.fps))
     count = args.keyframes * steps
-    options = {name: getattr(args, name) for name in OPTIONS}
+    options = {**{name: getattr(args, name) for name in OPTIONS}, "resolution": side}
     frames = interpolation_frames(model, args.keyframes, steps, **options)
     write_video(args.out, tqdm(frames, total=count, unit="frame", disable=bars_hidden(), leave=False), args.fps)
     shown = "pictures" if args.rows * args.columns == 1 else f"{args.rows} x {args.columns} pictures"
-    side = args.resolution or model.resolution
     say(f"wrote {count} frames ({count / args.fps:.1f} s) with {shown} of {side} px (seed {args.seed}) to {args.out}")
     return 0
 

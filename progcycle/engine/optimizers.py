@@ -16,9 +16,9 @@ def make_optimizer(options: PlayerOptimizer, groups: list[dict[str, Any]]) -> to
     """The optimizer that the recipe asks for.
 
     Weight decay is that of L2: it is added to the gradient, also in Adam. SGD's first step with momentum m, learning
-    rate lr and gradient g is v = g, later ones v = m v + g; each moves a weight by -lr v (Sutskever et al. 2013 have lr
-    within v, which is the same while lr is). RMSprop moves it by -lr g / (sqrt(s) + eps), s being the running mean of
-    g^2 from 0 on (Hinton 2012).
+    rate lr and gradient g is v = g, later ones v = m v + g, or dampened v = m v + (1 - m) g; each moves a weight by
+    -lr v (Sutskever et al. 2013 have lr within v, which is the same while lr is). RMSprop moves it by
+    -lr g / (sqrt(s) + eps), s being the running mean of g^2 from 0 on (Hinton 2012).
 
     Args:
         options: of one player.
@@ -42,6 +42,7 @@ def set_momentum(optimizer: torch.optim.Optimizer, options: PlayerOptimizer, kim
     if options.name == "sgd":
         for group in optimizer.param_groups:
             group["momentum"] = on_curve(options.momentum, kimg)
+            group["dampening"] = group["momentum"] if options.dampened else 0.0
 
 
 class OptimizerStates:

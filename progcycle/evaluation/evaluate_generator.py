@@ -137,7 +137,7 @@ def _available(
             names.remove(name)
             left_out.append(f"{name} is left out: it starts at {SMALLEST[name]} px, and these are {resolution} px.")
     in_pixels = [name for name in names if name in METRICS and name not in OF_GENERATORS]
-    (domain,) = recipe.data.domains.values()
+    domain = recipe.data.domains["real"]
     check_metrics(in_pixels, resolution, domain.channels, where)
     features, why = choose_features(names, asked, options.inception, options.device)
     if why:

@@ -8,6 +8,7 @@ from typing import Any
 from progcycle.errors import UserError
 from progcycle.evaluation.evaluate_autoencoder import AutoencoderOptions, evaluate_autoencoder
 from progcycle.evaluation.evaluate_generator import GeneratorOptions, evaluate_generator
+from progcycle.evaluation.evaluate_lapgan import evaluate_lapgan
 from progcycle.evaluation.evaluate_translator import TranslatorOptions, evaluate_translator
 from progcycle.evaluation.provenance import run_folder
 from progcycle.evaluation.result import Evaluation
@@ -37,6 +38,7 @@ class TaskEvaluation:
 # By task. Programs may add rows.
 EVALUATIONS: dict[str, TaskEvaluation] = {
     "pggan": TaskEvaluation(GeneratorOptions, evaluate_generator),
+    "lapgan": TaskEvaluation(GeneratorOptions, evaluate_lapgan),
     "cyclegan": TaskEvaluation(TranslatorOptions, evaluate_translator, page=True),
     "began": TaskEvaluation(GeneratorOptions, evaluate_generator),
     "autoencoder": TaskEvaluation(AutoencoderOptions, evaluate_autoencoder),

@@ -8,6 +8,7 @@ from progcycle.errors import UserError
 from progcycle.evaluation.began_metrics import began_evaluator
 from progcycle.evaluation.evaluate_autoencoder import autoencoder_evaluator
 from progcycle.evaluation.generator_metrics import generator_evaluator
+from progcycle.evaluation.lapgan_metrics import lapgan_evaluator
 from progcycle.evaluation.translation_evaluator import TranslationEvaluator
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 # caches, which are read if they exist. It checks before training all that can be checked.
 EVALUATORS: dict[str, Callable[[Any, Path | None], "EvaluationCallback"]] = {
     "pggan": generator_evaluator,
+    "lapgan": lapgan_evaluator,
     "cyclegan": TranslationEvaluator,
     "began": began_evaluator,
     "autoencoder": autoencoder_evaluator,

@@ -294,7 +294,7 @@ def generator_evaluator(
     options, where = recipe.training.evaluation, "training.evaluation.metrics"
     if options is None:
         raise ValueError("the recipe has no training.evaluation")
-    (domain,) = recipe.data.domains.values()
+    domain = recipe.data.domains["real"]
     check_metrics(options.metrics, recipe.resolution, domain.channels, where, own)
     check_best(options.best, options.metrics, {**LOWEST, **{name: (name,) for name in own}})
     if own.keys() >= set(options.metrics) and options.count != type(options).model_fields["count"].default:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from progcycle.blocks import to_levels
 from progcycle.errors import UserError
@@ -216,14 +216,11 @@ def generate_from_sampler(sampler: "Sampler", seed: int, pictures: "PictureSet")
     import torch
     from torch.nn import functional as F
 
-    from progcycle.rng import latents
-
-    network: Any = sampler.networks["generator"]
     known = len(pictures.classes)
     bounds = class_bounds(pictures, known)
 
     def generate(numbers: Sequence[int]) -> "Tensor":
-        panel = {"latents": latents(seed, LATENT_ADDRESS, numbers, network.latent_size, network.distribution)}
+        panel = {"latents": sampler.task.draw_latents(seed, LATENT_ADDRESS, numbers)}
         if known:
             panel["labels"] = F.one_hot(torch.tensor(draw_classes(bounds, seed, numbers)), known).float()
         return to_levels(sampler(panel)[0])

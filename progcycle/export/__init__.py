@@ -3,6 +3,8 @@
 from progcycle.export.autoencoder import Autoencoder
 from progcycle.export.config import SnapshotConfig
 from progcycle.export.generator import BeganGenerator, Generator
+from progcycle.export.join import join_levels
+from progcycle.export.lapgan import LaplacianGenerator
 from progcycle.export.snapshot import MODELS, find_snapshot, list_snapshots, load, load_as, save_snapshot
 from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.tensor_images import from_pil, to_pil
@@ -14,11 +16,13 @@ __all__ = [
     "Autoencoder",
     "BeganGenerator",
     "Generator",
+    "LaplacianGenerator",
     "SnapshotConfig",
     "SnapshotModel",
     "Translator",
     "find_snapshot",
     "from_pil",
+    "join_levels",
     "list_snapshots",
     "load",
     "load_as",

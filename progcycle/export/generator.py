@@ -15,7 +15,8 @@ from progcycle.errors import UserError
 from progcycle.export.examples import Examples
 from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.tensor_images import to_pil
-from progcycle.rng import latents
+from progcycle.rng import Distribution, latents
+from progcycle.schedule import Growth
 
 
 @dataclass
@@ -61,6 +62,14 @@ class Generator(SnapshotModel):
     def classes(self) -> tuple[str, ...]:
         """Names of the classes that it can paint, in the order of their numbers; () if it was trained without."""
         return tuple(self.config.classes)
+
+    def growth_at(self, resolution: int | None) -> Growth:
+        """Where to paint: where growth stood by default, or at an earlier resolution.
+
+        Raises:
+            UserError: there is no such resolution.
+        """
+        return self.config.growth_at(resolution)
 
     def class_number(self, name: str) -> int:
         """Number of a class, by its name or else by its number as text.
@@ -108,7 +117,7 @@ class Generator(SnapshotModel):
             UserError: there is no such resolution.
             ValueError: labels are missing, there are too many or too few, or there is no such class.
         """
-        growth = self.config.growth_at(resolution)
+        growth = self.growth_at(resolution)
         one_hot = self._one_hot(len(latents), labels)
         options = {**self.generator.options_at(growth.nimg), **({} if one_hot is None else {"labels": one_hot})}
         return self.run(self.generator, latents.to(self.device), growth.stage, growth.alpha, **options)
@@ -187,6 +196,11 @@ class Generator(SnapshotModel):
                 some = None if labels is None else labels[i : i + batch_size]
                 pictures = to_pil(self(latents[i : i + batch_size], resolution, some))
             yield from (picture.convert("RGB") for picture in pictures)
+
+    @property
+    def latent_parts(self) -> tuple[tuple[int, Distribution], ...]:
+        """How many numbers of a latent there are of each distribution, in order."""
+        return ((self.generator.latent_size, self.generator.distribution),)
 
     def latents(self, n: int, seed: int = 0, *, start: int = 0) -> Tensor:
         """The latents of the pictures ``start`` to ``start + n - 1`` of a seed.  # [n, latent_size] float32"""

@@ -5,7 +5,7 @@ lies between is uniform too, where a straight line would pass by its middle.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import torch
@@ -89,20 +89,26 @@ def _axis_away_from(u: Tensor) -> Tensor:  # [..., D] -> [..., D]
     return torch.zeros_like(u).scatter_(-1, u.abs().argmin(-1, keepdim=True), 1.0)
 
 
-def walk(keys: Tensor, steps: int, distribution: Distribution = "normal") -> Iterator[Tensor]:
+def walk(
+    keys: Tensor, steps: int, distribution: Distribution | Sequence[tuple[int, Distribution]] = "normal"
+) -> Iterator[Tensor]:
     """A closed walk from key to key and back to the first, which is not repeated at the end.
 
     Args:
         keys: latents to come by, for each of N walks.  # [K, N, D]
         steps: frames from one key to the next; the first of them is the key.
-        distribution: of the latents.
+        distribution: of the latents, or how many of their numbers there are of each, in order.
 
     Yields:
         The latents of K * steps frames; normal ones on the sphere of mean square 1.  # [N, D]
     """
+    parts: Sequence[tuple[int, Distribution]]
+    parts = [(keys.shape[-1], distribution)] if isinstance(distribution, str) else distribution
+    sizes, between = [size for size, _ in parts], [BETWEEN[own] for _, own in parts]
     for i, key in enumerate(keys):
+        ends = list(zip(torch.split(key, sizes, -1), torch.split(keys[(i + 1) % len(keys)], sizes, -1), strict=True))
         for step in range(steps):
-            yield BETWEEN[distribution](key, keys[(i + 1) % len(keys)], step / steps)
+            yield torch.cat([go(*both, step / steps) for go, both in zip(between, ends, strict=True)], dim=-1)
 
 
 def interpolation_frames(
@@ -141,9 +147,7 @@ def interpolation_frames(
     keys = model.latents(keyframes * cells, seed)  # [K * N, D]
     if keys.shape[1] < 2:
         raise UserError("This model's latents are single numbers, between which there is no way to walk.")
-    latents = torch.cat(
-        list(walk(keys.reshape(keyframes, cells, -1), steps, model.generator.distribution))
-    )  # [frames * N, D]
+    latents = torch.cat(list(walk(keys.reshape(keyframes, cells, -1), steps, model.latent_parts)))  # [frames * N, D]
     labels = model.labels_for(cells, class_name)
     every = None if labels is None else labels * (len(latents) // cells)
     pictures = model.paint(latents, every, resolution, batch_size)

@@ -18,6 +18,7 @@ from progcycle.export.autoencoder import Autoencoder
 from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, BestFigure, NetworkSpec, SnapshotConfig, read_config
 from progcycle.export.generator import BeganGenerator, Generator
 from progcycle.export.hub import did_you_mean, fetch_model, is_hub_name
+from progcycle.export.lapgan import LaplacianGenerator
 from progcycle.export.snapshot_model import M, SnapshotModel
 from progcycle.export.translator import Translator
 from progcycle.export.weights import read_model, write_model
@@ -31,6 +32,7 @@ MODELS: dict[str, type[SnapshotModel]] = {
     "cyclegan": Translator,
     "began": BeganGenerator,
     "autoencoder": Autoencoder,
+    "lapgan": LaplacianGenerator,
 }
 _NAME = re.compile(r"nimg-(\d+)")
 

@@ -17,6 +17,15 @@ from progcycle.networks.dcgan import (
 )
 from progcycle.networks.discriminator import GrowingDiscriminator
 from progcycle.networks.growing_autoencoder import GrowingAutoencoder, GrowingGenerator
+from progcycle.networks.lapgan import (
+    LapganDiscriminator,
+    LapganGenerator,
+    LargeLapganDiscriminator,
+    LargeLapganGenerator,
+    LevelGenerator,
+    MlpDiscriminator,
+    MlpGenerator,
+)
 from progcycle.networks.latent_encoder import LatentEncoder
 from progcycle.networks.layers import Style
 from progcycle.networks.mlp import DenseDiscriminator, DenseGenerator
@@ -30,11 +39,14 @@ from progcycle.networks.trunks import Channels, GrowingDecoder, GrowingEncoder, 
 GENERATORS: dict[str, type[Network]] = {
     "dcgan": DcganGenerator,
     "dcgan_theano": TheanoDcganGenerator,
+    "lapgan_mlp": MlpGenerator,
     "mlp": DenseGenerator,
     "pggan": PgganGenerator,
     "wgan_gp": WganGpGenerator,
     "wgan_gp_residual": ResidualGenerator,
 }
+# Of the levels of a LAPGAN above its coarsest: ``forward(coarse, stage, alpha, latents)``.
+LEVEL_GENERATORS: dict[str, type[Network]] = {"lapgan": LapganGenerator, "lapgan_large": LargeLapganGenerator}
 TRANSLATORS: dict[str, type[Network]] = {
     "progressive": ProgressiveTranslator,
     "resnet": ResnetTranslator,
@@ -44,6 +56,9 @@ ENCODERS: dict[str, type[Network]] = {"latents": LatentEncoder}  # of latents, f
 DISCRIMINATORS: dict[str, type[Network]] = {
     "dcgan": DcganDiscriminator,
     "dcgan_theano": TheanoDcganDiscriminator,
+    "lapgan": LapganDiscriminator,
+    "lapgan_large": LargeLapganDiscriminator,
+    "lapgan_mlp": MlpDiscriminator,
     "mlp": DenseDiscriminator,
     "patchgan": PatchDiscriminator,
     "pggan": PgganDiscriminator,
@@ -62,6 +77,7 @@ __all__ = [
     "DISCRIMINATORS",
     "ENCODERS",
     "GENERATORS",
+    "LEVEL_GENERATORS",
     "TRANSLATORS",
     "BeganAutoencoder",
     "BeganGenerator",
@@ -76,7 +92,14 @@ __all__ = [
     "GrowingDiscriminator",
     "GrowingEncoder",
     "GrowingGenerator",
+    "LapganDiscriminator",
+    "LapganGenerator",
+    "LargeLapganDiscriminator",
+    "LargeLapganGenerator",
     "LatentEncoder",
+    "LevelGenerator",
+    "MlpDiscriminator",
+    "MlpGenerator",
     "Network",
     "NetworkOptions",
     "PatchDiscriminator",

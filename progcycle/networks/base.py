@@ -169,6 +169,8 @@ class Network(nn.Module):
             ``alpha``; ``one``: it works at the final resolution only; ``any``: it takes every size from ``smallest``
             on, in a growing plan too, and needs neither stage nor alpha.
         has_classes: whether its constructor takes ``classes``, above 0 where pictures have labels.
+        told_classes: of a discriminator: whether ``forward`` takes ``labels``, one-hot rows, where there are classes
+            (Mirza and Osindero 2014); others name the class of a picture beside their logit.
         smallest: least pixels of a side that it can work on.
         on_features: of a discriminator: whether it sees pictures through a frozen network, so that the penalties of a
             recipe's ``objective`` on gradients at pixels are not for it.
@@ -182,6 +184,7 @@ class Network(nn.Module):
     Options: ClassVar[type[NetworkOptions]] = NetworkOptions
     sizes: ClassVar[Sizes] = "growing"
     has_classes: ClassVar[bool] = False
+    told_classes: ClassVar[bool] = False
     on_features: ClassVar[bool] = False
     smallest: int = 1
     needs_two_pictures: bool = False
@@ -226,6 +229,13 @@ class Network(nn.Module):
     def logit_layer(self) -> nn.Module | None:
         """The layer of a discriminator that makes the logits, and is called once a pass; None: it shows no features."""
         return None
+
+    def dropout_size(self, stage: int) -> int:
+        """Uniform numbers in [0, 1) for a picture that a discriminator's ``forward`` takes as ``dropout`` in training.
+
+        They are looked up by the picture's position, as all that is random, so that torch's own stream is not used.
+        """
+        return 0
 
     def initialize(self, pictures: Tensor, stage: int, alpha: float) -> None:
         """Set weights that depend on the data, before the first step.

@@ -58,6 +58,7 @@ _STDDEV, _INSTEAD = (f"network.discriminator.minibatch_{kind}" for kind in ("std
 EXCLUSIONS: Final = (
     Exclusion(("data.root",), _without(*_PATHS, "data.a.test_path", "data.b.test_path")),
     Exclusion(_PATHS, _without("data.root")),
+    Exclusion(("levels",), _without("schedule.start_resolution", "schedule.hold_resolution")),
     Exclusion(("training.ema.per_step",), _without("training.ema.half_life_kimg", "training.ema.rampup")),
     Exclusion(("training.ema.half_life_kimg", "training.ema.rampup"), _without("training.ema.per_step")),
     Exclusion(("pretraining.schedule",), _without("pretraining.share")),

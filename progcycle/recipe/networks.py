@@ -190,7 +190,7 @@ def with_terms(options: type["NetworkOptions"]) -> type["NetworkOptions"]:
     if both := DiscriminatorTerms.model_fields.keys() & options.model_fields.keys():
         raise TypeError(f"{options.__name__}: {min(both)} is a key that every discriminator has; call it otherwise")
     make: Any = create_model
-    made: Any = make(options.__name__, __base__=(OwnTerms, options), __doc__=options.__doc__)
+    made: Any = make(f"{options.__name__}WithTerms", __base__=(OwnTerms, options), __doc__=options.__doc__)
     made.plain = options
     both_kinds: type[NetworkOptions] = made
     return both_kinds
@@ -351,8 +351,14 @@ def discriminators(value: Any, domain: str = "") -> dict[Place, Any]:
 
 
 class NetworkSection(Section):
-    """Base of the ``network`` sections; every field marked by :class:`NetworkOf` is a player of the task."""
+    """Base of the ``network`` sections; every field marked by :class:`NetworkOf` is a player of the task.
 
+    Attributes:
+        has_levels: whether ``base_resolution`` is the coarsest of several levels; else it is the resolution by default
+            where no network grows.
+    """
+
+    has_levels: ClassVar[bool] = False
     base_resolution: Resolution
 
 
@@ -391,6 +397,21 @@ class AutoencoderNetwork(NetworkSection):
 
     base_resolution: Resolution = Field(4, description="pixels per side at stage 0")
     autoencoder: Annotated[Any, NetworkOf("AUTOENCODERS", "progressive")] = Field("progressive", validate_default=True)
+
+
+class LapganNetwork(NetworkSection):
+    """Networks of a Laplacian pyramid: one pair for the coarsest level, and a like one for each of the others."""
+
+    has_levels: ClassVar[bool] = True
+    base_resolution: Resolution = Field(8, description="pixels per side of the coarsest level")
+    generator: Annotated[Any, NetworkOf("LEVEL_GENERATORS", "lapgan")] = Field("lapgan", validate_default=True)
+    discriminator: Annotated[Any, NetworkOf("DISCRIMINATORS", "lapgan")] = Field("lapgan", validate_default=True)
+    coarsest_generator: Annotated[Any, NetworkOf("GENERATORS", "lapgan_mlp")] = Field(
+        "lapgan_mlp", validate_default=True
+    )
+    coarsest_discriminator: Annotated[Any, NetworkOf("DISCRIMINATORS", "lapgan_mlp")] = Field(
+        "lapgan_mlp", validate_default=True
+    )
 
 
 def players_of(section: type[BaseModel] | None) -> dict[str, NetworkOf]:
@@ -441,7 +462,9 @@ def put_at(value: Any, place: Place, new: Any) -> Any:
 
 
 def grows(section: type[BaseModel], network: Mapping[Any, Any]) -> bool:
-    """Whether a network of a section, as written, grows; one of an unknown name counts as growing."""
+    """Whether a network of a section, as written, grows; one of an unknown name counts as growing, and so do levels."""
+    if getattr(section, "has_levels", False):
+        return True
     kinds = [marker.kind_of(written) for marker, written in places_in(section, network).values()]
     return any(kind is None or kind.sizes == "growing" for kind in kinds)
 

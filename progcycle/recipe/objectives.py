@@ -274,6 +274,12 @@ class PgganObjective(Adversarial):
         return {"gradient_penalty": {}, "drift": 1e-3, **content}
 
 
+class LapganObjective(Adversarial):
+    """Objective of every level of a Laplacian pyramid."""
+
+    loss: str = "non_saturating"
+
+
 NOISE_STD = 0.02  # two and a half of 256 levels
 
 

@@ -27,6 +27,9 @@ class PlayerOptimizer(Section):
     eps: float = Field(1e-8, gt=0, description="of adam and rmsprop: added to the root of the mean square")
     smoothing: Beta = Field(0.99, description="of rmsprop: the share of the old mean square in the new one")
     momentum: Annotated[Curve, AfterValidator(_below_one)] = Field(((0.0, 0.0),), description="of sgd")
+    dampened: bool = Field(
+        False, description="of sgd: momentum averages gradients, as in Torch7, in place of adding up"
+    )
     weight_decay: float = Field(0.0, ge=0, le=1, description="L2: this share of each weight is added to its gradient")
     historical_averaging: float = Field(
         0.0, ge=0, description="weight of |w - mean of all w so far|^2 in the loss (Salimans et al. 2016, section 3.3)"
@@ -37,11 +40,19 @@ class PlayerOptimizer(Section):
         for key in keys_of_others(self.name):
             if getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key} belongs to {' and '.join(_OWN[key])}, not to {self.name}; leave it out")
+        if self.dampened and not any(value for _, value in self.momentum):
+            raise ValueError("dampened is about momentum, which is 0 throughout; give momentum, or leave it out")
         return self
 
 
 # Keys that not all optimizers have, and those that have them.
-_OWN: Final = {"betas": ("adam",), "eps": ("adam", "rmsprop"), "smoothing": ("rmsprop",), "momentum": ("sgd",)}
+_OWN: Final = {
+    "betas": ("adam",),
+    "eps": ("adam", "rmsprop"),
+    "smoothing": ("rmsprop",),
+    "momentum": ("sgd",),
+    "dampened": ("sgd",),
+}
 
 
 def keys_of_others(name: Any) -> list[str]:

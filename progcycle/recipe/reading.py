@@ -307,7 +307,8 @@ def _describe_networks(definitions: dict[str, Any], section: type[NetworkSection
     properties = definitions[section.__name__]["properties"]
     for player, marker in players_of(section).items():
         for form in _forms_of_networks(properties[player]):
-            name = marker.networks[form["properties"]["name"]["const"]].Options.__name__
+            options_class: Any = marker.options_of(form["properties"]["name"]["const"])
+            name = options_class.__name__
             if "$ref" not in form["allOf"][0]:
                 definitions[name] = form["allOf"][0]
                 form["allOf"] = [{"$ref": f"#/$defs/{name}"}]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from progcycle.recipe.growth_plan import Schedule
 from progcycle.recipe.networks import (
@@ -12,6 +12,7 @@ from progcycle.recipe.networks import (
     AutoencoderNetwork,
     BeganNetwork,
     CycleganNetwork,
+    LapganNetwork,
     NetworkSection,
     OwnTerms,
     PgganNetwork,
@@ -20,12 +21,20 @@ from progcycle.recipe.networks import (
     players_of,
     with_each,
 )
-from progcycle.recipe.objectives import BeganObjective, ClassWeights, CycleganObjective, LatentLoss, PgganObjective
+from progcycle.recipe.objectives import (
+    BeganObjective,
+    ClassWeights,
+    CycleganObjective,
+    LapganObjective,
+    LatentLoss,
+    PgganObjective,
+)
 from progcycle.recipe.optimizer import BeganOptimizer, Ema, Optimizer, OptimizerSection, PlayerOptimizer, keys_of_others
 from progcycle.recipe.sizes import with_longer_tables, with_sizes
 from progcycle.recipe.values import (
     AsTuple,
     BatchSizes,
+    OneOrSeveral,
     Paired,
     Paths,
     Precision,
@@ -142,6 +151,15 @@ class AutoencoderData(Pictures, DataOptions):
     def share_held_out(self) -> float:
         """The key ``validation``."""
         return self.validation
+
+
+class LapganData(PgganData):
+    """Pictures of a Laplacian pyramid."""
+
+    @property
+    def domains(self) -> dict[str, Pictures]:
+        """``real``, and ``coarse``: the same pictures in another order, whose coarse versions fakes are painted on."""
+        return {"real": self, "coarse": self}
 
 
 class CycleganData(DataOptions):
@@ -423,6 +441,85 @@ class PgganRecipe(Recipe):
         return self
 
 
+class LapganRecipe(Recipe):
+    """Generators and discriminators of the levels of a Laplacian pyramid (Denton et al. 2015)."""
+
+    task: Literal["lapgan"]
+    data: LapganData
+    network: LapganNetwork = Field(default_factory=LapganNetwork)
+    objective: LapganObjective = LapganObjective()
+    optimizer: Optimizer = Optimizer()
+    levels: Annotated[tuple[Resolution, ...], OneOrSeveral] = Field(
+        (), description="pixels per side of the levels that this run trains; default: all"
+    )
+
+    @property
+    def all_levels(self) -> tuple[int, ...]:
+        """Pixels per side of the levels of the pyramid, the coarsest first."""
+        sides = range((self.resolution // self.network.base_resolution).bit_length())
+        return tuple(self.network.base_resolution << i for i in sides)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_levels_at_once(cls, content: Any) -> Any:
+        """The defaults: all levels, and a plan that shows pictures of the finest of those that are trained."""
+        if not isinstance(content, Mapping):
+            return content
+        network, resolution = content.get("network") or {}, content.get("resolution")
+        if not isinstance(network, Mapping) or not _is_side(resolution):
+            return content
+        base = network.get("base_resolution") or LapganNetwork.model_fields["base_resolution"].default
+        filled: dict[Any, Any] = {**content, "network": {**network, "base_resolution": base}}
+        if _is_side(base) and filled.get("levels") is None:
+            filled["levels"] = [base << i for i in range((resolution // base).bit_length())]
+        levels, schedule = filled.get("levels"), content.get("schedule") or {}
+        sides = levels if isinstance(levels, list | tuple) else [levels]
+        if sides and all(map(_is_side, sides)) and isinstance(schedule, Mapping):
+            shown = {"start_resolution": max(sides)}
+            if max(sides) < resolution:
+                shown["hold_resolution"] = max(sides)
+            given = {key: value for key, value in schedule.items() if value is not None or key not in shown}
+            filled["schedule"] = {**shown, **given}
+        return filled
+
+    @field_validator("levels")
+    @classmethod
+    def _in_order(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
+        if not levels:
+            raise ValueError("a run trains one level at least; leave the key out for all of them")
+        if len(set(levels)) < len(levels):
+            raise ValueError("a level is named twice")
+        return tuple(sorted(levels))
+
+    @model_validator(mode="after")
+    def _levels_of_the_pyramid(self) -> "LapganRecipe":
+        base, finest = self.network.base_resolution, max(self.levels)
+        if base >= self.resolution:
+            raise ValueError(
+                f"network.base_resolution: the coarsest level lies below the resolution, {self.resolution}, got {base}"
+            )
+        if strange := [level for level in self.levels if level not in self.all_levels]:
+            raise ValueError(
+                f"levels: there is no level of {strange[0]} px; choose from {', '.join(map(str, self.all_levels))}"
+            )
+        plan = self.schedule
+        shown = (plan.start_resolution, plan.hold_resolution or self.resolution)
+        for key, value in zip(("start_resolution", "hold_resolution"), shown, strict=True):
+            if value != finest:
+                raise ValueError(
+                    f"schedule.{key}: the levels of a pyramid do not grow, and pictures are shown at {finest} px, the "
+                    f"finest level that this run trains, not at {value}; leave it out"
+                )
+        for key in ("growth", "fade_kimg", "fade_reals", "new_stage", "old_layers", "stage_rampup_kimg"):
+            if getattr(plan, key) != Schedule.model_fields[key].default:
+                raise ValueError(f"schedule.{key}: the levels of a pyramid do not grow; leave it out")
+        if self.optimizer.reset != OptimizerSection.model_fields["reset"].default:
+            raise ValueError(
+                "optimizer.reset: the levels of a pyramid do not grow, so nothing is cleared; leave it out"
+            )
+        return self
+
+
 class CycleganRecipe(Recipe):
     """A progressive CycleGAN between two unpaired domains."""
 
@@ -552,10 +649,16 @@ class AutoencoderRecipe(Recipe):
     training: AutoencoderTraining = AutoencoderTraining()
 
 
+def _is_side(value: Any) -> bool:
+    """Whether a value is a whole number that a side of pictures may be; validation refuses others."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0 and not value & (value - 1)
+
+
 # By their key ``task``. Programs may add rows.
 RECIPES: dict[str, type[Recipe]] = {
     "pggan": PgganRecipe,
     "cyclegan": CycleganRecipe,
     "began": BeganRecipe,
     "autoencoder": AutoencoderRecipe,
+    "lapgan": LapganRecipe,
 }

@@ -122,6 +122,7 @@ Curve = Annotated[
 Texts = Annotated[tuple[str, ...], BeforeValidator(_as_texts, json_schema_input_type=str | tuple[str, ...])]
 Paths = Annotated[Texts, Field(min_length=1)]
 AsTuple = BeforeValidator(_as_tuple)
+OneOrSeveral = BeforeValidator(lambda value: _as_tuple(value) if isinstance(value, list | tuple) else (value,))
 
 
 def by_resolution(table: Mapping[Any, Any], resolution: int) -> Any:

@@ -14,6 +14,7 @@ from progcycle.tasks.base import Memory, Round, Shown, Stats, Task, Update, Watc
 from progcycle.tasks.began import BeganTask
 from progcycle.tasks.cyclegan import CycleganTask
 from progcycle.tasks.image_pool import ImagePool
+from progcycle.tasks.lapgan import LapganTask
 from progcycle.tasks.pggan import PgganTask
 from progcycle.tasks.pretraining import PretrainingTask
 
@@ -23,6 +24,7 @@ TASKS: dict[str, Callable[[Any], Task]] = {
     "cyclegan": CycleganTask,
     "began": BeganTask,
     "autoencoder": AutoencoderTask,
+    "lapgan": LapganTask,
 }
 # What may go before a task, of the recipe that goes before and the task, with the networks that this averages.
 PREPARATIONS: dict[str, Callable[[Any, Task], Task]] = {"pretraining": PretrainingTask}
@@ -34,6 +36,7 @@ __all__ = [
     "BeganTask",
     "CycleganTask",
     "ImagePool",
+    "LapganTask",
     "Memory",
     "PgganTask",
     "PretrainingTask",

@@ -1,8 +1,9 @@
 """The adversarial loss of one discriminator, with its penalties, augmentation and noise. Both tasks use it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -27,7 +28,7 @@ from progcycle.objectives import (
     zero_centred,
 )
 from progcycle.recipe import Adversarial, ClassWeights
-from progcycle.rng import normal, uniform
+from progcycle.rng import normal, uniform, uniforms
 from progcycle.schedule import Growth
 from progcycle.tasks.augment_controller import Augmenter
 from progcycle.tasks.base import Memory, Stats, Watched, to_match
@@ -65,6 +66,7 @@ class AdversarialLoss:
         seed: seed of the run, for the mixing factors of the penalty and for noise.
         suffix: of the names of the figures, such as ``_a``.
         classes: weights of the class terms; None without classes.
+        told: number of classes that the network is told, instead of naming them; 0 for none.
         queue: earlier pictures, real and fake apart, that the minibatch statistic compares with; 0 for none.
 
         halvings: how often the sides of its pictures are halved before it sees them; a growing network sees no smaller
@@ -84,12 +86,13 @@ class AdversarialLoss:
         seed: int,
         suffix: str = "",
         classes: ClassWeights | None = None,
+        told: int = 0,
         queue: int = 0,
         halvings: int = 0,
         where: Callable[[str], str] = in_objective,
         key: str = "network.discriminator",
     ) -> None:
-        self.network, self.options, self.classes = network, options, classes
+        self.network, self.options, self.classes, self.told = network, options, classes, told
         self.halvings, self.key = halvings, key
         self.seed, self.suffix = seed, suffix
         self.noise = NoiseController(options.noise) if options.noise else None
@@ -128,6 +131,7 @@ class AdversarialLoss:
         step: int,
         normals: Tensor | None = None,
         earlier: EarlierFeatures | None = None,
+        rows: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> DiscriminatorOutput:
         """The output for pictures.
 
@@ -137,8 +141,9 @@ class AdversarialLoss:
             step: number of the round, for the strength of the noise.
             normals: what the noise is made of; None for no noise.  # [N, total]
             earlier: features of earlier pictures to compare with; None without a queue.
+            rows: what else the network takes of each picture, see :meth:`_rows`.
         """
-        extra: dict[str, Any] = {} if earlier is None else {"earlier": earlier}
+        extra: dict[str, Any] = {**rows} if earlier is None else {**rows, "earlier": earlier}
         if normals is not None and self.options.noise is not None:
             extra["noise"] = Noise(normals, self._noise_strength(step, pictures), self.options.noise.mode)
         logits = self.network(pictures, growth.stage, growth.alpha, **extra)
@@ -146,7 +151,7 @@ class AdversarialLoss:
         return output if earlier is None else output._replace(features=earlier.seen)
 
     def outputs(
-        self, real: Batch, fake: Tensor, growth: Growth, step: int
+        self, real: Batch, fake: Tensor, growth: Growth, step: int, behind: Batch | None = None
     ) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
         """The outputs for real and fake pictures in the discriminator's update, from one pass where that is the same.
 
@@ -157,15 +162,20 @@ class AdversarialLoss:
         if self.augment:
             seen = {k: self.augment(x, f"discriminator/{k}", real.positions, step) for k, x in seen.items()}
         normals = [self._normals("discriminator", kind, real.positions, growth, fake) for kind in seen]
+        rows = [
+            self._rows(batch, growth, fake, f"discriminator/{kind}")
+            for kind, batch in (("real", real), ("fake", behind or real))
+        ]
         if self.queues.size or not self.network.rows_are_independent(len(real)):
             return (
-                self.output(seen["real"], growth, step, normals[0], self.queues.earlier("real")),
-                self.output(seen["fake"], growth, step, normals[1], self.queues.earlier("fake")),
+                self.output(seen["real"], growth, step, normals[0], self.queues.earlier("real"), rows[0]),
+                self.output(seen["fake"], growth, step, normals[1], self.queues.earlier("fake"), rows[1]),
             )
         pictures = _interleaved([seen["real"], seen["fake"].to(real.images.dtype)])  # [2N, C, H, W]
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         drawn = [each for each in normals if each is not None]
-        both = self.output(pictures, growth, step, _interleaved(drawn) if drawn else None)
+        beside = {key: _interleaved([each[key] for each in rows]) for key in rows[0]}
+        both = self.output(pictures, growth, step, _interleaved(drawn) if drawn else None, rows=beside)
         return both.every_second(0), both.every_second(1)
 
     def _noise_strength(self, step: int, like: Tensor) -> Tensor:
@@ -180,6 +190,26 @@ class AdversarialLoss:
         size = self.network.noise_size(growth.stage)
         assert size is not None
         return to_match(normal(self.seed, f"noise/{player}/{kind}{self.suffix}", positions, size), like)
+
+    def _rows(self, batch: Batch, growth: Growth, like: Tensor, purpose: str = "") -> dict[str, Tensor]:
+        """What the network takes of each picture besides its pixels.
+
+        Args:
+            batch: of the pictures; positions and classes.
+            growth: where growth stands.
+            like: gives device and type.
+            purpose: address of the random numbers of dropout; "" for none.
+
+        Returns:
+            ``labels``, for a network that is told classes, and ``dropout``, for one that has it.  # each [N, ...]
+        """
+        rows = {}
+        if batch.labels is not None and self.told:
+            rows["labels"] = one_hot(batch.labels, self.told).to(like.dtype)
+        if purpose and (size := self.network.dropout_size(growth.stage)):
+            drawn = uniforms(self.seed, f"dropout/{purpose}{self.suffix}", batch.positions, size)
+            rows["dropout"] = (drawn.pin_memory() if like.is_cuda else drawn).to(like.device, non_blocking=True)
+        return rows
 
     def initialize(self, pictures: Tensor, growth: Growth) -> None:
         """Set the scales of minibatch discrimination, before training.
@@ -220,25 +250,28 @@ class AdversarialLoss:
     def _figure(self) -> str:
         return f"adversarial/disc{self.suffix}"
 
-    def discriminator_loss(self, real: Batch, fake: Tensor, growth: Growth, step: int) -> tuple[Tensor, Stats]:
+    def discriminator_loss(
+        self, real: Batch, fake: Tensor, growth: Growth, step: int, behind: Batch | None = None
+    ) -> tuple[Tensor, Stats]:
         """The discriminator's loss, each term a line. Then the queues take in the features.
 
         Penalties see what the loss sees: the same earlier pictures, as constants, and the same augmentation, with the
         random numbers of the step. R1 is the gradient of D(T(x)) with respect to x, T being the augmentation, as in the
         authors' code (Karras et al. 2020, ADA). Between a real and a fake picture, T is that of the real one. Penalties
-        leave noise out.
+        leave noise and dropout out.
 
         Args:
             real: real pictures.  # images [N, C, H, W]
-            fake: fake pictures, detached, of the same classes.  # [N, C, H, W]
+            fake: fake pictures, detached, of the classes of ``behind``.  # [N, C, H, W]
             growth: where growth stands.
             step: number of the round, for lazy penalties, noise and augmentation.
+            behind: the pictures that the fakes are made from, or take their classes from; default: the real ones.
         """
         options, suffix = self.options, self.suffix
         fake, _ = self._reduced(fake, growth)
         images, growth = self._reduced(real.images, growth)
         real = replace(real, images=images)
-        of_real, of_fake = self.outputs(real, fake, growth, step)
+        of_real, of_fake = self.outputs(real, fake, growth, step, behind)
         adversarial = self._adversarial(of_real.logits, of_fake.logits)
         stats = {
             self._figure: adversarial,
@@ -250,7 +283,8 @@ class AdversarialLoss:
         def critic(kind: str, earlier: EarlierFeatures | None) -> Critic:
             def logits(x: Tensor) -> Tensor:
                 shown = self.augment(x, f"discriminator/{kind}", real.positions, step) if self.augment else x
-                return self.output(shown, growth, step, earlier=earlier).logits
+                rows = self._rows(behind if kind == "fake" and behind is not None else real, growth, fake)
+                return self.output(shown, growth, step, earlier=earlier, rows=rows).logits
 
             return logits
 
@@ -322,10 +356,12 @@ class AdversarialLoss:
         real_logits = None
         with torch.no_grad(), self._features() as of_reals:
             if compares:
-                real_logits = self.output(images, growth, step, earlier=earlier_real).logits
+                rows = self._rows(real, growth, fake, "generator/real")
+                real_logits = self.output(images, growth, step, earlier=earlier_real, rows=rows).logits
         normals = self._normals("generator", "fake", real.positions, growth, fake)
         with self._features() as of_fakes:
-            of_fake = self.output(fake, growth, step, normals, earlier_fake)
+            rows = self._rows(real, growth, fake, "generator/fake")
+            of_fake = self.output(fake, growth, step, normals, earlier_fake, rows)
         if matching is not None:
             figure, loss = f"features/{name}", feature_matching(of_reals[0], of_fakes[0], matching.distance)
         elif smoothing := self.options.label_smoothing:
@@ -374,6 +410,11 @@ class AdversarialLoss:
 def _interleaved(rows: Sequence[Tensor]) -> Tensor:
     """The first rows of all, the second rows of all, ...  # n times [N, ...] -> [n N, ...]"""
     return torch.stack(list(rows), dim=1).flatten(0, 1)
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """Rows of zeros with a one, without waiting for a GPU.  # [N] -> [N, K] bool"""
+    return labels[:, None] == torch.arange(classes, device=labels.device)
 
 
 def _class_loss(output: DiscriminatorOutput, batch: Batch) -> Tensor:

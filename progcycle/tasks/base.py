@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from progcycle.data import Batch
 from progcycle.networks import Network
 from progcycle.recipe import Adversarial
+from progcycle.rng import latents
 from progcycle.schedule import Growth
 
 Stats = dict[str, Tensor]
@@ -148,6 +149,17 @@ class Task(ABC):
 
     def on_new_stage(self, growth: Growth) -> None:  # noqa: B027 - a task without memory has nothing to do
         """Called once when a stage opens, before its first step; never on resuming."""
+
+    def draw_latents(self, seed: int, purpose: str, positions: Sequence[int]) -> Tensor:
+        """Latents of generated pictures, for :meth:`sample`; of a task with a network called ``generator``, its own.
+
+        Args:
+            seed: of the series of pictures.
+            purpose: address of the random numbers.
+            positions: numbers of the pictures.
+        """
+        network = self.networks["generator"]
+        return latents(seed, purpose, positions, network.latent_size, network.distribution)
 
     @abstractmethod
     def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ losses are those of the stage before, since D(x, s, 0) = up(D(down(x), s - 1, 1)
 up(down(x)) there. So k and M go on through the opening of a stage as if there were none.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from progcycle.data import Batch
 from progcycle.objectives import reconstruction_loss
 from progcycle.recipe import BeganRecipe
-from progcycle.rng import latents
 from progcycle.schedule import Growth
 from progcycle.tasks.base import Memory, Shown, Stats, Task, to_match
 from progcycle.tasks.equilibrium import Equilibrium, StalledRates, convergence
@@ -49,10 +48,6 @@ class BeganTask(Task):
         rates = StalledRates(self.halving) if self.halving and self.halving.stall_kimg else None
         self.balance = Equilibrium(self.objective, evaluation.every_kimg if evaluation else None, rates)
 
-    def _latents(self, purpose: str, positions: Iterable[int]) -> Tensor:  # [N, latent_size]
-        network = self.generator
-        return latents(self.seed, f"latent/{purpose}", positions, network.latent_size, network.distribution)
-
     def _generate(self, network: nn.Module, drawn: Tensor, growth: Growth) -> Tensor:
         pictures: Tensor = network(drawn, growth.stage, growth.alpha, **self.generator.options_at(growth.nimg))
         return pictures
@@ -66,7 +61,7 @@ class BeganTask(Task):
     def loss(self, player: str, reals: Mapping[str, Batch], growth: Growth, step: int) -> tuple[Tensor, Stats]:
         """See :meth:`Task.loss`; the domain is ``real``, the players are ``discriminator`` and ``generator``."""
         real = reals["real"]
-        drawn = to_match(self._latents("generator", real.positions), real.images)
+        drawn = to_match(self.draw_latents(self.seed, "latent/generator", real.positions), real.images)
         if player == "generator":
             fake = self._generate(self.generator, drawn, growth)
             return reconstruction_loss(fake, self._restore(fake, growth)), {}
@@ -106,7 +101,7 @@ class BeganTask(Task):
     def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:
         """The same latents for the whole run, and real pictures to restore."""
         shown = pictures("real")
-        return {"latents": self._latents("panel", range(len(shown))), "pictures": shown}
+        return {"latents": self.draw_latents(self.seed, "latent/panel", range(len(shown))), "pictures": shown}
 
     def sample(self, networks: Mapping[str, nn.Module], panel: Mapping[str, Tensor], growth: Growth) -> list[Tensor]:
         """Generated pictures, the same restored, real ones, and these restored; without real ones the first only."""

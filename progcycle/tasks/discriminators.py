@@ -191,6 +191,11 @@ class AdversarialTask(Task):
                     members[domain].append(made[-1])
         _check_weights(members)
         _check_idle(objective, made)
+        if classes not in (None, ClassWeights()) and all(member.loss.classes is None for member in made):
+            raise UserError(
+                "objective.classes: these are weights of the classes that a discriminator names, and here each is told "
+                "them; leave it out."
+            )
         if objective.balance is not None and len(made) == len(members):
             raise UserError("objective.balance: no pictures here are seen by several discriminators; leave it out.")
         self.n_critic, self.boost = objective.n_critic, objective.critic_boost
@@ -273,7 +278,8 @@ def _make(
         terms,
         seed=recipe.seed,
         suffix=f"_{domain}{number}" if domain else number,
-        classes=classes if shape.classes else None,
+        classes=classes if shape.classes and not kind.told_classes else None,
+        told=shape.classes if kind.told_classes else 0,
         queue=own.queue,
         halvings=halvings,
         where=where,

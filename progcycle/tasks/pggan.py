@@ -1,6 +1,6 @@
 """PG-GAN: a generator from latents, with or without classes, and its discriminator (Karras et al. 2018)."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from progcycle.data import Batch, find_classes
 from progcycle.recipe import PgganRecipe
-from progcycle.rng import latents
 from progcycle.schedule import Growth
+from progcycle.tasks.adversarial_loss import one_hot
 from progcycle.tasks.base import Memory, Shown, Stats, rounds, to_match
 from progcycle.tasks.discriminators import ONLY, AdversarialTask
 from progcycle.tasks.specs import make_network, task_shape
@@ -42,22 +42,15 @@ class PgganTask(AdversarialTask):
         self.update_order = rounds(objective, (("discriminator",), ("generator",)))
         self.seed = recipe.seed
 
-    def _generate(self, network: nn.Module, latents: Tensor, growth: Growth, one_hot: Tensor | None) -> Tensor:
-        classes = {} if one_hot is None else {"labels": one_hot}
+    def _generate(self, network: nn.Module, latents: Tensor, growth: Growth, labels: Tensor | None) -> Tensor:
+        classes = {} if labels is None else {"labels": labels}
         pictures: Tensor = network(latents, growth.stage, growth.alpha, **classes)
         return pictures
 
     def _fake(self, player: str, real: Batch, growth: Growth) -> Tensor:
-        drawn = self._latents(player, real.positions)
-        one_hot = self._one_hot(real.labels).to(real.images.dtype) if real.labels is not None else None
-        return self._generate(self.generator, to_match(drawn, real.images), growth, one_hot)
-
-    def _latents(self, purpose: str, positions: Iterable[int]) -> Tensor:  # [N, latent_size]
-        network = self.generator
-        return latents(self.seed, f"latent/{purpose}", positions, network.latent_size, network.distribution)
-
-    def _one_hot(self, labels: Tensor) -> Tensor:  # [N] -> [N, K], without waiting for a GPU
-        return labels[:, None] == torch.arange(len(self.classes), device=labels.device)
+        drawn = self.draw_latents(self.seed, f"latent/{player}", real.positions)
+        labels = one_hot(real.labels, len(self.classes)).to(real.images.dtype) if real.labels is not None else None
+        return self._generate(self.generator, to_match(drawn, real.images), growth, labels)
 
     def loss(self, player: str, reals: Mapping[str, Batch], growth: Growth, step: int) -> tuple[Tensor, Stats]:
         """See :meth:`Task.loss`; the domain is ``real``, the players are ``discriminator`` and ``generator``."""
@@ -78,9 +71,9 @@ class PgganTask(AdversarialTask):
 
     def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:
         """The same latents for the whole run, and with classes ``labels``, all classes in turn.  # [N, K] one-hot"""
-        panel = {"latents": self._latents("panel", range(count))}
+        panel = {"latents": self.draw_latents(self.seed, "latent/panel", range(count))}
         if self.classes:
-            panel["labels"] = self._one_hot(torch.arange(count) % len(self.classes)).float()
+            panel["labels"] = one_hot(torch.arange(count) % len(self.classes), len(self.classes)).float()
         return panel
 
     def sample(self, networks: Mapping[str, nn.Module], panel: Mapping[str, Tensor], growth: Growth) -> list[Tensor]:

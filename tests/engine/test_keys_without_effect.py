@@ -125,6 +125,7 @@ COMMON: dict[str, tuple[str, list[str]]] = {
             ("eps", "0.1", []),
             ("smoothing", "0.5", ["optimizer.{}.name=rmsprop"]),
             ("momentum", "0.5", ["optimizer.{}.name=sgd", *LONG]),
+            ("dampened", "true", ["optimizer.{}.name=sgd", "optimizer.{}.momentum=0.5", *LONG]),
             ("weight_decay", "0.1", []),
             ("historical_averaging", "0.5", []),
         )
@@ -252,8 +253,57 @@ OWN["began"] = {
     "optimizer.halving.every_kimg": ("0.004", []),
     "optimizer.halving.floor": ("0.00009", ["optimizer.halving.every_kimg=0.004"]),
 }
+# The dense networks of a LAPGAN's coarsest level, in a PG-GAN that does not grow.
+DENSE_PAIR = ["network.generator=lapgan_mlp", "network.discriminator=lapgan_mlp"]
+OWN["pggan"] |= {
+    "network.generator.hidden": ("5", DENSE_PAIR),
+    "network.discriminator.hidden": ("5", DENSE_PAIR),
+    "network.discriminator.dropout": ("0.2", DENSE_PAIR),
+}
+OWN["lapgan"] = {
+    "network.base_resolution": ("16", ["resolution=32"]),
+    "network.generator.name": ("lapgan_large", []),
+    "network.generator.filters": ("4", []),
+    "network.generator.pyramid": ("bilinear", []),
+    "network.discriminator.name": ("lapgan_large", []),
+    "network.discriminator.filters": ("4", []),
+    "network.discriminator.dropout": ("0.2", []),
+    "network.coarsest_generator.name": ("pggan", []),
+    "network.coarsest_generator.latent_size": ("5", []),
+    "network.coarsest_generator.hidden": ("4", []),
+    "network.coarsest_discriminator.name": ("lapgan", ["network.base_resolution=16", "resolution=32"]),
+    "network.coarsest_discriminator.filters": (
+        "4",
+        ["network.base_resolution=16", "resolution=32", "network.coarsest_discriminator=lapgan"],
+    ),
+    "network.coarsest_discriminator.hidden": ("4", []),
+    "network.coarsest_discriminator.dropout": ("0.2", []),
+    "objective.simultaneous": ("true", []),
+}
+# What a task refuses, whatever the value.
+REFUSED = {
+    "lapgan": {
+        "objective.balance.most": "2",
+        **{f"objective.critic_boost.{key}": "7" for key in ("n_critic", "first", "every")},
+        **{f"objective.noise.{key}": "0.5" for key in ("gain", "limit", "exponent", "momentum")},
+        "objective.noise.mode": "mul",
+        "objective.noise.signal": "fake",
+        "optimizer.reset": "never",
+        "schedule.growth": "size",
+        "schedule.start_resolution": "8",
+        "schedule.hold_resolution": "8",
+        "schedule.fade_kimg": "0.008",
+        "schedule.fade_reals": "false",
+        "schedule.stage_rampup_kimg": "0.01",
+        "schedule.new_stage": "copy",
+        "schedule.old_layers.share": "0.9",
+        "schedule.old_layers.lr_scale": "0.5",
+    }
+}
 # Keys that change nothing in runs as short, on one process, as these; and why.
 ELSEWHERE = {
+    "network.discriminator.hidden": "of dense networks, see PG-GANs and LAPGANs",
+    "network.discriminator.dropout": "of the networks of LAPGANs",
     "network.discriminator.weights": "a file, see test_pretrained.py and test_projected_runs.py",
     "network.discriminator.minibatch_stddev.gather": "joins the pictures of several processes",
     "network.discriminator.minibatch_discrimination.gather": "joins the pictures of several processes",
@@ -330,6 +380,8 @@ def keys(task: str) -> list[str]:
         found += [key for key in leaves(model, section) if key.rpartition(".")[2] not in players]
         for player, marker in players.items():
             for name in marker.networks:
+                if task == "lapgan" and not name.startswith("lapgan"):
+                    continue  # a PG-GAN's
                 options = marker.options_of(name)
                 assert options is not None
                 found += leaves(options, f"{section}.{player}")
@@ -361,6 +413,9 @@ def recipe(task: str, pictures: Path, changes: list[str]) -> Any:
             content.update(network={}, schedule={"stable_kimg": 0.008, "batch_size": 4})
     elif task == "pggan":
         own = {"data": {"path": str(pictures / "trainA")}, "network": {"generator": {"latent_size": 3}}}
+        if DENSE_PAIR[0] in changes:
+            own["network"] = {"hidden": 6}
+            content.update(network={}, schedule={"stable_kimg": 0.008, "batch_size": 4})
     elif task == "began":
         networks = {"name": "progressive", "latent_size": 3}
         own = {
@@ -370,6 +425,19 @@ def recipe(task: str, pictures: Path, changes: list[str]) -> Any:
         if FIXED[0] in changes and FIXED[1] in changes:
             own["network"] = {"filters": 4, "latent_size": 3}
             content.update(network={}, schedule={"stable_kimg": 0.008, "batch_size": 4})
+    elif task == "lapgan":
+        own = {"data": {"path": str(pictures / "trainA")}, "resolution": 16}
+        dense = {"hidden": 6, "latent_size": 3}
+        network = {"filters": 3}
+        content.update(
+            network={
+                "generator": network,
+                "discriminator": network,
+                "coarsest_generator": dense,
+                "coarsest_discriminator": {"hidden": 6},
+            },
+            schedule={"stable_kimg": 0.02, "batch_size": 4},
+        )
     elif CLASSIC[0] in changes:
         own["network"] = {"filters": 4}
         content.update(network={}, schedule={"stable_kimg": 0.008, "batch_size": 4})
@@ -395,14 +463,20 @@ def trained(task: str, pictures: Path, folder: Path, changes: list[str]) -> str:
 def told(task: str) -> dict[str, tuple[str, list[str]]]:
     known = set(keys(task))
     common = OF_AUTOENCODERS if task == "autoencoder" else COMMON
-    return {key: told for key, told in common.items() if task not in ("began", "autoencoder") or key in known} | OWN[
-        task
-    ]
+    refused = REFUSED.get(task, {})
+    own = {key: told for key, told in common.items() if task in ("pggan", "cyclegan") or key in known} | OWN[task]
+    return {key: told for key, told in own.items() if key not in refused}
 
 
 @pytest.mark.parametrize("task", RECIPES)
 def test_every_key_is_looked_at(task: str) -> None:
-    assert set(keys(task)) == set(told(task)) | (set(ELSEWHERE) & set(keys(task)))
+    assert set(keys(task)) == set(told(task)) | set(REFUSED.get(task, {})) | (set(ELSEWHERE) & set(keys(task)))
+
+
+@pytest.mark.parametrize(("task", "key"), [(task, key) for task, refused in REFUSED.items() for key in refused])
+def test_keys_that_mean_nothing_to_a_task_are_refused(task: str, key: str, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises((RecipeError, UserError), match=key.rpartition(".")[0] if key.count(".") > 1 else f"{key}: "):
+        trained(task, pictures, tmp_path / "run", [f"{key}={REFUSED[task][key]}"])
 
 
 @pytest.mark.parametrize("task", RECIPES)

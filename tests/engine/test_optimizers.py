@@ -46,14 +46,26 @@ def _sgd(gradients: Callable[[Array], Array], w: Array) -> Array:
     return w
 
 
+def _dampened(gradients: Callable[[Array], Array], w: Array) -> Array:
+    """Of Torch7, whose first velocity is the gradient alone."""
+    velocity = None
+    for momentum in (0.0, 0.0, 0.4, 0.8):
+        g = gradients(w) + DECAY * w
+        if momentum:
+            velocity = g if velocity is None else momentum * velocity + (1 - momentum) * g
+        w = w - RATE * (g if velocity is None else velocity)
+    return w
+
+
 @pytest.mark.parametrize(
     ("options", "reference"),
     [
         ({"betas": [0.5, 0.9], "eps": 1e-4}, _adam),
         ({"name": "rmsprop", "smoothing": 0.7, "eps": 1e-4}, _rmsprop),
         ({"name": "sgd", "momentum": MOMENTUM}, _sgd),
+        ({"name": "sgd", "momentum": MOMENTUM, "dampened": True}, _dampened),
     ],
-    ids=["adam", "rmsprop", "sgd"],
+    ids=["adam", "rmsprop", "sgd", "dampened"],
 )
 def test_four_steps_are_those_of_the_formula(options: dict[str, Any], reference: Any) -> None:
     settings = PlayerOptimizer.model_validate({"weight_decay": DECAY, **options})

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pairs import outputs, start_pair
 from tiny_runs import STEPS, TASKS, checkpoint_content, gradients_at, stats, tiny
-from two_processes import MOMENTS, exact, several
+from two_processes import MOMENTS, exact, pyramid, several
 
 from progcycle.engine.run import Run
 
@@ -50,6 +50,20 @@ def test_gradients_are_those_of_one_process_with_the_joined_batch(
         assert torch.equal(first[name], second[name]), name
         error = (first[name] - expected).norm() / expected.norm().clamp(min=1e-9)
         assert error < 1e-6, f"{name}: {error:.2e}"
+
+
+def test_gradients_of_levels_are_those_of_one_process_with_the_joined_batch(
+    together: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """Of both players of all levels, with noise, dropout and pictures of both sets."""
+    alone = gradients_at(Run(pyramid(pictures), tmp_path / "alone"), MOMENTS)
+    first, second = _load(together, "lapgan-gradients")
+    assert alone.keys() == first.keys() == second.keys()
+    players = {f"{player}_{side}" for player in ("generator", "discriminator") for side in (8, 16, 32)}
+    assert {name.partition("|")[2].partition(".")[0] for name in alone} == players
+    for name, expected in alone.items():
+        assert torch.equal(first[name], second[name]), name
+        assert (first[name] - expected).norm() / expected.norm().clamp(min=1e-9) < 1e-6, name
 
 
 @pytest.mark.parametrize("task", TASKS)

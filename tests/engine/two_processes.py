@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from tiny_runs import TASKS, WatchedRun, full, gradients_at, leave_out_plots, projected, tiny, train
+from tiny_runs import TASKS, WatchedRun, full, gradients_at, leave_out_plots, projected, tiny, tiny_pyramid, train
 from torch.distributed import distributed_c10d
 
 from progcycle.engine import train as train_module
 from progcycle.output import console
-from progcycle.recipe import merge
+from progcycle.recipe import Recipe, merge, validate
 
 MOMENTS = (0, 24, 36, 56, 72)  # stable and in mid-fade
 # Pre-training of 3 steps and training of 10, each with a tracker.
@@ -58,6 +58,11 @@ def together(task: str, data: Path) -> dict[Any, Any]:
     return full(task, data)
 
 
+def pyramid(data: Path) -> Recipe:
+    """A LAPGAN that lasts until the last of the moments."""
+    return validate(merge(tiny_pyramid(data), {"schedule": {"stable_kimg": 0.088}}))
+
+
 def main(pictures: Path, folder: Path) -> None:
     """Write gradients, and the weights after whole and interrupted runs, of this process."""
     torch.set_num_threads(1)
@@ -66,7 +71,8 @@ def main(pictures: Path, folder: Path) -> None:
     end_training = Accelerator.end_training
     Accelerator.end_training = lambda self: None  # the processes stay together for the next run
     recipes = {task: tiny(task, pictures, exact(task, pictures)) for task in TASKS}
-    for name, recipe in {**recipes, "several": tiny("cyclegan", pictures, several(pictures))}.items():
+    recipes |= {"several": tiny("cyclegan", pictures, several(pictures)), "lapgan": pyramid(pictures)}
+    for name, recipe in recipes.items():
         gradients = gradients_at(WatchedRun(recipe, folder / f"{name}-gradients"), MOMENTS)
         torch.save(gradients, folder / f"{name}-gradients-{rank}.pt")
     for task in TASKS:

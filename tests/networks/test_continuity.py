@@ -15,11 +15,11 @@ RESTORES = of_kind("autoencoder", reads=["rgb", "normalize", "convs"])
 JUDGES = of_kind("discriminator", reads=["rgb", "normalize", "convs", "fused", "spectral_norm"])
 
 
-ONE_SIZE = ("dcgan", "dcgan_theano", "mlp", "wgan_gp", "wgan_gp_residual")
-OTHERS = {  # see test_classic.py, test_projected.py, test_began.py and test_dcgan.py
+ONE_SIZE = ("dcgan", "dcgan_theano", "lapgan_mlp", "mlp", "wgan_gp", "wgan_gp_residual")
+OTHERS = {  # see test_classic.py, test_projected.py, test_began.py, test_dcgan.py and test_lapgan_networks.py
     *((kind, name) for kind in ("generator", "discriminator") for name in ONE_SIZE),
     *(("translator", name) for name in ("resnet", "unet")),
-    *(("discriminator", name) for name in ("patchgan", "projected")),
+    *(("discriminator", name) for name in ("lapgan", "lapgan_large", "patchgan", "projected")),
     ("autoencoder", "began"),
 }
 

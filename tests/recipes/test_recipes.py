@@ -74,12 +74,32 @@ def test_the_experiment_of_the_article_has_its_settings() -> None:
     assert repaired.objective.k_rule == "published"
 
 
+def test_lapgan_cifar10_is_the_published_method() -> None:
+    """Denton et al. 2015, and the authors' code: scripts/train_cifar_coarse_to_fine.lua and train_cifar.lua."""
+    recipe: Any = load_recipe(FOLDER / "lapgan_cifar10.yaml")
+    assert recipe.levels == recipe.all_levels == (8, 16, 32)
+    network = recipe.network
+    assert (network.generator.filters, network.generator.pyramid) == (64, "bilinear")
+    assert (network.discriminator.filters, network.discriminator.dropout) == (64, 0.5)
+    assert (network.coarsest_generator.latent_size, network.coarsest_generator.hidden) == (100, 8000)
+    assert (network.coarsest_discriminator.hidden, network.coarsest_discriminator.dropout) == (1600, 0.5)
+    generator, discriminator = recipe.optimizer.generator, recipe.optimizer.discriminator
+    assert (generator.name, generator.lr, generator.dampened) == ("sgd", 0.02, True)
+    assert discriminator == generator.model_copy(update={"lr": 0.01}), "of a sum in place of a mean"
+    epoch = 2 * 45  # kimg, with the generators' steps
+    assert generator.momentum == ((0, 0.5), (pytest.approx(epoch * (0.7 - 0.5) / 0.0008), 0.7))
+    assert recipe.schedule.batch_size == {8: 50, "default": 64}, "real ones, and as many fakes"
+    assert recipe.training.ema.per_step == 0
+
+
 def reduced(path: Path, data: Path) -> Recipe:
     """A recipe with its own networks, losses and options, but tiny: 16 px, few channels, 22 steps.
 
     A recipe that does not grow stays one that does not grow; other keys that are sizes or lengths are replaced.
     """
     recipe = load_recipe(path)
+    if recipe.task == "lapgan":
+        return reduced_pyramid(path, data)
     grows = (recipe.schedule.start_resolution or recipe.network.base_resolution) < recipe.resolution
     one = recipe.task == "autoencoder"
     fixed = not one and recipe.network.generator.name in ("resnet", "began")
@@ -150,6 +170,26 @@ def reduced(path: Path, data: Path) -> Recipe:
     for where, options in loads.items():
         changes[f"{where}.load_resolution"] = 20 if options.load_resolution else None
     return load_recipe(path, [f"{key}={written(value)}" for key, value in changes.items()])
+
+
+def reduced_pyramid(path: Path, data: Path) -> Recipe:
+    """The same of a pyramid: two levels."""
+    short = {
+        "resolution": 16,
+        "data.path": str(data / "trainA"),
+        "data.workers": 0,
+        "network.generator.filters": 4,
+        "network.discriminator.filters": 4,
+        "network.coarsest_generator.hidden": 6,
+        "network.coarsest_discriminator.hidden": 6,
+        "schedule.stable_kimg": 0.088,
+        "schedule.batch_size": 4,
+        "schedule.decay_kimg": 0,
+        "training.precision": "no",
+        "training.sample_count": 2,
+        **{f"training.{key}_kimg": 0.044 for key in ("status", "sample", "checkpoint", "snapshot")},
+    }
+    return load_recipe(path, [f"{key}={written(value)}" for key, value in short.items()])
 
 
 def written(value: Any) -> str:

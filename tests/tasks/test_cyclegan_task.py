@@ -431,7 +431,7 @@ def test_channels_go_the_right_way() -> None:
         ),
         (
             {"network": {"discriminator": "x"}},
-            "network.discriminator: there is no 'x'; choose one of fake, patchgan, pggan, progr",
+            "network.discriminator: there is no 'x'; choose one of dcgan, ",
         ),
         (
             {"network": {"discriminator": {"minibatch_stddev": 0, "minibatch_discrimination": {}}}},
