@@ -40,7 +40,7 @@ schema: setup
 docs: setup
 	$(BIN)/python docs/study_figures.py
 
-# The toy experiments of WGAN-GP, which docs/dcgan_wgan.md shows: some minutes of training.
+# The toy experiments of WGAN-GP, which docs/dcgan_wgan.md shows: under a minute of training.
 toy: setup
 	$(BIN)/python docs/toy_points.py
 
