@@ -1,9 +1,12 @@
 """The task of a Laplacian pyramid: its losses by hand, what each level is shown, and recipes that mean nothing."""
 
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
+from tiny_runs import CLASSES
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -95,6 +98,31 @@ def test_generators_paint_over_the_coarse_pictures_of_both_sets() -> None:
         assert stats[f"adversarial/gen_{side}"].item() == pytest.approx(expected, rel=1e-5)
         total += expected
     assert loss.item() == pytest.approx(total, rel=1e-5)
+
+
+@torch.no_grad()
+def test_levels_are_told_the_class_of_each_picture(pictures: Path) -> None:
+    """Real pictures theirs, and fakes that of the picture whose coarse version they are painted over."""
+    task = make({"data": {"path": str(pictures / "trainA"), "labels": str(pictures / "labels.json")}})
+    assert task.classes == CLASSES
+    assert {spec["arguments"]["classes"] for spec in task.specs.values()} == {3}
+    labels = {"real": torch.tensor([0, 1, 2, 1]), "coarse": torch.tensor([2, 2, 0, 1])}
+    reals = {kind: replace(batch_, labels=labels[kind]) for kind, batch_ in REALS.items()}
+    _, stats = task.loss("discriminator", reals, GROWTH, 0)
+    generator, judge = cast("Any", task.networks["generator_16"]), cast("Any", task.networks["discriminator_16"])
+    z = 2 * rows(reals["coarse"].positions, "latent/discriminator/16", 256) - 1
+    told = {kind: torch.eye(3)[own] for kind, own in labels.items()}
+    fake = generator(pyramid(reals["coarse"].images)[8], 0, 1.0, latents=z, labels=told["coarse"])
+    drawn = [
+        rows(reals["real"].positions, f"dropout/discriminator/{k}_16", judge.dropout_size(0)) for k in ("real", "fake")
+    ]
+    of_real = judge(pyramid(reals["real"].images)[16], labels=told["real"], dropout=drawn[0])
+    of_fake = judge(fake, labels=told["coarse"], dropout=drawn[1])
+    expected = (softplus(-of_real) + softplus(of_fake)).mean().item()
+    assert stats["adversarial/disc_16"].item() == pytest.approx(expected, rel=1e-5)
+    panel = task.panel(4, lambda _: reals["real"].images)
+    assert panel["labels"].argmax(1).tolist() == [0, 1, 2, 0]
+    assert [row.shape[0] for row in task.sample(task.networks, panel, GROWTH)] == [4] * 4
 
 
 def test_no_level_learns_from_another() -> None:
