@@ -16,6 +16,7 @@ from progcycle.blocks.gather import gather_rows, own_rows, sum_over_processes, w
 from progcycle.blocks.initialize import Initialization, draw_normal
 from progcycle.blocks.levels import (
     LUMINANCE,
+    as_numbers,
     from_levels,
     level_step,
     levels_to_unit,
@@ -23,6 +24,9 @@ from progcycle.blocks.levels import (
     rounded_to_levels,
     to_levels,
     to_unit,
+    window_levels,
+    window_numbers,
+    window_values,
 )
 from progcycle.blocks.minibatch import (
     EarlierFeatures,
@@ -36,6 +40,7 @@ from progcycle.blocks.multiplicative_noise import Noise, NoiseMode, gdrop
 from progcycle.blocks.normalize import BatchNorm, Norm, PixelNorm, make_norm, pixel_norm
 from progcycle.blocks.reference_norm import ReferenceNorm, VirtualBatchNorm, recording
 from progcycle.blocks.resample import downsample2x, mean_preserving_upsample2x, smooth_upsample2x, upsample2x
+from progcycle.blocks.shown import as_shown
 from progcycle.blocks.spectral import normalize_spectrally
 
 __all__ = [
@@ -54,6 +59,8 @@ __all__ = [
     "PixelNorm",
     "ReferenceNorm",
     "VirtualBatchNorm",
+    "as_numbers",
+    "as_shown",
     "augment",
     "blurred",
     "clamp_inward",
@@ -89,5 +96,8 @@ __all__ = [
     "to_unit",
     "upsample2x",
     "upsample_conv2d",
+    "window_levels",
+    "window_numbers",
+    "window_values",
     "world_size",
 ]

@@ -4,6 +4,10 @@ A picture of b bits holds levels from 0 (black) to 2^b - 1 (white). Networks see
 k / ((2^b - 1) / 2) - 1; some metrics want [0, 1], where it is k / (2^b - 1). All functions take tensors and arrays of
 any shape and compute in float32, or in float64 where that is what they are given. Every level of up to 16 bits comes
 back from [-1, 1] as itself.
+
+Scans and measurements hold values of another range, of which a window counts: its low end becomes the lowest level and
+its high end the highest. :func:`window_levels` and :func:`window_numbers` go into the window, :func:`window_values`
+goes back.
 """
 
 from typing import Any, overload
@@ -126,6 +130,59 @@ def to_unit(pictures: Tensor | np.ndarray) -> Tensor | np.ndarray:
     """Numbers in [-1, 1] as numbers in [0, 1], (x + 1) / 2; nothing is cut off."""
     numbers: Tensor | np.ndarray = (_numbers(pictures) + 1) / 2
     return numbers
+
+
+@overload
+def as_numbers(pixels: Tensor) -> Tensor: ...
+@overload
+def as_numbers(pixels: np.ndarray) -> np.ndarray: ...
+def as_numbers(pixels: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    """Pixels in memory as numbers in [-1, 1]: uint8 and uint16 hold levels, floating point is in [-1, 1] already.
+
+    Returns:
+        Numbers in [-1, 1], float32, or float64 of float64.
+
+    Raises:
+        ValueError: pixels of another type.
+    """
+    bits = {torch.uint8: 8, torch.uint16: DEEPEST, np.dtype(np.uint8): 8, np.dtype(np.uint16): DEEPEST}.get(
+        pixels.dtype
+    )
+    if bits is not None:
+        return from_levels(pixels, bits)
+    whole = not pixels.is_floating_point() if isinstance(pixels, Tensor) else pixels.dtype.kind != "f"
+    if whole:
+        raise ValueError(f"expected uint8, uint16 or floating point pictures, got {pixels.dtype}")
+    numbers: Tensor | np.ndarray = _numbers(pixels)
+    return numbers
+
+
+def window_levels(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Values of a window as levels of 16 bits: ``low`` is 0, ``high`` 65535, and what lies outside is cut off.
+
+    Whole numbers in a window of up to 65536 of them come back as themselves.
+
+    Args:
+        values: of files.
+        low, high: ends of the window, low < high.
+
+    Returns:
+        Levels, uint16.
+    """
+    top = max_level(DEEPEST)
+    levels = (values.astype(np.float64).clip(low, high) - low) * (top / (high - low))
+    return levels.round().astype(np.uint16)
+
+
+def window_numbers(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Values of a window as numbers in [-1, 1], float32; what lies outside is cut off."""
+    return ((values.astype(np.float64).clip(low, high) - low) * (2 / (high - low)) - 1).astype(np.float32)
+
+
+def window_values(numbers: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Numbers in [-1, 1] as the values of a window; what lies outside is cut off.  # float64"""
+    values: np.ndarray = (numbers.astype(np.float64).clip(-1, 1) + 1) * ((high - low) / 2) + low
+    return values
 
 
 def _numbers(x: Any) -> Any:

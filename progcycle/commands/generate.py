@@ -21,6 +21,9 @@ from progcycle.output import bars_hidden, say
 
 DESCRIPTION = """Generate pictures with a trained PG-GAN or BEGAN, as PNG files 000000.png, 000001.png, ...
 
+A model of pictures of more than 8 bits, or of other than 1 or 3 channels, writes such pictures, as TIFF files where
+PNG cannot hold them.
+
 Picture number i of a seed is the same picture whatever the count and the batch size. A model with classes shows
 them in turn: picture i is of class i modulo the number of classes."""
 EXAMPLES = """examples:
@@ -29,7 +32,7 @@ EXAMPLES = """examples:
   progcycle generate runs/pggan_digits_classes --count 16 --class 7 --out sevens
   progcycle generate runs/lapgan_emoji --count 16 --levels 2 --out coarse"""
 GRID_LIMIT = 64
-OURS = re.compile(r"\d{6,}\.png|grid\.png")
+OURS = re.compile(r"\d{6,}\.(png|tif)|grid\.png")
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -66,7 +69,7 @@ def run(argv: Sequence[str] | None = None) -> int:
                 count, args.seed, start=start, resolution=side, batch_size=args.batch_size, labels=some
             )
             for i, image in enumerate(to_pil(made), start):
-                image.save(folder / f"{i:06d}.png")
+                model.write(made[i - start], folder / f"{i:06d}")
                 if args.grid and i < GRID_LIMIT:
                     shown.append(image)
             bar.update(count)

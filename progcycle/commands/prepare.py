@@ -243,6 +243,9 @@ def _write(
     from progcycle.recipe import MAX_PIXELS
 
     count = sum(len(part.kept()) for part in parts)
+    if arrays and any(all(found.is_deep for _, found in part.kept()) for part in parts):
+        say("no arrays: of pictures of more than 8 bits they are made in training, once their window is known")
+        arrays = None
     resolutions = arrays.resolutions(count) if arrays else []
     sizes = sum(found.bytes for part in parts for _, found in part.kept())
     pixels = sum(r * r * arrays.options.channels for r in resolutions) if arrays else 0

@@ -62,9 +62,11 @@ def run(argv: Sequence[str] | None = None) -> int:
 def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     from progcycle.api import plan
     from progcycle.engine.context import end
+    from progcycle.engine.levels import resolve_levels
     from progcycle.engine.train import check
     from progcycle.recipe import dump
 
+    recipe = resolve_levels(recipe, run_dir)
     say(dump(recipe))
     say(str(plan(recipe)))
     context, evaluate = check(recipe, run_dir)

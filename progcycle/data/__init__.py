@@ -9,6 +9,7 @@ from progcycle.data.decode import BrokenPicture, decode_picture, decode_reduced,
 from progcycle.data.fit import box_reduce, fit_square
 from progcycle.data.identity import describe_change, identity
 from progcycle.data.labels import find_classes
+from progcycle.data.levels import Levels
 from progcycle.data.loader import LoaderError, build_loader, dead_worker
 from progcycle.data.picture_set import PictureSet
 from progcycle.data.reals import as_reals
@@ -18,6 +19,7 @@ from progcycle.data.staging import StagedFiles, Staging, staging_folder
 __all__ = [
     "Batch",
     "BrokenPicture",
+    "Levels",
     "LoaderError",
     "PictureSet",
     "Sample",

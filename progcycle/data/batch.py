@@ -14,7 +14,7 @@ class Sample:
     """One picture, ready for a batch.
 
     Attributes:
-        image: uint8 pixels.  # [H, W, C]
+        image: pixels, uint8, uint16 or float32 (see :class:`progcycle.data.levels.Levels`).  # [H, W, C]
         position: global sample index (or the index in name order, for pictures read plainly).
         name: name of the picture the pixels come from.
         broken: one sentence for each picture that could not be read and was skipped.
@@ -33,7 +33,7 @@ class Batch:
     """Pictures of one domain.
 
     Attributes:
-        images: uint8 from the loader, float32 in [-1, 1] after ``as_reals``.  # [N, C, H, W]
+        images: uint8, uint16 or float32 from the loader, float32 in [-1, 1] after ``as_reals``.  # [N, C, H, W]
         positions: global sample index of each row.
         names: name of each row's picture.
         labels: number of each row's class, or None.  # [N] int64

@@ -9,7 +9,7 @@ from progcycle.errors import UserError
 
 EIGHT_BIT = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV"})
 SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
-ONLY_PNG = "only PNG may have more than 8, so save it as 8 bits first (datasets/README.md shows how)"
+ONLY_PNG = "where 8 bits are read, only PNG may have more (bits: 16 or float reads more, see docs/pictures.md)"
 PNG = b"\x89PNG\r\n\x1a\n"
 RANGE = 1 << 14  # of 16-bit values; if a picture uses less, its upper bytes have 65 levels at most
 SIGNED = 2  # SampleFormat of a TIFF
@@ -48,7 +48,7 @@ def check_bit_depth(image: Image.Image, head: bytes, name: str) -> None:
             f"{name}: this picture has more than 8 bits a channel (mode {image.mode}); {ONLY_PNG}."
         )
     if image.format == "TIFF" and SIGNED in _tag(image, 339):  # SampleFormat
-        raise UnsupportedPicture(f"{name}: this picture holds numbers with a sign; save it as 8 bits first.")
+        raise UnsupportedPicture(f"{name}: this picture holds numbers with a sign; {ONLY_PNG}.")
     check_mode(image, name)
 
 
@@ -101,16 +101,26 @@ def check_range(image: Image.Image, content: bytes | None, name: str) -> None:
         LowRange: less than a quarter of the range is used, and different values have one upper byte.
     """
     if image.mode in SIXTEEN_BIT or image.mode == "I":
-        _check_values(np.asarray(image).astype(np.int32), False, name)
+        check_values(np.asarray(image).astype(np.int32), False, name)
         return
     if content is None or not is_16_bit_png(content):
         return
     levels = np.asarray(image)[..., : 3 if image.mode.startswith("RGB") else 1]
     if int(levels.max()) - int(levels.min()) <= RANGE >> 8:  # only then can the lower bytes matter
-        _check_values(_all_bits(content), True, name)
+        check_values(_all_bits(content), True, name)
 
 
-def _check_values(values: np.ndarray, colour: bool, name: str) -> None:
+def check_values(values: np.ndarray, colour: bool, name: str) -> None:
+    """Refuse values of 16 bits that span a small range.
+
+    Args:
+        values: of a picture, of any shape, without opacity.
+        colour: whether it is no grey picture.
+        name: what the error calls it.
+
+    Raises:
+        LowRange: as :func:`check_range`.
+    """
     low, high = int(values.min()), int(values.max())
     if high - low >= RANGE:
         return
@@ -127,7 +137,8 @@ def _check_values(values: np.ndarray, colour: bool, name: str) -> None:
         recipe = f"Image.fromarray(np.uint8(np.clip({window}, 0, 255))).save(new)"
     raise LowRange(
         f"{name}: its 16-bit values run from {low} to {high} only, of which the upper 8 bits keep {left} "
-        f"level{'s' * (left != 1)}; save all such pictures as 8 bits with one window of values, by {recipe} with numpy."
+        f"level{'s' * (left != 1)}; read them with bits: 16, or save all such pictures as 8 bits with one window of "
+        f"values, by {recipe} with numpy."
     )
 
 

@@ -1,4 +1,4 @@
-"""Pictures as uint8 arrays, one .npy file a resolution, built once and read by memory mapping."""
+"""Pictures as arrays, one .npy file a resolution, built once and read by memory mapping."""
 
 import contextlib
 import json
@@ -13,6 +13,7 @@ import numpy as np
 
 from progcycle.data import store
 from progcycle.data.fit import box_reduce
+from progcycle.data.levels import Levels
 from progcycle.data.source import Entry
 from progcycle.data.staging import StagedFiles
 from progcycle.errors import UserError
@@ -29,14 +30,21 @@ LOOK = 256  # reads between two looks at whether a copy on a local disk has beco
 def folder_name(paths: Sequence[str], entries: Sequence[Entry], side: int, options: Pictures) -> str:
     """A readable name with a hash of everything the pixels depend on."""
     stamps = [[entry.name, entry.file, entry.member, entry.stamp] for entry in entries]
-    content = [VERSION, side, options.fit, options.background, options.channels, stamps]
+    content: list[Any] = [VERSION, side, options.fit, options.background, options.channels, stamps]
+    levels = Levels.of(options)
+    if not levels.plain:
+        content += [levels.bits, levels.low, levels.high]
+    if slices := [entry.slice for entry in entries if entry.slice is not None]:
+        content += [options.volumes.axis, slices]
     return f"{Path(paths[0]).name or 'pictures'}-{address(json.dumps(content)):016x}"
 
 
 def pixel_kind(side: int, options: Pictures) -> dict[str, Any]:
     """What the pixels of a stored array depend on beside the pictures, for its manifest."""
     fit, background, channels = options.fit, options.background, options.channels
-    return {"version": VERSION, "side": side, "fit": fit, "background": background, "channels": channels}
+    found = {"version": VERSION, "side": side, "fit": fit, "background": background, "channels": channels}
+    levels = Levels.of(options)
+    return found if levels.plain else {**found, "levels": [levels.bits, levels.low, levels.high]}
 
 
 def stored_arrays(
@@ -59,7 +67,8 @@ def stored_arrays(
     if folder is None or not folder.is_dir():
         return None
     for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
-        found = ArrayCache(manifest.parent, (len(entries), side, side, options.channels), staged)
+        shape = (len(entries), side, side, options.channels)
+        found = ArrayCache(manifest.parent, shape, Levels.of(options).dtype, staged)
         if found.about.get("pixels") == pixel_kind(side, options):
             return found
     return None
@@ -74,12 +83,20 @@ class ArrayCache:
     Args:
         folder: folder of this set's arrays.
         shape: of the array at full size.  # (N, S, S, C)
+        dtype: of its pixels: uint8, uint16 or float32.
         staged: where the files are read from, once they are copied there.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int, int, int], staged: StagedFiles | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        shape: tuple[int, int, int, int],
+        dtype: Any = np.uint8,
+        staged: StagedFiles | None = None,
+    ) -> None:
         self.folder = folder
         self.shape = shape
+        self.dtype = np.dtype(dtype).newbyteorder("<")  # on the disk
         self.staged = staged or StagedFiles()
         self._open: dict[int, np.ndarray] = {}
         self._places: dict[int, Path] = {}  # of the files that are open
@@ -98,7 +115,7 @@ class ArrayCache:
         return self.path(resolution).is_file() and (self.folder / MANIFEST).is_file()
 
     def row(self, resolution: int, index: int) -> np.ndarray | None:
-        """A copy of one picture, or None when this resolution is not built.  # [r, r, C] uint8
+        """A copy of one picture, or None when this resolution is not built.  # [r, r, C]
 
         Raises:
             UserError: the file on disk is damaged.
@@ -117,7 +134,7 @@ class ArrayCache:
         try:
             self._places[resolution] = self.staged(self.path(resolution))
             array: np.ndarray = np.lib.format.open_memmap(self._places[resolution], mode="r")
-            if array.shape == (count, resolution, resolution, channels) and array.dtype == np.uint8:
+            if array.shape == (count, resolution, resolution, channels) and array.dtype == self.dtype:
                 return array
         except (OSError, ValueError):
             pass
@@ -163,7 +180,7 @@ class ArrayCache:
 
         Args:
             resolutions: divisors of the full size.
-            pictures: the pictures in order, at full size.  # [S, S, C] uint8
+            pictures: the pictures in order, at full size.  # [S, S, C]
             broken: sentences about broken pictures; read after the pass.
             about: written to the manifest for people to read.
 
@@ -181,13 +198,17 @@ class ArrayCache:
                 # Plain writes: on a full disk they raise, where a write to a memory map would kill the process.
                 streams = {r: stack.enter_context(open(file, "wb")) for r, file in partial.items()}
                 for r, stream in streams.items():
-                    header = {"descr": "|u1", "fortran_order": False, "shape": (count, r, r, channels)}
+                    header = {
+                        "descr": np.lib.format.dtype_to_descr(self.dtype),
+                        "fortran_order": False,
+                        "shape": (count, r, r, channels),
+                    }
                     np.lib.format.write_array_header_1_0(stream, header)
                 self._sweep(partial.values())
                 alive = time.monotonic()
                 for picture in pictures:
                     for r, stream in streams.items():
-                        stream.write(np.ascontiguousarray(box_reduce(picture, r)).data)
+                        stream.write(np.ascontiguousarray(box_reduce(picture, r), self.dtype).data)
                     if time.monotonic() - alive > HEARTBEAT:
                         alive = time.monotonic()
                         for file in partial.values():

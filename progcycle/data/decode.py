@@ -1,10 +1,11 @@
-"""Decode one picture file to 8-bit pixels; a picture that 8 bits cannot represent is refused."""
+"""Decode one picture file to pixels of the depth that is wanted; one that this depth cannot represent is refused."""
 
 import contextlib
 import functools
 import io
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,8 +15,11 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError, features
 from progcycle.data import bit_depth
 from progcycle.data.bit_depth import UnsupportedPicture
 from progcycle.data.kinds import ADVICE, has_heif
+from progcycle.data.levels import PLAIN, Bits, Levels
 from progcycle.data.limit import pixel_limit
 from progcycle.data.pixels import as_pixels
+from progcycle.data.stored import describe_tiff, is_deep, is_special, read_bits, read_stored, stored_in
+from progcycle.data.values import Stored, TooManyPixelsError, as_wanted
 from progcycle.errors import UserError
 from progcycle.recipe import MAX_PIXELS
 
@@ -53,15 +57,17 @@ def decode_picture(
     limit: str = "data.max_pixels",
     any_range: bool = False,
     on_decoded: Callable[[Image.Image], None] | None = None,
+    levels: Levels = PLAIN,
+    values: bool = False,
 ) -> np.ndarray:
     """Read a picture: upright (EXIF), on a background where it is transparent, grey or RGB; animations' first frame.
 
-    Of 16 bits a channel in a PNG the upper 8 count. Colour profiles are not applied: the stored numbers are what
-    networks see.
+    Where 8 bits are wanted, of 16 bits a channel in a PNG the upper 8 count. Colour profiles are not applied: the
+    stored numbers are what networks see.
 
     Args:
         file: path, or a binary file that can seek.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for grey, 3 for RGB, 4 for RGB and opacity; other numbers as the file has them.
         background: colour put behind transparent pixels.
         min_side: lets JPEGs be decoded at 1/2, 1/4 or 1/8 of their size (much faster) as long as both sides stay at
             least this long and divide evenly; other formats come at their full size.
@@ -70,14 +76,17 @@ def decode_picture(
             those count that are left.
         limit: what errors call ``max_pixels``.
         any_range: take the upper bytes of 16 bits also where few different ones are left.
-        on_decoded: called with the upright image, before it is put on a background and made grey or RGB.
+        on_decoded: called with the upright image, before it is put on a background and made grey or RGB; of more than
+            8 bits with the image as it is opened, not loaded, if Pillow can open it.
+        levels: the depth and the window that are wanted; default: 8 bits.
+        values: give the values of the file, of any type, in place of pixels of the window.
 
     Returns:
-        The pixels, uint8.  # [H, W, C]
+        The pixels, of the type ``levels.dtype``: uint8 of 8 bits.  # [H, W, C]
 
     Raises:
-        UnsupportedPicture: more than 8 bits a channel in another format than PNG, or a colour space that has no plain
-            way to RGB; :class:`LowRange` if a PNG's values lie too close together for the upper 8 bits.
+        UnsupportedPicture: another depth or other channels than are wanted, or a colour space that has no plain way to
+            RGB; :class:`LowRange` if a PNG's values lie too close together for the upper 8 bits.
         BrokenPicture: the file cannot be read as a picture, or is too large.
         UserError: there is no such background colour.
     """
@@ -90,37 +99,67 @@ def decode_picture(
         stream.seek(0)
         if not head:
             raise BrokenPicture(f"{name}: this file is empty.")
-        # A JPEG takes no memory before it is decoded, perhaps at a part of its size, so it is checked later.
-        with (
-            pixel_limit(None if head.startswith(JPEG) else max_pixels),
-            Image.open(stream, formats=_formats()) as image,
-        ):
-            bit_depth.check_bit_depth(image, head, name)
-            full = image.size
-            if min_side is not None:
-                _draft(image, min_side)
-            # A progressive JPEG is held in memory as a whole, even if it is reduced.
-            width, height = full if image.info.get("progressive") else image.size
-            if width * height > max_pixels:
-                raise _too_large(name, f"{width}x{height} pixels", limit, max_pixels)
-            image.load()
-            if bit_depth.is_16_bit_png(head) and not any_range:
-                stream.seek(0)
-                bit_depth.check_range(image, stream.read(), name)
-            turned = upright(image, in_place=on_decoded is None)
-            if on_decoded is not None:
-                on_decoded(turned)
-            return _pixels(turned, channels, colour)
+        by_pillow = _PillowReader(name, colour, min_side, max_pixels, limit, any_range, on_decoded)
+        if levels.plain and channels in (1, 3) and not is_special(head):
+            return by_pillow(stream, head, channels)
+        content = io.BytesIO(stream.read())
+        if is_deep(content, head, channels):
+            stored = read_stored(content, head, name, max_pixels, on_decoded)
+        else:
+            stored = Stored(by_pillow(content, head, channels if channels in (1, 2, 4) else 3))
+        found = as_wanted(stored, channels, levels, colour, name)
+        return found if values else levels.pixels(found)
     except (UserError, MemoryError):
         raise
     except UnidentifiedImageError:
+        if (kind := describe_tiff(stream)) is not None:
+            raise UnsupportedPicture(f"{name}: this TIFF has {kind}; {bit_depth.ONLY_PNG}.") from None
         raise BrokenPicture(f"{name}: {_what_else(head)}.") from None
+    except TooManyPixelsError as error:
+        raise _too_large(name, str(error), limit, max_pixels) from None
     except Image.DecompressionBombError as error:
-        found = re.search(r"(\d+) pixels", str(error))
-        raise _too_large(name, f"{int(found[1]):,} pixels" if found else "pixels", limit, max_pixels) from None
+        number = re.search(r"(\d+) pixels", str(error))
+        raise _too_large(name, f"{int(number[1]):,} pixels" if number else "pixels", limit, max_pixels) from None
     except Exception as error:  # damaged files make decoders raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BrokenPicture(f"{name}: this picture cannot be read ({reason.rstrip('.')}).") from None
+
+
+@dataclass(frozen=True)
+class _PillowReader:
+    """Reads 8 bits a channel by Pillow; the attributes are arguments of :func:`decode_picture`."""
+
+    name: str
+    colour: tuple[int, int, int]
+    min_side: int | None
+    max_pixels: int
+    limit: str
+    any_range: bool
+    on_decoded: Callable[[Image.Image], None] | None
+
+    def __call__(self, stream: BinaryIO, head: bytes, channels: int) -> np.ndarray:
+        """The pixels.  # [H, W, C] uint8"""
+        # A JPEG takes no memory before it is decoded, perhaps at a part of its size, so it is checked later.
+        with (
+            pixel_limit(None if head.startswith(JPEG) else self.max_pixels),
+            Image.open(stream, formats=_formats()) as image,
+        ):
+            bit_depth.check_bit_depth(image, head, self.name)
+            full = image.size
+            if self.min_side is not None:
+                _draft(image, self.min_side)
+            # A progressive JPEG is held in memory as a whole, even if it is reduced.
+            width, height = full if image.info.get("progressive") else image.size
+            if width * height > self.max_pixels:
+                raise _too_large(self.name, f"{width}x{height} pixels", self.limit, self.max_pixels)
+            image.load()
+            if bit_depth.is_16_bit_png(head) and not self.any_range:
+                stream.seek(0)
+                bit_depth.check_range(image, stream.read(), self.name)
+            turned = upright(image, in_place=self.on_decoded is None)
+            if self.on_decoded is not None:
+                self.on_decoded(turned)
+            return _pixels(turned, channels, self.colour)
 
 
 @contextlib.contextmanager
@@ -163,6 +202,19 @@ def decode_reduced(
     return decode_picture(content, channels=channels, background=background, min_side=2 * final, max_pixels=size)
 
 
+def depth_of(file: Path | BinaryIO) -> Bits:
+    """The depth of a picture by its header; 8 of what cannot be read, which is reported when it is."""
+    try:
+        with open(file, "rb") if isinstance(file, Path) else contextlib.nullcontext(file) as stream:
+            head = stream.read(1024)
+            stream.seek(0)
+            bits = read_bits(stream, head)
+            stream.seek(0)
+            return bits
+    except Exception:  # damaged files make decoders raise nearly anything
+        return 8
+
+
 def undecoded(image: Image.Image) -> io.BytesIO | None:
     """The file of a JPEG that Pillow has opened and not decoded yet, so that its pixels cannot have been changed."""
     file = getattr(image, "fp", None)
@@ -176,23 +228,36 @@ def undecoded(image: Image.Image) -> io.BytesIO | None:
 
 
 def image_pixels(
-    image: Image.Image, *, channels: int, background: str = "white", name: str = "The picture"
+    image: Image.Image,
+    *,
+    channels: int,
+    background: str = "white",
+    name: str = "The picture",
+    levels: Levels = PLAIN,
 ) -> np.ndarray:
     """The pixels of an image in memory, read as :func:`decode_picture` reads a file.
 
     Args:
-        image: of any mode that can be shown in 8 bits, or grey of 16 bits, whose upper 8 count.
-        channels: 1 for grey, 3 for RGB.
+        image: of any mode that can be shown in 8 bits, or grey of 16 bits, whose upper 8 count where 8 are wanted.
+        channels: 1 for grey, 3 for RGB, 4 for RGB and opacity.
         background: colour put behind transparent pixels.
         name: what errors call it.
+        levels: the depth and the window that are wanted.
 
     Returns:
-        The pixels, uint8.  # [H, W, C]
+        The pixels, of the type ``levels.dtype``: uint8 of 8 bits.  # [H, W, C]
 
     Raises:
         UnsupportedPicture: it has another mode, or its 16-bit values lie too close together.
         UserError: there is no such background colour.
     """
+    if not (levels.plain and channels in (1, 3)):
+        stored = stored_in(upright(image))
+        if stored is None:
+            bit_depth.check_mode(image, name)
+            wanted = channels if channels in (1, 2, 4) else 3
+            stored = Stored(_pixels(upright(image), wanted, parse_colour(background)))
+        return levels.pixels(as_wanted(stored, channels, levels, parse_colour(background), name))
     if image.mode in bit_depth.SIXTEEN_BIT:
         bit_depth.check_range(image, None, name)
     elif image.mode in ("I", "F"):
@@ -265,6 +330,8 @@ def _pixels(image: Image.Image, channels: int, colour: tuple[int, int, int]) -> 
         image = bit_depth.upper_byte(image)
     if image.mode == "La":  # Pillow's only way from premultiplied grey
         image = image.convert("LA")
+    if channels in (2, 4):
+        return as_pixels(image.convert("LA" if channels == 2 else "RGBA"))
     if image.mode in ALPHA or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*colour, 255)), image)

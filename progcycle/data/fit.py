@@ -5,8 +5,10 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from progcycle.blocks.levels import max_level
 from progcycle.data.decode import parse_colour
-from progcycle.data.pixels import as_image, as_pixels
+from progcycle.data.levels import FULL, Levels
+from progcycle.data.pixels import changed
 
 
 def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -22,7 +24,7 @@ def fit_square(
     """Make a picture a square of ``side`` pixels.
 
     Args:
-        picture: uint8.  # [H, W, C] -> [side, side, C]
+        picture: uint8, levels of 16 bits, or floating point in [-1, 1].  # [H, W, C] -> [side, side, C]
         side: pixels per side.
         how: "crop" keeps the central square, "pad" the whole picture with bars of the background colour, "stretch"
             the whole picture without its proportions.
@@ -33,14 +35,30 @@ def fit_square(
         square = min(width, height)
         left, top = (width - square) // 2, (height - square) // 2
         picture = np.ascontiguousarray(picture[top : top + square, left : left + square])
-    image = as_image(picture)
     if how == "pad" and width != height:
         longer = max(width, height)
-        image = _resize(image, max(round(width * side / longer), 1), max(round(height * side / longer), 1))
-        canvas = Image.new("RGB", (side, side), parse_colour(background)).convert(image.mode)
-        canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-        return as_pixels(canvas)
-    return as_pixels(_resize(image, side, side))
+        across, down = max(round(width * side / longer), 1), max(round(height * side / longer), 1)
+        small = changed(picture, lambda image: _resize(image, across, down))
+        canvas = np.empty((side, side, picture.shape[2]), picture.dtype)
+        canvas[:] = _backdrop(background, picture)
+        left, top = (side - across) // 2, (side - down) // 2
+        canvas[top : top + down, left : left + across] = small
+        return canvas
+    return changed(picture, lambda image: _resize(image, side, side))
+
+
+def _backdrop(background: str, picture: np.ndarray) -> np.ndarray:
+    """A colour as pixels like those of a picture; white is the highest level, and opaque.  # [C]"""
+    channels = picture.shape[2]
+    colour = Image.new("RGB", (1, 1), parse_colour(background))
+    pixel = np.array(colour.convert("L") if channels in (1, 2) else colour).reshape(-1)
+    if channels not in (1, 3):
+        grey = np.array(colour.convert("L")).reshape(-1)
+        pixel = np.append(pixel, max_level()) if channels in (2, 4) else np.repeat(grey, channels)
+    if picture.dtype == np.uint8:
+        return pixel
+    levels = Levels("float", *FULL[8]) if picture.dtype.kind == "f" else Levels(16, *FULL[8])
+    return levels.pixels(pixel)
 
 
 def fit_short(picture: np.ndarray, resolution: int, final: int) -> np.ndarray:
@@ -49,14 +67,19 @@ def fit_short(picture: np.ndarray, resolution: int, final: int) -> np.ndarray:
     Of a square it makes what ``box_reduce(fit_square(picture, final, how), resolution)`` makes, to the bit.
 
     Args:
-        picture: uint8.  # [H, W, C] -> [h, w, C], of which the shorter is ``resolution``
+        picture: uint8, levels of 16 bits, or floating point in [-1, 1].
+            # [H, W, C] -> [h, w, C], of which the shorter is ``resolution``
         resolution: pixels per side at the stage.
         final: pixels per side that training fits pictures to, a multiple of ``resolution``.
     """
     height, width = stage_size(picture.shape[0], picture.shape[1], resolution)
     factor = final // resolution
-    image = _resize(as_image(picture), width * factor, height * factor)
-    return as_pixels(image if factor == 1 else image.reduce(factor))
+
+    def fitted(image: Image.Image) -> Image.Image:
+        image = _resize(image, width * factor, height * factor)
+        return image if factor == 1 else image.reduce(factor)
+
+    return changed(picture, fitted)
 
 
 def stage_size(height: int, width: int, resolution: int) -> tuple[int, int]:
@@ -69,7 +92,8 @@ def box_reduce(picture: np.ndarray, resolution: int) -> np.ndarray:
     """Average blocks of pixels, rounded to the nearest grey level.
 
     Args:
-        picture: uint8 square.  # [S, S, C] -> [resolution, resolution, C]
+        picture: square, uint8, levels of 16 bits, or floating point in [-1, 1].
+            # [S, S, C] -> [resolution, resolution, C]
         resolution: a divisor of S.
 
     Raises:
@@ -80,4 +104,4 @@ def box_reduce(picture: np.ndarray, resolution: int) -> np.ndarray:
         return picture
     if resolution < 1 or side % resolution:
         raise ValueError(f"a picture of {side} px cannot be box-reduced to {resolution} px")
-    return as_pixels(as_image(picture).reduce(side // resolution))
+    return changed(picture, lambda image: image.reduce(side // resolution))

@@ -14,6 +14,9 @@ def _extensions(words: str) -> frozenset[str]:
 
 
 PLAIN = _extensions("png apng jpg jpeg jpe jfif mpo webp bmp dib gif tif tiff ppm pgm pbm pnm")
+ARRAYS = _extensions("npy")  # pictures where nothing else is: beside pictures they are labels, features or caches
+VOLUMES = frozenset({".nii", ".nii.gz"})
+DICOM = _extensions("dcm")
 JPEG_2000 = _extensions("jp2 j2k j2c jpc jpf jpx")
 AVIF = _extensions("avif")
 HEIF = _extensions("heic heif hif")
@@ -26,6 +29,7 @@ OTHERS = _extensions(
 ADVICE = {
     **dict.fromkeys(HEIF, "pip install 'progcycle[heic]'"),
     **dict.fromkeys(AVIF, "pip install 'pillow>=11.3'"),
+    **dict.fromkeys(VOLUMES | DICOM, "pip install 'progcycle[medical]'"),
 }
 # Folders where systems, network drives and archives keep thumbnails, deleted pictures and old states.
 SYSTEM_FOLDERS = frozenset(
@@ -56,16 +60,24 @@ def has_heif() -> bool:
 
 
 @functools.cache
+def has_medical() -> bool:
+    """Whether NIfTI and DICOM files can be read: the packages of the extra ``medical`` are installed."""
+    return all(importlib.util.find_spec(name) is not None for name in ("nibabel", "pydicom"))
+
+
+@functools.cache
 def readable_extensions() -> frozenset[str]:
     """Endings of the picture files that can be read here, in small letters and with the dot."""
     extra = JPEG_2000 if features.check("jpg_2000") else frozenset()
     extra |= AVIF if "avif" in features.modules and features.check("avif") else frozenset()
-    return PLAIN | extra | (HEIF if has_heif() else frozenset())
+    extra |= VOLUMES | DICOM if has_medical() else frozenset()
+    return PLAIN | ARRAYS | extra | (HEIF if has_heif() else frozenset())
 
 
 def extension_of(name: str) -> str:
     """The extension of a file name in small letters, with the dot; "" if it has none."""
-    return PurePosixPath(name).suffix.lower()
+    end = PurePosixPath(name).suffix.lower()
+    return ".nii.gz" if end == ".gz" and name.lower().endswith(".nii.gz") else end
 
 
 def is_left_out(name: str) -> bool:
@@ -85,7 +97,8 @@ def describe_unreadable(extensions: Mapping[str, int]) -> str:
     Args:
         extensions: how many files that are not read have each extension.
     """
-    pictures = {end: count for end, count in extensions.items() if end in OTHERS | JPEG_2000 | AVIF | HEIF and count}
+    named = OTHERS | JPEG_2000 | AVIF | HEIF | VOLUMES
+    pictures = {end: count for end, count in extensions.items() if end in named and count}
     if not pictures:
         return ""
     total = sum(pictures.values())

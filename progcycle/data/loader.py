@@ -140,7 +140,7 @@ def build_loader(
         report: called with a sentence for the user, once for each thing.
 
     Yields:
-        Pictures shown before the step, its growth, and a uint8 batch for each domain.
+        Pictures shown before the step, its growth, and a batch for each domain, not yet in [-1, 1].
 
     Raises:
         UserError: too many pictures are broken, one has more than 8 bits, or workers cannot be started.

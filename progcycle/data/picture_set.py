@@ -12,11 +12,13 @@ from progcycle.data.cache import ArrayCache, folder_name, stored_arrays
 from progcycle.data.decode import BrokenPicture, parse_colour
 from progcycle.data.fit import box_reduce
 from progcycle.data.labels import read_labels
+from progcycle.data.levels import Levels
 from progcycle.data.reader import PictureReader
 from progcycle.data.source import Opener, find_pictures
 from progcycle.data.split import select_part
 from progcycle.data.staging import StagedFiles
 from progcycle.data.transforms import Transforms
+from progcycle.data.volumes import with_patients, with_slices
 from progcycle.errors import UserError
 from progcycle.output import bars_hidden
 from progcycle.recipe import MAX_PIXELS, Pictures
@@ -49,6 +51,7 @@ class PictureSet:
         stage_to: folder of a local disk from which files are read once they are copied there, or None.
 
     Attributes:
+        levels: the depth and the window of its values.
         classes: names of the classes in the order of their numbers; () without labels.
         stored: arrays of a store, which are read before those of the cache and never written; None without.
         remarks: a sentence for each kind of thing under the paths that is left out and might be missed.
@@ -78,6 +81,7 @@ class PictureSet:
     ) -> None:
         parse_colour(options.background)
         self.domain, self.options, self.paths = domain, options, tuple(paths)
+        self.levels = Levels.of(options)
         self.resolution, self.seed = resolution, seed
         self.cache_resolution, self.max_broken = cache_resolution, max_broken
         self.side = options.load_resolution or resolution
@@ -88,10 +92,13 @@ class PictureSet:
             )
         self.transforms: Transforms | None = None
         if options.augment:
-            self.transforms = Transforms(options.augment, resolution, options.channels, domain)
+            self.transforms = Transforms(options.augment, resolution, options.channels, domain, self.levels)
         found = find_pictures(self.paths)
         self.remarks = found.remarks()
-        self.entries = select_part(found.entries, len(self.paths) > 1, validation, held_out, domain)
+        entries = with_slices(found.entries, options.volumes, Opener())
+        if validation:
+            entries = with_patients(entries, Opener())
+        self.entries = select_part(entries, len(self.paths) > 1, validation, held_out, domain)
         self.names = tuple(entry.name for entry in self.entries)
         self.classes: tuple[str, ...] = ()
         self._labels: np.ndarray | None = None  # [N] int64
@@ -102,11 +109,12 @@ class PictureSet:
         if cache_dir is not None and cache_resolution > 0:
             shape = (len(self), self.side, self.side, options.channels)
             name = folder_name(self.paths, self.entries, self.side, options)
-            self.cache = ArrayCache(Path(cache_dir).absolute() / name, shape, self.staged)
-        self.stored = stored_arrays(self.paths, found.entries, self.side, options, self.staged)
+            self.cache = ArrayCache(Path(cache_dir).absolute() / name, shape, self.levels.dtype, self.staged)
+        whole = all(entry.slice is None for entry in entries)  # no volumes, of which no store has arrays
+        self.stored = stored_arrays(self.paths, found.entries, self.side, options, self.staged) if whole else None
         places = {entry.name: place for place, entry in enumerate(found.entries)} if self.stored else {}
         self._rows = [places[name] for name in self.names] if self.stored else []  # of the store's arrays
-        self._reader = PictureReader(self.entries, options, max_pixels, Opener(self.staged))
+        self.reader = PictureReader(self.entries, options, max_pixels, Opener(self.staged))
         self._broken: dict[int, str] = {}  # by index: the sentence about it
         self._orders: dict[int, np.ndarray] = {}
         self._cache_is_read = False
@@ -144,10 +152,12 @@ class PictureSet:
     # --- reading --------------------------------------------------------------------------------------------------
 
     def training(self, position: int, resolution: int) -> Sample:
-        """The augmented picture at a global position, box-reduced to a stage.  # [resolution, resolution, C] uint8
+        """The augmented picture at a global position, box-reduced to a stage.  # [resolution, resolution, C]
+
+        Its pixels are of the type ``levels.dtype``.
 
         Raises:
-            UserError: too many pictures are broken, or one has more than 8 bits.
+            UserError: too many pictures are broken, or one has another depth.
             ValueError: ``resolution`` does not divide the final one.
         """
         rng = generator_at(self.seed, "augment", self.domain, position)
@@ -166,7 +176,7 @@ class PictureSet:
         return self._sample(picture, position, index, broken)
 
     def plain(self, index: int, resolution: int) -> Sample:
-        """Picture number ``index`` in name order, fitted but not augmented.  # [resolution, resolution, C] uint8
+        """Picture number ``index`` in name order, fitted but not augmented.  # [resolution, resolution, C]
 
         Raises:
             UserError, ValueError: as :meth:`training`.
@@ -211,7 +221,7 @@ class PictureSet:
         return row
 
     def _decode(self, index: int, side: int, resolution: int) -> np.ndarray:
-        return box_reduce(self._reader.square(index, side), resolution)
+        return box_reduce(self.reader.square(index, side), resolution)
 
     # --- broken pictures ------------------------------------------------------------------------------------------
 
@@ -246,7 +256,7 @@ class PictureSet:
             progress: show a progress bar when standard error is a terminal.
 
         Raises:
-            UserError: too many pictures are broken, one has more than 8 bits, or the disk refuses.
+            UserError: too many pictures are broken, one has another depth, or the disk refuses.
         """
         if self.cache is None:
             return
@@ -283,7 +293,8 @@ class PictureSet:
 
     def cache_bytes(self, resolutions: Iterable[int]) -> tuple[int, int]:
         """Bytes of the cache arrays for the stages that will be read: of all, and of those still to be built."""
-        sizes = {r: len(self) * r * r * self.options.channels for r in self._to_cache(resolutions)}
+        each = self.options.channels * self.levels.dtype.itemsize
+        sizes = {r: len(self) * r * r * each for r in self._to_cache(resolutions)}
         missing = sum(size for r, size in sizes.items() if self.cache is not None and not self.cache.has(r))
         return sum(sizes.values()), missing
 

@@ -1,7 +1,11 @@
 """Conversion between Pillow images and arrays of pixels, which always have an axis for the channels."""
 
+from collections.abc import Callable
+
 import numpy as np
 from PIL import Image
+
+from progcycle.blocks.levels import DEEPEST, max_level
 
 
 def as_image(pixels: np.ndarray) -> Image.Image:
@@ -27,3 +31,23 @@ def as_pixels(image: Image.Image) -> np.ndarray:  # [H, W, C]
     """
     pixels = np.array(image)
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def changed(pixels: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """Pixels after a change by Pillow, such as a reduction; each channel by itself where Pillow has no mode for them.
+
+    Args:
+        pixels: uint8, or levels of 16 bits, or floating point in [-1, 1].  # [H, W, C] -> [h, w, C]
+        change: a filter of means: 16 bits and floating point go through it as float32, and come back into their range.
+    """
+    if pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3):
+        return as_pixels(change(as_image(pixels)))
+    if pixels.dtype == np.uint8:
+        parts = [change(Image.fromarray(np.ascontiguousarray(pixels[..., i]))) for i in range(pixels.shape[2])]
+        return np.stack([np.array(part) for part in parts], axis=2)
+    planes = (Image.fromarray(pixels[..., i].astype(np.float32)) for i in range(pixels.shape[2]))
+    found = np.stack([np.array(change(plane)) for plane in planes], axis=2)
+    if pixels.dtype == np.uint16:
+        levels: np.ndarray = found.round().clip(0, max_level(DEEPEST)).astype(np.uint16)
+        return levels
+    return found.clip(-1, 1)

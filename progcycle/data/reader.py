@@ -7,12 +7,19 @@ from typing import BinaryIO
 import numpy as np
 
 from progcycle.data.bit_depth import LowRange, is_16_bit_png
-from progcycle.data.decode import BrokenPicture, decode_picture
+from progcycle.data.decode import BrokenPicture, decode_picture, parse_colour
 from progcycle.data.fit import fit_square
+from progcycle.data.kinds import extension_of
+from progcycle.data.levels import Bits, Levels
 from progcycle.data.source import Entry, Opener
+from progcycle.data.stored import read_bits
+from progcycle.data.values import Stored, as_wanted
+from progcycle.data.volumes import VolumeReader
 from progcycle.errors import UserError
 from progcycle.recipe import Pictures
 
+HEAD = 1024  # bytes of a file that tell what it is
+ALWAYS_8 = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib"})
 PROBES = 16  # pictures that are read to find the range of 16-bit values
 
 
@@ -30,15 +37,17 @@ class PictureReader:
         self, entries: Sequence[Entry], options: Pictures, max_pixels: int, opener: Opener | None = None
     ) -> None:
         self.entries, self.options, self.max_pixels = entries, options, max_pixels
+        self.levels = Levels.of(options)
         self._opener = opener or Opener()
+        self._volumes = VolumeReader(self._opener)
         self._is_low: bool | None = None  # whether 16-bit values span a small range; None: not known yet
 
     def square(self, index: int, side: int) -> np.ndarray:
-        """Picture number ``index`` as a square.  # [side, side, C] uint8
+        """Picture number ``index`` as a square.  # [side, side, C]
 
         Raises:
             BrokenPicture: it cannot be read.
-            UnsupportedPicture: it has more than 8 bits; or 16, and the set's values span a small range.
+            UnsupportedPicture: it has another depth than the set; or 16 bits, and 8 are wanted of a small range.
         """
         # Twice the square is enough for a clean reduction; all stages share it, so that they show the same picture.
         try:
@@ -49,8 +58,45 @@ class PictureReader:
             picture = self._pixels(index, 2 * side, any_range=True)
         return fit_square(picture, side, self.options.fit, self.options.background)
 
-    def _pixels(self, index: int, min_side: int, any_range: bool = False) -> np.ndarray:
-        """A picture at its own size, or of a JPEG not much less than ``min_side``.  # [H, W, C] uint8"""
+    def values(self, index: int, any_range: bool = False, min_side: int | None = None) -> np.ndarray:
+        """The values of picture number ``index`` as they are stored, at its own size.  # [H, W, C]
+
+        Args:
+            index: in the order of the entries.
+            any_range: where 8 bits are wanted, take the upper bytes of 16 also where few different ones are left.
+            min_side: as of :func:`decode_picture`.
+
+        Raises:
+            BrokenPicture: it cannot be read.
+            UnsupportedPicture: it has another depth or other channels than the set.
+        """
+        return self._pixels(index, min_side, any_range=any_range, values=True)
+
+    def bits(self, index: int) -> Bits:
+        """The depth of picture number ``index`` by its header.
+
+        Raises:
+            BrokenPicture: it cannot be read.
+        """
+        name = self.entries[index].name
+        if extension_of(name) in ALWAYS_8:
+            return 8
+        if self.entries[index].slice is not None:
+            return self._slice(index).bits
+        file = self._open(index)
+        try:
+            with open(file, "rb") if isinstance(file, Path) else file as stream:
+                head = stream.read(HEAD)
+                stream.seek(0)
+                return read_bits(stream, head)
+        except Exception as error:  # damaged files make decoders raise nearly anything
+            raise BrokenPicture(f"{name}: this picture cannot be read ({error}).") from None
+
+    def _pixels(self, index: int, min_side: int | None, any_range: bool = False, values: bool = False) -> np.ndarray:
+        """A picture at its own size, or of a JPEG not much less than ``min_side``.  # [H, W, C]"""
+        if self.entries[index].slice is not None:
+            found = self._wanted(self._slice(index), index)
+            return found if values else self.levels.pixels(found)
         return decode_picture(
             self._open(index),
             channels=self.options.channels,
@@ -59,7 +105,26 @@ class PictureReader:
             name=self.entries[index].name,
             max_pixels=self.max_pixels,
             any_range=any_range,
+            levels=self.levels,
+            values=values,
         )
+
+    def _slice(self, index: int) -> Stored:
+        entry = self.entries[index]
+        assert entry.slice is not None
+        try:
+            return self._volumes(entry).slice(self.options.volumes.axis, entry.slice)
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:  # damaged files make libraries raise nearly anything
+            raise BrokenPicture(f"{entry.name}: this volume cannot be read ({error}).") from None
+
+    def _wanted(self, stored: Stored, index: int) -> np.ndarray:
+        name = self.entries[index].name
+        try:
+            return as_wanted(stored, self.options.channels, self.levels, parse_colour(self.options.background), name)
+        except ValueError as error:
+            raise BrokenPicture(f"{name}: this picture cannot be read ({error}).") from None
 
     def _open(self, index: int) -> Path | BinaryIO:
         entry = self.entries[index]

@@ -1,10 +1,9 @@
 """Real pictures as the discriminators see them at a moment of growth."""
 
-import torch
 from torch import Tensor
 
 from progcycle.blocks.fade import fade_reals
-from progcycle.blocks.levels import from_levels
+from progcycle.blocks.levels import as_numbers
 from progcycle.blocks.resample import downsample2x
 from progcycle.schedule import Growth
 
@@ -15,8 +14,9 @@ def as_reals(images: Tensor, growth: Growth) -> Tensor:
     While a stage fades in they are ``fade_reals(x, growth.reals_alpha)``.
 
     Args:
-        images: uint8, or floating point already in [-1, 1]; any device. If the smaller side is larger than the
-            stage's resolution, both sides are box-reduced by the largest power of two that does not go below it.
+        images: uint8, uint16 (levels of a window), or floating point already in [-1, 1]; any device. If the smaller
+            side is larger than the stage's resolution, both sides are box-reduced by the largest power of two that
+            does not go below it.
         growth: gives the resolution, alpha, and whether to fade.  # [N, C, H, W] -> [N, C, h, w] float32
 
     Raises:
@@ -24,12 +24,7 @@ def as_reals(images: Tensor, growth: Growth) -> Tensor:
     """
     if images.ndim != 4:
         raise ValueError(f"expected pictures [N, C, H, W], got a tensor of shape {tuple(images.shape)}")
-    if images.dtype == torch.uint8:
-        x = from_levels(images)
-    elif images.is_floating_point():
-        x = images.float()
-    else:
-        raise ValueError(f"expected uint8 or floating point pictures, got {images.dtype}")
+    x = as_numbers(images).float()
     while min(x.shape[-2:]) >= 2 * growth.resolution:
         if x.shape[-2] % 2 or x.shape[-1] % 2:
             height, width = images.shape[-2:]

@@ -17,16 +17,20 @@ from PIL import Image
 from progcycle.data.bit_depth import LowRange, UnsupportedPicture, is_16_bit_png
 from progcycle.data.containers import Container, Item
 from progcycle.data.decode import BrokenPicture, decode_picture
+from progcycle.data.dicom import is_dicom
 from progcycle.data.kinds import ending_of, readable_extensions
 from progcycle.data.labels import Label
 from progcycle.data.pool import in_processes
+from progcycle.data.stored import is_deep, read_stored
+from progcycle.data.volumes import is_volume
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
 from progcycle.rng import address
 
-VERSION = 1  # raise it when a scan finds something else in the same pictures
+VERSION = 2  # raise it when a scan finds something else in the same pictures
 CHUNK = 128  # pictures that a process scans at a time
-BROKEN, REFUSED, LOW = "broken", "refused", "low"  # LOW: 16 bits of which few are used; the whole set decides
+BROKEN, REFUSED = "broken", "refused"
+LOW, DEEP = "low", "deep"  # 16 bits of which few are used, and what 8 bits cannot hold; the whole set decides
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,8 @@ class Found:
 
     @property
     def is_deep(self) -> bool:
-        """Whether it has more than 8 bits a channel."""
-        return self.mode.startswith("I") or self.mode.endswith(";16")
+        """Whether it has more than 8 bits a channel, or channels that Pillow has no mode for."""
+        return self.mode.startswith("I") or ";" in self.mode
 
 
 @dataclass
@@ -181,6 +185,9 @@ def scan_one(container: Container, item: Item, max_pixels: int) -> Found:
         name += ending_of(content[:64])
     facts: dict[str, Any] = {"name": name, "bytes": len(content), "crc": zlib.crc32(content), "label": item.label}
     facts["sha256"] = hashlib.sha256(content).hexdigest()
+    if is_dicom(content) or is_volume(name):
+        problem = f"{name}: a store would copy what its header tells of a patient; train on such files in their folder."
+        return Found(**facts, pixels=str(facts["sha256"]), fault=REFUSED, problem=problem)
     deep = is_16_bit_png(content[:32])
     shape: dict[str, Any] = {}
 
@@ -195,12 +202,28 @@ def scan_one(container: Container, item: Item, max_pixels: int) -> Found:
         )
         pixels = str(facts["sha256"]) if deep else _hash(array)
     except LowRange as error:
-        fault, problem, shape = LOW, str(error), {"mode": "I;16"}
+        fault, problem, shape = LOW, str(error), _of_deep(content, name, max_pixels) or {"mode": "I;16"}
     except UnsupportedPicture as error:
         fault, problem = REFUSED, str(error)
+        if (found := _of_deep(content, name, max_pixels)) is not None:
+            fault, shape = DEEP, found
     except BrokenPicture as error:
         fault, problem = BROKEN, str(error)
     return Found(**facts, **shape, pixels=pixels or str(facts["sha256"]), fault=fault, problem=problem)
+
+
+def _of_deep(content: bytes, name: str, max_pixels: int) -> dict[str, Any] | None:
+    """Size and mode of a picture that training reads as more than 8 bits or n channels; None if it does not."""
+    stream, head = io.BytesIO(content), content[:1024]
+    try:
+        stored = read_stored(stream, head, name, max_pixels) if is_deep(stream, head, 3) else None
+    except Exception:  # damaged files make decoders raise nearly anything
+        return None
+    if stored is None:
+        return None
+    height, width, channels = stored.values.shape
+    kind = {1: "I", 3: "RGB", 4: "RGBA"}.get(channels, f"{channels} channels")
+    return {"width": width, "height": height, "mode": f"{kind};{'F' if stored.bits == 'float' else stored.bits}"}
 
 
 def _hash(pixels: np.ndarray) -> str:
@@ -211,7 +234,13 @@ def _hash(pixels: np.ndarray) -> str:
 
 
 def _judge_range(part: Part) -> None:
-    """Pictures of 16 bits with few levels are refused where most are so; elsewhere they are merely dark."""
+    """What 8 bits cannot hold is refused among pictures that have 8; sets of nothing else are trained on as they are.
+
+    Among others, pictures of 16 bits with few levels are refused where most are so; elsewhere they are merely dark.
+    """
+    if all(found.is_deep for found in part.found if found.fault not in (BROKEN, REFUSED)):
+        part.found = [replace(one, fault="", problem="") if one.fault in (LOW, DEEP) else one for one in part.found]
+    part.found = [replace(one, fault=REFUSED) if one.fault == DEEP else one for one in part.found]
     low = sum(found.fault == LOW for found in part.found)
     wide = sum(found.is_deep and not found.fault for found in part.found)
     fault, problem = (REFUSED, None) if low >= wide else ("", "")
@@ -313,9 +342,9 @@ def summary(found: Sequence[Any]) -> str:
 
 
 def _kind_of(mode: str) -> str:
-    if mode.startswith("I;16"):
-        return "grey of 16 bits"
-    return f"{MODES.get(mode[:-3], mode[:-3])} of 16 bits" if mode.endswith(";16") else MODES.get(mode, mode)
+    kind, _, depth = mode.partition(";")
+    words = {"F": " of floating point numbers", "8": ""}.get(depth, f" of {depth[:2]} bits" if depth else "")
+    return f"{'grey' if kind == 'I' else MODES.get(kind, kind)}{words}"
 
 
 def as_bytes(count: float) -> str:

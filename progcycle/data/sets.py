@@ -36,6 +36,19 @@ def resolve_sets(data: DataOptions, *, resolution: int, seed: int, cache_dir: Pa
     return {domain: make(domain, options, paths) for domain, (options, paths) in _training(data).items()}
 
 
+def training_set(data: DataOptions, domain: str, options: Pictures, *, resolution: int, seed: int) -> PictureSet:
+    """The training pictures of one domain with other options, not augmented and without a cache.
+
+    Args:
+        data: the recipe's data section.
+        domain: one of its domains.
+        options: in place of the domain's own.
+        resolution, seed: as of :func:`resolve_sets`, and so are the errors.
+    """
+    make = _maker(data, resolution, seed, None, validation=data.share_held_out)
+    return make(domain, options.model_copy(update={"augment": ()}), _training(data)[domain][1])
+
+
 def resolve_validation_sets(data: DataOptions, *, resolution: int, seed: int, cache_dir: Path) -> dict[str, PictureSet]:
     """The part of the training pictures that ``validation`` holds out, by domain, not augmented; {} if it is 0.
 
@@ -91,7 +104,7 @@ def _maker(
     data: DataOptions,
     resolution: int,
     seed: int,
-    cache_dir: Path,
+    cache_dir: Path | None,
     classes: Sequence[str] | None = None,
     validation: float = 0.0,
     held_out: bool = False,
@@ -103,7 +116,7 @@ def _maker(
             paths,
             resolution=resolution,
             seed=seed,
-            cache_dir=Path(data.cache_dir).expanduser() if data.cache_dir is not None else cache_dir,
+            cache_dir=Path(data.cache_dir).expanduser() if data.cache_dir and cache_dir else cache_dir,
             cache_resolution=data.cache_resolution,
             max_broken=data.max_broken,
             max_pixels=data.max_pixels,

@@ -7,13 +7,14 @@ import unicodedata
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from progcycle.data import store
 from progcycle.data.kinds import (
+    ARRAYS,
     count_extensions,
     describe_file,
     describe_unreadable,
@@ -39,6 +40,8 @@ class Entry:
         member: its name inside the zip; None for a file of its own.
         stamp: changes when the content changes (size and time, the zip's checksum, or a hash).
         at: of a picture in a store: where its bytes begin in the file, how many there are, and their CRC-32.
+        slice: number of the slice of a volume; None for a picture, or a volume as a whole.
+        group: of pictures that are held out together, such as the slices of a volume; "" for none.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Entry:
     member: str | None
     stamp: str
     at: tuple[int, int, int] | None = None
+    slice: int | None = None
+    group: str = ""
 
 
 @dataclass
@@ -142,7 +147,7 @@ def find_pictures(paths: Sequence[str]) -> Listing:
     for i, (path, end) in enumerate(zip(paths, ends, strict=True)):
         container, prefix = locate(path)
         here = Listing()
-        found = list(_entries(container, prefix, here))
+        found = _without_arrays(_entries(container, prefix, here))
         if not found:
             raise UserError(_nothing_in(Path(container, prefix or ""), here))
         label = "" if len(paths) == 1 else f"{end}/" if ends.count(end) == 1 else f"{end}-{i + 1}/"
@@ -169,6 +174,13 @@ def entry_of(part: Path, row: store.Row) -> Entry:
     """The picture of a line of a store's index."""
     at = (row.offset, row.bytes, row.crc)
     return Entry(row.name, str(part / row.file), row.name, f"{row.bytes} {row.sha256}", at)
+
+
+def _without_arrays(entries: Iterable[Entry]) -> list[Entry]:
+    """The pictures; arrays are pictures where there are no others, as beside those they are something else."""
+    found = list(entries)
+    others = [entry for entry in found if extension_of(entry.name) not in ARRAYS]
+    return others or found
 
 
 def _nothing_in(place: Path, listing: Listing) -> str:

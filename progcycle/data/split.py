@@ -33,7 +33,7 @@ def select_part(
 
     A picture is held out if the hash of its stem lies below ``share``: independent of the run's seed, the order and the
     other pictures. So pairs of A and B with equal stems stay together, and a larger share holds out the same
-    pictures and more.
+    pictures and more. Pictures of one group, such as the slices of a volume, are held out together: its hash counts.
 
     Args:
         entries: all pictures of a domain.
@@ -49,7 +49,7 @@ def select_part(
         return () if held_out else tuple(entries)
     parts: dict[bool, list[Entry]] = {False: [], True: []}
     for entry in entries:
-        parts[name_hash(stem_of(entry.name, several)) < share].append(entry)
+        parts[name_hash(entry.group or stem_of(entry.name, several)) < share].append(entry)
     if min(map(len, parts.values())) < FEWEST:
         raise UserError(
             f"data.validation: {share:g} holds out {len(parts[True])} of the {len(entries)} pictures of domain "

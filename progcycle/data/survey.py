@@ -13,12 +13,18 @@ import numpy as np
 from progcycle.errors import UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO
+
     from progcycle.data.source import Entry
 
 HEADERS = 5000  # pictures of a folder whose size and mode are read, evenly spaced
 DECODED = 48  # pictures of a folder that are decoded, evenly spaced
 GREY_LEVELS = 8  # red, green and blue differ by less: a grey pixel
-MODES = {"RGB": "colour", "L": "grey", "RGBA": "colour with transparency", "P": "palette", "1": "black and white"}
+MODES = {
+    "RGB": "colour", "L": "grey", "RGBA": "colour with transparency", "P": "palette", "1": "black and white",
+    "I;16": "grey of 16 bits", "F": "floating point",
+}  # fmt: skip
 DEEP = ("I", "F")  # modes, and those that start with I; have more than 8 bits
 
 
@@ -149,26 +155,49 @@ def _decode(survey: Survey, entries: "list[Entry]", side: int) -> None:
     from progcycle.data import BrokenPicture, UnsupportedPicture, decode_picture
     from progcycle.data.source import Opener
 
-    opener = Opener()
-    flat, grey, started, done = [], [], time.perf_counter(), 0
+    opener, started = Opener(), time.perf_counter()
+    read: list[tuple[float, bool]] = []
+    deep: list[tuple[str, tuple[float, bool] | None]] = []
     for entry in dict.fromkeys(entries):
         try:
             file = opener.open(entry)
             pixels = decode_picture(file, channels=3, background="white", min_side=2 * side, name=entry.name)
         except UnsupportedPicture as error:
-            survey.refused.append(str(error))
-            continue
+            deep.append((str(error), _of_deep(opener.open(entry), entry.name)))
         except BrokenPicture as error:
             survey.broken.append(str(error))
-            continue
         except Exception as error:  # of a zip member: checksum, encryption, compression
             survey.broken.append(f"{entry.name}: this picture cannot be read ({error}).")
-            continue
-        done += 1
-        if pixels.shape[1] > 1:
-            flat.append(float((pixels[:, 1:] == pixels[:, :-1]).all(axis=2).mean()))
-        grey.append(float(np.ptp(pixels, axis=2).max()) < GREY_LEVELS)
-    if done:
-        survey.seconds = (time.perf_counter() - started) / done
-        survey.flat = statistics.median(flat) if flat else 0.0
-        survey.grey = sum(grey) / done
+        else:
+            read.append(_flat_and_grey(pixels))
+    if read or any(found is None for _, found in deep):
+        survey.refused += [sentence for sentence, _ in deep]
+    else:  # all have more than 8 bits, as which training reads them
+        read = [found for _, found in deep if found is not None]
+    if read:
+        survey.seconds = (time.perf_counter() - started) / len(read)
+        survey.flat = statistics.median(flat for flat, _ in read)
+        survey.grey = sum(grey for _, grey in read) / len(read)
+
+
+def _flat_and_grey(pixels: np.ndarray) -> tuple[float, bool]:
+    """Share of neighbours that are equal, and whether there is no colour; of levels of 8 bits.  # [H, W, 3]"""
+    flat = (pixels[:, 1:] == pixels[:, :-1]).all(axis=2)
+    return float(flat.mean()) if flat.size else 0.0, float(np.ptp(pixels, axis=2).max()) < GREY_LEVELS
+
+
+def _of_deep(file: "Path | BinaryIO", name: str) -> tuple[float, bool] | None:
+    """The same of grey or RGB of more than 8 bits, between its own least and greatest value; None of others."""
+    from progcycle.blocks.levels import max_level
+    from progcycle.data import BrokenPicture, Levels, UnsupportedPicture, decode_picture
+    from progcycle.data.decode import depth_of
+
+    if (bits := depth_of(file)) == 8:
+        return None
+    levels = Levels(bits, 0, 1)
+    try:
+        values = decode_picture(file, channels=3, background="white", name=name, levels=levels, values=True)
+    except (BrokenPicture, UnsupportedPicture):
+        return None
+    low, high = float(values.min()), float(values.max())
+    return _flat_and_grey((values - low) * (max_level() / max(high - low, 1e-30)))

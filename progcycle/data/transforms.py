@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from progcycle.blocks.levels import as_numbers, max_level, to_unit
+from progcycle.data.levels import PLAIN, Levels
 from progcycle.errors import UserError, closest
 from progcycle.recipe import Augmentation
 
@@ -27,15 +29,19 @@ class Transforms:
     Args:
         steps: the recipe's ``augment`` list.
         side: pixels per side of the pictures, which every transform must keep.
-        channels: 1 or 3.
+        channels: of the pictures.
         domain: named in errors.
+        levels: their depth. All but 8 bits go through the transforms as floating point in [0, 1].
 
     Raises:
-        UserError: an unknown transform, arguments that it refuses, or one that fails on such pictures or does not
-            keep their size and type.
+        UserError: an unknown transform, arguments that it refuses, or one that fails on such pictures, does not keep
+            their size and type, or leaves 256 grey levels of more.
     """
 
-    def __init__(self, steps: Sequence[Augmentation], side: int, channels: int, domain: str) -> None:
+    def __init__(
+        self, steps: Sequence[Augmentation], side: int, channels: int, domain: str, levels: Levels = PLAIN
+    ) -> None:
+        self.levels = levels
         self.steps = tuple(steps)
         self.domain = domain
         for step in self.steps:
@@ -49,7 +55,7 @@ class Transforms:
         """Transform a picture.
 
         Args:
-            picture: uint8.  # [H, W, C] -> [H, W, C]
+            picture: of the type ``levels.dtype``.  # [H, W, C] -> [H, W, C]
             seed: everything random follows from it.
 
         Raises:
@@ -58,8 +64,12 @@ class Transforms:
         if self._compose is None:
             self._compose = _library().Compose([self._build(step) for step in self.steps])
         self._compose.set_random_seed(seed)
-        result = self._compose(image=picture)["image"]
-        self._same_kind(picture, result, " ".join(step.name for step in self.steps))
+        plain = picture.dtype == np.uint8
+        given = picture if plain else to_unit(as_numbers(picture))
+        result = self._compose(image=given)["image"]
+        self._same_kind(given, result, " ".join(step.name for step in self.steps))
+        if not plain:
+            result = Levels(self.levels.bits, 0, 1).pixels(result)
         return np.ascontiguousarray(result)
 
     def _where(self, name: str) -> str:
@@ -89,25 +99,40 @@ class Transforms:
         transform = self._build(step, p=1.0)
         compose = _library().Compose([transform])
         for seed in range(3):
-            picture = np.random.default_rng(seed).integers(0, 256, (side, side, channels), dtype=np.uint8)
+            rng, shape = np.random.default_rng(seed), (side, side, channels)
+            picture: np.ndarray = rng.integers(0, max_level() + 1, shape, dtype=np.uint8)
+            if not self.levels.plain:
+                picture = rng.random(shape, dtype=np.float32)
             compose.set_random_seed(seed)
             try:
                 result = compose(image=picture)["image"]
             except Exception as error:
-                kind = "grey" if channels == 1 else "RGB"
+                kind = {1: "grey", 3: "RGB"}.get(channels, f"{channels}-channel")
+                depth = "" if self.levels.plain else f" ({self.levels.words}, seen as floating point)"
                 raise UserError(
-                    f"{self._where(step.name)} fails on {kind} pictures of {side} px: {_one_line(error)}."
+                    f"{self._where(step.name)} fails on {kind} pictures of {side} px{depth}: {_one_line(error)}."
                 ) from None
             self._same_kind(picture, result, step.name)
+            if not self.levels.plain and _has_8_bits(result) and not _has_8_bits(picture):
+                raise UserError(
+                    f"{self._where(step.name)} leaves 256 grey levels of pictures that have more "
+                    f"({self.levels.words}); leave it out."
+                )
 
     def _same_kind(self, picture: np.ndarray, result: Any, name: str) -> None:
         shape, dtype = getattr(result, "shape", None), getattr(result, "dtype", None)
         if shape is None or tuple(shape) != picture.shape or dtype != picture.dtype:
             got = type(result).__name__ if shape is None else f"{dtype} of shape {tuple(shape)}"
             raise UserError(
-                f"{self._where(name)} must keep the size and type of its picture, but made {got} from uint8 of shape "
-                f"{picture.shape}; leave it out (to crop at random, use load_resolution)."
+                f"{self._where(name)} must keep the size and type of its picture, but made {got} from {picture.dtype} "
+                f"of shape {picture.shape}; leave it out (to crop at random, use load_resolution)."
             )
+
+
+def _has_8_bits(picture: np.ndarray) -> bool:
+    """Whether all numbers in [0, 1] are levels of 8 bits."""
+    levels = picture * max_level()
+    return bool(np.abs(levels - levels.round()).max() < 1e-3)
 
 
 def _one_line(error: Exception) -> str:

@@ -104,6 +104,7 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
     notes += check_pictures(run_dir, record, sets, identities, moved)
     resolutions = sorted({phase.resolution for phase in schedule.phases})
     notes += [line for pictures in sets.values() if (line := cache_warning(pictures, resolutions))]
+    notes += [f"domain {d}: {p.levels.words}" for d, p in sets.items() if not p.levels.plain]
     if record and record.state and before is None and recipe.training.precision == "auto":
         notes.append(f"the checkpoint does not record which precision auto chose; from here on it is {precision}")
     if record and record.state.get("device", accelerator.device.type) != accelerator.device.type:

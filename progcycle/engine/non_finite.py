@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
-from progcycle.blocks import levels_to_unit
+from progcycle.blocks import as_numbers, as_shown, to_unit
 from progcycle.data import Batch, PictureSet, build_loader
 from progcycle.engine.attempts import Attempts
 from progcycle.engine.trainer import Trainer
@@ -90,8 +90,8 @@ def write_non_finite_report(
     """Write a report about a bad step and its pictures; every process must call this.
 
     ``report.json`` holds figures as means over the processes, with non-finite ones as text. The pictures of the step
-    are read again. They are in ``pictures.safetensors`` as the loader gave them (uint8, [N, C, H, W]), and as a grid
-    for each domain.
+    are read again. They are in ``pictures.safetensors`` as the loader gave them (uint8, uint16 or float32,
+    [N, C, H, W]), and as a grid for each domain.
 
     Args:
         found: what is not finite.
@@ -130,7 +130,10 @@ def _write(parent: Path, found: NonFinite, about: Mapping[str, Any], batches: Ma
         with_default_permissions(folder / "pictures.safetensors", partial(save_file, pictures))
         for domain, batch in batches.items():
             columns = math.ceil(len(batch) ** 0.5)
-            save_image(make_grid(levels_to_unit(batch.images), nrow=columns, padding=0), folder / f"{domain}.png")
+            save_image(
+                make_grid(as_shown(to_unit(as_numbers(batch.images))), nrow=columns, padding=0),
+                folder / f"{domain}.png",
+            )
     return path
 
 

@@ -13,6 +13,7 @@ from progcycle.engine.build import Built, build
 from progcycle.engine.context import RunContext, cache_folder, end, prepare_data, set_up
 from progcycle.engine.folder import check_frozen, has_checkpoint, read_checkpoint_info, write_recipe
 from progcycle.engine.initial_weights import PRETRAINING, load_source_weights
+from progcycle.engine.levels import resolve_levels
 from progcycle.engine.loader_wait import LoaderWait
 from progcycle.engine.memory import explain_out_of_memory, setup_advice
 from progcycle.engine.run import Run
@@ -40,7 +41,8 @@ def train(recipe: Recipe, run_dir: Path, signals: bool = False) -> Run:
     itself has a checkpoint, pre-training is not read again.
 
     Args:
-        recipe, run_dir, signals: see :class:`Run`.
+        recipe: a validated recipe; what it leaves open of the depth and the window of its pictures is found out.
+        run_dir, signals: see :class:`Run`.
 
     Returns:
         The run of the task, at the end.
@@ -49,6 +51,7 @@ def train(recipe: Recipe, run_dir: Path, signals: bool = False) -> Run:
         UserError: as :class:`Run`; what the task would refuse is refused before pre-training.
         StoppedError: a signal stopped the run, and its checkpoint is written.
     """
+    recipe = resolve_levels(recipe, run_dir)
     before = recipe.preparation_recipe
     with explain_out_of_memory(setup_advice), RunLock(run_dir) as lock:
         safety: dict[str, Any] = {"signals": signals, "lock": lock}

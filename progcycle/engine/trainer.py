@@ -99,7 +99,7 @@ class Trainer:
         """One round of updates on one batch, and the average of the generators. Nothing in it waits for the device.
 
         Args:
-            batches: this process's pictures by domain, uint8, at the resolution of the stage.
+            batches: this process's pictures by domain, as the loader gives them, at the resolution of the stage.
             growth: where growth stands.
         """
         self._enter(growth)

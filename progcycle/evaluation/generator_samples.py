@@ -46,6 +46,8 @@ class RealPictures:
 
     def __call__(self, positions: Sequence[int]) -> "Tensor":
         """Grey levels of pictures.  # [n] -> [n, C, R, R] uint8"""
+        import torch
+
         from progcycle.data import as_reals, collate
 
         self.pictures.index_at(positions[0])  # the order, once for all threads
@@ -53,8 +55,8 @@ class RealPictures:
             samples = pool.map(lambda place: self.pictures.training(place, self.growth.resolution), positions)
             batch = collate(list(samples))
         self.broken.update(dict.fromkeys(batch.broken))
-        fading = self.growth.reals_alpha < 1
-        return to_levels(as_reals(batch.images, self.growth)) if fading else batch.images
+        as_they_are = self.growth.reals_alpha >= 1 and batch.images.dtype == torch.uint8
+        return batch.images if as_they_are else to_levels(as_reals(batch.images, self.growth))
 
     def name_at(self, position: int) -> str:
         """Name of the picture at a position."""

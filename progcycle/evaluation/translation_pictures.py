@@ -9,7 +9,7 @@ from torch import Tensor
 
 from progcycle.data import PictureSet, as_reals, resolve_sets, resolve_test_sets, resolve_validation_sets
 from progcycle.errors import UserError
-from progcycle.export.tensor_images import from_uint8
+from progcycle.export.tensor_images import from_pixels
 
 if TYPE_CHECKING:
     from progcycle.export import Translator
@@ -73,7 +73,7 @@ def read_pictures(
         sample = pictures.plain(i, resolution)
         if strict and sample.broken:  # another picture is in its place
             raise UserError(f"{sample.broken[0].rstrip('.')}; repair or remove it, it cannot be measured.")
-        found.append(from_uint8(sample.image))
+        found.append(from_pixels(sample.image))
     return torch.cat(found)
 
 

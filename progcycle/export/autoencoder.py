@@ -16,7 +16,7 @@ from progcycle.errors import UserError
 from progcycle.export.config import CONFIG_FILE, SnapshotConfig
 from progcycle.export.examples import Examples
 from progcycle.export.snapshot_model import SnapshotModel
-from progcycle.export.tensor_images import from_uint8, resize, to_pil
+from progcycle.export.tensor_images import from_pixels, resize, to_pil
 from progcycle.recipe import AutoencoderRecipe, validate
 
 
@@ -84,7 +84,7 @@ def run_pictures(config: SnapshotConfig, count: int, folder: str | Path | None =
         raise UserError(f"The run's pictures are not here ({reason}); give a folder with --pictures.") from None
     count = min(count, len(pictures))
     levels = [pictures.plain(i * len(pictures) // count, recipe.resolution).image for i in range(count)]
-    return torch.cat([from_uint8(image) for image in levels])
+    return torch.cat([from_pixels(image) for image in levels])
 
 
 def unseen_pictures(recipe: AutoencoderRecipe, cache_dir: Path | None = None) -> tuple[str, PictureSet]:

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from progcycle.data import Levels
 from progcycle.errors import UserError
+from progcycle.recipe import Pictures
 from progcycle.schedule import Growth
 
 CONFIG_FILE = "config.json"
@@ -16,6 +18,8 @@ WEIGHTS_FILE = "model.safetensors"
 LARGEST = 16 << 20  # bytes of config.json
 # What arguments of networks may be: layers are made one by one, long before their weights are seen to be missing.
 MOST_FEATURES, MOST_BLOCKS, MOST_STAGES = 1 << 16, 1000, 16
+
+READ_BY = ("bits", "window", "channels", "background", "volumes")  # keys of a recipe's pictures
 
 Positive = Annotated[int, Field(ge=1)]
 SideLength = Annotated[int, Field(ge=1, le=1024)]
@@ -134,6 +138,27 @@ class SnapshotConfig(_Strict):
         pictures = data.get(domain) if isinstance(data, dict) else None
         colour = pictures.get("background") if isinstance(pictures, dict) else None
         return colour if isinstance(colour, str) else "white"
+
+    def levels(self, domain: str) -> Levels:
+        """The depth and the window of a domain's pictures, as training read them; see :meth:`pictures`."""
+        return Levels.of(self.pictures(domain))
+
+    def pictures(self, domain: str) -> Pictures:
+        """What training made of a domain's pictures: their depth, channels, background and slices.
+
+        Args:
+            domain: a name of the recipe's, such as ``a``; a recipe of one domain has it in its section ``data``.
+
+        Raises:
+            UserError: they are damaged.
+        """
+        data = self.recipe.get("data")
+        section = data.get(domain, data) if isinstance(data, dict) else None
+        section = section if isinstance(section, dict) else {}
+        try:
+            return Pictures.model_validate({key: section[key] for key in READ_BY if key in section})
+        except ValidationError:
+            raise UserError(f"{CONFIG_FILE}: data.{domain}: {' or '.join(READ_BY)} is damaged.") from None
 
     def growth_at(self, resolution: int | None) -> Growth:
         """Where to run: where growth stood by default, or at an earlier resolution, faded in whole.

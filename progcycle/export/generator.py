@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -13,8 +14,10 @@ from progcycle import networks
 from progcycle.data.labels import list_names
 from progcycle.errors import UserError
 from progcycle.export.examples import Examples
+from progcycle.export.metadata import Metadata
 from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.tensor_images import to_pil
+from progcycle.export.value_files import endings, write_values
 from progcycle.rng import Distribution, latents
 from progcycle.schedule import Growth
 
@@ -201,6 +204,21 @@ class Generator(SnapshotModel):
     def latent_parts(self) -> tuple[tuple[int, Distribution], ...]:
         """How many numbers of a latent there are of each distribution, in order."""
         return ((self.generator.latent_size, self.generator.distribution),)
+
+    def write(self, picture: Tensor, name: Path) -> Path:
+        """Write a picture as a file of the depth that training read.
+
+        Args:
+            picture: in [-1, 1].  # [C, H, W]
+            name: of the file, without an ending: ``.png`` follows, or ``.tif`` where PNG cannot hold such pictures.
+
+        Returns:
+            The file.
+        """
+        levels = self.config.levels("real")
+        target = name.with_name(name.name + endings(levels, len(picture))[0])
+        write_values(levels.values(picture.permute(1, 2, 0).cpu().numpy()), Metadata(), "white", target)
+        return target
 
     def latents(self, n: int, seed: int = 0, *, start: int = 0) -> Tensor:
         """The latents of the pictures ``start`` to ``start + n - 1`` of a seed.  # [n, latent_size] float32"""

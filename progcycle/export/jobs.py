@@ -9,9 +9,11 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from progcycle.data.kinds import VOLUMES, extension_of
 from progcycle.data.source import Entry, Opener, find_pictures
 from progcycle.errors import UserError
 from progcycle.export.clips import ANIMATIONS, CODECS, VIDEOS, check_av, is_animated, is_video
+from progcycle.export.metadata import describing_texts
 from progcycle.files import atomic_file
 
 # How Pillow writes a picture of true colour or grey; other formats cannot hold one and become PNG files.
@@ -36,6 +38,7 @@ KEEPS: dict[str, tuple[str, ...]] = {
     ".tif": ("icc_profile", "dpi"),
     ".tiff": ("icc_profile", "dpi"),
 }
+TIFF = (".tif", ".tiff")
 WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
 
 
@@ -47,13 +50,14 @@ class Job:
     target: Path
 
 
-def plan_jobs(given: Path, output: Path) -> tuple[list[Job], tuple[str, ...]]:
+def plan_jobs(given: Path, output: Path, endings: Sequence[str] = tuple(WRITERS)) -> tuple[list[Job], tuple[str, ...]]:
     """Pair every picture with its target: the same name, and the same sub-folder under ``output``.
 
     Args:
         given: a picture, a folder (searched recursively; other files are skipped) or a zip file.
         output: for a picture, the file to write or a folder for it; else a folder. What lies in it is not read, so it
             may be inside of ``given``.
+        endings: of the files that can hold what is written; pictures of another kind get the first one appended.
 
     Returns:
         The pictures, and a sentence for each kind of thing that is left out and might be missed.
@@ -67,7 +71,7 @@ def plan_jobs(given: Path, output: Path) -> tuple[list[Job], tuple[str, ...]]:
     if given.is_file() and given.suffix.lower() != ".zip":
         check_av(given)
         entry = Entry(given.name, str(given), None, "")
-        jobs = [Job(entry, _single_target(entry, output))]
+        jobs = [Job(entry, _single_target(entry, output, endings))]
     else:
         if output.exists() and not output.is_dir():
             raise UserError(f"{output} is a file; give a folder to write the pictures of {given} to.")
@@ -80,7 +84,7 @@ def plan_jobs(given: Path, output: Path) -> tuple[list[Job], tuple[str, ...]]:
             entries = [entry for entry in entries if not os.path.realpath(entry.file).startswith(written)]
         if not entries:
             raise UserError(f"{given} has no pictures in it but those of {output}.")
-        jobs = [Job(entry, output / _kept_name(entry, given)) for entry in entries]
+        jobs = [Job(entry, output / _kept_name(entry, given, endings)) for entry in entries]
     _check_targets(jobs)
     return jobs, remarks
 
@@ -101,22 +105,27 @@ def with_seeds(jobs: Sequence[Job], seeds: Sequence[int]) -> list[list[Job]]:
 
 
 def _with_seed(name: str, seed: int) -> str:
-    path = Path(name)
-    return f"{path.stem}_seed{seed}{path.suffix}"
+    end = len(extension_of(name))
+    return f"{name[:-end]}_seed{seed}{name[-end:]}" if end else f"{name}_seed{seed}"
 
 
-def _kept_name(entry: Entry, given: Path) -> Path:
+def _kept_name(entry: Entry, given: Path, endings: Sequence[str]) -> Path:
     # Listed names are in composed form (NFC); a file keeps the one that it has on disk.
     name = _inside(entry) if entry.member else Path(os.path.relpath(entry.file, given.expanduser().absolute()))
-    return name.with_name(_writable(name.name, entry))
+    return name.with_name(_writable(name.name, entry, endings))
 
 
-def _writable(name: str, source: Entry) -> str:
+def _writable(name: str, source: Entry, endings: Sequence[str]) -> str:
     """The name itself if such a file can be written, else with an extension appended it."""
-    suffix = Path(name).suffix.lower()
-    if suffix in WRITERS or suffix in CODECS or (suffix == ".gif" and is_animated(_opened(source))):
+    suffix = extension_of(name)
+    if (
+        suffix in endings
+        or suffix in VOLUMES
+        or suffix in CODECS
+        or (suffix == ".gif" and is_animated(_opened(source)))
+    ):
         return name
-    return f"{name}.mp4" if suffix in VIDEOS else f"{name}.png"
+    return f"{name}.mp4" if suffix in VIDEOS else f"{name}{endings[0]}"
 
 
 def _opened(source: Entry) -> Path | BinaryIO:
@@ -134,13 +143,15 @@ def _inside(entry: Entry) -> Path:
     return name
 
 
-def _single_target(source: Entry, output: Path) -> Path:
+def _single_target(source: Entry, output: Path, endings: Sequence[str]) -> Path:
     given = Path(source.file)
     if output.is_dir() or not output.suffix:
-        return output / _writable(given.name, source)
+        return output / _writable(given.name, source, endings)
     moving = is_video(given) or is_animated(given)
-    kinds, what = ((*ANIMATIONS, *CODECS), "clips") if moving else (tuple(WRITERS), "pictures")
-    if output.suffix.lower() not in kinds:
+    kinds, what = ((*ANIMATIONS, *CODECS), "clips") if moving else (tuple(endings), "pictures")
+    if extension_of(given.name) in VOLUMES:
+        kinds, what = tuple(sorted(VOLUMES)), "volumes"
+    if extension_of(output.name) not in kinds:
         names = " ".join(suffix[1:] for suffix in kinds)
         raise UserError(f"{output}: {what} can be written as {names}, not as {output.suffix[1:]}.")
     check_av(output)
@@ -177,5 +188,9 @@ def write_picture(image: Image.Image, target: Path) -> None:
             f"{target.name}: {kind} holds no transparency; give a name that ends in {' '.join(WITH_ALPHA)}."
         )
     kept = {name: image.info[name] for name in KEEPS.get(kind, ()) if name in image.info}
+    if kind in TIFF and "exif" in image.info:
+        block = Image.Exif()
+        block.update(describing_texts(image.info["exif"]))
+        kept["exif"] = block.tobytes()
     with atomic_file(target) as temporary:
         image.save(temporary, **WRITERS[kind], **kept)  # type: ignore[arg-type]

@@ -1,6 +1,8 @@
 """Metadata that a translated picture keeps: colour profile, EXIF block, resolution in dpi, transparency."""
 
+import contextlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -62,13 +64,26 @@ class Metadata:
             image = as_image(levels)
         else:
             image = as_image(_without_background(levels, self.alpha, background))
-        if self.icc is not None and FAMILIES.get(self.icc[16:20]) == mode:
-            image.info["icc_profile"] = self.icc
-        if self.exif is not None:
-            image.info["exif"] = self.exif
-        if self.dpi is not None:
-            image.info["dpi"] = self.dpi
+        image.info.update(self.info(mode))
         return image
+
+    def info(self, mode: str) -> dict[str, Any]:
+        """What Pillow's images have of it in their ``info``.
+
+        Args:
+            mode: L or RGB, that of the picture's numbers; its profile stays where it is for the same kind.
+        """
+        icc = self.icc if self.icc is not None and FAMILIES.get(self.icc[16:20]) == mode[:3].removesuffix("A") else None
+        found = {"icc_profile": icc, "exif": self.exif, "dpi": self.dpi}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def describing_texts(exif: bytes) -> dict[int, str]:
+    """What an EXIF block says in words of the picture, its camera and its author, by tag; a TIFF can hold that."""
+    block = Image.Exif()
+    with contextlib.suppress(Exception):  # a damaged block does not spoil the picture
+        block.load(exif)
+    return {tag: block[tag] for tag in DESCRIBING if isinstance(block.get(tag), str)}
 
 
 def _without_background(levels: np.ndarray, alpha: np.ndarray, background: str) -> np.ndarray:  # [H, W, 2 or 4] uint8

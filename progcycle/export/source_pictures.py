@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from progcycle.data import decode_picture, resolve_sets, resolve_test_sets, resolve_validation_sets
-from progcycle.data.pixels import as_image, as_pixels
+from progcycle.blocks import as_numbers
+from progcycle.data import Levels, resolve_sets, resolve_test_sets, resolve_validation_sets
+from progcycle.data.pixels import changed
+from progcycle.data.reader import PictureReader
 from progcycle.data.source import Entry, Opener, list_pictures
+from progcycle.data.volumes import with_slices
 from progcycle.errors import UserError
 from progcycle.export.config import CONFIG_FILE, SnapshotConfig
 from progcycle.export.examples import Examples
-from progcycle.recipe import validate
+from progcycle.export.tensor_images import shown
+from progcycle.recipe import MAX_PIXELS, validate
 
 
 @dataclass
@@ -32,7 +36,7 @@ class TranslatorExamples(Examples):
 
     @cached_property
     def levels(self) -> list[np.ndarray]:
-        """The pictures as grey levels.  # each [H, W, C] uint8"""
+        """The pictures' values.  # each [H, W, C]"""
         return read_sources(self.config, self.direction, self.pictures, self.count, self.side)
 
     @property
@@ -48,14 +52,16 @@ class TranslatorExamples(Examples):
     @property
     def sources(self) -> Sequence[Image.Image]:
         """The pictures."""
-        return [as_image(levels) for levels in self.levels]
+        levels = self.config.levels(self.direction[0])
+        return [shown(levels.pixels(values)) for values in self.levels]
 
     def made_by(self, model: Any) -> list[Image.Image]:
         """Their translations; with latents, picture i has those of seed i, so that neighbours differ."""
         varied = model.latent_size(self.direction) > 0
+        made = self.config.levels(self.direction[1])
         return [
-            as_image(model.translate(levels, self.direction, seed=i if varied else None))
-            for i, levels in enumerate(self.levels)
+            shown(made.pixels(model.translate(values, self.direction, seed=i if varied else None)))
+            for i, values in enumerate(self.levels)
         ]
 
 
@@ -72,24 +78,30 @@ def read_sources(
         side: pixels of their longer side at most, but no less than the run's resolution.
 
     Returns:
-        The pictures.  # each [H, W, C] uint8
+        The pictures' values.  # each [H, W, C]
 
     Raises:
         UserError: there are none, or one of them cannot be read.
     """
     domain, channels = direction[0], config.networks[f"gen_{direction}"].arguments.get("in_channels", 3)
-    entries = _entries(config, domain) if folder is None else list_pictures([str(folder)])
-    count, side, opener = min(count, len(entries)), max(side, config.final_resolution), Opener()
-    pictures = []
-    for i in range(count):  # neighbours in name order are often alike
-        entry = entries[i * len(entries) // count]
-        levels = decode_picture(
-            opener.open(entry), channels=channels, background=config.background(domain), name=entry.name
-        )
-        image = as_image(levels)
+    options = config.pictures(domain).model_copy(update={"channels": channels})
+    levels, opener = Levels.of(options), Opener()
+    entries = with_slices(list_pictures([str(folder)]), options.volumes, opener) if folder else _entries(config, domain)
+    count, side = min(count, len(entries)), max(side, config.final_resolution)
+    reader = PictureReader(entries, options, MAX_PIXELS, opener)
+    # Neighbours in name order are often alike.
+    return [_thumbnail(reader.values(i * len(entries) // count), side, levels) for i in range(count)]
+
+
+def _thumbnail(values: np.ndarray, side: int, levels: Levels) -> np.ndarray:
+    """Values of a picture whose longer side has ``side`` pixels at most."""
+
+    def reduced(image: Image.Image) -> Image.Image:
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
-        pictures.append(as_pixels(image))
-    return pictures
+        return image
+
+    small = changed(levels.pixels(values), reduced)
+    return levels.values(as_numbers(small))
 
 
 def _entries(config: SnapshotConfig, domain: str) -> tuple[Entry, ...]:

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from progcycle.blocks import LUMINANCE, from_levels, to_levels
+from progcycle.blocks import LUMINANCE, as_numbers, as_shown, to_levels
 from progcycle.data import image_pixels
 from progcycle.data.fit import fit_short
 from progcycle.data.pixels import as_image
@@ -28,27 +28,32 @@ def from_pil(image: Image.Image, channels: int, background: str = "white") -> Te
     Raises:
         UserError: the picture has more bits a channel, or 16-bit values of a small range.
     """
-    return from_uint8(image_pixels(image, channels=channels, background=background))
+    return from_pixels(image_pixels(image, channels=channels, background=background))
 
 
-def from_uint8(array: np.ndarray) -> Tensor:  # [H, W] or [H, W, C] uint8 -> [1, C, H, W] in [-1, 1]
-    """Grey levels 0 to 255 as numbers in [-1, 1]."""
+def from_pixels(array: np.ndarray) -> Tensor:  # [H, W] or [H, W, C] -> [1, C, H, W] in [-1, 1]
+    """Pixels in memory (uint8, uint16 or floating point) as numbers in [-1, 1]."""
     x = torch.from_numpy(np.array(array)).reshape(*array.shape[:2], -1)
-    return from_levels(x.permute(2, 0, 1)[None])
+    return as_numbers(x.permute(2, 0, 1)[None])
 
 
 def to_pil(pictures: Tensor) -> list[Image.Image]:
     """Tensors in [-1, 1] as Pillow images of mode L or RGB; values outside are clamped.
 
     Args:
-        pictures: [N, C, H, W] with C 1 or 3.
+        pictures: [N, C, H, W]; of other than 1 or 3 channels those of :func:`progcycle.blocks.as_shown` are shown.
 
     Raises:
         ValueError: another shape.
     """
-    if pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
-        raise ValueError(f"expected pictures of shape [N, 1 or 3, H, W], got {list(pictures.shape)}")
-    return [as_image(a) for a in to_uint8(pictures)]
+    if pictures.ndim != 4 or not pictures.shape[1]:
+        raise ValueError(f"expected pictures of shape [N, C, H, W], got {list(pictures.shape)}")
+    return [as_image(a) for a in to_uint8(as_shown(pictures))]
+
+
+def shown(pixels: np.ndarray) -> Image.Image:  # [H, W, C]
+    """Pixels in memory as an image of mode L or RGB, as people see them: 8 bits of the window."""
+    return to_pil(from_pixels(pixels))[0]
 
 
 def to_uint8(pictures: Tensor) -> np.ndarray:  # [N, C, H, W] in [-1, 1] -> [N, H, W, C] uint8
@@ -56,14 +61,19 @@ def to_uint8(pictures: Tensor) -> np.ndarray:  # [N, C, H, W] in [-1, 1] -> [N, 
     return np.ascontiguousarray(to_levels(pictures).cpu().permute(0, 2, 3, 1).numpy())
 
 
-def as_channels(pictures: Tensor, channels: int) -> Tensor:  # [N, 1 or 3, H, W] -> [N, channels, H, W]
-    """Grey repeated to RGB, or RGB weighted to grey (ITU-R 601, as Pillow does); equal channels are left alone."""
+def as_channels(pictures: Tensor, channels: int) -> Tensor:  # [N, C, H, W] -> [N, channels, H, W]
+    """Grey repeated, or RGB weighted to grey (ITU-R 601, as Pillow does); equal channels are left alone.
+
+    Other numbers of channels have nothing in common but their mean.
+    """
     if pictures.shape[1] == channels:
         return pictures
-    if channels == 3:
-        return pictures.expand(-1, 3, -1, -1)
-    weights = pictures.new_tensor(LUMINANCE).reshape(1, 3, 1, 1)
-    return (pictures * weights).sum(dim=1, keepdim=True)
+    if pictures.shape[1] == 3:
+        weights = pictures.new_tensor(LUMINANCE).reshape(1, 3, 1, 1)
+        pictures = (pictures * weights).sum(dim=1, keepdim=True)
+    elif pictures.shape[1] > 1:
+        pictures = pictures.mean(dim=1, keepdim=True)
+    return pictures.expand(-1, channels, -1, -1)
 
 
 def pad_to_multiple(x: Tensor, multiple: int, smallest: int = 1) -> Tensor:  # [N, C, H, W] -> [N, C, H + h, W + w]
@@ -111,17 +121,19 @@ def _box(x: Tensor, dim: int, new: int) -> Tensor:
     return averages
 
 
-def to_stage(x: Tensor, resolution: int, final: int) -> Tensor:  # [N, C, H, W] -> [N, C, h, w]
+def to_stage(x: Tensor, resolution: int, final: int, deep: bool = False) -> Tensor:  # [N, C, H, W] -> [N, C, h, w]
     """Bring the short side to a stage just as training reads its pictures, in 256 grey levels and by Pillow's filters.
 
     Args:
         x: pictures in [-1, 1].
         resolution: pixels per side at the stage.
         final: resolution of the recipe, which training fits pictures to before it reduces them to a stage.
+        deep: whether training reads pictures of more than 8 bits, so that no level is rounded.
 
     Returns:
         Pictures in [-1, 1], on the device of ``x``.
     """
     if final == resolution == min(x.shape[2:]):
         return x
-    return torch.cat([from_uint8(fit_short(levels, resolution, final)) for levels in to_uint8(x)]).to(x)
+    pixels = x.float().clamp(-1, 1).cpu().permute(0, 2, 3, 1).numpy() if deep else to_uint8(x)
+    return torch.cat([from_pixels(fit_short(picture, resolution, final)) for picture in pixels]).to(x)

@@ -7,20 +7,28 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from progcycle.data import decode_picture, decode_reduced
+from progcycle.data.bit_depth import ONLY_PNG, UnsupportedPicture, check_values
+from progcycle.data.decode import depth_of, parse_colour
 from progcycle.data.fit import stage_size
-from progcycle.data.pixels import as_image
+from progcycle.data.levels import DEEP
 from progcycle.data.source import Entry, Opener
+from progcycle.data.values import Stored, as_wanted
+from progcycle.data.volumes import is_volume
 from progcycle.errors import UserError
 from progcycle.export.clips import ANIMATIONS, CODECS, is_animated, is_video
 from progcycle.export.contact_sheet import sheet
 from progcycle.export.jobs import Job, plan_jobs, with_seeds, write_picture
 from progcycle.export.metadata import Metadata
+from progcycle.export.tensor_images import shown
 from progcycle.export.translate_clip import translate_clip
+from progcycle.export.translate_volume import translate_volume
 from progcycle.export.translator import Alpha, Direction, Scale, Translator
+from progcycle.export.value_files import endings, write_values
 from progcycle.output import bars_hidden, warn
 from progcycle.recipe import MAX_PIXELS
 
@@ -88,7 +96,8 @@ def translate_files(
     if seeds:
         model.latents(direction, seeds)  # as a check
     output = Path(output)
-    jobs, remarks = plan_jobs(Path(source), output)
+    fitting = endings(model.levels(direction)[1], model.channels(direction)[1])
+    jobs, remarks = plan_jobs(Path(source), output, fitting)
     for remark in remarks:
         warn(remark)
     wanted = with_seeds(jobs, seeds)
@@ -125,6 +134,7 @@ class _Work:
         self.opener, self.warned = Opener(), False
         self.warn_of_loss = by_default and scale == "train"
         self.channels = model.channels(direction)[0]
+        self.own, self.made = model.levels(direction)
         self.background = model.config.background(direction[0])
         self.side: int = resolution or model.resolution
         self.seeds, self.existing = seeds, existing
@@ -150,7 +160,8 @@ class _Work:
                 if job.target in self.existing:
                     continue
                 file = self._open(job.source)
-                before, after = self._clip(file, job, seed) if moving else self._picture(file, job, seed)
+                make = self._volume if is_volume(name) else self._clip if moving else self._picture
+                before, after = make(file, job, seed)
                 self.written += 1
                 row = [*(row or [before]), after]
         except UserError as error:
@@ -171,6 +182,8 @@ class _Work:
     def _picture(self, file: Path | BinaryIO, job: Job, seed: int | None) -> tuple[Image.Image, Image.Image]:
         name = job.source.name
         metadata = Metadata(wants_alpha=self.alpha == "keep")
+        kept = self.own.plain and depth_of(file) == 16  # what 8 bits are trained on can be changed in all its depth
+        own = DEEP if kept else self.own
         before = decode_picture(
             file,
             channels=self.channels,
@@ -179,19 +192,44 @@ class _Work:
             max_pixels=self.for_picture,
             limit="--max-pixels",
             on_decoded=metadata,
+            levels=own,
+            values=True,
         )
+        if kept:
+            if before.min() < 0:
+                raise UnsupportedPicture(f"{name}: this picture holds numbers with a sign; {ONLY_PNG}.")
+            check_values(before.round().astype(np.int32), before.shape[2] > 1, name)
+            before = own.pixels(before)
         self._check_size(name, *before.shape[:2])
         reduced = None
-        if not self.native:
+        if not self.native and own.plain:
             final = self.model.config.final_resolution
             reduced = decode_reduced(file, before, final, channels=self.channels, background=self.background)
-        levels = self.model.translate(before, self.direction, self.scale, self.resolution, reduced=reduced, seed=seed)
-        write_picture(metadata.apply(levels, self.background), job.target)
-        return as_image(before), as_image(levels)
+        values = self.model.translate(before, self.direction, self.scale, self.resolution, reduced=reduced, seed=seed)
+        write_values(values, metadata, self.background, job.target)
+        made = DEEP if kept and self.made.plain else self.made
+        return shown(own.pixels(before)), shown(made.pixels(values))
 
     def _clip(self, file: Path | BinaryIO, job: Job, seed: int | None) -> tuple[Image.Image, Image.Image]:
         """Translate every frame, all with the same latents; its first frame before and after."""
+        if self.made.stored != np.uint8 or self.model.channels(self.direction)[1] not in (1, 3):
+            raise UserError(
+                f"{job.source.name}: clips have 8 bits, grey or RGB, and these translators make pictures of "
+                f"{self.made.words}; translate its frames as pictures."
+            )
         return translate_clip(file, job, partial(self._frame, seed=seed), self.for_picture)
+
+    def _volume(self, file: Path | BinaryIO, job: Job, seed: int | None) -> tuple[Image.Image, Image.Image]:
+        """Translate every slice, all with the same latents; the middle one before and after."""
+
+        def change(stored: Stored, name: str) -> tuple[np.ndarray, np.ndarray]:
+            values = as_wanted(stored, self.channels, self.own, parse_colour(self.background), name)
+            self._check_size(name, *values.shape[:2])
+            return values, self.model.translate(values, self.direction, self.scale, self.resolution, seed=seed)
+
+        options = self.model.config.pictures(self.direction[0]).volumes
+        before, after = translate_volume(file, job, options, change, self.made.low)
+        return shown(self.own.pixels(before)), shown(self.made.pixels(after))
 
     def _frame(self, image: Image.Image, name: str, seed: int | None) -> Image.Image:
         self._check_size(name, image.height, image.width)

@@ -17,10 +17,12 @@ from torch import Tensor
 
 from progcycle import networks
 from progcycle.blocks import fade_reals
-from progcycle.data import decode_picture, decode_reduced, image_pixels
-from progcycle.data.decode import undecoded, upright
+from progcycle.data import Levels, decode_picture, decode_reduced, image_pixels
+from progcycle.data.decode import parse_colour, undecoded, upright
 from progcycle.data.fit import fit_short
+from progcycle.data.levels import DEEP
 from progcycle.data.pixels import as_image
+from progcycle.data.values import Stored, as_wanted
 from progcycle.errors import UserError
 from progcycle.export.config import SnapshotConfig
 from progcycle.export.detail import Enlarged, Rows, add_change, bands
@@ -30,11 +32,10 @@ from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.source_pictures import TranslatorExamples
 from progcycle.export.tensor_images import (
     as_channels,
-    from_uint8,
+    from_pixels,
     pad_to_multiple,
     resize,
     to_stage,
-    to_uint8,
 )
 from progcycle.rng import normal
 
@@ -244,8 +245,9 @@ class Translator(SnapshotModel):
             picture: one of these:
                 a Pillow image or the path of a picture: it is turned upright by its EXIF orientation and made grey or
                 colour as the domain needs, transparency is put on the colour that training put there, usually white;
-                an array of grey levels;  # [H, W] or [H, W, 1 or 3] uint8
-                pictures in [-1, 1].  # [N, 1 or 3, H, W]
+                an array of the values that files hold, such as grey levels;  # [H, W] or [H, W, C], uint8 or uint16, or
+                    any numbers if training read such
+                pictures in [-1, 1].  # [N, C, H, W]
             direction: ``ab`` turns pictures of A into B, ``ba`` the other way.
             scale: ``detail`` brings the short side to the resolution of training as training does (in 256 grey levels,
                 by Pillow's filters), takes what the network changes there, and adds it to the full picture along the
@@ -264,15 +266,16 @@ class Translator(SnapshotModel):
 
         Returns:
             A Pillow image of mode L or RGB (LA or RGBA with transparency), whose ``info`` has the picture's EXIF block,
-            dots an inch and, where it fits, colour profile; an array  # [H, W, C_out] uint8; or pictures in [-1, 1],
-            clamped, on the CPU  # [N, C_out, H, W] float32.
+            dots an inch and, where it fits, colour profile; an array of values, also of an image if the other domain
+            has more than 8 bits or other channels  # [H, W, C_out]; or pictures in [-1, 1], clamped, on the CPU
+            # [N, C_out, H, W] float32.
 
         Raises:
             UserError: there is no such resolution, the picture cannot be read, ``detail`` for networks that paint whole
                 pictures, or a seed for networks without latents.
             ValueError: an unknown direction, scale or alpha, pictures or latents of another shape, or both a seed and
                 latents.
-            TypeError: none of the above, or an array that is not uint8.
+            TypeError: none of the above, or an array of another type.
         """
         channels, _ = self.channels(direction)
         self.config.growth_at(resolution)
@@ -281,29 +284,64 @@ class Translator(SnapshotModel):
             raise ValueError(f"alpha is 'drop' or 'keep', got {alpha!r}")
         z = self._chosen_latents(direction, seed, latents, len(picture) if isinstance(picture, Tensor) else 1)
         if isinstance(picture, Tensor):
-            if picture.ndim != 4 or picture.shape[1] not in (1, 3) or 0 in picture.shape:
+            if picture.ndim != 4 or picture.shape[1] not in (1, 3, channels) or 0 in picture.shape:
                 raise ValueError(f"expected pictures of shape [N, 1 or 3, H, W], got {list(picture.shape)}")
             x = as_channels(picture.to(self.device, torch.float32), channels)
             return self._tensors(x, direction, scale, resolution, z)
         if isinstance(picture, np.ndarray):
-            return self._levels(_with_channels(picture, channels), direction, scale, resolution, z, reduced)
+            return self._array(picture, direction, scale, resolution, z, reduced)
         background = self.config.background(direction[0])
         metadata = Metadata(wants_alpha=alpha == "keep")
+        own, made = self.levels(direction)
         options: dict[str, Any] = {"channels": channels, "background": background}
         file: Path | BinaryIO | None
         if isinstance(picture, Image.Image):
             file = undecoded(picture)
             picture = upright(picture)
             metadata(picture)
-            levels = image_pixels(picture, **options)
+            levels = image_pixels(picture, levels=own, **options)
         elif isinstance(picture, str | os.PathLike):
             file = Path(picture)
-            levels = decode_picture(file, on_decoded=metadata, **options)
+            levels = decode_picture(file, on_decoded=metadata, levels=own, **options)
         else:
             raise TypeError(f"expected a Pillow image, a path, an array or a tensor, got a {type(picture).__name__}")
-        if file is not None:
+        if file is not None and own.plain:
             reduced = decode_reduced(file, levels, self.config.final_resolution, **options)
-        return metadata.apply(self._levels(levels, direction, scale, resolution, z, reduced), background)
+        values = self._values(levels, direction, scale, resolution, z, made, reduced)
+        plain = values.dtype == np.uint8 and values.shape[2] in (1, 3)
+        return metadata.apply(values, background) if plain else values
+
+    def levels(self, direction: Direction) -> tuple[Levels, Levels]:
+        """The depth and the window of the pictures that go in and come out."""
+        return self.config.levels(direction[0]), self.config.levels(direction[1])
+
+    def _array(
+        self,
+        picture: np.ndarray,
+        direction: Direction,
+        scale: Scale,
+        resolution: int | None,
+        latents: Tensor | None,
+        reduced: np.ndarray | None,
+    ) -> np.ndarray:
+        """Translate values of files. 16 bits keep their depth, though training read 8."""
+        own, made = self.levels(direction)
+        channels = self.channels(direction)[0]
+        if own.plain and picture.dtype == np.uint16:
+            own, made = DEEP, DEEP if made.plain else made
+        if picture.ndim not in (2, 3) or 0 in picture.shape or picture.shape[2:] not in ((), (1,), (3,), (channels,)):
+            raise ValueError(f"expected an array of shape [H, W] or [H, W, 1 or 3], got {list(picture.shape)}")
+        if own.plain and picture.dtype != np.uint8:
+            raise TypeError(
+                f"expected an array of grey levels (uint8 or uint16), got {picture.dtype}; numbers in [-1, 1] go in a "
+                "tensor"
+            )
+        if own.plain and channels in (1, 3) and picture.shape[2:] in ((), (1,), (3,)):
+            pixels = image_pixels(as_image(np.atleast_3d(picture)), channels=channels)
+        else:
+            stored, white = Stored(np.atleast_3d(picture)), parse_colour("white")
+            pixels = own.pixels(as_wanted(stored, channels, own, white, "The array"))
+        return self._values(pixels, direction, scale, resolution, latents, made, reduced)
 
     def _chosen_latents(
         self, direction: Direction, seed: int | None, latents: Tensor | None, count: int
@@ -324,37 +362,39 @@ class Translator(SnapshotModel):
         self, x: Tensor, direction: Direction, scale: Scale, resolution: int | None, latents: Tensor | None
     ) -> Tensor:
         height, width = x.shape[2:]
-        small = partial(to_stage, x, resolution or self.resolution, self.config.final_resolution)
+        deep = not self.levels(direction)[0].plain
+        small = partial(to_stage, x, resolution or self.resolution, self.config.final_resolution, deep)
         rows = self._rows(lambda i, j: x[:, :, i:j], height, width, small, direction, scale, resolution, latents)
         y = torch.empty(len(x), self.channels(direction)[1], height, width)
         for i, j in bands(height, len(x) * width):
             y[:, :, i:j] = rows(i, j)
         return y
 
-    def _levels(
+    def _values(
         self,
         levels: np.ndarray,
         direction: Direction,
         scale: Scale,
         resolution: int | None,
         latents: Tensor | None,
+        made: Levels,
         reduced: np.ndarray | None = None,
-    ) -> np.ndarray:  # [H, W, C_in] -> [H, W, C_out] uint8
-        """Translate grey levels; of a large picture only a band is ever held as floating point numbers."""
+    ) -> np.ndarray:  # [H, W, C_in] -> [H, W, C_out] of made.stored
+        """Translate pixels into values; of a large picture only a band is ever held as floating point numbers."""
         height, width, _ = levels.shape
 
         def small() -> Tensor:
             shown = levels if reduced is None else reduced
             fitted = fit_short(shown, resolution or self.resolution, self.config.final_resolution)
-            return from_uint8(fitted).to(self.device)
+            return from_pixels(fitted).to(self.device)
 
         def full(i: int, j: int) -> Tensor:
-            return from_uint8(levels[i:j]).to(self.device)
+            return from_pixels(levels[i:j]).to(self.device)
 
         rows = self._rows(full, height, width, small, direction, scale, resolution, latents)
-        out = np.empty((height, width, self.channels(direction)[1]), np.uint8)
+        out = np.empty((height, width, self.channels(direction)[1]), made.stored)
         for i, j in bands(height, width):
-            out[i:j] = to_uint8(rows(i, j))[0]
+            out[i:j] = made.values(rows(i, j)[0].cpu().permute(1, 2, 0).numpy())
         return out
 
     def _rows(
@@ -389,13 +429,3 @@ class Translator(SnapshotModel):
 
 def _slices(x: Tensor) -> Rows:
     return lambda i, j: x[:, :, i:j]
-
-
-def _with_channels(levels: np.ndarray, channels: int) -> np.ndarray:  # [H, W] or [H, W, 1 or 3] -> [H, W, channels]
-    if levels.dtype != np.uint8:
-        raise TypeError(
-            f"expected an array of grey levels (uint8), got {levels.dtype}; numbers in [-1, 1] go in a tensor"
-        )
-    if levels.ndim not in (2, 3) or 0 in levels.shape or levels.shape[2:] not in ((), (1,), (3,)):
-        raise ValueError(f"expected an array of shape [H, W] or [H, W, 1 or 3], got {list(levels.shape)}")
-    return image_pixels(as_image(np.atleast_3d(levels)), channels=channels)

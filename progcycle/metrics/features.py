@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from progcycle.blocks import max_level, to_levels, to_unit
+from progcycle.blocks import as_shown, max_level, to_levels, to_unit
 from progcycle.errors import UserError
 from progcycle.pretrained import MissingExtra, load_lite
 
@@ -74,8 +74,9 @@ class Features:
         Raises:
             ValueError: pictures of another shape.
         """
-        if pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
-            raise ValueError(f"expected pictures [N, 1 or 3, H, W], got {list(pictures.shape)}")
+        if pictures.ndim != 4 or not pictures.shape[1]:
+            raise ValueError(f"expected pictures [N, C, H, W], got {list(pictures.shape)}")
+        pictures = as_shown(pictures)
         found = [torch.empty(0, self.dimensions)]
         for batch in torch.split(pictures, BATCH):
             x = batch.to(self.device).float().expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)

@@ -5,10 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
+from progcycle.blocks import as_shown
+
 PictureBatches = Callable[[], Iterable[Tensor]]
 """Each call gives the same pictures in the same order, in batches of any size.
 
-Pictures are grey levels from 0 to 255, uint8 or floating point.  # [N, 1 or 3, R, R]
+Pictures are grey levels from 0 to 255, uint8 or floating point.  # [N, C, R, R]
+Of other than 1 or 3 channels those are compared that people are shown, see :func:`progcycle.blocks.as_shown`.
 """
 
 CHUNK = 1 << 22  # numbers worked on at a time: enough to keep a processor busy, and little compared to what is kept
@@ -44,11 +47,11 @@ def rebatch(source: PictureBatches, count: int, resolution: int, device: torch.d
     size = max(CHUNK // (6 * resolution**2), 1) * 2
     seen, rest = 0, None
     for batch in source():
-        if batch.ndim != 4 or batch.shape[1] not in (1, 3) or batch.shape[2:] != (resolution, resolution):
-            raise ValueError(f"expected pictures [N, 1 or 3, {resolution}, {resolution}], got {list(batch.shape)}")
+        if batch.ndim != 4 or not batch.shape[1] or batch.shape[2:] != (resolution, resolution):
+            raise ValueError(f"expected pictures [N, C, {resolution}, {resolution}], got {list(batch.shape)}")
         if batch.dtype != torch.uint8 and not batch.is_floating_point():
             raise ValueError(f"expected grey levels as uint8 or floating point numbers, got {batch.dtype}")
-        batch = batch[: count - seen]
+        batch = as_shown(batch[: count - seen])
         seen += len(batch)
         rest = batch if rest is None else torch.cat([rest, batch])
         while len(rest) >= size or (seen == count and len(rest)):

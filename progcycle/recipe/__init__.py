@@ -45,6 +45,7 @@ from progcycle.recipe.reading import (
 )
 from progcycle.recipe.schema import (
     MAX_PIXELS,
+    MOST_CHANNELS,
     RECIPES,
     Augmentation,
     AutoencoderRecipe,
@@ -63,7 +64,9 @@ from progcycle.recipe.schema import (
     Recipe,
     Recovery,
     TranslationEvaluation,
+    Volumes,
     WarmStart,
+    Window,
 )
 from progcycle.recipe.shipped import find_recipe, shipped_folder, shipped_recipes, shipped_studies
 from progcycle.recipe.sizes import Sizes, sizes_for
@@ -73,6 +76,7 @@ from progcycle.recipe.values import RecipeError, by_resolution, on_curve
 __all__ = [
     "CHANGEABLE",
     "MAX_PIXELS",
+    "MOST_CHANNELS",
     "RECIPES",
     "TERMS",
     "Adaptive",
@@ -118,7 +122,9 @@ __all__ = [
     "Sizes",
     "Study",
     "TranslationEvaluation",
+    "Volumes",
     "WarmStart",
+    "Window",
     "by_resolution",
     "difference",
     "discriminators",

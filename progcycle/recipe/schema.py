@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from progcycle.recipe.growth_plan import Schedule
 from progcycle.recipe.networks import (
@@ -48,6 +48,7 @@ from progcycle.section import Section
 # --- data ---------------------------------------------------------------------------------------------------------
 
 MAX_PIXELS = 1 << 28  # of a picture, width times height: 268 megapixels
+MOST_CHANNELS = 64  # of a picture
 
 
 class Augmentation(BaseModel):
@@ -55,6 +56,41 @@ class Augmentation(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str
+
+
+class Window(Section):
+    """Which values of pictures networks tell apart: the low end is black (-1), the high end white (1).
+
+    ``window: [0, 4095]`` is short for ``window: {range: [0, 4095]}``.
+    """
+
+    range: Annotated[tuple[float, float] | None, AsTuple] = Field(
+        None, description="low and high end, in values of the files; default: measured when training begins"
+    )
+    percentiles: Annotated[tuple[float, float] | None, AsTuple] = Field(
+        None, description="of all values of the training pictures, as the range; default: [0, 100], least and greatest"
+    )
+
+    @model_validator(mode="after")
+    def _rising(self) -> "Window":
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise ValueError(f"the range must rise, got {list(self.range)}")
+        if self.percentiles is not None and not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
+            raise ValueError(f"percentiles must rise within 0 and 100, got {list(self.percentiles)}")
+        return self
+
+
+class Volumes(Section):
+    """How volumes (NIfTI) become pictures: slices across an axis."""
+
+    axis: Literal[0, 1, 2] = Field(2, description="axis of the file that the slices are across")
+    empty: float = Field(
+        0.01, ge=0, lt=1, description="slices are left out of which no more than this share is above the lowest value"
+    )
+
+
+def _as_window(value: Any) -> Any:
+    return {"range": value} if isinstance(value, list | tuple) else value
 
 
 class Pictures(Section):
@@ -67,13 +103,22 @@ class Pictures(Section):
     load_resolution: SideLength | None = Field(None, description="resize to this, then crop the resolution at random")
     mirror: bool = Field(False, description="flip half of the pictures left to right")
     augment: Annotated[tuple[Augmentation, ...], AsTuple] = Field((), description="albumentations transforms, in order")
-    channels: Literal[1, 3] = Field(3, description="1 reads pictures as grey, 3 as RGB")
+    channels: int = Field(
+        3, ge=1, le=MOST_CHANNELS, description="1 reads pictures as grey, 3 as RGB, 4 as RGB and opacity, n as they are"
+    )
+    bits: Literal[8, 16, "float"] | None = Field(
+        None, description="of a channel of the files, or floating point; default: found out when training begins"
+    )
+    window: Annotated[
+        Window | None, BeforeValidator(_as_window, json_schema_input_type=Window | tuple[float, float] | None)
+    ] = Field(None, description="values that are told apart; default: of 8 bits all, else those that there are")
+    volumes: Volumes = Volumes()
 
 
 class DataOptions(Section):
     """Base of the ``data`` sections: how pictures are read and cached. Each task adds its own keys."""
 
-    cache_resolution: int = Field(256, ge=0, description="stages up to here are read from uint8 arrays built once")
+    cache_resolution: int = Field(256, ge=0, description="stages up to here are read from arrays built once")
     cache_dir: str | None = Field(None, description="folder of those arrays; default: .cache next to the run folder")
     stage_to: str | None = Field(
         None, description="folder of a local disk, such as $SLURM_TMPDIR, for copies of what two stages are read from"

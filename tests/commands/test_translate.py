@@ -49,7 +49,7 @@ def test_a_messy_folder(run: Path, tmp_path: Path, capsys: Read) -> None:
     (given / "notes.txt").write_text("not a picture")
     (given / "broken.png").write_bytes((given / "a.png").read_bytes()[:60])
     (given / "empty.jpg").write_bytes(b"")
-    Image.fromarray(np.zeros((4, 4), np.uint16)).save(given / "deep.tif")
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(given / "deep.tif")
     assert translate(run, given, out) == 1
     assert files(out) == [
         "a.png",

@@ -156,8 +156,12 @@ def test_what_8_bits_would_ruin_is_refused_in_one_sentence(kind: str) -> None:
 
 
 def test_a_tiff_that_pillow_does_not_know_is_told_apart_from_rubbish() -> None:
-    with pytest.raises(BrokenPicture, match="x: this is a TIFF of a kind that cannot be read; save it as a PNG of 8"):
+    with pytest.raises(
+        UnsupportedPicture, match=r"x: this TIFF has 3 channels of float32; where 8 bits are read, only"
+    ):
         decode(stored(np.ones((9, 9, 3), np.float32), ".tiff"))
+    with pytest.raises(BrokenPicture, match="x: this is a TIFF of a kind that cannot be read"):
+        decode(b"II*\0 rubbish")
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,25 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from deep_pictures import scan as scan_values
+from deep_pictures import write_values
 from picture_folders import picture, write_folder
 from PIL import Image
 from sentences import refused
 
 from progcycle.data.containers import Options
 from progcycle.data.parts import Choice, check_left, collect, drop_twice, leave_out
-from progcycle.data.scan import as_bytes, describe, find_twice, mixed_depths, refuse_offenders, scan, unbalanced
+from progcycle.data.scan import (
+    REFUSED,
+    as_bytes,
+    describe,
+    find_twice,
+    mixed_depths,
+    refuse_offenders,
+    scan,
+    summary,
+    unbalanced,
+)
 from progcycle.recipe import MAX_PIXELS
 
 
@@ -207,3 +219,26 @@ def test_bytes_for_people():
     assert [as_bytes(n) for n in (0, 999, 1000, 116_867_962, 9.4e10, 2e15)] == [
         "0 bytes", "999 bytes", "1.0 kB", "116.9 MB", "94.0 GB", "2000.0 TB",
     ]  # fmt: skip
+
+
+def test_sets_of_more_than_8_bits_are_kept_and_files_of_patients_refused(tmp_path):
+    for i, ending in enumerate((".png", ".tif", ".npy")):
+        write_values(tmp_path / "in" / f"{i}{ending}", scan_values(i))
+    write_values(tmp_path / "in" / "3.tif", scan_values(3, channels=5))
+    (tmp_path / "in" / "2.npy").rename(tmp_path / "2.npy")  # beside pictures it is none
+    (part,) = scanned(tmp_path / "in")
+    assert [(f.name, f.mode, f.width, f.height, f.fault) for f in part.found] == [
+        ("0.png", "I;16", 40, 36, ""),
+        ("1.tif", "I;16", 40, 36, ""),
+        ("3.tif", "5 channels;16", 40, 36, ""),
+    ]
+    assert "grey of 16 bits 2, 5 channels of 16 bits 1" in summary(part.found)
+    Image.fromarray(picture(1)).save(tmp_path / "in" / "4.png")
+    (part,) = scanned(tmp_path / "in")
+    assert [f.fault for f in part.found] == [REFUSED, REFUSED, REFUSED, ""]
+    (tmp_path / "medical").mkdir()
+    (tmp_path / "medical" / "x.nii.gz").write_bytes(b"not looked into")
+    (tmp_path / "medical" / "y.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    (part,) = scanned(tmp_path / "medical")
+    assert [f.fault for f in part.found] == [REFUSED, REFUSED]
+    assert all("what its header tells of a patient" in f.problem for f in part.found)

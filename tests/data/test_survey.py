@@ -64,6 +64,16 @@ def test_what_cannot_be_read_and_what_would_stop_a_training(tmp_path: Path) -> N
     assert any(line.startswith("1 would stop the training; convert or remove them: float.tif") for line in lines)
 
 
+def test_scans_of_16_bits_can_be_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    for i in range(9):
+        values = np.random.default_rng(i).integers(0, 4096, (20, 20)).astype(np.uint16)
+        Image.fromarray(values).save(tmp_path / "p" / f"{i}.png")
+    survey = survey_folder(str(tmp_path / "p"), 16)
+    assert (survey.refused, survey.broken, survey.grey) == ([], [], 1)
+    assert survey.lines(16)[0] == "9 pictures: 20x20 px, grey of 16 bits 9"
+
+
 def test_a_zip_file_is_looked_into(tmp_path: Path) -> None:
     folder(tmp_path / "p", 3)
     with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:

@@ -216,7 +216,9 @@ def test_any_precision_of_the_weights(make_snapshot: Make, options: dict, dtype:
 
 
 def test_what_is_no_picture_is_named(translator: Translator, tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"grey levels \(uint8\), got float64; numbers in \[-1, 1\] go in a tensor"):
+    with pytest.raises(
+        TypeError, match=r"grey levels \(uint8 or uint16\), got float64; numbers in \[-1, 1\] go in a tensor"
+    ):
         translator.translate(np.zeros((4, 4, 3)))
     with pytest.raises(ValueError, match=r"\[H, W\] or \[H, W, 1 or 3\], got \[4, 4, 4\]"):
         translator.translate(np.zeros((4, 4, 4), np.uint8))

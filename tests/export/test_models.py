@@ -305,7 +305,7 @@ def test_all_grey_levels_survive_the_way_there_and_back() -> None:
     outside = to_pil(torch.tensor([-7.0, 7.0]).reshape(1, 1, 1, 2))[0]
     assert np.asarray(outside).tolist() == [[0, 255]]
     with pytest.raises(ValueError, match="shape"):
-        to_pil(torch.zeros(1, 2, 4, 4))
+        to_pil(torch.zeros(2, 4, 4))
 
 
 def test_grey_is_weighted_as_pillow_does() -> None:

@@ -123,8 +123,11 @@ def test_pictures_are_brought_to_the_network() -> None:
     x = torch.rand(70, 3, 5, 4)
     assert features(x).dtype == torch.float32
     torch.testing.assert_close(features(x), x.mean(dim=(2, 3)))
-    with pytest.raises(ValueError, match=r"\[N, 1 or 3, H, W\]"):
-        features(torch.zeros(2, 2, 5, 4))
+    many = torch.rand(2, 5, 5, 4)
+    torch.testing.assert_close(features(many), features(many[:, :3]))  # as people are shown it
+    torch.testing.assert_close(features(many[:, :2]), features(many[:, [1, 0, 1]]))
+    with pytest.raises(ValueError, match=r"\[N, C, H, W\]"):
+        features(torch.zeros(2, 5, 4))
 
 
 def test_a_missing_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -269,8 +269,8 @@ def test_a_source_that_is_longer_is_not_read_to_its_end() -> None:
     ("pictures", "words"),
     [
         (torch.zeros(4, 3, 16, 16), "the source gave 4 pictures, but 5 are wanted"),
-        (torch.zeros(5, 3, 16, 8), r"expected pictures \[N, 1 or 3, 16, 16\]"),
-        (torch.zeros(5, 4, 16, 16), r"got \[5, 4, 16, 16\]"),
+        (torch.zeros(5, 3, 16, 8), r"expected pictures \[N, C, 16, 16\]"),
+        (torch.zeros(5, 16, 16), r"got \[5, 16, 16\]"),
         (torch.zeros(5, 3, 16, 16, dtype=torch.int64), "torch.int64"),
     ],
 )

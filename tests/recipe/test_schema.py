@@ -57,7 +57,10 @@ AVERAGING = (
         ({"optimizer": {"generator": {"lr": float("nan")}}}, "optimizer.generator.lr: input should be a finite number"),
         ({"optimizer": {"generator": {"betas": [0, 1]}}}, "optimizer.generator.betas.1: input should be less than 1"),
         ({"data": {"path": []}}, "data.path: value should have at least 1 item"),
-        ({"data": {"channels": 4}}, "data.channels: input should be 1 or 3"),
+        ({"data": {"channels": 65}}, "data.channels: input should be less than or equal to 64"),
+        ({"data": {"bits": 12}}, "data.bits: input should be 8, 16 or 'float'"),
+        ({"data": {"window": [3, 3]}}, "data.window: the range must rise, got [3.0, 3.0]"),
+        ({"data": {"window": {"percentiles": [0, 101]}}}, "data.window: percentiles must rise within 0 and 100"),
         ({"training": {"ema": {"per_step": 0.9, "half_life_kimg": 1}}}, "give half_life_kimg or per_step, not both"),
         # variation and normalization
         ({"network": {"discriminator": {"minibatch_stddev": -1}}}, STDDEV.format("-1")),

@@ -1,0 +1,122 @@
+"""Files of pictures whose values are not 8 bits of grey or RGB: PNG of 16 bits, TIFF, numpy arrays."""
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from progcycle.data import Levels
+from progcycle.data.pixels import as_image
+from progcycle.errors import UserError
+from progcycle.export.jobs import TIFF, WITH_ALPHA, WRITERS, write_picture
+from progcycle.export.metadata import Metadata, describing_texts
+from progcycle.files import atomic_file
+
+ARRAY = ".npy"
+ASCII = 2  # type of a TIFF's tag
+DOTS_PER_METRE = 1 / 0.0254  # of one dot an inch
+SIGNATURE, HEADER = 8, 25  # bytes of a PNG before its other chunks
+
+
+def endings(levels: Levels, channels: int) -> tuple[str, ...]:
+    """Endings of the files that can hold pictures of a depth; the first one is for those that have another.
+
+    Args:
+        levels: depth and window of the pictures.
+        channels: of a picture.
+    """
+    kind = levels.stored
+    if kind == np.uint8 and channels in (1, 3):
+        return (*WRITERS, ARRAY)
+    if kind == np.uint8 and channels in (2, 4):
+        return (*WITH_ALPHA, ARRAY)
+    png = (".png",) if kind == np.uint16 and channels in (1, 3, 4) else ()
+    return (*png, *TIFF, ARRAY)
+
+
+def write_values(values: np.ndarray, metadata: Metadata, background: str, target: Path) -> None:
+    """Write the values of a picture in the format of its file name, without loss but for JPEG of 8 bits.
+
+    Colour profile, EXIF block and dots an inch are written as far as the format holds them.
+
+    Args:
+        values: of a picture.  # [H, W, C] uint8, uint16, int16 or float32
+        metadata: of the picture that it was made from.
+        background: see :meth:`Metadata.apply`.
+        target: the file.
+
+    Raises:
+        UserError: the picture is transparent, which the format cannot hold.
+        OSError, ValueError: a library or the disk refuses.
+    """
+    kind = target.suffix.lower()
+    if kind == ARRAY:
+        with atomic_file(target) as temporary, open(temporary, "wb") as stream:
+            np.save(stream, values[:, :, 0] if values.shape[2] == 1 else values)
+    elif values.dtype == np.uint8 and values.shape[2] in (1, 3):
+        write_picture(metadata.apply(values, background), target)
+    elif metadata.alpha is not None:
+        raise UserError(
+            f"{target.name}: transparency is kept of pictures of 8 bits, grey or RGB, only; leave --alpha keep out."
+        )
+    elif values.dtype == np.uint8 and values.shape[2] in (2, 4):
+        image = as_image(values)
+        image.info.update(metadata.info(image.mode))
+        write_picture(image, target)
+    else:
+        content = _png(values, metadata) if kind == ".png" else None
+        with atomic_file(target) as temporary:
+            if content is None:
+                _write_tiff(values, metadata, temporary)
+            else:
+                temporary.write_bytes(content)
+
+
+def _png(values: np.ndarray, metadata: Metadata) -> bytes:
+    """A PNG of 16 bits a channel, with metadata in chunks right after its header."""
+    import cv2
+
+    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[values.shape[2]]
+    made, content = cv2.imencode(".png", np.ascontiguousarray(values[..., order]))
+    if not made:
+        raise ValueError("the picture cannot be written as PNG")
+    info, chunks = metadata.info({1: "L", 3: "RGB", 4: "RGB"}[values.shape[2]]), b""
+    if "icc_profile" in info:
+        chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(info["icc_profile"]))
+    if "dpi" in info:
+        across, down = (round(dots * DOTS_PER_METRE) for dots in info["dpi"])
+        chunks += _chunk(b"pHYs", struct.pack(">IIB", across, down, 1))
+    if "exif" in info:
+        chunks += _chunk(b"eXIf", info["exif"].removeprefix(b"Exif\0\0"))
+    written = content.tobytes()
+    head = SIGNATURE + HEADER
+    return written[:head] + chunks + written[head:]
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _write_tiff(values: np.ndarray, metadata: Metadata, target: Path) -> None:
+    import tifffile
+
+    channels = values.shape[2]
+    info = metadata.info("RGB" if channels == 3 else "L")
+    options: dict[str, Any] = {"iccprofile": info["icc_profile"]} if "icc_profile" in info else {}
+    if "dpi" in info:
+        options |= {"resolution": info["dpi"], "resolutionunit": "INCH"}
+    if "exif" in info:
+        texts = describing_texts(info["exif"])
+        options["extratags"] = [(tag, ASCII, None, text, True) for tag, text in texts.items()]
+    tifffile.imwrite(
+        target,
+        values[:, :, 0] if channels == 1 else values,
+        photometric="rgb" if channels == 3 else "minisblack",
+        planarconfig="contig" if channels > 1 else None,
+        compression="zlib",
+        metadata=None,
+        software=False,
+        **options,
+    )
