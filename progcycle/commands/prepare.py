@@ -3,7 +3,7 @@
 import argparse
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from progcycle.data.parts import Choice
     from progcycle.data.prepare import Arrays, Work
     from progcycle.data.scan import Part
+    from progcycle.data.store import Row
 
 DESCRIPTION = """Look at every picture once, and make a store of the good ones, which training reads fast.
 
@@ -64,7 +65,14 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--resolution", type=positive, metavar="R", help="also make arrays of R px, R/2 px and so on")
     p.add_argument("--fit", choices=("crop", "pad", "stretch"), default="crop", help="as data.fit (default crop)")
     p.add_argument("--background", default="white", help="as data.background (default white)")
-    p.add_argument("--channels", type=int, choices=(1, 3), default=3, help="as data.channels (default 3)")
+    p.add_argument("--channels", type=positive, default=3, metavar="N", help="as data.channels (default 3)")
+    p.add_argument(
+        "--window",
+        nargs=2,
+        type=float,
+        metavar=("LO", "HI"),
+        help="as data.window (default: of 8 bits all, else measured)",
+    )
     p.add_argument(
         "--budget-gb", type=float, default=8.0, metavar="GB", help="room for arrays, the smallest first (default 8)"
     )
@@ -222,12 +230,17 @@ def _prepare(args: argparse.Namespace, sources: Sequence[str], work: "Work") -> 
 def _arrays(args: argparse.Namespace) -> "Arrays | None":
     from progcycle.data.decode import parse_colour
     from progcycle.data.prepare import Arrays
-    from progcycle.recipe import Pictures
+    from progcycle.recipe import MOST_CHANNELS, Pictures, Window
 
     parse_colour(args.background)
+    if args.channels > MOST_CHANNELS:
+        raise UserError(f"--channels: pictures have at most {MOST_CHANNELS} channels, got {args.channels}.")
+    if args.window is not None and not args.window[0] < args.window[1]:
+        raise UserError("--window: LO must be below HI.")
     if args.resolution is None:
         return None
-    options = Pictures(fit=args.fit, background=args.background, channels=args.channels)
+    window = None if args.window is None else Window(range=tuple(args.window))
+    options = Pictures(fit=args.fit, background=args.background, channels=args.channels, window=window)
     return Arrays(args.resolution, options, args.budget_gb * 1e9)
 
 
@@ -239,26 +252,37 @@ def _write(
     work: "Work",
 ) -> None:
     from progcycle import __version__
-    from progcycle.data.prepare import check_room, finish, write_arrays, write_pictures
-    from progcycle.recipe import MAX_PIXELS
+    from progcycle.data.prepare import check_room, finish, write_about, write_pictures
 
     count = sum(len(part.kept()) for part in parts)
-    if arrays and any(all(found.is_deep for _, found in part.kept()) for part in parts):
-        say("no arrays: of pictures of more than 8 bits they are made in training, once their window is known")
-        arrays = None
-    resolutions = arrays.resolutions(count) if arrays else []
-    sizes = sum(found.bytes for part in parts for _, found in part.kept())
-    pixels = sum(r * r * arrays.options.channels for r in resolutions) if arrays else 0
-    check_room(work, sizes + count * pixels)
+    pixels = sum(r * r * arrays.options.channels for r in arrays.resolutions(count)) if arrays else 0
+    check_room(work, sum(found.bytes for part in parts for _, found in part.kept()) + count * pixels)
     with progress("writing", count) as done:
         rows = {part.name: write_pictures(part, work, processes_of(args), done) for part in parts}
-    if arrays and resolutions:
-        with progress("arrays", count) as done:
-            for name, some in rows.items():
-                pixels = args.max_pixels or MAX_PIXELS
-                write_arrays(name, some, arrays, resolutions, work, processes_of(args), pixels, done)
-    _say_arrays(arrays, resolutions)
-    finish(parts, work, {"by": f"progcycle {__version__}", **_about(args, sources, parts)})
+    write_about(parts, work, {"by": f"progcycle {__version__}", **_about(args, sources, parts)})
+    if arrays is not None:
+        _write_arrays(args, rows, arrays, work)
+    finish(work)
+
+
+def _write_arrays(
+    args: argparse.Namespace, rows: "Mapping[str, Sequence[Row]]", arrays: "Arrays", work: "Work"
+) -> None:
+    """The arrays of all parts; test pictures are seen through the window of the training pictures."""
+    from progcycle.data.prepare import measured, write_arrays
+    from progcycle.recipe import MAX_PIXELS
+
+    count, pixels = sum(map(len, rows.values())), args.max_pixels or MAX_PIXELS
+    kinds: dict[str, Arrays] = {}
+    with progress("arrays", count) as done:
+        for name, some in rows.items():
+            training = f"train{name.removeprefix('train').removeprefix('test')}"
+            if training not in kinds:
+                kinds[training] = measured(training if training in rows else name, arrays, work, pixels, say)
+            mine = kinds[training]
+            write_arrays(name, some, mine, mine.resolutions(count), work, processes_of(args), pixels, done)
+    for kind in dict.fromkeys(kinds.values()):
+        _say_arrays(kind, kind.resolutions(count))
 
 
 def _check_zip(parts: "Sequence[Part]", arrays: "Arrays | None", file: Path) -> None:
@@ -307,15 +331,17 @@ def _about(args: argparse.Namespace, sources: Sequence[str], parts: "Sequence[Pa
     return {"sources": places, "known": name, "filter": choices, "licence": args.licence or licence}
 
 
-def _say_arrays(arrays: "Arrays | None", resolutions: Sequence[int]) -> None:
-    if arrays is None:
-        return
+def _say_arrays(arrays: "Arrays", resolutions: Sequence[int]) -> None:
+    from progcycle.data.levels import Levels
+
+    levels = Levels.of(arrays.options)
+    words = "" if levels.plain else f", {levels.words}"
     if not resolutions:
         say("no arrays: --budget-gb has no room for the smallest")
     elif resolutions[-1] < arrays.side:
-        say(f"arrays of {resolutions[0]} to {resolutions[-1]} px; larger stages are read from the picture files")
+        say(f"arrays of {resolutions[0]} to {resolutions[-1]} px{words}; larger stages are read from the picture files")
     else:
-        say(f"arrays of {resolutions[0]} to {resolutions[-1]} px")
+        say(f"arrays of {resolutions[0]} to {resolutions[-1]} px{words}")
 
 
 def _say_done(parts: "Sequence[Part]", target: Path) -> None:

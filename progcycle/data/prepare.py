@@ -3,11 +3,13 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from progcycle.data import store
 from progcycle.data.cache import MANIFEST, pixel_kind
 from progcycle.data.containers import Container, Item
 from progcycle.data.fit import box_reduce
+from progcycle.data.levels import Levels
+from progcycle.data.measure import with_levels
+from progcycle.data.picture_set import PictureSet
 from progcycle.data.pool import in_processes
 from progcycle.data.reader import PictureReader
 from progcycle.data.scan import Found, Part
@@ -45,16 +50,29 @@ class Arrays:
     options: Pictures = field(default_factory=Pictures)
     budget: float = 8e9
 
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Of the numbers on the disk: uint8, uint16 or float32."""
+        return Levels.of(self.options).dtype.newbyteorder("<")
+
+    @property
+    def folder(self) -> str:
+        """A name for the arrays of this kind."""
+        levels = Levels.of(self.options)
+        window = "" if levels.plain else f"-{levels.bits}-{levels.low:g}-{levels.high:g}"
+        return f"{self.side}-{self.options.fit}{window}"
+
     def resolutions(self, count: int) -> list[int]:
         """Those that fit into the budget, from the smallest on; each is half of the next.
 
         Args:
             count: pictures in all parts.
         """
+        each = self.options.channels * Levels.of(self.options).dtype.itemsize
         sizes = [self.side]
         while sizes[0] % 2 == 0 and sizes[0] // 2 >= SMALLEST:
             sizes.insert(0, sizes[0] // 2)
-        totals = np.cumsum([count * size * size * self.options.channels for size in sizes])
+        totals = np.cumsum([count * size * size * each for size in sizes])
         return [size for size, total in zip(sizes, totals, strict=True) if total <= self.budget]
 
 
@@ -276,13 +294,14 @@ def write_arrays(
     if not resolutions:
         return
     kind = pixel_kind(arrays.side, arrays.options)
-    folder = work.made / name / store.ARRAYS / f"{arrays.side}-{arrays.options.fit}"
+    folder = work.made / name / store.ARRAYS / arrays.folder
     key = _hash([kind, list(resolutions), [[row.name, row.sha256] for row in rows]])[:16]
     if not (work.done / f"{name}-{key}").is_dir():
         shutil.rmtree(folder.parent, ignore_errors=True)
         folder.mkdir(parents=True)
         for resolution in resolutions:
-            _allocate(folder / f"{resolution}.npy", (len(rows), resolution, resolution, arrays.options.channels))
+            shape = (len(rows), resolution, resolution, arrays.options.channels)
+            _allocate(folder / f"{resolution}.npy", shape, arrays.dtype)
         (work.done / f"{name}-{key}").mkdir()
     entries = [entry_of(work.made / name, row) for row in rows]
     jobs = []
@@ -298,11 +317,12 @@ def write_arrays(
     _write(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False))
 
 
-def _allocate(file: Path, shape: tuple[int, ...]) -> None:
-    """A file for an array of uint8, which takes no room before it is written."""
+def _allocate(file: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
+    """A file for an array, which takes no room before it is written."""
+    descr = np.lib.format.dtype_to_descr(dtype)
     with open(file, "wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        stream.truncate(stream.tell() + int(np.prod(shape)))
+        np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
+        stream.truncate(stream.tell() + math.prod(shape) * dtype.itemsize)
 
 
 def _write_rows(
@@ -321,11 +341,11 @@ def _write_rows(
         for r, stream in streams.items():
             np.lib.format.read_magic(stream)
             np.lib.format.read_array_header_1_0(stream)
-            stream.seek(start * r * r * arrays.options.channels, os.SEEK_CUR)
+            stream.seek(start * r * r * arrays.options.channels * arrays.dtype.itemsize, os.SEEK_CUR)
         for i in range(len(entries)):
             square = reader.square(i, arrays.side)
             for r, stream in streams.items():
-                stream.write(np.ascontiguousarray(box_reduce(square, r)).data)
+                stream.write(np.ascontiguousarray(box_reduce(square, r), arrays.dtype).data)
         for stream in streams.values():
             stream.flush()
             os.fsync(stream.fileno())
@@ -336,12 +356,12 @@ def _write_rows(
 # --- the store --------------------------------------------------------------------------------------------------------
 
 
-def finish(parts: Sequence[Part], work: Work, about: Mapping[str, Any]) -> None:
-    """Write ``store.json``, and give the store its name; an older one is replaced.
+def write_about(parts: Sequence[Part], work: Work, about: Mapping[str, Any]) -> None:
+    """Write ``store.json``; from then on the pictures can be read as those of a store.
 
     Args:
         parts: that were written.
-        work: where the store was made; it is removed.
+        work: where the store is made.
         about: what else is written down: sources, filter, licence.
 
     Raises:
@@ -353,9 +373,42 @@ def finish(parts: Sequence[Part], work: Work, about: Mapping[str, Any]) -> None:
         count, total = index.count(b"\n"), sum(json.loads(line)["bytes"] for line in index.splitlines())
         found[part.name] = {"count": count, "bytes": total, "index": hashlib.sha256(index).hexdigest()}
     for folder in work.made.iterdir():  # of another choice of parts, before
-        if folder.name not in found:
+        if folder.is_dir() and folder.name not in found:
             shutil.rmtree(folder, ignore_errors=True)
     content = {"format": store.FORMAT, "version": store.VERSION, **about, "parts": found}
     _write(work.made / store.STORE, json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def measured(name: str, arrays: Arrays, work: Work, max_pixels: int, note: Callable[[str], None]) -> Arrays:
+    """The arrays with the depth and the window of a part's pictures, found out as a training does.
+
+    Args:
+        name: of the part, with training pictures, in a store whose ``store.json`` is written.
+        arrays: with options of the user's.
+        work: where the store is made.
+        max_pixels: pictures of more pixels are broken.
+        note: called with a sentence where depths are mixed.
+
+    Raises:
+        UserError: depths are mixed, or the values use less than 2 % of the window.
+    """
+
+    def make(options: Pictures) -> PictureSet:
+        path = str(work.made / name)
+        return PictureSet("real", options, (path,), resolution=arrays.side, seed=0, max_pixels=max_pixels)
+
+    try:
+        return replace(arrays, options=with_levels(arrays.options, name, make, note))
+    except UserError as error:  # which names the key of a recipe
+        advice = r"give --window \1 \2"
+        raise UserError(re.sub(r"set \S+\.window=\[(.+),(.+)\]", advice, str(error))) from None
+
+
+def finish(work: Work) -> None:
+    """Give the store its name; an older one is replaced, and what else was written for it is removed.
+
+    Raises:
+        OSError: the disk refuses.
+    """
     replace_folder(work.made, work.target)
     shutil.rmtree(work.folder, ignore_errors=True)

@@ -71,6 +71,8 @@ def test_what_is_refused_before_anything_is_read(tmp_path: Path, capsys: Read) -
         ((source, tmp_path / "s", "--test", other, source), "--test needs as many places as there are sources, 1"),
         ((source, tmp_path / "s", "--column", "image"), "--column means nothing to picture files; leave it out."),
         ((source, tmp_path / "s", "--background", "nocolour"), "'nocolour' is not a colour"),
+        ((source, tmp_path / "s", "--window", 3, 3), "--window: LO must be below HI."),
+        ((source, tmp_path / "s", "--channels", 99), "--channels: pictures have at most 64 channels, got 99."),
     ]
     for arguments, words in cases:
         assert run("prepare", *arguments) == 2, words

@@ -285,13 +285,22 @@ def test_hdf5(tmp_path):
     assert np.array_equal(pixels(read(grey)["train", "", "0000001"][0]), images[1, 0, ::2, ::2])
 
 
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
+def test_hdf5_of_more_than_8_bits(tmp_path, kind):
+    images = (np.arange(3 * 64).reshape(3, 1, 8, 8) * 21.5).astype(kind)
+    assert prepare(write_hdf5(tmp_path / "x.h5", data8x8=images), tmp_path / "store") == 0
+    for i, (name, (content, _)) in enumerate(in_store(tmp_path / "store", "train").items()):
+        assert name == f"{i:07}.npy"
+        assert np.array_equal(np.load(io.BytesIO(content)), images[i].transpose(1, 2, 0))
+
+
 def test_hdf5_of_other_arrays(tmp_path):
     def of(**arrays):
         (tmp_path / "x.h5").unlink(missing_ok=True)
         return refused(lambda: read(write_hdf5(tmp_path / "x.h5", **arrays)))
 
     assert "no array is called data128x128 or so; choose by --column among x" in of(x=np.zeros((2, 3, 8, 8), np.uint8))
-    assert "holds float64; only uint8" in of(data8x8=np.zeros((2, 3, 8, 8)))
+    assert "holds complex64, which are no numbers of pictures" in of(data8x8=np.zeros((2, 3, 8, 8), np.complex64))
     assert "has the shape (2, 8, 8, 9)" in of(data8x8=np.zeros((2, 8, 8, 9), np.uint8))
     assert "there is no array y for --column; see data8x8" in refused(lambda: read(tmp_path / "x.h5", columns=("y",)))
     np.save(tmp_path / "x-labels.npy", np.array([{}]), allow_pickle=True)

@@ -5,7 +5,6 @@ import signal
 import time
 
 import pytest
-from deep_pictures import write_scans
 from picture_folders import write_folder
 from stores import content, prepare
 
@@ -130,13 +129,3 @@ def test_processes_end_with_the_one_that_started_them(tmp_path):
     while any(map(running, workers)) and time.monotonic() < end:
         time.sleep(0.1)
     assert not any(map(running, workers))
-
-
-def test_a_store_of_16_bits_is_trained_on_as_its_source(tmp_path, make_set, capsys):
-    folder = write_scans(tmp_path / "scans", 5)
-    assert prepare(folder, tmp_path / "store", "--resolution", 16) == 0
-    assert "no arrays: of pictures of more than 8 bits they are made in training" in capsys.readouterr().out
-    options = {"channels": 1, "bits": 16, "window": [0, 4095], "resolution": 16}
-    ours, theirs = make_set(tmp_path / "store", **options), make_set(folder, **options)
-    assert ours.names == theirs.names
-    assert all((ours.training(i, 8).image == theirs.training(i, 8).image).all() for i in range(5))

@@ -15,8 +15,9 @@ from stores import prepare
 
 import progcycle.data.reader as reader_module
 from progcycle.data import cache_warning, identity, resolve_sets, resolve_test_sets
+from progcycle.data.measure import with_levels
 from progcycle.data.source import find_pictures
-from progcycle.recipe import CycleganData, PgganData
+from progcycle.recipe import CycleganData, PgganData, Pictures
 
 
 @pytest.fixture
@@ -54,6 +55,51 @@ def test_arrays_are_those_of_training_to_the_bit(tmp_path, make_set, forbid_deco
         assert got.name == wanted.name
     assert not (tmp_path / "cache").exists()
     assert cache_warning(stored, [4, 8, 16, 32]) is None
+
+
+def of_a_recipe(options: Pictures) -> dict:
+    return options.model_dump(exclude={"path", "test_path"})
+
+
+@pytest.mark.parametrize("given", [None, (100.0, 3000.0)])
+def test_arrays_of_16_bits_are_those_of_training_to_the_bit(tmp_path, make_set, forbid_decoding, given):
+    """12 bits of a scanner, seen through the window that training measures."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(9):
+        deep = picture(i)[:, :, 0].astype(np.uint16) * 16 + i
+        Image.fromarray(deep).save(folder / f"{i}.png")
+    window = {} if given is None else {"window": {"range": given}}
+
+    def options(path):
+        asked = Pictures.model_validate({"channels": 1, **window})
+        found = with_levels(asked, "data", lambda options: make_set(path, **of_a_recipe(options)), print)
+        return of_a_recipe(found)
+
+    direct = make_set(folder, **options(folder))
+    assert direct.levels.bits == 16
+    wanted = [(p, r, direct.training(p, r).image) for p in range(9) for r in (4, 32)]
+    arguments = [] if given is None else ["--window", *given]
+    assert prepare(folder, tmp_path / "store", "--resolution", 32, "--channels", 1, *arguments) == 0
+    kept = options(tmp_path / "store")
+    forbid_decoding()
+    stored = make_set(tmp_path / "store", **kept)
+    for p, r, image in wanted:
+        got = stored.training(p, r).image
+        assert got.dtype == image.dtype == np.uint16
+        assert np.array_equal(got, image)
+    with pytest.raises(AssertionError, match="a picture was decoded"):  # of another window
+        make_set(tmp_path / "store", **{**kept, "window": {"range": (0.0, 5000.0)}}).training(0, 4)
+
+
+def test_a_window_that_does_not_fit_is_refused_with_one_that_does(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        Image.fromarray(picture(i)[:, :, 0].astype(np.uint16)).save(tmp_path / "in" / f"{i}.png")
+    arguments = [tmp_path / "in", tmp_path / "store", "--resolution", 16, "--channels", 1]
+    assert prepare(*arguments, "--window", 0, 65535) == 2
+    advice = capsys.readouterr().err.rpartition("give --window ")[2].strip().rstrip(".").split()
+    assert prepare(*arguments, "--window", *advice) == 0, "what it says"
 
 
 def test_other_options_and_larger_stages_are_read_from_the_files(tmp_path, make_set):

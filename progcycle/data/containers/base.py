@@ -114,6 +114,17 @@ def as_png(pixels: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
+def as_array(pixels: np.ndarray) -> bytes:
+    """Numbers of any type as a ``.npy`` file.
+
+    Args:
+        pixels: # [H, W, C]
+    """
+    stream = io.BytesIO()
+    np.save(stream, np.ascontiguousarray(pixels), allow_pickle=False)
+    return stream.getvalue()
+
+
 def find_files(path: Path, ending: str, magic: bytes, at: int = 0) -> list[Path]:
     """Files of a kind: the path itself, or those in a folder that holds no pictures; [] if it is of another kind.
 

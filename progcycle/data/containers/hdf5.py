@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from progcycle.data.containers.base import Container, Item, as_png, needs
+from progcycle.data.containers.base import Container, Item, as_array, as_png, needs
 from progcycle.data.source import LARGEST
 from progcycle.errors import UserError
 
@@ -27,7 +27,7 @@ def is_hdf5(path: Path) -> bool:
 
 @dataclass
 class Hdf5(Container):
-    """The largest array, uint8 [N, C, H, W] or [N, H, W, C]; classes from ``FILE-labels.npy`` beside the file."""
+    """The largest array, [N, C, H, W] or [N, H, W, C]; classes from ``FILE-labels.npy`` beside the file."""
 
     kind = "an HDF5 file of pictures"
     takes = frozenset({"columns"})
@@ -74,10 +74,10 @@ class Hdf5(Container):
         if array.external or array.is_virtual:
             raise self.refused(f"the array {name} lies in other files")
         shape = array.shape
-        if len(shape) != 4 or not {shape[1], shape[3]} & set(CHANNELS):
+        if len(shape) != 4 or not {shape[1], shape[3]} & set(CHANNELS) or 0 in shape:
             raise UserError(f"{self.path}: the array {name} has the shape {shape}; pictures are [N, 3, H, W] or so.")
-        if array.dtype != np.uint8:
-            raise UserError(f"{self.path}: the array {name} holds {array.dtype}; only uint8 can be prepared.")
+        if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
+            raise UserError(f"{self.path}: the array {name} holds {array.dtype}, which are no numbers of pictures.")
         if int(np.prod(shape[1:], dtype=object)) > LARGEST:
             raise self.refused(f"a picture of the array {name} would have {shape[1:]} numbers")
         return array
@@ -98,10 +98,11 @@ class Hdf5(Container):
         return [int(label) for label in labels]
 
     def read(self, item: Item) -> bytes:
-        """A picture as PNG."""
+        """A picture as PNG; of more than 8 bits as a numpy array."""
         name, index = item.place
         pixels = np.asarray(self._array(name)[index])
-        return as_png(pixels.transpose(1, 2, 0) if pixels.shape[0] in CHANNELS else pixels)
+        pixels = pixels.transpose(1, 2, 0) if pixels.shape[0] in CHANNELS else pixels
+        return as_png(pixels) if pixels.dtype == np.uint8 and pixels.shape[2] in CHANNELS else as_array(pixels)
 
 
 @functools.lru_cache(maxsize=2)
