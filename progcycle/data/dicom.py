@@ -76,7 +76,7 @@ def read_dicom(stream: Any, name: str, max_pixels: int) -> Stored:
         UnsupportedPicture: it has several frames, a palette, or a compression that is not installed.
         ValueError, ...: it is damaged.
     """
-    from pydicom.pixels import convert_color_space
+    from pydicom.pixels.processing import convert_color_space
 
     dataset = _dataset(stream, pixels=True)
     kind = str(dataset.PhotometricInterpretation)
