@@ -15,9 +15,8 @@ def test_the_list_has_a_row_for_every_recipe(capsys: pytest.CaptureFixture[str])
     assert main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines[:-1])) <= 100, "but for the path of a folder"
-    assert (
-        len({line.rindex(f" {line.split()[2]} ") + len(line.split()[2]) for line in lines[1:-3] if line[0] != " "}) == 1
-    )
+    ends = {line.index(f" {line.split()[2]} ") + len(line.split()[2]) for line in lines[1:-3] if line[0] != " "}
+    assert len(ends) == 1, "the pixels stand in one column"
     rows = {line.split()[0]: line.split()[1:] for line in lines[1:-3] if not line.startswith(" ")}
     assert list(rows) == sorted(path.stem for path in FOLDER.glob("*.yaml"))
     assert rows["pggan_celebahq"][:2] == ["pggan", "1024"]

@@ -24,7 +24,7 @@ class Clockwork:
     """A trainer whose steps take known times: 1 s, 9 s where a penalty is due, every 8th; the first one 30 s."""
 
     def __init__(self) -> None:
-        self.task = SimpleNamespace(update_order=[()], lazy=(8,))
+        self.task = SimpleNamespace(update_order=[()], lazy=(8,), usual_step=lambda: 0)
         self.accelerator = SimpleNamespace(device=SimpleNamespace(type="cpu"))
         self.step, self.now, self.first = 0, 0.0, True
 

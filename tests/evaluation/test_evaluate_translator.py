@@ -336,7 +336,15 @@ def test_features_that_a_discriminator_has_seen_are_marked(
     monkeypatch.setattr(seen_features, "architectures", lambda recipe: ["timm/meanest"])
     run = make_snapshot(stage=1, data={"root": str(paired), "paired": True}).parent.parent
     record = evaluate(run)
-    assert record["seen_by_discriminators"] == ["kid", "kid_error", "fid", "is", "fd", "feature", "source_feature"]
+    of_generators = ["fid", "is", "precision", "recall", "density", "coverage"]
+    assert set(record["seen_by_discriminators"]) == {
+        "kid",
+        "kid_error",
+        "fd",
+        "feature",
+        "source_feature",
+        *of_generators,
+    }
     assert record["resnet_features"]["name"] == "open-nsfw"
     row = record["results"]["ab"]["translated"]
     assert row["kid_resnet"] != row["kid"]
