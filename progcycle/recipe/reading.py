@@ -162,7 +162,7 @@ def _not_text(error: Any, model: type[BaseModel], content: Mapping[Any, Any]) ->
 
 
 def describe_error(error: Any, model: type[BaseModel], content: Mapping[Any, Any] | None = None) -> str:
-    """One of pydantic's errors as a short sentence that begins with the dotted key.
+    """One of pydantic's errors as a short sentence that begins with the dotted key, if it is one key's.
 
     Args:
         error: as pydantic reports it.
@@ -184,7 +184,7 @@ def describe_error(error: Any, model: type[BaseModel], content: Mapping[Any, Any
     message = (message[0].lower() + message[1:]).replace("tuple", "list")  # as YAML calls it
     got = error["input"]
     shown = "" if error["type"] == "value_error" or isinstance(got, dict) else f" (got {str(got)[:60]!r})"
-    return f"{where}: {message}{shown}"
+    return f"{where}: {message}{shown}" if loc else message  # of the whole recipe: it names its keys itself
 
 
 def validate(content: Mapping[Any, Any], where: str = "recipe") -> Recipe:

@@ -155,7 +155,7 @@ def test_the_sheet_shows_what_is_generated_and_what_is_restored() -> None:
         (
             FIXED,
             {"objective": {"k_on_new_stage": "reset"}},
-            "recipe: objective.k_on_new_stage: training has one stage, so that none opens; leave it out",
+            "objective.k_on_new_stage: training has one stage, so that none opens; leave it out",
         ),
         (FIXED, {"optimizer": {"halving": {}}}, "optimizer.halving: give one of stall_kimg and every_kimg"),
         (
