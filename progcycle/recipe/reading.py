@@ -128,7 +128,7 @@ def _unknown(error: Any, model: type[BaseModel], content: Mapping[Any, Any]) -> 
         known |= {name for m in players.values() if (kind := m.options_of(None)) for name in kind.model_fields}
         known -= {"name"}
     near = closest(key, known)
-    hint = f"did you mean {near}?" if near else f"known keys here are {', '.join(sorted(known))}."
+    hint = f"did you mean {near}?" if near else f"known keys here are {', '.join(sorted(known))}"
     return f"unknown key, {hint}"
 
 
