@@ -66,9 +66,11 @@ def _dry_run(recipe: "Recipe", run_dir: Path) -> None:
     from progcycle.engine.train import check
     from progcycle.recipe import dump
 
-    recipe = resolve_levels(recipe, run_dir)
-    say(dump(recipe))
-    say(str(plan(recipe)))
+    try:
+        recipe = resolve_levels(recipe, run_dir)
+    finally:  # the plan needs no pictures
+        say(dump(recipe))
+        say(str(plan(recipe)))
     context, evaluate = check(recipe, run_dir)
     say("")
     for domain, pictures in context.sets.items():
