@@ -30,14 +30,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from progcycle.blocks import draw_normal, in_full_precision, make_norm
-from progcycle.networks.base import Network, NetworkOptions, TaskShape
 from progcycle.networks.latent_generator import (
     REFERENCE,
+    FixedBatchOptions,
     GeneratorNorm,
     LatentGenerator,
     LatentGeneratorOptions,
     Statistics,
 )
+from progcycle.networks.one_size import OneSizeOptions, PlainCritic
 from progcycle.rng import Distribution
 
 CriticNorm = Literal["batch", "layer", "none"]
@@ -123,7 +124,7 @@ def _doubling(wide: int, narrow: int, kernel: int, bias: bool) -> nn.ConvTranspo
     return nn.ConvTranspose2d(wide, narrow, kernel, stride=2, padding=padding, output_padding=more, bias=bias)
 
 
-class ConvolutionalDiscriminator(Network):
+class ConvolutionalDiscriminator(PlainCritic):
     """A discriminator, or critic, of one of the lineages; see the table above.
 
     Args:
@@ -135,8 +136,6 @@ class ConvolutionalDiscriminator(Network):
         normalization: ``batch``, ``layer`` or ``none``, but for the first layer and the last.
         epsilon: of batch norm, added to the variance.
     """
-
-    sizes = "one"
 
     def __init__(
         self,
@@ -158,45 +157,23 @@ class ConvolutionalDiscriminator(Network):
                 norm.eps = epsilon
             behind = [] if norm is None else [norm]
             self.body.extend([_halving(narrow, wide, kernel, bias), *behind, nn.LeakyReLU(SLOPE)])
-        self.logit: nn.Module
         self.logit = nn.Conv2d(maps[-1], 1, 4, bias=bias) if kernel == 4 else nn.Linear(16 * maps[-1], 1, bias=bias)
 
-    def forward(self, x: Tensor, stage: int = 0, alpha: float = 1.0) -> Tensor:
-        """Judge pictures.
-
-        Args:
-            x: pictures in [-1, 1].  # [N, image_channels, R, R]
-            stage: not used.
-            alpha: not used.
-
-        Returns:
-            Logits, float32 at least.  # [N]
-        """
-        h = self.body(x)
-        return in_full_precision(self.logit, h.flatten(1) if isinstance(self.logit, nn.Linear) else h).flatten()
-
-    def logit_layer(self) -> nn.Module:
-        """The last layer."""
-        return self.logit
-
-    def rows_are_independent(self, n: int) -> bool:
-        """Whether one pass over 2n rows that alternate real, fake gives the logits of two passes over n rows each."""
-        return self.normalization != "batch"
+    def before_logit(self, x: Tensor) -> Tensor:
+        """See :class:`PlainCritic`."""
+        h: Tensor = self.body(x)
+        return h.flatten(1) if isinstance(self.logit, nn.Linear) else h
 
 
 def _halving(narrow: int, wide: int, kernel: int, bias: bool) -> nn.Conv2d:
     return nn.Conv2d(narrow, wide, kernel, stride=2, padding=kernel // 2 - (kernel == 4), bias=bias)
 
 
-class CriticOptions(NetworkOptions):
+class CriticOptions(OneSizeOptions):
     """Options of discriminators that do not grow."""
 
     filters: int = Field(64, ge=1, le=1 << 12, description="feature maps of the first layer")
     normalization: CriticNorm = Field("batch", description="batch, layer or none; not of the first layer")
-
-    def arguments(self, shape: TaskShape) -> dict[str, Any]:
-        """See :class:`NetworkOptions`; the options and the resolution."""
-        return {**self.model_dump(exclude={"name"}), **shape.channels, "resolution": shape.resolution}
 
 
 # --- dcgan ----------------------------------------------------------------------------------------------------------
@@ -252,15 +229,12 @@ class DcganDiscriminator(ConvolutionalDiscriminator):
 THEANO_EPSILON = 1e-8
 
 
-class TheanoDcganGeneratorOptions(LatentGeneratorOptions):
+class TheanoDcganGeneratorOptions(FixedBatchOptions):
     """Options of the generator of the authors' Theano code, for faces."""
 
     latent_size: int = Field(100, ge=1, le=1 << 16, description="random numbers that a picture is painted from")
     distribution: Distribution = Field("uniform", description="of latents: uniform in [-1, 1], or normal")
     filters: int = Field(128, ge=1, le=1 << 12, description="feature maps in front of the last layer")
-    statistics: Statistics = Field(
-        "batch", description="of batch norm after training: those of a fixed batch of latents, or running averages"
-    )
 
 
 class TheanoDcganGenerator(ConvolutionalGenerator):
@@ -308,13 +282,10 @@ class TheanoDcganDiscriminator(ConvolutionalDiscriminator):
 # --- wgan_gp --------------------------------------------------------------------------------------------------------
 
 
-class WganGpGeneratorOptions(LatentGeneratorOptions):
+class WganGpGeneratorOptions(FixedBatchOptions):
     """Options of the generator of WGAN-GP for CIFAR-10; that for MNIST has no norm, and pictures of one channel."""
 
     filters: int = Field(128, ge=1, le=1 << 12, description="feature maps in front of the last layer")
-    statistics: Statistics = Field(
-        "batch", description="of batch norm after training: those of a fixed batch of latents, or running averages"
-    )
 
 
 class WganGpGenerator(ConvolutionalGenerator):

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from progcycle.blocks import in_full_precision, upsample2x
 from progcycle.networks.base import Network, NetworkOptions, TaskShape
+from progcycle.networks.one_size import OneSizeCritic, OneSizeOptions
 
 Pyramid = Literal["box", "bilinear"]
 WIDEST = 1 << 14  # hidden units; the layer between two such layers takes 1 GB
@@ -84,15 +85,11 @@ def check_width(hidden: int) -> None:
 # --- the coarsest level -------------------------------------------------------------------------------------------
 
 
-class MlpGeneratorOptions(NetworkOptions):
+class MlpGeneratorOptions(OneSizeOptions):
     """Options of the dense generator of LAPGAN's coarsest level."""
 
     latent_size: int = Field(100, ge=1, le=1 << 16, description="random numbers that a picture is painted from")
     hidden: int = Field(8000, ge=1, le=WIDEST, description="units of each of the two hidden layers")
-
-    def arguments(self, shape: TaskShape) -> dict[str, Any]:
-        """See :class:`NetworkOptions`."""
-        return {**super().arguments(shape), "resolution": shape.resolution}
 
 
 class MlpGenerator(Network):
@@ -146,18 +143,14 @@ class MlpGenerator(Network):
         return in_full_precision(self.picture, h).reshape(-1, *self.shape)
 
 
-class MlpDiscriminatorOptions(NetworkOptions):
+class MlpDiscriminatorOptions(OneSizeOptions):
     """Options of the dense discriminator of LAPGAN's coarsest level."""
 
     hidden: int = Field(1600, ge=1, le=WIDEST, description="units of each of the two hidden layers")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of the hidden units that is dropped in training")
 
-    def arguments(self, shape: TaskShape) -> dict[str, Any]:
-        """See :class:`NetworkOptions`."""
-        return {**super().arguments(shape), "resolution": shape.resolution}
 
-
-class MlpDiscriminator(Network):
+class MlpDiscriminator(OneSizeCritic):
     """A picture and classes -> dense, ReLU, dropout, twice -> dense: a logit. Weights from N(0, 0.005^2).
 
     Args:
@@ -172,7 +165,6 @@ class MlpDiscriminator(Network):
     """
 
     Options = MlpDiscriminatorOptions
-    sizes = "one"
     has_classes = True
     told_classes = True
 
@@ -190,14 +182,6 @@ class MlpDiscriminator(Network):
     def dropout_size(self, stage: int) -> int:
         """The hidden units."""
         return 2 * self.hidden if self.dropout else 0
-
-    def rows_are_independent(self, n: int) -> bool:
-        """Nothing here compares pictures."""
-        return True
-
-    def logit_layer(self) -> nn.Module:
-        """The dense layer at the end."""
-        return self.logit
 
     def forward(
         self,
@@ -249,14 +233,10 @@ class ClassPlane(nn.Module):
         return F.relu(self.dense(labels)).reshape(-1, 1, self.side, self.side)
 
 
-class LevelOptions(NetworkOptions):
+class LevelOptions(OneSizeOptions):
     """Options of all generators of a level above the coarsest."""
 
     pyramid: Pyramid = Field("box", description="how coarse pictures are enlarged: box repeats pixels; bilinear")
-
-    def arguments(self, shape: TaskShape) -> dict[str, Any]:
-        """See :class:`NetworkOptions`."""
-        return {**super().arguments(shape), "resolution": shape.resolution}
 
 
 class LevelGenerator(Network):
@@ -373,7 +353,7 @@ def check_side(name: str, side: int, least: int) -> None:
         )
 
 
-class LapganDiscriminatorOptions(NetworkOptions):
+class LapganDiscriminatorOptions(OneSizeOptions):
     """Options of the discriminator of a level as published for CIFAR-10."""
 
     filters: int = Field(64, ge=1, le=1 << 12, description="of both convolutions")
@@ -382,10 +362,10 @@ class LapganDiscriminatorOptions(NetworkOptions):
     def arguments(self, shape: TaskShape) -> dict[str, Any]:
         """See :class:`NetworkOptions`."""
         check_side(self.name, shape.resolution, LapganDiscriminator.least_side)
-        return {**super().arguments(shape), "resolution": shape.resolution}
+        return super().arguments(shape)
 
 
-class LapganDiscriminator(Network):
+class LapganDiscriminator(OneSizeCritic):
     """5x5 convolution, ReLU, 5x5 with stride 2, ReLU, dropout, dense: a logit. No padding; weights as torch draws them.
 
     Args:
@@ -397,7 +377,6 @@ class LapganDiscriminator(Network):
     """
 
     Options = LapganDiscriminatorOptions
-    sizes = "one"
     has_classes = True
     told_classes = True
     least_side: ClassVar[int] = 9
@@ -421,14 +400,6 @@ class LapganDiscriminator(Network):
     def dropout_size(self, stage: int) -> int:
         """The last features."""
         return self.features if self.dropout else 0
-
-    def rows_are_independent(self, n: int) -> bool:
-        """Nothing here compares pictures."""
-        return True
-
-    def logit_layer(self) -> nn.Module:
-        """The dense layer at the end."""
-        return self.logit
 
     def forward(
         self,
@@ -511,16 +482,16 @@ class LargeLapganGenerator(LevelGenerator):
         return in_full_precision(self.norm, in_full_precision(self.to_rgb, h))
 
 
-class LargeLapganDiscriminatorOptions(NetworkOptions):
+class LargeLapganDiscriminatorOptions(OneSizeOptions):
     """Options of the large discriminator of a level, as published for LSUN."""
 
     def arguments(self, shape: TaskShape) -> dict[str, Any]:
         """See :class:`NetworkOptions`."""
         check_side(self.name, shape.resolution, LargeLapganDiscriminator.least_side)
-        return {**super().arguments(shape), "resolution": shape.resolution}
+        return super().arguments(shape)
 
 
-class LargeLapganDiscriminator(Network):
+class LargeLapganDiscriminator(OneSizeCritic):
     """3x3 convolution to 48, ReLU; 5x5 in 4 groups to 448, ReLU; 7x7 in 16 groups to 416, ReLU; dense. No padding.
 
     Args:
@@ -529,7 +500,6 @@ class LargeLapganDiscriminator(Network):
     """
 
     Options = LargeLapganDiscriminatorOptions
-    sizes = "one"
     least_side: ClassVar[int] = 13
     widths: ClassVar[Sequence[int]] = (48, 448, 416)
 
@@ -547,14 +517,6 @@ class LargeLapganDiscriminator(Network):
             nn.Flatten(),
         )
         self.logit = nn.Linear(third * (resolution - 12) ** 2, 1)
-
-    def rows_are_independent(self, n: int) -> bool:
-        """Nothing here compares pictures."""
-        return True
-
-    def logit_layer(self) -> nn.Module:
-        """The dense layer at the end."""
-        return self.logit
 
     def forward(self, x: Tensor, stage: int = 0, alpha: float = 1.0) -> Tensor:
         """Judge pictures.

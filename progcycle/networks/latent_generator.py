@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from progcycle.blocks import BatchNorm, ReferenceNorm, VirtualBatchNorm, recording
-from progcycle.networks.base import Network, NetworkOptions, TaskShape
+from progcycle.networks.base import Network
+from progcycle.networks.one_size import OneSizeOptions
 from progcycle.rng import Distribution, latents
 
 GeneratorNorm = Literal["batch", "virtual", "none"]
@@ -17,7 +18,7 @@ Statistics = Literal["running", "batch"]
 REFERENCE = 64
 
 
-class LatentGeneratorOptions(NetworkOptions):
+class LatentGeneratorOptions(OneSizeOptions):
     """Options of generators that do not grow."""
 
     latent_size: int = Field(128, ge=1, le=1 << 16, description="random numbers that a picture is painted from")
@@ -43,9 +44,13 @@ class LatentGeneratorOptions(NetworkOptions):
     def _has_fixed_batch(self) -> bool:
         return self.normalization == "virtual" or (self.normalization, self.statistics) == ("batch", "batch")
 
-    def arguments(self, shape: TaskShape) -> dict[str, Any]:
-        """See :class:`NetworkOptions`; the options and the resolution."""
-        return {**self.model_dump(exclude={"name"}), **shape.channels, "resolution": shape.resolution}
+
+class FixedBatchOptions(LatentGeneratorOptions):
+    """Options of those that were published with the statistics of the batch."""
+
+    statistics: Statistics = Field(
+        "batch", description="of batch norm after training: those of a fixed batch of latents, or running averages"
+    )
 
 
 class ReferenceLatents(nn.Module):

@@ -1,20 +1,21 @@
 """Fully connected networks: those of WGAN (Arjovsky et al. 2017, section 4.3) and of WGAN-GP's toy experiments."""
 
 import itertools
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from progcycle.blocks import in_full_precision
-from progcycle.networks.base import Network, NetworkOptions, TaskShape
+from progcycle.networks.base import Network
+from progcycle.networks.one_size import OneSizeOptions, PlainCritic
 from progcycle.rng import Distribution
 
 DenseInitialization = Literal["torch", "he"]
 
 
-class DenseOptions(NetworkOptions):
+class DenseOptions(OneSizeOptions):
     """Options of both networks: four layers with ReLU between them, as published."""
 
     filters: int = Field(64, ge=1, le=1 << 14, description="units of a layer")
@@ -22,10 +23,6 @@ class DenseOptions(NetworkOptions):
     initialization: DenseInitialization = Field(
         "torch", description="torch: its default, as WGAN; he: uniform as He et al., the last as Glorot, as WGAN-GP"
     )
-
-    def arguments(self, shape: TaskShape) -> dict[str, Any]:
-        """See :class:`NetworkOptions`; the options and the resolution."""
-        return {**self.model_dump(exclude={"name"}), **shape.channels, "resolution": shape.resolution}
 
 
 class DenseGeneratorOptions(DenseOptions):
@@ -84,7 +81,7 @@ class DenseDiscriminatorOptions(DenseOptions):
     """Options of the discriminator, or critic."""
 
 
-class DenseDiscriminator(Network):
+class DenseDiscriminator(PlainCritic):
     """Pictures to a logit each.
 
     Args:
@@ -96,7 +93,6 @@ class DenseDiscriminator(Network):
     """
 
     Options = DenseDiscriminatorOptions
-    sizes = "one"
 
     def __init__(
         self,
@@ -109,26 +105,10 @@ class DenseDiscriminator(Network):
         super().__init__()
         self.body, self.logit = _layers(image_channels * resolution**2, filters, layers, 1, initialization)
 
-    def forward(self, x: Tensor, stage: int = 0, alpha: float = 1.0) -> Tensor:
-        """Judge pictures.
-
-        Args:
-            x: pictures in [-1, 1].  # [N, image_channels, R, R]
-            stage: not used.
-            alpha: not used.
-
-        Returns:
-            Logits, float32 at least.  # [N]
-        """
-        return in_full_precision(self.logit, self.body(x.flatten(1))).flatten()
-
-    def logit_layer(self) -> nn.Module:
-        """The last layer."""
-        return self.logit
-
-    def rows_are_independent(self, n: int) -> bool:
-        """Whether one pass over 2n rows that alternate real, fake gives the logits of two passes over n rows each."""
-        return True
+    def before_logit(self, x: Tensor) -> Tensor:
+        """See :class:`PlainCritic`."""
+        h: Tensor = self.body(x.flatten(1))
+        return h
 
 
 @torch.no_grad()

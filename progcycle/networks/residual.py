@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from progcycle.blocks import downsample2x, in_full_precision, make_norm, upsample2x
-from progcycle.networks.base import Network
 from progcycle.networks.dcgan import SMALLEST, CriticNorm, CriticOptions, draw_uniform
 from progcycle.networks.latent_generator import (
     REFERENCE,
+    FixedBatchOptions,
     GeneratorNorm,
     LatentGenerator,
-    LatentGeneratorOptions,
     Statistics,
 )
+from progcycle.networks.one_size import PlainCritic
 from progcycle.rng import Distribution
 
 WIDEST = 8  # times the narrowest
@@ -65,12 +65,8 @@ class ResidualBlock(nn.Module):
         return y
 
 
-class ResidualGeneratorOptions(LatentGeneratorOptions):
+class ResidualGeneratorOptions(FixedBatchOptions):
     """Options of the residual generator of WGAN-GP."""
-
-    statistics: Statistics = Field(
-        "batch", description="of batch norm after training: those of a fixed batch of latents, or running averages"
-    )
 
 
 class ResidualGenerator(LatentGenerator):
@@ -124,7 +120,7 @@ class ResidualCriticOptions(CriticOptions):
     normalization: CriticNorm = Field("layer", description="layer or none; batch is not for a gradient penalty")
 
 
-class ResidualCritic(Network):
+class ResidualCritic(PlainCritic):
     """3x3 convolution, residual blocks that halve the size down to 4x4, dense layer.
 
     Args:
@@ -135,7 +131,6 @@ class ResidualCritic(Network):
     """
 
     Options = ResidualCriticOptions
-    sizes = "one"
 
     def __init__(
         self, resolution: int = 64, image_channels: int = 3, filters: int = 64, normalization: CriticNorm = "layer"
@@ -155,26 +150,10 @@ class ResidualCritic(Network):
         self.logit = nn.Linear(16 * maps[-1], 1)
         _draw(self, [self.from_rgb, self.logit])
 
-    def forward(self, x: Tensor, stage: int = 0, alpha: float = 1.0) -> Tensor:
-        """Judge pictures.
-
-        Args:
-            x: pictures in [-1, 1].  # [N, image_channels, R, R]
-            stage: not used.
-            alpha: not used.
-
-        Returns:
-            Values, float32 at least.  # [N]
-        """
-        return in_full_precision(self.logit, self.blocks(self.from_rgb(x)).flatten(1)).flatten()
-
-    def logit_layer(self) -> nn.Module:
-        """The last layer."""
-        return self.logit
-
-    def rows_are_independent(self, n: int) -> bool:
-        """Whether one pass over 2n rows that alternate real, fake gives the logits of two passes over n rows each."""
-        return self.normalization != "batch"
+    def before_logit(self, x: Tensor) -> Tensor:
+        """See :class:`PlainCritic`."""
+        h: Tensor = self.blocks(self.from_rgb(x))
+        return h.flatten(1)
 
 
 def _draw(network: nn.Module, glorot: list[Any]) -> None:
