@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from progcycle.errors import UserError
-from progcycle.evaluation.generator_metrics import check_best
+from progcycle.evaluation.generator_metrics import check_best, check_known
 from progcycle.evaluation.generator_samples import real_picture_set
-from progcycle.evaluation.provenance import origin, versions
+from progcycle.evaluation.provenance import default_path, origin, versions
 from progcycle.evaluation.result import Evaluation
 from progcycle.evaluation.translation_evaluator import choose_by_name
 from progcycle.metrics import paired_scores
@@ -115,8 +114,9 @@ def evaluate_autoencoder(model: "Autoencoder", snapshot: Path, run: Path, option
         "device": options.device,
         "versions": versions("numpy"),
     }
-    path = run / "evaluation" / f"nimg-{model.config.nimg:012d}.json"
-    return Evaluation(record, as_text(record), path, [line for s in sets.values() for line in s.remarks])
+    return Evaluation(
+        record, as_text(record), default_path(run, model), [line for s in sets.values() for line in s.remarks]
+    )
 
 
 def as_text(record: dict[str, Any]) -> str:
@@ -150,10 +150,7 @@ def autoencoder_evaluator(recipe: "AutoencoderRecipe", cache_dir: Path | None = 
     options = recipe.training.evaluation
     if options is None:
         raise ValueError("the recipe has no training.evaluation")
-    for name in options.metrics:
-        if name not in METRICS:
-            where = "training.evaluation.metrics"
-            raise UserError(f"{where}: there is no metric {name!r}; choose from {', '.join(METRICS)}.")
+    check_known(options.metrics, METRICS, "training.evaluation.metrics")
     check_best(options.best, options.metrics, LOWEST)
     hidden = recipe.data.model_copy(update={"test_path": None})  # test pictures are never read while training
     _, pictures = unseen_pictures(recipe.model_copy(update={"data": hidden}), cache_dir)

@@ -24,6 +24,7 @@ from progcycle.evaluation.generator_metrics import (
     SMALLEST,
     both_sets,
     check_digit_classifier,
+    check_known,
     check_metrics,
     swd_figures,
 )
@@ -129,9 +130,7 @@ def _available(
     where, left_out, asked = "--metrics", [], bool(options.metrics)
     names = list(dict.fromkeys(options.metrics or (*DEFAULTS, *(PUBLISHED if options.inception else ()))))
     known = dict.fromkeys((*METRICS, *OF_GENERATORS, RESNET))
-    for name in names:
-        if name not in known:
-            raise UserError(f"{where}: there is no metric {name!r}; choose from {', '.join(known)}.")
+    check_known(names, known, where)
     if not asked:
         for name in [name for name in names if resolution < SMALLEST.get(name, 0)]:
             names.remove(name)

@@ -1,7 +1,7 @@
 """The metrics of generators by name, for evaluation during and after training."""
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -174,6 +174,22 @@ def measure(samples: GeneratorSamples, names: Sequence[str], count: int) -> Figu
     return found
 
 
+def check_known(names: Iterable[str], known: Collection[str], where: str) -> None:
+    """Refuse metrics that there are not.
+
+    Args:
+        names: names of metrics.
+        known: those that there are.
+        where: what to name in the sentence, such as a recipe key.
+
+    Raises:
+        UserError: one sentence about the first that is unknown.
+    """
+    for name in names:
+        if name not in known:
+            raise UserError(f"{where}: there is no metric {name!r}; choose from {', '.join(known)}.")
+
+
 def check_metrics(names: Sequence[str], resolution: int, channels: int, where: str, own: Collection[str] = ()) -> None:
     """Refuse metrics that are unknown, or that pictures of this kind do not allow.
 
@@ -188,8 +204,7 @@ def check_metrics(names: Sequence[str], resolution: int, channels: int, where: s
         UserError: one sentence about the first that cannot be computed; also if the extra ``metrics`` is missing.
     """
     for name in (name for name in names if name not in own):
-        if name not in METRICS:
-            raise UserError(f"{where}: there is no metric {name!r}; choose from {', '.join([*own, *METRICS])}.")
+        check_known([name], [*own, *METRICS], where)
         if resolution < SMALLEST[name]:
             raise UserError(
                 f"{where}: {name} needs pictures of {SMALLEST[name]} px or more, these have {resolution} px; leave it "

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from progcycle import __version__
 
 if TYPE_CHECKING:
-    from progcycle.export import Generator, Translator
     from progcycle.export.config import SnapshotConfig
+    from progcycle.export.snapshot_model import SnapshotModel
 
 
 def origin(snapshot: Path, config: "SnapshotConfig") -> dict[str, Any]:
@@ -31,6 +31,6 @@ def run_folder(snapshot: Path) -> Path:
     return snapshot.parent.parent if snapshot.parent.name == "snapshots" else snapshot
 
 
-def default_path(run: Path, model: "Generator | Translator") -> Path:
+def default_path(run: Path, model: "SnapshotModel") -> Path:
     """The JSON file of a model's figures in its run folder."""
     return run / "evaluation" / f"nimg-{model.config.nimg:012d}.json"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from progcycle.errors import UserError
-from progcycle.evaluation.generator_metrics import Figures, check_best
+from progcycle.evaluation.generator_metrics import Figures, check_best, check_known
 from progcycle.evaluation.pairs import COMPARED_RESOLUTION, find_pairs, pair_up, several_of
 from progcycle.output import say, warn
 
@@ -96,9 +96,7 @@ class TranslationEvaluator:
     def _available(self, wanted: Sequence[str]) -> list[str]:
         """Names of the metrics to compute; an error if one that is listed by name cannot be."""
         where = "training.evaluation.metrics"
-        for name in wanted:
-            if name not in METRICS and name != ALL:
-                raise UserError(f"{where}: there is no metric {name!r}; choose from {', '.join((*METRICS, ALL))}.")
+        check_known(wanted, (*METRICS, ALL), where)
         found = []
         for name in METRICS:
             if name not in wanted and (ALL not in wanted or name in LONG):
