@@ -13,6 +13,7 @@ from progcycle.data.levels import Levels
 from progcycle.data.loader import LoaderError, build_loader, dead_worker
 from progcycle.data.picture_set import PictureSet
 from progcycle.data.reals import as_reals
+from progcycle.data.scale import describe_scale, unaltered
 from progcycle.data.sets import cache_warning, resolve_sets, resolve_test_sets, resolve_validation_sets
 from progcycle.data.staging import StagedFiles, Staging, staging_folder
 
@@ -35,6 +36,7 @@ __all__ = [
     "decode_picture",
     "decode_reduced",
     "describe_change",
+    "describe_scale",
     "find_classes",
     "fit_square",
     "identity",
@@ -43,4 +45,5 @@ __all__ = [
     "resolve_test_sets",
     "resolve_validation_sets",
     "staging_folder",
+    "unaltered",
 ]

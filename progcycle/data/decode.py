@@ -17,9 +17,22 @@ from progcycle.data.bit_depth import UnsupportedPicture
 from progcycle.data.kinds import ADVICE, has_heif
 from progcycle.data.levels import PLAIN, Bits, Levels
 from progcycle.data.limit import pixel_limit
-from progcycle.data.pixels import as_pixels
-from progcycle.data.stored import describe_tiff, is_deep, is_special, read_bits, read_stored, stored_in
-from progcycle.data.values import Stored, TooManyPixelsError, as_wanted
+from progcycle.data.pixels import as_image, as_pixels
+from progcycle.data.region import Choose, as_stored, is_swapped, shortened_jpeg
+from progcycle.data.stored import (
+    ORIENTATION,
+    describe_tiff,
+    is_array,
+    is_deep,
+    is_plain_tiff,
+    is_special,
+    is_tiff,
+    read_bits,
+    read_stored,
+    read_tiff_part,
+    stored_in,
+)
+from progcycle.data.values import Stored, TooManyPixelsError, as_wanted, turned
 from progcycle.errors import UserError
 from progcycle.recipe import MAX_PIXELS
 
@@ -27,6 +40,7 @@ from progcycle.recipe import MAX_PIXELS
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
 JPEG = b"\xff\xd8\xff"
 ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+HEAD = 1024  # bytes of a file that tell what it is
 LARGEST = 1 << 30  # bytes of a file that is read into memory, and pixels of one whose header is read
 
 
@@ -59,6 +73,7 @@ def decode_picture(
     on_decoded: Callable[[Image.Image], None] | None = None,
     levels: Levels = PLAIN,
     values: bool = False,
+    choose: Choose | None = None,
 ) -> np.ndarray:
     """Read a picture: upright (EXIF), on a background where it is transparent, grey or RGB; animations' first frame.
 
@@ -80,9 +95,12 @@ def decode_picture(
             8 bits with the image as it is opened, not loaded, if Pillow can open it.
         levels: the depth and the window that are wanted; default: 8 bits.
         values: give the values of the file, of any type, in place of pixels of the window.
+        choose: gives the region that is wanted by height and width of the upright picture (of a reduced JPEG, those
+            that are left). Of a JPEG what lies below is not decoded; of an array and of a TIFF whose compression allows
+            that, no more is read, and ``max_pixels`` counts the region.
 
     Returns:
-        The pixels, of the type ``levels.dtype``: uint8 of 8 bits.  # [H, W, C]
+        The pixels, of the picture or of its region, of the type ``levels.dtype``: uint8 of 8 bits.  # [H, W, C]
 
     Raises:
         UnsupportedPicture: another depth or other channels than are wanted, or a colour space that has no plain way to
@@ -92,29 +110,44 @@ def decode_picture(
     """
     name = name or str(file if isinstance(file, Path) else getattr(file, "name", "picture"))
     colour = parse_colour(background)
-    head = b""
-    try:
-        stream = _bytes(file) if isinstance(file, Path) else file
-        head = stream.read(1024)
+    with contextlib.ExitStack() as open_files, _as_sentences(name, limit, max_pixels) as reading:
+        stream = reading.stream = _stream(file, choose is not None, open_files)
+        head = reading.head = stream.read(HEAD)
         stream.seek(0)
         if not head:
             raise BrokenPicture(f"{name}: this file is empty.")
-        by_pillow = _PillowReader(name, colour, min_side, max_pixels, limit, any_range, on_decoded)
+        by_pillow = _PillowReader(name, colour, min_side, max_pixels, limit, any_range, on_decoded, choose)
         if levels.plain and channels in (1, 3) and not is_special(head):
             return by_pillow(stream, head, channels)
-        content = io.BytesIO(stream.read())
+        content = stream if isinstance(stream, io.BytesIO | io.BufferedReader) else io.BytesIO(stream.read())
         if is_deep(content, head, channels):
-            stored = read_stored(content, head, name, max_pixels, on_decoded)
+            stored = read_stored(content, head, name, max_pixels, on_decoded, choose)
         else:
             stored = Stored(by_pillow(content, head, channels if channels in (1, 2, 4) else 3))
         found = as_wanted(stored, channels, levels, colour, name)
         return found if values else levels.pixels(found)
+
+
+@dataclass
+class _Reading:
+    """A file that is being read, for errors about it."""
+
+    stream: BinaryIO | None = None
+    head: bytes = b""
+
+
+@contextlib.contextmanager
+def _as_sentences(name: str, limit: str, max_pixels: int) -> Iterator[_Reading]:
+    """Whatever decoders raise, as a sentence."""
+    reading = _Reading()
+    try:
+        yield reading
     except (UserError, MemoryError):
         raise
     except UnidentifiedImageError:
-        if (kind := describe_tiff(stream)) is not None:
+        if (kind := describe_tiff(reading.stream)) is not None:
             raise UnsupportedPicture(f"{name}: this TIFF has {kind}; {bit_depth.ONLY_PNG}.") from None
-        raise BrokenPicture(f"{name}: {_what_else(head)}.") from None
+        raise BrokenPicture(f"{name}: {_what_else(reading.head)}.") from None
     except TooManyPixelsError as error:
         raise _too_large(name, str(error), limit, max_pixels) from None
     except Image.DecompressionBombError as error:
@@ -123,6 +156,19 @@ def decode_picture(
     except Exception as error:  # damaged files make decoders raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BrokenPicture(f"{name}: this picture cannot be read ({reason.rstrip('.')}).") from None
+
+
+def _stream(file: Path | BinaryIO, partly: bool, open_files: contextlib.ExitStack) -> BinaryIO:
+    """The bytes of a file; the open file itself, if it need not be read as a whole."""
+    if not isinstance(file, Path):
+        return file
+    if partly:
+        stream: BinaryIO = open_files.enter_context(file.open("rb"))
+        head = stream.read(HEAD)
+        stream.seek(0)
+        if is_array(head) or is_tiff(head):
+            return stream
+    return _bytes(file)
 
 
 @dataclass(frozen=True)
@@ -136,9 +182,30 @@ class _PillowReader:
     limit: str
     any_range: bool
     on_decoded: Callable[[Image.Image], None] | None
+    choose: Choose | None = None
 
     def __call__(self, stream: BinaryIO, head: bytes, channels: int) -> np.ndarray:
         """The pixels.  # [H, W, C] uint8"""
+        if self.choose is not None:
+            return self._region(stream, head, channels, self.choose)
+        with self._opened(stream, head) as (image, full):
+            self._load(image, full, stream, head)
+            turned = upright(image, in_place=self.on_decoded is None)
+            if self.on_decoded is not None:
+                self.on_decoded(turned)
+            return _pixels(turned, channels, self.colour)
+
+    @contextlib.contextmanager
+    def _opened(
+        self, stream: BinaryIO, head: bytes, whole: tuple[int, int] | None = None
+    ) -> Iterator[tuple[Image.Image, tuple[int, int]]]:
+        """The image, not decoded yet, of a JPEG perhaps at a part of its size; and width and height before that.
+
+        Args:
+            stream: the file.
+            head: its first bytes.
+            whole: width and height of the whole picture, if the file is its upper part.
+        """
         # A JPEG takes no memory before it is decoded, perhaps at a part of its size, so it is checked later.
         with (
             pixel_limit(None if head.startswith(JPEG) else self.max_pixels),
@@ -147,19 +214,39 @@ class _PillowReader:
             bit_depth.check_bit_depth(image, head, self.name)
             full = image.size
             if self.min_side is not None:
-                _draft(image, self.min_side)
-            # A progressive JPEG is held in memory as a whole, even if it is reduced.
-            width, height = full if image.info.get("progressive") else image.size
-            if width * height > self.max_pixels:
-                raise _too_large(self.name, f"{width}x{height} pixels", self.limit, self.max_pixels)
-            image.load()
-            if bit_depth.is_16_bit_png(head) and not self.any_range:
-                stream.seek(0)
-                bit_depth.check_range(image, stream.read(), self.name)
-            turned = upright(image, in_place=self.on_decoded is None)
-            if self.on_decoded is not None:
-                self.on_decoded(turned)
-            return _pixels(turned, channels, self.colour)
+                _draft(image, self.min_side, whole or full)
+            yield image, full
+
+    def _load(self, image: Image.Image, full: tuple[int, int], stream: BinaryIO, head: bytes) -> None:
+        """Decode it, if it is not too large."""
+        # A progressive JPEG is held in memory as a whole, even if it is reduced.
+        width, height = full if image.info.get("progressive") else image.size
+        if width * height > self.max_pixels:
+            raise _too_large(self.name, f"{width}x{height} pixels", self.limit, self.max_pixels)
+        image.load()
+        if bit_depth.is_16_bit_png(head) and not self.any_range:
+            stream.seek(0)
+            bit_depth.check_range(image, stream.read(), self.name)
+
+    def _region(self, stream: BinaryIO, head: bytes, channels: int, choose: Choose) -> np.ndarray:
+        """The pixels of a region of the upright picture.  # [h, w, C] uint8"""
+        if is_tiff(head) and is_plain_tiff(stream):
+            stored = read_tiff_part(stream, choose, self.max_pixels, self.name)
+            if stored is not None:
+                return _pixels(as_image(stored.values), channels, self.colour)
+            stream.seek(0)
+        with self._opened(stream, head) as (image, full):
+            turn, size = orientation(image), image.size
+        upright_size = size if is_swapped(turn) else size[::-1]
+        region = as_stored(choose(*upright_size), *upright_size, turn)
+        stream.seek(0)
+        if head.startswith(JPEG):
+            rows = (region.top + region.height) * (full[1] // size[1])
+            stream = io.BytesIO(shortened_jpeg(stream.read(), rows))
+        with self._opened(stream, head, full) as (image, upper):
+            self._load(image, upper, stream, head)
+            pixels = _pixels(image.crop(region.box), channels, self.colour)
+        return np.ascontiguousarray(turned(pixels, turn))
 
 
 @contextlib.contextmanager
@@ -306,15 +393,29 @@ def _what_else(head: bytes) -> str:
     return "this is not a picture in a known format"
 
 
-def _draft(image: Image.Image, min_side: int) -> None:
-    """Ask the JPEG decoder for a smaller picture; only scales without a rest, which move no pixel."""
+def _draft(image: Image.Image, min_side: int, full: tuple[int, int]) -> None:
+    """Ask the JPEG decoder for a smaller picture; only scales without a rest, which move no pixel.
+
+    Args:
+        image: just opened.
+        min_side: that both sides keep.
+        full: width and height of the whole picture, of which the image may be the upper part.
+    """
     if image.format not in ("JPEG", "MPO"):
         return
-    width, height = image.size
+    width, height = full
     for scale in (8, 4, 2):
         if width % scale == 0 and height % scale == 0 and min(width, height) // scale >= min_side:
-            image.draft(None, (width // scale, height // scale))
+            image.draft(None, (image.width // scale, image.height // scale))
             return
+
+
+def orientation(image: Image.Image) -> int:
+    """Of the EXIF block, 1 to 8; 1, upright, where it is damaged."""
+    with contextlib.suppress(Exception):
+        turn = image.getexif().get(ORIENTATION, 1)
+        return turn if turn in range(1, 9) else 1
+    return 1
 
 
 def upright(image: Image.Image, in_place: bool = False) -> Image.Image:

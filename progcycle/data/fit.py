@@ -9,29 +9,38 @@ from progcycle.blocks.levels import max_level
 from progcycle.data.decode import parse_colour
 from progcycle.data.levels import FULL, Levels
 from progcycle.data.pixels import changed
+from progcycle.recipe import RANDOM_CROP
 
 
 def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
     if image.size == (width, height):
         return image
-    shrinks = width < image.width or height < image.height
-    return image.resize((width, height), Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC)
+    return image.resize((width, height), filter_for(width < image.width or height < image.height))
+
+
+def filter_for(shrinks: bool) -> Image.Resampling:
+    """How pictures are resized, where one of their sides shrinks and where none does."""
+    return Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC
 
 
 def fit_square(
-    picture: np.ndarray, side: int, how: Literal["crop", "pad", "stretch"], background: str = "white"
+    picture: np.ndarray,
+    side: int,
+    how: Literal["crop", "pad", "stretch", "random_crop"],
+    background: str = "white",
 ) -> np.ndarray:
     """Make a picture a square of ``side`` pixels.
 
     Args:
         picture: uint8, levels of 16 bits, or floating point in [-1, 1].  # [H, W, C] -> [side, side, C]
         side: pixels per side.
-        how: "crop" keeps the central square, "pad" the whole picture with bars of the background colour, "stretch"
+        how: "crop" keeps the central square, and so does "random_crop" (where one is random, it is made by
+            :class:`progcycle.data.crop.Crop`), "pad" the whole picture with bars of the background colour, "stretch"
             the whole picture without its proportions.
         background: colour of the bars.
     """
     height, width = picture.shape[:2]
-    if how == "crop":
+    if how in ("crop", RANDOM_CROP):
         square = min(width, height)
         left, top = (width - square) // 2, (height - square) // 2
         picture = np.ascontiguousarray(picture[top : top + square, left : left + square])

@@ -107,7 +107,7 @@ def measure_values(pictures: PictureSet, most: int | None = None) -> Values:
             return None
 
     whole = pictures.levels.bits != "float"
-    enough = pictures.side if pictures.levels.plain else None  # JPEGs need not be decoded in full
+    enough = pictures.load if pictures.levels.plain else None  # JPEGs need not be decoded in full
     bar = tqdm(
         total=count,
         desc=f"measuring {pictures.domain}",

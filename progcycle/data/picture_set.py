@@ -9,11 +9,13 @@ import numpy as np
 
 from progcycle.data.batch import Sample
 from progcycle.data.cache import ArrayCache, folder_name, stored_arrays
+from progcycle.data.crop import Crop
 from progcycle.data.decode import BrokenPicture, parse_colour
 from progcycle.data.fit import box_reduce
 from progcycle.data.labels import read_labels
 from progcycle.data.levels import Levels
 from progcycle.data.reader import PictureReader
+from progcycle.data.scale import load_side, test_side
 from progcycle.data.source import Opener, find_pictures
 from progcycle.data.split import select_part
 from progcycle.data.staging import StagedFiles
@@ -21,7 +23,7 @@ from progcycle.data.transforms import Transforms
 from progcycle.data.volumes import with_patients, with_slices
 from progcycle.errors import UserError
 from progcycle.output import bars_hidden
-from progcycle.recipe import MAX_PIXELS, Pictures
+from progcycle.recipe import MAX_PIXELS, RANDOM_CROP, Pictures
 from progcycle.rng import generator_at
 
 CHUNK = 64  # pictures decoded ahead while a cache is built
@@ -32,7 +34,8 @@ class PictureSet:
 
     A picture is first made a square of ``side`` pixels (the final resolution, or ``load_resolution``), everything
     random happens there, and the result is box-reduced to the stage. The pixels of two stages therefore always
-    belong to one and the same picture.
+    belong to one and the same picture, and to the same part of it. With ``fit: random_crop`` it is made no square: its
+    short side is brought to ``side``, or kept (``load_resolution: native``), and a crop comes from anywhere in it.
 
     Args:
         domain: name of the domain; part of all random addresses.
@@ -51,6 +54,9 @@ class PictureSet:
         stage_to: folder of a local disk from which files are read once they are copied there, or None.
 
     Attributes:
+        load: pixels that the short side of a picture is brought to; None for its own size.
+        side: the same, or the final resolution.
+        crops: whether crops come from anywhere in pictures that are made no squares.
         levels: the depth and the window of its values.
         classes: names of the classes in the order of their numbers; () without labels.
         stored: arrays of a store, which are read before those of the cache and never written; None without.
@@ -84,7 +90,9 @@ class PictureSet:
         self.levels = Levels.of(options)
         self.resolution, self.seed = resolution, seed
         self.cache_resolution, self.max_broken = cache_resolution, max_broken
-        self.side = options.load_resolution or resolution
+        self.load = load_side(options, resolution)
+        self.side = self.load or resolution
+        self.crops = options.fit == RANDOM_CROP
         if self.side < resolution:
             raise UserError(
                 f"Domain {domain}: load_resolution {self.side} is below the resolution {resolution}; raise it, or "
@@ -106,7 +114,7 @@ class PictureSet:
             self.classes, self._labels = read_labels(labels, self.entries, self.paths, classes)
         self.staged = StagedFiles(stage_to)
         self.cache: ArrayCache | None = None
-        if cache_dir is not None and cache_resolution > 0:
+        if cache_dir is not None and cache_resolution > 0 and not self.crops:  # which are of no common size
             shape = (len(self), self.side, self.side, options.channels)
             name = folder_name(self.paths, self.entries, self.side, options)
             self.cache = ArrayCache(Path(cache_dir).absolute() / name, shape, self.levels.dtype, self.staged)
@@ -162,12 +170,17 @@ class PictureSet:
         """
         rng = generator_at(self.seed, "augment", self.domain, position)
         mirror = self.options.mirror and rng.random() < 0.5
-        top, left = rng.integers(0, self.side - self.resolution + 1, size=2)
-        transform_seed = int(rng.integers(2**32))
-        whole = self._needs_full_size
-        picture, index, broken = self._read(self.index_at(position), self.side, self.side if whole else resolution)
-        if whole:
-            picture = picture[top : top + self.resolution, left : left + self.resolution]
+        if self.crops:
+            at = (rng.random(), rng.random())
+            transform_seed = int(rng.integers(2**32))
+            picture, index, broken = self._read_crop(self.index_at(position), at)
+        else:
+            top, left = rng.integers(0, self.side - self.resolution + 1, size=2)
+            transform_seed = int(rng.integers(2**32))
+            whole = self._needs_full_size
+            picture, index, broken = self._read(self.index_at(position), self.side, self.side if whole else resolution)
+            if whole:
+                picture = picture[top : top + self.resolution, left : left + self.resolution]
         if mirror:
             picture = picture[:, ::-1]
         if self.transforms is not None:
@@ -178,11 +191,20 @@ class PictureSet:
     def plain(self, index: int, resolution: int) -> Sample:
         """Picture number ``index`` in name order, fitted but not augmented.  # [resolution, resolution, C]
 
+        It has the scale of test pictures: where training sees parts of pictures, it is the middle of the loaded one.
+
         Raises:
             UserError, ValueError: as :meth:`training`.
         """
-        picture, used, broken = self._read(index, self.resolution, resolution)
-        return self._sample(picture, index, used, broken)
+        if test_side(self.options, self.resolution) == self.resolution:
+            picture, used, broken = self._read(index, self.resolution, resolution)
+        elif self.crops:
+            picture, used, broken = self._read_crop(index, None)
+        else:
+            picture, used, broken = self._read(index, self.side, self.side)
+            first = (self.side - self.resolution) // 2
+            picture = np.ascontiguousarray(picture[first : first + self.resolution, first : first + self.resolution])
+        return self._sample(box_reduce(picture, resolution), index, used, broken)
 
     @property
     def _needs_full_size(self) -> bool:
@@ -202,6 +224,24 @@ class PictureSet:
                 try:
                     return (self._decode(used, side, resolution) if cached is None else cached), used, tuple(passed)
                 except BrokenPicture as error:
+                    self._mark_broken(used, str(error))
+            passed.append(self._broken[used])
+        raise self._too_many()
+
+    def _read_crop(self, index: int, at: tuple[float, float] | None) -> tuple[np.ndarray, int, tuple[str, ...]]:
+        """A crop at full size, by the same rule.
+
+        A damaged file may be sound where one crop lies and not where another does, so that every crop tries anew: what
+        is read follows from the position alone, not from what this process has read before.
+        """
+        passed: list[str] = []
+        for step in range(len(self)):
+            used = (index + step) % len(self)
+            crop = Crop(self.names[used], self.resolution, self.resolution, self.load, at)
+            try:
+                return self.reader.crop(used, crop), used, tuple(passed)
+            except BrokenPicture as error:
+                if used not in self._broken:
                     self._mark_broken(used, str(error))
             passed.append(self._broken[used])
         raise self._too_many()

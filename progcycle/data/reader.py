@@ -1,4 +1,4 @@
-"""The picture files of a set, read one by one at full size as squares."""
+"""The picture files of a set, read one by one at full size: as squares, or crops of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,10 +7,12 @@ from typing import BinaryIO
 import numpy as np
 
 from progcycle.data.bit_depth import LowRange, is_16_bit_png
-from progcycle.data.decode import BrokenPicture, decode_picture, parse_colour
+from progcycle.data.crop import Crop
+from progcycle.data.decode import HEAD, BrokenPicture, decode_picture, parse_colour
 from progcycle.data.fit import fit_square
 from progcycle.data.kinds import extension_of
 from progcycle.data.levels import Bits, Levels
+from progcycle.data.region import Choose
 from progcycle.data.source import Entry, Opener
 from progcycle.data.stored import read_bits
 from progcycle.data.values import Stored, as_wanted
@@ -18,7 +20,6 @@ from progcycle.data.volumes import VolumeReader
 from progcycle.errors import UserError
 from progcycle.recipe import Pictures
 
-HEAD = 1024  # bytes of a file that tell what it is
 ALWAYS_8 = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib"})
 PROBES = 16  # pictures that are read to find the range of 16-bit values
 
@@ -58,6 +59,29 @@ class PictureReader:
             picture = self._pixels(index, 2 * side, any_range=True)
         return fit_square(picture, side, self.options.fit, self.options.background)
 
+    def crop(self, index: int, crop: Crop) -> np.ndarray:
+        """A crop of picture number ``index``; no more of it is decoded than its format asks for.
+
+        Args:
+            index: in the order of the entries.
+            crop: where it lies, and its size.
+
+        Returns:
+            Pixels.  # [crop.height, crop.width, C]
+
+        Raises:
+            BrokenPicture: it cannot be read, or is smaller than the crop.
+            UnsupportedPicture: as :meth:`square`.
+        """
+        enough = None if crop.load is None else 2 * crop.load
+        try:
+            part = self._pixels(index, enough, choose=crop.region)
+        except LowRange:
+            if self._low_range():
+                raise
+            part = self._pixels(index, enough, any_range=True, choose=crop.region)
+        return crop.of(part)
+
     def values(self, index: int, any_range: bool = False, min_side: int | None = None) -> np.ndarray:
         """The values of picture number ``index`` as they are stored, at its own size.  # [H, W, C]
 
@@ -92,10 +116,19 @@ class PictureReader:
         except Exception as error:  # damaged files make decoders raise nearly anything
             raise BrokenPicture(f"{name}: this picture cannot be read ({error}).") from None
 
-    def _pixels(self, index: int, min_side: int | None, any_range: bool = False, values: bool = False) -> np.ndarray:
-        """A picture at its own size, or of a JPEG not much less than ``min_side``.  # [H, W, C]"""
+    def _pixels(
+        self,
+        index: int,
+        min_side: int | None,
+        any_range: bool = False,
+        values: bool = False,
+        choose: Choose | None = None,
+    ) -> np.ndarray:
+        """A picture, or a region of it, at its own size, or of a JPEG not much less than ``min_side``.  # [H, W, C]"""
         if self.entries[index].slice is not None:
             found = self._wanted(self._slice(index), index)
+            if choose is not None:
+                found = found[choose(*found.shape[:2]).slices]
             return found if values else self.levels.pixels(found)
         return decode_picture(
             self._open(index),
@@ -107,6 +140,7 @@ class PictureReader:
             any_range=any_range,
             levels=self.levels,
             values=values,
+            choose=choose,
         )
 
     def _slice(self, index: int) -> Stored:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from progcycle.data.labels import find_classes
 from progcycle.data.picture_set import PictureSet
+from progcycle.data.scale import unaltered
 from progcycle.data.source import locate, subfolders
 from progcycle.data.staging import staging_folder
 from progcycle.data.store import read_store
@@ -13,7 +14,6 @@ from progcycle.errors import UserError
 from progcycle.recipe import DataOptions, Pictures
 
 DOMAINS = ("a", "b")
-UNALTERED: dict[str, object] = {"load_resolution": None, "mirror": False, "augment": ()}
 Layout = tuple[tuple[str, str], tuple[str | None, str | None]]  # folders of training and of held-out pictures
 
 
@@ -58,7 +58,7 @@ def resolve_validation_sets(data: DataOptions, *, resolution: int, seed: int, ca
         return {}
     make = _maker(data, resolution, seed, cache_dir, validation=data.share_held_out, held_out=True)
     return {
-        domain: make(domain, options.model_copy(update=UNALTERED), paths)
+        domain: make(domain, unaltered(options, resolution), paths)
         for domain, (options, paths) in _training(data).items()
     }
 
@@ -96,7 +96,7 @@ def resolve_test_sets(
     for (domain, options), folder in zip(data.domains.items(), found, strict=True):
         paths = options.test_path or ((folder,) if folder is not None else None)
         if paths:
-            sets[domain] = make(domain, options.model_copy(update=UNALTERED), paths)
+            sets[domain] = make(domain, unaltered(options, resolution), paths)
     return sets
 
 

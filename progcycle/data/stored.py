@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +13,17 @@ from progcycle.blocks.levels import max_level
 from progcycle.data.bit_depth import PNG, SIXTEEN_BIT, UnsupportedPicture, is_16_bit_png
 from progcycle.data.dicom import is_dicom, read_dicom, read_dicom_bits
 from progcycle.data.levels import Bits
+from progcycle.data.region import Choose, Region, as_stored, is_swapped
 from progcycle.data.values import Stored, TooManyPixelsError, bits_of, turned
 from progcycle.recipe import MOST_CHANNELS
 
 NUMPY = b"\x93NUMPY"
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 DEEP_KINDS = "16 bits are read of PNG, TIFF and .npy, floating point of TIFF and .npy"
-INVERTED = 0  # PhotometricInterpretation of a TIFF whose lowest value is white
+INVERTED, PLAIN_COLOURS = 0, (1, 2)  # PhotometricInterpretation of a TIFF: lowest value white; grey and RGB
+SEPARATE = 2  # PlanarConfiguration of a TIFF whose channels are stored one after the other
+ORIENTATION = 274  # EXIF and TIFF tag
+OTHER_CODECS = "imagecodecs"  # in the error where tifffile needs it to read a compression
 OPACITY = (1, 2)  # ExtraSamples of a TIFF
 EIGHT = 8
 
@@ -80,8 +85,26 @@ def is_deep(stream: Any, head: bytes, channels: int) -> bool:
         stream.seek(0)
 
 
+def is_plain_tiff(stream: Any) -> bool:
+    """Whether a TIFF, which is left at its beginning, is grey or RGB of 8 bits and nothing else."""
+    try:
+        stream.seek(0)
+        page = _first_page(stream)
+        kind = (page.dtype, page.bitspersample, page.samplesperpixel, int(page.photometric))
+        return kind in ((np.uint8, EIGHT, 1, 1), (np.uint8, EIGHT, 3, 2)) and not page.extrasamples
+    except Exception:  # damaged files make decoders raise nearly anything
+        return False
+    finally:
+        stream.seek(0)
+
+
 def read_stored(
-    stream: io.BytesIO, head: bytes, name: str, max_pixels: int, on_opened: Callable[[Image.Image], None] | None = None
+    stream: Any,
+    head: bytes,
+    name: str,
+    max_pixels: int,
+    on_opened: Callable[[Image.Image], None] | None = None,
+    choose: Choose | None = None,
 ) -> Stored:
     """Read a file that :func:`is_deep`.
 
@@ -91,6 +114,8 @@ def read_stored(
         name: what errors call it.
         max_pixels: of one that is read.
         on_opened: called with the image that Pillow makes of the file, not loaded, if it makes one.
+        choose: the region that is wanted of the upright picture. No more of an array or a TIFF is read where its
+            layout allows that, and ``max_pixels`` counts what is.
 
     Raises:
         UnsupportedPicture: its numbers are of a kind that nobody can show.
@@ -98,13 +123,17 @@ def read_stored(
         ValueError, ...: it is damaged.
     """
     if is_array(head):
-        return Stored(_read_array(stream, name, max_pixels))
+        return Stored(_read_array(stream, name, max_pixels, choose))
     if is_dicom(head):
-        return read_dicom(stream, name, max_pixels)
+        return _part(read_dicom(stream, name, max_pixels), choose)
+    if is_tiff(head) and choose is not None and (part := read_tiff_part(stream, choose, max_pixels, name)) is not None:
+        return part
+    stream.seek(0)
+    stream = io.BytesIO(stream.read())
     turn = 1
     try:
         with Image.open(io.BytesIO(stream.getvalue()), formats=("PNG", "TIFF")) as image:
-            turn = image.getexif().get(274, 1)
+            turn = image.getexif().get(ORIENTATION, 1)
             if on_opened is not None:
                 on_opened(image)
             if image.width * image.height > max_pixels:
@@ -119,7 +148,14 @@ def read_stored(
         if not is_tiff(head):  # of TIFFs Pillow does not know all kinds
             raise
     stored = _read_tiff(stream, name, max_pixels) if is_tiff(head) else _read_png(stream, head)
-    return Stored(np.ascontiguousarray(turned(stored.values, turn)), stored.opacity)
+    return _part(Stored(np.ascontiguousarray(turned(stored.values, turn)), stored.opacity), choose)
+
+
+def _part(stored: Stored, choose: Choose | None) -> Stored:
+    if choose is None:
+        return stored
+    region = choose(*stored.values.shape[:2])
+    return Stored(np.ascontiguousarray(stored.values[region.slices]), stored.opacity)
 
 
 def _read_png(stream: io.BytesIO, head: bytes) -> Stored:
@@ -162,24 +198,102 @@ def _read_tiff(stream: io.BytesIO, name: str, max_pixels: int) -> Stored:
     page = _first_page(stream)
     if page.imagewidth * page.imagelength > max_pixels:
         raise TooManyPixelsError(f"{page.imagewidth}x{page.imagelength} pixels")
-    if page.samplesperpixel > MOST_CHANNELS or page.imagedepth > 1 or page.dtype is None:
-        raise UnsupportedPicture(
-            f"{name}: this TIFF has {page.samplesperpixel} channels of type {page.dtype}; {DEEP_KINDS}."
-        )
+    _check_page(page, name)
     try:
         values = page.asarray()
         values = np.moveaxis(values, 0, -1) if page.axes == "SYX" else values
         values = values if values.ndim == 3 else values[:, :, None]
     except ValueError as error:
-        if "imagecodecs" not in str(error):
+        if OTHER_CODECS not in str(error):
             raise
         values = _by_opencv(stream, name, page)
     if values.shape != (page.imagelength, page.imagewidth, page.samplesperpixel):
         raise ValueError(f"its pixels are {values.shape}, not as its header says")
+    return _meant(values, page, name)
+
+
+def _check_page(page: Any, name: str) -> None:
+    if page.samplesperpixel > MOST_CHANNELS or page.imagedepth > 1 or page.dtype is None:
+        raise UnsupportedPicture(
+            f"{name}: this TIFF has {page.samplesperpixel} channels of type {page.dtype}; {DEEP_KINDS}."
+        )
+
+
+def _meant(values: np.ndarray, page: Any, name: str) -> Stored:
+    """Values as the header says that they are meant."""
     _check_kind(values.dtype, name)
     if page.photometric == INVERTED:
         values = np.iinfo(values.dtype).max - values if values.dtype.kind == "u" else -values
     return Stored(values, bool(page.extrasamples) and int(page.extrasamples[0]) in OPACITY)
+
+
+def read_tiff_part(stream: Any, choose: Choose, max_pixels: int, name: str) -> Stored | None:
+    """Read the tiles or strips of a TIFF that a region lies in.
+
+    Args:
+        stream: the file.
+        choose: the region that is wanted of the upright picture.
+        max_pixels: of the region, and of a tile or strip.
+        name: what errors call it.
+
+    Returns:
+        The upright region; None where the file has to be read as a whole, since its compression is none that tifffile
+        reads by itself, or its pixels are not of whole bytes.
+
+    Raises:
+        UnsupportedPicture, TooManyPixelsError, ValueError, ...: as :func:`read_stored`.
+    """
+    stream.seek(0)
+    page = _first_page(stream)
+    _check_page(page, name)
+    if page.bitspersample % EIGHT or page.photometric not in (INVERTED, *PLAIN_COLOURS) or page.is_subsampled:
+        return None
+    turn = int(page.tags[ORIENTATION].value) if ORIENTATION in page.tags else 1
+    size = (page.imagelength, page.imagewidth)
+    upright = size[::-1] if is_swapped(turn) else size
+    region = as_stored(choose(*upright), *upright, turn)
+    across = page.tilewidth if page.is_tiled else page.imagewidth
+    down = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+    for height, width in (region[2:], (down, across)):
+        if height * width > max_pixels:
+            raise TooManyPixelsError(f"parts of {width}x{height} pixels")
+    try:
+        values = _tiles(stream, page, region, down, across)
+    except ValueError as error:
+        if OTHER_CODECS in str(error):
+            return None
+        raise
+    found = _meant(values, page, name)
+    return Stored(np.ascontiguousarray(turned(found.values, turn)), found.opacity)
+
+
+def _tiles(stream: Any, page: Any, region: Region, down: int, across: int) -> np.ndarray:  # [h, w, C]
+    """A region of the tiles, or strips, of a TIFF, which have ``down`` rows and ``across`` columns each."""
+    planes = page.samplesperpixel if page.planarconfig == SEPARATE else 1
+    rows, columns = math.ceil(page.imagelength / down), math.ceil(page.imagewidth / across)
+    if len(page.dataoffsets) < planes * rows * columns:
+        raise ValueError(f"it has {len(page.dataoffsets)} parts, not as its header says")
+    values = np.empty((region.height, region.width, page.samplesperpixel), page.dtype)
+    for row in range(region.top // down, math.ceil((region.top + region.height) / down)):
+        for column in range(region.left // across, math.ceil((region.left + region.width) / across)):
+            top, left = row * down - region.top, column * across - region.left
+            here = np.s_[max(top, 0) : top + down, max(left, 0) : left + across]
+            inside = np.s_[max(-top, 0) :, max(-left, 0) :]
+            for plane in range(planes):
+                index = (plane * rows + row) * columns + column
+                channels = slice(plane, plane + 1) if planes > 1 else slice(None)
+                stream.seek(page.dataoffsets[index])
+                data = stream.read(page.databytecounts[index])
+                if len(data) != page.databytecounts[index]:
+                    raise ValueError("it ends too early")
+                tables = {} if page.jpegtables is None else {"jpegtables": page.jpegtables}
+                tile = page.decode(data, index, **tables)[0] if data else None
+                target = values[..., channels][here]
+                found = None if tile is None else tile[0][inside][: target.shape[0], : target.shape[1]]
+                if found is not None and found.shape != target.shape:
+                    raise ValueError(f"a part of it has {found.shape[0]} rows, not as its header says")
+                target[...] = page.nodata if found is None else found
+    return values
 
 
 def _by_opencv(stream: io.BytesIO, name: str, page: Any) -> np.ndarray:
@@ -207,23 +321,29 @@ def _array_header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
     return shape, dtype, fortran
 
 
-def _read_array(stream: io.BytesIO, name: str, max_pixels: int) -> np.ndarray:
+def _read_array(stream: Any, name: str, max_pixels: int, choose: Choose | None) -> np.ndarray:
     shape, dtype, fortran = _array_header(stream)
     _check_kind(dtype, name)
     if len(shape) not in (2, 3) or 0 in shape:
         raise UnsupportedPicture(f"{name}: this array has the shape {list(shape)}; a picture is [H, W] or [H, W, C].")
-    there, count = stream.getbuffer().nbytes - stream.tell(), int(np.prod([int(n) for n in shape], dtype=object))
-    if count > max_pixels * MOST_CHANNELS:
+    start, count = stream.tell(), int(np.prod([int(n) for n in shape], dtype=object))
+    there = stream.seek(0, io.SEEK_END) - start
+    if choose is None and count > max_pixels * MOST_CHANNELS:
         raise TooManyPixelsError(f"{count:,} values")
     if there != count * dtype.itemsize:
         raise ValueError(f"its header promises {count * dtype.itemsize} bytes of values, and there are {there}")
-    values = np.frombuffer(stream.getbuffer(), dtype, count, stream.tell())
+    if isinstance(stream, io.BytesIO):
+        values = np.frombuffer(stream.getbuffer(), dtype, count, start)
+    else:  # a file, of which a region is wanted
+        values = np.memmap(stream, dtype, "r", start, (count,))
     values = values.reshape(shape, order="F" if fortran else "C")
     values = values[:, :, None] if values.ndim == 2 else values
     if values.shape[2] > MOST_CHANNELS >= values.shape[0]:  # channels first
         values = np.moveaxis(values, 0, -1)
     if values.shape[2] > MOST_CHANNELS:
         raise UnsupportedPicture(f"{name}: this array has the shape {list(shape)}; a picture is [H, W] or [H, W, C].")
+    if choose is not None:
+        values = values[choose(*values.shape[:2]).slices]
     if values.shape[0] * values.shape[1] > max_pixels:
         raise TooManyPixelsError(f"{values.shape[1]}x{values.shape[0]} pixels")
     native = dtype.newbyteorder("=") if dtype.kind != "b" else np.dtype(np.uint8)

@@ -14,6 +14,7 @@ from progcycle.data import (
     StagedFiles,
     Staging,
     cache_warning,
+    describe_scale,
     identity,
     resolve_sets,
     resolve_test_sets,
@@ -104,6 +105,8 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
     notes += check_pictures(run_dir, record, sets, identities, moved)
     resolutions = sorted({phase.resolution for phase in schedule.phases})
     notes += [line for pictures in sets.values() if (line := cache_warning(pictures, resolutions))]
+    scales = {d: describe_scale(sets[d].options, recipe.resolution) for d in sets if d in tests or d in validation}
+    notes += [f"domain {domain}: {words}" for domain, words in scales.items() if words]
     notes += [f"domain {d}: {p.levels.words}" for d, p in sets.items() if not p.levels.plain]
     if record and record.state and before is None and recipe.training.precision == "auto":
         notes.append(f"the checkpoint does not record which precision auto chose; from here on it is {precision}")

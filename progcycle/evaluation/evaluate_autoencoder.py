@@ -89,6 +89,7 @@ def evaluate_autoencoder(model: "Autoencoder", snapshot: Path, run: Path, option
     Raises:
         UserError: there are no pictures, or one is broken.
     """
+    from progcycle.data import describe_scale, unaltered
     from progcycle.export.autoencoder import unseen_pictures
 
     recipe: AutoencoderRecipe = model.recipe  # type: ignore[assignment]  # an Autoencoder's
@@ -96,7 +97,7 @@ def evaluate_autoencoder(model: "Autoencoder", snapshot: Path, run: Path, option
     sets: dict[str, PictureSet] = {}
     if options.data is None:
         kind, unseen = unseen_pictures(recipe)
-        plain = recipe.data.model_copy(update={"mirror": False, "load_resolution": None})
+        plain = unaltered(recipe.data, recipe.resolution)
         sets = {kind: unseen, "training": real_picture_set(recipe.model_copy(update={"data": plain}), recipe.seed)}
     else:
         data = recipe.data.model_copy(update={"test_path": tuple(options.data)})
@@ -110,6 +111,7 @@ def evaluate_autoencoder(model: "Autoencoder", snapshot: Path, run: Path, option
         **origin(snapshot, model.config),
         "seconds": round(time.perf_counter() - started, 1),
         "paths": {kind: list(pictures.paths) for kind, pictures in sets.items()},
+        "scale": describe_scale(recipe.data, recipe.resolution),
         "results": results,
         "device": options.device,
         "versions": versions("numpy"),
@@ -125,6 +127,8 @@ def as_text(record: dict[str, Any]) -> str:
     lines = [f"{record['snapshot']}, {record['resolution']} px{fading}: restored pictures against real ones"]
     if record["results"].keys() == {"training"}:
         lines.append("there are no others than those of training; set data.test_path, or data.validation=0.1")
+    if record["scale"]:
+        lines.append(record["scale"])
     lines += [
         "",
         f"{'pictures':12}" + "".join(f"{title:>10}" for title in ("count", *(t for t, _ in METRICS.values()))),

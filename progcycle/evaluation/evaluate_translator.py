@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from progcycle.blocks import level_step
-from progcycle.data import PictureSet
+from progcycle.data import PictureSet, describe_scale
 from progcycle.errors import UserError
 from progcycle.evaluation.diversity import PICTURES, TRANSLATIONS, latents_of, measure_diversity
 from progcycle.evaluation.evaluate_resolution import (
@@ -123,7 +123,7 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
         how = (options.batch_size, options.seed)
         larger = measure_at_resolution(model, recipe, folders, pairing.pairs, options.resolution, *how)
     record = {
-        **_origin(model, snapshot, sets, pairing),
+        **_origin(model, snapshot, recipe, sets, pairing),
         "protocol": _protocol(measured, colours, options),
         "features": features_record(features),
         "resnet_features": features_record(choice.resnet),
@@ -254,6 +254,10 @@ def _text(record: Mapping[str, Any], pairing: str, notes: Sequence[str], why: st
         lines.append("All pictures are faded as training fades them at this moment.")
     if pairing:
         lines.append(f"{pairing[0].upper()}{pairing[1:]}.")
+    scales = record["scale"]
+    alike = len(set(scales.values())) == 1
+    domains = {"A and B": scales["a"]} if alike else {domain.upper(): words for domain, words in scales.items()}
+    lines += [f"{domain}: {words}." for domain, words in domains.items() if words]
     lines += [*record["left_out"], "", as_text(record["results"], marks=_marks(record)), "", *notes]
     if record["at_resolution"]:
         lines += [resolution_table(record["at_resolution"]), ""]
@@ -355,7 +359,9 @@ def _with_floor(rows: dict[str, Figures]) -> dict[str, Figures]:
 # --- record ---------------------------------------------------------------------------------------------------------
 
 
-def _origin(model: "Translator", snapshot: Path, sets: Mapping[str, PictureSet], pairing: Pairing) -> dict[str, Any]:
+def _origin(
+    model: "Translator", snapshot: Path, recipe: "CycleganRecipe", sets: Mapping[str, PictureSet], pairing: Pairing
+) -> dict[str, Any]:
     return {
         **origin(snapshot, model.config),
         "faded": model.config.growth.reals_alpha < 1,
@@ -363,6 +369,7 @@ def _origin(model: "Translator", snapshot: Path, sets: Mapping[str, PictureSet],
         "paired": pairing.about,
         "pictures": {domain: len(pictures) for domain, pictures in sets.items()},
         "paths": {domain: list(pictures.paths) for domain, pictures in sets.items()},
+        "scale": {d: describe_scale(getattr(recipe.data, d), recipe.resolution) for d in sets},
     }
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from progcycle import networks
-from progcycle.data import PictureSet, resolve_sets, resolve_test_sets, resolve_validation_sets
+from progcycle.data import PictureSet, resolve_sets, resolve_test_sets, resolve_validation_sets, unaltered
 from progcycle.errors import UserError
 from progcycle.export.config import CONFIG_FILE, SnapshotConfig
 from progcycle.export.examples import Examples
@@ -105,10 +105,9 @@ def unseen_pictures(recipe: AutoencoderRecipe, cache_dir: Path | None = None) ->
         "held out": resolve_validation_sets,
         "training": resolve_sets,
     }
-    changes: dict[str, object] = {"augment": (), "mirror": False, "load_resolution": None}
+    data = unaltered(recipe.data, recipe.resolution)
     if cache_dir is None:
-        changes["cache_resolution"] = 0
-    data = recipe.data.model_copy(update=changes)
+        data = data.model_copy(update={"cache_resolution": 0})
     for kind, find in finders.items():
         sets = find(data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=cache_dir or Path())
         if "real" in sets:

@@ -46,6 +46,7 @@ from progcycle.recipe.reading import (
 from progcycle.recipe.schema import (
     MAX_PIXELS,
     MOST_CHANNELS,
+    RANDOM_CROP,
     RECIPES,
     Augmentation,
     AutoencoderRecipe,
@@ -71,12 +72,14 @@ from progcycle.recipe.schema import (
 from progcycle.recipe.shipped import find_recipe, shipped_folder, shipped_recipes, shipped_studies
 from progcycle.recipe.sizes import Sizes, sizes_for
 from progcycle.recipe.study_file import Study, load_study
-from progcycle.recipe.values import RecipeError, by_resolution, on_curve
+from progcycle.recipe.values import NATIVE, RecipeError, by_resolution, on_curve
 
 __all__ = [
     "CHANGEABLE",
     "MAX_PIXELS",
     "MOST_CHANNELS",
+    "NATIVE",
+    "RANDOM_CROP",
     "RECIPES",
     "TERMS",
     "Adaptive",

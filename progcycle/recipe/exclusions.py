@@ -27,6 +27,7 @@ from progcycle.recipe.networks import (
 )
 from progcycle.recipe.optimizer import PlayerOptimizer, keys_of_others
 from progcycle.recipe.schema import RECIPES, Recipe
+from progcycle.recipe.values import NATIVE
 
 
 def _something(value: Any) -> bool:
@@ -58,6 +59,10 @@ _STDDEV, _INSTEAD = (f"network.discriminator.minibatch_{kind}" for kind in ("std
 EXCLUSIONS: Final = (
     Exclusion(("data.root",), _without(*_PATHS, "data.a.test_path", "data.b.test_path")),
     Exclusion(_PATHS, _without("data.root")),
+    *(
+        Exclusion((f"{pictures}.load_resolution",), _without(f"{pictures}.fit"), lambda v: v == NATIVE)
+        for pictures in ("data", "data.a", "data.b")
+    ),
     Exclusion(("levels",), _without("schedule.start_resolution", "schedule.hold_resolution")),
     Exclusion(("training.ema.per_step",), _without("training.ema.half_life_kimg", "training.ema.rampup")),
     Exclusion(("training.ema.half_life_kimg", "training.ema.rampup"), _without("training.ema.per_step")),

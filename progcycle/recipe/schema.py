@@ -32,14 +32,15 @@ from progcycle.recipe.objectives import (
 from progcycle.recipe.optimizer import BeganOptimizer, Ema, Optimizer, OptimizerSection, PlayerOptimizer, keys_of_others
 from progcycle.recipe.sizes import with_longer_tables, with_sizes
 from progcycle.recipe.values import (
+    NATIVE,
     AsTuple,
     BatchSizes,
+    LoadLength,
     OneOrSeveral,
     Paired,
     Paths,
     Precision,
     Resolution,
-    SideLength,
     Texts,
     with_keys_from,
 )
@@ -49,6 +50,7 @@ from progcycle.section import Section
 
 MAX_PIXELS = 1 << 28  # of a picture, width times height: 268 megapixels
 MOST_CHANNELS = 64  # of a picture
+RANDOM_CROP = "random_crop"
 
 
 class Augmentation(BaseModel):
@@ -98,9 +100,13 @@ class Pictures(Section):
 
     path: Paths | None = Field(None, description="folder(s) or zip file(s) of training pictures, searched recursively")
     test_path: Paths | None = Field(None, description="held-out pictures, never trained on")
-    fit: Literal["crop", "pad", "stretch"] = Field("crop", description="how a picture becomes a square")
+    fit: Literal["crop", "pad", "stretch", "random_crop"] = Field(
+        "crop", description="how a picture becomes a square: crop is the central one, random_crop any"
+    )
     background: str = Field("white", description="colour put behind transparent pictures and padding")
-    load_resolution: SideLength | None = Field(None, description="resize to this, then crop the resolution at random")
+    load_resolution: LoadLength | None = Field(
+        None, description="resize to this, or keep the native size, then crop the resolution at random"
+    )
     mirror: bool = Field(False, description="flip half of the pictures left to right")
     augment: Annotated[tuple[Augmentation, ...], AsTuple] = Field((), description="albumentations transforms, in order")
     channels: int = Field(
@@ -113,6 +119,19 @@ class Pictures(Section):
         Window | None, BeforeValidator(_as_window, json_schema_input_type=Window | tuple[float, float] | None)
     ] = Field(None, description="values that are told apart; default: of 8 bits all, else those that there are")
     volumes: Volumes = Volumes()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _crops_of_native(cls, values: Any) -> Any:
+        """Pictures of their own size are of no common size that anything but crops could be made of."""
+        if not isinstance(values, Mapping) or values.get("load_resolution") != NATIVE:
+            return values
+        if (fit := values.get("fit") or RANDOM_CROP) != RANDOM_CROP:
+            raise ValueError(
+                f"load_resolution: native takes crops from anywhere in pictures of their own size, so fit: {fit} would "
+                "do nothing; leave it out"
+            )
+        return {**values, "fit": RANDOM_CROP}
 
 
 class DataOptions(Section):

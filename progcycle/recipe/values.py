@@ -11,6 +11,8 @@ from progcycle.section import flag_or
 
 DEFAULT: Final = "default"
 SMALLEST, LARGEST = 4, 1024
+LARGEST_LOADED = 1 << 14  # pixels per side of pictures that crops are taken of
+NATIVE: Final = "native"  # such pictures at their own size
 
 
 class RecipeError(ValueError):
@@ -54,6 +56,16 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _as_load_length(value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool) and SMALLEST <= value <= LARGEST_LOADED
+    if not whole and value != NATIVE:
+        raise ValueError(
+            f"must be a whole number of pixels from {SMALLEST} to {LARGEST_LOADED}, or {NATIVE} for pictures at their "
+            f"own size, got {str(value)[:60]!r}"
+        )
+    return value
+
+
 def _as_texts(value: Any) -> Any:
     return (value,) if isinstance(value, str) else _as_tuple(value)
 
@@ -95,6 +107,9 @@ Factor = Annotated[float, Field(gt=0, le=1e6)]
 Kimg = Annotated[float, Field(ge=0, le=1e9)]  # a million million pictures
 SideLength = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
 Resolution = Annotated[SideLength, AfterValidator(power_of_two)]
+LoadLength = Annotated[
+    Annotated[int, Field(ge=SMALLEST, le=LARGEST_LOADED)] | Literal["native"], BeforeValidator(_as_load_length)
+]
 
 Precision = Annotated[
     Literal["no", "bf16", "fp16", "auto"],

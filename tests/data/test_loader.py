@@ -21,6 +21,7 @@ from progcycle.recipe import Schedule
 from progcycle.schedule import GrowthSchedule
 
 OPTIONS = {"load_resolution": 36, "mirror": True, "augment": AUGMENT}
+CROPS = {"native": {"load_resolution": "native"}, "random_crop": {"fit": "random_crop"}}
 
 
 def schedule(batch: int = 4, **changes):
@@ -64,10 +65,11 @@ def same(one, two):
             assert torch.equal(batches_1[domain].images, batches_2[domain].images)
 
 
-@pytest.mark.parametrize("cached", [False, True])
-def test_workers_change_nothing(tmp_path, make_set, cached):
+@pytest.mark.parametrize("kind", ["files", "cached", "native", "random_crop"])
+def test_workers_change_nothing(tmp_path, make_set, kind):
     folder = write_folder(tmp_path / "a", 5)
-    pictures = make_set(folder, "a", cache_dir=tmp_path / "cache" if cached else None, **OPTIONS)
+    options = {**OPTIONS, **CROPS.get(kind, {})}
+    pictures = make_set(folder, "a", cache_dir=tmp_path / "cache" if kind == "cached" else None, **options)
     pictures.prepare([8, 16, 32])
     same(list(load({"a": pictures})), list(load({"a": pictures}, workers=2)))
 

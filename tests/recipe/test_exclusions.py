@@ -43,6 +43,18 @@ CASES: list[tuple[str, dict[str, Any], list[str], dict[str, Any]]] = [
     ),
     (
         "cyclegan",
+        {"data": {"a": {"fit": "pad"}, "b": {"fit": "pad"}}},
+        ["data.b.load_resolution=native"],
+        {"data.a.fit": "pad", "data.b.fit": "random_crop", "data.b.load_resolution": "native"},
+    ),
+    (
+        "pggan",
+        {"data": {"fit": "pad"}},
+        ["data.load_resolution=64"],
+        {"data.fit": "pad", "data.load_resolution": 64},
+    ),
+    (
+        "cyclegan",
         GROWS,
         ["network.generator=resnet", "network.discriminator=patchgan", "network.discriminator.layers=1"],
         {

@@ -279,6 +279,9 @@ def test_short_forms() -> None:
     assert recipe.training.trackers == ("tensorboard",)
     assert recipe.data.path == ("pictures",)
     assert validate(merge(PGGAN, {"data": {"load_resolution": 286}})).data.load_resolution == 286
+    native = validate(merge(PGGAN, {"data": {"load_resolution": "native"}}))
+    assert (native.data.load_resolution, native.data.fit) == ("native", "random_crop")
+    assert validate(native.model_dump(mode="json")) == native
     cycle = validate(merge(CYCLEGAN, {"objective": {"cycle": {"aba": 3}}})).objective.cycle
     assert (cycle.aba, cycle.bab) == (((0, 3),), ((0, 10),))
 
@@ -362,3 +365,15 @@ def test_no_is_a_precision_though_yaml_reads_it_as_false(tmp_path: Path) -> None
     assert load_recipe(path, ["training.precision=no"]).training.precision == "no"
     with pytest.raises(RecipeError, match=r"training\.precision: .*got 'True'"):
         load_recipe(path, ["training.precision=yes"])
+
+
+@pytest.mark.parametrize("value", ["big", 3, 20_000, 2.5, True])
+def test_what_pictures_cannot_be_loaded_at(value):
+    with pytest.raises(RecipeError, match=r"load_resolution: must be a whole number of pixels from 4 to 16384, or"):
+        validate(merge(PGGAN, {"data": {"load_resolution": value}}))
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_pictures_of_their_own_size_become_no_squares(fit):
+    with pytest.raises(RecipeError, match=f"fit: {fit} would do nothing; leave it out"):
+        validate(merge(PGGAN, {"data": {"load_resolution": "native", "fit": fit}}))
