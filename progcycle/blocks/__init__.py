@@ -11,7 +11,7 @@ from progcycle.blocks.degrade import blurred, noisy, rounded
 from progcycle.blocks.discriminator_augment import NUMBERS, augment
 from progcycle.blocks.equalized import EqualizedConv2d, EqualizedLinear
 from progcycle.blocks.fade import fade_in, fade_reals
-from progcycle.blocks.fused import conv2d_downsample, upsample_conv2d
+from progcycle.blocks.fused import conv2d_downsample, downsampling_kernel, upsample_conv2d, upsampling_kernel
 from progcycle.blocks.gather import gather_rows, own_rows, sum_over_processes, world_size
 from progcycle.blocks.initialize import Initialization, draw_normal
 from progcycle.blocks.levels import (
@@ -67,6 +67,7 @@ __all__ = [
     "colour_inversion",
     "conv2d_downsample",
     "downsample2x",
+    "downsampling_kernel",
     "draw_normal",
     "fade_in",
     "fade_reals",
@@ -96,6 +97,7 @@ __all__ = [
     "to_unit",
     "upsample2x",
     "upsample_conv2d",
+    "upsampling_kernel",
     "window_levels",
     "window_numbers",
     "window_values",

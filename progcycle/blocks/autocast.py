@@ -13,5 +13,7 @@ def full_precision(x: Tensor) -> Tensor:
 
 def in_full_precision(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``function(x)`` in float32 at least, whatever autocast says outside."""
+    if not torch.is_autocast_enabled(x.device.type):  # a context would be kept in exported graphs
+        return function(full_precision(x))
     with torch.autocast(x.device.type, enabled=False):
         return function(full_precision(x))

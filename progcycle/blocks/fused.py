@@ -18,8 +18,12 @@ def upsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         Features of shape [N, C_out, 2H, 2W].
     """
-    kernel = 4 * _mean_of_shifts(weight).flip(2, 3).transpose(0, 1)  # a transposed convolution turns its kernel
-    return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
+    return F.conv_transpose2d(x, upsampling_kernel(weight), bias, stride=2, padding=1)
+
+
+def upsampling_kernel(weight: Tensor) -> Tensor:
+    """The kernel of :func:`upsample_conv2d`, for a transposed convolution.  # [O, I, 3, 3] -> [I, O, 4, 4]"""
+    return 4 * downsampling_kernel(weight).flip(2, 3).transpose(0, 1)  # a transposed convolution turns its kernel
 
 
 def conv2d_downsample(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -35,9 +39,12 @@ def conv2d_downsample(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         Features of shape [N, C_out, H / 2, W / 2].
     """
-    return F.conv2d(x, _mean_of_shifts(weight), bias, stride=2, padding=1)
+    return F.conv2d(x, downsampling_kernel(weight), bias, stride=2, padding=1)
 
 
-def _mean_of_shifts(weight: Tensor) -> Tensor:
-    """Mean of the kernel at the four corners of a larger one.  # [..., 3, 3] -> [..., 4, 4]"""
+def downsampling_kernel(weight: Tensor) -> Tensor:
+    """The kernel of :func:`conv2d_downsample`: the mean of the 3x3 one at the corners of a larger one.
+
+    # [O, I, 3, 3] -> [O, I, 4, 4]
+    """
     return F.avg_pool2d(weight, 2, stride=1, padding=1)

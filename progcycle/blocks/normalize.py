@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from progcycle.blocks.autocast import full_precision, in_full_precision
 
+EPSILON = 1e-5  # of all but pixel norm
 Norm = Literal["pixel", "batch", "instance", "layer", "none"]
 
 
@@ -85,7 +86,7 @@ class PictureNorm(nn.Module):
 
     def __init__(self, channels: int, groups: int, affine: bool = True) -> None:
         super().__init__()
-        self.groups = groups
+        self.channels, self.groups = channels, groups
         self.weight = nn.Parameter(torch.ones(channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
@@ -99,4 +100,4 @@ class PictureNorm(nn.Module):
             if self.weight is None or self.bias is None:
                 return none
             return none * self.weight[:, None, None] + self.bias[:, None, None]
-        return torch.group_norm(x, self.groups, self.weight, self.bias, eps=1e-5)
+        return torch.group_norm(x, self.groups, self.weight, self.bias, eps=EPSILON)

@@ -38,6 +38,7 @@ COMMANDS = {
     "interpolate": "make a video that moves from picture to picture of a trained generator",
     "progression": "show how the same latents or pictures came out during training",
     "translate": "translate pictures with a trained CycleGAN",
+    "export": "write a trained model for other runtimes: ONNX, or torch.export",
     "evaluate": "measure a trained model: generated pictures, or translations against true pairs",
     "study": "train variants of a recipe with several seeds, and compare them",
 }

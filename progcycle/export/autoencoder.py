@@ -15,6 +15,7 @@ from progcycle.data import PictureSet, resolve_sets, resolve_test_sets, resolve_
 from progcycle.errors import UserError
 from progcycle.export.config import CONFIG_FILE, SnapshotConfig
 from progcycle.export.examples import Examples
+from progcycle.export.graph import Graph, Painting, PictureForm
 from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.tensor_images import from_pixels, resize, to_pil
 from progcycle.recipe import AutoencoderRecipe, validate
@@ -124,6 +125,23 @@ class Autoencoder(SnapshotModel):
     kind: ClassVar[str] = "an autoencoder"
     examples: ClassVar[type[Examples] | None] = AutoencoderExamples
     autoencoder: networks.Network
+
+    def graphs(self, direction: str | None = None, resolution: int | None = None) -> list[Graph]:
+        """The graph ``autoencoder``; see :meth:`SnapshotModel.graphs`."""
+        self._no_direction(direction)
+        growth = self.config.growth_at(resolution)
+        network, config = self.autoencoder, self.config
+        channels = config.networks["autoencoder"].arguments.get("image_channels", 3)
+        sides = (growth.resolution, growth.resolution)
+        form = PictureForm(
+            "real", channels, config.levels("real"), sides, background=config.pictures("real").background
+        )
+        options = network.options_at(growth.nimg)
+
+        def restored(x: Tensor) -> Tensor:
+            return self.run(network, x, growth.stage, growth.alpha, **options)
+
+        return [Graph("autoencoder", Painting(network, growth), restored, {"input": form}, form, growth)]
 
     @torch.no_grad()
     def restore(self, pictures: Tensor) -> Tensor:

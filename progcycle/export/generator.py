@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from progcycle import networks
 from progcycle.data.labels import list_names
 from progcycle.errors import UserError
 from progcycle.export.examples import Examples
+from progcycle.export.graph import Form, Graph, LabelForm, LatentForm, Painting, PictureForm
 from progcycle.export.metadata import Metadata
 from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.tensor_images import to_pil
@@ -205,6 +207,26 @@ class Generator(SnapshotModel):
         """How many numbers of a latent there are of each distribution, in order."""
         return ((self.generator.latent_size, self.generator.distribution),)
 
+    def graphs(self, direction: str | None = None, resolution: int | None = None) -> list[Graph]:
+        """The graph ``generator``; see :meth:`SnapshotModel.graphs`."""
+        self._no_direction(direction)
+        growth = self.growth_at(resolution)
+        inputs: dict[str, Form] = {"input": self.latent_form(resolution)}
+        if self.classes:
+            inputs["labels"] = LabelForm(self.classes)
+        channels = next(iter(self.config.networks.values())).arguments.get("image_channels", 3)
+        sides = (growth.resolution, growth.resolution)
+        output = PictureForm("real", channels, self.config.levels("real"), sides)
+        return [Graph("generator", self.painting(growth), partial(_painted, self, resolution), inputs, output, growth)]
+
+    def latent_form(self, resolution: int | None = None) -> LatentForm:
+        """What latents an exported generator takes."""
+        return LatentForm(self.latent_parts)
+
+    def painting(self, growth: Growth) -> nn.Module:
+        """What an exported generator computes."""
+        return Painting(self.generator, growth, len(self.classes))
+
     def write(self, picture: Tensor, name: Path) -> Path:
         """Write a picture as a file of the depth that training read.
 
@@ -224,6 +246,11 @@ class Generator(SnapshotModel):
         """The latents of the pictures ``start`` to ``start + n - 1`` of a seed.  # [n, latent_size] float32"""
         network = self.generator
         return latents(seed, "latent", range(start, start + n), network.latent_size, network.distribution)
+
+
+def _painted(model: Generator, resolution: int | None, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    pictures: Tensor = model(latents, resolution, labels)
+    return pictures
 
 
 class BeganGenerator(Generator):

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from progcycle import networks
 from progcycle.errors import UserError
 from progcycle.export.config import SnapshotConfig
 from progcycle.export.generator import Generator
+from progcycle.export.graph import LatentForm, Pyramid
 from progcycle.rng import Distribution, latents
 from progcycle.schedule import Growth
 
@@ -131,6 +132,15 @@ class LaplacianGenerator(Generator):
         for side, part in zip(self.all_levels[1:], parts[1:], strict=False):
             picture = self.paint_level(side, picture, part, one_hot)
         return picture
+
+    def latent_form(self, resolution: int | None = None) -> LatentForm:
+        """See :class:`Generator`; of the levels up to the resolution."""
+        return LatentForm(self.latent_parts[: len(self.latent_sizes(resolution))])
+
+    def painting(self, growth: Growth) -> nn.Module:
+        """See :class:`Generator`."""
+        sides = [side for side in self.levels if side <= growth.resolution]
+        return Pyramid([self.level(side) for side in sides], self._stage(sides[0]), len(self.classes))
 
     def paint_level(self, side: int, coarse: Tensor, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Paint one level over pictures of the level below.

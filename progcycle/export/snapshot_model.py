@@ -12,6 +12,7 @@ from torch.func import functional_call
 from progcycle.errors import UserError
 from progcycle.export.config import CONFIG_FILE, SnapshotConfig
 from progcycle.export.examples import Examples
+from progcycle.export.graph import Graph
 from progcycle.export.hub import fetch_model
 from progcycle.export.weights import read_model, write_model
 from progcycle.networks import Network
@@ -126,6 +127,22 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
         with torch.autocast(self.device.type, self.dtype):
             y = functional_call(network, weights, (x.float(), *arguments), options)
         return y.float()
+
+    def graphs(self, direction: str | None = None, resolution: int | None = None) -> list[Graph]:
+        """What of the model can be exported to other runtimes.
+
+        Args:
+            direction: of translators, ``ab`` or ``ba``; default: both.
+            resolution: an earlier stage to run at; default: the snapshot's own.
+
+        Raises:
+            UserError: nothing can, there is no such resolution, or a direction for a model that has none.
+        """
+        raise UserError(f"{self.kind[0].upper()}{self.kind[1:]} cannot be exported to other runtimes.")
+
+    def _no_direction(self, direction: str | None) -> None:
+        if direction is not None:
+            raise UserError(f"A direction is for translators, and this is {self.kind}; leave it out.")
 
     def _save_pretrained(self, save_directory: Path) -> None:
         write_model(save_directory, self.config, self.state_dict())

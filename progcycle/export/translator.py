@@ -27,6 +27,7 @@ from progcycle.errors import UserError
 from progcycle.export.config import SnapshotConfig
 from progcycle.export.detail import Enlarged, Rows, add_change, bands
 from progcycle.export.examples import Examples
+from progcycle.export.graph import Form, Graph, LatentForm, PictureForm, Translation
 from progcycle.export.metadata import Metadata
 from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.source_pictures import TranslatorExamples
@@ -311,6 +312,26 @@ class Translator(SnapshotModel):
         plain = values.dtype == np.uint8 and values.shape[2] in (1, 3)
         return metadata.apply(values, background) if plain else values
 
+    def graphs(self, direction: str | None = None, resolution: int | None = None) -> list[Graph]:
+        """A graph for each direction; see :meth:`SnapshotModel.graphs`."""
+        growth = self.config.growth_at(resolution)
+        sides = (growth.resolution, growth.resolution)
+        found, directions = list[Graph](), ("ab", "ba")
+        for one in directions if direction is None else (direction,):
+            come, go = self.channels(one)  # type: ignore[arg-type]  # any text, which is checked here
+            way: Direction = "ab" if one == "ab" else "ba"
+            network = self.gen_ab if way == "ab" else self.gen_ba
+            own, made = self.levels(way)
+            multiple, least = network.multiple(growth.stage), network.least(growth.stage)
+            source = PictureForm(way[0], come, own, sides, multiple, least, self.config.background(way[0]))
+            inputs: dict[str, Form] = {"input": source}
+            if network.latent_size:
+                inputs["latents"] = LatentForm(((network.latent_size, "normal"),))
+            output = PictureForm(way[1], go, made, sides, multiple, least)
+            reference = partial(_translated, self, way, resolution)
+            found.append(Graph(way, Translation(network, growth), reference, inputs, output, growth))
+        return found
+
     def levels(self, direction: Direction) -> tuple[Levels, Levels]:
         """The depth and the window of the pictures that go in and come out."""
         return self.config.levels(direction[0]), self.config.levels(direction[1])
@@ -425,6 +446,13 @@ class Translator(SnapshotModel):
             return add_change(full, height, width, x, change)
         reduced = resize(change, height, width)
         return lambda i, j: (full(i, j) + reduced[:, :, i:j]).clamp(-1, 1)
+
+
+def _translated(
+    model: Translator, direction: Direction, resolution: int | None, x: Tensor, latents: Tensor | None = None
+) -> Tensor:
+    y: Tensor = model(x, direction, resolution, latents)
+    return y
 
 
 def _slices(x: Tensor) -> Rows:

@@ -112,7 +112,7 @@ class ConvolutionalGenerator(LatentGenerator):
         """See :class:`LatentGenerator`."""
         if isinstance(self.stem, nn.Linear):
             units = self.stem_norm(self.stem(x)[:, :, None, None])
-            h = units.reshape(len(x), -1, 4, 4)
+            h = units.reshape(-1, units.shape[1] // 16, 4, 4)
         else:
             h = self.stem_norm(self.stem(x[:, :, None, None]))
         h = self.body(h.contiguous(memory_format=torch.channels_last))

@@ -91,7 +91,8 @@ class LatentDecoder(nn.Module):
     def forward(self, latents: Tensor, stage: int, alpha: float) -> Tensor:
         """Paint pictures of a stage.  # [N, latent_size] -> [N, image_channels, R, R]"""
         side = self.base_resolution
-        x = in_full_precision(self.dense, latents).reshape(len(latents), -1, side, side)
+        x = in_full_precision(self.dense, latents)
+        x = x.reshape(-1, x.shape[1] // side**2, side, side)
         picture: Tensor = self.decoder(self.base(x.contiguous(memory_format=torch.channels_last)), stage, alpha)
         return picture
 

@@ -53,7 +53,7 @@ def joined(x: Tensor, labels: Tensor | None, classes: int) -> Tensor:
     Raises:
         ValueError: labels are missing, of another shape, or given where there are no classes.
     """
-    check_labels(len(x), labels, classes)
+    check_labels(x.shape[0], labels, classes)
     return x if labels is None else torch.cat([x, labels.to(x.dtype)], dim=1)
 
 
@@ -424,7 +424,7 @@ class LapganDiscriminator(OneSizeCritic):
         Raises:
             ValueError: labels do not fit.
         """
-        check_labels(len(x), labels, self.classes)
+        check_labels(x.shape[0], labels, self.classes)
         if self.plane is not None and labels is not None:
             x = torch.cat([x, self.plane(labels.to(x.dtype)).to(x.dtype)], dim=1)
         h = F.relu(self.second(F.relu(self.first(x))))

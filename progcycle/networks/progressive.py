@@ -229,7 +229,7 @@ class ProgressiveTranslator(Network):
         Raises:
             ValueError: latents are missing, of another shape, or given to a network without.
         """
-        given = [len(x), self.latent_size] if self.latent_size else None
+        given = [x.shape[0], self.latent_size] if self.latent_size else None
         if given != (None if latents is None else list(latents.shape)):
             got = "none" if latents is None else list(latents.shape)
             raise ValueError(f"expected latents of shape {given or 'none'}, got {got}")

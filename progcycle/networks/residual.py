@@ -109,7 +109,8 @@ class ResidualGenerator(LatentGenerator):
 
     def paint(self, x: Tensor) -> Tensor:
         """See :class:`LatentGenerator`."""
-        h = self.stem(x).reshape(len(x), -1, 4, 4).contiguous(memory_format=torch.channels_last)
+        h = self.stem(x)
+        h = h.reshape(-1, h.shape[1] // 16, 4, 4).contiguous(memory_format=torch.channels_last)
         h = F.relu(self.last_norm(self.blocks(h)))
         return in_full_precision(self.to_rgb, h).tanh()
 
