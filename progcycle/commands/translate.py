@@ -13,12 +13,14 @@ DESCRIPTION = """Translate a picture, or all pictures of a folder or zip file, w
 Pictures may have any size and aspect, and keep it. They also keep their names, sub-folders, formats, colour profile,
 EXIF data and dots per inch, as far as the format can hold them; formats without true colour, such as a still GIF,
 become NAME.gif.png. Transparent pictures are put on the background colour of training, unless --alpha keep is given.
+Large pictures are translated in tiles, in little memory: PNG, TIFF and .npy files are read a few rows at a time.
 Animated GIF, WebP and PNG are translated frame by frame. So is a video that is itself the INPUT (mp4, mov, mkv, webm:
 pip install 'progcycle[video]'); it keeps its sound if the format stays the same."""
 EXAMPLES = """examples:
   progcycle translate runs/openmoji photo.jpg translated.png --direction ab
   progcycle translate runs/openmoji photos/ translated/ --direction ba --grid
   progcycle translate runs/openmoji photos/ translated/ --direction ab --scale native --skip-existing
+  progcycle translate runs/openmoji scan.tif translated.tif --direction ab --tiles
   progcycle translate runs/openmoji walk.mp4 translated.mp4 --direction ab
   progcycle translate runs/latents drawings/ coloured/ --direction ab --count 4 --grid"""
 
@@ -65,8 +67,31 @@ def _parser() -> argparse.ArgumentParser:
         "--max-pixels",
         type=positive,
         metavar="N",
-        help="pictures of more pixels are listed and left out (default: 268435456, which take about 6 GB; with --scale "
-        "native, where the network works on all of them, 4194304)",
+        help="pictures of more pixels are translated in tiles (default: 67108864; with --scale native, where the "
+        "network works on all of them, 4194304); those of more than 1073741824 are left out, unless --tiles is given",
+    )
+    p.add_argument(
+        "--tiles",
+        type=positive,
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="PX",
+        help="translate all pictures in tiles, in memory that does not grow with them; with --scale native or --side, "
+        "PX is the side of what the network sees at a time (default: 1024, or what its receptive field asks for)",
+    )
+    p.add_argument(
+        "--overlap",
+        type=natural,
+        metavar="PX",
+        help="pixels by which tiles overlap (default: twice the receptive field, so that the picture is the same as "
+        "without tiles; for networks that see the whole picture, a quarter of a tile, blended)",
+    )
+    p.add_argument(
+        "--side",
+        type=positive,
+        metavar="PX",
+        help="with --scale detail or train: the short side at which the network works (default: that of training)",
     )
     p.add_argument(
         "--grid",
@@ -112,6 +137,9 @@ def run(argv: Sequence[str] | None = None) -> int:
         skip_existing=args.skip_existing,
         grid=args.grid,
         seeds=_seeds(args.seed, args.count),
+        side=args.side,
+        tiles=args.tiles,
+        overlap=args.overlap,
     )
     if done.faults:
         warn(f"{len(done.faults)} of {done.written + len(done.faults)} pictures were not translated:")

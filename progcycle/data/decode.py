@@ -110,7 +110,7 @@ def decode_picture(
     """
     name = name or str(file if isinstance(file, Path) else getattr(file, "name", "picture"))
     colour = parse_colour(background)
-    with contextlib.ExitStack() as open_files, _as_sentences(name, limit, max_pixels) as reading:
+    with contextlib.ExitStack() as open_files, as_sentences(name, limit, max_pixels) as reading:
         stream = reading.stream = _stream(file, choose is not None, open_files)
         head = reading.head = stream.read(HEAD)
         stream.seek(0)
@@ -129,7 +129,7 @@ def decode_picture(
 
 
 @dataclass
-class _Reading:
+class Reading:
     """A file that is being read, for errors about it."""
 
     stream: BinaryIO | None = None
@@ -137,9 +137,21 @@ class _Reading:
 
 
 @contextlib.contextmanager
-def _as_sentences(name: str, limit: str, max_pixels: int) -> Iterator[_Reading]:
-    """Whatever decoders raise, as a sentence."""
-    reading = _Reading()
+def as_sentences(name: str, limit: str, max_pixels: int) -> Iterator[Reading]:
+    """Inside, what decoders raise of damaged, unknown and too large pictures becomes a sentence.
+
+    Args:
+        name: what errors call the picture.
+        limit: what errors call ``max_pixels``.
+        max_pixels: of a picture.
+
+    Yields:
+        What gets the file, once it is open, and its first bytes.
+
+    Raises:
+        BrokenPicture, UnsupportedPicture: see :func:`decode_picture`.
+    """
+    reading = Reading()
     try:
         yield reading
     except (UserError, MemoryError):
@@ -250,34 +262,39 @@ class _PillowReader:
 
 
 @contextlib.contextmanager
-def opened(file: Path | BinaryIO) -> Iterator[Image.Image]:
+def opened(file: Path | BinaryIO, most: int | None = LARGEST) -> Iterator[Image.Image]:
     """A picture of which only the header is read, however large it is: its size, mode and EXIF block.
+
+    Args:
+        file: path, or a binary file that can seek.
+        most: pixels of a picture; None for any number.
 
     Raises:
         OSError, ...: it cannot be read; decoders raise nearly anything.
     """
-    with pixel_limit(LARGEST), Image.open(file, formats=_formats()) as image:
+    with pixel_limit(most), Image.open(file, formats=_formats()) as image:
         yield image
 
 
 def decode_reduced(
-    file: Path | BinaryIO, full: np.ndarray, final: int, *, channels: int, background: str
+    file: Path | BinaryIO, full: tuple[int, int], final: int, *, channels: int, background: str
 ) -> np.ndarray | None:
     """What training reads of a large JPEG: decoded at a part of its size, which is not quite the full picture reduced.
 
     Args:
         file: path, or a binary file that can seek, of a picture that has been read.
-        full: its pixels.  # [H, W, C] uint8
+        full: its height and width, upright.
         final: pixels per side that training fits pictures to.
         channels, background: as of :func:`decode_picture`.
 
     Returns:
-        The smaller pixels, uint8; None where training reads ``full``.  # [h, w, C]
+        The smaller pixels, uint8; None where training reads the picture at its full size.  # [h, w, C]
 
     Raises:
         UserError: the file has changed.
     """
-    if min(full.shape[:2]) < 4 * final:
+    height, width = full
+    if _reduction(height, width, 2 * final) == 1:
         return None
     content = _bytes(file) if isinstance(file, Path) else file
     content.seek(0)
@@ -285,8 +302,9 @@ def decode_reduced(
     content.seek(0)
     if not jpeg:
         return None
-    size = full.shape[0] * full.shape[1]
-    return decode_picture(content, channels=channels, background=background, min_side=2 * final, max_pixels=size)
+    return decode_picture(
+        content, channels=channels, background=background, min_side=2 * final, max_pixels=height * width
+    )
 
 
 def depth_of(file: Path | BinaryIO) -> Bits:
@@ -394,7 +412,7 @@ def _what_else(head: bytes) -> str:
 
 
 def _draft(image: Image.Image, min_side: int, full: tuple[int, int]) -> None:
-    """Ask the JPEG decoder for a smaller picture; only scales without a rest, which move no pixel.
+    """Ask the JPEG decoder for a smaller picture.
 
     Args:
         image: just opened.
@@ -404,10 +422,14 @@ def _draft(image: Image.Image, min_side: int, full: tuple[int, int]) -> None:
     if image.format not in ("JPEG", "MPO"):
         return
     width, height = full
-    for scale in (8, 4, 2):
-        if width % scale == 0 and height % scale == 0 and min(width, height) // scale >= min_side:
-            image.draft(None, (image.width // scale, image.height // scale))
-            return
+    if (scale := _reduction(height, width, min_side)) > 1:
+        image.draft(None, (image.width // scale, image.height // scale))
+
+
+def _reduction(height: int, width: int, min_side: int) -> int:
+    """At which part of its size a JPEG is decoded, 1, 2, 4 or 8; only scales without a rest, which move no pixel."""
+    fitting = (s for s in (8, 4, 2) if width % s == height % s == 0 and min(width, height) // s >= min_side)
+    return next(fitting, 1)
 
 
 def orientation(image: Image.Image) -> int:

@@ -1,5 +1,7 @@
 """From a picture of any size to a square, and from the final resolution down to a stage."""
 
+import functools
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -8,8 +10,11 @@ from PIL import Image
 from progcycle.blocks.levels import max_level
 from progcycle.data.decode import parse_colour
 from progcycle.data.levels import FULL, Levels
-from progcycle.data.pixels import changed
+from progcycle.data.pixels import changed, in_range
 from progcycle.recipe import RANDOM_CROP
+
+AT_ONCE = 1 << 20  # pixels
+TALL = 2  # squares; taller pictures are resized in another order
 
 
 def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -89,6 +94,51 @@ def fit_short(picture: np.ndarray, resolution: int, final: int) -> np.ndarray:
         return image if factor == 1 else image.reduce(factor)
 
     return changed(picture, fitted)
+
+
+def fit_short_by_bands(
+    read: Callable[[int, int, int, int], np.ndarray], height: int, width: int, resolution: int, final: int
+) -> np.ndarray:
+    """What :func:`fit_short` makes of a picture, which is read a few rows or columns at a time; to the bit.
+
+    Args:
+        read: the pixels of a rectangle: first row, below its last, first column, behind its last.  # [h, w, C]
+        height: of the picture.
+        width: of the picture.
+        resolution: see there.
+        final: see there.
+    """
+    down, across = (side * (final // resolution) for side in stage_size(height, width, resolution))
+    how = filter_for(across < width or down < height)
+    by_columns = down < height > TALL * width and _tall_first_down()
+    length, other = (width, height) if by_columns else (height, width)
+    strips, step = [], max(1, AT_ONCE // other)
+    for i in range(0, length, step):
+        j = min(i + step, length)
+        pixels = read(0, height, i, j) if by_columns else read(i, j, 0, width)
+        dtype = pixels.dtype
+        numbers = pixels if dtype == np.uint8 else pixels.astype(np.float32)
+        size = (j - i, down) if by_columns else (across, j - i)
+        planes = (Image.fromarray(np.ascontiguousarray(numbers[..., c])) for c in range(pixels.shape[2]))
+        strips.append([np.asarray(plane.resize(size, how)) for plane in planes])
+    found = []
+    for parts in zip(*strips, strict=True):
+        plane = Image.fromarray(np.concatenate(parts, axis=int(by_columns))).resize((across, down), how)
+        found.append(np.asarray(plane.reduce(final // resolution) if final > resolution else plane))
+    values = np.stack(found, axis=2)
+    return values if dtype == np.uint8 else in_range(values, dtype)
+
+
+@functools.cache
+def _tall_first_down() -> bool:
+    """Whether this Pillow resizes pictures that are taller than two squares down first, and then across.
+
+    The grey levels between the two are rounded, so that the order counts.
+    """
+    tall = Image.fromarray(np.random.default_rng(0).integers(0, max_level(), (250, 100), np.uint8))
+    how = Image.Resampling.LANCZOS
+    at_once, down_first = tall.resize((20, 50), how), tall.resize((100, 50), how).resize((20, 50), how)
+    return at_once.tobytes() == down_first.tobytes()
 
 
 def stage_size(height: int, width: int, resolution: int) -> tuple[int, int]:

@@ -47,7 +47,12 @@ def changed(pixels: np.ndarray, change: Callable[[Image.Image], Image.Image]) ->
         return np.stack([np.array(part) for part in parts], axis=2)
     planes = (Image.fromarray(pixels[..., i].astype(np.float32)) for i in range(pixels.shape[2]))
     found = np.stack([np.array(change(plane)) for plane in planes], axis=2)
-    if pixels.dtype == np.uint16:
-        levels: np.ndarray = found.round().clip(0, max_level(DEEPEST)).astype(np.uint16)
+    return in_range(found, pixels.dtype)
+
+
+def in_range(numbers: np.ndarray, dtype: np.dtype[np.generic]) -> np.ndarray:
+    """Numbers near the range of pixels as such pixels: the nearest levels of uint16, or floating point in [-1, 1]."""
+    if dtype == np.uint16:
+        levels: np.ndarray = numbers.round().clip(0, max_level(DEEPEST)).astype(np.uint16)
         return levels
-    return found.clip(-1, 1)
+    return numbers.clip(-1, 1)

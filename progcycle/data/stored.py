@@ -56,11 +56,11 @@ def read_bits(stream: Any, head: bytes) -> Bits:
     if head.startswith(PNG):
         return 16 if is_16_bit_png(head) else 8
     if is_array(head):
-        return bits_of(_array_header(stream)[1])
+        return bits_of(array_header(stream)[1])
     if is_dicom(head):
         return read_dicom_bits(stream)
     if is_tiff(head):
-        page = _first_page(stream)
+        page = first_page(stream)
         return 8 if page.bitspersample <= EIGHT and page.dtype != np.int8 else bits_of(page.dtype)
     return 8
 
@@ -78,7 +78,7 @@ def is_deep(stream: Any, head: bytes, channels: int) -> bool:
     if not is_tiff(head):
         return False
     try:
-        page = _first_page(stream)
+        page = first_page(stream)
         samples = page.samplesperpixel
         return bool(page.bitspersample > EIGHT or page.dtype != np.uint8 or samples > 4 or samples == channels == 2)
     finally:
@@ -89,7 +89,7 @@ def is_plain_tiff(stream: Any) -> bool:
     """Whether a TIFF, which is left at its beginning, is grey or RGB of 8 bits and nothing else."""
     try:
         stream.seek(0)
-        page = _first_page(stream)
+        page = first_page(stream)
         kind = (page.dtype, page.bitspersample, page.samplesperpixel, int(page.photometric))
         return kind in ((np.uint8, EIGHT, 1, 1), (np.uint8, EIGHT, 3, 2)) and not page.extrasamples
     except Exception:  # damaged files make decoders raise nearly anything
@@ -147,7 +147,7 @@ def read_stored(
     except Exception:
         if not is_tiff(head):  # of TIFFs Pillow does not know all kinds
             raise
-    stored = _read_tiff(stream, name, max_pixels) if is_tiff(head) else _read_png(stream, head)
+    stored = _read_tiff(stream, name, max_pixels) if is_tiff(head) else read_png(stream, head)
     return _part(Stored(np.ascontiguousarray(turned(stored.values, turn)), stored.opacity), choose)
 
 
@@ -158,7 +158,12 @@ def _part(stored: Stored, choose: Choose | None) -> Stored:
     return Stored(np.ascontiguousarray(stored.values[region.slices]), stored.opacity)
 
 
-def _read_png(stream: io.BytesIO, head: bytes) -> Stored:
+def read_png(stream: io.BytesIO, head: bytes) -> Stored:
+    """Read a PNG of 16 bits a channel, with the file's first bytes as ``head``.
+
+    Raises:
+        ValueError: it is damaged.
+    """
     import cv2
 
     values = cv2.imdecode(np.frombuffer(stream.getvalue(), np.uint8), cv2.IMREAD_UNCHANGED)
@@ -176,7 +181,8 @@ def _from_opencv(values: np.ndarray) -> np.ndarray:  # [H, W] or [H, W, B G R an
     return values if order is None else values[..., order]
 
 
-def _first_page(stream: Any) -> Any:
+def first_page(stream: Any) -> Any:
+    """The first page of a TIFF, as tifffile has it."""
     import tifffile
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it would log is raised too
@@ -187,7 +193,7 @@ def describe_tiff(stream: Any) -> str | None:
     """What a TIFF holds that Pillow has no mode for, such as ``5 channels of uint16``; None if it is no sound TIFF."""
     try:
         stream.seek(0)
-        page = _first_page(stream)
+        page = first_page(stream)
         return f"{page.samplesperpixel} channels of {page.dtype}" if page.dtype is not None else None
     except Exception:  # damaged files make decoders raise nearly anything
         return None
@@ -195,7 +201,7 @@ def describe_tiff(stream: Any) -> str | None:
 
 def _read_tiff(stream: io.BytesIO, name: str, max_pixels: int) -> Stored:
     stream.seek(0)
-    page = _first_page(stream)
+    page = first_page(stream)
     if page.imagewidth * page.imagelength > max_pixels:
         raise TooManyPixelsError(f"{page.imagewidth}x{page.imagelength} pixels")
     _check_page(page, name)
@@ -209,7 +215,7 @@ def _read_tiff(stream: io.BytesIO, name: str, max_pixels: int) -> Stored:
         values = _by_opencv(stream, name, page)
     if values.shape != (page.imagelength, page.imagewidth, page.samplesperpixel):
         raise ValueError(f"its pixels are {values.shape}, not as its header says")
-    return _meant(values, page, name)
+    return of_tiff(values, page, name)
 
 
 def _check_page(page: Any, name: str) -> None:
@@ -219,8 +225,17 @@ def _check_page(page: Any, name: str) -> None:
         )
 
 
-def _meant(values: np.ndarray, page: Any, name: str) -> Stored:
-    """Values as the header says that they are meant."""
+def of_tiff(values: np.ndarray, page: Any, name: str) -> Stored:
+    """Decoded values of a page, or of some of its rows: white is high.
+
+    Args:
+        values: as they are in the file.  # [h, W, C]
+        page: that they belong to, see :func:`first_page`.
+        name: what errors call the picture.
+
+    Raises:
+        UnsupportedPicture: they are of a kind that nobody can show.
+    """
     _check_kind(values.dtype, name)
     if page.photometric == INVERTED:
         values = np.iinfo(values.dtype).max - values if values.dtype.kind == "u" else -values
@@ -244,7 +259,7 @@ def read_tiff_part(stream: Any, choose: Choose, max_pixels: int, name: str) -> S
         UnsupportedPicture, TooManyPixelsError, ValueError, ...: as :func:`read_stored`.
     """
     stream.seek(0)
-    page = _first_page(stream)
+    page = first_page(stream)
     _check_page(page, name)
     if page.bitspersample % EIGHT or page.photometric not in (INVERTED, *PLAIN_COLOURS) or page.is_subsampled:
         return None
@@ -263,7 +278,7 @@ def read_tiff_part(stream: Any, choose: Choose, max_pixels: int, name: str) -> S
         if OTHER_CODECS in str(error):
             return None
         raise
-    found = _meant(values, page, name)
+    found = of_tiff(values, page, name)
     return Stored(np.ascontiguousarray(turned(found.values, turn)), found.opacity)
 
 
@@ -311,7 +326,7 @@ def _by_opencv(stream: io.BytesIO, name: str, page: Any) -> np.ndarray:
     return _from_opencv(values)
 
 
-def _array_header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+def array_header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
     """Shape, type, and whether the first axis runs fastest, of a ``.npy`` file; no object is ever unpickled."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
@@ -322,7 +337,7 @@ def _array_header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
 
 
 def _read_array(stream: Any, name: str, max_pixels: int, choose: Choose | None) -> np.ndarray:
-    shape, dtype, fortran = _array_header(stream)
+    shape, dtype, fortran = array_header(stream)
     _check_kind(dtype, name)
     if len(shape) not in (2, 3) or 0 in shape:
         raise UnsupportedPicture(f"{name}: this array has the shape {list(shape)}; a picture is [H, W] or [H, W, C].")

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 RADIUS = 2  # of the neighbourhoods, in pixels of the training scale
 EPSILON = 0.01  # below this variance the guide counts as flat; of numbers in [-1, 1], so a deviation of 13 grey levels
 BAND = 1 << 20  # pixels that are worked on at a time
+MAPS = 4  # times as much as a picture is what its slopes take
 
 Rows = Callable[[int, int], Tensor]
 """The rows from a first to below a last of pictures, which need not exist as a whole.  # [N, C, last - first, W]"""
@@ -93,6 +94,13 @@ def fit_slopes(guide: Tensor, change: Tensor, radius: int = RADIUS, epsilon: flo
     return _mean(slope.flatten(1, 2), radius).reshape(slope.shape)
 
 
+def _slopes_of_rows(guide: Tensor, change: Tensor, first: int, last: int) -> Tensor:
+    """The rows from ``first`` to below ``last`` of :func:`fit_slopes`, which two neighbourhoods reach."""
+    top, bottom = max(first - 2 * RADIUS, 0), min(last + 2 * RADIUS, guide.shape[2])
+    slope = fit_slopes(guide[:, :, top:bottom].cpu(), change[:, :, top:bottom].cpu())
+    return slope[..., first - top : last - top, :].to(guide.device)
+
+
 def _mean(x: Tensor, radius: int) -> Tensor:
     return F.avg_pool2d(x, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
 
@@ -111,9 +119,12 @@ def add_change(full: Rows, height: int, width: int, small: Tensor, change: Tenso
         The changed pictures, clamped to [-1, 1].  # [N, C, height, width]
     """
     channels = change.shape[1]
-    slope = fit_slopes(small.cpu(), change.cpu()).to(small.device)
-    rest = change - (slope * small[:, None]).sum(dim=2)
-    enlarged = Enlarged(torch.cat([slope.flatten(1, 2), rest], dim=1), height, width, "bilinear")
+    maps = []
+    for i, j in bands(small.shape[2], len(small) * small.shape[3] * MAPS):
+        slope = _slopes_of_rows(small, change, i, j)
+        rest = change[:, :, i:j] - (slope * small[:, None, :, i:j]).sum(dim=2)
+        maps.append(torch.cat([slope.flatten(1, 2), rest], dim=1))
+    enlarged = Enlarged(torch.cat(maps, dim=2), height, width, "bilinear")
 
     def rows(first: int, last: int) -> Tensor:
         x, maps = full(first, last), enlarged(first, last)

@@ -36,12 +36,12 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     alpha: np.ndarray | None = field(default=None, repr=False)
 
-    def __call__(self, image: Image.Image) -> None:
-        """Read the metadata of an image."""
+    def __call__(self, image: Image.Image, width: int | None = None, height: int | None = None) -> None:
+        """Read the metadata of an image, of another size than its own if width and height of the picture are given."""
         icc, dpi = image.info.get("icc_profile"), image.info.get("dpi")
         self.icc = icc if isinstance(icc, bytes) else None
         self.dpi = _resolution(dpi)
-        self.exif = _exif(image)
+        self.exif = _exif(image, width or image.width, height or image.height)
         if self.wants_alpha and image.has_transparency_data:
             self.alpha = _alpha(image)
 
@@ -113,7 +113,7 @@ def _alpha(image: Image.Image) -> np.ndarray | None:
     return None if (alpha == 255).all() else alpha
 
 
-def _exif(image: Image.Image) -> bytes | None:
+def _exif(image: Image.Image, width: int, height: int) -> bytes | None:
     """The EXIF block's tags on how the picture was taken, without those on the layout of its file."""
     try:
         old, new = image.getexif(), Image.Exif()
@@ -123,7 +123,7 @@ def _exif(image: Image.Image) -> bytes | None:
         for tag in (EXIF_IFD, GPS_IFD):
             new.get_ifd(tag).update({key: value for key, value in old.get_ifd(tag).items() if key != MAKER_NOTE})
         sides = new.get_ifd(EXIF_IFD)
-        sides.update({tag: side for tag, side in ((WIDTH, image.width), (HEIGHT, image.height)) if tag in sides})
+        sides.update({tag: side for tag, side in ((WIDTH, width), (HEIGHT, height)) if tag in sides})
         block = new.tobytes()
     except Exception:  # a damaged block does not spoil the pixels
         return None

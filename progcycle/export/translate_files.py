@@ -12,6 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from progcycle.data import decode_picture, decode_reduced
+from progcycle.data.bands import size_of
 from progcycle.data.bit_depth import ONLY_PNG, UnsupportedPicture, check_values
 from progcycle.data.decode import depth_of, parse_colour
 from progcycle.data.fit import stage_size
@@ -25,9 +26,11 @@ from progcycle.export.contact_sheet import sheet
 from progcycle.export.jobs import Job, plan_jobs, with_seeds, write_picture
 from progcycle.export.metadata import Metadata
 from progcycle.export.tensor_images import shown
+from progcycle.export.tiles import SIDE
 from progcycle.export.translate_clip import translate_clip
+from progcycle.export.translate_large import MOST_TILED, translate_large
 from progcycle.export.translate_volume import translate_volume
-from progcycle.export.translator import Alpha, Direction, Scale, Translator
+from progcycle.export.translator import WITHOUT_TILES, Alpha, Direction, Scale, Translator, Way
 from progcycle.export.value_files import endings, write_values
 from progcycle.output import bars_hidden, warn
 from progcycle.recipe import MAX_PIXELS
@@ -36,6 +39,7 @@ GRID_PAIRS, THUMBNAIL = 16, 256
 # Faults of one picture's name: too long, of letters that the file system lacks, or the name of a folder or file there.
 OF_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 FOR_NETWORK = 4_194_304  # pixels, 2048 x 2048: about 2 GB of features with 64 maps at the last resolution
+FOR_MEMORY = 67_108_864  # pixels, 8192 x 8192: about 1.5 GB for a picture that is held in memory
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,9 @@ def translate_files(
     skip_existing: bool = False,
     grid: bool = False,
     seeds: Sequence[int] = (),
+    side: int | None = None,
+    tiles: bool | int = False,
+    overlap: int | None = None,
 ) -> Translated:
     """Translate pictures, animations and a video into files of the same names, see :func:`plan_jobs`.
 
@@ -76,23 +83,30 @@ def translate_files(
         source: a picture or video, a folder (searched recursively) or a zip file.
         output: the file of a single picture, else a folder.
         direction, scale, alpha, resolution: as for :meth:`Translator.translate`.
-        max_pixels: of a picture; larger ones are faults. Default: 268,435,456, and with the scale ``native``, where the
-            network works on all of them, 4,194,304.
+        max_pixels: of a picture that is translated all at once; larger ones are translated in tiles, up to
+            1,073,741,824 pixels. Default: 67,108,864, and with the scale ``native``, where the network works on all of
+            them, 4,194,304. Those of which transparency is kept are never translated in tiles: up to 268,435,456.
         skip_existing: leave out pictures whose output is there.
         grid: add a before/after sheet of 16 pictures, evenly spread.
         seeds: of translators with latents: a translation of each picture for each seed, which the names of the files
             tell if there are several.
+        side: as for :meth:`Translator.translate`.
+        tiles: translate all pictures in tiles, of any size. Memory then does not grow with them: a tile, or a band of
+            rows, at a time. A number is the side of what the network sees at a time, in pixels.
+        overlap: pixels by which those overlap; with ``tiles`` only.
 
     Returns:
         What was written, and what could not be translated.
 
     Raises:
-        UserError: there is nothing to translate, a picture would be overwritten, or translators without latents are
-            given seeds.
+        UserError: there is nothing to translate, a picture would be overwritten, translators without latents are
+            given seeds, or options do not go together.
         OSError: the disk refuses.
     """
     model.config.growth_at(resolution)
     chosen = model.choose_scale(scale)
+    model.check_side(chosen, resolution, side)
+    _check_tiles(chosen, side, tiles, overlap, alpha)
     if seeds:
         model.latents(direction, seeds)  # as a check
     output = Path(output)
@@ -103,13 +117,69 @@ def translate_files(
     wanted = with_seeds(jobs, seeds)
     existing = {job.target for some in wanted for job in some if skip_existing and job.target.exists()}
     todo = [some for some in wanted if any(job.target not in existing for job in some)]
-    work = _Work(model, direction, chosen, alpha, resolution, max_pixels, scale is None, seeds, existing)
+    limits = _Limits(chosen == "native", max_pixels, tiles, overlap, alpha == "keep")
+    work = _Work(model, direction, chosen, alpha, resolution, limits, scale is None, seeds, existing, side)
     # Spread over all: neighbours in name order are often alike.
     shown = {i * len(todo) // GRID_PAIRS for i in range(GRID_PAIRS)} if grid else set()
     for i, some in enumerate(tqdm(todo, unit="img", disable=bars_hidden(), leave=False)):
         work.do(some, i in shown)
     page = work.write_sheet(_sheet_path(output, [job for some in wanted for job in some])) if grid else None
     return Translated(work.written, len(existing), tuple(work.faults), page)
+
+
+def _check_tiles(scale: Scale, side: int | None, tiles: bool | int, overlap: int | None, alpha: Alpha) -> None:
+    """Refuse what does not go with tiles.
+
+    Raises:
+        UserError: an overlap without tiles, tiles of a size where the network sees the whole picture, or transparency.
+    """
+    if overlap is not None and not tiles:
+        raise UserError("--overlap is one of tiles; give --tiles too, or leave it out.")
+    if scale != "native" and side is None and (overlap is not None or tiles not in (False, True)):
+        raise UserError(WITHOUT_TILES.format(scale=scale))
+    if tiles and alpha == "keep":
+        raise UserError("--alpha keep holds the transparency of a whole picture in memory; leave it or --tiles out.")
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """Which pictures are translated in tiles, and which not at all.
+
+    Attributes:
+        native: whether the network works on every pixel.
+        max_pixels: of a picture at once, or None.
+        tiles: whether all are translated in tiles, or of which side.
+        overlap: of tiles.
+        whole: whether none is.
+    """
+
+    native: bool
+    max_pixels: int | None
+    tiles: bool | int
+    overlap: int | None
+    whole: bool
+
+    @property
+    def for_network(self) -> int:
+        """Pixels that the network works on at a time."""
+        return self.max_pixels or FOR_NETWORK if self.native else max(self.max_pixels or 0, FOR_NETWORK)
+
+    @property
+    def for_picture(self) -> int:
+        """Pixels of a picture that is held in memory."""
+        return max(self.max_pixels or 0, MAX_PIXELS) if self.native else self.max_pixels or MAX_PIXELS
+
+    def in_tiles(self, size: tuple[int, int] | None) -> bool:
+        """Whether a picture of such a height and width is translated in tiles."""
+        if self.tiles:
+            return True
+        at_once = self.max_pixels or (FOR_NETWORK if self.native else FOR_MEMORY)
+        return not self.whole and size is not None and size[0] * size[1] > at_once
+
+    @property
+    def tile(self) -> int | None:
+        """The side of a tile that is asked for."""
+        return None if self.tiles in (False, True) else int(self.tiles)
 
 
 class _Work:
@@ -122,15 +192,14 @@ class _Work:
         scale: Scale,
         alpha: Alpha,
         resolution: int | None,
-        max_pixels: int | None,
+        limits: _Limits,
         by_default: bool,
         seeds: Sequence[int],
         existing: Collection[Path],
+        network_side: int | None,
     ) -> None:
         self.model, self.direction, self.scale, self.alpha, self.resolution = model, direction, scale, alpha, resolution
-        self.native = scale == "native"
-        self.for_network: int = max_pixels or FOR_NETWORK if self.native else max(max_pixels or 0, FOR_NETWORK)
-        self.for_picture: int = max(max_pixels or 0, MAX_PIXELS) if self.native else max_pixels or MAX_PIXELS
+        self.native, self.limits, self.network_side = scale == "native", limits, network_side
         self.opener, self.warned = Opener(), False
         self.warn_of_loss = by_default and scale == "train"
         self.channels = model.channels(direction)[0]
@@ -169,8 +238,7 @@ class _Work:
         except (MemoryError, RuntimeError) as error:
             if not isinstance(error, MemoryError) and "memory" not in str(error):
                 raise
-            remedy = "use another --scale" if self.native else "make it smaller"
-            self.faults.append(f"{name}: there is not enough memory for it; {remedy}, or lower --max-pixels.")
+            self.faults.append(f"{name}: there is not enough memory for it; give --tiles, of a small size.")
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno is not None and error.errno not in OF_NAMES:
                 raise  # the disk refuses, not the picture's format: no other picture could be written either
@@ -180,16 +248,18 @@ class _Work:
                 self.rows.append([_thumbnail(image) for image in row])
 
     def _picture(self, file: Path | BinaryIO, job: Job, seed: int | None) -> tuple[Image.Image, Image.Image]:
-        name = job.source.name
-        metadata = Metadata(wants_alpha=self.alpha == "keep")
+        name, size = job.source.name, size_of(file)
         kept = self.own.plain and depth_of(file) == 16  # what 8 bits are trained on can be changed in all its depth
+        if self.limits.in_tiles(size):
+            return self._large(file, job, seed, kept, size)
+        metadata = Metadata(wants_alpha=self.alpha == "keep")
         own = DEEP if kept else self.own
         before = decode_picture(
             file,
             channels=self.channels,
             background=self.background,
             name=name,
-            max_pixels=self.for_picture,
+            max_pixels=self.limits.for_picture,
             limit="--max-pixels",
             on_decoded=metadata,
             levels=own,
@@ -203,12 +273,50 @@ class _Work:
         self._check_size(name, *before.shape[:2])
         reduced = None
         if not self.native and own.plain:
-            final = self.model.config.final_resolution
-            reduced = decode_reduced(file, before, final, channels=self.channels, background=self.background)
-        values = self.model.translate(before, self.direction, self.scale, self.resolution, reduced=reduced, seed=seed)
+            read_at = self.model.read_at(self.network_side)
+            size = before.shape[:2]
+            reduced = decode_reduced(file, size, read_at, channels=self.channels, background=self.background)
+        values = self._translate(before, seed, reduced)
         write_values(values, metadata, self.background, job.target)
         made = DEEP if kept and self.made.plain else self.made
         return shown(own.pixels(before)), shown(made.pixels(values))
+
+    def _translate(self, values: np.ndarray, seed: int | None, reduced: np.ndarray | None = None) -> np.ndarray:
+        """Values in memory to their translation; the network may work in tiles."""
+        return self.model.translate(
+            values,
+            self.direction,
+            self.scale,
+            self.resolution,
+            reduced=reduced,
+            seed=seed,
+            side=self.network_side,
+            tiles=self._tiles_in_memory(*values.shape[:2]),
+            overlap=self.limits.overlap,
+        )
+
+    def _tiles_in_memory(self, height: int, width: int) -> bool | int:
+        """Whether the network works in tiles on a picture that is in memory, or of which side."""
+        if self.limits.tiles:
+            return self.limits.tiles if self.native or self.network_side else False
+        return self.native and not self.limits.whole and height * width > self.limits.for_network
+
+    def _large(
+        self, file: Path | BinaryIO, job: Job, seed: int | None, kept: bool, size: tuple[int, int] | None
+    ) -> tuple[Image.Image, Image.Image]:
+        """Translate a picture in tiles, or in bands of rows where the network sees it reduced."""
+        name, model = job.source.name, self.model
+        if size is not None:
+            self._check_size(name, *size, tiled=True)
+        latents = model.latents(self.direction, [seed or 0]) if model.latent_size(self.direction) else None
+        tiling = None
+        if self.native or (self.network_side is not None and self.network_side > SIDE) or self.limits.tile is not None:
+            tiling = model.tiling(self.direction, self.resolution, self.limits.tile, self.limits.overlap)
+        way = Way(self.direction, self.scale, self.resolution, latents, self.network_side, tiling)
+        shown = translate_large(model, file, job, way, kept, None if self.limits.tiles else MOST_TILED)
+        if way.seams.compared:
+            warn(model.describe_seams(name, way))
+        return shown
 
     def _clip(self, file: Path | BinaryIO, job: Job, seed: int | None) -> tuple[Image.Image, Image.Image]:
         """Translate every frame, all with the same latents; its first frame before and after."""
@@ -217,7 +325,7 @@ class _Work:
                 f"{job.source.name}: clips have 8 bits, grey or RGB, and these translators make pictures of "
                 f"{self.made.words}; translate its frames as pictures."
             )
-        return translate_clip(file, job, partial(self._frame, seed=seed), self.for_picture)
+        return translate_clip(file, job, partial(self._frame, seed=seed), self.limits.for_picture)
 
     def _volume(self, file: Path | BinaryIO, job: Job, seed: int | None) -> tuple[Image.Image, Image.Image]:
         """Translate every slice, all with the same latents; the middle one before and after."""
@@ -225,7 +333,7 @@ class _Work:
         def change(stored: Stored, name: str) -> tuple[np.ndarray, np.ndarray]:
             values = as_wanted(stored, self.channels, self.own, parse_colour(self.background), name)
             self._check_size(name, *values.shape[:2])
-            return values, self.model.translate(values, self.direction, self.scale, self.resolution, seed=seed)
+            return values, self._translate(values, seed)
 
         options = self.model.config.pictures(self.direction[0]).volumes
         before, after = translate_volume(file, job, options, change, self.made.low)
@@ -233,7 +341,17 @@ class _Work:
 
     def _frame(self, image: Image.Image, name: str, seed: int | None) -> Image.Image:
         self._check_size(name, image.height, image.width)
-        return self.model.translate(image, self.direction, self.scale, self.resolution, self.alpha, seed=seed)
+        return self.model.translate(
+            image,
+            self.direction,
+            self.scale,
+            self.resolution,
+            self.alpha,
+            seed=seed,
+            side=self.network_side,
+            tiles=self._tiles_in_memory(image.height, image.width),
+            overlap=self.limits.overlap,
+        )
 
     def _open(self, source: Entry) -> Path | BinaryIO:
         try:
@@ -241,13 +359,20 @@ class _Work:
         except Exception as error:  # a zip member can fail in many ways: checksum, encryption, compression
             raise UserError(f"{source.name}: this picture cannot be read ({error}).") from None
 
-    def _check_size(self, name: str, height: int, width: int) -> None:
+    def _check_size(self, name: str, height: int, width: int, tiled: bool = False) -> None:
         short, native = min(height, width), self.native
-        h, w = (height, width) if native else stage_size(height, width, self.side)
-        if h * w > self.for_network:
-            remedy = "use another --scale, or raise --max-pixels" if native else "cut it up, or raise --max-pixels"
+        h, w = (height, width)
+        if not native:
+            h, w = stage_size(height, width, max(self.side, min(self.network_side or 0, short)))
+        tiled = native and (tiled or bool(self._tiles_in_memory(height, width)))
+        if h * w > self.limits.for_network and not tiled:
+            remedy = "cut it up, or raise --max-pixels"
+            if native:
+                remedy = "leave --alpha keep out, use another --scale, or raise --max-pixels"
+            elif self.network_side is not None:
+                remedy = "give a smaller --side"
             raise UserError(
-                f"{name}: {w}x{h} px for the network are more than --max-pixels {self.for_network}; {remedy}."
+                f"{name}: {w}x{h} px for the network are more than --max-pixels {self.limits.for_network}; {remedy}."
             )
         if native and not self.warned and not self.side / 2 < short < 2 * self.side:
             self.warned = True

@@ -4,11 +4,12 @@ It is read in evaluation mode, where batch norm, if a recipe asks for it, uses t
 both modes are the same.
 """
 
+import math
 import os
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Literal, overload
+from typing import Any, BinaryIO, ClassVar, Literal, TypeVar, overload
 
 import numpy as np
 import torch
@@ -17,9 +18,9 @@ from torch import Tensor
 
 from progcycle import networks
 from progcycle.blocks import fade_reals
+from progcycle.blocks.levels import max_level
 from progcycle.data import Levels, decode_picture, decode_reduced, image_pixels
 from progcycle.data.decode import parse_colour, undecoded, upright
-from progcycle.data.fit import fit_short
 from progcycle.data.levels import DEEP
 from progcycle.data.pixels import as_image
 from progcycle.data.values import Stored, as_wanted
@@ -29,23 +30,27 @@ from progcycle.export.detail import Enlarged, Rows, add_change, bands
 from progcycle.export.examples import Examples
 from progcycle.export.graph import Form, Graph, LatentForm, PictureForm, Translation
 from progcycle.export.metadata import Metadata
+from progcycle.export.parts import Parts, PixelParts, TensorParts
 from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.source_pictures import TranslatorExamples
-from progcycle.export.tensor_images import (
-    as_channels,
-    from_pixels,
-    pad_to_multiple,
-    resize,
-    to_stage,
-)
+from progcycle.export.tensor_images import as_channels, pad_to_multiple, resize
+from progcycle.export.tiles import Seams, Tiling
+from progcycle.output import warn
 from progcycle.rng import normal
 
 Direction = Literal["ab", "ba"]
 Scale = Literal["detail", "train", "native"]
 Alpha = Literal["drop", "keep"]
+X = TypeVar("X", Tensor, np.ndarray)
 NO_DETAIL = (
     "These translators paint whole pictures (network.generator.predict: picture), so there is no change to enlarge "
     "with the scale 'detail'; use the scale 'train', or 'native'."
+)
+
+WITHOUT_TILES = (
+    "At the scale '{scale}' the network sees the whole picture at once, reduced to the size of training, so that there "
+    "are no tiles to choose; leave out their side and overlap, or use the scale 'native', or a larger side for the "
+    "network."
 )
 
 
@@ -56,6 +61,29 @@ def no_latents(direction: Direction) -> str:
         f"These translators have no latents from {a} to {b}, so that each picture has one translation; leave out seed "
         f"and count (a recipe with network.generator.latents: {{{direction}: 8}} trains translators with many)."
     )
+
+
+@dataclass(frozen=True)
+class Way:
+    """How pictures are translated.
+
+    Attributes:
+        direction: ``ab`` or ``ba``.
+        scale: see :meth:`Translator.translate`.
+        resolution: of an earlier stage, or None.
+        latents: of networks that have some.  # [1 or N, latent_size]
+        side: pixels of the short side that the network works on; None: that of training.
+        tiling: of what the network works on; None: all of it at once.
+        seams: how much tiles that are blended differ.
+    """
+
+    direction: Direction
+    scale: Scale
+    resolution: int | None = None
+    latents: Tensor | None = None
+    side: int | None = None
+    tiling: Tiling | None = None
+    seams: Seams = field(default_factory=Seams)
 
 
 class Translator(SnapshotModel):
@@ -73,6 +101,8 @@ class Translator(SnapshotModel):
 
     def __init__(self, config: SnapshotConfig) -> None:
         super().__init__(config)
+        self._seams_told = False
+        self._reaches: dict[tuple[str, int, float], int | None] = {}  # of the networks' layers, whatever their weights
         for direction in ("ab", "ba"):
             encoder = getattr(self, f"enc_{direction[1]}", None)
             of_encoder = 0 if encoder is None else encoder.latent_size
@@ -179,7 +209,7 @@ class Translator(SnapshotModel):
         """The network's input, which in mid-fade differs a little from ``x``, and its output."""
         growth = self.config.growth_at(resolution)
         height, width = x.shape[2:]
-        network = self.gen_ab if direction == "ab" else self.gen_ba
+        network = self._network(direction)
         x = pad_to_multiple(x.to(self.device), network.multiple(growth.stage), network.smallest)
         if growth.reals_alpha < 1:  # as the real pictures of a fading stage
             x = fade_reals(x, growth.reals_alpha)
@@ -200,6 +230,9 @@ class Translator(SnapshotModel):
         *,
         seed: int | None = ...,
         latents: Tensor | None = ...,
+        side: int | None = ...,
+        tiles: bool | int = ...,
+        overlap: int | None = ...,
     ) -> Image.Image: ...
 
     @overload
@@ -212,6 +245,9 @@ class Translator(SnapshotModel):
         *,
         seed: int | None = ...,
         latents: Tensor | None = ...,
+        side: int | None = ...,
+        tiles: bool | int = ...,
+        overlap: int | None = ...,
     ) -> Tensor: ...
 
     @overload
@@ -225,6 +261,9 @@ class Translator(SnapshotModel):
         reduced: np.ndarray | None = ...,
         seed: int | None = ...,
         latents: Tensor | None = ...,
+        side: int | None = ...,
+        tiles: bool | int = ...,
+        overlap: int | None = ...,
     ) -> np.ndarray: ...
 
     @torch.no_grad()
@@ -239,6 +278,9 @@ class Translator(SnapshotModel):
         *,
         seed: int | None = None,
         latents: Tensor | None = None,
+        side: int | None = None,
+        tiles: bool | int = False,
+        overlap: int | None = None,
     ) -> Image.Image | Tensor | np.ndarray:
         """Translate a picture of any size and aspect; what comes back has its size.
 
@@ -264,6 +306,11 @@ class Translator(SnapshotModel):
                 (:func:`progcycle.data.decode_reduced`); a path or an image just opened needs none.  # [h, w, C] uint8
             seed: of networks with latents: other seeds give other translations of the same picture; default: 0.
             latents: in place of a seed: one row for all pictures, or one for each of a tensor.  # [1 or N, latent_size]
+            side: of the scales ``detail`` and ``train``: pixels of the short side that the network works on; default:
+                the resolution of training. Pictures that are smaller keep their size, but for that resolution.
+            tiles: of the scale ``native``, or with a side: work tile by tile, in less memory. True chooses the side of
+                a tile, a number is this side in pixels. See :meth:`tiling`.
+            overlap: pixels by which tiles overlap; default: what the receptive field asks for.
 
         Returns:
             A Pillow image of mode L or RGB (LA or RGBA with transparency), whose ``info`` has the picture's EXIF block,
@@ -273,7 +320,7 @@ class Translator(SnapshotModel):
 
         Raises:
             UserError: there is no such resolution, the picture cannot be read, ``detail`` for networks that paint whole
-                pictures, or a seed for networks without latents.
+                pictures, a seed for networks without latents, or a side or tiles that do not go with the rest.
             ValueError: an unknown direction, scale or alpha, pictures or latents of another shape, or both a seed and
                 latents.
             TypeError: none of the above, or an array of another type.
@@ -284,13 +331,18 @@ class Translator(SnapshotModel):
         if alpha not in ("drop", "keep"):
             raise ValueError(f"alpha is 'drop' or 'keep', got {alpha!r}")
         z = self._chosen_latents(direction, seed, latents, len(picture) if isinstance(picture, Tensor) else 1)
+        if tiles and scale != "native" and side is None:
+            raise UserError(WITHOUT_TILES.format(scale=scale))
+        self.check_side(scale, resolution, side)
+        tiling = self._chosen_tiling(direction, resolution, tiles, overlap)
+        way = Way(direction, scale, resolution, z, side, tiling)
         if isinstance(picture, Tensor):
             if picture.ndim != 4 or picture.shape[1] not in (1, 3, channels) or 0 in picture.shape:
                 raise ValueError(f"expected pictures of shape [N, 1 or 3, H, W], got {list(picture.shape)}")
             x = as_channels(picture.to(self.device, torch.float32), channels)
-            return self._tensors(x, direction, scale, resolution, z)
+            return self._told(self._tensors(x, way), way)
         if isinstance(picture, np.ndarray):
-            return self._array(picture, direction, scale, resolution, z, reduced)
+            return self._told(self._array(picture, way, reduced), way)
         background = self.config.background(direction[0])
         metadata = Metadata(wants_alpha=alpha == "keep")
         own, made = self.levels(direction)
@@ -307,8 +359,8 @@ class Translator(SnapshotModel):
         else:
             raise TypeError(f"expected a Pillow image, a path, an array or a tensor, got a {type(picture).__name__}")
         if file is not None and own.plain:
-            reduced = decode_reduced(file, levels, self.config.final_resolution, **options)
-        values = self._values(levels, direction, scale, resolution, z, made, reduced)
+            reduced = decode_reduced(file, levels.shape[:2], self.read_at(side), **options)
+        values = self._told(self._values(levels, way, made, reduced), way)
         plain = values.dtype == np.uint8 and values.shape[2] in (1, 3)
         return metadata.apply(values, background) if plain else values
 
@@ -320,7 +372,7 @@ class Translator(SnapshotModel):
         for one in directions if direction is None else (direction,):
             come, go = self.channels(one)  # type: ignore[arg-type]  # any text, which is checked here
             way: Direction = "ab" if one == "ab" else "ba"
-            network = self.gen_ab if way == "ab" else self.gen_ba
+            network = self._network(way)
             own, made = self.levels(way)
             multiple, least = network.multiple(growth.stage), network.least(growth.stage)
             source = PictureForm(way[0], come, own, sides, multiple, least, self.config.background(way[0]))
@@ -332,22 +384,21 @@ class Translator(SnapshotModel):
             found.append(Graph(way, Translation(network, growth), reference, inputs, output, growth))
         return found
 
+    def _told(self, made: X, way: Way) -> X:
+        """What was made; the first time that it was blended of tiles, that is said."""
+        if way.seams.compared and not self._seams_told:
+            self._seams_told = True
+            warn(self.describe_seams("this picture", way))
+        return made
+
     def levels(self, direction: Direction) -> tuple[Levels, Levels]:
         """The depth and the window of the pictures that go in and come out."""
         return self.config.levels(direction[0]), self.config.levels(direction[1])
 
-    def _array(
-        self,
-        picture: np.ndarray,
-        direction: Direction,
-        scale: Scale,
-        resolution: int | None,
-        latents: Tensor | None,
-        reduced: np.ndarray | None,
-    ) -> np.ndarray:
+    def _array(self, picture: np.ndarray, way: Way, reduced: np.ndarray | None) -> np.ndarray:
         """Translate values of files. 16 bits keep their depth, though training read 8."""
-        own, made = self.levels(direction)
-        channels = self.channels(direction)[0]
+        own, made = self.levels(way.direction)
+        channels = self.channels(way.direction)[0]
         if own.plain and picture.dtype == np.uint16:
             own, made = DEEP, DEEP if made.plain else made
         if picture.ndim not in (2, 3) or 0 in picture.shape or picture.shape[2:] not in ((), (1,), (3,), (channels,)):
@@ -362,7 +413,7 @@ class Translator(SnapshotModel):
         else:
             stored, white = Stored(np.atleast_3d(picture)), parse_colour("white")
             pixels = own.pixels(as_wanted(stored, channels, own, white, "The array"))
-        return self._values(pixels, direction, scale, resolution, latents, made, reduced)
+        return self._values(pixels, way, made, reduced)
 
     def _chosen_latents(
         self, direction: Direction, seed: int | None, latents: Tensor | None, count: int
@@ -379,73 +430,188 @@ class Translator(SnapshotModel):
             raise ValueError(f"expected latents of shape [1 or {count}, {size}], got {list(latents.shape)}")
         return latents
 
-    def _tensors(
-        self, x: Tensor, direction: Direction, scale: Scale, resolution: int | None, latents: Tensor | None
-    ) -> Tensor:
-        height, width = x.shape[2:]
-        deep = not self.levels(direction)[0].plain
-        small = partial(to_stage, x, resolution or self.resolution, self.config.final_resolution, deep)
-        rows = self._rows(lambda i, j: x[:, :, i:j], height, width, small, direction, scale, resolution, latents)
-        y = torch.empty(len(x), self.channels(direction)[1], height, width)
-        for i, j in bands(height, len(x) * width):
-            y[:, :, i:j] = rows(i, j)
+    def _tensors(self, x: Tensor, way: Way) -> Tensor:
+        parts = TensorParts(x, deep=not self.levels(way.direction)[0].plain)
+        y, done = torch.empty(len(x), self.channels(way.direction)[1], *x.shape[2:]), 0
+        for rows in self.strips(parts, way):
+            y[:, :, done : done + rows.shape[2]] = rows
+            done += rows.shape[2]
         return y
 
     def _values(
-        self,
-        levels: np.ndarray,
-        direction: Direction,
-        scale: Scale,
-        resolution: int | None,
-        latents: Tensor | None,
-        made: Levels,
-        reduced: np.ndarray | None = None,
+        self, levels: np.ndarray, way: Way, made: Levels, reduced: np.ndarray | None = None
     ) -> np.ndarray:  # [H, W, C_in] -> [H, W, C_out] of made.stored
         """Translate pixels into values; of a large picture only a band is ever held as floating point numbers."""
-        height, width, _ = levels.shape
-
-        def small() -> Tensor:
-            shown = levels if reduced is None else reduced
-            fitted = fit_short(shown, resolution or self.resolution, self.config.final_resolution)
-            return from_pixels(fitted).to(self.device)
-
-        def full(i: int, j: int) -> Tensor:
-            return from_pixels(levels[i:j]).to(self.device)
-
-        rows = self._rows(full, height, width, small, direction, scale, resolution, latents)
-        out = np.empty((height, width, self.channels(direction)[1]), made.stored)
-        for i, j in bands(height, width):
-            out[i:j] = made.values(rows(i, j)[0].cpu().permute(1, 2, 0).numpy())
+        out, done = np.empty((*levels.shape[:2], self.channels(way.direction)[1]), made.stored), 0
+        for rows in self.strips(PixelParts(levels, self.device, reduced), way):
+            out[done : done + rows.shape[2]] = made.values(rows[0].cpu().permute(1, 2, 0).numpy())
+            done += rows.shape[2]
         return out
 
-    def _rows(
-        self,
-        full: Rows,
-        height: int,
-        width: int,
-        small: Callable[[], Tensor],
-        direction: Direction,
-        scale: Scale,
-        resolution: int | None,
-        latents: Tensor | None,
-    ) -> Rows:
-        """The translation of pictures, from their rows and a function that gives them at the training scale."""
+    def read_at(self, side: int | None) -> int:
+        """Pixels of a side for which a large JPEG is decoded at a part of its size, as training does."""
+        return max(self.config.final_resolution, side or 0)
+
+    def check_side(self, scale: Scale, resolution: int | None, side: int | None) -> None:
+        """Refuse a side that does not go with the rest.
+
+        Raises:
+            UserError: the scale is ``native``, or the side is smaller than that of training.
+        """
+        if side is None:
+            return
         if scale == "native":
-            x = full(0, height)
-            return _slices(self(x, direction, resolution, latents).float().clamp(-1, 1))
-        x = small()
+            raise UserError(
+                "The scale 'native' works on every pixel as it is; leave the side out, or use another scale."
+            )
+        if side < (trained := resolution or self.resolution):
+            raise UserError(
+                f"A side of {side} px is below the {trained} px of training; give {trained} or more, or leave it out "
+                "(a resolution chooses an earlier stage)."
+            )
+
+    def reach(self, direction: Direction, resolution: int | None = None) -> int | None:
+        """How many pixels away a picture can change what the network makes of a pixel, at the scale ``native``.
+
+        Args:
+            direction: ``ab`` or ``ba``.
+            resolution: of an earlier stage.
+
+        Returns:
+            Pixels; None where it depends on the whole picture, as with instance norm, or reaches further than
+            :data:`progcycle.networks.receptive_field.MOST_REACH`.
+        """
+        growth, network = self.config.growth_at(resolution), self._network(direction)
+        key = (direction, growth.stage, growth.alpha)
+        if key in self._reaches:
+            return self._reaches[key]
+        more = {"latents": self.latents(direction, [0]).to(self.device)} if network.latent_size else {}
+
+        def forward(x: Tensor) -> Tensor:
+            return self.run(network, x, growth.stage, growth.alpha, **more)
+
+        like = torch.zeros(1, self.channels(direction)[0], 1, 1, device=self.device)
+        self._reaches[key] = network.reach(forward, like, growth.stage)
+        return self._reaches[key]
+
+    def tiling(
+        self, direction: Direction, resolution: int | None = None, side: int | None = None, overlap: int | None = None
+    ) -> Tiling:
+        """How large pictures are cut into tiles for the network; this takes seconds.
+
+        Where the network sees a neighbourhood of each pixel that fits into a tile (:meth:`reach`), tiles overlap by it,
+        and the picture is that of the network working on all of it at once (``Tiling.exact``). Else they overlap by a
+        quarter of their side, and are blended there.
+
+        Args:
+            direction: ``ab`` or ``ba``.
+            resolution: of an earlier stage.
+            side: pixels of a side of a tile; default: 1024, and up to 2048 for networks that see further; the size of
+                training for networks of one size.
+            overlap: pixels by which neighbours overlap.
+
+        Raises:
+            UserError: the tiles are too small for the network or for the overlap.
+        """
+        growth, network = self.config.growth_at(resolution), self._network(direction)
+        reach = self.reach(direction, resolution)
+        multiple = math.lcm(network.multiple(growth.stage), 1 if growth.reals_alpha == 1 else 2)
+        reach = None if reach is None else -(-reach // multiple) * multiple
+        fixed = self.config.final_resolution if reach is None and network.sizes == "one" else 0
+        return Tiling.choose(reach, multiple, side=side, overlap=overlap, fixed=fixed)
+
+    def describe_seams(self, name: str, way: Way) -> str:
+        """A sentence that says how much blended tiles differ.
+
+        Args:
+            name: of the picture.
+            way: how it was translated.
+        """
+        assert way.tiling is not None
+        reach = self.reach(way.direction, way.resolution)
+        sees = "the whole picture" if reach is None else f"{reach} px around each pixel"
+        remedy = "larger tiles differ less" if reach is None else f"an overlap of {2 * reach} px makes it exact"
+        return (
+            f"warning: {name} is not quite what it would be without tiles, since these translators see {sees}: where "
+            f"tiles of {way.tiling.side} px overlap, they differ by {way.seams.mean:.2f} of {max_level()} grey levels "
+            f"on average, and by {way.seams.greatest:.0f} at most, and are blended ({remedy})."
+        )
+
+    def _chosen_tiling(
+        self, direction: Direction, resolution: int | None, tiles: bool | int, overlap: int | None
+    ) -> Tiling | None:
+        if not tiles:
+            if overlap is not None:
+                raise UserError("An overlap is one of tiles; give tiles too, or leave it out.")
+            return None
+        return self.tiling(direction, resolution, None if tiles is True else tiles, overlap)
+
+    def _network(self, direction: Direction) -> networks.Network:
+        return self.gen_ab if direction == "ab" else self.gen_ba
+
+    @torch.no_grad()
+    def strips(self, parts: Parts, way: Way) -> Iterator[Tensor]:
+        """Translate pictures of any size a few rows at a time.
+
+        Args:
+            parts: the pictures, as many channels as the domain has.
+            way: how.
+
+        Yields:
+            Rows of full width that follow each other, from top to bottom, clamped.  # [N, C_out, h, W]
+        """
+        height, width = parts.height, parts.width
+        if way.scale == "native" and way.tiling is not None:
+            yield from way.tiling.strips(parts.region, height, width, lambda x: self._both(x, way)[1], way.seams)
+            return
+        rows = self._rows(parts, way)
+        for i, j in bands(height, parts.count * width):
+            yield rows(i, j)
+
+    def _both(self, x: Tensor, way: Way) -> tuple[Tensor, Tensor]:
+        """The network's input, and its output, cut off at black and white."""
+        shown, painted = self._input_and_output(x, way.direction, way.resolution, way.latents)
+        return shown.float(), painted.float().clamp(-1, 1)
+
+    def _rows(self, parts: Parts, way: Way) -> Rows:
+        """The translation of pictures by their rows; the network works here, at the training scale unless native."""
+        height, width = parts.height, parts.width
+        if way.scale == "native":
+            return _slices(self._both(parts.region(0, height, 0, width), way)[1])
+        x = self._small(parts, way)
         larger = height >= x.shape[2] and width >= x.shape[3]
-        shown, painted = self._input_and_output(x, direction, resolution, latents)
-        painted = painted.float().clamp(-1, 1)
-        if scale == "train":
+        shown, painted = self._in_tiles(x, way) if way.tiling is not None else self._both(x, way)
+        if way.scale == "train":
             enlarged = Enlarged(painted, height, width, "bicubic")
             whole = enlarged if larger else _slices(resize(painted, height, width))
             return lambda i, j: whole(i, j).clamp(-1, 1)
-        change = painted - shown.float()
+        change = painted - shown
+
+        def full(i: int, j: int) -> Tensor:
+            return parts.region(i, j, 0, width)
+
         if larger:
             return add_change(full, height, width, x, change)
         reduced = resize(change, height, width)
         return lambda i, j: (full(i, j) + reduced[:, :, i:j]).clamp(-1, 1)
+
+    def _small(self, parts: Parts, way: Way) -> Tensor:
+        """The pictures at the scale that the network works on."""
+        trained = way.resolution or self.resolution
+        side = max(trained, min(way.side or 0, parts.height, parts.width))
+        return parts.small(*((trained, self.config.final_resolution) if side == trained else (side, side)))
+
+    def _in_tiles(self, x: Tensor, way: Way) -> tuple[Tensor, Tensor]:
+        """The same as :meth:`_both`, tile by tile."""
+        assert way.tiling is not None
+
+        def region(top: int, bottom: int, left: int, right: int) -> Tensor:
+            return x[:, :, top:bottom, left:right]
+
+        height, width = x.shape[2:]
+        strips = way.tiling.strips(region, height, width, lambda part: torch.cat(self._both(part, way), 1), way.seams)
+        both = torch.cat(list(strips), dim=2).to(x.device)
+        return both[:, : x.shape[1]], both[:, x.shape[1] :]
 
 
 def _translated(

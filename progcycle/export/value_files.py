@@ -17,6 +17,7 @@ from progcycle.files import atomic_file
 ARRAY = ".npy"
 ASCII = 2  # type of a TIFF's tag
 DOTS_PER_METRE = 1 / 0.0254  # of one dot an inch
+WITH_OPACITY = (2, 4)  # channels of 8 bits, as Pillow writes them
 SIGNATURE, HEADER = 8, 25  # bytes of a PNG before its other chunks
 
 
@@ -82,20 +83,26 @@ def _png(values: np.ndarray, metadata: Metadata) -> bytes:
     made, content = cv2.imencode(".png", np.ascontiguousarray(values[..., order]))
     if not made:
         raise ValueError("the picture cannot be written as PNG")
-    info, chunks = metadata.info({1: "L", 3: "RGB", 4: "RGB"}[values.shape[2]]), b""
-    if "icc_profile" in info:
-        chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(info["icc_profile"]))
-    if "dpi" in info:
-        across, down = (round(dots * DOTS_PER_METRE) for dots in info["dpi"])
-        chunks += _chunk(b"pHYs", struct.pack(">IIB", across, down, 1))
-    if "exif" in info:
-        chunks += _chunk(b"eXIf", info["exif"].removeprefix(b"Exif\0\0"))
     written = content.tobytes()
     head = SIGNATURE + HEADER
-    return written[:head] + chunks + written[head:]
+    return written[:head] + metadata_chunks(metadata, values.shape[2]) + written[head:]
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
+def metadata_chunks(metadata: Metadata, channels: int) -> bytes:
+    """The chunks of a PNG that hold its colour profile, dots an inch and EXIF block; they stand behind its header."""
+    info, chunks = metadata.info("L" if channels <= 2 else "RGB"), b""
+    if "icc_profile" in info:
+        chunks += chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(info["icc_profile"]))
+    if "dpi" in info:
+        across, down = (round(dots * DOTS_PER_METRE) for dots in info["dpi"])
+        chunks += chunk(b"pHYs", struct.pack(">IIB", across, down, 1))
+    if "exif" in info:
+        chunks += chunk(b"eXIf", info["exif"].removeprefix(b"Exif\0\0"))
+    return chunks
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
@@ -103,6 +110,13 @@ def _write_tiff(values: np.ndarray, metadata: Metadata, target: Path) -> None:
     import tifffile
 
     channels = values.shape[2]
+    tifffile.imwrite(
+        target, values[:, :, 0] if channels == 1 else values, **tiff_options(metadata, channels, values.dtype)
+    )
+
+
+def tiff_options(metadata: Metadata, channels: int, dtype: np.dtype[Any]) -> dict[str, Any]:
+    """How tifffile writes a picture and its metadata."""
     info = metadata.info("RGB" if channels == 3 else "L")
     options: dict[str, Any] = {"iccprofile": info["icc_profile"]} if "icc_profile" in info else {}
     if "dpi" in info:
@@ -110,13 +124,13 @@ def _write_tiff(values: np.ndarray, metadata: Metadata, target: Path) -> None:
     if "exif" in info:
         texts = describing_texts(info["exif"])
         options["extratags"] = [(tag, ASCII, None, text, True) for tag, text in texts.items()]
-    tifffile.imwrite(
-        target,
-        values[:, :, 0] if channels == 1 else values,
-        photometric="rgb" if channels == 3 else "minisblack",
-        planarconfig="contig" if channels > 1 else None,
-        compression="zlib",
-        metadata=None,
-        software=False,
+    if dtype == np.uint8 and channels in WITH_OPACITY:
+        options |= {"extrasamples": ["unassalpha"]}
+    return {
+        "photometric": "rgb" if channels == 3 or (dtype == np.uint8 and channels == 4) else "minisblack",
+        "planarconfig": "contig" if channels > 1 else None,
+        "compression": "zlib",
+        "metadata": None,
+        "software": False,
         **options,
-    )
+    }

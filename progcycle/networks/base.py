@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import Field
 from torch import Tensor, nn
 
+from progcycle.networks.receptive_field import measure_reach
 from progcycle.rng import Distribution
 from progcycle.section import Section
 
@@ -213,6 +214,26 @@ class Network(nn.Module):
         A growing network keeps 2x2 places at its base: one alone has no neighbours, and norms make it 0.
         """
         return max(self.smallest, 2 << stage if self.sizes == "growing" else 1)
+
+    def reach(self, forward: Callable[[Tensor], Tensor], like: Tensor, stage: int) -> int | None:
+        """How many pixels away a translator's picture can change what it makes of a pixel: its receptive field.
+
+        By default it is measured: see :func:`progcycle.networks.receptive_field.measure_reach`.
+
+        Args:
+            forward: the network at the stage, in the precision and with the latents that it is used with.
+            like: a pixel of its pictures, for their channels, type and device.  # [1, C, 1, 1]
+            stage: growth step.
+
+        Returns:
+            Pixels, a multiple of :meth:`multiple`; None where it depends on the whole picture, or takes one size only.
+        """
+        try:
+            return measure_reach(forward, like, self.multiple(stage), self.smallest)
+        except (RuntimeError, ValueError):
+            if self.sizes != "one":
+                raise
+            return None
 
     def rows_are_independent(self, n: int) -> bool:
         """Whether one pass over 2n rows that alternate real, fake gives the logits of two passes over n rows each."""

@@ -13,8 +13,9 @@ from translating import translate
 
 from progcycle.commands.cli import main
 from progcycle.data import PictureSet
-from progcycle.export import Translator, load
+from progcycle.export import Translator, load, translate_files
 from progcycle.export.jobs import WRITERS
+from progcycle.export.translate_files import _Work
 from progcycle.recipe import Pictures
 
 Make = Callable[..., Path]
@@ -159,19 +160,77 @@ def test_skip_existing(run: Path, tmp_path: Path, capsys: Read) -> None:
     assert (out / "a.png").read_bytes() != b"kept"
 
 
-def test_pictures_that_are_too_large_are_listed_with_the_remedy(run: Path, tmp_path: Path, capsys: Read) -> None:
+def test_pictures_that_are_too_large_are_translated_in_tiles(
+    run: Path, tmp_path: Path, capsys: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paint(tmp_path / "in" / "large.png", 80, 40)
     paint(tmp_path / "in" / "small.png", 20, 20)
-    out = tmp_path / "out"
-    assert translate(run, tmp_path / "in", out, "--scale", "native", "--max-pixels", "1000") == 1
-    errors = capsys.readouterr().err
-    assert "large.png: 80x40 px for the network are more than --max-pixels 1000; use another --scale" in errors
-    assert files(out) == ["small.png"]
-    # Elsewhere it is about the picture's own size, since the network works at the scale of training (16 px).
-    assert translate(run, tmp_path / "in", out, "--max-pixels", "3199") == 1
-    assert "large.png: this picture has 3,200 pixels, above --max-pixels = 3199; raise that" in capsys.readouterr().err
-    assert translate(run, tmp_path / "in", out, "--max-pixels", "3200") == 0
-    assert files(out) == ["large.png", "small.png"]
+    at_once, tiled = list[str](), list[str]()
+    kinds = {"_large": tiled, "_translate": at_once}
+    for name, seen in kinds.items():
+        monkeypatch.setattr(_Work, name, recording(getattr(_Work, name), seen))
+    for options in (("--scale", "native"), ()):
+        for limit, in_tiles in (("3199", True), ("3200", False)):
+            out = tmp_path / f"{len(options)}{limit}"
+            assert translate(run, tmp_path / "in", out, *options, "--max-pixels", limit) == 0
+            assert (len(tiled), len(at_once)) == ((1, 1) if in_tiles else (0, 2))
+            tiled.clear()
+            at_once.clear()
+        one, other = (tmp_path / f"{len(options)}{limit}" / "large.png" for limit in ("3199", "3200"))
+        difference = np.asarray(Image.open(one)).astype(int) - np.asarray(Image.open(other))
+        assert np.abs(difference).max() <= 1
+    capsys.readouterr()
+    monkeypatch.setattr(translate_files, "MOST_TILED", 3199)
+    assert translate(run, tmp_path / "in", tmp_path / "out", "--max-pixels", "1000") == 1
+    assert "large.png: this picture has 3,200 pixels, above the limit for pictures in tiles, which --tiles lifts" in (
+        capsys.readouterr().err
+    )
+    assert translate(run, tmp_path / "in", tmp_path / "out", "--tiles") == 0
+
+
+def recording(method: Callable[..., Any], seen: list[str]) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        seen.append(method.__name__)
+        return method(*arguments)
+
+    return call
+
+
+def test_transparency_is_kept_of_pictures_in_memory_only(run: Path, tmp_path: Path, capsys: Read) -> None:
+    paint(tmp_path / "a.png", 80, 40, "RGBA")
+    given, out = tmp_path / "a.png", tmp_path / "out.png"
+    assert translate(run, given, out, "--alpha", "keep", "--max-pixels", "3199") == 1
+    assert "a.png: this picture has 3,200 pixels, above --max-pixels = 3199; raise that" in capsys.readouterr().err
+    assert translate(run, given, out, "--alpha", "keep", "--scale", "native", "--max-pixels", "3199") == 1
+    assert "leave --alpha keep out, use another --scale, or raise --max-pixels" in capsys.readouterr().err
+    assert translate(run, given, out, "--alpha", "keep", "--max-pixels", "3200") == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--overlap", "8"], "--overlap is one of tiles; give --tiles too, or leave it out."),
+        (["--tiles", "64"], "At the scale 'train' the network sees the whole picture at once"),
+        (["--tiles", "--overlap", "8"], "use the scale 'native', or a larger side for the network."),
+        (["--tiles", "--alpha", "keep"], "--alpha keep holds the transparency of a whole picture in memory"),
+        (["--scale", "native", "--side", "64"], "The scale 'native' works on every pixel as it is; leave the side out"),
+        (["--side", "8"], "A side of 8 px is below the 16 px of training; give 16 or more"),
+        (["--scale", "native", "--tiles", "8"], "Tiles of 8 px are too small for this network; give 16 px or more."),
+        (
+            ["--scale", "native", "--tiles", "64", "--overlap", "64"],
+            "leaves nothing of tiles of 64 px; give --tiles 66",
+        ),
+        (["--scale", "detail", "--tiles"], "paint whole pictures"),
+    ],
+)
+def test_options_that_do_not_go_with_tiles(
+    run: Path, tmp_path: Path, capsys: Read, options: list[str], sentence: str
+) -> None:
+    source = paint(tmp_path / "a.png", 80, 70)
+    code = translate(run, source, tmp_path / "out.png", *options)
+    assert code in (1, 2)
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()
 
 
 def test_a_strip_that_training_would_enlarge_beyond_all_measure_is_refused(

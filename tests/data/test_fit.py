@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from progcycle.data import box_reduce, fit_square
-from progcycle.data.fit import fit_short
+from progcycle.data import box_reduce, fit, fit_square
+from progcycle.data.fit import fit_short, fit_short_by_bands
 
 RNG = np.random.default_rng(4)
 
@@ -82,3 +82,26 @@ def test_the_short_side_keeps_the_aspect_at_every_stage(height, width, log_resol
     assert (got == (3, 140, 250)).all()
     longer = max(height, width) * resolution / min(height, width)
     assert (min(got.shape[:2]), abs(max(got.shape[:2]) - longer) <= 0.5) == (resolution, True)
+
+
+@pytest.mark.parametrize(
+    "shape", [(37, 53, 3), (90, 40, 5), (200, 70, 3), (140, 70, 1), (7, 9, 3), (900, 16, 3), (16, 16, 3)]
+)
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_by_bands_it_is_the_same_to_the_bit(shape, kind, monkeypatch):
+    monkeypatch.setattr(fit, "AT_ONCE", 500)
+    rng = np.random.default_rng(3)
+    picture = (
+        rng.random(shape, np.float32) * 2 - 1 if kind == np.float32 else rng.integers(0, np.iinfo(kind).max, shape)
+    )
+    picture, asked = picture.astype(kind), []
+
+    def read(top, bottom, left, right):
+        asked.append((bottom - top) * (right - left))
+        return picture[top:bottom, left:right]
+
+    for resolution, final in ((8, 16), (16, 16), (32, 64), (8, 8)):
+        got, expected = fit_short_by_bands(read, *shape[:2], resolution, final), fit_short(picture, resolution, final)
+        assert got.dtype == expected.dtype
+        assert np.array_equal(got, expected)
+    assert max(asked) <= max(500, *shape[:2])
