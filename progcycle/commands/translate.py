@@ -70,6 +70,19 @@ def _parser() -> argparse.ArgumentParser:
         help="pictures of more pixels are translated in tiles (default: 67108864; with --scale native, where the "
         "network works on all of them, 4194304); those of more than 1073741824 are left out, unless --tiles is given",
     )
+    _add_tiles(p)
+    p.add_argument(
+        "--grid",
+        action="store_true",
+        help="add a before/after sheet of 16 pictures; of several seeds, all translations of a picture in its row",
+    )
+    p.add_argument("--skip-existing", action="store_true", help="skip pictures whose output already exists")
+    add_device(p)
+    return p
+
+
+def _add_tiles(p: argparse.ArgumentParser) -> None:
+    """What the network sees of large pictures at a time."""
     p.add_argument(
         "--tiles",
         type=positive,
@@ -93,14 +106,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PX",
         help="with --scale detail or train: the short side at which the network works (default: that of training)",
     )
-    p.add_argument(
-        "--grid",
-        action="store_true",
-        help="add a before/after sheet of 16 pictures; of several seeds, all translations of a picture in its row",
-    )
-    p.add_argument("--skip-existing", action="store_true", help="skip pictures whose output already exists")
-    add_device(p)
-    return p
 
 
 def _seeds(given: Sequence[int] | None, count: int | None) -> tuple[int, ...]:

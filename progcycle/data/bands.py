@@ -19,7 +19,6 @@ from PIL import Image
 
 from progcycle.data import bit_depth, stored
 from progcycle.data.bit_depth import PNG
-from progcycle.data.decode import orientation as exif_orientation
 from progcycle.data.decode import (
     HEAD,
     JPEG,
@@ -30,6 +29,7 @@ from progcycle.data.decode import (
     opened,
     parse_colour,
 )
+from progcycle.data.decode import orientation as exif_orientation
 from progcycle.data.levels import Levels
 from progcycle.data.limit import pixel_limit
 from progcycle.data.region import is_swapped
@@ -146,7 +146,7 @@ def size_of(file: Path | BinaryIO) -> tuple[int, int] | None:
             if stored.is_tiff(head):
                 page = stored.first_page(stream)
                 return page.imagelength, page.imagewidth
-            with pixel_limit(None), opened(stream) as image:
+            with opened(stream, None) as image:
                 return image.height, image.width
     except Exception:  # it is reported when its pixels are read
         return None
@@ -224,7 +224,7 @@ def _of_whole(stream: BinaryIO, head: bytes, wanted: _Wanted, on_opened: OnOpene
     """Any format, decoded as a whole."""
     stream.seek(0)
     if on_opened is not None:
-        with contextlib.suppress(Exception), pixel_limit(None), opened(stream) as image:
+        with contextlib.suppress(Exception), opened(stream, None) as image:
             orientation = exif_orientation(image)
             height, width = _upright(image.height, image.width, orientation)
             on_opened(image, width, height)

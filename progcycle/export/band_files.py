@@ -21,7 +21,7 @@ BIG_TIFF = 1 << 31  # bytes of values; a classic TIFF ends at 4 GiB
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # of a PNG, by channels
 SAMPLED = 16  # of a row of a PNG every so manyth byte decides on its filter
 MOST_JPEG = 65_500  # pixels of a side
-RESTARTS, MOST_RESTART = 8, 65_535  # markers, and blocks between two of them
+RESTARTS, MOST_RESTART = 8, (1 << 16) - 1  # markers, and blocks between two of them
 BLOCK = 8  # pixels of a side of a JPEG's blocks
 
 Bands = Iterator[np.ndarray]
@@ -213,7 +213,7 @@ def _write_jpeg(
         kept = metadata.info("L" if channels == 1 else "RGB") if i == 0 else {}
         image.save(content, "JPEG", **WRITERS[".jpg"], **kept)
         header, codes = _parts_of_jpeg(content.getvalue(), height, count * across)
-        stream.write(header if i == 0 else bytes((0xFF, 0xD0 + (i - 1) % RESTARTS)))
+        stream.write(header if i == 0 else b"\xff" + bytes([0xD0 + (i - 1) % RESTARTS]))
         stream.write(codes)
     stream.write(b"\xff\xd9")
 

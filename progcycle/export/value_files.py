@@ -117,7 +117,8 @@ def _write_tiff(values: np.ndarray, metadata: Metadata, target: Path) -> None:
 
 def tiff_options(metadata: Metadata, channels: int, dtype: np.dtype[Any]) -> dict[str, Any]:
     """How tifffile writes a picture and its metadata."""
-    info = metadata.info("RGB" if channels == 3 else "L")
+    colour = channels == 3 or (dtype == np.uint8 and channels == 4)
+    info = metadata.info("RGB" if colour else "L")
     options: dict[str, Any] = {"iccprofile": info["icc_profile"]} if "icc_profile" in info else {}
     if "dpi" in info:
         options |= {"resolution": info["dpi"], "resolutionunit": "INCH"}
@@ -127,7 +128,7 @@ def tiff_options(metadata: Metadata, channels: int, dtype: np.dtype[Any]) -> dic
     if dtype == np.uint8 and channels in WITH_OPACITY:
         options |= {"extrasamples": ["unassalpha"]}
     return {
-        "photometric": "rgb" if channels == 3 or (dtype == np.uint8 and channels == 4) else "minisblack",
+        "photometric": "rgb" if colour else "minisblack",
         "planarconfig": "contig" if channels > 1 else None,
         "compression": "zlib",
         "metadata": None,

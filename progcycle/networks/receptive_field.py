@@ -45,8 +45,11 @@ def measure_reach(
 def _reach_along(
     axis: int, network: Callable[[Tensor], Tensor], like: Tensor, multiple: int, smallest: int, most: int
 ) -> int | None:
-    """In a strip along one axis, whose middle is NaN, and which is doubled until its ends are not."""
-    blocks = -(-max(FIRST_HALF, smallest) // multiple)
+    """In a strip along one axis, whose middle is NaN.
+
+    It is doubled until its ends are not NaN, and once more: a dilated convolution may leave out what is in between.
+    """
+    blocks, before = -(-max(FIRST_HALF, smallest) // multiple), None
     while True:
         half = blocks * multiple
         shape = [1, like.shape[1], *[-(-smallest // multiple) * multiple] * 2]
@@ -55,12 +58,11 @@ def _reach_along(
         x.narrow(axis, half, multiple).fill_(torch.nan)
         with torch.backends.cudnn.flags(enabled=False):  # fast algorithms of cuDNN spread it over blocks of theirs
             reached = network(x).isnan().any(dim=1)[0].any(dim=3 - axis).nonzero()
-        if not len(reached):
-            return 0
-        first, last = int(reached[0]), int(reached[-1])
+        first, last = (int(reached[0]), int(reached[-1])) if len(reached) else (half, half)
+        found = None
         if first > 0 and last < shape[axis] - 1:
             far = max(half - first, last - (half + multiple - 1), 0)
-            return -(-far // multiple) * multiple
-        if half >= most:
-            return None
-        blocks = min(2 * blocks, -(-most // multiple))
+            found = -(-far // multiple) * multiple
+        if half >= most or (found is not None and found == before):
+            return found
+        before, blocks = found, min(2 * blocks, -(-most // multiple))

@@ -112,7 +112,7 @@ TIFFS: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
     "differences": (colours(), {"compression": "zlib", "predictor": 2, "tile": (16, 16)}),
     "tiles": (colours(np.uint16), {"tile": (16, 32)}),
     "planes": (colours(np.uint16), {"planarconfig": "separate", "compression": "zlib", "rowsperstrip": 4}),
-    "inverted": (colours(np.uint16, 1), {"photometric": "miniswhite", "compression": "zlib"}),
+    "inverted": (colours(np.uint16, 1), {"photometric": "miniswhite", "compression": "zlib", "rowsperstrip": 9}),
     "rows": (colours(np.uint16), {"byteorder": ">"}),
     "opacity": (colours(channels=4), {"extrasamples": ["unassalpha"], "rowsperstrip": 3}),
     "float": (colours(np.float32, 5) / 250, {"planarconfig": "contig", "byteorder": ">"}),

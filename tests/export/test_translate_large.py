@@ -140,12 +140,15 @@ def test_a_disk_without_room_is_said_before_anything_is_read(
 
 def test_a_picture_that_breaks_off_leaves_nothing(model: Translator, given: Path, tmp_path: Path) -> None:
     content = (given / "turned.png").read_bytes()
-    (tmp_path / "cut.png").write_bytes(content[:-300])
+    place = content.index(b"IDAT") + 500
     out = tmp_path / "out"
-    done = translate_files(model, tmp_path / "cut.png", out / "cut.png", "ab", tiles=True)
-    assert len(done.faults) == 1
-    assert done.faults[0].startswith("cut.png: this picture cannot be read (")
-    assert list(out.iterdir()) == []
+    for damaged in (content[:-300], content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]):
+        (tmp_path / "cut.png").write_bytes(damaged)
+        done = translate_files(model, tmp_path / "cut.png", out / "cut.png", "ab", tiles=True)
+        assert len(done.faults) == 1
+        assert done.faults[0].startswith("cut.png: this picture cannot be read (")
+        assert not list(out.glob("*"))
+        assert not list(out.glob(".*"))
 
 
 def test_a_spool_gives_back_every_rectangle(tmp_path: Path) -> None:

@@ -23,15 +23,18 @@ def test_sums_by_hand() -> None:
     assert measure_reach(conv(3, dilation=1), LIKE) == 1
     wide = nn.Conv2d(2, 2, 3, padding=100, dilation=100)  # beyond the first strip that is tried
     assert measure_reach(wide, LIKE) == 100
-    assert measure_reach(wide, LIKE, most=99) is None
     with torch.no_grad():
         wide.weight.zero_()
     assert measure_reach(wide, LIKE) == 100, "weights of zero reach as far"
     one_way = nn.Sequential(nn.ReflectionPad2d((5, 0, 0, 0)), nn.Conv2d(2, 2, (1, 6)))  # looks to the left only
-    assert measure_reach(one_way, LIKE) == 5
-    assert measure_reach(nn.Sequential(nn.ReflectionPad2d((0, 0, 0, 7)), nn.Conv2d(2, 2, (8, 1))), LIKE) == 7
+    assert measure_reach(one_way, LIKE, smallest=8) == 5
+    downwards = nn.Sequential(nn.ReflectionPad2d((0, 0, 0, 7)), nn.Conv2d(2, 2, (8, 1)))
+    assert measure_reach(downwards, LIKE, smallest=8) == 7
     half = nn.Sequential(nn.AvgPool2d(2), conv(3), nn.Upsample(scale_factor=2))
     assert measure_reach(half, LIKE, multiple=2) == 2  # a pixel of the half on each side
+    far = nn.Sequential(*(conv(21) for _ in range(10)))
+    assert measure_reach(far, LIKE, most=101) == 100
+    assert measure_reach(far, LIKE, most=100) is None
     assert measure_reach(nn.InstanceNorm2d(2), LIKE) is None
     assert measure_reach(nn.GroupNorm(1, 2), LIKE) is None
 
