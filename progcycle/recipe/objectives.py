@@ -321,6 +321,23 @@ class IdentityWeights(Section):
     b: Curve = ((0.0, 0.0),)
 
 
+PALETTE_QUEUE = 64
+
+
+class Palette(Section):
+    """The palette loss: sliced Wasserstein distance between the colours of translations as a set and of real pictures."""
+
+    a: Curve = Field(((0.0, 0.0),), description="weight for pictures translated to A")
+    b: Curve = Field(((0.0, 0.0),), description="weight for pictures translated to B")
+    queue: int = Field(PALETTE_QUEUE, ge=0, le=4096, description="earlier pictures that a batch is ranked with, real and fake each")
+
+    @model_validator(mode="after")
+    def _queue_that_counts(self) -> "Palette":
+        if self.queue != PALETTE_QUEUE and not any(weight for curve in (self.a, self.b) for _, weight in curve):
+            raise ValueError("queue is of a loss without weight; give a or b one, or leave it out")
+        return self
+
+
 class LatentLoss(Section):
     """The loss that keeps latents used: 1 - the cosine of a latent and of its estimate from the translation."""
 
@@ -334,6 +351,7 @@ class CycleganObjective(Adversarial):
     cycle: Cycle = Cycle()
     identity: IdentityWeights = IdentityWeights()
     latent: LatentLoss = LatentLoss()
+    palette: Palette = Palette()
     range_penalty: Curve = Field(
         ((0.0, 0.0),), description="weight of E max(0, |fake| - 1)^2, for translators that do not cut pictures off"
     )

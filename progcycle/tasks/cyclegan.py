@@ -17,6 +17,7 @@ from progcycle.schedule import Growth
 from progcycle.tasks.base import Memory, Shown, Stats, rounds, to_match
 from progcycle.tasks.discriminators import AdversarialTask
 from progcycle.tasks.image_pool import ImagePool
+from progcycle.tasks.palette import PaletteComparison
 from progcycle.tasks.specs import make_network, task_shape
 from progcycle.tasks.translation_latents import SHOWN, TranslationLatents
 
@@ -71,6 +72,8 @@ class CycleganTask(AdversarialTask):
         self.add_discriminators(recipe, objective, of_domains)
         self.update_order = rounds(objective, (("generator",), ("discriminator",)))
         self.pools = {domain: ImagePool(objective.pool_size, recipe.seed, domain) for domain in ("a", "b")}
+        queue = objective.palette.queue
+        self.palettes = {domain: PaletteComparison(queue, recipe.seed, domain) for domain in ("a", "b")}
         self.objective, self.seed = objective, recipe.seed
         self._may_leave_range = {d[1] for d in shapes if not net.generator.within_range(d)}
         self._fakes: dict[tuple[int, ...], Fakes] = {}
@@ -116,6 +119,10 @@ class CycleganTask(AdversarialTask):
                     continue
                 stats[f"range/{domain}"] = range_loss(fake)
                 loss = loss + weight * stats[f"range/{domain}"]
+        for domain, real, fake, positions in (("a", real_a, fake_a, b.positions), ("b", real_b, fake_b, a.positions)):
+            if weight := on_curve(getattr(self.objective.palette, domain), kimg):
+                stats[f"palette/{domain}"] = self.palettes[domain].loss(real, fake, positions)
+                loss = loss + weight * stats[f"palette/{domain}"]
         for direction, z, seen in (("ab", z_ab, seen_b), ("ba", z_ba, seen_a)):
             for name, term in self.latents.loss(direction, z, seen, growth).items():
                 stats[name] = term
@@ -162,6 +169,7 @@ class CycleganTask(AdversarialTask):
         self._fakes.clear()
         for domain, pool in self.pools.items():
             pool.clear()
+            self.palettes[domain].clear()
             self.adversarial[domain].on_new_stage(growth)
 
     def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:
@@ -206,4 +214,5 @@ class CycleganTask(AdversarialTask):
     def memories(self) -> dict[str, Memory]:
         """The two pools, each of this process's pictures, and the memory of the discriminators."""
         pools = {f"pool_{domain}": Memory(pool) for domain, pool in self.pools.items()}
-        return {**pools, **self.adversarial["a"].memories(), **self.adversarial["b"].memories()}
+        palettes = {f"palette_{domain}": Memory(palette) for domain, palette in self.palettes.items()}
+        return {**pools, **palettes, **self.adversarial["a"].memories(), **self.adversarial["b"].memories()}

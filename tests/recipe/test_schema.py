@@ -211,6 +211,10 @@ def test_bad_recipes_are_refused_in_one_line(change: dict[Any, Any], sentence: s
             {"objective": {"cycle": {"through": "blurred", "noise_std": 0.1}}},
             "objective.cycle: noise_std belongs to through: noisy, not to blurred; leave it out.",
         ),
+        (
+            {"objective": {"palette": {"queue": 8}}},
+            "objective.palette: queue is of a loss without weight; give a or b one, or leave it out.",
+        ),
         ({"objective": {"cycle": {"detach": ["ab"]}}}, "objective.cycle.detach.0: input should be 'aba' or 'bab'"),
         ({"objective": {"cycle": {"detach": ["bab", "bab"]}}}, "objective.cycle: detach names a way round twice."),
         (

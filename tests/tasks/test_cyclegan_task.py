@@ -64,6 +64,20 @@ def test_pictures_out_of_range_are_penalised_by_the_curve() -> None:
     assert "range/a" not in stats
 
 
+def test_the_colours_of_a_domain_as_a_set_weigh_by_their_curve() -> None:
+    task = make(palette={"b": [[5, 2], [6, 0]]})
+    plain, _ = make().loss("generator", REALS, GROWTH, 0)
+    loss, stats = task.loss("generator", REALS, GROWTH, 0)
+    assert "palette/a" not in stats
+    assert 0 < stats["palette/b"].item() < 3 * 99**2  # grey of 2 to grey of 101, along unit vectors of three channels
+    assert loss.item() - plain.item() == pytest.approx(2 * stats["palette/b"].item(), rel=1e-4)
+    assert sorted(task.state_dict()) == ["palette_b.fake", "palette_b.real"]
+    later, stats = task.loss("generator", REALS, replace(GROWTH, nimg=6000), 0)
+    assert later.item() == plain.item()
+    task.on_new_stage(GROWTH)
+    assert not task.state_dict()
+
+
 def test_a_direction_that_is_cut_off_is_not_penalised() -> None:
     change = {
         "network": {"generator": {"name": "progressive", "bounded": {"ba": True}}},

@@ -1,0 +1,53 @@
+"""A loss on the colours of translations as a set: sliced Wasserstein distance (Bonneel et al. 2015; Heitz et al. 2021)."""
+
+import torch
+from torch import Tensor
+
+from progcycle.blocks import downsample2x, full_precision
+
+STEP = 2  # halvings from one resolution that colours are compared at to the next
+
+
+def palette_loss(fake: Tensor, earlier_fake: Tensor | None, real: Tensor, directions: Tensor) -> Tensor:
+    """Mean squared distance from each colour of some fakes to the real colour of the same rank, along random directions.
+
+    All fakes, new and earlier, are ranked together, and so are all real pictures; the nth colour is to be the nth. So it
+    says nothing of any one picture: all of them together are to have the colours of the real ones, as often as these.
+    The mean over pixels, over means of 4x4 of them and so on up to the mean of a picture: otherwise every picture may
+    have all colours.
+
+    Args:
+        fake: new fakes.  # [N, C, R, R]
+        earlier_fake: without history; None for none.  # [M, C, R, R]
+        real: real pictures, as many as fakes in all.  # [N + M, C, R, R]
+        directions: unit vectors of colours.  # [K, C]
+
+    Raises:
+        ValueError: not as many real pictures as fakes.
+    """
+    others = fake[:0] if earlier_fake is None else earlier_fake.to(fake)
+    if len(real) != len(fake) + len(others):
+        raise ValueError(f"{len(real)} real pictures for {len(fake)} and {len(others)} fakes")
+    mine, others, real = full_precision(fake), full_precision(others), full_precision(real)
+    levels = []
+    while True:
+        levels.append(_squared_distance(_projected(mine, directions), _projected(others, directions), real, directions))
+        if mine.shape[-1] == 1:
+            break
+        for _ in range(STEP):
+            if mine.shape[-1] > 1:
+                mine, others, real = downsample2x(mine), downsample2x(others), downsample2x(real)
+    total: Tensor = sum(levels[1:], levels[0]) / len(levels)
+    return total
+
+
+def _projected(pictures: Tensor, directions: Tensor) -> Tensor:
+    """[N, C, R, R] -> [K, N R R]"""
+    return directions.to(pictures) @ pictures.transpose(0, 1).flatten(1)
+
+
+def _squared_distance(mine: Tensor, others: Tensor, real: Tensor, directions: Tensor) -> Tensor:
+    order = torch.cat([mine.detach(), others], dim=1).argsort(dim=1, stable=True)
+    ranks = order.argsort(dim=1)[:, : mine.shape[1]]
+    wanted = _projected(real, directions).sort(dim=1).values.gather(1, ranks)
+    return (mine - wanted).square().mean()

@@ -1,0 +1,61 @@
+"""The palette loss in training: fakes and real pictures are compared together with earlier ones, since batches are small."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from progcycle.blocks import downsample2x
+from progcycle.objectives import palette_loss
+from progcycle.rng import normal
+from progcycle.tasks.base import to_match
+from progcycle.tasks.feature_queue import FeatureQueues
+
+SIDE = 16  # pixels per side that pictures are reduced to, if they are larger
+DIRECTIONS = 16  # random directions of colours that a batch is compared along
+
+
+class PaletteComparison:
+    """Compares the colours of one domain's fakes with those of its real pictures, see :func:`palette_loss`.
+
+    Args:
+        queue: earlier pictures of each kind that a batch is ranked with.
+        seed: of the run.
+        domain: part of the random address of the directions.
+    """
+
+    def __init__(self, queue: int, seed: int, domain: str) -> None:
+        self.seed, self.domain = seed, domain
+        self.queues = FeatureQueues(queue)
+
+    def loss(self, real: Tensor, fake: Tensor, positions: Sequence[int]) -> Tensor:
+        """The palette loss of a batch, which the queues take in then.
+
+        Args:
+            real: real pictures.  # [N, C, R, R]
+            fake: as many fakes.  # [N, C, R, R]
+            positions: of the pictures that fakes were made from.
+        """
+        while real.shape[-1] > SIDE:
+            real, fake = downsample2x(real), downsample2x(fake)
+        directions = normal(self.seed, f"palette/{self.domain}", positions[:1], DIRECTIONS * real.shape[1])
+        directions = to_match(directions, real).reshape(DIRECTIONS, -1)
+        directions = directions / directions.norm(dim=1, keepdim=True)
+        earlier_real, earlier_fake = (self.queues.queues[kind].features for kind in ("real", "fake"))
+        reals = real if earlier_real is None else torch.cat([real, earlier_real.to(real)])
+        loss = palette_loss(fake, earlier_fake, reals, directions)
+        if self.queues.size:
+            self.queues.store(real=real, fake=fake)
+        return loss
+
+    def clear(self) -> None:
+        """Forget earlier pictures, as when a stage opens."""
+        self.queues.clear()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The earlier pictures, reduced."""
+        return self.queues.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.queues.load_state_dict(state)
