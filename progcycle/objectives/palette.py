@@ -1,4 +1,4 @@
-"""A loss on the colours of translations as a set: sliced Wasserstein distance (Bonneel et al. 2015; Heitz et al. 2021)."""
+"""A loss on the colours of translations as a set: sliced Wasserstein distance (Bonneel et al. 2015)."""
 
 import torch
 from torch import Tensor
@@ -9,12 +9,12 @@ STEP = 2  # halvings from one resolution that colours are compared at to the nex
 
 
 def palette_loss(fake: Tensor, earlier_fake: Tensor | None, real: Tensor, directions: Tensor) -> Tensor:
-    """Mean squared distance from each colour of some fakes to the real colour of the same rank, along random directions.
+    """Mean squared distance from each colour of fakes to the real colour of the same rank, along random directions.
 
-    All fakes, new and earlier, are ranked together, and so are all real pictures; the nth colour is to be the nth. So it
-    says nothing of any one picture: all of them together are to have the colours of the real ones, as often as these.
-    The mean over pixels, over means of 4x4 of them and so on up to the mean of a picture: otherwise every picture may
-    have all colours.
+    All fakes, new and earlier, are ranked together, and so are all real pictures; the nth colour is to be the nth. So
+    it says nothing of any one picture: all together are to have the colours of the real ones, as often as these. It is
+    the mean over resolutions, each a quarter of the one before, down to a picture's mean colour: of pixels alone, every
+    picture might have all colours.
 
     Args:
         fake: new fakes.  # [N, C, R, R]

@@ -325,11 +325,13 @@ PALETTE_QUEUE = 64
 
 
 class Palette(Section):
-    """The palette loss: sliced Wasserstein distance between the colours of translations as a set and of real pictures."""
+    """The palette loss: the colours of translations as a set are to be those of real pictures."""
 
     a: Curve = Field(((0.0, 0.0),), description="weight for pictures translated to A")
     b: Curve = Field(((0.0, 0.0),), description="weight for pictures translated to B")
-    queue: int = Field(PALETTE_QUEUE, ge=0, le=4096, description="earlier pictures that a batch is ranked with, real and fake each")
+    queue: int = Field(
+        PALETTE_QUEUE, ge=0, le=4096, description="earlier pictures, real and fake each, that a batch is ranked with"
+    )
 
     @model_validator(mode="after")
     def _queue_that_counts(self) -> "Palette":

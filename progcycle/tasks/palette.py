@@ -1,4 +1,4 @@
-"""The palette loss in training: fakes and real pictures are compared together with earlier ones, since batches are small."""
+"""The palette loss in training: fakes and real pictures are ranked with earlier ones, since batches are small."""
 
 from collections.abc import Mapping, Sequence
 

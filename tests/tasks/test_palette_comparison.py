@@ -20,7 +20,7 @@ def expected(fake: torch.Tensor, earlier: torch.Tensor | None, real: torch.Tenso
 def test_a_batch_is_ranked_with_as_many_earlier_pictures_as_the_queue_holds() -> None:
     palettes = PaletteComparison(3, 5, "b")
     reals, fakes = [pictures(i) for i in range(4)], [pictures(10 + i) for i in range(4)]
-    losses = [palettes.loss(real, fake, [2 * i, 2 * i + 1]) for i, (real, fake) in enumerate(zip(reals, fakes, strict=True))]
+    losses = [palettes.loss(reals[i], fakes[i], [2 * i, 2 * i + 1]) for i in range(4)]
     torch.testing.assert_close(losses[0], expected(fakes[0], None, reals[0], 0))
     torch.testing.assert_close(losses[1], expected(fakes[1], fakes[0], torch.cat(reals[:2]), 2))
     old_fakes, old_reals = (torch.cat(kind[:3])[-3:] for kind in (fakes, reals))
