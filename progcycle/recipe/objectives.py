@@ -330,7 +330,7 @@ class Palette(Section):
     a: Curve = Field(((0.0, 0.0),), description="weight for pictures translated to A")
     b: Curve = Field(((0.0, 0.0),), description="weight for pictures translated to B")
     queue: int = Field(
-        PALETTE_QUEUE, ge=0, le=4096, description="earlier pictures, real and fake each, that a batch is ranked with"
+        PALETTE_QUEUE, ge=0, le=4096, description="earlier pictures of each kind that a batch is ranked with"
     )
 
     @model_validator(mode="after")
