@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from progcycle.recipe import Recipe
+from progcycle.recipe import LapganRecipe, Recipe
 
 WARM_UP = 4  # steps that are not counted, since the first ones allocate
 STEPS = 16  # steps that are counted at least; lazy penalties are due every 8th or 16th
@@ -20,6 +20,8 @@ def with_scaled_plan(recipe: Recipe, factor: float) -> Recipe:
         factor: above 0.
     """
     whole_pictures = recipe.schedule.scaled(factor, digits=3)
+    if isinstance(recipe, LapganRecipe):  # its levels do not fade, and it takes no length of fades but the default
+        whole_pictures = whole_pictures.model_copy(update={"fade_kimg": recipe.schedule.fade_kimg})
     return recipe.model_copy(update={"schedule": whole_pictures})
 
 

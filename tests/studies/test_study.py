@@ -22,8 +22,9 @@ from tiny_runs import tiny_content, write_domains
 
 from progcycle.commands.study import main
 from progcycle.errors import UserError
-from progcycle.recipe import RecipeError, Study, load_recipe, load_study, merge
+from progcycle.recipe import RecipeError, Study, dump, load_recipe, load_study, merge, validate
 from progcycle.studies import runner
+from progcycle.studies.budget import with_minimal_output, with_scaled_plan
 from progcycle.studies.pictures import Strip, write_pictures
 from progcycle.studies.report import mean_sd, table
 from progcycle.studies.runner import as_run, check_study, read_plans, read_rows
@@ -261,6 +262,14 @@ def test_the_study_of_the_systems_measures_all_of_them_alike() -> None:
         assert len({recipe.task for recipe in recipes.values()}) > 1
         pictures = {(recipe.resolution, recipe.data.path, recipe.data.mirror) for recipe in recipes.values()}
         assert len(pictures) == 1, f"{name}: {pictures}"
+
+
+@pytest.mark.parametrize("name", ["systems", "systems_digits", "autoencoder"])
+def test_a_snapshot_holds_the_recipe_of_every_stretched_plan(name: str) -> None:
+    for (variant, seed), recipe in load_study(Path(name))[1].items():
+        stretched = with_minimal_output(with_scaled_plan(recipe, 0.37), 8)
+        assert validate(yaml.safe_load(dump(stretched))) == stretched, (variant, seed)
+        assert stretched.schedule.stable_kimg != recipe.schedule.stable_kimg
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
