@@ -13,7 +13,7 @@ from progcycle.objectives.balance import balanced_weights
 from progcycle.objectives.classification import class_loss
 from progcycle.objectives.feature_matching import feature_matching
 from progcycle.objectives.latent_loss import latent_loss
-from progcycle.objectives.palette import palette_loss
+from progcycle.objectives.palette_loss import palette_loss
 from progcycle.objectives.penalties import Critic, drift, gradient_penalty, per_picture, zero_centred
 from progcycle.objectives.reconstruction import cycle_loss, identity_loss, range_loss, reconstruction_loss
 

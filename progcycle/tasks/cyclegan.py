@@ -17,7 +17,7 @@ from progcycle.schedule import Growth
 from progcycle.tasks.base import Memory, Shown, Stats, rounds, to_match
 from progcycle.tasks.discriminators import AdversarialTask
 from progcycle.tasks.image_pool import ImagePool
-from progcycle.tasks.palette import PaletteComparison
+from progcycle.tasks.palette_comparison import PaletteComparison
 from progcycle.tasks.specs import make_network, task_shape
 from progcycle.tasks.translation_latents import SHOWN, TranslationLatents
 

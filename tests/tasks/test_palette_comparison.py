@@ -4,7 +4,7 @@ import torch
 
 from progcycle.objectives import palette_loss
 from progcycle.rng import normal
-from progcycle.tasks.palette import DIRECTIONS, PaletteComparison
+from progcycle.tasks.palette_comparison import DIRECTIONS, PaletteComparison
 
 
 def pictures(seed: int, side: int = 16) -> torch.Tensor:
