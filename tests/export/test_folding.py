@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import write_snapshot
 from tiny_runs import began, tiny_content, tiny_pyramid
 from torch import Tensor, nn
+from written_snapshots import write_snapshot
 
 from progcycle.blocks import EqualizedConv2d, EqualizedLinear, normalize_spectrally
 from progcycle.export import SnapshotModel, load, save_snapshot

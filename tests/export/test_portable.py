@@ -11,10 +11,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import write_snapshot
 from sentences import refused
 from snapshots import edit_config
 from torch import Tensor
+from written_snapshots import write_snapshot
 
 from progcycle.commands.cli import main
 from progcycle.export import export_model, load, portable, read_metadata
