@@ -27,6 +27,7 @@ from progcycle.evaluation import Evaluation, evaluate
 from progcycle.export import SnapshotModel, load
 from progcycle.output import LOGGER, console
 from progcycle.recipe import Draft, Recipe, load_recipe, recipe_from
+from progcycle.resolution import Resolution
 from progcycle.runtime.stop import StoppedError
 from progcycle.schedule import GrowthSchedule
 
@@ -157,12 +158,12 @@ def estimate(recipe: RecipeSource, **overrides: Any) -> Estimate:
     return estimate_training(recipe_from(recipe, overrides))
 
 
-def draft(*folders: str | Path, resolution: int = 64, name: str = "new") -> Draft:
+def draft(*folders: str | Path, resolution: int | tuple[int, int] = 64, name: str = "new") -> Draft:
     """A recipe for pictures: translators for two folders, a PG-GAN for one; ``progcycle new`` writes its ``text``.
 
     Args:
         folders: folders or zip files of pictures, of A and B or of a PG-GAN's.
-        resolution: final pixels of a side: 32, 64, 128, 256, 512 or 1024.
+        resolution: final pixels of a side, or height and width; the shorter side has 32 to 1024 px.
         name: of the recipe.
 
     Returns:
@@ -174,8 +175,9 @@ def draft(*folders: str | Path, resolution: int = 64, name: str = "new") -> Draf
     """
     if not 1 <= len(folders) <= 2:
         raise ValueError(f"draft takes one folder or two, got {len(folders)}")
-    surveys = [survey_folder(str(folder), resolution) for folder in folders]
-    return draft_for(surveys, resolution, name=name, gpu=torch.cuda.is_available())
+    size = Resolution.of(resolution)
+    surveys = [survey_folder(str(folder), size) for folder in folders]
+    return draft_for(surveys, size, name=name, gpu=torch.cuda.is_available())
 
 
 def train(recipe: RecipeSource, run_dir: str | Path | None = None, **overrides: Any) -> RunFolder:

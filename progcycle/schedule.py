@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from progcycle.errors import UserError
-from progcycle.recipe import Recipe, Schedule, by_resolution
+from progcycle.recipe import Recipe, Schedule, by_resolution, check_grid, check_plan
+from progcycle.resolution import Resolution
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Growth:
 
     Attributes:
         stage: growth step of the networks, 0 at their base resolution.
-        resolution: pixels of a side.
+        resolution: of the pictures; as a number, pixels of the shorter side.
         alpha: weight of the newest layers, in [0, 1]; 1 when nothing is fading.
         batch_size: real pictures of one domain in this step, all processes together.
         lr_scale: factor on every player's learning rate.
@@ -71,7 +72,7 @@ class Phase:
 
     kind: str
     stage: int
-    resolution: int
+    resolution: Resolution
     start: int
     end: int
     batch_size: int
@@ -87,22 +88,29 @@ class GrowthSchedule:
         resolution: final resolution of the networks; growth ends there, or at ``hold_resolution``.
 
     Raises:
-        UserError: the plan is impossible (it starts above its end or, growing by layers, below the networks' base,
-            holds where there is no stage, has no pictures, or ends before the last resolution is faded in).
+        UserError: the plan is impossible (the base, doubled, is not the resolution; it starts above its end or, growing
+            by layers, below the networks' base; it holds where there is no stage, has no pictures, or ends before the
+            last resolution is faded in).
     """
 
     def __init__(self, options: Schedule, base_resolution: int, resolution: int) -> None:
+        base_resolution, resolution = Resolution.of(base_resolution), Resolution.of(resolution)
         start = options.start_resolution or base_resolution
         for name, value in (("network.base_resolution", base_resolution), ("schedule.start_resolution", start)):
-            if value & (value - 1) or value > resolution:
-                raise UserError(f"{name}: {value} must be a power of two, and at most the resolution {resolution}.")
+            if value > resolution:
+                raise UserError(f"{name}: {value} must be at most the resolution {resolution}.")
+        try:
+            check_grid(base_resolution, resolution)
+            check_plan(options, resolution, base_resolution)
+        except ValueError as error:
+            raise UserError(f"{error}.") from None
         by_size = options.growth == "size"
         if start < base_resolution and not by_size:
             raise UserError(
                 f"schedule.start_resolution: {start} is below network.base_resolution, which is {base_resolution}."
             )
         last_resolution = _end_of_growth(options, start, resolution)
-        resolutions = [start << i for i in range((last_resolution // start).bit_length())]
+        resolutions = [start << i for i in range(_doublings(start, last_resolution) + 1)]
         _check_complete(options, resolutions)
         lowest = min(start, base_resolution)
         phases = list(_phases(options, resolutions, first_stage=_doublings(lowest, start)))
@@ -235,9 +243,9 @@ class GrowthSchedule:
         return "\n".join([head, *lines])
 
 
-def _doublings(low: int, high: int) -> int:
+def _doublings(low: Resolution, high: Resolution) -> int:
     """How often a resolution is doubled to get to another."""
-    return (high // low).bit_length() - 1
+    return (int(high) // int(low)).bit_length() - 1
 
 
 def _ramp(nimg: float, length_kimg: float) -> float:
@@ -245,7 +253,7 @@ def _ramp(nimg: float, length_kimg: float) -> float:
     return 1.0 if t >= 1 else math.exp(-5 * (1 - t) ** 2)
 
 
-def _end_of_growth(options: Schedule, start: int, resolution: int) -> int:
+def _end_of_growth(options: Schedule, start: Resolution, resolution: Resolution) -> Resolution:
     """The resolution at which growth ends: ``hold_resolution``, or the networks' final one."""
     hold = options.hold_resolution
     if hold is None:
@@ -257,7 +265,7 @@ def _end_of_growth(options: Schedule, start: int, resolution: int) -> int:
     return hold
 
 
-def _check_complete(options: Schedule, resolutions: list[int]) -> None:
+def _check_complete(options: Schedule, resolutions: list[Resolution]) -> None:
     """Every resolution needs a length, a batch size and a scale; the first one never fades in."""
     for name in ("stable_kimg", "fade_kimg", "batch_size", "lr_scale"):
         table, needed = getattr(options, name), resolutions[1:] if name == "fade_kimg" else resolutions
@@ -265,11 +273,11 @@ def _check_complete(options: Schedule, resolutions: list[int]) -> None:
         if missing:
             raise UserError(
                 f"schedule.{name}: there is no value for {missing[0]} px and no default; give "
-                f"schedule.{name}.{missing[0]} one."
+                f"schedule.{name}.{int(missing[0])} one."
             )
 
 
-def _phases(options: Schedule, resolutions: list[int], first_stage: int) -> Iterator[Phase]:
+def _phases(options: Schedule, resolutions: list[Resolution], first_stage: int) -> Iterator[Phase]:
     """The plan given by the lengths, before it is fitted to ``total_kimg``; phases without pictures are left out."""
     clock = 0
     for i, res in enumerate(resolutions):

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "progcycle"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-LEAVES = {"errors", "figures", "files", "output", "pretrained", "recipe", "rng", "schedule", "section"}
+LEAVES = {"errors", "figures", "files", "output", "pretrained", "recipe", "resolution", "rng", "schedule", "section"}
 # What each room may know of the others; rooms on one floor do not know each other.
 STAIRS = {
     "errors": set(),
@@ -21,10 +21,11 @@ STAIRS = {
     "output": set(),
     "pretrained": {"errors"},
     "section": set(),
-    "recipe": {"errors", "networks", "section"},
-    "schedule": {"errors", "recipe"},
+    "resolution": set(),
+    "recipe": {"errors", "networks", "resolution", "section"},
+    "schedule": {"errors", "recipe", "resolution"},
     "blocks": set(),
-    "networks": {"blocks", "pretrained", "rng", "section"},
+    "networks": {"blocks", "pretrained", "resolution", "rng", "section"},
     "objectives": {"blocks"},
     "data": {"blocks", *LEAVES},
     "tasks": {"blocks", "networks", "objectives", "data", *LEAVES} - {"files"},
@@ -60,6 +61,7 @@ STAIRS = {
         "files",
         "output",
         "recipe",
+        "resolution",
     },
 }
 # What the lower rooms, and the commands, may use of the world outside.
@@ -71,6 +73,7 @@ OUTSIDE = {
     "output": set(),
     "pretrained": {"efficientnet_lite_pytorch", "safetensors", "torch", "torchvision"},
     "section": {"pydantic", "pydantic_core"},
+    "resolution": {"pydantic", "pydantic_core"},
     "recipe": {"pydantic", "pydantic_core", "yaml"},
     "schedule": set(),
     "blocks": {"numpy", "torch"},

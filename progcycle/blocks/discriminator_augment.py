@@ -29,19 +29,19 @@ def augment(x: Tensor, numbers: Tensor, probability: Tensor | float, policy: Col
     translation, cutout. A picture for which nothing is drawn comes back bit for bit. Computed in float32 at least.
 
     Args:
-        x: square pictures in [-1, 1].  # [N, C, S, S]
+        x: pictures in [-1, 1]; square ones with ``rotate90``.  # [N, C, H, W]
         numbers: uniform in [0, 1), in float32 or float64.  # [N, TOTAL]
         probability: 0 to 1, a number or a tensor without dimensions.
         policy: names of ``NUMBERS``.
 
     Returns:
-        Pictures of the same shape and type.  # [N, C, S, S]
+        Pictures of the same shape and type.  # [N, C, H, W]
 
     Raises:
-        ValueError: the pictures are not square, the numbers do not fit, or a name is unknown.
+        ValueError: the pictures are not square with ``rotate90``, the numbers do not fit, or a name is unknown.
     """
-    if x.shape[2] != x.shape[3]:
-        raise ValueError(f"pictures must be square, not {x.shape[3]} x {x.shape[2]} px")
+    if x.shape[2] != x.shape[3] and "rotate90" in policy:
+        raise ValueError(f"rotate90 needs square pictures, not {x.shape[3]} x {x.shape[2]} px")
     if numbers.shape != (len(x), TOTAL):
         raise ValueError(f"{len(x)} pictures need numbers of shape {(len(x), TOTAL)}, not {tuple(numbers.shape)}")
     if unknown := set(policy) - NUMBERS.keys():

@@ -19,7 +19,7 @@ class EqualizedConv2d(nn.Module):
     Args:
         in_channels: C of the input.
         out_channels: C of the output.
-        kernel: side of the square kernel, odd when padded.
+        kernel: side of a square kernel, odd when padded; or height and width of one that is not padded.
         gain: factor of He's constant; sqrt(2) before a leaky ReLU, 1 for a linear layer.
         padding: zeros on each side; default kernel // 2, which keeps the size.
         zero: start from zero weights, for layers that must begin as "no contribution".
@@ -30,19 +30,20 @@ class EqualizedConv2d(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel: int,
+        kernel: int | tuple[int, int],
         gain: float = math.sqrt(2),
         padding: int | None = None,
         zero: bool = False,
         equalized: bool = True,
     ) -> None:
         super().__init__()
-        shape = (out_channels, in_channels, kernel, kernel)
-        he = gain / math.sqrt(kernel * kernel * in_channels)
+        height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+        shape = (out_channels, in_channels, height, width)
+        he = gain / math.sqrt(height * width * in_channels)
         drawn, self.scale = (1.0, he) if equalized else (he, 1.0)
         self.weight = nn.Parameter(torch.zeros(shape) if zero else torch.randn(shape) * drawn)
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.padding = kernel // 2 if padding is None else padding
+        self.padding = height // 2 if padding is None else padding
         self.in_channels, self.zero = in_channels, zero
 
     def forward(self, x: Tensor) -> Tensor:  # [N, C_in, H, W] -> [N, C_out, H, W]

@@ -23,8 +23,12 @@ from typing import Any
 from progcycle import __version__
 from progcycle.errors import UserError
 from progcycle.output import LOGGER, console, flush_or_silence, is_main_process, set_level, silence, warn
+from progcycle.resolution import Resolution
 
 PATIENCE = 12.0  # seconds; longer than the grace of runtime/watchdog.py
+
+RESOLUTION = "a whole number, or height and width as in 256x384"
+STAGE = "pixels of a side, of a rectangle the shorter one, or height and width as in 64x96"
 
 COMMANDS = {
     "new": "check your pictures, and write a recipe for them",
@@ -184,13 +188,13 @@ def add_class(p: argparse.ArgumentParser, default: str = "the classes in turn") 
 def add_painting(p: argparse.ArgumentParser) -> None:
     """The options ``--resolution``, ``--levels`` and ``--batch-size``."""
     sizes = p.add_mutually_exclusive_group()
-    sizes.add_argument("--resolution", type=positive, metavar="R", help="use an earlier stage: pixels of a side")
+    sizes.add_argument("--resolution", type=resolution, metavar="R", help=f"use an earlier stage: {STAGE}")
     sizes.add_argument("--levels", type=positive, metavar="N", help="LAPGAN: stop after N levels, the coarsest first")
     add_batch_size(p)
 
 
-def painted_resolution(model: Any, run: Path, resolution: int | None, levels: int | None) -> int:
-    """Pixels of a side of what a generator is to paint.
+def painted_resolution(model: Any, run: Path, resolution: int | None, levels: int | None) -> Resolution:
+    """The resolution that a generator is to paint.
 
     Args:
         model: a loaded generator.
@@ -207,7 +211,7 @@ def painted_resolution(model: Any, run: Path, resolution: int | None, levels: in
         if levels > len(sides):
             raise UserError(f"--levels: {run} has {len(sides)} levels, of {', '.join(map(str, sides))} px.")
         resolution = sides[levels - 1]
-    return int(model.growth_at(resolution).resolution)
+    return Resolution.of(model.growth_at(resolution).resolution)
 
 
 def add_batch_size(p: argparse.ArgumentParser) -> None:
@@ -265,6 +269,14 @@ def check_file(out: Path, kinds: Sequence[str]) -> None:
 def positive(text: str) -> int:
     """A whole number of at least 1, for argparse."""
     return _whole(text, 1)
+
+
+def resolution(text: str) -> Resolution:
+    """A resolution, for argparse: ``256``, or ``256x384`` of height and width."""
+    try:
+        return Resolution.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{RESOLUTION}, got {text}") from None
 
 
 def natural(text: str) -> int:

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from progcycle.commands.cli import add_device, add_run, guarded, natural, parser, pick_device, positive, refuse_others
+from progcycle.commands.cli import (
+    add_device,
+    add_run,
+    guarded,
+    natural,
+    parser,
+    pick_device,
+    positive,
+    refuse_others,
+    resolution,
+)
 from progcycle.errors import UserError
 from progcycle.output import say, warn
 
@@ -62,9 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--resolution",
-        type=positive,
-        metavar="PX",
-        help="CycleGAN: also compare true pairs at this many pixels a side, for every --scale of progcycle translate",
+        type=resolution,
+        metavar="R",
+        help="CycleGAN: also compare true pairs at this resolution (a side, of a rectangle the shorter one, or height "
+        "and width as in 512x768), for every --scale of progcycle translate",
     )
     p.add_argument("--no-page", action="store_true", help="CycleGAN: leave out the HTML page of all pictures")
     p.add_argument(

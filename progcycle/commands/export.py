@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from progcycle.commands.cli import add_run, guarded, parser, positive
+from progcycle.commands.cli import STAGE, add_run, guarded, parser, resolution
 from progcycle.output import say
 
 DESCRIPTION = """Write a trained model as ONNX, or for torch.export.load: generator.onnx, or ab.onnx and ba.onnx.
@@ -26,7 +26,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to write to")
     p.add_argument("--format", choices=("onnx", "pt2"), default="onnx", help="default: onnx")
     p.add_argument("--direction", choices=("ab", "ba"), help="translators: only this direction (default: both)")
-    p.add_argument("--resolution", type=positive, metavar="R", help="use an earlier stage: pixels of a side")
+    p.add_argument("--resolution", type=resolution, metavar="R", help=f"use an earlier stage: {STAGE}")
     p.add_argument("--uint8", action="store_true", help="pictures go in and come out as grey levels, [N, H, W, C]")
     p.add_argument(
         "--fp16", action="store_true", help="weights of convolutions in float16: half the size, and a little off"

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from progcycle.commands.cli import guarded, parser, pick_device
+from progcycle.commands.cli import RESOLUTION, guarded, parser, pick_device, resolution
 from progcycle.errors import UserError
 from progcycle.files import atomic_file
 from progcycle.output import say
+from progcycle.resolution import Resolution
 
 if TYPE_CHECKING:
     from progcycle.engine.estimate import Estimate
@@ -25,8 +26,9 @@ how long training takes on this device, and how much memory."""
 EXAMPLES = """examples:
   progcycle new summer photos/july photos/january
   progcycle new summer photos/july photos/january --size 128
+  progcycle new wide landscapes/ --size 128x192
   progcycle new flowers my_flowers.zip"""
-SIZES = (32, 64, 128, 256, 512, 1024)
+SMALLEST = 32  # that is suggested
 COLUMNS, GLUE = 100, "\N{NO-BREAK SPACE}"
 HOUR, DAY = 3600.0, 86_400.0
 UNDISTURBED = 0.7  # share of the processors, below which a line reports that other programs run
@@ -37,7 +39,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     p = parser("new", DESCRIPTION, EXAMPLES)
     p.add_argument("name", metavar="NAME", help="name of the recipe; the file NAME.yaml is written")
     p.add_argument("folders", nargs="+", metavar="FOLDER", help="pictures of A and pictures of B, or of a PG-GAN")
-    p.add_argument("--size", type=int, choices=SIZES, default=64, help="resolution: pixels of a side (default 64)")
+    p.add_argument("--size", type=resolution, default=Resolution(64), metavar="R", help=f"{RESOLUTION} (default 64)")
     p.add_argument("--force", action="store_true", help="overwrite NAME.yaml if it exists")
     p.add_argument("--no-estimate", action="store_true", help="do not time training")
     args = p.parse_intermixed_args(argv)
@@ -54,9 +56,10 @@ def run(argv: Sequence[str] | None = None) -> int:
     if len(args.folders) == 2 and os.path.realpath(args.folders[0]) == os.path.realpath(args.folders[1]):
         raise UserError("Both folders are the same; give two different ones for translators, or one for a PG-GAN.")
 
-    from progcycle.data.new_recipe import draft_for
+    from progcycle.data.new_recipe import check_size, draft_for
     from progcycle.data.survey import survey_folder
 
+    check_size(args.size)
     surveys = []
     for letter, folder in zip("AB", args.folders, strict=False):
         survey = survey_folder(folder, args.size)
@@ -162,11 +165,12 @@ def smaller(draft: "Draft", found: "Estimate") -> str:
     from progcycle.engine.estimate import estimate
     from progcycle.engine.formatting import duration
 
-    for size in sorted((size for size in SIZES if size < draft.resolution), reverse=True):
+    *sizes, last = draft.resolution.halves(SMALLEST)
+    for size in [*sizes, last][1:]:
         if found.seconds * (size / draft.resolution) ** 2 > 4 * HOUR:  # far off: not worth the time to measure
             continue
         found_there = estimate(replace(draft, resolution=size).recipe)
-        if found_there.seconds <= HOUR or size == SIZES[0]:
+        if found_there.seconds <= HOUR or size == last:
             return f"--size {size} takes about {duration(found_there.seconds)}"
     return f"shorten schedule.stable_kimg; {HOUR / found.seconds:.1%} of it fits into an hour"
 

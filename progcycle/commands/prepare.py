@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from progcycle.commands.cli import guarded, parser, positive
+from progcycle.commands.cli import RESOLUTION, guarded, parser, positive, resolution
 from progcycle.errors import UserError
 from progcycle.files import held_folder, restore_folder
 from progcycle.output import bars_hidden, say, warn
@@ -62,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("sources", nargs="+", metavar="SOURCE", help="pictures; or pictures of A and pictures of B")
     p.add_argument("store", metavar="STORE", help="what to write: a folder, or a zip file for StyleGAN's tools")
     add_reading(p)
-    p.add_argument("--resolution", type=positive, metavar="R", help="also make arrays of R px, R/2 px and so on")
+    p.add_argument(
+        "--resolution", type=resolution, metavar="R", help=f"also make arrays of R px, R/2 px and so on; {RESOLUTION}"
+    )
     p.add_argument("--fit", choices=("crop", "pad", "stretch"), default="crop", help="as data.fit (default crop)")
     p.add_argument("--background", default="white", help="as data.background (default white)")
     p.add_argument("--channels", type=positive, default=3, metavar="N", help="as data.channels (default 3)")
@@ -255,7 +257,7 @@ def _write(
     from progcycle.data.prepare import check_room, finish, write_about, write_pictures
 
     count = sum(len(part.kept()) for part in parts)
-    pixels = sum(r * r * arrays.options.channels for r in arrays.resolutions(count)) if arrays else 0
+    pixels = sum(r.pixels * arrays.options.channels for r in arrays.resolutions(count)) if arrays else 0
     check_room(work, sum(found.bytes for part in parts for _, found in part.kept()) + count * pixels)
     with progress("writing", count) as done:
         rows = {part.name: write_pictures(part, work, processes_of(args), done) for part in parts}
@@ -289,6 +291,8 @@ def _check_zip(parts: "Sequence[Part]", arrays: "Arrays | None", file: Path) -> 
     """Refuse what no zip file for StyleGAN's tools can hold."""
     if arrays is None:
         raise UserError(f"{file}: a zip file for StyleGAN's tools has squares of one size; give --resolution.")
+    if not arrays.side.is_square:
+        raise UserError(f"{file}: a zip file for StyleGAN's tools has squares; give one number as --resolution.")
     if len(parts) > 1:
         raise UserError(
             f"{file}: a zip file for StyleGAN's tools has one set of pictures, and the source has "

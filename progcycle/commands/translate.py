@@ -4,7 +4,17 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from progcycle.commands.cli import add_device, add_run, guarded, natural, parser, pick_device, positive
+from progcycle.commands.cli import (
+    STAGE,
+    add_device,
+    add_run,
+    guarded,
+    natural,
+    parser,
+    pick_device,
+    positive,
+    resolution,
+)
 from progcycle.errors import UserError, one_line
 from progcycle.output import say, warn
 
@@ -62,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="translators with latents: N translations of each picture, of the seeds from the given one (or 0) on",
     )
-    p.add_argument("--resolution", type=positive, metavar="R", help="use an earlier stage, by its side in pixels")
+    p.add_argument("--resolution", type=resolution, metavar="R", help=f"use an earlier stage: {STAGE}")
     p.add_argument(
         "--max-pixels",
         type=positive,

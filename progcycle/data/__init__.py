@@ -6,7 +6,7 @@ Shapes trail as ``# [N, C, H, W]``: N pictures of the batch, C channels, H and W
 from progcycle.data.batch import Batch, Sample, collate
 from progcycle.data.bit_depth import UnsupportedPicture
 from progcycle.data.decode import BrokenPicture, decode_picture, decode_reduced, image_pixels
-from progcycle.data.fit import box_reduce, fit_square
+from progcycle.data.fit import box_reduce, fit_to
 from progcycle.data.identity import describe_change, identity
 from progcycle.data.labels import find_classes
 from progcycle.data.levels import Levels
@@ -38,7 +38,7 @@ __all__ = [
     "describe_change",
     "describe_scale",
     "find_classes",
-    "fit_square",
+    "fit_to",
     "identity",
     "image_pixels",
     "resolve_sets",

@@ -18,6 +18,7 @@ from progcycle.data.source import Entry
 from progcycle.data.staging import StagedFiles
 from progcycle.errors import UserError
 from progcycle.recipe import Pictures
+from progcycle.resolution import Resolution
 from progcycle.rng import address
 
 MANIFEST = "manifest.json"
@@ -27,10 +28,10 @@ HEARTBEAT = 60.0  # seconds between two heartbeats of a writer
 LOOK = 256  # reads between two looks at whether a copy on a local disk has become complete
 
 
-def folder_name(paths: Sequence[str], entries: Sequence[Entry], side: int, options: Pictures) -> str:
+def folder_name(paths: Sequence[str], entries: Sequence[Entry], size: int, options: Pictures) -> str:
     """A readable name with a hash of everything the pixels depend on."""
     stamps = [[entry.name, entry.file, entry.member, entry.stamp] for entry in entries]
-    content: list[Any] = [VERSION, side, options.fit, options.background, options.channels, stamps]
+    content: list[Any] = [VERSION, Resolution.of(size).plain, options.fit, options.background, options.channels, stamps]
     levels = Levels.of(options)
     if not levels.plain:
         content += [levels.bits, levels.low, levels.high]
@@ -39,24 +40,25 @@ def folder_name(paths: Sequence[str], entries: Sequence[Entry], side: int, optio
     return f"{Path(paths[0]).name or 'pictures'}-{address(json.dumps(content)):016x}"
 
 
-def pixel_kind(side: int, options: Pictures) -> dict[str, Any]:
+def pixel_kind(size: int, options: Pictures) -> dict[str, Any]:
     """What the pixels of a stored array depend on beside the pictures, for its manifest."""
     fit, background, channels = options.fit, options.background, options.channels
-    found = {"version": VERSION, "side": side, "fit": fit, "background": background, "channels": channels}
+    found: dict[str, Any] = {"version": VERSION, "side": Resolution.of(size).plain, "fit": fit}
+    found |= {"background": background, "channels": channels}
     levels = Levels.of(options)
     return found if levels.plain else {**found, "levels": [levels.bits, levels.low, levels.high]}
 
 
 def stored_arrays(
-    paths: Sequence[str], entries: Sequence[Entry], side: int, options: Pictures, staged: StagedFiles | None = None
+    paths: Sequence[str], entries: Sequence[Entry], size: int, options: Pictures, staged: StagedFiles | None = None
 ) -> "ArrayCache | None":
-    """The arrays of a store's part that were made for such a side and options; None where there are none.
+    """The arrays of a store's part that were made for such a size and options; None where there are none.
 
     Args:
         paths: where the pictures come from.
         entries: all pictures there, in the order of the arrays' rows.
-        side: pixels per side at full size.
-        options: how a picture becomes a square.
+        size: the full resolution.
+        options: how a picture gets its shape.
         staged: where the files are read from, once they are copied there.
 
     Raises:
@@ -67,9 +69,9 @@ def stored_arrays(
     if folder is None or not folder.is_dir():
         return None
     for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
-        shape = (len(entries), side, side, options.channels)
+        shape = (len(entries), *Resolution.of(size).shape, options.channels)
         found = ArrayCache(manifest.parent, shape, Levels.of(options).dtype, staged)
-        if found.about.get("pixels") == pixel_kind(side, options):
+        if found.about.get("pixels") == pixel_kind(size, options):
             return found
     return None
 
@@ -82,7 +84,7 @@ class ArrayCache:
 
     Args:
         folder: folder of this set's arrays.
-        shape: of the array at full size.  # (N, S, S, C)
+        shape: of the array at full size.  # (N, H, W, C)
         dtype: of its pixels: uint8, uint16 or float32.
         staged: where the files are read from, once they are copied there.
     """
@@ -115,7 +117,7 @@ class ArrayCache:
         return self.path(resolution).is_file() and (self.folder / MANIFEST).is_file()
 
     def row(self, resolution: int, index: int) -> np.ndarray | None:
-        """A copy of one picture, or None when this resolution is not built.  # [r, r, C]
+        """A copy of one picture, or None when this resolution is not built.  # [h, w, C]
 
         Raises:
             UserError: the file on disk is damaged.
@@ -134,7 +136,7 @@ class ArrayCache:
         try:
             self._places[resolution] = self.staged(self.path(resolution))
             array: np.ndarray = np.lib.format.open_memmap(self._places[resolution], mode="r")
-            if array.shape == (count, resolution, resolution, channels) and array.dtype == self.dtype:
+            if array.shape == (count, *Resolution.of(resolution).shape, channels) and array.dtype == self.dtype:
                 return array
         except (OSError, ValueError):
             pass
@@ -180,14 +182,14 @@ class ArrayCache:
 
         Args:
             resolutions: divisors of the full size.
-            pictures: the pictures in order, at full size.  # [S, S, C]
+            pictures: the pictures in order, at full size.  # [H, W, C]
             broken: sentences about broken pictures; read after the pass.
             about: written to the manifest for people to read.
 
         Raises:
             UserError: the disk refuses (full, read-only).
         """
-        count, side, _, channels = self.shape
+        count, height, width, channels = self.shape
         # Another writer may build the same at the same time, on another machine or in another container with the same
         # process numbers. Both write the same bytes, so that it does not matter whose are renamed last.
         own = secrets.token_hex(8)
@@ -201,7 +203,7 @@ class ArrayCache:
                     header = {
                         "descr": np.lib.format.dtype_to_descr(self.dtype),
                         "fortran_order": False,
-                        "shape": (count, r, r, channels),
+                        "shape": (count, *Resolution.of(r).shape, channels),
                     }
                     np.lib.format.write_array_header_1_0(stream, header)
                 self._sweep(partial.values())
@@ -216,7 +218,8 @@ class ArrayCache:
                 for stream in streams.values():
                     stream.flush()
                     os.fsync(stream.fileno())
-            about = {**about, "count": count, "side": side, "channels": channels, "broken": dict(broken)}
+            size = Resolution(height, width).plain
+            about = {**about, "count": count, "side": size, "channels": channels, "broken": dict(broken)}
             self._write_manifest(about, own)
             for r, written in partial.items():
                 self._rename(written, self.path(r))

@@ -23,7 +23,8 @@ class Crop:
     Attributes:
         name: what errors call the picture.
         height, width: of the crop.
-        load: pixels that the short side of the picture is brought to; None for its own size.
+        load: the size that the picture is made to cover, of a square what its short side becomes; None for its own
+            size.
         at: where the crop lies between the top and the bottom, and the left and the right, each in [0, 1); None for
             the middle.
     """

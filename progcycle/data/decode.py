@@ -35,6 +35,7 @@ from progcycle.data.stored import (
 from progcycle.data.values import Stored, TooManyPixelsError, as_wanted, turned
 from progcycle.errors import UserError
 from progcycle.recipe import MAX_PIXELS
+from progcycle.resolution import Resolution
 
 # Only these decoders: a file named .png that is really PostScript must not start Ghostscript.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
@@ -284,7 +285,7 @@ def decode_reduced(
     Args:
         file: path, or a binary file that can seek, of a picture that has been read.
         full: its height and width, upright.
-        final: pixels per side that training fits pictures to.
+        final: the resolution that training fits pictures to.
         channels, background: as of :func:`decode_picture`.
 
     Returns:
@@ -293,8 +294,8 @@ def decode_reduced(
     Raises:
         UserError: the file has changed.
     """
-    height, width = full
-    if _reduction(height, width, 2 * final) == 1:
+    enough, (height, width) = 2 * Resolution.of(final).longer, full
+    if _reduction(height, width, enough) == 1:
         return None
     content = _bytes(file) if isinstance(file, Path) else file
     content.seek(0)
@@ -302,9 +303,8 @@ def decode_reduced(
     content.seek(0)
     if not jpeg:
         return None
-    return decode_picture(
-        content, channels=channels, background=background, min_side=2 * final, max_pixels=height * width
-    )
+    pixels = height * width
+    return decode_picture(content, channels=channels, background=background, min_side=enough, max_pixels=pixels)
 
 
 def depth_of(file: Path | BinaryIO) -> Bits:

@@ -1,4 +1,4 @@
-"""From a picture of any size to a square, and from the final resolution down to a stage."""
+"""From a picture of any size to the shape of the resolution, and from the final resolution down to a stage."""
 
 import functools
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from progcycle.data.decode import parse_colour
 from progcycle.data.levels import FULL, Levels
 from progcycle.data.pixels import changed, in_range
 from progcycle.recipe import RANDOM_CROP
+from progcycle.resolution import Resolution
 
 AT_ONCE = 1 << 20  # pixels
 TALL = 2  # squares; taller pictures are resized in another order
@@ -28,37 +29,40 @@ def filter_for(shrinks: bool) -> Image.Resampling:
     return Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC
 
 
-def fit_square(
+def fit_to(
     picture: np.ndarray,
-    side: int,
+    resolution: int,
     how: Literal["crop", "pad", "stretch", "random_crop"],
     background: str = "white",
 ) -> np.ndarray:
-    """Make a picture a square of ``side`` pixels.
+    """Make a picture one of a resolution: a square, or a rectangle.
 
     Args:
-        picture: uint8, levels of 16 bits, or floating point in [-1, 1].  # [H, W, C] -> [side, side, C]
-        side: pixels per side.
-        how: "crop" keeps the central square, and so does "random_crop" (where one is random, it is made by
-            :class:`progcycle.data.crop.Crop`), "pad" the whole picture with bars of the background colour, "stretch"
-            the whole picture without its proportions.
+        picture: uint8, levels of 16 bits, or floating point in [-1, 1].  # [H, W, C] -> [h, w, C]
+        resolution: h and w; a plain number is a square's.
+        how: "crop" keeps the largest part in the middle that has the shape h x w, and so does "random_crop" (where one
+            is random, it is made by :class:`progcycle.data.crop.Crop`), "pad" the whole picture with bars of the
+            background colour, "stretch" the whole picture without its proportions.
         background: colour of the bars.
     """
     height, width = picture.shape[:2]
+    h, w = Resolution.of(resolution).shape
+    wider = width * h - height * w  # above 0: than the resolution's shape; below 0: higher
     if how in ("crop", RANDOM_CROP):
-        square = min(width, height)
-        left, top = (width - square) // 2, (height - square) // 2
-        picture = np.ascontiguousarray(picture[top : top + square, left : left + square])
-    if how == "pad" and width != height:
-        longer = max(width, height)
-        across, down = max(round(width * side / longer), 1), max(round(height * side / longer), 1)
+        rows = height if wider >= 0 else max(round(width * h / w), 1)
+        columns = width if wider <= 0 else max(round(height * w / h), 1)
+        left, top = (width - columns) // 2, (height - rows) // 2
+        picture = np.ascontiguousarray(picture[top : top + rows, left : left + columns])
+    if how == "pad" and wider:
+        across = w if wider > 0 else max(round(width * h / height), 1)
+        down = h if wider < 0 else max(round(height * w / width), 1)
         small = changed(picture, lambda image: _resize(image, across, down))
-        canvas = np.empty((side, side, picture.shape[2]), picture.dtype)
+        canvas = np.empty((h, w, picture.shape[2]), picture.dtype)
         canvas[:] = _backdrop(background, picture)
-        left, top = (side - across) // 2, (side - down) // 2
+        left, top = (w - across) // 2, (h - down) // 2
         canvas[top : top + down, left : left + across] = small
         return canvas
-    return changed(picture, lambda image: _resize(image, side, side))
+    return changed(picture, lambda image: _resize(image, w, h))
 
 
 def _backdrop(background: str, picture: np.ndarray) -> np.ndarray:
@@ -76,18 +80,19 @@ def _backdrop(background: str, picture: np.ndarray) -> np.ndarray:
 
 
 def fit_short(picture: np.ndarray, resolution: int, final: int) -> np.ndarray:
-    """Bring the short side of a picture to a stage as training does; the whole picture and its aspect are kept.
+    """Bring a picture to the scale of a stage as training does; the whole picture and its aspect are kept.
 
-    Of a square it makes what ``box_reduce(fit_square(picture, final, how), resolution)`` makes, to the bit.
+    It just covers the stage's shape: of squares, its short side is brought to theirs. Of a picture of that shape it
+    makes what ``box_reduce(fit_to(picture, final, how), resolution)`` makes, to the bit.
 
     Args:
         picture: uint8, levels of 16 bits, or floating point in [-1, 1].
-            # [H, W, C] -> [h, w, C], of which the shorter is ``resolution``
-        resolution: pixels per side at the stage.
-        final: pixels per side that training fits pictures to, a multiple of ``resolution``.
+            # [H, W, C] -> [h, w, C], see :func:`stage_size`
+        resolution: of the stage.
+        final: that training fits pictures to, a multiple of ``resolution``.
     """
     height, width = stage_size(picture.shape[0], picture.shape[1], resolution)
-    factor = final // resolution
+    factor = int(final) // int(resolution)
 
     def fitted(image: Image.Image) -> Image.Image:
         image = _resize(image, width * factor, height * factor)
@@ -108,7 +113,8 @@ def fit_short_by_bands(
         resolution: see there.
         final: see there.
     """
-    down, across = (side * (final // resolution) for side in stage_size(height, width, resolution))
+    factor = int(final) // int(resolution)
+    down, across = (side * factor for side in stage_size(height, width, resolution))
     how = filter_for(across < width or down < height)
     by_columns = down < height > TALL * width and _tall_first_down()
     length, other = (width, height) if by_columns else (height, width)
@@ -124,7 +130,7 @@ def fit_short_by_bands(
     found = []
     for parts in zip(*strips, strict=True):
         plane = Image.fromarray(np.concatenate(parts, axis=int(by_columns))).resize((across, down), how)
-        found.append(np.asarray(plane.reduce(final // resolution) if final > resolution else plane))
+        found.append(np.asarray(plane.reduce(factor) if factor > 1 else plane))
     values = np.stack(found, axis=2)
     return values if dtype == np.uint8 else in_range(values, dtype)
 
@@ -142,25 +148,26 @@ def _tall_first_down() -> bool:
 
 
 def stage_size(height: int, width: int, resolution: int) -> tuple[int, int]:
-    """Height and width with the short side brought to ``resolution`` and the aspect kept."""
-    short = min(height, width)
-    return max(resolution, round(height * resolution / short)), max(resolution, round(width * resolution / short))
+    """Height and width with the aspect kept that just cover a resolution; of a square, the short side has its side."""
+    h, w = Resolution.of(resolution).shape
+    if width * h >= height * w:
+        return h, max(w, round(width * h / height))
+    return max(h, round(height * w / width)), w
 
 
 def box_reduce(picture: np.ndarray, resolution: int) -> np.ndarray:
     """Average blocks of pixels, rounded to the nearest grey level.
 
     Args:
-        picture: square, uint8, levels of 16 bits, or floating point in [-1, 1].
-            # [S, S, C] -> [resolution, resolution, C]
-        resolution: a divisor of S.
+        picture: uint8, levels of 16 bits, or floating point in [-1, 1].  # [H, W, C] -> [h, w, C]
+        resolution: h and w, of which H and W are the same multiple; a plain number is a square's.
 
     Raises:
-        ValueError: ``resolution`` does not divide the side.
+        ValueError: they are not.
     """
-    side = picture.shape[0]
-    if side == resolution:
+    size, wanted = Resolution(*picture.shape[:2]), Resolution.of(resolution)
+    if size.shape == wanted.shape:
         return picture
-    if resolution < 1 or side % resolution:
-        raise ValueError(f"a picture of {side} px cannot be box-reduced to {resolution} px")
-    return changed(picture, lambda image: image.reduce(side // resolution))
+    if not wanted.divides(size):
+        raise ValueError(f"a picture of {size} px cannot be box-reduced to {wanted} px")
+    return changed(picture, lambda image: image.reduce(int(size) // int(wanted)))

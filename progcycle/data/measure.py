@@ -107,7 +107,7 @@ def measure_values(pictures: PictureSet, most: int | None = None) -> Values:
             return None
 
     whole = pictures.levels.bits != "float"
-    enough = pictures.load if pictures.levels.plain else None  # JPEGs need not be decoded in full
+    enough = pictures.load.longer if pictures.levels.plain and pictures.load else None  # of JPEGs less is decoded
     bar = tqdm(
         total=count,
         desc=f"measuring {pictures.domain}",
@@ -183,7 +183,7 @@ def _of_mixed(pictures: PictureSet, key: str, examples: dict[Bits, str], note: C
             raise UnsupportedPicture("")
         for bits, name in examples.items():
             if bits != 8:
-                pictures.reader.square(pictures.names.index(name), pictures.side)
+                pictures.reader.fitted(pictures.names.index(name), pictures.side)
     except UnsupportedPicture:
         raise UserError(
             f"{key}: its pictures have different depths, {names}; convert them to one, or give them folders of their "

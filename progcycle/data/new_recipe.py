@@ -6,10 +6,12 @@ from pathlib import Path
 from progcycle.data.split import name_hash
 from progcycle.data.survey import Survey
 from progcycle.errors import UserError
-from progcycle.recipe import Draft
+from progcycle.recipe import Draft, nearest
+from progcycle.resolution import Resolution
 
 FEWEST = 8  # pictures of a folder
 ENOUGH = {32: 200, 64: 200, 128: 400, 256: 800, 512: 2000, 1024: 5000}  # pictures by size; with fewer there is a note
+MOST_START, START = 64, 32  # pixels of the shorter side where training starts, at most, and for advice
 HELD_OUT = (0.1, 8, 200)  # share of the pictures that is held out, and from how few to how many pictures
 
 
@@ -20,17 +22,17 @@ def draft_for(
 
     Args:
         surveys: of the folder, or of A and B.
-        resolution: final pixels of a side, one of ``ENOUGH``.
+        resolution: at last: a side of squares or height and width, which halve to 64 px at most on the shorter side.
         name: of the recipe.
         command: that trains it, for a comment; default: ``progcycle train NAME.yaml``.
         gpu: whether a GPU trains it, for which it is made larger.
 
     Raises:
         UserError: a folder has fewer than 8 pictures that can be read or a name that is no text, or the resolution is
-            none of those.
+            no such one.
     """
-    if resolution not in ENOUGH:
-        raise UserError(f"A new recipe has a resolution of {', '.join(map(str, ENOUGH))} px, not {resolution}.")
+    resolution = Resolution.of(resolution)
+    check_size(resolution)
     notes = [note for survey in surveys if (note := _check_count(survey, resolution))]
     tests: tuple[str, ...] = ()
     share = 0.0
@@ -54,9 +56,31 @@ def draft_for(
     return Draft(name, command, folders, counts, resolution, gpu, share, tests, channels, tuple(notes))
 
 
+def check_size(resolution: Resolution) -> None:
+    """Refuse a resolution that no new recipe can have.
+
+    Raises:
+        UserError: it is too small or too large, or cannot be halved to where training starts.
+    """
+    smallest, largest = min(ENOUGH), max(ENOUGH)
+    if not smallest <= resolution <= largest:
+        raise UserError(f"A new recipe has a resolution of {smallest} to {largest} px, not {resolution}.")
+    if resolution.halves(1)[-1] > MOST_START:
+        near = " or ".join(map(str, nearest(resolution, START)))
+        raise UserError(
+            f"Pictures of {resolution} px cannot be halved down to {MOST_START} px, where training starts; choose "
+            f"{near}."
+        )
+
+
+def _enough(resolution: int) -> int:
+    """Pictures of the next larger size of ``ENOUGH``."""
+    return next(count for size, count in ENOUGH.items() if size >= resolution)
+
+
 def _check_count(survey: Survey, resolution: int) -> str | None:
     """A note about a folder of few pictures."""
-    usable, enough = survey.count - len(survey.broken) - len(survey.refused), ENOUGH[resolution]
+    usable, enough = survey.count - len(survey.broken) - len(survey.refused), _enough(resolution)
     if usable < FEWEST:
         pictures = "picture" if usable == 1 else "pictures"
         raise UserError(

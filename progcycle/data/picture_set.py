@@ -24,6 +24,7 @@ from progcycle.data.volumes import with_patients, with_slices
 from progcycle.errors import UserError
 from progcycle.output import bars_hidden
 from progcycle.recipe import MAX_PIXELS, RANDOM_CROP, Pictures
+from progcycle.resolution import Resolution
 from progcycle.rng import generator_at
 
 CHUNK = 64  # pictures decoded ahead while a cache is built
@@ -32,10 +33,11 @@ CHUNK = 64  # pictures decoded ahead while a cache is built
 class PictureSet:
     """Pictures of one domain; picklable, and the same in every process.
 
-    A picture is first made a square of ``side`` pixels (the final resolution, or ``load_resolution``), everything
-    random happens there, and the result is box-reduced to the stage. The pixels of two stages therefore always
-    belong to one and the same picture, and to the same part of it. With ``fit: random_crop`` it is made no square: its
-    short side is brought to ``side``, or kept (``load_resolution: native``), and a crop comes from anywhere in it.
+    A picture is first given the size ``side`` (the final resolution, or one of its shape whose shorter side is
+    ``load_resolution``), everything random happens there, and the result is box-reduced to the stage. The pixels of two
+    stages therefore always belong to one and the same picture, and to the same part of it. With ``fit: random_crop`` it
+    keeps its own shape: it just covers ``side``, or keeps its size (``load_resolution: native``), and a crop comes from
+    anywhere in it.
 
     Args:
         domain: name of the domain; part of all random addresses.
@@ -54,7 +56,7 @@ class PictureSet:
         stage_to: folder of a local disk from which files are read once they are copied there, or None.
 
     Attributes:
-        load: pixels that the short side of a picture is brought to; None for its own size.
+        load: the size that a picture covers once it is loaded; None for its own size.
         side: the same, or the final resolution.
         crops: whether crops come from anywhere in pictures that are made no squares.
         levels: the depth and the window of its values.
@@ -88,19 +90,19 @@ class PictureSet:
         parse_colour(options.background)
         self.domain, self.options, self.paths = domain, options, tuple(paths)
         self.levels = Levels.of(options)
-        self.resolution, self.seed = resolution, seed
+        self.resolution, self.seed = Resolution.of(resolution), seed
         self.cache_resolution, self.max_broken = cache_resolution, max_broken
-        self.load = load_side(options, resolution)
-        self.side = self.load or resolution
+        self.load = load_side(options, self.resolution)
+        self.side = self.load or self.resolution
         self.crops = options.fit == RANDOM_CROP
-        if self.side < resolution:
+        if self.side < self.resolution:
             raise UserError(
                 f"Domain {domain}: load_resolution {self.side} is below the resolution {resolution}; raise it, or "
                 "leave it out."
             )
         self.transforms: Transforms | None = None
         if options.augment:
-            self.transforms = Transforms(options.augment, resolution, options.channels, domain, self.levels)
+            self.transforms = Transforms(options.augment, self.resolution, options.channels, domain, self.levels)
         found = find_pictures(self.paths)
         self.remarks = found.remarks()
         entries = with_slices(found.entries, options.volumes, Opener())
@@ -115,7 +117,7 @@ class PictureSet:
         self.staged = StagedFiles(stage_to)
         self.cache: ArrayCache | None = None
         if cache_dir is not None and cache_resolution > 0 and not self.crops:  # which are of no common size
-            shape = (len(self), self.side, self.side, options.channels)
+            shape = (len(self), *self.side.shape, options.channels)
             name = folder_name(self.paths, self.entries, self.side, options)
             self.cache = ArrayCache(Path(cache_dir).absolute() / name, shape, self.levels.dtype, self.staged)
         whole = all(entry.slice is None for entry in entries)  # no volumes, of which no store has arrays
@@ -160,7 +162,7 @@ class PictureSet:
     # --- reading --------------------------------------------------------------------------------------------------
 
     def training(self, position: int, resolution: int) -> Sample:
-        """The augmented picture at a global position, box-reduced to a stage.  # [resolution, resolution, C]
+        """The augmented picture at a global position, box-reduced to a stage.  # [h, w, C]
 
         Its pixels are of the type ``levels.dtype``.
 
@@ -175,12 +177,13 @@ class PictureSet:
             transform_seed = int(rng.integers(2**32))
             picture, index, broken = self._read_crop(self.index_at(position), at)
         else:
-            top, left = rng.integers(0, self.side - self.resolution + 1, size=2)
+            spare = zip(self.side.shape, self.resolution.shape, strict=True)
+            top, left = (int(rng.integers(0, loaded - kept + 1)) for loaded, kept in spare)
             transform_seed = int(rng.integers(2**32))
             whole = self._needs_full_size
             picture, index, broken = self._read(self.index_at(position), self.side, self.side if whole else resolution)
             if whole:
-                picture = picture[top : top + self.resolution, left : left + self.resolution]
+                picture = picture[top : top + self.resolution.height, left : left + self.resolution.width]
         if mirror:
             picture = picture[:, ::-1]
         if self.transforms is not None:
@@ -189,7 +192,7 @@ class PictureSet:
         return self._sample(picture, position, index, broken)
 
     def plain(self, index: int, resolution: int) -> Sample:
-        """Picture number ``index`` in name order, fitted but not augmented.  # [resolution, resolution, C]
+        """Picture number ``index`` in name order, fitted but not augmented.  # [h, w, C]
 
         It has the scale of test pictures: where training sees parts of pictures, it is the middle of the loaded one.
 
@@ -202,14 +205,15 @@ class PictureSet:
             picture, used, broken = self._read_crop(index, None)
         else:
             picture, used, broken = self._read(index, self.side, self.side)
-            first = (self.side - self.resolution) // 2
-            picture = np.ascontiguousarray(picture[first : first + self.resolution, first : first + self.resolution])
+            height, width = self.resolution.shape
+            top, left = (self.side.height - height) // 2, (self.side.width - width) // 2
+            picture = np.ascontiguousarray(picture[top : top + height, left : left + width])
         return self._sample(box_reduce(picture, resolution), index, used, broken)
 
     @property
     def _needs_full_size(self) -> bool:
         """Mirroring commutes with the box reduction; crops and transforms do not."""
-        return self.side != self.resolution or self.transforms is not None
+        return self.side.shape != self.resolution.shape or self.transforms is not None
 
     def _read(self, index: int, side: int, resolution: int) -> tuple[np.ndarray, int, tuple[str, ...]]:
         """Pixels, the index they come from, and sentences about the broken pictures skipped before it.
@@ -237,7 +241,7 @@ class PictureSet:
         passed: list[str] = []
         for step in range(len(self)):
             used = (index + step) % len(self)
-            crop = Crop(self.names[used], self.resolution, self.resolution, self.load, at)
+            crop = Crop(self.names[used], *self.resolution.shape, self.load, at)
             try:
                 return self.reader.crop(used, crop), used, tuple(passed)
             except BrokenPicture as error:
@@ -261,7 +265,7 @@ class PictureSet:
         return row
 
     def _decode(self, index: int, side: int, resolution: int) -> np.ndarray:
-        return box_reduce(self.reader.square(index, side), resolution)
+        return box_reduce(self.reader.fitted(index, side), resolution)
 
     # --- broken pictures ------------------------------------------------------------------------------------------
 
@@ -312,10 +316,10 @@ class PictureSet:
     def _to_cache(self, resolutions: Iterable[int]) -> set[int]:
         """Sizes of the arrays that are kept for the stages that will be read, beside those of a store."""
         wanted = {r for r in self.read_at(resolutions) if not self.in_store(r)}
-        return {r for r in wanted if self.cache and r <= self.cache_resolution and self.side % r == 0}
+        return {r for r in wanted if self.cache and r <= self.cache_resolution and Resolution.of(r).divides(self.side)}
 
     def read_at(self, resolutions: Iterable[int]) -> set[int]:
-        """Sides of the squares that pictures are made into for the stages that will be read."""
+        """Sizes that pictures are made into for the stages that will be read."""
         return {self.side} if self._needs_full_size else set(resolutions)
 
     def in_store(self, resolution: int) -> bool:
@@ -334,7 +338,7 @@ class PictureSet:
     def cache_bytes(self, resolutions: Iterable[int]) -> tuple[int, int]:
         """Bytes of the cache arrays for the stages that will be read: of all, and of those still to be built."""
         each = self.options.channels * self.levels.dtype.itemsize
-        sizes = {r: len(self) * r * r * each for r in self._to_cache(resolutions)}
+        sizes = {r: len(self) * Resolution.of(r).pixels * each for r in self._to_cache(resolutions)}
         missing = sum(size for r, size in sizes.items() if self.cache is not None and not self.cache.has(r))
         return sum(sizes.values()), missing
 

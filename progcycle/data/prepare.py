@@ -30,6 +30,7 @@ from progcycle.data.store import Row
 from progcycle.errors import UserError
 from progcycle.files import atomic_file, replace_folder
 from progcycle.recipe import MAX_PIXELS, Pictures
+from progcycle.resolution import Resolution
 
 FILE_BYTES, FILE_PICTURES = 1 << 28, 4096  # of one file of a store, at most; what a killed process has to do again
 ROWS = 64  # of an array that a process writes at a time
@@ -41,12 +42,13 @@ class Arrays:
     """Which arrays a store has.
 
     Attributes:
-        side: pixels per side that pictures are brought to: the resolution of the recipe, or its load_resolution.
-        options: how a picture becomes a square.
+        side: the resolution that pictures are brought to: that of the recipe, or one of its shape whose shorter side is
+            its load_resolution.
+        options: how a picture gets its shape.
         budget: bytes that all arrays may take.
     """
 
-    side: int
+    side: Resolution
     options: Pictures = field(default_factory=Pictures)
     budget: float = 8e9
 
@@ -62,17 +64,15 @@ class Arrays:
         window = "" if levels.plain else f"-{levels.bits}-{levels.low:g}-{levels.high:g}"
         return f"{self.side}-{self.options.fit}{window}"
 
-    def resolutions(self, count: int) -> list[int]:
+    def resolutions(self, count: int) -> list[Resolution]:
         """Those that fit into the budget, from the smallest on; each is half of the next.
 
         Args:
             count: pictures in all parts.
         """
         each = self.options.channels * Levels.of(self.options).dtype.itemsize
-        sizes = [self.side]
-        while sizes[0] % 2 == 0 and sizes[0] // 2 >= SMALLEST:
-            sizes.insert(0, sizes[0] // 2)
-        totals = np.cumsum([count * size * size * each for size in sizes])
+        sizes = Resolution.of(self.side).halves(SMALLEST)[::-1]
+        totals = np.cumsum([count * size.pixels * each for size in sizes])
         return [size for size, total in zip(sizes, totals, strict=True) if total <= self.budget]
 
 
@@ -280,7 +280,7 @@ def write_arrays(
     Args:
         name: of the part.
         rows: its index.
-        arrays: which arrays, and how pictures become squares.
+        arrays: which arrays, and how pictures get their shape.
         resolutions: of the arrays.
         work: where the store is made; rows that are complete there are kept.
         processes: how many write at a time.
@@ -293,14 +293,14 @@ def write_arrays(
     """
     if not resolutions:
         return
-    kind = pixel_kind(arrays.side, arrays.options)
+    kind, sizes = pixel_kind(arrays.side, arrays.options), [Resolution.of(r).plain for r in resolutions]
     folder = work.made / name / store.ARRAYS / arrays.folder
-    key = _hash([kind, list(resolutions), [[row.name, row.sha256] for row in rows]])[:16]
+    key = _hash([kind, sizes, [[row.name, row.sha256] for row in rows]])[:16]
     if not (work.done / f"{name}-{key}").is_dir():
         shutil.rmtree(folder.parent, ignore_errors=True)
         folder.mkdir(parents=True)
         for resolution in resolutions:
-            shape = (len(rows), resolution, resolution, arrays.options.channels)
+            shape = (len(rows), *Resolution.of(resolution).shape, arrays.options.channels)
             _allocate(folder / f"{resolution}.npy", shape, arrays.dtype)
         (work.done / f"{name}-{key}").mkdir()
     entries = [entry_of(work.made / name, row) for row in rows]
@@ -313,7 +313,7 @@ def write_arrays(
             jobs.append((entries[start : start + ROWS], start, arrays, tuple(resolutions), folder, note, max_pixels))
     for _, count in in_processes(_write_rows, jobs, processes):
         on_written(count)
-    manifest = {"pixels": kind, "count": len(rows), "resolutions": list(resolutions), "broken": {}}
+    manifest = {"pixels": kind, "count": len(rows), "resolutions": sizes, "broken": {}}
     _write(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False))
 
 
@@ -341,11 +341,11 @@ def _write_rows(
         for r, stream in streams.items():
             np.lib.format.read_magic(stream)
             np.lib.format.read_array_header_1_0(stream)
-            stream.seek(start * r * r * arrays.options.channels * arrays.dtype.itemsize, os.SEEK_CUR)
+            stream.seek(start * Resolution.of(r).pixels * arrays.options.channels * arrays.dtype.itemsize, os.SEEK_CUR)
         for i in range(len(entries)):
-            square = reader.square(i, arrays.side)
+            full = reader.fitted(i, arrays.side)
             for r, stream in streams.items():
-                stream.write(np.ascontiguousarray(box_reduce(square, r), arrays.dtype).data)
+                stream.write(np.ascontiguousarray(box_reduce(full, r), arrays.dtype).data)
         for stream in streams.values():
             stream.flush()
             os.fsync(stream.fileno())

@@ -1,4 +1,4 @@
-"""The picture files of a set, read one by one at full size: as squares, or crops of them."""
+"""The picture files of a set, read one by one at full size: in the shape of the resolution, or crops of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 from progcycle.data.bit_depth import LowRange, is_16_bit_png
 from progcycle.data.crop import Crop
 from progcycle.data.decode import HEAD, BrokenPicture, decode_picture, parse_colour
-from progcycle.data.fit import fit_square
+from progcycle.data.fit import fit_to
 from progcycle.data.kinds import extension_of
 from progcycle.data.levels import Bits, Levels
 from progcycle.data.region import Choose
@@ -19,6 +19,7 @@ from progcycle.data.values import Stored, as_wanted
 from progcycle.data.volumes import VolumeReader
 from progcycle.errors import UserError
 from progcycle.recipe import Pictures
+from progcycle.resolution import Resolution
 
 ALWAYS_8 = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib"})
 PROBES = 16  # pictures that are read to find the range of 16-bit values
@@ -29,7 +30,7 @@ class PictureReader:
 
     Args:
         entries: the files.
-        options: how a picture becomes a square, its background and channels.
+        options: how a picture gets the resolution's shape, its background and channels.
         max_pixels: pictures of more pixels count as broken.
         opener: opens the entries; default: as files, members of zip files and pictures in stores.
     """
@@ -43,21 +44,22 @@ class PictureReader:
         self._volumes = VolumeReader(self._opener)
         self._is_low: bool | None = None  # whether 16-bit values span a small range; None: not known yet
 
-    def square(self, index: int, side: int) -> np.ndarray:
-        """Picture number ``index`` as a square.  # [side, side, C]
+    def fitted(self, index: int, resolution: int) -> np.ndarray:
+        """Picture number ``index``, made one of a resolution.  # [h, w, C]
 
         Raises:
             BrokenPicture: it cannot be read.
             UnsupportedPicture: it has another depth than the set; or 16 bits, and 8 are wanted of a small range.
         """
-        # Twice the square is enough for a clean reduction; all stages share it, so that they show the same picture.
+        # Twice the size is enough for a clean reduction; all stages share it, so that they show the same picture.
+        enough = 2 * Resolution.of(resolution).longer
         try:
-            picture = self._pixels(index, 2 * side)
+            picture = self._pixels(index, enough)
         except LowRange:
             if self._low_range():
                 raise
-            picture = self._pixels(index, 2 * side, any_range=True)
-        return fit_square(picture, side, self.options.fit, self.options.background)
+            picture = self._pixels(index, enough, any_range=True)
+        return fit_to(picture, resolution, self.options.fit, self.options.background)
 
     def crop(self, index: int, crop: Crop) -> np.ndarray:
         """A crop of picture number ``index``; no more of it is decoded than its format asks for.
@@ -71,9 +73,9 @@ class PictureReader:
 
         Raises:
             BrokenPicture: it cannot be read, or is smaller than the crop.
-            UnsupportedPicture: as :meth:`square`.
+            UnsupportedPicture: as :meth:`fitted`.
         """
-        enough = None if crop.load is None else 2 * crop.load
+        enough = None if crop.load is None else 2 * Resolution.of(crop.load).longer
         try:
             part = self._pixels(index, enough, choose=crop.region)
         except LowRange:

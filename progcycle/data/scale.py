@@ -9,21 +9,28 @@ middle of pictures that are loaded as in training.
 from typing import TypeVar
 
 from progcycle.recipe import NATIVE, RANDOM_CROP, Pictures
+from progcycle.resolution import Resolution
 
 P = TypeVar("P", bound=Pictures)
 
 PARTS = 2  # times the resolution from which on training sees parts of pictures
 
 
-def load_side(options: Pictures, resolution: int) -> int | None:
-    """Pixels that training brings the short side of pictures to; None for their own size."""
-    return None if options.load_resolution == NATIVE else options.load_resolution or resolution
+def load_side(options: Pictures, resolution: int) -> Resolution | None:
+    """What training makes pictures cover, of the shape of the resolution; None for their own size.
+
+    Of squares it is what the short side of pictures is brought to.
+    """
+    size = Resolution.of(resolution)
+    if options.load_resolution == NATIVE:
+        return None
+    return size.scaled(options.load_resolution) if options.load_resolution else size
 
 
-def test_side(options: Pictures, resolution: int) -> int | None:
-    """Pixels that the short side of test pictures is brought to, and of those to translate; None for their own size."""
+def test_side(options: Pictures, resolution: int) -> Resolution | None:
+    """What test pictures, and those to translate, cover; None for their own size."""
     side = load_side(options, resolution)
-    return side if side is None or side >= PARTS * resolution else resolution
+    return side if side is None or side >= PARTS * resolution else Resolution.of(resolution)
 
 
 def unaltered(options: P, resolution: int) -> P:

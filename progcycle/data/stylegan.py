@@ -60,7 +60,7 @@ def write_stylegan_zip(
     with atomic_file(file) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for i, (_, found) in enumerate(kept):
             stream = io.BytesIO()
-            as_image(reader.square(i, side)).save(stream, format="png", compress_level=0, optimize=False)
+            as_image(reader.fitted(i, side)).save(stream, format="png", compress_level=0, optimize=False)
             archive.writestr(member(member_name(i)), stream.getbuffer())
             labels.append([member_name(i), numbers.get(found.label)])
             on_written(1)

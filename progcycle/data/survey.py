@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from progcycle.errors import UserError
+from progcycle.resolution import Resolution
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,23 +66,24 @@ class Survey:
         """Whether most are drawings or other flat pictures, and not photographs."""
         return self.flat > 0.5
 
-    def smaller_than(self, side: int) -> float:
-        """Share of pictures whose shorter side has fewer pixels, so that they are enlarged."""
-        return sum(min(size) < side for size in self.sizes) / max(len(self.sizes), 1)
+    def smaller_than(self, resolution: int) -> float:
+        """Share of pictures of which a side has fewer pixels, so that they are enlarged."""
+        height, width = Resolution.of(resolution).shape
+        return sum(size[0] < width or size[1] < height for size in self.sizes) / max(len(self.sizes), 1)
 
-    def lines(self, side: int) -> list[str]:
+    def lines(self, resolution: int) -> list[str]:
         """The survey as lines of text.
 
         Args:
-            side: pixels per side that the pictures are brought to.
+            resolution: that the pictures are brought to.
         """
         kinds = ", ".join(f"{MODES.get(mode, mode)} {count:,}" for mode, count in self.modes.most_common())
         lines = [f"{self.count:,} picture{'s' * (self.count != 1)}{self._of_them()}: {self._range()}, {kinds}"]
         lines.append("drawings, or other pictures with flat areas" if self.is_drawn else "photographs, or similar")
         if self.grey == 1:
             lines.append("all without colour")
-        if (small := self.smaller_than(side)) > 0:
-            lines.append(f"{small:.0%} are smaller than {side} px and are enlarged, which blurs them")
+        if (small := self.smaller_than(resolution)) > 0:
+            lines.append(f"{small:.0%} are smaller than {resolution} px and are enlarged, which blurs them")
         if self.broken:
             lines.append(f"{len(self.broken):,} cannot be read and are skipped: {self.broken[0]}")
         if self.refused:
@@ -101,12 +103,12 @@ class Survey:
         return f"{first[0]}x{first[1]} to {last[0]}x{last[1]} px"
 
 
-def survey_folder(path: str, side: int) -> Survey:
+def survey_folder(path: str, resolution: int) -> Survey:
     """Survey the pictures of a folder or zip file, as training will find them.
 
     Args:
         path: a folder or a zip file.
-        side: pixels per side that the pictures are brought to.
+        resolution: that the pictures are brought to.
 
     Raises:
         UserError: there is no such folder or zip file, or no picture in it.
@@ -121,7 +123,7 @@ def survey_folder(path: str, side: int) -> Survey:
     survey = Survey(path, len(entries), remarks=listing.remarks())
     survey.stems = frozenset(stem_of(entry.name, several=False) for entry in entries)
     deep = _read_headers(survey, _evenly(entries, HEADERS))
-    _decode(survey, [*_evenly(entries, DECODED), *deep[:DECODED]], side)
+    _decode(survey, [*_evenly(entries, DECODED), *deep[:DECODED]], resolution)
     return survey
 
 
@@ -150,18 +152,18 @@ def _read_headers(survey: Survey, entries: "list[Entry]") -> "list[Entry]":
     return deep
 
 
-def _decode(survey: Survey, entries: "list[Entry]", side: int) -> None:
+def _decode(survey: Survey, entries: "list[Entry]", resolution: int) -> None:
     """Pixels of some pictures, read as training reads them."""
     from progcycle.data import BrokenPicture, UnsupportedPicture, decode_picture
     from progcycle.data.source import Opener
 
-    opener, started = Opener(), time.perf_counter()
+    opener, enough, started = Opener(), 2 * Resolution.of(resolution).longer, time.perf_counter()
     read: list[tuple[float, bool]] = []
     deep: list[tuple[str, tuple[float, bool] | None]] = []
     for entry in dict.fromkeys(entries):
         try:
             file = opener.open(entry)
-            pixels = decode_picture(file, channels=3, background="white", min_side=2 * side, name=entry.name)
+            pixels = decode_picture(file, channels=3, background="white", min_side=enough, name=entry.name)
         except UnsupportedPicture as error:
             deep.append((str(error), _of_deep(opener.open(entry), entry.name)))
         except BrokenPicture as error:

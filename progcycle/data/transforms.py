@@ -11,6 +11,7 @@ from progcycle.blocks.levels import as_numbers, max_level, to_unit
 from progcycle.data.levels import PLAIN, Levels
 from progcycle.errors import UserError, closest
 from progcycle.recipe import Augmentation
+from progcycle.resolution import Resolution
 
 
 def _library() -> Any:
@@ -28,7 +29,7 @@ class Transforms:
 
     Args:
         steps: the recipe's ``augment`` list.
-        side: pixels per side of the pictures, which every transform must keep.
+        resolution: of the pictures, whose size every transform must keep.
         channels: of the pictures.
         domain: named in errors.
         levels: their depth. All but 8 bits go through the transforms as floating point in [0, 1].
@@ -39,13 +40,13 @@ class Transforms:
     """
 
     def __init__(
-        self, steps: Sequence[Augmentation], side: int, channels: int, domain: str, levels: Levels = PLAIN
+        self, steps: Sequence[Augmentation], resolution: int, channels: int, domain: str, levels: Levels = PLAIN
     ) -> None:
         self.levels = levels
         self.steps = tuple(steps)
         self.domain = domain
         for step in self.steps:
-            self._try_out(step, side, channels)
+            self._try_out(step, Resolution.of(resolution), channels)
         self._compose: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -93,13 +94,13 @@ class Transforms:
         except Exception as error:  # validation differs from transform to transform
             raise UserError(f"{self._where(step.name)} refuses its arguments: {_one_line(error)}.") from None
 
-    def _try_out(self, step: Augmentation, side: int, channels: int) -> None:
+    def _try_out(self, step: Augmentation, resolution: Resolution, channels: int) -> None:
         """Run one transform alone, always applied, on a few pictures of noise."""
         self._build(step)
         transform = self._build(step, p=1.0)
         compose = _library().Compose([transform])
         for seed in range(3):
-            rng, shape = np.random.default_rng(seed), (side, side, channels)
+            rng, shape = np.random.default_rng(seed), (*resolution.shape, channels)
             picture: np.ndarray = rng.integers(0, max_level() + 1, shape, dtype=np.uint8)
             if not self.levels.plain:
                 picture = rng.random(shape, dtype=np.float32)
@@ -110,7 +111,7 @@ class Transforms:
                 kind = {1: "grey", 3: "RGB"}.get(channels, f"{channels}-channel")
                 depth = "" if self.levels.plain else f" ({self.levels.words}, seen as floating point)"
                 raise UserError(
-                    f"{self._where(step.name)} fails on {kind} pictures of {side} px{depth}: {_one_line(error)}."
+                    f"{self._where(step.name)} fails on {kind} pictures of {resolution} px{depth}: {_one_line(error)}."
                 ) from None
             self._same_kind(picture, result, step.name)
             if not self.levels.plain and _has_8_bits(result) and not _has_8_bits(picture):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from progcycle.errors import UserError
 from progcycle.files import restore_folder
+from progcycle.resolution import Resolution
 from progcycle.schedule import Growth
 
 # Metrics that ``best: auto`` follows, the first that is measured: of BEGAN, generators, translators, autoencoders.
@@ -52,7 +53,9 @@ class BestFolder:
         file = self.path / "config.json"
         try:
             config = json.loads(file.read_text(encoding="utf-8"))
-            if config["resolution"] != self.final:  # of a plan that ended below and was made longer
+            if (
+                Resolution.of(config["resolution"]).shape != Resolution.of(self.final).shape
+            ):  # of a plan that ended below and was made longer
                 return None
             return str(config["best"]["figure"]), float(config["best"]["value"])
         except FileNotFoundError:

@@ -94,7 +94,7 @@ class TimeLeft:
 
     def __init__(self, schedule: GrowthSchedule) -> None:
         self.schedule = schedule
-        self.cost: Mapping[int, float] = {p.stage: p.batch_size * p.resolution for p in schedule.phases}
+        self.cost: Mapping[int, float] = {p.stage: p.batch_size * int(p.resolution) for p in schedule.phases}
         self.nimg = 0
         self.steps: dict[int, _Mean] = {}
         self._training = self._overhead = 0.0

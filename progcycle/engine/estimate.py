@@ -20,6 +20,7 @@ from progcycle.engine.meter import peak_memory
 from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe
+from progcycle.resolution import Resolution
 from progcycle.runtime.worker_processes import ProcessKilledError, run_in_processes
 from progcycle.schedule import Growth, GrowthSchedule
 
@@ -33,7 +34,7 @@ class StageCost:
 
     Attributes:
         part: of the run: "" for training, else the name of what goes before, such as ``pretraining``.
-        resolution: pixels of a side.
+        resolution: of the pictures.
         pictures: of one domain that are shown there.
         picture: seconds that one picture of each domain takes.
         seconds: that all of them take.
@@ -160,7 +161,7 @@ def measure(recipe: Recipe) -> Estimate:
 def _phases(
     trainer: Trainer, schedule: GrowthSchedule, sets: Mapping[str, PictureSet], prefix: str
 ) -> list[tuple[str, int, int, float]]:
-    found = []
+    found: list[tuple[str, int, int, float]] = []
     for phase in schedule.phases:
         growth = schedule.at((phase.start + phase.end) // 2)
         step = seconds_of_a_step(trainer, growth, noise(sets, growth))
@@ -206,7 +207,7 @@ def noise(sets: Mapping[str, PictureSet], growth: Growth) -> dict[str, Batch]:
     """A batch of noise for each domain, of the size that training would have at this moment."""
     batches = {}
     for domain, pictures in sets.items():
-        shape = (growth.batch_size, pictures.options.channels, growth.resolution, growth.resolution)
+        shape = (growth.batch_size, pictures.options.channels, *Resolution.of(growth.resolution).shape)
         images = torch.randint(0, 256, shape, dtype=torch.uint8)
         positions = tuple(range(growth.batch_size))
         labels = torch.arange(growth.batch_size) % len(pictures.classes) if pictures.classes else None

@@ -13,6 +13,7 @@ from progcycle.errors import UserError
 from progcycle.export import SnapshotConfig, find_snapshot, load
 from progcycle.networks import Network
 from progcycle.recipe import Recipe, RecipeError, difference, load_recipe, validate
+from progcycle.resolution import Resolution
 from progcycle.runtime import checkpoint
 from progcycle.tasks import TASKS
 
@@ -59,7 +60,12 @@ def start_from(recipe: Recipe, networks: Mapping[str, Network]) -> Sequence[str]
         path, others, frozen = _of_checkpoint(Path(options.run), [name for name in networks if name not in weights])
         weights |= others
         source += f", and of {path} the discriminators"
-    common = min(config.final_resolution, recipe.resolution)
+    common = recipe.resolution.halved_to(min(config.final_resolution, recipe.resolution))
+    if common is None or common < recipe.network.base_resolution:
+        raise UserError(
+            f"{KEY}: {options.run} ends at {config.final_resolution} px, which is no resolution of this recipe, whose "
+            f"double from {recipe.network.base_resolution} to {recipe.resolution} px; choose another resolution for it."
+        )
     smaller = _up_to(common, recipe)
     for name, tensors in weights.items():
         settings = "network settings"
@@ -115,7 +121,7 @@ def _changes(config: SnapshotConfig, recipe: Recipe) -> str:
     return f" (from there to here, {', '.join(changed)})" if changed else ""
 
 
-def _up_to(resolution: int, recipe: Recipe) -> Mapping[str, Network]:
+def _up_to(resolution: Resolution, recipe: Recipe) -> Mapping[str, Network]:
     """The networks of a recipe that ends at a resolution, without memory."""
     with torch.device("meta"):
         schedule = recipe.schedule.model_copy(update={"start_resolution": resolution})

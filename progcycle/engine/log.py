@@ -142,7 +142,8 @@ class RunLog:
         self.info(wrapped(f"kimg {position(nimg, self.schedule.total)}", words))
 
     def _record(self, nimg: int, growth: Growth, figures: Mapping[str, float]) -> None:
-        place = {"nimg": nimg, "stage": growth.plan_stage, "resolution": growth.resolution, "alpha": growth.progress}
+        stage, resolution = growth.plan_stage, int(growth.resolution)
+        place = {"nimg": nimg, "stage": stage, "resolution": resolution, "alpha": growth.progress}
         length = self._length()
         try:
             with self.stats_path.open("a") as file:

@@ -12,6 +12,7 @@ from progcycle.engine.build import check_batches, count_parts
 from progcycle.errors import UserError
 from progcycle.output import LOGGER
 from progcycle.recipe import Recipe
+from progcycle.resolution import Resolution
 from progcycle.schedule import Growth, GrowthSchedule
 
 # Messages of libraries without an exception class for it: torch on CPUs and MPS, C++, cuBLAS and cuDNN.
@@ -133,7 +134,7 @@ class MemoryAdvice:
         least = 2 if self.prepares else 1
         for size in (size for size in range(count - 1, least - 1, -1) if local % size == 0):
             everywhere = {f"{key}={size}": {"default": size}} if set(table) <= {"default"} else {}
-            here = {f"{key}.{growth.resolution}={size}": {**table, growth.resolution: size}}
+            here = {f"{key}.{int(growth.resolution)}={size}": {**table, int(growth.resolution): size}}
             for change, limits in {**everywhere, **here}.items():
                 options = recipe.training.model_copy(update={"max_batch_per_device": limits})
                 changed = recipe.model_copy(update={"training": options})
@@ -146,7 +147,7 @@ class MemoryAdvice:
 
     def _no_further(self, growth: Growth) -> str | None:
         """The change that ends growth below this stage, if what is trained until now allows it."""
-        recipe, half = self.recipe, growth.resolution // 2
+        recipe, half = self.recipe, Resolution.of(growth.resolution) // 2
         if self.prepares:
             return None
         try:
@@ -155,4 +156,4 @@ class MemoryAdvice:
         except UserError:
             return None
         done = self.begun_at() or 0
-        return f"schedule.hold_resolution={half}" if self.schedule.first_difference(held, done) is None else None
+        return f"schedule.hold_resolution={int(half)}" if self.schedule.first_difference(held, done) is None else None

@@ -21,6 +21,7 @@ from progcycle.engine.attempts import Attempts
 from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
 from progcycle.files import atomic_folder, with_default_permissions
+from progcycle.resolution import Resolution
 from progcycle.runtime.checkpoint import folder_name
 from progcycle.runtime.parallel import first_message
 from progcycle.schedule import Growth, GrowthSchedule
@@ -165,7 +166,7 @@ def _about(trainer: Trainer, found: NonFinite, figures: Mapping[str, float], att
         "step": found.step,
         "nimg": growth.nimg,
         "stage": growth.plan_stage,
-        "resolution": growth.resolution,
+        "resolution": Resolution.of(growth.resolution).label,
         "alpha": growth.progress,
         "fading": growth.fading,
         "batch_size": growth.batch_size,

@@ -207,7 +207,7 @@ def render(
         for row in figures.evaluations[: -SHOWN - 1 : -1]
     ]
     now = time.time()
-    data = {"samples": samples, "phases": [[p.start, p.end, p.resolution] for p in schedule.phases]}
+    data = {"samples": samples, "phases": [[p.start, p.end, p.resolution.label] for p in schedule.phases]}
     return _template().render(
         name=run_dir.resolve().name or str(run_dir),
         state=state,
@@ -231,7 +231,7 @@ def render(
         next=about.next_commands if state == "finished" else (),
         facts=about.facts,
         recipe=about.recipe,
-        data=Markup(json.dumps(data, separators=(",", ":"))),  # numbers only
+        data=Markup(json.dumps(data, separators=(",", ":"))),  # numbers, and sizes
     )
 
 

@@ -12,6 +12,7 @@ from progcycle.engine.memory import is_out_of_memory
 from progcycle.evaluation.sampler import Sampler
 from progcycle.export.contact_sheet import sheet
 from progcycle.export.tensor_images import to_pil
+from progcycle.resolution import Resolution
 from progcycle.schedule import Growth, GrowthSchedule
 from progcycle.tasks import Task
 
@@ -51,7 +52,7 @@ def sample_sheet(
 
     Args:
         task: that they are of.
-        rows: what :meth:`Task.sample` gave.  # each [n, C, R, R]
+        rows: what :meth:`Task.sample` gave.  # each [n, C, H, W]
         nimg: pictures shown.
         growth: of the step just done.
         schedule: the growth plan; its last resolution decides how large pictures are on all sheets of a run.
@@ -63,8 +64,8 @@ def sample_sheet(
         classes = list(task.classes) if len(task.classes) <= min(len(made), COLUMNS) else []
         columns = len(classes) or max(1, round(len(made) ** 0.5))
         pictures, header = [made[i : i + columns] for i in range(0, len(made), columns)], classes or None
-    final = schedule.final.resolution
-    tile = max(growth.resolution, min(final * max(1, round(SMALLEST / final)), LARGEST))
+    final, now = (Resolution.of(at.resolution).longer for at in (schedule.final, growth))
+    tile = max(now, min(final * max(1, round(SMALLEST / final)), LARGEST))
     title = f"{nimg / 1000:g} kimg, {growth.resolution} px" + f", alpha {growth.progress:.2f}" * growth.fading
     return sheet(pictures, header, tile, side=names or None, title=title)
 
@@ -100,8 +101,8 @@ def sampling_costs(
 
 
 def _effort(sampler: Sampler, count: int, channels: Mapping[str, int]) -> float | None:
-    side = sampler.growth.resolution
-    panel = sampler.task.panel(count, lambda domain: torch.zeros(count, channels[domain], side, side))
+    shape = Resolution.of(sampler.growth.resolution).shape
+    panel = sampler.task.panel(count, lambda domain: torch.zeros(count, channels[domain], *shape))
     taken: list[float] = []
     try:
         while len(taken) < 2 or (len(taken) < 4 and sum(taken) < LONG / 4):

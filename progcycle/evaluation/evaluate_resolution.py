@@ -18,6 +18,7 @@ from progcycle.evaluation.translation_table import AGAINST_TRUTH, Column, Table,
 from progcycle.export.tensor_images import as_channels
 from progcycle.metrics import gradient_error, paired_scores
 from progcycle.output import bars_hidden
+from progcycle.resolution import Resolution
 
 if TYPE_CHECKING:
     from progcycle.data import PictureSet
@@ -32,12 +33,28 @@ COLUMNS = (
 LABELS = {"detail": "--scale detail", "train": "--scale train", "unchanged": "unchanged (do nothing)"}
 
 
+def larger_size(model: "Translator", resolution: int) -> Resolution:
+    """The size that ``--resolution`` means for translators: of rectangles one number is the shorter side.
+
+    Raises:
+        UserError: it has another shape than their pictures.
+    """
+    given, own = Resolution.of(resolution), model.resolution
+    size = own.scaled(given) if given.is_square else given
+    if not given.is_square and own.scaled(given).shape != given.shape:
+        raise UserError(
+            f"--resolution: {given} px have another shape than the {own} px of training; give one number, the shorter "
+            f"side, or {own.scaled(given)}."
+        )
+    return size
+
+
 def check_resolution(model: "Translator", resolution: int, pairs: Pairs, why: str) -> None:
     """Refuse a resolution at which nothing can be measured.
 
     Args:
         model: translators.
-        resolution: pixels per side.
+        resolution: of the pictures.
         pairs: true pairs of test pictures.
         why: a sentence why there are none, or "".
 
@@ -76,7 +93,7 @@ def measure_at_resolution(
         recipe: theirs.
         folders: of test pictures of A and B, instead of the recipe's.
         pairs: true pairs, numbers of A and of B.
-        resolution: pixels per side of the test pictures, at least that of training.
+        resolution: of the test pictures, at least that of training.
         batch_size: pictures at a time.
         seed: of latents.
 
@@ -109,7 +126,7 @@ def measure_at_resolution(
                 for what, parts in rows.items()
             }
     smaller = {domain: smaller_than(pictures, resolution) for domain, pictures in sets.items()}
-    return {"resolution": resolution, "pairs": len(pairs), "smaller": smaller, "results": results}
+    return {"resolution": Resolution.of(resolution).label, "pairs": len(pairs), "smaller": smaller, "results": results}
 
 
 def resolution_table(found: Mapping[str, Any]) -> str:
@@ -142,11 +159,11 @@ def _scores(made: Tensor, truth: Tensor) -> Tensor:
     return torch.stack([scores.l1, scores.ssim, gradient_error(made, truth)], dim=1).double()
 
 
-def smaller_than(pictures: "PictureSet", side: int) -> int:
+def smaller_than(pictures: "PictureSet", resolution: int) -> int:
     """How many pictures of a set have a side of fewer pixels; only their headers are read."""
     opener = Opener()
-    count = 0
+    count, (height, width) = 0, Resolution.of(resolution).shape
     for entry in pictures.entries:
         with opened(opener.open(entry)) as image:
-            count += min(image.size) < side
+            count += image.width < width or image.height < height
     return count

@@ -15,6 +15,7 @@ from progcycle.errors import UserError
 from progcycle.evaluation.diversity import PICTURES, TRANSLATIONS, latents_of, measure_diversity
 from progcycle.evaluation.evaluate_resolution import (
     check_resolution,
+    larger_size,
     measure_at_resolution,
     resolution_table,
     resolution_warnings,
@@ -75,7 +76,7 @@ class TranslatorOptions(EvaluationOptions):
     Attributes:
         a: folder of test pictures of A, instead of the recipe's.
         b: folder of test pictures of B, instead of the recipe's.
-        resolution: pixels per side at which true pairs are compared too, or None.
+        resolution: another one (one number is the shorter side) at which true pairs are compared too, or None.
         paired: whether equal names are true pairs, instead of ``data.paired`` of the recipe.
     """
 
@@ -106,8 +107,9 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
     paired = recipe.data.paired if options.paired is None else options.paired
     remedy = "give --paired if they are true pairs"
     pairing = find_pairs(sets, paired, lambda domain, places: sharp[domain][places], remedy=remedy)
-    if options.resolution is not None:
-        check_resolution(model, options.resolution, pairing.pairs, pairing.sentence)
+    at = None if options.resolution is None else larger_size(model, options.resolution)
+    if at is not None:
+        check_resolution(model, at, pairing.pairs, pairing.sentence)
     colours, why = training_pictures(recipe, run, model.resolution)
     colours = faded_as_trained(model, colours) if colours else None
     measured = _measure(model, choice, faded_as_trained(model, sharp), pairing.pairs, colours, options)
@@ -118,10 +120,9 @@ def evaluate_translator(model: "Translator", snapshot: Path, run: Path, options:
     starred = [name for name in PUBLISHED if small and name in choice.names]
     seen = seen_figures(recipe, *(f.name if f else None for f in (features, choice.resnet)))
     larger: dict[str, Any] | None = None
-    if options.resolution is not None:
-        folders = (options.a, options.b)
-        how = (options.batch_size, options.seed)
-        larger = measure_at_resolution(model, recipe, folders, pairing.pairs, options.resolution, *how)
+    if at is not None:
+        folders, how = (options.a, options.b), (options.batch_size, options.seed)
+        larger = measure_at_resolution(model, recipe, folders, pairing.pairs, at, *how)
     record = {
         **_origin(model, snapshot, recipe, sets, pairing),
         "protocol": _protocol(measured, colours, options),
@@ -317,8 +318,8 @@ def _available(options: TranslatorOptions, resolution: int, recipe: "CycleganRec
                 f"--metrics: translators have no metric {name!r}; choose from {', '.join(SETS)}. Figures against "
                 "truth and source, of colours and of lines are always there."
             )
-    if "swd" in names and (resolution < SMALLEST or resolution & (resolution - 1)):
-        why = f"it takes sides of a power of two from {SMALLEST} px on, and these have {resolution} px"
+    if "swd" in names and resolution < SMALLEST:
+        why = f"it takes pictures of {SMALLEST} px or more, and these have {resolution} px"
         if asked:
             raise UserError(f"--metrics: swd cannot be measured: {why}; leave it out.")
         names.remove("swd")

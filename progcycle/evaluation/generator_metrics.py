@@ -18,6 +18,7 @@ from progcycle.evaluation.generator_samples import (
     samples_from_model,
 )
 from progcycle.metrics import load_features
+from progcycle.resolution import Resolution
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,7 +130,7 @@ def both_sets(samples: GeneratorSamples, count: int) -> "tuple[Tensor, Tensor]":
     """Generated and real pictures, as many of each: ``count``, or fewer if there are not so many or they are large.
 
     Returns:
-        Pictures in [-1, 1].  # each [n, C, R, R]
+        Pictures in [-1, 1].  # each [n, C, H, W]
     """
     import torch
 
@@ -143,7 +144,7 @@ def both_sets(samples: GeneratorSamples, count: int) -> "tuple[Tensor, Tensor]":
 
 def set_size(resolution: int) -> int:
     """How many pictures are looked at as a whole at most."""
-    return max(min(MOST, IN_MEMORY // (3 * resolution**2)), 16)
+    return max(min(MOST, IN_MEMORY // (3 * Resolution.of(resolution).pixels)), 16)
 
 
 METRICS: dict[str, Callable[[GeneratorSamples, int], Figures]] = {
@@ -195,7 +196,7 @@ def check_metrics(names: Sequence[str], resolution: int, channels: int, where: s
 
     Args:
         names: names of metrics.
-        resolution: pixels per side of the pictures.
+        resolution: of the pictures.
         channels: 1 or 3.
         where: what to name in the sentence, such as a recipe key.
         own: names of metrics that the task has besides, which any pictures allow.
@@ -214,6 +215,8 @@ def check_metrics(names: Sequence[str], resolution: int, channels: int, where: s
             _main_features("cpu")  # as a check
         if name == "palette" and channels != 3:
             raise UserError(f"{where}: palette measures colours, and these pictures are grey; leave it out.")
+        if name == "modes" and not Resolution.of(resolution).is_square:
+            raise UserError(f"{where}: modes reads digits in squares, and these have {resolution} px; leave it out.")
         if name == "modes" and channels != 3:
             raise UserError(f"{where}: modes counts stacked digits, whose colours are the digits; these are grey.")
 

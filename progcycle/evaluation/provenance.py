@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def origin(snapshot: Path, config: "SnapshotConfig") -> dict[str, Any]:
     """The snapshot and its growth, for records of figures."""
     growth = {name: getattr(config, name) for name in ("nimg", "resolution", "stage", "alpha")}
-    return {"snapshot": str(snapshot), **growth}
+    return {"snapshot": str(snapshot), **growth, "resolution": config.resolution.label}
 
 
 def versions(*libraries: str) -> dict[str, str]:

@@ -126,9 +126,8 @@ class TranslationEvaluator:
 
         def read(domain: str, places: list[int]) -> "Tensor":
             numbers = [self.chosen[domain][place] for place in places]
-            return read_pictures(
-                self.sets[domain], min(COMPARED_RESOLUTION, self.recipe.resolution), numbers, strict=False
-            )
+            small = self.recipe.resolution.halves(COMPARED_RESOLUTION)[-1]
+            return read_pictures(self.sets[domain], small, numbers, strict=False)
 
         pairing = find_pairs(self.sets, self.recipe.data.paired, read, self.chosen, strict=False)
         if not pairing.pairs:

@@ -36,6 +36,7 @@ from progcycle.metrics import (
     two_sample_test,
 )
 from progcycle.metrics.two_sample import FOLDS
+from progcycle.resolution import Resolution
 from progcycle.rng import generator_at
 
 if TYPE_CHECKING:
@@ -184,9 +185,9 @@ class DirectionTestSet:
         """Figures of translations, or of pictures in their place, without those of round trips.
 
         Args:
-            output: in [-1, 1], one for each source.  # [N, C', R, R]
+            output: in [-1, 1], one for each source.  # [N, C', H, W]
             metrics: which groups of figures to measure beside the others, of ``GROUPS``, as far as the pictures allow:
-                ``swd`` takes a power of two from 16 px on, ``palette`` RGB, ``two-sample`` three pictures of each.
+                ``swd`` takes 16 px or more, ``palette`` RGB, ``two-sample`` three pictures of each.
             seed: of the random choices of metrics.
             memory_gb: see :func:`progcycle.metrics.sliced_wasserstein`.
         """
@@ -205,8 +206,7 @@ class DirectionTestSet:
             found |= {
                 name.replace("kid", "kid_resnet"): kernel[name] for name in ("kid", "kid_error") if name in kernel
             }
-        side = output.shape[-1]
-        if "swd" in metrics and len(parts[0]) and side >= SMALLEST and not side & (side - 1):
+        if "swd" in metrics and len(parts[0]) and min(output.shape[-2:]) >= SMALLEST:
             found |= self._swd(output, parts, seed, memory_gb)
         if "palette" in metrics and output.shape[1] == 3:
             found |= self._palette(output, parts)
@@ -302,7 +302,7 @@ class DirectionTestSet:
             batches_of(to_levels(real)),
             [batches_of(to_levels(mine)), batches_of(to_levels(theirs))],
             count=len(chosen),
-            resolution=output.shape[-1],
+            resolution=Resolution(*output.shape[-2:]),
             seed=seed,
             memory_gb=memory_gb,
         )

@@ -16,6 +16,7 @@ from progcycle.evaluation.translation_table import Results, fill_tables
 from progcycle.export import to_pil
 from progcycle.files import atomic_file
 from progcycle.metrics import paired_scores
+from progcycle.resolution import Resolution
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +74,8 @@ class TranslationPage:
 def write_page(path: Path, page: TranslationPage) -> None:
     """Write an HTML file that holds all its pictures."""
     sections = page.sections
-    side = sections[0].test_set.source.shape[-1]
+    size = Resolution(*sections[0].test_set.source.shape[-2:])
+    enlarged = min(max(size.longer, SMALLEST), LARGEST) / size.longer
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(
         files("progcycle.evaluation").joinpath("translation_page.html").read_text("utf-8")
@@ -85,9 +87,10 @@ def write_page(path: Path, page: TranslationPage) -> None:
         notes=page.notes,
         tables=list(fill_tables(page.results, marks=page.marks)),
         sections=[_section(section) for section in sections],
-        side=min(max(side, SMALLEST), LARGEST),
+        height=round(size.height * enlarged),
+        width=round(size.width * enlarged),
         shown=4 if any(section.test_set.pairs for section in sections) else 3,
-        pixelated=side < SMALLEST,
+        pixelated=size.longer < SMALLEST,
     )
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -19,6 +19,7 @@ from progcycle.export.graph import Graph, Painting, PictureForm
 from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.tensor_images import from_pixels, resize, to_pil
 from progcycle.recipe import AutoencoderRecipe, validate
+from progcycle.resolution import Resolution
 
 
 @dataclass
@@ -33,7 +34,7 @@ class AutoencoderExamples(Examples):
 
     @cached_property
     def reals(self) -> Tensor:
-        """The pictures at the final resolution.  # [N, C, R, R]"""
+        """The pictures at the final resolution.  # [N, C, H, W]"""
         return run_pictures(self.config, self.count, self.pictures)
 
     @property
@@ -66,7 +67,7 @@ def run_pictures(config: SnapshotConfig, count: int, folder: str | Path | None =
         folder: folder or zip file of other pictures.
 
     Returns:
-        Pictures in [-1, 1] at the recipe's resolution.  # [N, C, R, R]
+        Pictures in [-1, 1] at the recipe's resolution.  # [N, C, H, W]
 
     Raises:
         UserError: there are none.
@@ -132,7 +133,7 @@ class Autoencoder(SnapshotModel):
         growth = self.config.growth_at(resolution)
         network, config = self.autoencoder, self.config
         channels = config.networks["autoencoder"].arguments.get("image_channels", 3)
-        sides = (growth.resolution, growth.resolution)
+        sides = Resolution.of(growth.resolution).shape
         form = PictureForm(
             "real", channels, config.levels("real"), sides, background=config.pictures("real").background
         )
@@ -148,13 +149,12 @@ class Autoencoder(SnapshotModel):
         """What is restored of pictures.
 
         Args:
-            pictures: square, in [-1, 1]; of another side than the snapshot's stage they are resized to it.
-                # [N, C, R, R]
+            pictures: in [-1, 1]; of another size than the snapshot's stage they are resized to it.  # [N, C, H, W]
 
         Returns:
             Pictures in [-1, 1], clamped, at the snapshot's resolution.  # [N, C, r, r] float32
         """
         growth = self.config.growth_at(None)
-        x = resize(pictures.to(self.device), growth.resolution, growth.resolution).clamp(-1, 1)
+        x = resize(pictures.to(self.device), *Resolution.of(growth.resolution).shape).clamp(-1, 1)
         options = self.autoencoder.options_at(growth.nimg)
         return self.run(self.autoencoder, x, growth.stage, growth.alpha, **options).float().clamp(-1, 1)

@@ -5,11 +5,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from progcycle.data import Levels
 from progcycle.errors import UserError
 from progcycle.recipe import Pictures
+from progcycle.resolution import LARGEST as WIDEST
+from progcycle.resolution import LONGEST, Resolution
 from progcycle.schedule import Growth
 
 CONFIG_FILE = "config.json"
@@ -22,8 +33,21 @@ MOST_FEATURES, MOST_BLOCKS, MOST_STAGES = 1 << 16, 1000, 16
 READ_BY = ("bits", "window", "channels", "background", "volumes")  # keys of a recipe's pictures
 
 Positive = Annotated[int, Field(ge=1)]
-SideLength = Annotated[int, Field(ge=1, le=1024)]
 Natural = Annotated[int, Field(ge=0)]
+
+
+def _as_resolution(value: Any) -> Resolution:
+    sides = value if isinstance(value, list | tuple) else [value]
+    if isinstance(value, Resolution):
+        sides = list(value.shape)
+    if not 1 <= len(sides) <= 2 or any(isinstance(side, bool) or not isinstance(side, int) for side in sides):
+        raise ValueError("a resolution is a whole number, or a list of height and width")
+    if min(sides) < 1 or min(sides) > WIDEST or max(sides) > LONGEST:
+        raise ValueError(f"a resolution has 1 to {WIDEST} pixels on its shorter side, got {str(value)[:60]}")
+    return Resolution(*sides)
+
+
+Size = Annotated[Resolution, PlainValidator(_as_resolution), PlainSerializer(lambda size: size.plain)]
 
 
 class _Strict(BaseModel):
@@ -65,9 +89,9 @@ class SnapshotConfig(_Strict):
         networks: how to build every network, by the first part of its weights' names.
         stage: growth step of the networks when the weights were saved; of growth by size their last one.
         alpha: how far the newest resolution had been faded in; below 1 in mid-fade.
-        resolution: pixels per side at that moment.
-        base_resolution: pixels per side at stage 0.
-        final_resolution: pixels per side at the networks' last stage; training may hold below it.
+        resolution: of the pictures at that moment: a number, or a list of height and width.
+        base_resolution: the same at stage 0.
+        final_resolution: the same at the networks' last stage; training may hold below it.
         nimg: real pictures of one domain shown so far.
         classes: names of the classes that the networks know, in the order of their numbers; empty if they know none.
         recipe: the whole recipe, as JSON.
@@ -82,9 +106,9 @@ class SnapshotConfig(_Strict):
     networks: dict[str, NetworkSpec]
     stage: Natural
     alpha: Annotated[float, Field(ge=0, le=1)]
-    resolution: SideLength
-    base_resolution: SideLength
-    final_resolution: SideLength
+    resolution: Size
+    base_resolution: Size
+    final_resolution: Size
     nimg: Natural
     seed: Natural
     classes: list[str] = []
@@ -94,13 +118,18 @@ class SnapshotConfig(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "SnapshotConfig":
-        whole = self.by_size and self.resolution <= self.base_resolution << self.stage
-        if self.stage > MOST_STAGES or (self.resolution != self.base_resolution << self.stage and not whole):
+        last = self.base_resolution << min(self.stage, MOST_STAGES)
+        whole = self.by_size and self.resolution <= last and last.doublings_from(self.resolution) is not None
+        if self.stage > MOST_STAGES or (self.resolution.shape != last.shape and not whole):
             raise ValueError(
                 f"resolution {self.resolution} is not base_resolution {self.base_resolution} doubled {self.stage} times"
             )
         if self.resolution > self.final_resolution:
             raise ValueError(f"resolution {self.resolution} is above final_resolution {self.final_resolution}")
+        if self.final_resolution.doublings_from(self.base_resolution) is None:
+            raise ValueError(
+                f"final_resolution {self.final_resolution} is not base_resolution {self.base_resolution} doubled"
+            )
         known = len(self.classes)
         takes = [spec.arguments["classes"] for spec in self.networks.values() if "classes" in spec.arguments] or [0]
         if takes != [known] * len(takes) or len(set(self.classes)) != known:
@@ -109,11 +138,14 @@ class SnapshotConfig(_Strict):
         return self
 
     @property
-    def start_resolution(self) -> int:
-        """The lowest resolution that was trained, in pixels per side."""
+    def start_resolution(self) -> Resolution:
+        """The lowest resolution that was trained."""
         schedule = self.recipe.get("schedule")
         start = schedule.get("start_resolution") if isinstance(schedule, dict) else None
-        return start if isinstance(start, int) and start >= 1 else self.base_resolution
+        try:
+            return self.base_resolution if start is None else _as_resolution(start)
+        except ValueError:  # of a damaged recipe
+            return self.base_resolution
 
     @property
     def by_size(self) -> bool:
@@ -126,7 +158,7 @@ class SnapshotConfig(_Strict):
         """Where growth stood."""
         if self.by_size:
             lowest = min(self.start_resolution, self.base_resolution, self.resolution)
-            doublings = (self.resolution // lowest).bit_length() - 1
+            doublings = (int(self.resolution) // int(lowest)).bit_length() - 1
             return Growth(self.stage, self.resolution, 1.0, nimg=self.nimg, fade=self.alpha, doublings=doublings)
         schedule = self.recipe.get("schedule")
         sharp = isinstance(schedule, dict) and schedule.get("fade_reals") is False
@@ -163,21 +195,28 @@ class SnapshotConfig(_Strict):
     def growth_at(self, resolution: int | None) -> Growth:
         """Where to run: where growth stood by default, or at an earlier resolution, faded in whole.
 
+        Args:
+            resolution: one number is the shorter side.
+
         Raises:
             UserError: the networks have no such stage yet, or that resolution was never trained.
         """
         growth = self.growth
-        if resolution is None or resolution == self.resolution:
+        if resolution is None:
+            return growth
+        given = Resolution.of(resolution)
+        if given == self.resolution and (given.is_square or given.shape == self.resolution.shape):
             return growth
         lowest = self.start_resolution if self.by_size else max(self.start_resolution, self.base_resolution)
         possible = [r for i in range(MOST_STAGES, -1, -1) if (r := self.resolution >> i) >= lowest]
-        if resolution not in possible:
+        found = next((r for r in possible if r == given and (given.is_square or r.shape == given.shape)), None)
+        if found is None:
             names = ", ".join(map(str, possible))
-            raise UserError(f"This snapshot has no resolution {resolution}; it can run at {names} px.")
+            raise UserError(f"This snapshot has no resolution {given}; it can run at {names} px.")
         if self.by_size:
-            return replace(growth, resolution=resolution, fade=1.0)
-        stage = (resolution // self.base_resolution).bit_length() - 1
-        return replace(growth, stage=stage, resolution=resolution, alpha=1.0)
+            return replace(growth, resolution=found, fade=1.0)
+        stage = (int(found) // int(self.base_resolution)).bit_length() - 1
+        return replace(growth, stage=stage, resolution=found, alpha=1.0)
 
     def to_json(self) -> str:
         """The text of ``config.json``, without the values that are not known."""

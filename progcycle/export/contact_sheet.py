@@ -27,7 +27,8 @@ def sheet(
 ) -> Image.Image:
     """A contact sheet on white; every picture fits a square tile, thinly framed, small ones enlarged by whole pixels.
 
-    A row of nothing but wide pictures is as low as they are.
+    A row of nothing but wide pictures is as low as they are. Without titles, columns of nothing but high ones are as
+    narrow as they are.
 
     Args:
         rows: pictures, row by row.
@@ -44,7 +45,9 @@ def sheet(
     columns = max(map(len, rows))
     tiles = [[_fit_tile(picture, tile) for picture in row] for row in rows]
     heights = [max(t.height for t in row) if all(t.width > t.height for t in row) else tile for row in tiles]
-    width, height = left + columns * (tile + gap) + gap, top + sum(heights) + (len(rows) + 1) * gap
+    high = header is None and all(t.height > t.width for row in tiles for t in row)
+    across = max(t.width for row in tiles for t in row) if high else tile
+    width, height = left + columns * (across + gap) + gap, top + sum(heights) + (len(rows) + 1) * gap
     page = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(page)
 
@@ -54,14 +57,14 @@ def sheet(
     if title is not None:
         write(gap + MARGIN / 2, LINE / 2 + 1, title, "lm", width - 2 * gap - MARGIN)
     for column, words in enumerate(header or []):
-        write(left + gap + column * (tile + gap) + tile / 2, top - LINE / 2 + 1, words, "mm", tile)
+        write(left + gap + column * (across + gap) + across / 2, top - LINE / 2 + 1, words, "mm", across)
     upper = top + gap
     for r, (row, tall) in enumerate(zip(tiles, heights, strict=True)):
         if side:
             place = (left - MARGIN, upper + tall / 2)
             draw.multiline_text(place, side[r], fill="#333333", font=font, anchor="rm", align="right")
         for c, small in enumerate(row):
-            x = left + gap + c * (tile + gap) + (tile - small.width) // 2
+            x = left + gap + c * (across + gap) + (across - small.width) // 2
             y = upper + (tall - small.height) // 2
             draw.rectangle((x - 1, y - 1, x + small.width, y + small.height), outline="#cccccc")  # ends of white ones
             page.paste(small, (x, y))
@@ -87,7 +90,7 @@ def grid(pictures: Sequence[Image.Image], classes: Sequence[str] = ()) -> Image.
     if 0 < len(classes) <= min(MOST_COLUMNS, len(pictures)):
         columns, header = len(classes), list(classes)
     rows = [list(pictures[i : i + columns]) for i in range(0, len(pictures), columns)]
-    return sheet(rows, header, tile=max(pictures[0].width, 96 if header else 64))
+    return sheet(rows, header, tile=max(*pictures[0].size, 96 if header else 64))
 
 
 def _font(words: Iterable[str]) -> Font:

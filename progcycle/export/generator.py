@@ -20,6 +20,7 @@ from progcycle.export.metadata import Metadata
 from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.tensor_images import to_pil
 from progcycle.export.value_files import endings, write_values
+from progcycle.resolution import Resolution
 from progcycle.rng import Distribution, latents
 from progcycle.schedule import Growth
 
@@ -215,7 +216,7 @@ class Generator(SnapshotModel):
         if self.classes:
             inputs["labels"] = LabelForm(self.classes)
         channels = next(iter(self.config.networks.values())).arguments.get("image_channels", 3)
-        sides = (growth.resolution, growth.resolution)
+        sides = Resolution.of(growth.resolution).shape
         output = PictureForm("real", channels, self.config.levels("real"), sides)
         return [Graph("generator", self.painting(growth), partial(_painted, self, resolution), inputs, output, growth)]
 

@@ -157,5 +157,5 @@ def interpolation_frames(
         return
     for first in pictures:
         frame = [first, *islice(pictures, cells - 1)]
-        tile = enlarge(first, side).width
+        tile = max(enlarge(first, side).size)
         yield sheet([frame[i : i + columns] for i in range(0, cells, columns)], tile=tile)

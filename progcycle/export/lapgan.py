@@ -13,6 +13,7 @@ from progcycle.errors import UserError
 from progcycle.export.config import SnapshotConfig
 from progcycle.export.generator import Generator
 from progcycle.export.graph import LatentForm, Pyramid
+from progcycle.resolution import Resolution
 from progcycle.rng import Distribution, latents
 from progcycle.schedule import Growth
 
@@ -34,7 +35,8 @@ class LaplacianGenerator(Generator):
         """Refuse the config of a snapshot that this class cannot hold; see :meth:`SnapshotModel.check`."""
         if config.task != cls.task:
             raise ValueError(f"A {cls.__name__} holds networks of the task {cls.task}, not {config.task}")
-        sides = [1 << i for i in range(config.final_resolution.bit_length()) if 1 << i >= config.base_resolution]
+        count = (int(config.final_resolution) // int(config.base_resolution)).bit_length()
+        sides = [int(config.base_resolution) << i for i in range(count)]
         for name, spec in config.networks.items():
             match = _NAME.fullmatch(name)
             if match is None or int(match[1]) not in sides:
@@ -62,7 +64,7 @@ class LaplacianGenerator(Generator):
     @property
     def all_levels(self) -> tuple[int, ...]:
         """The same of all levels of the pyramid, whether they are there or not."""
-        base, count = self.config.base_resolution, self.config.final_resolution // self.config.base_resolution
+        base, count = int(self.config.base_resolution), self.config.final_resolution // self.config.base_resolution
         return tuple(base << i for i in range(count.bit_length()))
 
     def level(self, side: int) -> networks.Network:
@@ -78,7 +80,7 @@ class LaplacianGenerator(Generator):
         """
         up_to = resolution or self.levels[-1]
         needed = [side for side in self.all_levels if side <= up_to]
-        if up_to not in self.all_levels:
+        if up_to not in self.all_levels or not Resolution.of(up_to).is_square:
             possible = ", ".join(map(str, self.all_levels))
             raise UserError(f"This LAPGAN has no level of {up_to} px; it has {possible} px.")
         if missing := [side for side in needed if side not in self.levels]:

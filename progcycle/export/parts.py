@@ -9,6 +9,7 @@ from torch import Tensor
 from progcycle.data.fit import fit_short, fit_short_by_bands
 from progcycle.export.spool import Spool
 from progcycle.export.tensor_images import from_pixels, to_stage
+from progcycle.resolution import Resolution
 
 
 class Parts(Protocol):
@@ -76,7 +77,11 @@ class PixelParts:
 
     def small(self, resolution: int, final: int) -> Tensor:
         """See :class:`Parts`."""
-        reduced = self.reduced if self.reduced is not None and min(self.reduced.shape[:2]) >= 2 * final else None
+        reduced = (
+            self.reduced
+            if self.reduced is not None and min(self.reduced.shape[:2]) >= 2 * Resolution.of(final).longer
+            else None
+        )
         if reduced is None and isinstance(self.pixels, Spool):
             small = fit_short_by_bands(self.pixels.read, self.height, self.width, resolution, final)
         else:

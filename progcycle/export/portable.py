@@ -30,6 +30,7 @@ from progcycle.export.graph import Form, Graph, LabelForm, LatentForm, PictureFo
 from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.files import atomic_file
 from progcycle.pretrained import MissingExtra
+from progcycle.resolution import Resolution
 
 Format = Literal["onnx", "pt2"]
 TOLERANCE = 1e-4  # of numbers in [-1, 1]
@@ -88,7 +89,7 @@ def export_model(
         folder: is made if need be.
         format: ``onnx``, or ``pt2`` for ``torch.export.load``.
         direction: of translators, ``ab`` or ``ba``; default: both.
-        resolution: an earlier stage, in pixels of a side; default: the snapshot's own.
+        resolution: an earlier stage, one number being the shorter side; default: the snapshot's own.
         uint8: pictures go in and come out as files hold them, [N, H, W, C] of uint8, not as [N, C, H, W] of
             float32 in [-1, 1]; the file is called ``ab_uint8.onnx``.
         half: weights of convolutions in float16, which takes half the space; ``ab_fp16.onnx``. Inputs and outputs stay
@@ -445,7 +446,7 @@ def _about(graph: Graph, uint8: bool, half: bool) -> dict[str, Any]:
         "name": graph.name,
         "stage": growth.stage,
         "alpha": growth.progress,
-        "resolution": growth.resolution,
+        "resolution": Resolution.of(growth.resolution).plain,
         "precision": "float16" if half else "float32",
         "inputs": inputs,
         "outputs": {"output": _form(graph.output, uint8)},

@@ -24,6 +24,7 @@ from progcycle.export.translator import Translator
 from progcycle.export.weights import read_model, write_model
 from progcycle.files import atomic_folder
 from progcycle.recipe import Recipe
+from progcycle.resolution import Resolution
 from progcycle.schedule import Growth
 
 # The class that each task's networks are loaded as. Programs may add rows.
@@ -59,7 +60,7 @@ def save_snapshot(
         networks: those that its class there holds, by name, with the weights to keep (the running averages).
         specs: how to build each of them: {"name": name in progcycle.networks, "arguments": keywords}.
         growth: where growth stands.
-        base_resolution: pixels per side at the networks' stage 0.
+        base_resolution: of the networks' stage 0.
         nimg: real pictures of one domain shown so far.
         recipe: the run's recipe.
         classes: names of the generator's classes, in the order of their numbers.
@@ -80,8 +81,8 @@ def save_snapshot(
         networks={name: NetworkSpec.model_validate(_plain(specs[name])) for name in networks},
         stage=growth.stage,
         alpha=growth.progress,
-        resolution=growth.resolution,
-        base_resolution=base_resolution,
+        resolution=Resolution.of(growth.resolution),
+        base_resolution=Resolution.of(base_resolution),
         final_resolution=recipe.resolution,
         nimg=nimg,
         seed=recipe.seed,

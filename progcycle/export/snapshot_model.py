@@ -17,6 +17,7 @@ from progcycle.export.hub import fetch_model
 from progcycle.export.weights import read_model, write_model
 from progcycle.networks import Network
 from progcycle.recipe import Recipe, validate
+from progcycle.resolution import Resolution
 
 M = TypeVar("M", bound="SnapshotModel")
 
@@ -91,8 +92,8 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
         return validate(self.config.recipe, CONFIG_FILE)
 
     @property
-    def resolution(self) -> int:
-        """Pixels per side at the snapshot's stage: the scale that it was trained at last."""
+    def resolution(self) -> Resolution:
+        """Of the pictures at the snapshot's stage: the scale that it was trained at last."""
         return self.config.resolution
 
     @property

@@ -87,7 +87,7 @@ def read_sources(
     options = config.pictures(domain).model_copy(update={"channels": channels})
     levels, opener = Levels.of(options), Opener()
     entries = with_slices(list_pictures([str(folder)]), options.volumes, opener) if folder else _entries(config, domain)
-    count, side = min(count, len(entries)), max(side, config.final_resolution)
+    count, side = min(count, len(entries)), max(side, config.final_resolution.longer)
     reader = PictureReader(entries, options, MAX_PIXELS, opener)
     # Neighbours in name order are often alike.
     return [_thumbnail(reader.values(i * len(entries) // count), side, levels) for i in range(count)]

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from progcycle.blocks import LUMINANCE, as_numbers, as_shown, to_levels
 from progcycle.data import image_pixels
-from progcycle.data.fit import fit_short
+from progcycle.data.fit import fit_short, stage_size
 from progcycle.data.pixels import as_image
 
 
@@ -122,18 +122,18 @@ def _box(x: Tensor, dim: int, new: int) -> Tensor:
 
 
 def to_stage(x: Tensor, resolution: int, final: int, deep: bool = False) -> Tensor:  # [N, C, H, W] -> [N, C, h, w]
-    """Bring the short side to a stage just as training reads its pictures, in 256 grey levels and by Pillow's filters.
+    """Bring pictures to a stage's scale just as training reads its own, in 256 grey levels and by Pillow's filters.
 
     Args:
         x: pictures in [-1, 1].
-        resolution: pixels per side at the stage.
+        resolution: of the stage.
         final: resolution of the recipe, which training fits pictures to before it reduces them to a stage.
         deep: whether training reads pictures of more than 8 bits, so that no level is rounded.
 
     Returns:
         Pictures in [-1, 1], on the device of ``x``.
     """
-    if final == resolution == min(x.shape[2:]):
+    if final == resolution and stage_size(x.shape[2], x.shape[3], resolution) == x.shape[2:]:
         return x
     pixels = x.float().clamp(-1, 1).cpu().permute(0, 2, 3, 1).numpy() if deep else to_uint8(x)
     return torch.cat([from_pixels(fit_short(picture, resolution, final)) for picture in pixels]).to(x)

@@ -34,6 +34,7 @@ from progcycle.export.translator import WITHOUT_TILES, Alpha, Direction, Scale, 
 from progcycle.export.value_files import endings, write_values
 from progcycle.output import bars_hidden, warn
 from progcycle.recipe import MAX_PIXELS
+from progcycle.resolution import Resolution
 
 GRID_PAIRS, THUMBNAIL = 16, 256
 # Faults of one picture's name: too long, of letters that the file system lacks, or the name of a folder or file there.
@@ -205,7 +206,7 @@ class _Work:
         self.channels = model.channels(direction)[0]
         self.own, self.made = model.levels(direction)
         self.background = model.config.background(direction[0])
-        self.side: int = resolution or model.resolution
+        self.at = Resolution.of(model.config.growth_at(resolution).resolution)
         self.seeds, self.existing = seeds, existing
         self.written = 0
         self.faults: list[str] = []
@@ -360,10 +361,10 @@ class _Work:
             raise UserError(f"{source.name}: this picture cannot be read ({error}).") from None
 
     def _check_size(self, name: str, height: int, width: int, tiled: bool = False) -> None:
-        short, native = min(height, width), self.native
+        native, larger = self.native, min(height / self.at.height, width / self.at.width)
         h, w = (height, width)
         if not native:
-            h, w = stage_size(height, width, max(self.side, min(self.network_side or 0, short)))
+            h, w = stage_size(height, width, self.model.works_at(height, width, self.resolution, self.network_side))
         tiled = native and (tiled or bool(self._tiles_in_memory(height, width)))
         if h * w > self.limits.for_network and not tiled:
             remedy = "cut it up, or raise --max-pixels"
@@ -374,16 +375,16 @@ class _Work:
             raise UserError(
                 f"{name}: {w}x{h} px for the network are more than --max-pixels {self.limits.for_network}; {remedy}."
             )
-        if native and not self.warned and not self.side / 2 < short < 2 * self.side:
+        if native and not self.warned and not 1 / 2 < larger < 2:
             self.warned = True
             warn(
-                f"warning: {name} is {width}x{height} px, but training worked at {self.side} px; with --scale native "
+                f"warning: {name} is {width}x{height} px, but training worked at {self.at.words}; with --scale native "
                 "its contents have another size than in training, and may hardly change."
             )
-        if self.warn_of_loss and short > self.side:
+        if self.warn_of_loss and larger > 1:
             self.warn_of_loss = False
             warn(
-                f"{name} is {width}x{height} px, larger than the {self.side} px of training: detail is lost, because "
+                f"{name} is {width}x{height} px, larger than the {self.at.words} of training: detail is lost, because "
                 "these translators paint whole pictures, which are enlarged (predict: change keeps detail)."
             )
 

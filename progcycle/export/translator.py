@@ -37,6 +37,7 @@ from progcycle.export.source_pictures import TranslatorExamples
 from progcycle.export.tensor_images import as_channels, pad_to_multiple, resize
 from progcycle.export.tiles import Seams, Tiling
 from progcycle.output import warn
+from progcycle.resolution import Resolution
 from progcycle.rng import normal
 
 Direction = Literal["ab", "ba"]
@@ -138,7 +139,7 @@ class Translator(SnapshotModel):
         """The latents from which a direction would paint some pictures, estimated as in training.
 
         Args:
-            pictures: of the domain that it translates to, in [-1, 1], of the snapshot's resolution.  # [N, C, R, R]
+            pictures: of the domain that it translates to, in [-1, 1], of the snapshot's resolution.  # [N, C, H, W]
             direction: ``ab`` or ``ba``.
 
         Returns:
@@ -368,7 +369,7 @@ class Translator(SnapshotModel):
     def graphs(self, direction: str | None = None, resolution: int | None = None) -> list[Graph]:
         """A graph for each direction; see :meth:`SnapshotModel.graphs`."""
         growth = self.config.growth_at(resolution)
-        sides = (growth.resolution, growth.resolution)
+        sides = Resolution.of(growth.resolution).shape
         found, directions = list[Graph](), ("ab", "ba")
         for one in directions if direction is None else (direction,):
             come, go = self.channels(one)  # type: ignore[arg-type]  # any text, which is checked here
@@ -449,9 +450,23 @@ class Translator(SnapshotModel):
             done += rows.shape[2]
         return out
 
-    def read_at(self, side: int | None) -> int:
-        """Pixels of a side for which a large JPEG is decoded at a part of its size, as training does."""
-        return max(self.config.final_resolution, side or 0)
+    def read_at(self, side: int | None) -> Resolution:
+        """The size for which a large JPEG is decoded at a part of its own, as training does."""
+        final = self.config.final_resolution
+        return final if side is None or side <= final else final.scaled(side)
+
+    def works_at(self, height: int, width: int, resolution: int | None = None, side: int | None = None) -> Resolution:
+        """What the network's picture just covers, where the scale is not ``native``.
+
+        Args:
+            height, width: of the picture.
+            resolution: of an earlier stage.
+            side: shorter side at which the network works, where that is above training and no larger than the picture.
+        """
+        trained = Resolution.of(self.config.growth_at(resolution).resolution)
+        most = min(height * int(trained) // trained.height, width * int(trained) // trained.width)
+        wanted = min(side or 0, most)
+        return trained.scaled(wanted) if wanted > trained else trained
 
     def check_side(self, scale: Scale, resolution: int | None, side: int | None) -> None:
         """Refuse a side that does not go with the rest.
@@ -465,7 +480,7 @@ class Translator(SnapshotModel):
             raise UserError(
                 "The scale 'native' works on every pixel as it is; leave the side out, or use another scale."
             )
-        if side < (trained := resolution or self.resolution):
+        if side < (trained := self.config.growth_at(resolution).resolution):
             raise UserError(
                 f"A side of {side} px is below the {trained} px of training; give {trained} or more, or leave it out "
                 "(a resolution chooses an earlier stage)."
@@ -518,7 +533,7 @@ class Translator(SnapshotModel):
         reach = self.reach(direction, resolution)
         multiple = math.lcm(network.multiple(growth.stage), 1 if growth.reals_alpha == 1 else 2)
         reach = None if reach is None else -(-reach // multiple) * multiple
-        fixed = self.config.final_resolution if reach is None and network.sizes == "one" else 0
+        fixed = int(self.config.final_resolution) if reach is None and network.sizes == "one" else 0
         return Tiling.choose(reach, multiple, side=side, overlap=overlap, fixed=fixed)
 
     def describe_seams(self, name: str, way: Way) -> str:
@@ -598,9 +613,9 @@ class Translator(SnapshotModel):
 
     def _small(self, parts: Parts, way: Way) -> Tensor:
         """The pictures at the scale that the network works on."""
-        trained = way.resolution or self.resolution
-        side = max(trained, min(way.side or 0, parts.height, parts.width))
-        return parts.small(*((trained, self.config.final_resolution) if side == trained else (side, side)))
+        trained = self.works_at(parts.height, parts.width, way.resolution)
+        size = self.works_at(parts.height, parts.width, way.resolution, way.side)
+        return parts.small(size, self.config.final_resolution if size == trained else size)
 
     def _in_tiles(self, x: Tensor, way: Way) -> tuple[Tensor, Tensor]:
         """The same as :meth:`_both`, tile by tile."""

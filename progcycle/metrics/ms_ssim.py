@@ -58,7 +58,7 @@ def pair_similarities(
     Args:
         source: gives at least 2 * ``pairs`` pictures.
         pairs: how many.
-        resolution: pixels per side.
+        resolution: of the pictures.
         device: where to compute.
 
     Returns:

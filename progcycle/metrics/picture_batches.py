@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from progcycle.blocks import as_shown
+from progcycle.resolution import Resolution
 
 PictureBatches = Callable[[], Iterable[Tensor]]
 """Each call gives the same pictures in the same order, in batches of any size.
 
-Pictures are grey levels from 0 to 255, uint8 or floating point.  # [N, C, R, R]
+Pictures are grey levels from 0 to 255, uint8 or floating point.  # [N, C, H, W]
 Of other than 1 or 3 channels those are compared that people are shown, see :func:`progcycle.blocks.as_shown`.
 """
 
@@ -21,7 +22,7 @@ def batches_of(pictures: Tensor, batch_size: int = 64) -> PictureBatches:
     """Batches of pictures that are in memory.
 
     Args:
-        pictures: grey levels from 0 to 255.  # [N, 1 or 3, R, R]
+        pictures: grey levels from 0 to 255.  # [N, 1 or 3, H, W]
         batch_size: pictures of a batch.
     """
     return lambda: torch.split(pictures, batch_size)
@@ -35,20 +36,21 @@ def rebatch(source: PictureBatches, count: int, resolution: int, device: torch.d
     Args:
         source: gives at least ``count`` pictures; no more batches than needed are read.
         count: how many are wanted.
-        resolution: pixels per side that they must have.
+        resolution: that they must have.
         device: where they go.
 
     Yields:
-        Pictures.  # [n, 1 or 3, R, R] float32
+        Pictures.  # [n, 1 or 3, H, W] float32
 
     Raises:
         ValueError: pictures of another shape or type, or too few of them.
     """
-    size = max(CHUNK // (6 * resolution**2), 1) * 2
+    wanted = Resolution.of(resolution)
+    size = max(CHUNK // (6 * wanted.pixels), 1) * 2
     seen, rest = 0, None
     for batch in source():
-        if batch.ndim != 4 or not batch.shape[1] or batch.shape[2:] != (resolution, resolution):
-            raise ValueError(f"expected pictures [N, C, {resolution}, {resolution}], got {list(batch.shape)}")
+        if batch.ndim != 4 or not batch.shape[1] or batch.shape[2:] != wanted.shape:
+            raise ValueError(f"expected pictures [N, C, {wanted.height}, {wanted.width}], got {list(batch.shape)}")
         if batch.dtype != torch.uint8 and not batch.is_floating_point():
             raise ValueError(f"expected grey levels as uint8 or floating point numbers, got {batch.dtype}")
         batch = as_shown(batch[: count - seen])

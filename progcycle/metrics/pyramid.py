@@ -5,41 +5,44 @@ from collections.abc import Collection, Iterator
 import torch
 from torch import Tensor
 
-SMALLEST = 16  # pixels per side of the last level
+from progcycle.resolution import Resolution
+
+SMALLEST = 16  # pixels that the shorter side of the last level has at least
 
 
-def pyramid_levels(resolution: int) -> tuple[int, ...]:
-    """Pixels per side of every level, from ``resolution`` down to 16.
+def pyramid_levels(resolution: int) -> tuple[Resolution, ...]:
+    """The size of every level, from ``resolution`` down to 16 px, or to where halves would be smaller or not whole.
 
     Raises:
-        ValueError: ``resolution`` is below 16 or not a power of two.
+        ValueError: ``resolution`` is below 16.
     """
-    if resolution < SMALLEST or resolution & (resolution - 1):
-        raise ValueError(f"a pyramid needs pictures of a power of two from {SMALLEST} px on, got {resolution} px")
-    return tuple(SMALLEST << i for i in reversed(range((resolution // SMALLEST).bit_length())))
+    if resolution < SMALLEST:
+        raise ValueError(f"a pyramid needs pictures of {SMALLEST} px or more, got {resolution} px")
+    return tuple(Resolution.of(resolution).halves(SMALLEST))
 
 
 def laplacian_pyramid(pictures: Tensor, wanted: Collection[int]) -> Iterator[tuple[int, Tensor]]:
     """Levels of the pyramid, from fine to coarse.
 
-    A level is what the picture has and the next smaller one has not, x - up(down(x)); the last one, of 16 px, is the
-    small picture itself.
+    A level is what the picture has and the next smaller one has not, x - up(down(x)); the last one, of 16 px
+    where sides are powers of two, is the small picture itself.
 
     Args:
-        pictures: grey levels.  # [N, C, R, R] floating point
-        wanted: the levels to give, in pixels per side.
+        pictures: grey levels.  # [N, C, H, W] floating point
+        wanted: the levels to give, in pixels of the shorter side.
 
     Yields:
-        Pixels per side, and the level.  # [N, C, r, r]
+        Pixels of the shorter side, and the level.  # [N, C, h, w]
 
     Raises:
-        ValueError: R is below 16 or not a power of two.
+        ValueError: a side is below 16.
     """
     x = pictures
-    for level in pyramid_levels(pictures.shape[-1]):
+    levels = pyramid_levels(Resolution(*pictures.shape[-2:]))
+    for level in levels:
         if level < min(wanted):
             return
-        last = level == SMALLEST
+        last = level == levels[-1]
         smaller = x if last else pyramid_down(x)
         if level in wanted:
             yield level, x if last else x - pyramid_up(smaller)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from progcycle.metrics.picture_batches import PictureBatches, rebatch
 from progcycle.metrics.pyramid import laplacian_pyramid, pyramid_levels
 from progcycle.output import bars_hidden
+from progcycle.resolution import Resolution
 from progcycle.rng import generator_at
 
 PATCH = 7  # pixels per side
@@ -51,7 +52,7 @@ def sliced_wasserstein(
         reference: the set that all others are compared with, usually of real pictures.
         others: sets to compare with it; the random patches of set i do not depend on the other sets.
         count: pictures of each set, the first ones of its source. Only distances at one count can be compared.
-        resolution: pixels per side.
+        resolution: of the pictures.
         seed: everything random follows from it.
         memory_gb: thousand millions of bytes that the process may use on a CPU, and its arrays on a GPU. As many
             levels are made in one pass over the pictures as fit in; one level is the least.
@@ -60,10 +61,10 @@ def sliced_wasserstein(
         progress: show a progress bar of the comparison when standard error is a terminal.
 
     Returns:
-        For each of ``others``, the distance by pixels per side of the level, from fine to coarse.
+        For each of ``others``, the distance by pixels of the level's shorter side, from fine to coarse.
 
     Raises:
-        ValueError: ``resolution`` is below 16 or not a power of two, or a source's pictures are not as they should be.
+        ValueError: ``resolution`` is below 16, or a source's pictures are not as they should be.
     """
     if count < 1 or patches < 1:
         raise ValueError(f"count and patches start at 1, got {count} and {patches}")
@@ -79,7 +80,7 @@ def sliced_wasserstein(
             for i, other in enumerate(others):
                 theirs = _descriptors(other, i + 1, levels, count, resolution, seed, patches, device)
                 for level in levels:
-                    results[i][level] = SCALE * _distance(mine[level], theirs[level], seed, level, block, bar)
+                    results[i][int(level)] = SCALE * _distance(mine[level], theirs[level], seed, level, block, bar)
                 del theirs  # before the next set is read
             del mine
     return results
@@ -91,7 +92,7 @@ def patch_places(seed: int, which: int, level: int, count: int, patches: int = P
     Args:
         seed: of the metric.
         which: number of the set, 0 for the reference.
-        level: pixels per side.
+        level: its size.
         count: pictures of the set.
         patches: of a picture.
 
@@ -99,7 +100,9 @@ def patch_places(seed: int, which: int, level: int, count: int, patches: int = P
         The places.  # [count, patches, 2] int16
     """
     rng = generator_at(seed, "swd", "places", which, level)
-    return rng.integers(0, level - PATCH + 1, size=(count, patches, 2), dtype=np.int16)
+    size = Resolution.of(level)
+    places = size - PATCH + 1 if size.is_square else np.array(size.shape) - PATCH + 1
+    return rng.integers(0, places, size=(count, patches, 2), dtype=np.int16)
 
 
 def directions(seed: int, level: int) -> np.ndarray:
@@ -107,7 +110,7 @@ def directions(seed: int, level: int) -> np.ndarray:
 
     Args:
         seed: of the metric.
-        level: pixels per side.
+        level: its size.
 
     Returns:
         The directions, those of a repeat side by side.  # [512, 147] float32
@@ -118,17 +121,19 @@ def directions(seed: int, level: int) -> np.ndarray:
     return unit
 
 
-def memory_plan(resolution: int, rows: int, memory_gb: float, kind: str = "cpu") -> tuple[list[tuple[int, ...]], int]:
+def memory_plan(
+    resolution: int, rows: int, memory_gb: float, kind: str = "cpu"
+) -> tuple[list[tuple[Resolution, ...]], int]:
     """Which levels are made in each pass over the pictures, and how many directions are projected on at a time.
 
     Args:
-        resolution: pixels per side.
+        resolution: of the pictures.
         rows: patches of a set and level.
         memory_gb: as for :func:`sliced_wasserstein`.
         kind: of device.
 
     Raises:
-        ValueError: ``resolution`` is below 16 or not a power of two.
+        ValueError: ``resolution`` is below 16.
     """
     levels = pyramid_levels(resolution)
     budget = (memory_gb - (RESERVED_GB if kind == "cpu" else 0)) * 1e9
@@ -165,12 +170,13 @@ def _descriptors(
 
 
 def _take_patches(pictures: Tensor, places: Tensor, out: Tensor) -> None:
-    """Patches of pictures [n, 3, R, R] at places [n, patches, 2], into ``out`` [n * patches, 147]."""
-    n, side = len(pictures), pictures.shape[-1]
+    """Patches of pictures [n, 3, H, W] at places [n, patches, 2], into ``out`` [n * patches, 147]."""
+    n, (height, width) = len(pictures), pictures.shape[-2:]
     steps = torch.arange(PATCH, device=places.device)
-    colour = torch.arange(3, device=places.device) * side**2
-    within = (colour[:, None, None] + steps[:, None] * side + steps).flatten()  # of a patch's numbers, from its corner
-    corner = torch.arange(n, device=places.device)[:, None] * 3 * side**2 + places[..., 0] * side + places[..., 1]
+    colour = torch.arange(3, device=places.device) * height * width
+    within = (colour[:, None, None] + steps[:, None] * width + steps).flatten()  # of a patch's numbers, from its corner
+    first = torch.arange(n, device=places.device)[:, None] * 3 * height * width
+    corner = first + places[..., 0] * width + places[..., 1]
     torch.take(pictures, corner.flatten()[:, None] + within, out=out)
 
 

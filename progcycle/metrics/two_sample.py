@@ -64,8 +64,8 @@ def two_sample_test(
     is trained by one thread, so that the number of threads changes nothing.
 
     Args:
-        pictures: in [-1, 1].  # [N, C, R, R]
-        reals: in [-1, 1].  # [M, C, R, R]
+        pictures: in [-1, 1].  # [N, C, H, W]
+        reals: in [-1, 1].  # [M, C, H, W]
         pairs: numbers of a picture and of a real one that show the same.
         seed: of divisions, weights, and the order and the places of pictures.
         folds: parts, 2 or more.
@@ -75,9 +75,9 @@ def two_sample_test(
     Raises:
         ValueError: the shapes differ, a set has fewer pictures than there are parts, or there are too few parts.
     """
-    if pictures.ndim != 4 or pictures.shape[1:] != reals.shape[1:] or pictures.shape[2] != pictures.shape[3]:
+    if pictures.ndim != 4 or pictures.shape[1:] != reals.shape[1:]:
         shapes = f"{list(pictures.shape)} and {list(reals.shape)}"
-        raise ValueError(f"expected pictures [N, C, R, R] and [M, C, R, R], got {shapes}")
+        raise ValueError(f"expected pictures [N, C, H, W] and [M, C, H, W], got {shapes}")
     if min(folds, repeats) < 2 or min(len(pictures), len(reals)) < folds:
         raise ValueError(f"{folds} parts and {repeats} divisions of {len(pictures)} and {len(reals)} pictures")
     begun = time.perf_counter()
@@ -178,9 +178,9 @@ def _network(channels: int, side: int, seed: int, job: tuple[int, int]) -> nn.Se
 
 
 def _train(sets: Sequence[Tensor], seed: int, job: tuple[int, int], steps: int) -> nn.Sequential:
-    """A classifier of two sets.  # each [n, C, R, R]"""
-    _, channels, side, _ = sets[0].shape
-    network = _network(channels, side, seed, job)
+    """A classifier of two sets.  # each [n, C, H, W]"""
+    _, channels, *sides = sets[0].shape
+    network = _network(channels, min(sides), seed, job)
     adam = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     rate = torch.optim.lr_scheduler.OneCycleLR(adam, max_lr=RATE, total_steps=steps, cycle_momentum=False)
     wanted = torch.tensor([0.0, 1.0]).repeat_interleave(BATCH // 2)
@@ -206,13 +206,13 @@ def _rows(count: int, size: int, step: int, seed: int, where: tuple[int, ...]) -
 
 
 def _moved(pictures: Tensor, rng: np.random.Generator) -> Tensor:
-    """Every picture mirrored or not, and moved by up to a sixteenth of its side; the border's pixels fill the gap."""
-    count, side = len(pictures), pictures.shape[-1]
-    most = side // SHIFT
+    """Every picture mirrored or not, and moved by up to 1/16 of its shorter side; the border's pixels fill the gap."""
+    count, (height, width) = len(pictures), pictures.shape[-2:]
+    most = min(height, width) // SHIFT
     mirrored = torch.from_numpy(rng.integers(0, 2, count)).bool().reshape(-1, 1, 1, 1)
     x = torch.where(mirrored, pictures.flip(3), pictures)
     if not most:
         return x
     padded = F.pad(x, (most, most, most, most), mode="replicate")
     corners = rng.integers(0, 2 * most + 1, (count, 2)).tolist()
-    return torch.stack([padded[k, :, i : i + side, j : j + side] for k, (i, j) in enumerate(corners)])
+    return torch.stack([padded[k, :, i : i + height, j : j + width] for k, (i, j) in enumerate(corners)])

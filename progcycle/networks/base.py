@@ -37,9 +37,9 @@ class TaskShape:
     """What a task determines for a network, in addition to the network's own options.
 
     Attributes:
-        resolution: final pixels of a side.
-        base_resolution: pixels of a side at stage 0.
-        end_resolution: pixels of a side where growth ends; below ``resolution`` where it holds.
+        resolution: of the pictures at last, see :class:`progcycle.resolution.Resolution`.
+        base_resolution: at stage 0.
+        end_resolution: where growth ends; below ``resolution`` where it holds.
         channels: channels of the pictures, by constructor argument: ``in_channels`` and ``out_channels`` of a
             translator, ``image_channels`` of the others.
         classes: classes of the pictures, 0 for none.
@@ -85,7 +85,7 @@ class NetworkOptions(Section):
 
     @classmethod
     def defaults(cls, resolution: int) -> dict[str, Any]:
-        """Defaults that follow from the final resolution, in pixels of a side; they stand in for keys left out."""
+        """Defaults that follow from the final resolution, by its shorter side; they stand in for keys left out."""
         return {}
 
     def arguments(self, shape: TaskShape) -> dict[str, Any]:
@@ -173,6 +173,7 @@ class Network(nn.Module):
         told_classes: of a discriminator: whether ``forward`` takes ``labels``, one-hot rows, where there are classes
             (Mirza and Osindero 2014); others name the class of a picture beside their logit.
         smallest: least pixels of a side that it can work on.
+        squares: whether it works on squares only.
         on_features: of a discriminator: whether it sees pictures through a frozen network, so that the penalties of a
             recipe's ``objective`` on gradients at pixels are not for it.
         needs_two_pictures: whether training takes two pictures or more at a time.
@@ -187,6 +188,7 @@ class Network(nn.Module):
     has_classes: ClassVar[bool] = False
     told_classes: ClassVar[bool] = False
     on_features: ClassVar[bool] = False
+    squares: ClassVar[bool] = False
     smallest: int = 1
     needs_two_pictures: bool = False
     predicts_change: bool = False

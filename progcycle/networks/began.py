@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 from progcycle.blocks import in_full_precision, upsample2x
 from progcycle.networks.base import Network, NetworkOptions, TaskShape
+from progcycle.resolution import Resolution, Sides
 from progcycle.rng import Distribution
 
-GRID: Final = 8  # places of a side where the decoder begins and the encoder ends
+GRID: Final = 8  # places of a side where the decoder begins and the encoder ends; at other sizes than 8 * 2^n, 9 to 15
 
 
 class BeganOptions(NetworkOptions):
@@ -89,17 +90,17 @@ class BeganDecoder(nn.Module):
     """From latents to pictures: a dense layer, and two convolutions at every resolution from 8 px on.
 
     Args:
-        resolution: pixels of a side.
+        resolution: pixels of a side, or height and width.
         filters: n, feature maps.
         latent_size: numbers of a latent.
         image_channels: channels of the pictures.
         skips: whether the first maps, enlarged, join the input of every later resolution.
     """
 
-    def __init__(self, resolution: int, filters: int, latent_size: int, image_channels: int, skips: bool) -> None:
+    def __init__(self, resolution: Sides, filters: int, latent_size: int, image_channels: int, skips: bool) -> None:
         super().__init__()
-        self.filters, self.skips = filters, skips
-        self.dense = nn.Linear(latent_size, filters * GRID**2)
+        self.filters, self.skips, self.grid = filters, skips, grid_of(resolution)
+        self.dense = nn.Linear(latent_size, filters * self.grid.pixels)
         wide = 2 * filters if skips else filters
         self.rounds = nn.ModuleList(
             TwoLayers(EluConv(wide if i else filters, filters), EluConv(filters, filters))
@@ -109,7 +110,7 @@ class BeganDecoder(nn.Module):
 
     def forward(self, latents: Tensor, carry: float = 0.0) -> Tensor:
         """Paint pictures; ``carry`` as in :class:`EluConv`.  # [N, latent_size] -> [N, image_channels, R, R]"""
-        x = in_full_precision(self.dense, latents).reshape(-1, self.filters, GRID, GRID)
+        x = in_full_precision(self.dense, latents).reshape(-1, self.filters, *self.grid.shape)
         start = x = x.contiguous(memory_format=torch.channels_last)
         for i, layers in enumerate(self.rounds):
             if i:
@@ -149,7 +150,7 @@ class BeganGenerator(BeganBase):
     """The generator: :class:`BeganDecoder`, without an activation at its end.
 
     Args:
-        resolution: pixels of a side, at least 8.
+        resolution: pixels of a side, at least 8; or height and width.
         filters: n, feature maps.
         latent_size: numbers of a latent.
         image_channels: channels of the pictures.
@@ -162,7 +163,7 @@ class BeganGenerator(BeganBase):
 
     def __init__(
         self,
-        resolution: int,
+        resolution: Sides,
         filters: int = 64,
         latent_size: int = 64,
         image_channels: int = 3,
@@ -201,7 +202,7 @@ class BeganAutoencoder(BeganBase):
 
     def __init__(
         self,
-        resolution: int,
+        resolution: Sides,
         filters: int = 64,
         latent_size: int = 64,
         image_channels: int = 3,
@@ -216,7 +217,7 @@ class BeganAutoencoder(BeganBase):
             layers += [EluConv(narrow, wide), EluConv(wide, wide)]
             layers += [EluConv(wide, wide, stride=2)] if i + 1 < rounds else []
         self.encoder = nn.ModuleList(layers)
-        self.dense = nn.Linear(rounds * filters * GRID**2, latent_size)
+        self.dense = nn.Linear(rounds * filters * grid_of(resolution).pixels, latent_size)
         self.decoder = BeganDecoder(resolution, filters, latent_size, image_channels, skips)
         self.draw()
 
@@ -241,6 +242,22 @@ class BeganAutoencoder(BeganBase):
         return y
 
 
-def rounds_of(resolution: int) -> int:
+def rounds_of(resolution: Sides) -> int:
     """Resolutions from 8 px on, each with its layers; one at least."""
-    return max((resolution // GRID).bit_length(), 1)
+    return max((int(Resolution.of(resolution)) // GRID).bit_length(), 1)
+
+
+def grid_of(resolution: Sides) -> Resolution:
+    """Where the decoder begins and the encoder ends; 8x8 at 8, 16, 32, 64, ... px.
+
+    Raises:
+        ValueError: its sides, doubled, do not give those of the resolution.
+    """
+    size = Resolution.of(resolution)
+    doublings = rounds_of(size) - 1
+    if ((size >> doublings) << doublings).shape != size.shape:
+        raise ValueError(
+            f"name: began halves pictures {doublings} times, which leaves a rest at {size} px; choose progressive, or "
+            f"a resolution of multiples of {1 << doublings} px"
+        )
+    return Resolution(GRID) if size < GRID else size >> doublings

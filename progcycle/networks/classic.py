@@ -6,6 +6,7 @@ words, c7s1-k is a 7x7 convolution with stride 1, dk halves the size, uk doubles
 """
 
 import itertools
+import math
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from progcycle.blocks import Initialization, Norm, in_full_precision, normalize_
 from progcycle.networks.base import Network, TaskShape
 from progcycle.networks.fixed import LayerMaker, draw_weights
 from progcycle.networks.layers import LayerOptions
+from progcycle.resolution import Resolution
 
 Upsampling = Literal["transposed", "resize"]
 WIDEST = 8  # times the filters of the first layer
@@ -177,8 +179,15 @@ class UnetOptions(ClassicOptions):
         return True
 
     def arguments(self, shape: TaskShape) -> dict[str, Any]:
-        """See :class:`NetworkOptions`; pictures are halved until they are one pixel."""
-        return {**self.layers_of(shape), "slope": self.slope, "halvings": shape.resolution.bit_length() - 1}
+        """See :class:`NetworkOptions`; pictures are halved until they are one pixel, or a side is odd."""
+        common = math.gcd(*Resolution.of(shape.resolution).shape)
+        halvings = (common & -common).bit_length() - 1  # twos in both sides
+        if halvings < 2:
+            raise ValueError(
+                f"name: {self.name} halves pictures twice at least, which leaves a rest at {shape.resolution} px; "
+                "choose another, or a resolution of multiples of 4 px"
+            )
+        return {**self.layers_of(shape), "slope": self.slope, "halvings": halvings}
 
 
 class UnetTranslator(Network):
@@ -187,7 +196,7 @@ class UnetTranslator(Network):
     F, 2F, 4F and then 8F features on the way down. Neither the outermost layers nor the single pixel are normalised.
 
     Args:
-        halvings: from the resolution to one pixel: 8 at 256 px.
+        halvings: from the resolution to one pixel, 8 at 256 px; or to an odd side, 6 to 3x3 at 192 px.
         filters: F.
         in_channels: channels of the pictures that come in.
         out_channels: channels of the pictures that go out.

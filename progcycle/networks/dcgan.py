@@ -1,7 +1,8 @@
 """The networks of DCGAN (Radford et al. 2016) in its two lineages, and the convolutional ones of WGAN-GP.
 
 None of them grows. At R pixels there are log2(R / 4) layers that double or halve the size; the widest has
-filters * R / 8 feature maps. ReLU in generators, leaky ReLU of slope 0.2 in discriminators, tanh at the end.
+filters * R / 8 feature maps. Other sizes than powers of two begin and end at another grid than 4x4, see ``grid_of``.
+ReLU in generators, leaky ReLU of slope 0.2 in discriminators, tanh at the end.
 
 =================== ============================ ======================== ===============================
                     ``dcgan``                    ``dcgan_theano``         ``wgan_gp``
@@ -39,6 +40,7 @@ from progcycle.networks.latent_generator import (
     Statistics,
 )
 from progcycle.networks.one_size import OneSizeOptions, PlainCritic
+from progcycle.resolution import Resolution, Sides
 from progcycle.rng import Distribution
 
 CriticNorm = Literal["batch", "layer", "none"]
@@ -46,10 +48,26 @@ SLOPE = 0.2
 SMALLEST = 8  # one doubling from 4x4
 
 
-def widths(filters: int, resolution: int) -> list[int]:
+def widths(filters: int, resolution: Sides) -> list[int]:
     """Feature maps at 4x4, 8x8 and so on, but for the picture: [4 F, 2 F, F] at 32 px."""
-    doublings = (max(resolution, SMALLEST) // 4).bit_length() - 1
-    return [filters << i for i in reversed(range(doublings))]
+    return [filters << i for i in reversed(range(grid_of(resolution)[1]))]
+
+
+def grid_of(resolution: Sides) -> tuple[Resolution, int]:
+    """The grid that pictures of a resolution begin or end at, with a shorter side of 4 to 7, and its doublings.
+
+    Raises:
+        ValueError: no such grid, doubled, gives the resolution.
+    """
+    size = Resolution.of(resolution)
+    doublings = (max(int(size), SMALLEST) // 4).bit_length() - 1
+    grid = size >> doublings
+    if size >= SMALLEST and (grid << doublings).shape != size.shape:
+        raise ValueError(
+            f"name: this network halves pictures {doublings} times, which leaves a rest at {size} px; choose another, "
+            f"or a resolution of multiples of {1 << doublings} px"
+        )
+    return grid, doublings
 
 
 @torch.no_grad()
@@ -85,24 +103,25 @@ class ConvolutionalGenerator(LatentGenerator):
         kernel: side of the kernels that double the size: 4, with a 4x4 transposed convolution first, or 5, with a dense
             layer first whose units are normalised each by itself.
         bias: whether layers have biases.
-        resolution: R.
+        resolution: R of squares, or height and width.
         image_channels: channels of the pictures.
         filters: feature maps in front of the last layer.
         options: see :class:`LatentGenerator`.
     """
 
     def __init__(
-        self, kernel: Literal[4, 5], bias: bool, resolution: int, image_channels: int, filters: int, **options: Any
+        self, kernel: Literal[4, 5], bias: bool, resolution: Sides, image_channels: int, filters: int, **options: Any
     ) -> None:
         super().__init__(**options)
         self.smallest, maps = SMALLEST, widths(filters, resolution)
+        self.grid = grid_of(resolution)[0]
         self.stem: nn.Module
         if kernel == 4:
-            self.stem = nn.ConvTranspose2d(self.latent_size, maps[0], 4, bias=bias)
+            self.stem = nn.ConvTranspose2d(self.latent_size, maps[0], self.grid.shape, bias=bias)
         else:
-            self.stem = nn.Linear(self.latent_size, 16 * maps[0], bias=bias)
+            self.stem = nn.Linear(self.latent_size, self.grid.pixels * maps[0], bias=bias)
             self.needs_two_pictures = self.normalization == "batch"
-        self.stem_norm = nn.Sequential(*self.norm(maps[0] if kernel == 4 else 16 * maps[0]), nn.ReLU())
+        self.stem_norm = nn.Sequential(*self.norm(maps[0] if kernel == 4 else self.grid.pixels * maps[0]), nn.ReLU())
         self.body = nn.Sequential()
         for wide, narrow in itertools.pairwise(maps):
             self.body.extend([_doubling(wide, narrow, kernel, bias), *self.norm(narrow), nn.ReLU()])
@@ -112,7 +131,7 @@ class ConvolutionalGenerator(LatentGenerator):
         """See :class:`LatentGenerator`."""
         if isinstance(self.stem, nn.Linear):
             units = self.stem_norm(self.stem(x)[:, :, None, None])
-            h = units.reshape(-1, units.shape[1] // 16, 4, 4)
+            h = units.reshape(-1, units.shape[1] // self.grid.pixels, *self.grid.shape)
         else:
             h = self.stem_norm(self.stem(x[:, :, None, None]))
         h = self.body(h.contiguous(memory_format=torch.channels_last))
@@ -130,7 +149,7 @@ class ConvolutionalDiscriminator(PlainCritic):
     Args:
         kernel: side of the kernels that halve the size: 4, with a 4x4 convolution last, or 5, with a dense layer last.
         bias: whether layers have biases.
-        resolution: R.
+        resolution: R of squares, or height and width.
         image_channels: channels of the pictures.
         filters: feature maps of the first layer.
         normalization: ``batch``, ``layer`` or ``none``, but for the first layer and the last.
@@ -141,7 +160,7 @@ class ConvolutionalDiscriminator(PlainCritic):
         self,
         kernel: Literal[4, 5],
         bias: bool,
-        resolution: int,
+        resolution: Sides,
         image_channels: int,
         filters: int,
         normalization: CriticNorm,
@@ -157,7 +176,12 @@ class ConvolutionalDiscriminator(PlainCritic):
                 norm.eps = epsilon
             behind = [] if norm is None else [norm]
             self.body.extend([_halving(narrow, wide, kernel, bias), *behind, nn.LeakyReLU(SLOPE)])
-        self.logit = nn.Conv2d(maps[-1], 1, 4, bias=bias) if kernel == 4 else nn.Linear(16 * maps[-1], 1, bias=bias)
+        grid = grid_of(resolution)[0]
+        self.logit = (
+            nn.Conv2d(maps[-1], 1, grid.shape, bias=bias)
+            if kernel == 4
+            else nn.Linear(grid.pixels * maps[-1], 1, bias=bias)
+        )
 
     def before_logit(self, x: Tensor) -> Tensor:
         """See :class:`PlainCritic`."""
@@ -192,7 +216,7 @@ class DcganGenerator(ConvolutionalGenerator):
 
     def __init__(
         self,
-        resolution: int = 64,
+        resolution: Sides = 64,
         image_channels: int = 3,
         latent_size: int = 100,
         distribution: Distribution = "normal",
@@ -218,7 +242,7 @@ class DcganDiscriminator(ConvolutionalDiscriminator):
     Options = DcganDiscriminatorOptions
 
     def __init__(
-        self, resolution: int = 64, image_channels: int = 3, filters: int = 64, normalization: CriticNorm = "batch"
+        self, resolution: Sides = 64, image_channels: int = 3, filters: int = 64, normalization: CriticNorm = "batch"
     ) -> None:
         super().__init__(4, False, resolution, image_channels, filters, normalization)
         draw_normal(self)
@@ -244,7 +268,7 @@ class TheanoDcganGenerator(ConvolutionalGenerator):
 
     def __init__(
         self,
-        resolution: int = 64,
+        resolution: Sides = 64,
         image_channels: int = 3,
         latent_size: int = 100,
         distribution: Distribution = "uniform",
@@ -273,7 +297,7 @@ class TheanoDcganDiscriminator(ConvolutionalDiscriminator):
     Options = TheanoDcganDiscriminatorOptions
 
     def __init__(
-        self, resolution: int = 64, image_channels: int = 3, filters: int = 128, normalization: CriticNorm = "batch"
+        self, resolution: Sides = 64, image_channels: int = 3, filters: int = 128, normalization: CriticNorm = "batch"
     ) -> None:
         super().__init__(5, False, resolution, image_channels, filters, normalization, THEANO_EPSILON)
         draw_normal(self)
@@ -295,7 +319,7 @@ class WganGpGenerator(ConvolutionalGenerator):
 
     def __init__(
         self,
-        resolution: int = 32,
+        resolution: Sides = 32,
         image_channels: int = 3,
         latent_size: int = 128,
         distribution: Distribution = "normal",
@@ -324,7 +348,7 @@ class WganGpCritic(ConvolutionalDiscriminator):
     Options = WganGpCriticOptions
 
     def __init__(
-        self, resolution: int = 32, image_channels: int = 3, filters: int = 128, normalization: CriticNorm = "none"
+        self, resolution: Sides = 32, image_channels: int = 3, filters: int = 128, normalization: CriticNorm = "none"
     ) -> None:
         super().__init__(5, True, resolution, image_channels, filters, normalization)
         _draw(self)

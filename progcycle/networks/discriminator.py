@@ -26,6 +26,7 @@ from progcycle.blocks import (
 from progcycle.networks.base import Comparison, Network, TaskShape
 from progcycle.networks.layers import PLAIN, Activation, Layer, Style, apply_initialization, without_normalization
 from progcycle.networks.trunks import Convs, GrowingEncoder, TrunkOptions
+from progcycle.resolution import Resolution, Sides
 from progcycle.section import Section
 
 INIT_BATCH = 16  # pictures at a time, so that hundreds of large ones need little memory
@@ -234,7 +235,7 @@ class DenseHead(nn.Module):
     Args:
         channels: features of the base stage.
         hidden: features of the dense layer.
-        base_resolution: side of the base grid.
+        base_resolution: side of the base grid, or its height and width.
         variation: how pictures are compared.
         style: of the layers; instance norm leaves out the dense layer, whose maps are single pixels.
         convs: 2, or 1 to leave out the 3x3 convolution.
@@ -245,7 +246,7 @@ class DenseHead(nn.Module):
         self,
         channels: int,
         hidden: int,
-        base_resolution: int = 4,
+        base_resolution: Sides = 4,
         variation: BatchComparison = STDDEV,
         style: Style = PLAIN,
         convs: Convs = 2,
@@ -257,7 +258,9 @@ class DenseHead(nn.Module):
         self.conv = Layer(varied, channels, style=style) if convs == 2 else None
         features = varied if self.conv is None else channels
         self.noise_size = features if self.conv is None else varied + features
-        self.dense = EqualizedConv2d(features, hidden, base_resolution, padding=0, equalized=style.equalized)
+        self.dense = EqualizedConv2d(
+            features, hidden, Resolution.of(base_resolution).shape, padding=0, equalized=style.equalized
+        )
         self.activation = Activation(hidden, without_normalization(style, "instance"))
         kernels = variation.kernels
         self.discrimination = (
@@ -269,7 +272,7 @@ class DenseHead(nn.Module):
         """What pictures are judged by, each by itself but for the minibatch statistic.
 
         Args:
-            x: features of the base grid.  # [N, C, R, R]
+            x: features of the base grid.  # [N, C, H, W]
             noise: multiplies the inputs of the 3x3 and the dense layer.
             earlier: what the minibatch statistic compares them with besides.
 

@@ -15,6 +15,7 @@ from progcycle.blocks import EqualizedLinear, Initialization, Norm, in_full_prec
 from progcycle.networks.base import Network, TaskShape
 from progcycle.networks.layers import SLOPE, Layer, Layers, Nonlinearity, Style, apply_initialization
 from progcycle.networks.trunks import Convs, GrowingDecoder, GrowingEncoder, Rgb, TrunkOptions
+from progcycle.resolution import Resolution, Sides
 from progcycle.rng import Distribution
 
 
@@ -62,7 +63,7 @@ class LatentDecoder(nn.Module):
     Args:
         channels: features of every stage, base first.
         latent_size: numbers of a latent.
-        base_resolution: side of stage 0.
+        base_resolution: side of stage 0, or its height and width.
         image_channels: channels of the pictures.
         rgb: how the stages' pictures join.
         style: of all layers but the dense one and the to_rgb, which are linear.
@@ -74,7 +75,7 @@ class LatentDecoder(nn.Module):
         self,
         channels: Sequence[int],
         latent_size: int,
-        base_resolution: int,
+        base_resolution: Sides,
         image_channels: int,
         rgb: Rgb,
         style: Style,
@@ -82,17 +83,16 @@ class LatentDecoder(nn.Module):
         rgb_kernel: Literal[1, 3],
     ) -> None:
         super().__init__()
-        self.base_resolution = base_resolution
-        features = channels[0] * base_resolution**2
+        self.base_resolution = Resolution.of(base_resolution)
+        features = channels[0] * self.base_resolution.pixels
         self.dense = EqualizedLinear(latent_size, features, gain=1.0, equalized=style.equalized)
         self.base = Layers(*(Layer(channels[0], channels[0], style=style) for _ in range(convs)))
         self.decoder = GrowingDecoder(channels, image_channels, rgb, style=style, convs=convs, rgb_kernel=rgb_kernel)
 
     def forward(self, latents: Tensor, stage: int, alpha: float) -> Tensor:
-        """Paint pictures of a stage.  # [N, latent_size] -> [N, image_channels, R, R]"""
-        side = self.base_resolution
-        x = in_full_precision(self.dense, latents)
-        x = x.reshape(-1, x.shape[1] // side**2, side, side)
+        """Paint pictures of a stage.  # [N, latent_size] -> [N, image_channels, H, W]"""
+        x, grid = in_full_precision(self.dense, latents), self.base_resolution
+        x = x.reshape(-1, x.shape[1] // grid.pixels, *grid.shape)
         picture: Tensor = self.decoder(self.base(x.contiguous(memory_format=torch.channels_last)), stage, alpha)
         return picture
 
@@ -103,7 +103,7 @@ class GrowingGenerator(Network):
     Args:
         channels: features of every stage, base first.
         latent_size: numbers of a latent.
-        base_resolution: side of stage 0.
+        base_resolution: side of stage 0, or its height and width.
         image_channels: channels of the pictures.
         rgb: how the stages' pictures join, ``replace`` or ``sum``.
         normalize: kind of normalisation.
@@ -126,7 +126,7 @@ class GrowingGenerator(Network):
         self,
         channels: Sequence[int],
         latent_size: int = 64,
-        base_resolution: int = 4,
+        base_resolution: Sides = 4,
         image_channels: int = 3,
         rgb: Rgb = "replace",
         normalize: Norm = "none",
@@ -164,7 +164,7 @@ class GrowingGenerator(Network):
             alpha: weight of the newest stage, in [0, 1].
 
         Returns:
-            Pictures in about [-1, 1], float32 at least.  # [N, image_channels, R, R], R = base_resolution * 2^stage
+            Pictures in about [-1, 1], float32 at least.  # [N, image_channels, H, W], base_resolution * 2^stage
         """
         picture: Tensor = self.painter(latents, stage, alpha)
         return picture
@@ -192,7 +192,7 @@ class GrowingAutoencoder(Network):
         self,
         channels: Sequence[int],
         latent_size: int = 64,
-        base_resolution: int = 4,
+        base_resolution: Sides = 4,
         image_channels: int = 3,
         rgb: Rgb = "replace",
         normalize: Norm = "none",
@@ -208,7 +208,9 @@ class GrowingAutoencoder(Network):
         style = Style(normalize, epsilon, equalized, slope, nonlinearity)
         self.encoder = GrowingEncoder(channels, image_channels, rgb, style, convs)
         self.base = Layers(*(Layer(channels[0], channels[0], style=style) for _ in range(convs)))
-        self.dense = EqualizedLinear(channels[0] * base_resolution**2, latent_size, gain=1.0, equalized=equalized)
+        self.dense = EqualizedLinear(
+            channels[0] * Resolution.of(base_resolution).pixels, latent_size, gain=1.0, equalized=equalized
+        )
         self.painter = LatentDecoder(
             channels, latent_size, base_resolution, image_channels, rgb, style, convs, rgb_kernel
         )
@@ -220,7 +222,7 @@ class GrowingAutoencoder(Network):
         return {f"{name}.{key}": m for name, trunk in trunks.items() for key, m in trunk.newest(stage).items()}
 
     def encode(self, x: Tensor, stage: int, alpha: float) -> Tensor:
-        """The bottleneck of pictures, float32 at least.  # [N, image_channels, R, R] -> [N, latent_size]"""
+        """The bottleneck of pictures, float32 at least.  # [N, image_channels, H, W] -> [N, latent_size]"""
         x = self.base(self.encoder(x, stage, alpha)[0])
         return in_full_precision(self.dense, x.flatten(1))
 
@@ -228,7 +230,7 @@ class GrowingAutoencoder(Network):
         """Restore pictures.
 
         Args:
-            x: pictures in [-1, 1].  # [N, image_channels, R, R], R = base_resolution * 2^stage
+            x: pictures in [-1, 1].  # [N, image_channels, H, W], base_resolution * 2^stage
             stage: growth step.
             alpha: weight of the newest stage, in [0, 1].
 

@@ -106,6 +106,7 @@ class MlpGenerator(Network):
         ValueError: more hidden units than ``WIDEST``.
     """
 
+    squares = True
     Options = MlpGeneratorOptions
     sizes = "one"
     has_classes = True
@@ -164,6 +165,7 @@ class MlpDiscriminator(OneSizeCritic):
         ValueError: more hidden units than ``WIDEST``.
     """
 
+    squares = True
     Options = MlpDiscriminatorOptions
     has_classes = True
     told_classes = True
@@ -376,6 +378,7 @@ class LapganDiscriminator(OneSizeCritic):
         classes: number of classes, whose plane joins the picture; 0 for none.
     """
 
+    squares = True
     Options = LapganDiscriminatorOptions
     has_classes = True
     told_classes = True
@@ -499,6 +502,7 @@ class LargeLapganDiscriminator(OneSizeCritic):
         image_channels: channels of the pictures.
     """
 
+    squares = True
     Options = LargeLapganDiscriminatorOptions
     least_side: ClassVar[int] = 13
     widths: ClassVar[Sequence[int]] = (48, 448, 416)

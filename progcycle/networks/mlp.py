@@ -1,6 +1,7 @@
 """Fully connected networks: those of WGAN (Arjovsky et al. 2017, section 4.3) and of WGAN-GP's toy experiments."""
 
 import itertools
+import math
 from typing import Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from progcycle.blocks import in_full_precision
 from progcycle.networks.base import Network
 from progcycle.networks.one_size import OneSizeOptions, PlainCritic
+from progcycle.resolution import Resolution, Sides
 from progcycle.rng import Distribution
 
 DenseInitialization = Literal["torch", "he"]
@@ -36,7 +38,7 @@ class DenseGenerator(Network):
     """Latents to pictures; the output is linear.
 
     Args:
-        resolution: R.
+        resolution: R of squares, or height and width.
         image_channels: channels of the pictures.
         latent_size: numbers in a latent.
         distribution: what latents are drawn from.
@@ -50,7 +52,7 @@ class DenseGenerator(Network):
 
     def __init__(
         self,
-        resolution: int,
+        resolution: Sides,
         image_channels: int = 3,
         latent_size: int = 100,
         distribution: Distribution = "normal",
@@ -60,8 +62,8 @@ class DenseGenerator(Network):
     ) -> None:
         super().__init__()
         self.latent_size, self.distribution = latent_size, distribution
-        self.shape = (image_channels, resolution, resolution)
-        self.body, self.last = _layers(latent_size, filters, layers, image_channels * resolution**2, initialization)
+        self.shape = (image_channels, *Resolution.of(resolution).shape)
+        self.body, self.last = _layers(latent_size, filters, layers, math.prod(self.shape), initialization)
 
     def forward(self, latents: Tensor, stage: int = 0, alpha: float = 1.0) -> Tensor:
         """Paint pictures from latents.
@@ -85,7 +87,7 @@ class DenseDiscriminator(PlainCritic):
     """Pictures to a logit each.
 
     Args:
-        resolution: R.
+        resolution: R of squares, or height and width.
         image_channels: channels of the pictures.
         filters: units of a layer.
         layers: how many, the last one counted in.
@@ -96,14 +98,15 @@ class DenseDiscriminator(PlainCritic):
 
     def __init__(
         self,
-        resolution: int,
+        resolution: Sides,
         image_channels: int = 3,
         filters: int = 64,
         layers: int = 4,
         initialization: DenseInitialization = "torch",
     ) -> None:
         super().__init__()
-        self.body, self.logit = _layers(image_channels * resolution**2, filters, layers, 1, initialization)
+        values = image_channels * Resolution.of(resolution).pixels
+        self.body, self.logit = _layers(values, filters, layers, 1, initialization)
 
     def before_logit(self, x: Tensor) -> Tensor:
         """See :class:`PlainCritic`."""

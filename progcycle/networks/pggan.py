@@ -18,6 +18,7 @@ from progcycle.networks.discriminator import (
 )
 from progcycle.networks.layers import Activation, Layer, Style, apply_initialization
 from progcycle.networks.trunks import Convs, GrowingDecoder, GrowingEncoder, Rgb, TrunkOptions
+from progcycle.resolution import Resolution, Sides
 
 
 class PgganGeneratorOptions(TrunkOptions):
@@ -57,7 +58,7 @@ class PgganGenerator(Network):
     Args:
         channels: features of every stage, base first.
         latent_size: numbers in a latent.
-        base_resolution: side of stage 0.
+        base_resolution: side of stage 0, or its height and width.
         image_channels: channels of the pictures.
         rgb: how the stages' pictures join, ``replace`` (the paper) or ``sum``.
         normalize: kind of normalisation; latents always have pixel norm.
@@ -82,7 +83,7 @@ class PgganGenerator(Network):
         self,
         channels: Sequence[int],
         latent_size: int = 512,
-        base_resolution: int = 4,
+        base_resolution: Sides = 4,
         image_channels: int = 3,
         rgb: Rgb = "replace",
         normalize: Norm = "pixel",
@@ -99,12 +100,11 @@ class PgganGenerator(Network):
         super().__init__()
         style = Style(normalize, epsilon, equalized, slope)
         self.latent_size, self.classes = latent_size, classes
-        self.base_resolution, self.epsilon = base_resolution, epsilon
+        self.base_resolution, self.epsilon = Resolution.of(base_resolution), epsilon
         # sqrt(2) / 4 at 4x4: the paper's layer is a 4x4 convolution of a 1x1 map, with that fan-in.
-        gain = math.sqrt(2) / base_resolution
-        self.dense = EqualizedLinear(
-            latent_size + classes, channels[0] * base_resolution**2, gain, bias=False, equalized=equalized
-        )
+        cells = self.base_resolution.pixels
+        gain = math.sqrt(2) / math.sqrt(cells)
+        self.dense = EqualizedLinear(latent_size + classes, channels[0] * cells, gain, bias=False, equalized=equalized)
         self.bias = nn.Parameter(torch.zeros(channels[0], 1, 1))
         self.activation = Activation(channels[0], style)
         self.conv = Layer(channels[0], channels[0], style=style) if convs == 2 else None
@@ -131,13 +131,13 @@ class PgganGenerator(Network):
                 TensorFlow code.  # [N, classes]
 
         Returns:
-            Pictures in about [-1, 1], float32 at least.  # [N, image_channels, R, R], R = base_resolution * 2^stage
+            Pictures in about [-1, 1], float32 at least.  # [N, image_channels, H, W], base_resolution * 2^stage
 
         Raises:
             ValueError: labels are missing, of another shape, or given to a generator without classes.
         """
         x = pixel_norm(self._with_labels(latents, labels), self.epsilon)
-        x = self.dense(x).reshape(-1, self.bias.shape[0], self.base_resolution, self.base_resolution)
+        x = self.dense(x).reshape(-1, self.bias.shape[0], *self.base_resolution.shape)
         x = x.contiguous(memory_format=torch.channels_last)
         x = self.activation(x + self.bias)
         picture: Tensor = self.decoder(x if self.conv is None else self.conv(x), stage, alpha)
@@ -180,7 +180,7 @@ class PgganDiscriminator(GrowingDiscriminator):
     Args:
         channels: features of every stage, base first.
         hidden: features of the head's dense layer.
-        base_resolution: side of stage 0.
+        base_resolution: side of stage 0, or its height and width.
         image_channels: channels of the pictures.
         rgb: how the stages' from_rgb join, ``replace`` (the paper) or ``sum``.
         stddev_group: group size of the minibatch statistic, 0 for none.
@@ -210,7 +210,7 @@ class PgganDiscriminator(GrowingDiscriminator):
         self,
         channels: Sequence[int],
         hidden: int,
-        base_resolution: int = 4,
+        base_resolution: Sides = 4,
         image_channels: int = 3,
         rgb: Rgb = "replace",
         stddev_group: GroupSize = 4,

@@ -30,6 +30,7 @@ from progcycle.networks.discriminator import (
 from progcycle.networks.latent_encoder import Latents, Modulation
 from progcycle.networks.layers import PIXEL_NORM, Layer, Style, apply_initialization
 from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Rgb, Smooth, TrunkOptions
+from progcycle.resolution import Sides
 from progcycle.section import FlagOrSection, Section, flag_or
 
 
@@ -286,7 +287,7 @@ class ProgressiveDiscriminator(GrowingDiscriminator):
         image_channels: channels of the pictures.
         head: ``patch`` (any picture size) or ``dense`` (the base grid only).
         hidden: features of the dense head's dense layer.
-        base_resolution: side of stage 0, for the dense head.
+        base_resolution: side of stage 0, or its height and width, for the dense head.
         rgb: how the stages' from_rgb join, ``replace`` or ``sum``.
         stddev_group: group size of the minibatch statistic, 0 for none.
         averaging: what the statistic is averaged over.
@@ -315,7 +316,7 @@ class ProgressiveDiscriminator(GrowingDiscriminator):
         image_channels: int = 3,
         head: Literal["patch", "dense"] = "patch",
         hidden: int = 512,
-        base_resolution: int = 8,
+        base_resolution: Sides = 8,
         rgb: Rgb = "replace",
         stddev_group: GroupSize = 4,
         averaging: str = "all",

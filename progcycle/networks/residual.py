@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from progcycle.blocks import downsample2x, in_full_precision, make_norm, upsample2x
-from progcycle.networks.dcgan import SMALLEST, CriticNorm, CriticOptions, draw_uniform
+from progcycle.networks.dcgan import SMALLEST, CriticNorm, CriticOptions, draw_uniform, grid_of
 from progcycle.networks.latent_generator import (
     REFERENCE,
     FixedBatchOptions,
@@ -18,14 +18,15 @@ from progcycle.networks.latent_generator import (
     Statistics,
 )
 from progcycle.networks.one_size import PlainCritic
+from progcycle.resolution import Sides
 from progcycle.rng import Distribution
 
 WIDEST = 8  # times the narrowest
 
 
-def residual_widths(filters: int, resolution: int) -> list[int]:
+def residual_widths(filters: int, resolution: Sides) -> list[int]:
     """Feature maps behind each block of the critic: [2 F, 4 F, 8 F, 8 F] at 64 px, [2 F, 4 F, 4 F] at 32 px."""
-    blocks = (max(resolution, SMALLEST) // 4).bit_length() - 1
+    blocks = grid_of(resolution)[1]
     widest = min(1 << (blocks - 1), WIDEST)
     return [filters * min(2 << i, widest) for i in range(blocks)]
 
@@ -70,10 +71,11 @@ class ResidualGeneratorOptions(FixedBatchOptions):
 
 
 class ResidualGenerator(LatentGenerator):
-    """Dense layer to 4x4, residual blocks that double the size, norm, ReLU, 3x3 convolution, tanh.
+    """Dense layer to a grid (:func:`grid_of`, 4x4 at powers of two), residual blocks that double the size, norm, ReLU,
+    3x3 convolution, tanh.
 
     Args:
-        resolution: R.
+        resolution: R of squares, or height and width.
         image_channels: channels of the pictures.
         latent_size: numbers in a latent.
         distribution: what latents are drawn from.
@@ -87,7 +89,7 @@ class ResidualGenerator(LatentGenerator):
 
     def __init__(
         self,
-        resolution: int = 64,
+        resolution: Sides = 64,
         image_channels: int = 3,
         latent_size: int = 128,
         distribution: Distribution = "normal",
@@ -97,9 +99,9 @@ class ResidualGenerator(LatentGenerator):
         reference_batch: int = REFERENCE,
     ) -> None:
         super().__init__(latent_size, distribution, normalization, statistics, reference_batch)
-        self.smallest = SMALLEST
+        self.smallest, self.grid = SMALLEST, grid_of(resolution)[0]
         maps = [*residual_widths(filters, resolution)[::-1], filters]
-        self.stem = nn.Linear(latent_size, 16 * maps[0])
+        self.stem = nn.Linear(latent_size, self.grid.pixels * maps[0])
         self.blocks = nn.Sequential(
             *(ResidualBlock(a, b, "up", (self.norm(a), self.norm(b))) for a, b in itertools.pairwise(maps))
         )
@@ -110,7 +112,8 @@ class ResidualGenerator(LatentGenerator):
     def paint(self, x: Tensor) -> Tensor:
         """See :class:`LatentGenerator`."""
         h = self.stem(x)
-        h = h.reshape(-1, h.shape[1] // 16, 4, 4).contiguous(memory_format=torch.channels_last)
+        h = h.reshape(-1, h.shape[1] // self.grid.pixels, *self.grid.shape)
+        h = h.contiguous(memory_format=torch.channels_last)
         h = F.relu(self.last_norm(self.blocks(h)))
         return in_full_precision(self.to_rgb, h).tanh()
 
@@ -122,10 +125,10 @@ class ResidualCriticOptions(CriticOptions):
 
 
 class ResidualCritic(PlainCritic):
-    """3x3 convolution, residual blocks that halve the size down to 4x4, dense layer.
+    """3x3 convolution, residual blocks that halve the size down to the grid of :func:`grid_of`, dense layer.
 
     Args:
-        resolution: R.
+        resolution: R of squares, or height and width.
         image_channels: channels of the pictures.
         filters: feature maps of the first layer.
         normalization: ``layer``, ``batch`` or ``none``.
@@ -134,7 +137,7 @@ class ResidualCritic(PlainCritic):
     Options = ResidualCriticOptions
 
     def __init__(
-        self, resolution: int = 64, image_channels: int = 3, filters: int = 64, normalization: CriticNorm = "layer"
+        self, resolution: Sides = 64, image_channels: int = 3, filters: int = 64, normalization: CriticNorm = "layer"
     ) -> None:
         super().__init__()
         self.smallest, self.normalization = SMALLEST, normalization
@@ -148,7 +151,7 @@ class ResidualCritic(PlainCritic):
         self.blocks = nn.Sequential(
             *(ResidualBlock(a, b, "down", (norm(a), norm(a))) for a, b in itertools.pairwise(maps))
         )
-        self.logit = nn.Linear(16 * maps[-1], 1)
+        self.logit = nn.Linear(grid_of(resolution)[0].pixels * maps[-1], 1)
         _draw(self, [self.from_rgb, self.logit])
 
     def before_logit(self, x: Tensor) -> Tensor:

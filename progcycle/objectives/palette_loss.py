@@ -17,9 +17,9 @@ def palette_loss(fake: Tensor, earlier_fake: Tensor | None, real: Tensor, direct
     picture might have all colours.
 
     Args:
-        fake: new fakes.  # [N, C, R, R]
-        earlier_fake: without history; None for none.  # [M, C, R, R]
-        real: real pictures, as many as fakes in all.  # [N + M, C, R, R]
+        fake: new fakes.  # [N, C, H, W]
+        earlier_fake: without history; None for none.  # [M, C, H, W]
+        real: real pictures, as many as fakes in all.  # [N + M, C, H, W]
         directions: unit vectors of colours.  # [K, C]
 
     Raises:
@@ -32,17 +32,22 @@ def palette_loss(fake: Tensor, earlier_fake: Tensor | None, real: Tensor, direct
     levels = []
     while True:
         levels.append(_squared_distance(_projected(mine, directions), _projected(others, directions), real, directions))
-        if mine.shape[-1] == 1:
+        if max(mine.shape[2:]) == 1:
             break
         for _ in range(STEP):
-            if mine.shape[-1] > 1:
-                mine, others, real = downsample2x(mine), downsample2x(others), downsample2x(real)
+            mine, others, real = _half(mine), _half(others), _half(real)
     total: Tensor = sum(levels[1:], levels[0]) / len(levels)
     return total
 
 
+def _half(pictures: Tensor) -> Tensor:
+    """Half the size; the mean colour where halves are not whole.  # [N, C, H, W] -> [N, C, H / 2, W / 2], or 1 x 1"""
+    whole = all(side % 2 == 0 for side in pictures.shape[2:])
+    return downsample2x(pictures) if whole else pictures.mean((2, 3), keepdim=True)
+
+
 def _projected(pictures: Tensor, directions: Tensor) -> Tensor:
-    """[N, C, R, R] -> [K, N R R]"""
+    """[N, C, H, W] -> [K, N H W]"""
     return directions.to(pictures) @ pictures.transpose(0, 1).flatten(1)
 
 

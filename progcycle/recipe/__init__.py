@@ -5,6 +5,7 @@ options of a network are defined with the network.
 """
 
 from progcycle.recipe.draft import Draft
+from progcycle.recipe.grid import check_grid, check_plan, nearest
 from progcycle.recipe.growth_plan import Schedule
 from progcycle.recipe.networks import (
     CycleganNetwork,
@@ -129,6 +130,8 @@ __all__ = [
     "WarmStart",
     "Window",
     "by_resolution",
+    "check_grid",
+    "check_plan",
     "difference",
     "discriminators",
     "dump",
@@ -137,6 +140,7 @@ __all__ = [
     "load_recipe",
     "load_study",
     "merge",
+    "nearest",
     "on_curve",
     "options_in",
     "override",

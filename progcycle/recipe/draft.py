@@ -10,9 +10,10 @@ from progcycle.recipe.reading import validate
 from progcycle.recipe.schema import Recipe
 from progcycle.recipe.sizes import Sizes, sizes_for
 from progcycle.recipe.text import parse
+from progcycle.resolution import Resolution
 
 UNGROWN = 64  # px up to which small translators are better or level without growth
-PGGAN_BASE = 4
+PGGAN_BASE, TRANSLATOR_BASE = 4, 8
 COMMENTS = 34  # column of the comments
 FEW = 1000  # pictures, below which a PG-GAN's discriminator sees augmented ones
 
@@ -26,7 +27,7 @@ class Draft:
         command: that trains it.
         folders: of pictures: one for a PG-GAN, A and B for translators.
         counts: pictures of each folder.
-        resolution: final pixels of a side.
+        resolution: at last, see :class:`progcycle.resolution.Resolution`.
         gpu: whether a GPU trains it.
         validation: share of the pictures that is held out by name.
         tests: folders of test pictures of A and B, where there are some.
@@ -38,12 +39,15 @@ class Draft:
     command: str
     folders: tuple[str, ...]
     counts: tuple[int, ...]
-    resolution: int
+    resolution: Resolution
     gpu: bool = False
     validation: float = 0.0
     tests: tuple[str, ...] = ()
     channels: int = 3
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resolution", Resolution.of(self.resolution))
 
     @property
     def sizes(self) -> Sizes:
@@ -51,9 +55,21 @@ class Draft:
         return sizes_for(self.resolution, self.gpu)
 
     @property
-    def start(self) -> int:
-        """Where training starts: at the end for small pictures, else at 64 px; a PG-GAN at its base."""
-        return PGGAN_BASE if len(self.folders) == 1 else min(self.resolution, UNGROWN)
+    def start(self) -> Resolution:
+        """Where training starts: at the end for small pictures, else at 64 px at most; a PG-GAN at its base."""
+        return self.base if len(self.folders) == 1 else self._half_of(UNGROWN)
+
+    @property
+    def base(self) -> Resolution:
+        """The base grid: of a PG-GAN 4 to 7 px, if so many halves are whole; of translators 8 px or more."""
+        if len(self.folders) == 1:
+            return self.resolution.halves(PGGAN_BASE)[-1]
+        return min(self.start, self._half_of(max(TRANSLATOR_BASE, self.resolution // 8)))
+
+    def _half_of(self, most: int) -> Resolution:
+        """The resolution, halved until it has no more than so many pixels, or as often as halves are whole."""
+        halves = self.resolution.halves(PGGAN_BASE)
+        return next((size for size in halves if size <= most), halves[-1])
 
     @property
     def text(self) -> str:
@@ -68,7 +84,7 @@ class Draft:
 
 def _translator(draft: Draft) -> list[str]:
     size, res = draft.sizes, draft.resolution
-    base = min(draft.start, max(8, res // 8))
+    base = int(draft.base)
     held = "of the pictures of each folder, by name; evaluate measures on them"
     return [
         f"# {draft.name}: pictures of A into pictures of B and back, at {res} px. Written by progcycle new.",
@@ -95,7 +111,7 @@ def _translator(draft: Draft) -> list[str]:
         "",
         "schedule:",
         "  # Lengths are thousands of pictures of each folder; a picture counts every time that it is shown.",
-        _line(f"  start_resolution: {draft.start}", "lower than the resolution: the networks grow from there"),
+        _line(f"  start_resolution: {int(draft.start)}", "lower than the resolution: the networks grow from there"),
         *_lengths(draft, size.batch_size, "pictures of each folder in a step", size.stable_kimg / 2),
         "objective:",
         "  loss: non_saturating",
@@ -106,6 +122,12 @@ def _translator(draft: Draft) -> list[str]:
         *_optimizer(0.001 if draft.gpu else 0.002),
         *_training(draft),
     ]
+
+
+def _base(draft: Draft) -> list[str]:
+    """The base of a PG-GAN, where it is not the default."""
+    base = int(draft.base)
+    return [] if base == PGGAN_BASE else [_line(f"  base_resolution: {base}", "doubled, it gives the resolution")]
 
 
 def _generator(draft: Draft) -> list[str]:
@@ -119,6 +141,7 @@ def _generator(draft: Draft) -> list[str]:
         *_pictures(draft.folders[0], draft.channels, "  "),
         "",
         "network:",
+        *_base(draft),
         _line(
             f"  channels: {{base: {2 * size.base}, max: {size.widest}}}",
             "feature maps; twice takes 2 to 4 times as long",
@@ -157,8 +180,9 @@ def _head(draft: Draft) -> list[str]:
 
 
 def _task(draft: Draft, task: str) -> list[str]:
-    words = "pixels of a side, a power of two; twice takes about 4 times as long"
-    return [f"task: {task}", _line(f"resolution: {draft.resolution}", words), ""]
+    what = "pixels of a side" if draft.resolution.is_square else "height and width"
+    words = f"{what}: the base_resolution, doubled n times; twice takes about 4 times as long"
+    return [f"task: {task}", _line(f"resolution: {draft.resolution.plain}", words), ""]
 
 
 def _domain(draft: Draft, which: int) -> list[str]:
@@ -192,7 +216,8 @@ def _lengths(draft: Draft, batch_size: int, batch: str, decay: float) -> list[st
 
 def _phases(draft: Draft) -> tuple[dict[int, float], dict[int, float]]:
     """Lengths in kimg of the stable phases and of the fades, by resolution."""
-    resolutions = [draft.start << i for i in range((draft.resolution // draft.start).bit_length())]
+    doublings = (int(draft.resolution) // int(draft.start)).bit_length()
+    resolutions = [int(draft.start) << i for i in range(doublings)]
     size = draft.sizes
     return dict.fromkeys(resolutions, size.stable_kimg), dict.fromkeys(resolutions[1:], size.fade_kimg)
 

@@ -5,7 +5,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from progcycle.recipe.values import DEFAULT, BatchSizes, Lengths, Resolution, Scales
+from progcycle.recipe.values import DEFAULT, BatchSizes, Lengths, Scales
+from progcycle.resolution import Resolution
 from progcycle.section import Section
 
 

@@ -24,14 +24,17 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from progcycle.errors import closest
+from progcycle.recipe.grid import written_resolution
 from progcycle.recipe.objectives import DiscriminatorTerms
-from progcycle.recipe.values import AsTuple, Resolution
+from progcycle.recipe.values import AsTuple
+from progcycle.resolution import Resolution
 from progcycle.section import Section
 
 if TYPE_CHECKING:
     from progcycle.networks import Network, NetworkOptions, TaskShape
 
 SECTION = "network"
+BASE = "pixels per side at stage 0, or of the shorter side, or [height, width]; doubled, it gives the resolution"
 Place = tuple[str | int, ...]
 
 
@@ -365,7 +368,7 @@ class NetworkSection(Section):
 class PgganNetwork(NetworkSection):
     """Networks of the unconditional task (Karras et al. 2018, appendix A.1)."""
 
-    base_resolution: Resolution = Field(4, description="pixels per side at stage 0")
+    base_resolution: Resolution = Field(Resolution(4), description=BASE)
     generator: Annotated[Any, NetworkOf("GENERATORS", "pggan")] = Field("pggan", validate_default=True)
     discriminator: Annotated[Any, DiscriminatorsOf("DISCRIMINATORS", "pggan")] = Field("pggan", validate_default=True)
 
@@ -374,7 +377,7 @@ class CycleganNetwork(NetworkSection):
     """Networks of the translation task: both translators alike; discriminators alike, or by domain."""
 
     base_resolution: Resolution = Field(
-        8, description="pixels per side at stage 0; default: 8, or the resolution if no network grows"
+        Resolution(8), description=f"{BASE}; default: 8, or the resolution if no network grows"
     )
     generator: Annotated[Any, NetworkOf("TRANSLATORS", "progressive")] = Field("progressive", validate_default=True)
     discriminator: Annotated[Any, DiscriminatorsOf("DISCRIMINATORS", "progressive", ("a", "b"))] = Field(
@@ -386,7 +389,7 @@ class BeganNetwork(NetworkSection):
     """Networks of BEGAN: a generator shaped like a decoder, and an auto-encoder as the discriminator."""
 
     base_resolution: Resolution = Field(
-        8, description="pixels per side at stage 0; default: 8, or the resolution if no network grows"
+        Resolution(8), description=f"{BASE}; default: 8, or the resolution if no network grows"
     )
     generator: Annotated[Any, NetworkOf("DECODERS", "began")] = Field("began", validate_default=True)
     discriminator: Annotated[Any, NetworkOf("AUTOENCODERS", "began")] = Field("began", validate_default=True)
@@ -395,7 +398,7 @@ class BeganNetwork(NetworkSection):
 class AutoencoderNetwork(NetworkSection):
     """The network of the autoencoder."""
 
-    base_resolution: Resolution = Field(4, description="pixels per side at stage 0")
+    base_resolution: Resolution = Field(Resolution(4), description=BASE)
     autoencoder: Annotated[Any, NetworkOf("AUTOENCODERS", "progressive")] = Field("progressive", validate_default=True)
 
 
@@ -403,7 +406,7 @@ class LapganNetwork(NetworkSection):
     """Networks of a Laplacian pyramid: one pair for the coarsest level, and a like one for each of the others."""
 
     has_levels: ClassVar[bool] = True
-    base_resolution: Resolution = Field(8, description="pixels per side of the coarsest level")
+    base_resolution: Resolution = Field(Resolution(8), description="pixels per side of the coarsest level")
     generator: Annotated[Any, NetworkOf("LEVEL_GENERATORS", "lapgan")] = Field("lapgan", validate_default=True)
     discriminator: Annotated[Any, NetworkOf("DISCRIMINATORS", "lapgan")] = Field("lapgan", validate_default=True)
     coarsest_generator: Annotated[Any, NetworkOf("GENERATORS", "lapgan_mlp")] = Field(
@@ -567,11 +570,11 @@ def complete_network(section: type[BaseModel], network: Any, resolution: Any) ->
             del rest[key]
             for place in having:
                 own[place][key] = with_shared(value, own[place].get(key, value))
-        if isinstance(resolution, int) and not isinstance(resolution, bool):
+        if (size := written_resolution(resolution)) is not None:
             for place, kind in kinds.items():
-                own[place] = {**(kind.defaults(resolution) if kind else {}), **own[place]}
+                own[place] = {**(kind.defaults(size) if kind else {}), **own[place]}
             if own and not grows(section, functools.reduce(_put_own, own.items(), network)):
-                rest.setdefault("base_resolution", resolution)
+                rest.setdefault("base_resolution", size.plain)
     return functools.reduce(_put_own, own.items(), rest)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from progcycle.recipe.grid import check_grid, check_plan, check_table, with_shape
 from progcycle.recipe.growth_plan import Schedule
 from progcycle.recipe.networks import (
     SECTION,
@@ -40,10 +41,11 @@ from progcycle.recipe.values import (
     Paired,
     Paths,
     Precision,
-    Resolution,
+    SideLength,
     Texts,
     with_keys_from,
 )
+from progcycle.resolution import Resolution
 from progcycle.section import Section
 
 # --- data ---------------------------------------------------------------------------------------------------------
@@ -101,11 +103,12 @@ class Pictures(Section):
     path: Paths | None = Field(None, description="folder(s) or zip file(s) of training pictures, searched recursively")
     test_path: Paths | None = Field(None, description="held-out pictures, never trained on")
     fit: Literal["crop", "pad", "stretch", "random_crop"] = Field(
-        "crop", description="how a picture becomes a square: crop is the central one, random_crop any"
+        "crop", description="how a picture gets the resolution's shape: crop is the central part, random_crop any"
     )
     background: str = Field("white", description="colour put behind transparent pictures and padding")
     load_resolution: LoadLength | None = Field(
-        None, description="resize to this, or keep the native size, then crop the resolution at random"
+        None,
+        description="shorter side that pictures are resized to, or native: not; then the resolution is cropped",
     )
     mirror: bool = Field(False, description="flip half of the pictures left to right")
     augment: Annotated[tuple[Augmentation, ...], AsTuple] = Field((), description="albumentations transforms, in order")
@@ -418,7 +421,7 @@ class Recipe(Section):
 
     task: str
     seed: int = Field(0, ge=0)
-    resolution: Resolution
+    resolution: Resolution = Field(description="pixels of a side, or [height, width]: base_resolution, doubled n times")
     data: DataOptions
     network: NetworkSection
     objective: Section
@@ -436,8 +439,17 @@ class Recipe(Section):
         return content
 
     @model_validator(mode="after")
+    def _one_grid(self) -> "Recipe":
+        base = self.network.base_resolution
+        check_grid(base, self.resolution)
+        check_plan(self.schedule, self.resolution, base)
+        check_table(self.training.max_batch_per_device, "training.max_batch_per_device", base)
+        return self
+
+    @model_validator(mode="after")
     def _something_left_to_see(self) -> "Recipe":
         end = self.schedule.hold_resolution or self.resolution
+        start = Resolution.of(self.schedule.start_resolution or self.network.base_resolution)
         players = players_of(type(self.network))
         for (player, *place), options in options_in(self.network).items():
             name = options.name
@@ -450,6 +462,12 @@ class Recipe(Section):
                 raise ValueError(
                     f"{key}.reduce: at most {end // least}, so that the largest pictures, of {end} px, are not smaller "
                     f"than {least} px, got {options.reduce}"
+                )
+            if not grows and start >= options.reduce and any(side % options.reduce for side in start.shape):
+                key = ".".join(map(str, (SECTION, player, *place)))
+                raise ValueError(
+                    f"{key}.reduce: pictures of {start} px, where training starts, cannot be halved down to a "
+                    f"{options.reduce}th of their sides; lower it"
                 )
         return self
 
@@ -471,7 +489,8 @@ class Recipe(Section):
             return content
         section = cls.network_section()
         network = complete_network(section, content.get("network", {}), content.get("resolution"))
-        return with_longer_tables(cls._sized({**content, "network": network}))
+        shaped = with_shape({**content, "network": network}, section.model_fields["base_resolution"].default)
+        return with_longer_tables(cls._sized(shaped))
 
     @classmethod
     def network_section(cls) -> type[NetworkSection]:
@@ -513,7 +532,7 @@ class LapganRecipe(Recipe):
     network: LapganNetwork = Field(default_factory=LapganNetwork)
     objective: LapganObjective = LapganObjective()
     optimizer: Optimizer = Optimizer()
-    levels: Annotated[tuple[Resolution, ...], OneOrSeveral] = Field(
+    levels: Annotated[tuple[SideLength, ...], OneOrSeveral] = Field(
         (), description="pixels per side of the levels that this run trains; default: all"
     )
 
@@ -521,7 +540,7 @@ class LapganRecipe(Recipe):
     def all_levels(self) -> tuple[int, ...]:
         """Pixels per side of the levels of the pyramid, the coarsest first."""
         sides = range((self.resolution // self.network.base_resolution).bit_length())
-        return tuple(self.network.base_resolution << i for i in sides)
+        return tuple(int(self.network.base_resolution) << i for i in sides)
 
     @model_validator(mode="before")
     @classmethod
@@ -534,11 +553,12 @@ class LapganRecipe(Recipe):
             return content
         base = network.get("base_resolution") or LapganNetwork.model_fields["base_resolution"].default
         filled: dict[Any, Any] = {**content, "network": {**network, "base_resolution": base}}
-        if _is_side(base) and filled.get("levels") is None:
-            filled["levels"] = [base << i for i in range((resolution // base).bit_length())]
+        every = [int(base) << i for i in range((resolution // base).bit_length())] if _is_side(base) else []
+        if every and filled.get("levels") is None:
+            filled["levels"] = every
         levels, schedule = filled.get("levels"), content.get("schedule") or {}
         sides = levels if isinstance(levels, list | tuple) else [levels]
-        if sides and all(map(_is_side, sides)) and isinstance(schedule, Mapping):
+        if sides and all(side in every for side in sides) and isinstance(schedule, Mapping):
             shown = {"start_resolution": max(sides)}
             if max(sides) < resolution:
                 shown["hold_resolution"] = max(sides)
@@ -554,6 +574,16 @@ class LapganRecipe(Recipe):
         if len(set(levels)) < len(levels):
             raise ValueError("a level is named twice")
         return tuple(sorted(levels))
+
+    @field_validator("resolution")
+    @classmethod
+    def _squares(cls, resolution: Resolution) -> Resolution:
+        if not resolution.is_square:
+            raise ValueError(
+                f"the levels of a pyramid are squares; give one number, such as {int(resolution)}, "
+                f"not {resolution.plain}"
+            )
+        return resolution
 
     @model_validator(mode="after")
     def _levels_of_the_pyramid(self) -> "LapganRecipe":
@@ -627,6 +657,13 @@ class CycleganRecipe(Recipe):
                 "objective.range_penalty acts on pictures that leave [-1, 1], which those of these translators never "
                 "do; leave it out, or use network.generator: {name: progressive, bounded: false}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _grid_of_pretraining(self) -> "CycleganRecipe":
+        if self.pretraining is not None and self.pretraining.schedule is not None:
+            plan, base = self.pretraining.schedule, self.network.base_resolution
+            check_plan(plan, self.resolution, base, "pretraining.schedule")
         return self
 
     @model_validator(mode="after")
@@ -715,7 +752,7 @@ class AutoencoderRecipe(Recipe):
 
 def _is_side(value: Any) -> bool:
     """Whether a value is a whole number that a side of pictures may be; validation refuses others."""
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0 and not value & (value - 1)
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 # By their key ``task``. Programs may add rows.

@@ -18,15 +18,16 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from progcycle.recipe.grid import TABLES, written_resolution
 from progcycle.recipe.networks import grows, places_in, put_at
 from progcycle.recipe.values import DEFAULT, is_resolution_key
+from progcycle.resolution import Resolution
 
 MAPS_AT_THE_END: Final = 16
 WIDEST_AT_LEAST: Final = 96
 KIMG: Final = 10.0
 FADE: Final = 0.5  # of the stable phase at the same resolution
 BATCH: Final = 4
-TABLES: Final = ("stable_kimg", "fade_kimg", "batch_size", "lr_scale")
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,11 @@ def sizes_for(resolution: int, gpu: bool = False) -> Sizes:
     """Sizes by the rule above.
 
     Args:
-        resolution: final pixels per side.
+        resolution: final pixels per side, of a rectangle its shorter side.
         gpu: whether training runs on a GPU.
     """
     wide, long = (2, 4) if gpu else (1, 1)
+    resolution = int(resolution)
     widest = max(WIDEST_AT_LEAST, resolution)
     base = MAPS_AT_THE_END * resolution // 2
     return Sizes(wide * base, wide * widest, long * KIMG, long * KIMG * FADE, wide * BATCH)
@@ -69,12 +71,12 @@ def with_sizes(content: Any, section: type[BaseModel]) -> Any:
             is.
         section: class of its section ``network``.
     """
-    if not isinstance(content, Mapping) or not _is_resolution(content.get("resolution")):
+    if not isinstance(content, Mapping) or written_resolution(content.get("resolution")) is None:
         return content
     network = content.get("network", {})
     if not isinstance(network, Mapping) or not grows(section, network):
         return content
-    sizes = sizes_for(content["resolution"])
+    sizes = sizes_for(Resolution.of(content["resolution"]))
     filled = dict(content)
     filled["network"] = dict(network)
     for place, (marker, written) in places_in(section, network).items():
@@ -120,9 +122,9 @@ def with_longer_tables(content: Any) -> Any:
         return content
     schedule = content["schedule"]
     end = schedule.get("hold_resolution") or content.get("resolution")
-    if not isinstance(end, int) or not _is_resolution(end):
+    if (last := written_resolution(end)) is None:
         return content
-    longer = {name: _longer(schedule[name], end) for name in TABLES if name in schedule}
+    longer = {name: _longer(schedule[name], int(last)) for name in TABLES if name in schedule}
     return {**content, "schedule": {**schedule, **longer}}
 
 
@@ -130,9 +132,5 @@ def _longer(table: Any, end: int) -> Any:
     if not isinstance(table, Mapping) or not table or DEFAULT in table or not all(map(is_resolution_key, table)):
         return table
     highest = max(table, key=int)
-    above = [2**power for power in range(2, end.bit_length()) if int(highest) < 2**power]
+    above = [int(highest) << i for i in range(1, end.bit_length()) if int(highest) << i <= end]
     return {**table, **dict.fromkeys(above, table[highest])}
-
-
-def _is_resolution(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 4 <= value <= 1024

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from progcycle.errors import one_line
+from progcycle.resolution import LARGEST, SMALLEST
 from progcycle.section import flag_or
 
 DEFAULT: Final = "default"
-SMALLEST, LARGEST = 4, 1024
 LARGEST_LOADED = 1 << 14  # pixels per side of pictures that crops are taken of
 NATIVE: Final = "native"  # such pictures at their own size
 
@@ -43,8 +43,8 @@ def _as_key(value: Any) -> Any:
     if value == DEFAULT:
         return value
     number = int(value) if is_resolution_key(value) else 0
-    if not SMALLEST <= number <= LARGEST or number & (number - 1):
-        raise ValueError(f"keys here are resolutions (powers of two, {SMALLEST} to {LARGEST}) or default")
+    if not SMALLEST <= number <= LARGEST:
+        raise ValueError(f"keys here are resolutions ({SMALLEST} to {LARGEST}, the shorter side) or default")
     return number
 
 
@@ -106,7 +106,6 @@ Weight = Annotated[float, Field(ge=0, le=1e9)]
 Factor = Annotated[float, Field(gt=0, le=1e6)]
 Kimg = Annotated[float, Field(ge=0, le=1e9)]  # a million million pictures
 SideLength = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
-Resolution = Annotated[SideLength, AfterValidator(power_of_two)]
 LoadLength = Annotated[
     Annotated[int, Field(ge=SMALLEST, le=LARGEST_LOADED)] | Literal["native"], BeforeValidator(_as_load_length)
 ]

@@ -137,10 +137,10 @@ def stage_translator(model: "Translator") -> "Translate":
     from progcycle.evaluation.round_trip import translate_as_training
     from progcycle.export.tensor_images import resize
 
-    translate, side = translate_as_training(model), model.resolution
+    translate, shape = translate_as_training(model), model.resolution.shape
 
     def reduced(pictures: "Tensor", direction: "Direction", *latents: "Tensor") -> "Tensor":
-        made = translate(resize(pictures, side, side), direction, *latents).float().clamp(-1, 1)
+        made = translate(resize(pictures, *shape), direction, *latents).float().clamp(-1, 1)
         return resize(made, *pictures.shape[2:])
 
     return reduced
@@ -153,8 +153,8 @@ def stage_latents(model: "Translator") -> "TestLatents":
     from progcycle.evaluation.diversity import latents_of
     from progcycle.export.tensor_images import resize
 
-    side = model.resolution
-    return replace(latents_of(model), estimate=lambda x, to: model.estimate_latents(resize(x, side, side), to))
+    shape = model.resolution.shape
+    return replace(latents_of(model), estimate=lambda x, to: model.estimate_latents(resize(x, *shape), to))
 
 
 LONG = ("kid-resnet", "two-sample")  # metrics of translators that a study must name

@@ -121,13 +121,13 @@ class Augmenter:
         """Augment pictures.
 
         Args:
-            pictures: square ones in [-1, 1].  # [N, C, S, S]
+            pictures: in [-1, 1].  # [N, C, H, W]
             purpose: who sees what, such as ``discriminator/real``, part of the random address.
             positions: global sample index of each row.
             step: number of the step, which never falls.
 
         Returns:
-            Pictures of the same shape and type.  # [N, C, S, S]
+            Pictures of the same shape and type.  # [N, C, H, W]
         """
         numbers = uniforms(self.seed, f"augment/{purpose}{self.suffix}", positions, sum(NUMBERS.values()))
         numbers = to_match(numbers, full_precision(pictures))  # half precision would round them to 1

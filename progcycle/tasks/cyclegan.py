@@ -1,5 +1,6 @@
 """Progressive CycleGAN: two translators, and discriminators of both domains, that grow together (Zhu et al. 2017)."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from progcycle.data import Batch
 from progcycle.errors import UserError
 from progcycle.objectives import cycle_loss, identity_loss, range_loss
 from progcycle.recipe import CycleganRecipe, on_curve
+from progcycle.resolution import Resolution
 from progcycle.rng import normal
 from progcycle.schedule import Growth
 from progcycle.tasks.base import Memory, Shown, Stats, rounds, to_match
@@ -49,10 +51,11 @@ class CycleganTask(AdversarialTask):
                 f"channels (data.a.channels is {in_a}, data.b.channels is {in_b}); set its weights to 0."
             )
         smallest = recipe.schedule.start_resolution or net.base_resolution
-        if smallest >> (objective.cycle.scales - 1) == 0:
+        common = math.gcd(*Resolution.of(smallest).shape)
+        if objective.cycle.scales > (halves := (common & -common).bit_length()):
             raise UserError(
                 f"objective.cycle.scales: pictures of {smallest} px, where training starts, can be compared at "
-                f"{smallest.bit_length()} resolutions at most, not at {objective.cycle.scales}."
+                f"{halves} resolutions at most, not at {objective.cycle.scales}."
             )
         shapes = {
             "ab": replace(task_shape(recipe, in_channels=in_a, out_channels=in_b), direction="ab"),

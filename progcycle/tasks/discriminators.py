@@ -268,7 +268,7 @@ def _make(
     check_adversarial(terms, where)
     # An operation for all may change the pictures of one domain only.
     seen = [shape] if "augment" in of_own else shapes.values()
-    check_augment(terms, {channels for each in seen for channels in each.channels.values()}, where)
+    check_augment(terms, {channels for each in seen for channels in each.channels.values()}, where, shape.resolution)
     halvings = own.reduce.bit_length() - 1
     name = f"disc_{domain}{number}" if domain else f"{PLAYER}{number}"
     shape = replace(shape, seed=address(recipe.seed, name))

@@ -27,6 +27,13 @@ from progcycle.tasks.specs import check_adversarial, check_augment, in_objective
 SMALLEST_BASE = 4  # of a growing network that is a level: it is whole from the start
 
 
+def _smallest_base(side: int) -> int:
+    """A level's side, halved as long as ``SMALLEST_BASE`` pixels are left."""
+    while side % 2 == 0 and side // 2 >= SMALLEST_BASE:
+        side //= 2
+    return side
+
+
 @dataclass(frozen=True)
 class Level:
     """One level.
@@ -129,7 +136,7 @@ class LapganTask(Task):
             name, section = f"{player}_{side}", f"{prefix}{player}"
             options = getattr(self.recipe.network, section)
             kind = players_of(type(self.recipe.network))[section].networks[options.name]
-            base = min(SMALLEST_BASE, side) if kind.sizes == "growing" else side
+            base = _smallest_base(side) if kind.sizes == "growing" else side
             shape = TaskShape(
                 side,
                 base,

@@ -11,7 +11,7 @@ from progcycle.rng import normal
 from progcycle.tasks.base import to_match
 from progcycle.tasks.feature_queue import FeatureQueues
 
-SIDE = 16  # pixels per side that pictures are reduced to, if they are larger
+SIDE = 16  # pixels per side that pictures are reduced to, if they are larger and halves are whole
 DIRECTIONS = 16  # random directions of colours that a batch is compared along
 
 
@@ -32,11 +32,11 @@ class PaletteComparison:
         """The palette loss of a batch, which the queues take in then.
 
         Args:
-            real: real pictures.  # [N, C, R, R]
-            fake: as many fakes.  # [N, C, R, R]
+            real: real pictures.  # [N, C, H, W]
+            fake: as many fakes.  # [N, C, H, W]
             positions: of the pictures that fakes were made from.
         """
-        while real.shape[-1] > SIDE:
+        while max(real.shape[2:]) > SIDE and all(side % 2 == 0 for side in real.shape[2:]):
             real, fake = downsample2x(real), downsample2x(fake)
         directions = normal(self.seed, f"palette/{self.domain}", positions[:1], DIRECTIONS * real.shape[1])
         directions = to_match(directions, real).reshape(DIRECTIONS, -1)

@@ -15,6 +15,7 @@ from progcycle.errors import UserError
 from progcycle.networks import ENCODERS
 from progcycle.objectives import reconstruction_loss
 from progcycle.recipe import CycleganRecipe
+from progcycle.resolution import Resolution
 from progcycle.rng import normal
 from progcycle.schedule import Growth
 from progcycle.tasks.base import Stats, Task, to_match
@@ -27,26 +28,27 @@ def patch_masks(
 ) -> Tensor:
     """Masks of squares that are hidden (0) or seen (1).
 
-    The squares form a grid of 1 / patch a side at every stage. Below that resolution, a square is a pixel. The same
+    The squares form a grid of 1 / patch on the shorter side at every stage. Below that, a square is a pixel. The same
     number of squares is hidden in each picture, chosen at random by its position.
 
     Args:
         seed: of the run.
         purpose: part of the random address.
         positions: global sample index of each picture.
-        resolution: pixels of a side.
+        resolution: of the pictures.
         masked: share that is hidden, in (0, 1); at least one square is hidden, and one is seen.
-        patch: side of a square as a share of the picture's, a power of two.
+        patch: side of a square as a share of the picture's shorter side.
 
     Returns:
-        On the CPU, S = min(1 / patch, resolution).  # [N, 1, S, S] float32
+        On the CPU, min(1 / patch, shorter side) on the shorter side.  # [N, 1, h, w] float32
     """
-    side = min(round(1 / patch), resolution)
-    squares = side * side
+    size = Resolution.of(resolution)
+    grid = size.scaled(min(round(1 / patch), int(size)))
+    squares = grid.pixels
     hidden = min(max(round(masked * squares), 1), squares - 1)
     # The places of the greatest of independent numbers are a uniform choice without repetition.
     chosen = normal(seed, purpose, positions, squares).topk(hidden, dim=1).indices
-    return torch.ones(len(positions), squares).scatter_(1, chosen, 0.0).reshape(-1, 1, side, side)
+    return torch.ones(len(positions), squares).scatter_(1, chosen, 0.0).reshape(-1, 1, *grid.shape)
 
 
 class PretrainingTask(Task):

@@ -8,6 +8,7 @@ from progcycle.errors import UserError
 from progcycle.networks import Network, TaskShape
 from progcycle.objectives import ADVERSARIAL
 from progcycle.recipe import Adversarial, NetworkSection, Place, Recipe, players_of
+from progcycle.resolution import Resolution
 
 
 def look_up(registry: Mapping[str, Any], name: str, key: str) -> Any:
@@ -57,10 +58,16 @@ def make_network(
     """
     key, options = network_key(player, place), options or getattr(section, player)
     kind = players_of(type(section))[player].networks[options.name]
+    if kind.squares and not Resolution.of(shape.resolution).is_square:
+        raise UserError(
+            f"{key}: the network {options.name!r} works on squares only, and these pictures have "
+            f"{shape.resolution} px; choose another network, or one number as the resolution."
+        )
     if shape.classes and not kind.has_classes:
         raise UserError(f"data.labels: the network {options.name!r} of {key} knows no classes; leave it out.")
     try:
-        arguments = options.arguments(shape)
+        found = options.arguments(shape).items()
+        arguments = {name: value.plain if isinstance(value, Resolution) else value for name, value in found}
         network = kind(**arguments)
     except ValueError as error:
         raise UserError(f"{key}.{error}.") from None
@@ -162,6 +169,10 @@ def check_growth(
                 f"{where}: {start} px are too small for the network {name!r} of {key}, which needs "
                 f"{network.smallest << halved}; {remedy}."
             )
+        if network.sizes != "growing":
+            where = "resolution: choose another" if start == resolution else "schedule.start_resolution: raise it"
+            multiple = network.multiple(0) << halved
+            _check_multiple(start, multiple, f"the network {name!r} of {key}", where)
     if base != start and not any(network.sizes == "growing" for network in networks.values()):
         raise UserError(
             f"network.base_resolution: no network here grows, so that this must be where training starts, {start}, and "
@@ -179,7 +190,7 @@ def _check_growth_by_size(
 ) -> None:
     """The same where whole networks see smaller pictures first; see :func:`check_growth`."""
     base, start = recipe.network.base_resolution, recipe.schedule.start_resolution or recipe.network.base_resolution
-    stage = (recipe.resolution // base).bit_length() - 1
+    stage = (int(recipe.resolution) // int(base)).bit_length() - 1
     owners = {own: player for player, names in players.items() for own in names}
     for own, network in networks.items():
         name, key, halved = specs[own]["name"], keys.get(own, network_key(owners[own])), halvings.get(own, 0)
@@ -190,23 +201,43 @@ def _check_growth_by_size(
                 f"schedule.growth: size shows a whole network smaller pictures, which {name!r} of {key} cannot take, "
                 f"since it is made for one size; use {remedy}."
             )
+        multiple = network.multiple(stage - halved) << halved
         if start < (least := network.least(stage - halved) << halved):
             raise UserError(
                 f"schedule.start_resolution: {start} px are too small for the whole network {name!r} of {key}, which "
                 f"needs {least} with schedule.growth: size; raise it."
             )
+        _check_multiple(start, multiple, f"the whole network {name!r} of {key}", "schedule.start_resolution: raise it")
 
 
-def check_augment(options: Adversarial, channels: Iterable[int], where: Callable[[str], str] = in_objective) -> None:
-    """Refuse operations that change nothing.
+def _check_multiple(size: int, multiple: int, network: str, remedy: str) -> None:
+    """Refuse sides that a network cannot halve without a rest."""
+    if any(side % multiple for side in Resolution.of(size).shape):
+        key, _, what = remedy.partition(": ")
+        raise UserError(f"{key}: {network} needs sides of multiples of {multiple} px, and {size} px are none; {what}.")
+
+
+def check_augment(
+    options: Adversarial,
+    channels: Iterable[int],
+    where: Callable[[str], str] = in_objective,
+    resolution: int = 1,
+) -> None:
+    """Refuse operations that change nothing, and those that rectangles cannot take.
 
     Args:
         options: the adversarial keys.
         channels: of the pictures, of each domain.
         where: the recipe key of each.
+        resolution: of the pictures.
 
     Raises:
-        UserError: hue, and all pictures are grey.
+        UserError: hue, and all pictures are grey; or quarter turns of rectangles.
     """
+    if options.augment is not None and "rotate90" in options.augment.policy and not Resolution.of(resolution).is_square:
+        raise UserError(
+            f"{where('augment')}.policy: rotate90 makes pictures of {resolution} px those of another shape; "
+            "leave it out."
+        )
     if options.augment is not None and "hue" in options.augment.policy and set(channels) == {1}:
         raise UserError(f"{where('augment')}.policy: hue changes no grey pictures (channels is 1); leave it out.")

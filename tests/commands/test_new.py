@@ -7,11 +7,13 @@ import pytest
 from photos import folder
 
 from progcycle.commands.cli import main
-from progcycle.commands.new import SIZES, recipe_file
+from progcycle.commands.new import recipe_file
 from progcycle.data import resolve_sets, resolve_validation_sets
-from progcycle.data.new_recipe import ENOUGH, FEWEST
+from progcycle.data.new_recipe import ENOUGH, FEWEST, check_size
 from progcycle.errors import UserError
-from progcycle.recipe import CycleganRecipe, load_recipe
+from progcycle.recipe import CycleganRecipe, Draft, load_recipe
+from progcycle.resolution import Resolution
+from progcycle.schedule import GrowthSchedule
 
 Read = pytest.CaptureFixture[str]
 
@@ -42,8 +44,40 @@ def test_a_name_that_train_takes_for_another_recipe_is_refused() -> None:
         recipe_file("pggan_emoji")
 
 
-def test_every_size_that_can_be_chosen_has_a_number_of_pictures() -> None:
-    assert tuple(ENOUGH) == SIZES
+@pytest.mark.parametrize("folders", [("x",), ("x", "y")], ids=["pggan", "cyclegan"])
+@pytest.mark.parametrize("gpu", [False, True])
+def test_recipes_of_all_shapes_can_be_trained(folders: tuple[str, ...], gpu: bool) -> None:
+    sizes = [*ENOUGH, 48, 96, 100, 192, 320, 640, (64, 96), (96, 64), (128, 416), (200, 1000), (56, 32)]
+    for size in map(Resolution.of, sizes):
+        check_size(size)
+        recipe = Draft("new", "train", folders, (400, 400)[: len(folders)], size, gpu).recipe
+        assert recipe.resolution.shape == size.shape
+        schedule = GrowthSchedule.of(recipe)
+        start = schedule.phases[0].resolution
+        assert start <= 64
+        assert 4 <= recipe.network.base_resolution <= max(32, size // 8)
+        assert schedule.final.resolution.shape == size.shape
+
+
+def test_what_is_written_for_a_rectangle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder(Path("wide"), 9)
+    assert main(["new", "wide_ones", "wide", "--size", "80x112", "--no-estimate"]) == 0
+    assert "100% are smaller than 80x112 px and are enlarged" in capsys.readouterr().out
+    text = Path("wide_ones.yaml").read_text()
+    assert "resolution: [80, 112] " in text
+    assert "  base_resolution: 5 " in text
+    assert load_recipe("wide_ones.yaml").network.base_resolution.shape == (5, 7)
+    cases = {
+        "250": "250 px cannot be halved down to 64 px, where training starts; choose 128 or 256.",
+        "16": "A new recipe has a resolution of 32 to 1024 px, not 16.",
+        "2048x4096": "A new recipe has a resolution of 32 to 1024 px, not 2048x4096.",
+        "250x500": "choose 128x256 or 256x512.",
+    }
+    for size, sentence in cases.items():
+        assert main(["new", "other", "wide", "--size", size, "--no-estimate"]) == 2
+        assert sentence in capsys.readouterr().err
+    assert not Path("other.yaml").exists()
 
 
 def commands_of(text: str) -> list[list[str]]:

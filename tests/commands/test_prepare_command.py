@@ -3,11 +3,15 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from photos import folder, photo
 
 from progcycle.commands.cli import main
+from progcycle.data import PictureSet
 from progcycle.files import held_folder
+from progcycle.recipe import Pictures
+from progcycle.resolution import Resolution
 
 Read = pytest.CaptureFixture[str]
 
@@ -132,3 +136,31 @@ class _Usage:
 
 def _full(_: Path) -> None:
     raise OSError(28, os.strerror(28))
+
+
+def test_arrays_of_rectangles_are_what_training_reads(tmp_path: Path, capsys: Read) -> None:
+    source = folder(tmp_path / "in", 5)
+    assert run("prepare", source, tmp_path / "store", "--resolution", "16x24") == 0
+    assert capsys.readouterr().out.splitlines()[-2] == "arrays of 4x6 to 16x24 px"
+    size = Resolution(16, 24)
+    plain, stored = (
+        PictureSet("real", Pictures(), (str(place),), resolution=size, seed=0) for place in (source, tmp_path / "store")
+    )
+    assert stored.in_store(size >> 1)
+    for i in range(5):
+        for stage in (size >> 1, size):
+            ours, theirs = (pictures.plain(i, stage).image for pictures in (plain, stored))
+            assert ours.shape == (*stage.shape, 3)
+            assert np.array_equal(ours, theirs)
+    other = PictureSet("real", Pictures(), (str(tmp_path / "store"),), resolution=16, seed=0)
+    assert not other.in_store(16)  # a square of the same shorter side
+    with pytest.raises(SystemExit, match="2"):
+        run("prepare", source, tmp_path / "other", "--resolution", "16x24x3")
+    assert "a whole number, or height and width as in 256x384, got 16x24x3" in capsys.readouterr().err
+
+
+def test_stylegans_zip_has_squares(tmp_path: Path, capsys: Read) -> None:
+    source = folder(tmp_path / "in", 3)
+    assert run("prepare", source, tmp_path / "out.zip", "--resolution", "16x24") == 2
+    assert "has squares; give one number as --resolution." in capsys.readouterr().err
+    assert run("prepare", source, tmp_path / "out.zip", "--resolution", "24") == 0

@@ -143,7 +143,7 @@ def test_domains_that_look_alike_do_not_share(tmp_path, make_set):
 def test_an_interrupted_build_leaves_nothing(folder, tmp_path, make_set, monkeypatch, error):
     pictures = make_set(folder, cache_dir=tmp_path / "cache")
     expected = [pictures.training(p, 8).image for p in range(7)]
-    real, calls = reader_module.fit_square, []
+    real, calls = reader_module.fit_to, []
 
     def interrupted(*args):
         calls.append(1)
@@ -151,7 +151,7 @@ def test_an_interrupted_build_leaves_nothing(folder, tmp_path, make_set, monkeyp
             raise error
         return real(*args)
 
-    monkeypatch.setattr(reader_module, "fit_square", interrupted)
+    monkeypatch.setattr(reader_module, "fit_to", interrupted)
     with pytest.raises(error):
         pictures.prepare([4, 8])
     assert not list((tmp_path / "cache").rglob("*.*"))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from progcycle.data import box_reduce, fit, fit_square
+from progcycle.data import box_reduce, fit, fit_to
 from progcycle.data.fit import fit_short, fit_short_by_bands
 
 RNG = np.random.default_rng(4)
@@ -33,26 +33,26 @@ def test_box_reduce_of_large_white_squares_and_odd_sizes():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_crop_without_resize_is_the_central_square(channels):
     pixels = RNG.integers(0, 256, (16, 25, channels), dtype=np.uint8)
-    assert np.array_equal(fit_square(pixels, 16, "crop"), pixels[:, 4:20])
-    assert np.array_equal(fit_square(pixels.transpose(1, 0, 2).copy(), 16, "crop"), pixels.transpose(1, 0, 2)[4:20])
+    assert np.array_equal(fit_to(pixels, 16, "crop"), pixels[:, 4:20])
+    assert np.array_equal(fit_to(pixels.transpose(1, 0, 2).copy(), 16, "crop"), pixels.transpose(1, 0, 2)[4:20])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pad_keeps_all_and_fills_with_the_background(channels):
     pixels = RNG.integers(0, 256, (8, 16, channels), dtype=np.uint8)
-    got = fit_square(pixels, 16, "pad", "red")
+    got = fit_to(pixels, 16, "pad", "red")
     assert np.array_equal(got[4:12], pixels)
     red = (255, 0, 0) if channels == 3 else (76,)
     assert (got[:4] == red).all()
     assert (got[12:] == red).all()
-    assert fit_square(np.zeros((2, 900, channels), np.uint8), 16, "pad").shape == (16, 16, channels)
+    assert fit_to(np.zeros((2, 900, channels), np.uint8), 16, "pad").shape == (16, 16, channels)
 
 
 @pytest.mark.parametrize("how", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("size", [(7, 5), (33, 61), (200, 90)])
 def test_every_way_gives_a_square_and_keeps_flat_colours(how, size):
     flat = np.full((*size, 3), (10, 120, 240), np.uint8)
-    got = fit_square(flat, 32, how, "rgb(10,120,240)")
+    got = fit_to(flat, 32, how, "rgb(10,120,240)")
     assert got.shape == (32, 32, 3)
     assert got.dtype == np.uint8
     assert (got == (10, 120, 240)).all()
@@ -61,7 +61,7 @@ def test_every_way_gives_a_square_and_keeps_flat_colours(how, size):
 def test_reduction_is_antialiased():
     board = np.indices((128, 128)).sum(0) % 2 * 255
     pixels = np.repeat(board.astype(np.uint8)[:, :, None], 3, 2)
-    assert np.abs(fit_square(pixels, 32, "crop")[2:-2, 2:-2].astype(int) - 127).max() <= 2
+    assert np.abs(fit_to(pixels, 32, "crop")[2:-2, 2:-2].astype(int) - 127).max() <= 2
 
 
 @hypothesis_settings(deadline=None, max_examples=40)
@@ -69,7 +69,7 @@ def test_reduction_is_antialiased():
 def test_of_a_square_the_short_side_is_the_square(channels, side, log_resolution, log_factor, seed):
     pixels = np.random.default_rng(seed).integers(0, 256, (side, side, channels), dtype=np.uint8)
     resolution, final = 4 << log_resolution, 4 << log_resolution << log_factor
-    expected = box_reduce(fit_square(pixels, final, "crop"), resolution)
+    expected = box_reduce(fit_to(pixels, final, "crop"), resolution)
     assert np.array_equal(fit_short(pixels, resolution, final), expected)
 
 

@@ -29,8 +29,10 @@ def test_few_pictures_have_a_note_and_hardly_any_are_refused() -> None:
     assert draft_for([enough], 32, name="x").notes == ()
     with pytest.raises(UserError, match="few has 7 pictures that can be read; training needs at least 8"):
         draft_for([Survey("few", 10, broken=["a"], refused=["b", "c"])], 32, name="x")
-    with pytest.raises(UserError, match="32, 64, 128, 256, 512, 1024 px, not 48"):
-        draft_for([enough], 48, name="x")
+    with pytest.raises(
+        UserError, match=r"250 px cannot be halved down to 64 px, where training starts; choose 128 or 256\."
+    ):
+        draft_for([enough], 250, name="x")
     with pytest.raises(UserError, match="bytes that are no text"):
         draft_for([Survey("\udcff", 500)], 32, name="x")
 

@@ -580,11 +580,11 @@ def test_a_run_of_8_px_has_all_figures_but_one(make_snapshot: Make, paired: Path
     run = make_snapshot(stage=0, data={"root": str(paired), "paired": True}).parent.parent
     record = evaluate(run)
     (sentence,) = record["left_out"]
-    assert sentence == "SWD is left out: it takes sides of a power of two from 16 px on, and these have 8 px."
+    assert sentence == "SWD is left out: it takes pictures of 16 px or more, and these have 8 px."
     assert sentence in capsys.readouterr().out
     assert {"kid", "l1", "ssim", "cycle", "copy"} <= record["results"]["ab"]["translated"].keys()
     assert main(["evaluate", str(run), "--metrics", "swd"]) == 2
-    assert "swd cannot be measured: it takes sides" in capsys.readouterr().err
+    assert "swd cannot be measured: it takes pictures" in capsys.readouterr().err
 
 
 # --- larger pictures ----------------------------------------------------------------------------------------------

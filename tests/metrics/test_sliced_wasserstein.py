@@ -15,7 +15,8 @@ from torch import Tensor
 from progcycle.metrics import batches_of, sliced_wasserstein
 from progcycle.metrics.picture_batches import rebatch
 from progcycle.metrics.pyramid import laplacian_pyramid, pyramid_down, pyramid_levels, pyramid_up
-from progcycle.metrics.sliced_wasserstein import directions, memory_plan, patch_places
+from progcycle.metrics.sliced_wasserstein import _take_patches, directions, memory_plan, patch_places
+from progcycle.resolution import Resolution
 
 BINOMIAL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1])[None, None] / 256
 CPU = torch.device("cpu")
@@ -107,9 +108,51 @@ def test_levels_by_resolution() -> None:
     assert pyramid_levels(16) == (16,)
 
 
-@pytest.mark.parametrize("side", [8, 1, 24, 48])
+def test_levels_of_rectangles_and_other_sides_end_where_halves_are_not_whole_or_too_small() -> None:
+    assert [level.shape for level in pyramid_levels(Resolution(64, 96))] == [(64, 96), (32, 48), (16, 24)]
+    assert pyramid_levels(96) == (96, 48, 24)
+    assert pyramid_levels(100) == (100, 50, 25)
+    assert pyramid_levels(17) == (17,)
+    x = torch.rand(1, 3, 48, 80, dtype=torch.float64)
+    levels = dict(laplacian_pyramid(x, (48, 24)))
+    assert [tuple(level.shape[2:]) for level in levels.values()] == [(48, 80), (24, 40)]
+    torch.testing.assert_close(pyramid_up(levels[24]) + levels[48], x)
+
+
+def test_patches_of_rectangles_lie_all_over_them() -> None:
+    size, patches = Resolution(20, 33), 40
+    places = patch_places(0, 0, size, 6, patches)
+    assert places.reshape(-1, 2).min(0).tolist() == [0, 0]
+    assert places[..., 0].max() == 20 - 7
+    assert places[..., 1].max() > 20
+    assert places[..., 1].max() <= 33 - 7
+    pictures = torch.rand(6, 3, *size.shape)
+    out = torch.empty(6 * patches, 147)
+    _take_patches(pictures, torch.from_numpy(places).long(), out)
+    for i in range(6):
+        for j, (row, column) in enumerate(places[i]):
+            expected = pictures[i, :, row : row + 7, column : column + 7].flatten()
+            assert torch.equal(out[i * patches + j], expected)
+
+
+def test_distances_of_rectangles_do_not_depend_on_which_way_they_lie() -> None:
+    """Of noise, wide and high pictures are as far from smoothed noise."""
+    noise, smooth = (torch.rand(12, 3, 16, 32) * 255 for _ in range(2))
+    smooth = torch.nn.functional.avg_pool2d(smooth, 3, 1, 1)
+    found = []
+    for turn in (False, True):
+        sets = [x.transpose(2, 3).contiguous() if turn else x for x in (noise, smooth)]
+        options = {"count": 12, "resolution": Resolution(*sets[0].shape[2:]), "patches": 64}
+        (distances,) = sliced_wasserstein(batches_of(sets[0]), [batches_of(sets[1])], **options)
+        assert list(distances) == [16]
+        found.append(distances[16])
+    assert found[0] == pytest.approx(found[1], rel=0.1)
+    assert found[0] > 100
+
+
+@pytest.mark.parametrize("side", [8, 1, 15])
 def test_other_sizes_are_refused(side: int) -> None:
-    with pytest.raises(ValueError, match=f"a power of two from 16 px on, got {side} px"):
+    with pytest.raises(ValueError, match=f"pictures of 16 px or more, got {side} px"):
         swd(noise(2, side, 0), noise(2, side, 1))
 
 

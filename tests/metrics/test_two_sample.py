@@ -123,7 +123,7 @@ def test_means_and_deviations_over_the_divisions() -> None:
     ("sizes", "options", "words"),
     [
         (((4, 3, 8, 8), (4, 1, 8, 8)), {}, "expected pictures"),
-        (((4, 3, 8, 9), (4, 3, 8, 9)), {}, "expected pictures"),
+        (((4, 3, 8, 9), (4, 3, 9, 8)), {}, "expected pictures"),
         (((2, 3, 8, 8), (4, 3, 8, 8)), {}, "3 parts"),
         (((4, 3, 8, 8), (4, 3, 8, 8)), {"repeats": 1}, "1 divisions"),
     ],
@@ -133,3 +133,11 @@ def test_what_cannot_be_divided_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         two_sample_test(*(torch.zeros(size) for size in sizes), **options)
+
+
+def test_rectangles_are_told_apart_as_squares_are() -> None:
+    torch.manual_seed(0)
+    noise, other = torch.rand(9, 1, 16, 40), torch.rand(9, 1, 16, 40)
+    dark = two_sample_test(noise, other - 1, folds=3, repeats=2, steps=30).figures()
+    alike = two_sample_test(noise, other, folds=3, repeats=2, steps=30).figures()
+    assert dark["two_sample_auc"] > 0.95 > alike["two_sample_auc"]

@@ -77,3 +77,17 @@ def test_both_kinds_are_as_many() -> None:
     pictures = torch.zeros(2, 3, 4, 4)
     with pytest.raises(ValueError, match="3 real pictures for 2 and 2 fakes"):
         palette_loss(pictures, pictures, torch.zeros(3, 3, 4, 4), directions(2))
+
+
+def test_of_rectangles_and_odd_sides_the_last_colour_is_the_mean_too() -> None:
+    """6x10 is halved once, to 3x5, whose halves are not whole: what is compared is each pixel, and the mean."""
+    torch.manual_seed(2)
+    fake, real = torch.randn(4, 3, 6, 10).double(), torch.randn(4, 3, 6, 10).double()
+    along = directions(5)
+    found = palette_loss(fake, None, real, along)
+    levels = []
+    for x, y in ((fake, real), (fake.mean((2, 3)), real.mean((2, 3)))):
+        ours, theirs = (torch.einsum("kc,nc...->kn...", along, z).flatten(1).sort(1).values for z in (x, y))
+        levels.append((ours - theirs).square().mean())
+    assert float(found) == pytest.approx(float(sum(levels)) / 2, rel=1e-9)
+    assert float(palette_loss(fake, None, fake.flip(0), along)) == pytest.approx(0, abs=1e-12)

@@ -200,7 +200,7 @@ def test_the_coarsest_level_may_be_any_network() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"levels": [12]}, "levels.0: must be a power of two, got 12"),
+        ({"levels": [12]}, "levels: there is no level of 12 px; choose from 8, 16, 32."),
         ({"levels": 64}, "levels: there is no level of 64 px; choose from 8, 16, 32."),
         ({"levels": [8, 8]}, "levels: a level is named twice"),
         ({"levels": []}, "levels: "),

@@ -182,7 +182,7 @@ def test_without_the_section_there_is_nothing_to_build() -> None:
         ),
         (
             {"pretraining": {"schedule": {"start_resolution": 32}}},
-            r"pretraining\.schedule\.start_resolution: 32 must be a power of two, and at most the resolution 16",
+            r"pretraining\.schedule\.start_resolution: 32 must be at most the resolution 16",
         ),
         ({"pretraining": {"share": 1e-9}}, r"pretraining\.schedule: every phase has a length of 0"),
     ],
