@@ -312,7 +312,7 @@ def test_half_precision_is_computed_in_float32_under_autocast_too(dtype: torch.d
 @pytest.mark.parametrize(
     ("x", "u", "policy", "sentence"),
     [
-        (torch.zeros(2, 3, 4, 8), numbers(2), ["flip"], "pictures must be square, not 8 x 4 px"),
+        (torch.zeros(2, 3, 4, 8), numbers(2), ["rotate90"], "rotate90 needs square pictures, not 8 x 4 px"),
         (torch.zeros(2, 3, 4, 4), numbers(3), ["flip"], "2 pictures need numbers of shape"),
         (torch.zeros(2, 3, 4, 4), numbers(2), ["flip", "blur"], "there is no operation 'blur'"),
     ],
