@@ -59,12 +59,18 @@ def check_resolution(model: "Translator", resolution: int, pairs: Pairs, why: st
         why: a sentence why there are none, or "".
 
     Raises:
-        UserError: it is below that of training, or there are no pairs.
+        UserError: it is below that of training, which saw parts of pictures, or there are no pairs.
     """
     if resolution < model.resolution:
         raise UserError(
             f"--resolution: {resolution} px is below the {model.resolution} px of training, at which all is measured "
             "anyway; give a larger one."
+        )
+    sides = [model.config.test_side(domain) for domain in ("a", "b")]
+    if any(side != model.config.final_resolution for side in sides):
+        raise UserError(
+            "--resolution: these translators were trained on parts of pictures (load_resolution), and all is measured "
+            "on such parts; leave it out."
         )
     if not pairs:
         raise UserError(

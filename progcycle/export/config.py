@@ -17,8 +17,9 @@ from pydantic import (
 )
 
 from progcycle.data import Levels
+from progcycle.data.scale import test_side
 from progcycle.errors import UserError
-from progcycle.recipe import Pictures
+from progcycle.recipe import LARGEST_LOADED, Pictures
 from progcycle.resolution import LARGEST as WIDEST
 from progcycle.resolution import LONGEST, Resolution
 from progcycle.schedule import Growth
@@ -30,9 +31,11 @@ LARGEST = 16 << 20  # bytes of config.json
 # What arguments of networks may be: layers are made one by one, long before their weights are seen to be missing.
 MOST_FEATURES, MOST_BLOCKS, MOST_STAGES = 1 << 16, 1000, 16
 
-READ_BY = ("bits", "window", "channels", "background", "volumes")  # keys of a recipe's pictures
+# Keys of a recipe's pictures
+READ_BY = ("bits", "window", "channels", "background", "volumes", "fit", "load_resolution")
 
 Positive = Annotated[int, Field(ge=1)]
+SideLoaded = Annotated[int, Field(ge=1, le=LARGEST_LOADED)] | Literal["native"]
 Natural = Annotated[int, Field(ge=0)]
 
 
@@ -97,6 +100,8 @@ class SnapshotConfig(_Strict):
         recipe: the whole recipe, as JSON.
         cpu_seconds: CPU time that training had used, in its first process; None where it was not counted.
         best: of the snapshot in a run's folder ``best`` only, else None.
+        test_resolution: by domain, pixels that the short side of pictures has at the scale of tests, at the networks'
+            last stage, or ``native``; only of domains that training loads at another size than ``final_resolution``.
     """
 
     format: Literal[1] = 1
@@ -115,6 +120,7 @@ class SnapshotConfig(_Strict):
     recipe: dict[str, Any]
     cpu_seconds: Annotated[float, Field(ge=0)] | None = None
     best: BestFigure | None = None
+    test_resolution: dict[str, SideLoaded] = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> "SnapshotConfig":
@@ -192,6 +198,10 @@ class SnapshotConfig(_Strict):
         except ValidationError:
             raise UserError(f"{CONFIG_FILE}: data.{domain}: {' or '.join(READ_BY)} is damaged.") from None
 
+    def test_side(self, domain: str) -> int | None:
+        """Pixels that the short side of a domain's pictures is brought to for the last stage; None: their own size."""
+        return test_side(self.pictures(domain), self.final_resolution)
+
     def growth_at(self, resolution: int | None) -> Growth:
         """Where to run: where growth stood by default, or at an earlier resolution, faded in whole.
 
@@ -221,6 +231,7 @@ class SnapshotConfig(_Strict):
     def to_json(self) -> str:
         """The text of ``config.json``, without the values that are not known."""
         unknown = {name for name in ("cpu_seconds", "best") if getattr(self, name) is None}
+        unknown |= set() if self.test_resolution else {"test_resolution"}
         return json.dumps(self.model_dump(mode="json", exclude=unknown), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -8,11 +8,12 @@ run is such a folder too: the one of its evaluations that did best.
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from progcycle import __version__
+from progcycle.data.scale import load_side, test_side
 from progcycle.errors import UserError
 from progcycle.export.autoencoder import Autoencoder
 from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, BestFigure, NetworkSpec, SnapshotConfig, read_config
@@ -23,7 +24,7 @@ from progcycle.export.snapshot_model import M, SnapshotModel
 from progcycle.export.translator import Translator
 from progcycle.export.weights import read_model, write_model
 from progcycle.files import atomic_folder
-from progcycle.recipe import Recipe
+from progcycle.recipe import NATIVE, GeneratorData, Recipe
 from progcycle.resolution import Resolution
 from progcycle.schedule import Growth
 
@@ -90,12 +91,21 @@ def save_snapshot(
         recipe=recipe.model_dump(mode="json"),
         cpu_seconds=cpu_seconds,
         best=best and BestFigure(figure=best[0], value=best[1]),
+        test_resolution=_test_resolution(recipe),
     )
     MODELS[task].check(config)
     weights = {f"{name}.{key}": w for name, network in networks.items() for key, w in network.state_dict().items()}
     with atomic_folder(folder) as temporary:
         write_model(temporary, config, weights)
     return folder
+
+
+def _test_resolution(recipe: Recipe) -> dict[str, int | Literal["native"]]:
+    """See :class:`SnapshotConfig`; generators take no pictures."""
+    if isinstance(recipe.data, GeneratorData):
+        return {}
+    loaded = {d: o for d, o in recipe.data.domains.items() if load_side(o, recipe.resolution) != recipe.resolution}
+    return {domain: test_side(options, recipe.resolution) or NATIVE for domain, options in loaded.items()}
 
 
 def _plain(value: Any) -> Any:

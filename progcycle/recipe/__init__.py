@@ -73,10 +73,11 @@ from progcycle.recipe.schema import (
 from progcycle.recipe.shipped import find_recipe, shipped_folder, shipped_recipes, shipped_studies
 from progcycle.recipe.sizes import Sizes, sizes_for
 from progcycle.recipe.study_file import Study, load_study
-from progcycle.recipe.values import NATIVE, RecipeError, by_resolution, on_curve
+from progcycle.recipe.values import LARGEST_LOADED, NATIVE, RecipeError, by_resolution, on_curve
 
 __all__ = [
     "CHANGEABLE",
+    "LARGEST_LOADED",
     "MAX_PIXELS",
     "MOST_CHANNELS",
     "NATIVE",

@@ -767,3 +767,24 @@ def test_from_python_figures_are_those_of_the_command_and_nothing_is_written(mak
         UserError, match=r"^evaluate: count is no option for translators; choose from .*, a, b, resolution, paired\.$"
     ):
         measure(run, count=3)
+
+
+def test_the_scale_of_test_pictures_is_said(make_snapshot: Make, paired: Path, capsys: Read) -> None:
+    """Those of 64 px: a part of each where training saw parts, and the whole where it saw nearly all of them."""
+    data = {"root": str(paired), "a": {"load_resolution": "native"}, "b": {"load_resolution": 36}}
+    folder = make_snapshot(data=data)
+    record = evaluate(folder.parent.parent, "--no-page", "--metrics", "swd")
+    text = capsys.readouterr().out
+    words = {
+        "a": "crops of 32 px of pictures at their own size are trained on; test pictures are the middle 32 px of such "
+        "pictures, at the same scale",
+        "b": "crops of 32 px of pictures of 36 px are trained on; test pictures are whole ones of 32 px, in which "
+        "everything is 1.12 times smaller",
+    }
+    assert record["scale"] == words
+    assert f"A: {words['a']}.\nB: {words['b']}.\n" in text
+    assert main(["evaluate", str(folder.parent.parent), "--resolution", "64"]) == 2
+    assert "trained on parts of pictures (load_resolution)" in capsys.readouterr().err
+    whole = make_snapshot(data={"root": str(paired)}, run="whole")
+    assert evaluate(whole.parent.parent, "--no-page", "--metrics", "swd")["scale"] == {"a": "", "b": ""}
+    assert "trained on" not in capsys.readouterr().out

@@ -62,6 +62,30 @@ def test_files_are_as_documented(make_snapshot: Make, task: str) -> None:
     assert set(names) == expected
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "written", "sides"),
+    [
+        ({}, {"load_resolution": 32}, None, (32, 32)),
+        ({"load_resolution": 36}, {}, {"a": 32}, (32, 32)),
+        ({"load_resolution": "native"}, {"load_resolution": 64}, {"a": "native", "b": 64}, (None, 64)),
+    ],
+)
+def test_the_scale_of_tests_is_in_the_config(
+    make_snapshot: Make, a: dict[str, Any], b: dict[str, Any], written: dict[str, Any] | None, sides: tuple[Any, Any]
+) -> None:
+    folder = make_snapshot(data={"root": "nowhere", "a": a, "b": b})
+    assert json.loads((folder / "config.json").read_text()).get("test_resolution") == written
+    model = load(folder)
+    assert (model.config.test_side("a"), model.config.test_side("b")) == sides
+    edit_config(folder, test_resolution={"a": "huge"})
+    assert "test_resolution" in refused(lambda: load(folder))
+
+
+def test_generators_have_no_test_pictures(make_snapshot: Make) -> None:
+    folder = make_snapshot(task="pggan", data={"path": "nowhere", "load_resolution": "native"})
+    assert "test_resolution" not in json.loads((folder / "config.json").read_text())
+
+
 def test_whoever_may_read_the_config_may_read_the_weights(make_snapshot: Make, tmp_path: Path) -> None:
     snapshot = make_snapshot()
     load(snapshot).save_pretrained(tmp_path / "saved")
