@@ -50,7 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         choices=("detail", "train", "native"),
         help="detail (default where the recipe has predict: change): the change is painted at the scale of training, "
         "enlarged along the picture's edges, and added to the full picture; train (default elsewhere): resized to the "
-        "scale of training, translated, and enlarged, so that detail is lost; native: every pixel as it is",
+        "scale of training, translated, and enlarged, so that detail is lost; native (default where training saw parts "
+        "of pictures at their own size): every pixel as it is",
     )
     p.add_argument(
         "--alpha",

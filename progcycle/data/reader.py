@@ -13,12 +13,13 @@ from progcycle.data.fit import fit_to
 from progcycle.data.kinds import extension_of
 from progcycle.data.levels import Bits, Levels
 from progcycle.data.region import Choose
+from progcycle.data.scale import load_side
 from progcycle.data.source import Entry, Opener
 from progcycle.data.stored import read_bits
 from progcycle.data.values import Stored, as_wanted
 from progcycle.data.volumes import VolumeReader
 from progcycle.errors import UserError
-from progcycle.recipe import Pictures
+from progcycle.recipe import RANDOM_CROP, Pictures
 from progcycle.resolution import Resolution
 
 ALWAYS_8 = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib"})
@@ -83,6 +84,19 @@ class PictureReader:
                 raise
             part = self._pixels(index, enough, any_range=True, choose=crop.region)
         return crop.of(part)
+
+    def middle(self, index: int, resolution: int) -> np.ndarray:
+        """The middle of picture number ``index`` at the size at which training loads it.  # [resolution, resolution, C]
+
+        Raises:
+            BrokenPicture, UnsupportedPicture: as :meth:`crop`.
+        """
+        size, load = Resolution.of(resolution), load_side(self.options, resolution)
+        if self.options.fit == RANDOM_CROP or load is None:
+            return self.crop(index, Crop(self.entries[index].name, *size.shape, load))
+        top, left = ((side - wanted) // 2 for side, wanted in zip(load.shape, size.shape, strict=True))
+        whole = self.fitted(index, load)
+        return np.ascontiguousarray(whole[top : top + size.height, left : left + size.width])
 
     def values(self, index: int, any_range: bool = False, min_side: int | None = None) -> np.ndarray:
         """The values of picture number ``index`` as they are stored, at its own size.  # [H, W, C]

@@ -100,7 +100,7 @@ class SnapshotConfig(_Strict):
         recipe: the whole recipe, as JSON.
         cpu_seconds: CPU time that training had used, in its first process; None where it was not counted.
         best: of the snapshot in a run's folder ``best`` only, else None.
-        test_resolution: by domain, pixels that the short side of pictures has at the scale of tests, at the networks'
+        test_resolution: by domain, pixels that the shorter side of pictures has at the scale of tests, at the networks'
             last stage, or ``native``; only of domains that training loads at another size than ``final_resolution``.
     """
 
@@ -198,8 +198,8 @@ class SnapshotConfig(_Strict):
         except ValidationError:
             raise UserError(f"{CONFIG_FILE}: data.{domain}: {' or '.join(READ_BY)} is damaged.") from None
 
-    def test_side(self, domain: str) -> int | None:
-        """Pixels that the short side of a domain's pictures is brought to for the last stage; None: their own size."""
+    def test_side(self, domain: str) -> Resolution | None:
+        """What a domain's pictures are brought to for the last stage; None: their own size."""
         return test_side(self.pictures(domain), self.final_resolution)
 
     def growth_at(self, resolution: int | None) -> Growth:

@@ -105,7 +105,8 @@ def _test_resolution(recipe: Recipe) -> dict[str, int | Literal["native"]]:
     if isinstance(recipe.data, GeneratorData):
         return {}
     loaded = {d: o for d, o in recipe.data.domains.items() if load_side(o, recipe.resolution) != recipe.resolution}
-    return {domain: test_side(options, recipe.resolution) or NATIVE for domain, options in loaded.items()}
+    sides = {domain: test_side(options, recipe.resolution) for domain, options in loaded.items()}
+    return {domain: NATIVE if side is None else int(side) for domain, side in sides.items()}
 
 
 def _plain(value: Any) -> Any:

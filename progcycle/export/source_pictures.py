@@ -58,9 +58,11 @@ class TranslatorExamples(Examples):
     def made_by(self, model: Any) -> list[Image.Image]:
         """Their translations; with latents, picture i has those of seed i, so that neighbours differ."""
         varied = model.latent_size(self.direction) > 0
-        made = self.config.levels(self.direction[1])
+        made, side = self.config.levels(self.direction[1]), model.resolution  # as training reduced them
         return [
-            shown(made.pixels(model.translate(values, self.direction, seed=i if varied else None)))
+            shown(
+                made.pixels(model.translate(values, self.direction, model.scale, seed=i if varied else None, side=side))
+            )
             for i, values in enumerate(self.levels)
         ]
 
@@ -75,7 +77,8 @@ def read_sources(
         direction: ``ab`` or ``ba``; its first letter is the domain.
         folder: pictures to take instead.
         count: how many at most.
-        side: pixels of their longer side at most, but no less than the run's resolution.
+        side: pixels of their longer side at most, but no less than the run's resolution. Where training saw parts of
+            pictures, they are such parts, of the run's resolution.
 
     Returns:
         The pictures' values.  # each [H, W, C]
@@ -89,6 +92,8 @@ def read_sources(
     entries = with_slices(list_pictures([str(folder)]), options.volumes, opener) if folder else _entries(config, domain)
     count, side = min(count, len(entries)), max(side, config.final_resolution.longer)
     reader = PictureReader(entries, options, MAX_PIXELS, opener)
+    if config.test_side(domain) != (final := config.final_resolution):
+        return [levels.values(as_numbers(reader.middle(i * len(entries) // count, final))) for i in range(count)]
     # Neighbours in name order are often alike.
     return [_thumbnail(reader.values(i * len(entries) // count), side, levels) for i in range(count)]
 

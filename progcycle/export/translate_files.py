@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +17,7 @@ from progcycle.data.bit_depth import ONLY_PNG, UnsupportedPicture, check_values
 from progcycle.data.decode import depth_of, parse_colour
 from progcycle.data.fit import stage_size
 from progcycle.data.levels import DEEP
+from progcycle.data.scale import load_side
 from progcycle.data.source import Entry, Opener
 from progcycle.data.values import Stored, as_wanted
 from progcycle.data.volumes import is_volume
@@ -26,7 +27,7 @@ from progcycle.export.contact_sheet import sheet
 from progcycle.export.jobs import Job, plan_jobs, with_seeds, write_picture
 from progcycle.export.metadata import Metadata
 from progcycle.export.tensor_images import shown
-from progcycle.export.tiles import SIDE
+from progcycle.export.tiles import SIDE, Seams
 from progcycle.export.translate_clip import translate_clip
 from progcycle.export.translate_large import MOST_TILED, translate_large
 from progcycle.export.translate_volume import translate_volume
@@ -105,9 +106,11 @@ def translate_files(
         OSError: the disk refuses.
     """
     model.config.growth_at(resolution)
-    chosen = model.choose_scale(scale)
-    model.check_side(chosen, resolution, side)
-    _check_tiles(chosen, side, tiles, overlap, alpha)
+    chosen, used, share = model.at_training(direction, scale, resolution, side)
+    way = Way(direction, chosen, resolution, side=used, share=share)
+    _check_tiles(way, tiles, overlap, alpha)
+    if scale != "native" and side is None and (words := _scale_words(model, way)):
+        warn(words)
     if seeds:
         model.latents(direction, seeds)  # as a check
     output = Path(output)
@@ -119,7 +122,7 @@ def translate_files(
     existing = {job.target for some in wanted for job in some if skip_existing and job.target.exists()}
     todo = [some for some in wanted if any(job.target not in existing for job in some)]
     limits = _Limits(chosen == "native", max_pixels, tiles, overlap, alpha == "keep")
-    work = _Work(model, direction, chosen, alpha, resolution, limits, scale is None, seeds, existing, side)
+    work = _Work(model, way, alpha, limits, scale is None, seeds, existing)
     # Spread over all: neighbours in name order are often alike.
     shown = {i * len(todo) // GRID_PAIRS for i in range(GRID_PAIRS)} if grid else set()
     for i, some in enumerate(tqdm(todo, unit="img", disable=bars_hidden(), leave=False)):
@@ -128,7 +131,29 @@ def translate_files(
     return Translated(work.written, len(existing), tuple(work.faults), page)
 
 
-def _check_tiles(scale: Scale, side: int | None, tiles: bool | int, overlap: int | None, alpha: Alpha) -> None:
+def _scale_words(model: Translator, way: Way) -> str:
+    """A sentence about the scale at which pictures are translated, if training loaded them at another size."""
+    options, final = model.config.pictures(way.direction[0]), model.config.final_resolution
+    trained, tested = load_side(options, final), model.config.test_side(way.direction[0])
+    if tested is None:
+        how = f" reduced to {way.share:.3g} of it" if way.share not in (None, 1) else ""
+        return (
+            f"these translators were trained on parts of pictures at their own size, and the network works on it{how}"
+        )
+    if tested != final:
+        return (
+            f"these translators were trained on parts of pictures whose short side has {tested} px, so that the "
+            "network works at that size"
+        )
+    if trained == final:
+        return ""
+    return (
+        f"these translators were trained on crops of {final} px of pictures of {trained} px; the network works on "
+        f"whole ones of {final} px, in which everything is {(trained or final) / final:.3g} times smaller"
+    )
+
+
+def _check_tiles(way: Way, tiles: bool | int, overlap: int | None, alpha: Alpha) -> None:
     """Refuse what does not go with tiles.
 
     Raises:
@@ -136,8 +161,9 @@ def _check_tiles(scale: Scale, side: int | None, tiles: bool | int, overlap: int
     """
     if overlap is not None and not tiles:
         raise UserError("--overlap is one of tiles; give --tiles too, or leave it out.")
-    if scale != "native" and side is None and (overlap is not None or tiles not in (False, True)):
-        raise UserError(WITHOUT_TILES.format(scale=scale))
+    whole = way.scale != "native" and way.side is way.share is None
+    if whole and (overlap is not None or tiles not in (False, True)):
+        raise UserError(WITHOUT_TILES.format(scale=way.scale))
     if tiles and alpha == "keep":
         raise UserError("--alpha keep holds the transparency of a whole picture in memory; leave it or --tiles out.")
 
@@ -189,24 +215,26 @@ class _Work:
     def __init__(
         self,
         model: Translator,
-        direction: Direction,
-        scale: Scale,
+        way: Way,
         alpha: Alpha,
-        resolution: int | None,
         limits: _Limits,
         by_default: bool,
         seeds: Sequence[int],
         existing: Collection[Path],
-        network_side: int | None,
     ) -> None:
-        self.model, self.direction, self.scale, self.alpha, self.resolution = model, direction, scale, alpha, resolution
-        self.native, self.limits, self.network_side = scale == "native", limits, network_side
+        self.model, self.way, self.alpha, self.limits = model, way, alpha, limits
+        self.direction, self.scale, self.resolution = way.direction, way.scale, way.resolution
+        self.native = way.scale == "native"
         self.opener, self.warned = Opener(), False
-        self.warn_of_loss = by_default and scale == "train"
-        self.channels = model.channels(direction)[0]
-        self.own, self.made = model.levels(direction)
-        self.background = model.config.background(direction[0])
-        self.at = Resolution.of(model.config.growth_at(resolution).resolution)
+        self.warn_of_loss = by_default and self.scale == "train"
+        self.channels = model.channels(self.direction)[0]
+        self.own, self.made = model.levels(self.direction)
+        self.background = model.config.background(self.direction[0])
+        trained, loaded = model.config.growth_at(self.resolution).resolution, model.config.test_side(self.direction[0])
+        # The size of pictures as training saw them; None of any.
+        self.at: Resolution | None = None
+        if loaded is not None:
+            self.at = loaded.scaled(int(loaded) * int(trained) // int(model.config.final_resolution))
         self.seeds, self.existing = seeds, existing
         self.written = 0
         self.faults: list[str] = []
@@ -274,8 +302,8 @@ class _Work:
         self._check_size(name, *before.shape[:2])
         reduced = None
         if not self.native and own.plain:
-            read_at = self.model.read_at(self.network_side)
             size = before.shape[:2]
+            read_at = self.model.read_at(self.way, *size)
             reduced = decode_reduced(file, size, read_at, channels=self.channels, background=self.background)
         values = self._translate(before, seed, reduced)
         write_values(values, metadata, self.background, job.target)
@@ -291,7 +319,7 @@ class _Work:
             self.resolution,
             reduced=reduced,
             seed=seed,
-            side=self.network_side,
+            side=self.way.side,
             tiles=self._tiles_in_memory(*values.shape[:2]),
             overlap=self.limits.overlap,
         )
@@ -299,7 +327,7 @@ class _Work:
     def _tiles_in_memory(self, height: int, width: int) -> bool | int:
         """Whether the network works in tiles on a picture that is in memory, or of which side."""
         if self.limits.tiles:
-            return self.limits.tiles if self.native or self.network_side else False
+            return self.limits.tiles if self.native or self.way.side or self.way.share else False
         return self.native and not self.limits.whole and height * width > self.limits.for_network
 
     def _large(
@@ -311,9 +339,10 @@ class _Work:
             self._check_size(name, *size, tiled=True)
         latents = model.latents(self.direction, [seed or 0]) if model.latent_size(self.direction) else None
         tiling = None
-        if self.native or (self.network_side is not None and self.network_side > SIDE) or self.limits.tile is not None:
+        side = int(model.works_at(self.way, *size)) if size is not None else self.way.side or 0
+        if self.native or side > SIDE or self.limits.tile is not None:
             tiling = model.tiling(self.direction, self.resolution, self.limits.tile, self.limits.overlap)
-        way = Way(self.direction, self.scale, self.resolution, latents, self.network_side, tiling)
+        way = replace(self.way, latents=latents, tiling=tiling, seams=Seams())
         shown = translate_large(model, file, job, way, kept, None if self.limits.tiles else MOST_TILED)
         if way.seams.compared:
             warn(model.describe_seams(name, way))
@@ -349,7 +378,7 @@ class _Work:
             self.resolution,
             self.alpha,
             seed=seed,
-            side=self.network_side,
+            side=self.way.side,
             tiles=self._tiles_in_memory(image.height, image.width),
             overlap=self.limits.overlap,
         )
@@ -361,30 +390,30 @@ class _Work:
             raise UserError(f"{source.name}: this picture cannot be read ({error}).") from None
 
     def _check_size(self, name: str, height: int, width: int, tiled: bool = False) -> None:
-        native, larger = self.native, min(height / self.at.height, width / self.at.width)
+        native = self.native
         h, w = (height, width)
         if not native:
-            h, w = stage_size(height, width, self.model.works_at(height, width, self.resolution, self.network_side))
+            h, w = stage_size(height, width, self.model.works_at(self.way, height, width))
         tiled = native and (tiled or bool(self._tiles_in_memory(height, width)))
         if h * w > self.limits.for_network and not tiled:
             remedy = "cut it up, or raise --max-pixels"
             if native:
                 remedy = "leave --alpha keep out, use another --scale, or raise --max-pixels"
-            elif self.network_side is not None:
+            elif self.way.side is not None:
                 remedy = "give a smaller --side"
             raise UserError(
                 f"{name}: {w}x{h} px for the network are more than --max-pixels {self.limits.for_network}; {remedy}."
             )
-        if native and not self.warned and not 1 / 2 < larger < 2:
+        if native and self.at is not None and not self.warned and not 1 / 2 < _times(height, width, self.at) < 2:
             self.warned = True
             warn(
                 f"warning: {name} is {width}x{height} px, but training worked at {self.at.words}; with --scale native "
                 "its contents have another size than in training, and may hardly change."
             )
-        if self.warn_of_loss and larger > 1:
+        if self.warn_of_loss and _times(height, width, at := self.model.works_at(self.way, height, width)) > 1:
             self.warn_of_loss = False
             warn(
-                f"{name} is {width}x{height} px, larger than the {self.at.words} of training: detail is lost, because "
+                f"{name} is {width}x{height} px, larger than the {at.words} of training: detail is lost, because "
                 "these translators paint whole pictures, which are enlarged (predict: change keeps detail)."
             )
 
@@ -400,6 +429,11 @@ class _Work:
         rows = [[image for row in self.rows[i : i + across] for image in row] for i in starts]
         write_picture(sheet(rows, header * across, THUMBNAIL), path)
         return path
+
+
+def _times(height: int, width: int, size: Resolution) -> float:
+    """How many times larger than a size a picture is that covers it."""
+    return min(height / size.height, width / size.width)
 
 
 def _thumbnail(image: Image.Image) -> Image.Image:

@@ -71,7 +71,7 @@ def translate_large(
             _fill(spool, bands, own, keeps_16, job.source.name)
         reduced = None
         if way.scale != "native" and own.plain:
-            reduced = decode_reduced(file, size, model.read_at(way.side), **options)  # type: ignore[arg-type]
+            reduced = decode_reduced(file, size, model.read_at(way, *size), **options)  # type: ignore[arg-type]
         parts = PixelParts(spool, model.device, reduced)
         step = max(1, max(size) // PREVIEW)
         before = np.concatenate([spool.read(i, i + 1)[:, ::step] for i in range(0, size[0], step)])

@@ -75,6 +75,7 @@ class Way:
         resolution: of an earlier stage, or None.
         latents: of networks that have some.  # [1 or N, latent_size]
         side: pixels of the short side that the network works on; None: that of training.
+        share: of the short side of a picture, in place of such a side.
         tiling: of what the network works on; None: all of it at once.
         seams: how much tiles that are blended differ.
     """
@@ -84,6 +85,7 @@ class Way:
     resolution: int | None = None
     latents: Tensor | None = None
     side: int | None = None
+    share: float | None = None
     tiling: Tiling | None = None
     seams: Seams = field(default_factory=Seams)
 
@@ -183,6 +185,35 @@ class Translator(SnapshotModel):
         if scale == "detail" != self.scale:
             raise UserError(NO_DETAIL)
         return scale or self.scale
+
+    def at_training(
+        self, direction: Direction, scale: Scale | None, resolution: int | None, side: int | None
+    ) -> tuple[Scale, int | None, float | None]:
+        """How pictures come to the network as training showed them, as far as nothing else is asked for.
+
+        Where training saw parts of pictures (``load_resolution``), they are brought to the size at which it loaded
+        them, and keep their own size where it did.
+
+        Args:
+            direction, scale, resolution, side: as of :meth:`translate`.
+
+        Returns:
+            Scale, side and share as of :class:`Way`.
+
+        Raises:
+            UserError, ValueError: as :meth:`choose_scale` and :meth:`check_side`.
+        """
+        chosen = self.choose_scale(scale)
+        self.check_side(chosen, resolution, side)
+        loaded, final = self.config.test_side(direction[0]), self.config.final_resolution
+        if side is not None or chosen == "native" or loaded == final:
+            return chosen, side, None
+        trained = resolution or self.resolution
+        if loaded is not None:
+            return chosen, int(loaded) * int(trained) // int(final), None
+        if scale is None and trained == final:
+            return "native", None, None
+        return chosen, None, int(trained) / int(final)
 
     def forward(
         self,
@@ -299,8 +330,9 @@ class Translator(SnapshotModel):
                 picture's own edges (:mod:`progcycle.export.detail`);
                 ``train`` works at the same size, and enlarges the whole translation, so that detail is lost;
                 ``native`` translates every pixel as it is, for pictures whose contents have the scale of training.
-                Default: ``detail`` if the networks predict a change (``network.generator.predict: change``), else
-                ``train``.
+                Default: ``native`` where training saw parts of pictures at their own size
+                (``load_resolution: native``), ``detail`` if the networks predict a change
+                (``network.generator.predict: change``), else ``train``.
             resolution: an earlier stage to run at, in pixels per side; default: the snapshot's own.
             alpha: of an image or a path: ``drop`` gives an opaque image, ``keep`` one with the transparency that the
                 picture has.
@@ -309,7 +341,8 @@ class Translator(SnapshotModel):
             seed: of networks with latents: other seeds give other translations of the same picture; default: 0.
             latents: in place of a seed: one row for all pictures, or one for each of a tensor.  # [1 or N, latent_size]
             side: of the scales ``detail`` and ``train``: pixels of the short side that the network works on; default:
-                the resolution of training. Pictures that are smaller keep their size, but for that resolution.
+                the resolution of training, and where that saw parts of larger pictures, their size. Pictures that are
+                smaller keep their size, but for that resolution.
             tiles: of the scale ``native``, or with a side: work tile by tile, in less memory. True chooses the side of
                 a tile, a number is this side in pixels. See :meth:`tiling`.
             overlap: pixels by which tiles overlap; default: what the receptive field asks for.
@@ -329,15 +362,14 @@ class Translator(SnapshotModel):
         """
         channels, _ = self.channels(direction)
         self.config.growth_at(resolution)
-        scale = self.choose_scale(scale)
+        scale, side, share = self.at_training(direction, scale, resolution, side)
         if alpha not in ("drop", "keep"):
             raise ValueError(f"alpha is 'drop' or 'keep', got {alpha!r}")
         z = self._chosen_latents(direction, seed, latents, len(picture) if isinstance(picture, Tensor) else 1)
-        if tiles and scale != "native" and side is None:
+        if tiles and scale != "native" and side is share is None:
             raise UserError(WITHOUT_TILES.format(scale=scale))
-        self.check_side(scale, resolution, side)
         tiling = self._chosen_tiling(direction, resolution, tiles, overlap)
-        way = Way(direction, scale, resolution, z, side, tiling)
+        way = Way(direction, scale, resolution, z, side, share, tiling)
         if isinstance(picture, Tensor):
             if picture.ndim != 4 or picture.shape[1] not in (1, 3, channels) or 0 in picture.shape:
                 raise ValueError(f"expected pictures of shape [N, 1 or 3, H, W], got {list(picture.shape)}")
@@ -361,7 +393,7 @@ class Translator(SnapshotModel):
         else:
             raise TypeError(f"expected a Pillow image, a path, an array or a tensor, got a {type(picture).__name__}")
         if file is not None and own.plain:
-            reduced = decode_reduced(file, levels.shape[:2], self.read_at(side), **options)
+            reduced = decode_reduced(file, levels.shape[:2], self.read_at(way, *levels.shape[:2]), **options)
         values = self._told(self._values(levels, way, made, reduced), way)
         plain = values.dtype == np.uint8 and values.shape[2] in (1, 3)
         return metadata.apply(values, background) if plain else values
@@ -450,22 +482,24 @@ class Translator(SnapshotModel):
             done += rows.shape[2]
         return out
 
-    def read_at(self, side: int | None) -> Resolution:
+    def read_at(self, way: Way, height: int, width: int) -> Resolution:
         """The size for which a large JPEG is decoded at a part of its own, as training does."""
+        if way.share is not None:  # of pictures that training decodes at their own size
+            return Resolution(height, width)
         final = self.config.final_resolution
-        return final if side is None or side <= final else final.scaled(side)
+        largest = max(self.config.test_side(way.direction[0]) or 0, way.side or 0)
+        return final if largest <= final else final.scaled(largest)
 
-    def works_at(self, height: int, width: int, resolution: int | None = None, side: int | None = None) -> Resolution:
+    def works_at(self, way: Way, height: int, width: int) -> Resolution:
         """What the network's picture just covers, where the scale is not ``native``.
 
         Args:
+            way: how it is translated; its side counts where that is above training and no larger than the picture.
             height, width: of the picture.
-            resolution: of an earlier stage.
-            side: shorter side at which the network works, where that is above training and no larger than the picture.
         """
-        trained = Resolution.of(self.config.growth_at(resolution).resolution)
+        trained = Resolution.of(self.config.growth_at(way.resolution).resolution)
         most = min(height * int(trained) // trained.height, width * int(trained) // trained.width)
-        wanted = min(side or 0, most)
+        wanted = min(way.side or 0, most) if way.share is None else round(most * way.share)
         return trained.scaled(wanted) if wanted > trained else trained
 
     def check_side(self, scale: Scale, resolution: int | None, side: int | None) -> None:
@@ -613,9 +647,12 @@ class Translator(SnapshotModel):
 
     def _small(self, parts: Parts, way: Way) -> Tensor:
         """The pictures at the scale that the network works on."""
-        trained = self.works_at(parts.height, parts.width, way.resolution)
-        size = self.works_at(parts.height, parts.width, way.resolution, way.side)
-        return parts.small(size, self.config.final_resolution if size == trained else size)
+        size, final = self.works_at(way, parts.height, parts.width), self.config.final_resolution
+        trained, loaded = self.config.growth_at(way.resolution).resolution, self.config.test_side(way.direction[0])
+        if size == trained:
+            return parts.small(size, final)
+        as_training = loaded is not None and int(size) * int(final) == int(loaded) * int(trained)
+        return parts.small(size, loaded if as_training and loaded else size)
 
     def _in_tiles(self, x: Tensor, way: Way) -> tuple[Tensor, Tensor]:
         """The same as :meth:`_both`, tile by tile."""

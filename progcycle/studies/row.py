@@ -108,7 +108,7 @@ def measure_translator_run(
         model = load_as(Translator, snapshot)
         # Earlier stages work at their own resolution, and their pictures are enlarged.
         figures = benchmark.measure(
-            lambda x, to, z=None, model=model: model.translate(x, to, "train", latents=z),
+            lambda x, to, z=None, model=model: model.translate(x, to, "train", latents=z, side=model.resolution),
             stage_translator(model),
             stage_latents(model),
         )
