@@ -136,10 +136,8 @@ def _scale_words(model: Translator, way: Way) -> str:
     options, final = model.config.pictures(way.direction[0]), model.config.final_resolution
     trained, tested = load_side(options, final), model.config.test_side(way.direction[0])
     if tested is None:
-        how = f" reduced to {way.share:.3g} of it" if way.share not in (None, 1) else ""
-        return (
-            f"these translators were trained on parts of pictures at their own size, and the network works on it{how}"
-        )
+        how = "" if way.share in (None, 1) else f", reduced to {way.share:.3g} of it at this stage"
+        return f"these translators were trained on parts of pictures at their own size, and work at that size{how}"
     if tested != final:
         return (
             f"these translators were trained on parts of pictures whose short side has {tested} px, so that the "
