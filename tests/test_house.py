@@ -33,6 +33,7 @@ STAIRS = {
     "export": {"blocks", "networks", "data", "version", *LEAVES},
     "runtime": {"errors", "files", "output"},
     "evaluation": {"blocks", "networks", "data", "tasks", "metrics", "export", "version", *LEAVES},
+    "importers": {"networks", "tasks", "export", "version", *LEAVES},
     "engine": {
         "blocks",
         "networks",
@@ -54,6 +55,7 @@ STAIRS = {
         "engine",
         "evaluation",
         "export",
+        "importers",
         "runtime",
         "studies",
         "version",

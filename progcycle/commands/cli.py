@@ -7,6 +7,7 @@ Where standard output is a pipe whose reader has gone, training goes on in silen
 
 import argparse
 import importlib
+import keyword
 import logging
 import os
 import platform
@@ -42,6 +43,7 @@ COMMANDS = {
     "interpolate": "make a video that moves from picture to picture of a trained generator",
     "progression": "show how the same latents or pictures came out during training",
     "translate": "translate pictures with a trained CycleGAN",
+    "import": "make a snapshot of the weights of another project",
     "export": "write a trained model for other runtimes: ONNX, or torch.export",
     "evaluate": "measure a trained model: generated pictures, or translations against true pairs",
     "study": "train variants of a recipe with several seeds, and compare them",
@@ -311,7 +313,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def run(rest: Sequence[str] | None) -> int:
         # Imported only now: other commands' libraries would make --help slow.
-        command: Command = importlib.import_module(f"progcycle.commands.{name}").main
+        module = name + "_" * keyword.iskeyword(name)
+        command: Command = importlib.import_module(f"progcycle.commands.{module}").main
         return command(rest)
 
     return guarded(run)(arguments[1:])

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from progcycle.engine.folder import checkpoint_folders
@@ -11,6 +13,7 @@ from progcycle.engine.state import tensors_of
 from progcycle.engine.trainable import frozen_hashes
 from progcycle.errors import UserError
 from progcycle.export import SnapshotConfig, find_snapshot, load
+from progcycle.export.config import DISCRIMINATORS_FILE
 from progcycle.networks import Network
 from progcycle.recipe import Recipe, RecipeError, difference, load_recipe, validate
 from progcycle.resolution import Resolution
@@ -57,7 +60,8 @@ def start_from(recipe: Recipe, networks: Mapping[str, Network]) -> Sequence[str]
             f"settings of that run{_changes(config, recipe)}."
         )
     if options.networks == "all":
-        path, others, frozen = _of_checkpoint(Path(options.run), [name for name in networks if name not in weights])
+        wanted = [name for name in networks if name not in weights]
+        path, others, frozen = _of_file(snapshot, wanted) or _of_checkpoint(Path(options.run), wanted)
         weights |= others
         source += f", and of {path} the discriminators"
     common = recipe.resolution.halved_to(min(config.final_resolution, recipe.resolution))
@@ -96,6 +100,19 @@ def _other_frozen(name: str, tensors: Mapping[str, Tensor], known: str | None, n
     if known is not None:
         same = same and known == frozen_hashes({name: network}).get(name)
     return "" if same else "it was trained with other frozen weights"
+
+
+def _of_file(snapshot: Path, names: Sequence[str]) -> tuple[Path, dict[str, dict[str, Tensor]], dict[str, str]] | None:
+    """The discriminators beside an imported snapshot, as far as there are any; None where it is none."""
+    path = snapshot / DISCRIMINATORS_FILE
+    if not path.is_file():
+        return None
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{KEY}: {path} cannot be read as safetensors ({' '.join(str(error).split())}).") from None
+    found = {name: tensors_of(tensors, name) for name in names}
+    return path, {name: weights for name, weights in found.items() if weights}, {}
 
 
 def _of_checkpoint(run: Path, names: Sequence[str]) -> tuple[Path, dict[str, dict[str, Tensor]], dict[str, str]]:

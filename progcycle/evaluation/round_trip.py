@@ -67,7 +67,7 @@ def translate_as_training(model: "Translator") -> Translate:
         model: of a snapshot; its pictures have its resolution.
     """
     growth = model.config.growth
-    networks = {"ab": model.gen_ab, "ba": model.gen_ba}
+    networks = {"ab": model.network("ab"), "ba": model.network("ba")}
     return lambda pictures, direction, *latents: model.run(
         networks[direction],
         pictures.to(model.device),

@@ -26,6 +26,7 @@ from progcycle.schedule import Growth
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+DISCRIMINATORS_FILE = "discriminators.safetensors"  # of imported snapshots only; a run keeps them in checkpoints
 
 LARGEST = 16 << 20  # bytes of config.json
 # What arguments of networks may be: layers are made one by one, long before their weights are seen to be missing.

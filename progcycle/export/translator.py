@@ -107,7 +107,7 @@ class Translator(SnapshotModel):
         super().__init__(config)
         self._seams_told = False
         self._reaches: dict[tuple[str, int, float], int | None] = {}  # of the networks' layers, whatever their weights
-        for direction in ("ab", "ba"):
+        for direction in self.directions:
             encoder = getattr(self, f"enc_{direction[1]}", None)
             of_encoder = 0 if encoder is None else encoder.latent_size
             if of_encoder != (size := self.latent_size(direction)):
@@ -117,14 +117,39 @@ class Translator(SnapshotModel):
                 )
 
     @classmethod
+    def check(cls, config: SnapshotConfig) -> None:
+        """Refuse the config of a snapshot that this class cannot hold; one of the two directions is enough."""
+        present = {name for name in cls.names if name in config.networks}
+        missing = {name: config.networks[other] for name in cls.names for other in present if name not in present}
+        super().check(config.model_copy(update={"networks": {**missing, **config.networks}}))
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Those that there are: both of a run, or one of what was imported."""
+        known: tuple[Direction, ...] = ("ab", "ba")
+        return tuple(direction for direction in known if f"gen_{direction}" in self.config.networks)
+
+    def network(self, direction: Direction) -> networks.Network:
+        """The network of a direction.
+
+        Raises:
+            UserError: it is not there.
+        """
+        if direction not in self.directions:
+            (other,) = self.directions
+            a, b = tuple(other.upper())
+            raise UserError(f"This snapshot translates from {a} to {b} only; use the direction {other}.")
+        network: networks.Network = getattr(self, f"gen_{direction}")
+        return network
+
+    @classmethod
     def registry_of(cls, name: str) -> dict[str, type[networks.Network]]:
         """The encoders of latents have a registry of their own."""
         return networks.ENCODERS if name in cls.optional else cls.registry
 
     def latent_size(self, direction: Direction) -> int:
         """Numbers of a latent from which pictures are translated; 0 where each has one translation only."""
-        size: int = getattr(self, f"gen_{direction}").latent_size
-        return size
+        return self.network(direction).latent_size
 
     def latents(self, direction: Direction, seeds: Iterable[int]) -> Tensor:
         """The random latents of some seeds.  # [number of seeds, latent_size] float32
@@ -164,13 +189,14 @@ class Translator(SnapshotModel):
         """
         if direction not in ("ab", "ba"):
             raise ValueError(f"direction is 'ab' or 'ba', got {direction!r}")
+        self.network(direction)
         arguments = self.config.networks[f"gen_{direction}"].arguments
         return arguments.get("in_channels", 3), arguments.get("out_channels", 3)
 
     @property
     def scale(self) -> Scale:
         """The default scale of :meth:`translate`: ``detail`` if the networks predict a change, else ``train``."""
-        changes = all(network.predicts_change for network in (self.gen_ab, self.gen_ba))
+        changes = all(self.network(direction).predicts_change for direction in self.directions)
         return "detail" if changes else "train"
 
     def choose_scale(self, scale: Scale | None) -> Scale:
@@ -242,7 +268,7 @@ class Translator(SnapshotModel):
         """The network's input, which in mid-fade differs a little from ``x``, and its output."""
         growth = self.config.growth_at(resolution)
         height, width = x.shape[2:]
-        network = self._network(direction)
+        network = self.network(direction)
         x = pad_to_multiple(x.to(self.device), network.multiple(growth.stage), network.smallest)
         if growth.reals_alpha < 1:  # as the real pictures of a fading stage
             x = fade_reals(x, growth.reals_alpha)
@@ -402,11 +428,11 @@ class Translator(SnapshotModel):
         """A graph for each direction; see :meth:`SnapshotModel.graphs`."""
         growth = self.config.growth_at(resolution)
         sides = Resolution.of(growth.resolution).shape
-        found, directions = list[Graph](), ("ab", "ba")
-        for one in directions if direction is None else (direction,):
+        found = list[Graph]()
+        for one in self.directions if direction is None else (direction,):
             come, go = self.channels(one)  # type: ignore[arg-type]  # any text, which is checked here
             way: Direction = "ab" if one == "ab" else "ba"
-            network = self._network(way)
+            network = self.network(way)
             own, made = self.levels(way)
             multiple, least = network.multiple(growth.stage), network.least(growth.stage)
             source = PictureForm(way[0], come, own, sides, multiple, least, self.config.background(way[0]))
@@ -531,7 +557,7 @@ class Translator(SnapshotModel):
             Pixels; None where it depends on the whole picture, as with instance norm, or reaches further than
             :data:`progcycle.networks.receptive_field.MOST_REACH`.
         """
-        growth, network = self.config.growth_at(resolution), self._network(direction)
+        growth, network = self.config.growth_at(resolution), self.network(direction)
         key = (direction, growth.stage, growth.alpha)
         if key in self._reaches:
             return self._reaches[key]
@@ -563,7 +589,7 @@ class Translator(SnapshotModel):
         Raises:
             UserError: the tiles are too small for the network or for the overlap.
         """
-        growth, network = self.config.growth_at(resolution), self._network(direction)
+        growth, network = self.config.growth_at(resolution), self.network(direction)
         reach = self.reach(direction, resolution)
         multiple = math.lcm(network.multiple(growth.stage), 1 if growth.reals_alpha == 1 else 2)
         reach = None if reach is None else -(-reach // multiple) * multiple
@@ -595,9 +621,6 @@ class Translator(SnapshotModel):
                 raise UserError("An overlap is one of tiles; give tiles too, or leave it out.")
             return None
         return self.tiling(direction, resolution, None if tiles is True else tiles, overlap)
-
-    def _network(self, direction: Direction) -> networks.Network:
-        return self.gen_ab if direction == "ab" else self.gen_ba
 
     @torch.no_grad()
     def strips(self, parts: Parts, way: Way) -> Iterator[Tensor]:

@@ -20,7 +20,8 @@ from progcycle.networks.fixed import LayerMaker, draw_weights
 from progcycle.networks.layers import LayerOptions
 from progcycle.resolution import Resolution
 
-Upsampling = Literal["transposed", "resize"]
+Upsampling = Literal["transposed", "resize", "blurred"]
+Downsampling = Literal["strided", "blurred"]
 WIDEST = 8  # times the filters of the first layer
 
 
@@ -42,6 +43,32 @@ class ReflectedBlock(nn.Module):
         """Apply the block; H and W are at least 2."""
         out: Tensor = x + self.layers(x)
         return out
+
+
+class BlurredHalving(nn.Module):
+    """Every second pixel of features blurred by [1, 2, 1] / 4, mirrored at the borders (Zhang 2019), as in CUT.
+
+    Args:
+        channels: C of the features.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, H/2, W/2]
+        """Halve the size; odd sides are rounded up."""
+        row = x.new_tensor([0.25, 0.5, 0.25])
+        kernel = torch.outer(row, row).expand(self.channels, 1, 3, 3)
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel, stride=2, groups=self.channels)
+
+
+def _halving(conv: nn.Conv2d, downsampling: Downsampling) -> tuple[nn.Conv2d, list[nn.Module]]:
+    """A strided convolution, or one of stride 1 and what halves the size behind its activation."""
+    if downsampling == "strided":
+        return conv, []
+    conv.stride = (1, 1)
+    return conv, [BlurredHalving(conv.out_channels)]
 
 
 class ClassicOptions(LayerOptions):
@@ -67,7 +94,12 @@ class ResnetOptions(ClassicOptions):
 
     residual_blocks: int = Field(9, ge=0, le=1000, description="default: 6, and 9 from 256 px")
     upsampling: Upsampling = Field(
-        "transposed", description="transposed convolutions, or nearest enlargement and a convolution"
+        "transposed",
+        description="transposed convolutions; resize: nearest enlargement and a convolution; blurred: bilinear "
+        "enlargement and a convolution, as in CUT",
+    )
+    downsampling: Downsampling = Field(
+        "strided", description="strided convolutions; blurred: every second pixel of blurred features, as in CUT"
     )
 
     @classmethod
@@ -85,6 +117,7 @@ class ResnetOptions(ClassicOptions):
             **self.layers_of(shape),
             "residual_blocks": self.residual_blocks,
             "upsampling": self.upsampling,
+            **({} if self.downsampling == "strided" else {"downsampling": self.downsampling}),
         }
 
 
@@ -97,7 +130,10 @@ class ResnetTranslator(Network):
         out_channels: channels of the pictures that go out.
         residual_blocks: how many.
         upsampling: ``transposed`` convolutions as published, or ``resize``: nearest enlargement, reflection padding and
-            a 3x3 convolution, which leaves no checkerboard (Odena et al. 2016).
+            a 3x3 convolution, which leaves no checkerboard (Odena et al. 2016); or ``blurred``: bilinear enlargement
+            and a 3x3 convolution with zeros around.
+        downsampling: ``strided`` convolutions as published, or ``blurred``: stride 1, and :class:`BlurredHalving`
+            behind the ReLU.
         normalize: kind of normalisation.
         epsilon: added to the mean square in pixel norm.
         initialization: ``he``, or ``normal`` for the published N(0, 0.02^2).
@@ -116,19 +152,19 @@ class ResnetTranslator(Network):
         normalize: Norm = "instance",
         epsilon: float = 1e-8,
         initialization: Initialization = "he",
+        downsampling: Downsampling = "strided",
     ) -> None:
         super().__init__()
         # Reflection needs more pixels than it adds on a side, and these norms more than one.
         self.smallest = 8 if residual_blocks or normalize in ("batch", "instance") else 4
         make, widths = LayerMaker(normalize, epsilon), [filters, 2 * filters, 4 * filters]
         self.encoder = nn.Sequential(
-            nn.ReflectionPad2d(3),
-            make(nn.Conv2d(in_channels, filters, 7, bias=make.bias), nn.ReLU()),
-            *(
-                make(nn.Conv2d(narrow, wide, 3, stride=2, padding=1, bias=make.bias), nn.ReLU())
-                for narrow, wide in itertools.pairwise(widths)
-            ),
+            nn.ReflectionPad2d(3), make(nn.Conv2d(in_channels, filters, 7, bias=make.bias), nn.ReLU())
         )
+        for narrow, wide in itertools.pairwise(widths):
+            conv = nn.Conv2d(narrow, wide, 3, stride=2, padding=1, bias=make.bias)
+            conv, behind = _halving(conv, downsampling)
+            self.encoder.extend([make(conv, nn.ReLU()), *behind])
         self.bottleneck = nn.Sequential(*(ReflectedBlock(widths[-1], make) for _ in range(residual_blocks)))
         self.decoder = nn.Sequential(
             *(
@@ -165,6 +201,9 @@ def _doubling(wide: int, narrow: int, upsampling: Upsampling, make: LayerMaker) 
     if upsampling == "transposed":
         conv = nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=1, bias=make.bias)
         return [make(conv, nn.ReLU())]
+    if upsampling == "blurred":
+        smooth = nn.Upsample(scale_factor=2, mode="bilinear")
+        return [smooth, make(nn.Conv2d(wide, narrow, 3, padding=1, bias=make.bias), nn.ReLU())]
     enlarge = nn.Upsample(scale_factor=2, mode="nearest")
     return [enlarge, nn.ReflectionPad2d(1), make(nn.Conv2d(wide, narrow, 3, bias=make.bias), nn.ReLU())]
 
@@ -271,6 +310,9 @@ class PatchDiscriminatorOptions(ClassicOptions):
     layers: int = Field(3, ge=1, le=8, description="layers that halve the size; 3 see patches of 70x70")
     slope: float = Field(0.2, ge=0, lt=1, description="of the leaky ReLU, where its input is negative")
     spectral_norm: bool = Field(False, description="weights have a largest singular value of 1 (Miyato et al. 2018)")
+    downsampling: Downsampling = Field(
+        "strided", description="strided convolutions; blurred: every second pixel of blurred features, as in CUT"
+    )
 
     def arguments(self, shape: TaskShape) -> dict[str, Any]:
         """See :class:`NetworkOptions`."""
@@ -279,6 +321,7 @@ class PatchDiscriminatorOptions(ClassicOptions):
             "layers": self.layers,
             "slope": self.slope,
             "spectral_norm": self.spectral_norm,
+            **({} if self.downsampling == "strided" else {"downsampling": self.downsampling}),
         }
 
 
@@ -296,6 +339,7 @@ class PatchDiscriminator(Network):
         slope: of the leaky ReLU.
         initialization: ``he``, or ``normal`` for the published N(0, 0.02^2).
         spectral_norm: whether every layer's weights have a largest singular value of 1.
+        downsampling: ``strided`` convolutions, or ``blurred``: stride 1, and :class:`BlurredHalving` behind.
     """
 
     Options = PatchDiscriminatorOptions
@@ -311,19 +355,20 @@ class PatchDiscriminator(Network):
         slope: float = 0.2,
         initialization: Initialization = "he",
         spectral_norm: bool = False,
+        downsampling: Downsampling = "strided",
     ) -> None:
         super().__init__()
         self.smallest = 3 << layers  # 3x3 after the halvings, 2x2 after one more, and one logit
         self.batch_norm = normalize == "batch"
         make, plain = LayerMaker(normalize, epsilon), LayerMaker("none", epsilon)
         widths = [filters * min(1 << i, WIDEST) for i in range(layers + 1)]
-        self.body = nn.Sequential(
-            plain(nn.Conv2d(image_channels, filters, 4, stride=2, padding=1), nn.LeakyReLU(slope))
-        )
+        conv, behind = _halving(nn.Conv2d(image_channels, filters, 4, stride=2, padding=1), downsampling)
+        self.body = nn.Sequential(plain(conv, nn.LeakyReLU(slope)), *behind)
         for i, (narrow, wide) in enumerate(itertools.pairwise(widths), start=1):
             stride = 2 if i < layers else 1
             conv = nn.Conv2d(narrow, wide, 4, stride=stride, padding=1, bias=make.bias)
-            self.body.append(make(conv, nn.LeakyReLU(slope)))
+            conv, behind = _halving(conv, downsampling if stride == 2 else "strided")
+            self.body.extend([make(conv, nn.LeakyReLU(slope)), *behind])
         self.logit = nn.Conv2d(widths[-1], 1, 4, padding=1)
         draw_weights(self, initialization, last=self.logit)
         if spectral_norm:

@@ -30,6 +30,9 @@ class PgganGeneratorOptions(TrunkOptions):
     rgb_kernel: Literal[1, 3] = Field(1, description="side of the to_rgb kernels")
     tanh: bool = Field(False, description="bound pictures by tanh; the paper's are linear")
     fused_scale: bool = Field(False, description="one strided convolution for resampling and the 3x3 beside it")
+    dense_bias: Literal["channel", "unit"] = Field(
+        "channel", description="of the first layer: one for each feature map, or for each unit as in pytorch_GAN_zoo"
+    )
 
     @model_validator(mode="after")
     def _whole_pictures(self) -> Self:
@@ -49,6 +52,7 @@ class PgganGeneratorOptions(TrunkOptions):
             "latent_size": self.latent_size,
             "rgb_kernel": self.rgb_kernel,
             "tanh": self.tanh,
+            **({} if self.dense_bias == "channel" else {"dense_bias": self.dense_bias}),
         }
 
 
@@ -71,6 +75,7 @@ class PgganGenerator(Network):
         fused: whether enlargements are fused with the convolutions behind them; the same function.
         classes: number of classes whose one-hot labels join the latents, 0 for none.
         initialization: ``he``, or ``normal`` for N(0, 0.02^2) without equalized.
+        dense_bias: of the first layer: one for each ``channel``, or for each ``unit``.
 
     Raises:
         ValueError: ``tanh`` with ``rgb`` = ``sum``, or ``normal`` with equalized.
@@ -96,6 +101,7 @@ class PgganGenerator(Network):
         fused: bool = False,
         classes: int = 0,
         initialization: Initialization = "he",
+        dense_bias: Literal["channel", "unit"] = "channel",
     ) -> None:
         super().__init__()
         style = Style(normalize, epsilon, equalized, slope)
@@ -105,7 +111,8 @@ class PgganGenerator(Network):
         cells = self.base_resolution.pixels
         gain = math.sqrt(2) / math.sqrt(cells)
         self.dense = EqualizedLinear(latent_size + classes, channels[0] * cells, gain, bias=False, equalized=equalized)
-        self.bias = nn.Parameter(torch.zeros(channels[0], 1, 1))
+        sides = self.base_resolution.shape if dense_bias == "unit" else (1, 1)
+        self.bias = nn.Parameter(torch.zeros(channels[0], *sides))
         self.activation = Activation(channels[0], style)
         self.conv = Layer(channels[0], channels[0], style=style) if convs == 2 else None
         self.decoder = GrowingDecoder(
