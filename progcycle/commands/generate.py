@@ -76,7 +76,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         if args.grid:
             grid(shown, model.classes if args.class_name is None else ()).save(folder / "grid.png")
     pictures = f"{args.count} picture{'s' * (args.count != 1)}"
-    say(f"wrote {pictures} of {side} px (seed {args.seed}){' and grid.png' * args.grid} to {args.out}")
+    say(f"wrote {pictures} of {side.words} (seed {args.seed}){' and grid.png' * args.grid} to {args.out}")
     return 0
 
 

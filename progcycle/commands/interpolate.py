@@ -69,7 +69,9 @@ def run(argv: Sequence[str] | None = None) -> int:
     frames = interpolation_frames(model, args.keyframes, steps, **options)
     write_video(args.out, tqdm(frames, total=count, unit="frame", disable=bars_hidden(), leave=False), args.fps)
     shown = "pictures" if args.rows * args.columns == 1 else f"{args.rows} x {args.columns} pictures"
-    say(f"wrote {count} frames ({count / args.fps:.1f} s) with {shown} of {side} px (seed {args.seed}) to {args.out}")
+    say(
+        f"wrote {count} frames ({count / args.fps:.1f} s) with {shown} of {side.words} (seed {args.seed}) to {args.out}"
+    )
     return 0
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from progcycle.data.prepare import Arrays, Work
     from progcycle.data.scan import Part
     from progcycle.data.store import Row
+    from progcycle.resolution import Resolution
 
 DESCRIPTION = """Look at every picture once, and make a store of the good ones, which training reads fast.
 
@@ -335,17 +336,16 @@ def _about(args: argparse.Namespace, sources: Sequence[str], parts: "Sequence[Pa
     return {"sources": places, "known": name, "filter": choices, "licence": args.licence or licence}
 
 
-def _say_arrays(arrays: "Arrays", resolutions: Sequence[int]) -> None:
+def _say_arrays(arrays: "Arrays", resolutions: "Sequence[Resolution]") -> None:
     from progcycle.data.levels import Levels
 
     levels = Levels.of(arrays.options)
     words = "" if levels.plain else f", {levels.words}"
     if not resolutions:
         say("no arrays: --budget-gb has no room for the smallest")
-    elif resolutions[-1] < arrays.side:
-        say(f"arrays of {resolutions[0]} to {resolutions[-1]} px{words}; larger stages are read from the picture files")
-    else:
-        say(f"arrays of {resolutions[0]} to {resolutions[-1]} px{words}")
+        return
+    larger = "; larger stages are read from the picture files" if resolutions[-1] < arrays.side else ""
+    say(f"arrays of {resolutions[0]} to {resolutions[-1].words}{words}{larger}")
 
 
 def _say_done(parts: "Sequence[Part]", target: Path) -> None:

@@ -83,7 +83,9 @@ class Survey:
         if self.grey == 1:
             lines.append("all without colour")
         if (small := self.smaller_than(resolution)) > 0:
-            lines.append(f"{small:.0%} are smaller than {resolution} px and are enlarged, which blurs them")
+            lines.append(
+                f"{small:.0%} are smaller than {Resolution.of(resolution).words} and are enlarged, which blurs them"
+            )
         if self.broken:
             lines.append(f"{len(self.broken):,} cannot be read and are skipped: {self.broken[0]}")
         if self.refused:

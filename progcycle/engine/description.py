@@ -59,7 +59,7 @@ def describe_run(
     pictures = {domain: picture_counts(domain, uses) for domain in context.sets}
     counts = trainer.trainable.counts()
     sides = sorted({phase.resolution for phase in schedule.phases})
-    grows = f"from {sides[0]} to {sides[-1]} px" if len(sides) > 1 else f"at {sides[0]} px"
+    grows = f"from {sides[0]} to {sides[-1].words}" if len(sides) > 1 else f"at {sides[0].words}"
     name = f"{preparation} of {recipe.task}" if preparation else recipe.task
     what = (
         f"{name} {grows}, {schedule.total / 1000:g} kimg, {sum(counts.values()):,} parameters "

@@ -63,7 +63,7 @@ def test_what_is_written_for_a_rectangle(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     folder(Path("wide"), 9)
     assert main(["new", "wide_ones", "wide", "--size", "80x112", "--no-estimate"]) == 0
-    assert "100% are smaller than 80x112 px and are enlarged" in capsys.readouterr().out
+    assert "100% are smaller than 80x112 px (height x width) and are enlarged" in capsys.readouterr().out
     text = Path("wide_ones.yaml").read_text()
     assert "resolution: [80, 112] " in text
     assert "  base_resolution: 5 " in text

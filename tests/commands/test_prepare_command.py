@@ -141,7 +141,7 @@ def _full(_: Path) -> None:
 def test_arrays_of_rectangles_are_what_training_reads(tmp_path: Path, capsys: Read) -> None:
     source = folder(tmp_path / "in", 5)
     assert run("prepare", source, tmp_path / "store", "--resolution", "16x24") == 0
-    assert capsys.readouterr().out.splitlines()[-2] == "arrays of 4x6 to 16x24 px"
+    assert capsys.readouterr().out.splitlines()[-2] == "arrays of 4x6 to 16x24 px (height x width)"
     size = Resolution(16, 24)
     plain, stored = (
         PictureSet("real", Pictures(), (str(place),), resolution=size, seed=0) for place in (source, tmp_path / "store")

@@ -147,7 +147,7 @@ def test_a_generator_paints_interpolates_and_is_measured(pictures: Path, tmp_pat
     run, out = tmp_path / "run", tmp_path / "out"
     train(tiny("pggan", pictures, {"resolution": [24, 16]}), run)
     assert main(["generate", str(run), "--count", "3", "--out", str(out), "--grid"]) == 0
-    assert "wrote 3 pictures of 24x16 px" in capsys.readouterr().out
+    assert "wrote 3 pictures of 24x16 px (height x width) (seed 0)" in capsys.readouterr().out
     sizes = {Image.open(path).size for path in out.glob("*.png") if path.name != "grid.png"}
     assert sizes == {(16, 24)}  # width and height
     assert Image.open(out / "grid.png").size == (2 * (32 + 4) + 4, 2 * (64 + 4) + 4)  # high tiles, twice as large
