@@ -104,7 +104,7 @@ def reduced(path: Path, data: Path) -> Recipe:
     one = recipe.task == "autoencoder"
     fixed = not one and recipe.network.generator.name in ("resnet", "began")
     one_size = recipe.task == "pggan" and recipe.network.generator.name != "pggan"
-    base = 16 if fixed or one_size else min(recipe.network.base_resolution, 8)
+    base = 16 if fixed or one_size else int(min(recipe.network.base_resolution, 8))
     start = base if grows else 16
     doublings = (16 // start).bit_length() - 1
     schedule = {
