@@ -9,6 +9,7 @@ import yaml
 
 from progcycle.recipe.shipped import closest_name, shipped_studies
 from progcycle.recipe.values import RecipeError
+from progcycle.resolution import Resolution
 
 LARGEST: Final = 256 * 1024  # bytes of a file; the longest recipes have some thousands
 MOST_VALUES, DEEPEST, WIDEST = 20_000, 40, 64  # values, levels of sections and lists, bits of a whole number
@@ -25,6 +26,13 @@ class _Loader(yaml.SafeLoader):
 
 class _Dumper(yaml.SafeDumper):
     """Safe YAML that quotes what the loader above would read as a number, such as a folder called 1e3."""
+
+
+def _as_written(dumper: _Dumper, value: Resolution) -> Any:
+    return dumper.represent_data(value.plain)  # type: ignore[no-untyped-call]
+
+
+_Dumper.add_representer(Resolution, _as_written)
 
 
 def _no_duplicates(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from progcycle.recipe import RecipeError, difference, dump, merge, override, sizes_for, validate
+from progcycle.recipe import RecipeError, difference, dump, merge, override, recipe_from, sizes_for, validate
 from progcycle.recipe.networks import options_in
 from progcycle.resolution import Resolution
 from progcycle.schedule import GrowthSchedule
@@ -168,3 +168,11 @@ def test_pictures_that_are_halved_for_a_discriminator_have_whole_halves() -> Non
     words = r"network\.discriminator\.reduce: pictures of 12x24 px, where training starts, cannot be halved down"
     with pytest.raises(RecipeError, match=words):
         recipe("cyclegan", resolution=[48, 96], network=network)
+
+
+@pytest.mark.parametrize("size", [Resolution(64, 96), Resolution(64)])
+def test_values_of_a_recipe_can_be_written_into_another(size: Resolution) -> None:
+    made = recipe(resolution=size)
+    assert made.resolution.shape == size.shape
+    changed = recipe_from({"task": "pggan", "data": {"path": "x"}, "resolution": 64}, {"resolution": made.resolution})
+    assert changed == made
