@@ -39,8 +39,9 @@ def paint(side: int, first: int, last: int) -> np.ndarray:
     """Rows of smooth shapes with a little noise, which compress as photographs do.  # [last - first, side, 3]"""
     box = (0, first * 16 / side, 16, last * 16 / side)
     smooth = Image.fromarray(coarse()).resize((side, last - first), Image.Resampling.BICUBIC, box=box)
-    noise = np.random.default_rng(first).normal(0, 4, (last - first, side, 1)).astype(np.float32)
-    return np.clip(np.asarray(smooth) + noise, 0, 255).astype(np.uint8)
+    noise = np.random.default_rng(first).integers(0, 9, (last - first, 1021), dtype=np.uint8)
+    noise = np.tile(noise, -(-side // noise.shape[1]))[:, :side]
+    return np.asarray(smooth) // 16 * 15 + noise[:, :, None]
 
 
 def write(file: Path, side: int) -> None:
@@ -88,16 +89,15 @@ def table(run: str, scales: list[str], sizes: list[int], ending: str, more: list
             )
 
 
-def sheet(folder: Path | None, side: int) -> np.ndarray:
-    """A square of the pictures of a folder side by side, each at its own size; without one, smooth shapes."""
+def sheet(folder: Path | None, side: int, each: int) -> np.ndarray:
+    """A square of the pictures of a folder side by side, ``each`` px wide; without one, smooth shapes."""
     if folder is None:
         return np.concatenate([paint(side, i, j) for i, j in bands(side)])
     files = sorted(file for file in folder.iterdir() if file.suffix in (".png", ".jpg"))
-    pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files[: (side // 32) ** 2]]
-    height, width = pictures[0].shape[:2]
-    down, across = -(-side // height), -(-side // width)
-    count = len(pictures)
-    rows = [np.concatenate([pictures[(i * across + j) % count] for j in range(across)], axis=1) for i in range(down)]
+    pictures = [np.asarray(Image.open(file).convert("RGB").resize((each, each))) for file in files]
+    across = -(-side // each)
+    places = np.random.default_rng(0).integers(0, len(pictures), (across, across))
+    rows = [np.concatenate([pictures[place] for place in row], axis=1) for row in places]
     return np.concatenate(rows)[:side, :side]
 
 
@@ -111,7 +111,7 @@ def draw(run: str, target: Path, folder: Path | None, side: int, overlap: int | 
     import progcycle
 
     model = progcycle.load(run)
-    picture = sheet(folder, side)
+    picture = sheet(folder, side, model.resolution)
     whole = model.translate(picture, "ab", "native").astype(int)
     reach = model.reach("ab")
     small = overlap if overlap is not None else (reach or 0) // 8 * 2
@@ -148,7 +148,7 @@ def main() -> None:
     p.add_argument("--format", default="png", help="ending of the pictures (png)")
     p.add_argument("--options", nargs="*", default=[], help="more words of the command, without their dashes: side 512")
     p.add_argument("--picture", type=Path, help="draw this file")
-    p.add_argument("--sheet", type=Path, metavar="FOLDER", help="of pictures of one size, which the drawing shows")
+    p.add_argument("--sheet", type=Path, metavar="FOLDER", help="of the pictures of the drawing")
     p.add_argument("--side", type=int, default=4096, help="pixels of a side of the drawing's picture")
     p.add_argument("--overlap", type=int, help="the one that is too small (a quarter of the receptive field)")
     args = p.parse_args()

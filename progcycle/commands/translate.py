@@ -138,7 +138,10 @@ def run(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_intermixed_args(argv)
 
     from progcycle.export import Translator, load_as
+    from progcycle.export.spool import return_freed_memory
     from progcycle.export.translate_files import translate_files
+
+    return_freed_memory()
 
     model = load_as(Translator, args.run, pick_device(args.device))
     done = translate_files(

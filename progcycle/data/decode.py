@@ -278,7 +278,13 @@ def opened(file: Path | BinaryIO, most: int | None = LARGEST) -> Iterator[Image.
 
 
 def decode_reduced(
-    file: Path | BinaryIO, full: tuple[int, int], final: int, *, channels: int, background: str
+    file: Path | BinaryIO,
+    full: tuple[int, int],
+    final: int,
+    *,
+    channels: int,
+    background: str,
+    name: str | None = None,
 ) -> np.ndarray | None:
     """What training reads of a large JPEG: decoded at a part of its size, which is not quite the full picture reduced.
 
@@ -286,7 +292,7 @@ def decode_reduced(
         file: path, or a binary file that can seek, of a picture that has been read.
         full: its height and width, upright.
         final: the resolution that training fits pictures to.
-        channels, background: as of :func:`decode_picture`.
+        channels, background, name: as of :func:`decode_picture`.
 
     Returns:
         The smaller pixels, uint8; None where training reads the picture at its full size.  # [h, w, C]
@@ -297,14 +303,14 @@ def decode_reduced(
     enough, (height, width) = 2 * Resolution.of(final).longer, full
     if _reduction(height, width, enough) == 1:
         return None
-    content = _bytes(file) if isinstance(file, Path) else file
-    content.seek(0)
-    jpeg = content.read(len(JPEG)) == JPEG
-    content.seek(0)
+    with open(file, "rb") if isinstance(file, Path) else contextlib.nullcontext(file) as stream:
+        stream.seek(0)
+        jpeg = stream.read(len(JPEG)) == JPEG
+        stream.seek(0)
     if not jpeg:
         return None
-    pixels = height * width
-    return decode_picture(content, channels=channels, background=background, min_side=enough, max_pixels=pixels)
+    most = height * width
+    return decode_picture(file, channels=channels, background=background, min_side=enough, name=name, max_pixels=most)
 
 
 def depth_of(file: Path | BinaryIO) -> Bits:

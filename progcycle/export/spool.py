@@ -1,6 +1,7 @@
 """Pixels of a large picture in a nameless file, read and written by rectangles, so that memory never holds them all."""
 
 import contextlib
+import ctypes
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,17 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from progcycle.errors import UserError
+
+M_MMAP_THRESHOLD, LARGE = -3, 1 << 20  # of mallopt, and bytes
+
+
+def return_freed_memory() -> None:
+    """Let the C library give large blocks back to the system as soon as they are freed, in the whole process.
+
+    That of GNU keeps those below 32 MB for later. Small blocks in between make them useless, so that a process grows.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another system
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
 class Spool:

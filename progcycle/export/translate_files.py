@@ -302,7 +302,8 @@ class _Work:
         if not self.native and own.plain:
             size = before.shape[:2]
             read_at = self.model.read_at(self.way, *size)
-            reduced = decode_reduced(file, size, read_at, channels=self.channels, background=self.background)
+            options = {"channels": self.channels, "background": self.background, "name": name}
+            reduced = decode_reduced(file, size, read_at, **options)  # type: ignore[arg-type]
         values = self._translate(before, seed, reduced)
         write_values(values, metadata, self.background, job.target)
         made = DEEP if kept and self.made.plain else self.made

@@ -71,14 +71,19 @@ def translate_large(
             _fill(spool, bands, own, keeps_16, job.source.name)
         reduced = None
         if way.scale != "native" and own.plain:
-            reduced = decode_reduced(file, size, model.read_at(way, *size), **options)  # type: ignore[arg-type]
+            read_at = model.read_at(way, *size)
+            reduced = decode_reduced(file, size, read_at, name=job.source.name, **options)  # type: ignore[arg-type]
         parts = PixelParts(spool, model.device, reduced)
         step = max(1, max(size) // PREVIEW)
-        before = np.concatenate([spool.read(i, i + 1)[:, ::step] for i in range(0, size[0], step)])
-        after: list[np.ndarray] = []
-        values = _values(model, parts, way, made, step, after)
-        write_bands(values, *size, metadata, background, job.target)
-    return shown(before), shown(made.pixels(np.concatenate(after)))
+        places = range(0, size[0], step)
+        before, after = (
+            np.empty((len(places), len(range(0, size[1], step)), count), kind)
+            for count, kind in ((channels, own.dtype), (model.channels(way.direction)[1], made.stored))
+        )
+        for row, place in zip(before, places, strict=True):
+            row[:] = spool.read(place, place + 1)[0, ::step]
+        write_bands(_values(model, parts, way, made, step, after), *size, metadata, background, job.target)
+    return shown(before), shown(made.pixels(after))
 
 
 def _fill(spool: Spool, bands: Bands, own: Levels, keeps_16: bool, name: str) -> None:
@@ -96,14 +101,18 @@ def _fill(spool: Spool, bands: Bands, own: Levels, keeps_16: bool, name: str) ->
 
 
 def _values(
-    model: Translator, parts: PixelParts, way: Way, made: Levels, step: int, preview: list[np.ndarray]
+    model: Translator, parts: PixelParts, way: Way, made: Levels, step: int, preview: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """The translation as values of files, from top to bottom; every so manyth pixel goes onto the preview too."""
+    """The translation as values of files, from top to bottom; every so manyth pixel goes onto the preview too.
+
+    What is kept has its place beforehand: small arrays among large ones that come and go leave holes in memory.
+    """
     done = 0
     with tqdm(total=parts.height, unit="row", disable=bars_hidden(), leave=False, position=1) as bar:
         for rows in model.strips(parts, way):
             values = made.values(rows[0].cpu().permute(1, 2, 0).numpy())
-            preview.append(values[-done % step :: step, ::step])
+            kept, first = values[-done % step :: step, ::step], -(-done // step)
+            preview[first : first + len(kept)] = kept
             done += len(values)
             bar.update(len(values))
             yield values
