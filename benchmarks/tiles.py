@@ -130,7 +130,7 @@ def draw(run: str, target: Path, folder: Path | None, side: int, overlap: int | 
         how = "the receptive field" if tiling.exact else "blended"
         axis.set_title(
             f"tiles of {tiling.side} px, overlap {2 * tiling.margin} px ({how}):\n"
-            f"differs by {levels.mean():.4f} of 255 levels on average, {levels.max()} at most"
+            f"differs by {levels.mean():.4f} levels, {levels.max()} at most"
         )
     figure.colorbar(image, ax=axes[1:], label="difference to the translation without tiles, grey levels", shrink=0.8)
     for axis in axes:
