@@ -76,7 +76,7 @@ def main() -> int:
         first = write(folder / "first", 1, "png", 64)
         recipe = load_recipe(args.recipe, [*args.overrides, f"data.path={first}"])
         steps = step_seconds(recipe, args.smallest, timed=not args.no_steps)
-        budget = args.pictures * 3 * sum(4**i for i in range(2, 9)) / 1e9  # up to 256 px
+        budget = 1.01 * args.pictures * 3 * sum(4**i for i in range(2, 9)) / 1e9  # up to 256 px, and no rounding below
         for kind in ("png", "jpg"):
             source, store = write(folder / kind, args.pictures, kind, args.side), folder / f"{kind}_store"
             size = ["--resolution", str(recipe.resolution), "--budget-gb", str(budget)]
