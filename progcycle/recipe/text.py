@@ -29,7 +29,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _as_written(dumper: _Dumper, value: Resolution) -> Any:
-    return dumper.represent_data(value.plain)  # type: ignore[no-untyped-call]
+    return dumper.represent_data(value.plain)
 
 
 _Dumper.add_representer(Resolution, _as_written)
