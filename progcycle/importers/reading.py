@@ -12,6 +12,7 @@ from torch import Tensor
 from progcycle.errors import UserError
 
 LARGEST = 4 << 30  # bytes of a file
+SAVED = (b"PK", b"\x80")  # how files of torch.save begin: zip files, and pickles before torch 1.6
 PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 
 
@@ -52,6 +53,10 @@ def read_torch(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = " ".join(str(error).split())
+        with path.open("rb") as file:
+            is_saved = file.read(2).startswith(SAVED)
+        if not is_saved:
+            raise UserError(f"{path} was not written by torch.save; give a file of weights.") from None
         if "Unsupported" in reason or "GLOBAL" in reason:
             raise UserError(
                 f"{path} holds Python objects, such as a whole network saved by torch.save(network), and not only "

@@ -68,11 +68,13 @@ def test_refusals_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[s
     path = tmp_path / "latest_net_G_A.pth"
     torch.save(filled(ref.resnet_shapes(2, 3, 3)), path)
     (tmp_path / "page.pth").write_text("\n<html>too many downloads</html>")
+    (tmp_path / "notes.pth").write_text("not weights at all")
     (tmp_path / "cut.pth").write_bytes(path.read_bytes()[:300])
     for arguments, words in (
         ([str(path), "--from", "cut"], "is not of cut but of pytorch-cyclegan; give --from pytorch-cyclegan"),
         ([str(tmp_path / "none.pth")], "does not exist"),
         ([str(tmp_path / "page.pth")], "is a web page"),
+        ([str(tmp_path / "notes.pth")], "was not written by torch.save; give a file of weights"),
         ([str(tmp_path / "cut.pth")], "is damaged"),
         ([str(path), str(path)], "is a second gen_ab"),
     ):
