@@ -75,8 +75,11 @@ class CycleganTask(AdversarialTask):
         self.add_discriminators(recipe, objective, of_domains)
         self.update_order = rounds(objective, (("generator",), ("discriminator",)))
         self.pools = {domain: ImagePool(objective.pool_size, recipe.seed, domain) for domain in ("a", "b")}
-        queue = objective.palette.queue
-        self.palettes = {domain: PaletteComparison(queue, recipe.seed, domain) for domain in ("a", "b")}
+        self.palettes = {
+            domain: PaletteComparison(objective.palette.queue, recipe.seed, domain)
+            for domain in ("a", "b")
+            if any(weight for _, weight in getattr(objective.palette, domain))
+        }
         self.objective, self.seed = objective, recipe.seed
         self._may_leave_range = {d[1] for d in shapes if not net.generator.within_range(d)}
         self._fakes: dict[tuple[int, ...], Fakes] = {}
@@ -170,9 +173,10 @@ class CycleganTask(AdversarialTask):
     def on_new_stage(self, growth: Growth) -> None:
         """Empty the pools, whose pictures have another resolution, and the discriminators' queues."""
         self._fakes.clear()
+        for palette in self.palettes.values():
+            palette.clear()
         for domain, pool in self.pools.items():
             pool.clear()
-            self.palettes[domain].clear()
             self.adversarial[domain].on_new_stage(growth)
 
     def panel(self, count: int, pictures: Callable[[str], Tensor]) -> dict[str, Tensor]:
