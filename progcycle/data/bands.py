@@ -1,11 +1,13 @@
 """A picture file read a band of rows after the other, in little memory where its format allows.
 
 PNG, TIFF and ``.npy`` files are read so, as deep as they are. Of a PNG, its compressed rows are unpacked as they come,
-and a few at a time are decoded as a small PNG of their own. TIFFs are read by their strips or tiles. Other formats,
-interlaced PNG, and TIFFs with a compression or colours that only Pillow or OpenCV know, are decoded as a whole first.
+and a few at a time are decoded as a small PNG of their own. TIFFs are read by strips or tiles, and JPEGs by rows where
+libvips is installed. Other formats, interlaced PNG, and TIFFs with a compression or colours that only Pillow or OpenCV
+know, are decoded as a whole first.
 """
 
 import contextlib
+import importlib.util
 import io
 import struct
 import zlib
@@ -238,7 +240,7 @@ def _of_whole(stream: BinaryIO, head: bytes, wanted: _Wanted, on_opened: OnOpene
 
 
 def _of_jpeg(stream: BinaryIO, head: bytes, wanted: _Wanted, on_opened: OnOpened | None) -> Bands | None:
-    """A JPEG, of which only Pillow's own copy is held: 4 bytes a pixel of colour, 1 of grey."""
+    """A JPEG: row by row with libvips, else Pillow's copy of it is held, 4 bytes a pixel of colour, 1 of grey."""
     if not head.startswith(JPEG):
         return None
     with pixel_limit(None):
@@ -255,10 +257,37 @@ def _of_jpeg(stream: BinaryIO, head: bytes, wanted: _Wanted, on_opened: OnOpened
         band.info.clear()  # of a JPEG it holds nothing that changes pixels, but an orientation that would
         return wanted.of_image(band)
 
-    def read() -> Iterator[tuple[int, np.ndarray]]:
-        return _cut(part, height, width)
+    by_rows = _jpeg_rows(stream) if image.mode in ("L", "RGB") else None
 
-    return Bands(*size, True, read, lambda: wanted.told(stream, head), orientation)
+    def read() -> Iterator[tuple[int, np.ndarray]]:
+        if by_rows is None:
+            return _cut(part, height, width)
+        rows = by_rows()
+        return _cut(lambda i, j: wanted.of_image(Image.fromarray(rows(i, j))), height, width)
+
+    return Bands(*size, by_rows is None, read, lambda: wanted.told(stream, head), orientation)
+
+
+def _jpeg_rows(stream: BinaryIO) -> Callable[[], Callable[[int, int], np.ndarray]] | None:
+    """What begins to read a JPEG file from its first row on; None without libvips, or of what is no file."""
+    name = getattr(stream, "name", None)
+    if not isinstance(name, str) or importlib.util.find_spec("pyvips") is None:
+        return None
+
+    def begin() -> Callable[[int, int], np.ndarray]:
+        import pyvips
+
+        image = pyvips.Image.new_from_file(name, access="sequential", fail_on="truncated")
+        region = pyvips.Region.new(image)  # one for all, so that rows are asked for in order
+
+        def rows(i: int, j: int) -> np.ndarray:
+            content = region.fetch(0, i, image.width, j - i)
+            shape = (j - i, image.width, image.bands)
+            return np.frombuffer(content, np.uint8).reshape(shape if image.bands > 1 else shape[:2])
+
+        return rows
+
+    return begin
 
 
 # Arrays

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 
 from progcycle.data import bands
 from progcycle.data.bands import read_bands, size_of
-from progcycle.data.decode import decode_picture
+from progcycle.data.decode import BrokenPicture, decode_picture
 from progcycle.data.levels import DEEP, PLAIN, Levels
 from progcycle.errors import UserError
 
@@ -51,14 +52,15 @@ def assembled(file: Path | io.BytesIO, channels: int, levels: Levels = PLAIN) ->
         return out, picture.whole
 
 
-def check(file: Path, channels: int, levels: Levels = PLAIN, whole: bool = False) -> None:
+def check(file: Path, channels: int, levels: Levels = PLAIN, whole: bool | None = False) -> None:
+    """Compare with decoding at once; ``whole`` is None for what is read by rows from a file, and whole from memory."""
     options: dict[str, Any] = {"channels": channels, "background": "red", "levels": levels}
     expected = decode_picture(file, **options, values=True, any_range=True)
     for given in (file, io.BytesIO(file.read_bytes())):
         got, at_once = assembled(given, channels, levels)
         assert got.dtype == expected.dtype
         np.testing.assert_array_equal(got, expected)
-        assert at_once == whole
+        assert at_once == (given is not file if whole is None else whole)
 
 
 def test_png_of_8_bits_and_less(tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def test_pictures_are_turned_upright(tmp_path: Path, orientation: int) -> None:
     exif[274] = orientation
     for ending in ("png", "jpg"):
         Image.fromarray(colours()).save(tmp_path / f"a.{ending}", exif=exif)
-        check(tmp_path / f"a.{ending}", 3, whole=ending == "jpg")
+        check(tmp_path / f"a.{ending}", 3, whole=None if ending == "jpg" else False)
     for dtype, levels in ((np.uint8, PLAIN), (np.uint16, DEEP)):
         tag = [(274, 3, 1, orientation, True)]
         tifffile.imwrite(tmp_path / "a.tif", colours(dtype), photometric="rgb", extratags=tag, rowsperstrip=5)
@@ -148,13 +150,33 @@ def test_what_has_to_be_decoded_as_a_whole_is(tmp_path: Path) -> None:
     }.items():
         image.save(tmp_path / name, **options)  # type: ignore[arg-type]
         check(tmp_path / name, 3, whole=True)
-    for mode, ending in (("CMYK", "tif"), ("CMYK", "jpg"), ("L", "jpg")):
+    for mode, ending in (("CMYK", "tif"), ("CMYK", "jpg")):
         image.convert(mode).save(tmp_path / f"{mode}.{ending}")
         check(tmp_path / f"{mode}.{ending}", 3, whole=True)
     np.save(tmp_path / "fortran.npy", np.asfortranarray(colours(np.uint16, 1)[..., 0]))
     check(tmp_path / "fortran.npy", 1, DEEP, whole=True)
     np.save(tmp_path / "channels first.npy", np.zeros((5, 70, 80), np.float32))
     check(tmp_path / "channels first.npy", 5, FLOATS, whole=True)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 2}, {"progressive": True}])
+def test_jpegs_by_rows_with_libvips_and_whole_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, options: dict[str, Any]
+) -> None:
+    Image.fromarray(colours()).convert(mode).save(tmp_path / "a.jpg", **options)
+    check(tmp_path / "a.jpg", 3, whole=None)
+    check(tmp_path / "a.jpg", 1, whole=None)
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    check(tmp_path / "a.jpg", 3, whole=True)
+
+
+def test_a_jpeg_that_ends_early_is_a_sentence(tmp_path: Path) -> None:
+    Image.fromarray(colours()).save(tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(BrokenPicture, match=r"^x"):
+        assembled(tmp_path / "a.jpg", 3)
 
 
 def test_arrays(tmp_path: Path) -> None:
