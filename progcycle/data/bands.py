@@ -397,10 +397,12 @@ def _png(header: tuple[int, int, int, int], others: list[tuple[bytes, bytes]], r
     """A PNG file of filtered rows, which are not compressed."""
     ihdr = (b"IHDR", struct.pack(">IIBBBBB", *header, 0, 0, 0))
     chunks = (ihdr, *others, (b"IDAT", zlib.compress(rows, 0)), (b"IEND", b""))
-    return PNG + b"".join(
-        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        for kind, content in chunks
-    )
+    return PNG + b"".join(png_chunk(kind, content) for kind, content in chunks)
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def _blank(depth: int, kind: int) -> bytes:

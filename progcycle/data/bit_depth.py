@@ -110,6 +110,20 @@ def check_range(image: Image.Image, content: bytes | None, name: str) -> None:
         check_values(_all_bits(content), True, name)
 
 
+def check_unsigned(values: np.ndarray, name: str) -> None:
+    """Refuse numbers with a sign where only PNG may have more than 8 bits.
+
+    Args:
+        values: of a picture, or of a part of it, of any shape.
+        name: what the error calls it.
+
+    Raises:
+        UnsupportedPicture: one of them is below 0.
+    """
+    if values.min() < 0:
+        raise UnsupportedPicture(f"{name}: this picture holds numbers with a sign; {ONLY_PNG}.")
+
+
 def check_values(values: np.ndarray, colour: bool, name: str) -> None:
     """Refuse values of 16 bits that span a small range.
 

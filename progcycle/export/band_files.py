@@ -9,11 +9,13 @@ from typing import BinaryIO
 
 import numpy as np
 
+from progcycle.data.bands import png_chunk
+from progcycle.data.bit_depth import PNG
 from progcycle.data.pixels import as_image
 from progcycle.errors import UserError
 from progcycle.export.jobs import TIFF, WRITERS
 from progcycle.export.metadata import Metadata
-from progcycle.export.value_files import ARRAY, SIGNATURE, chunk, metadata_chunks, tiff_options, write_values
+from progcycle.export.value_files import ARRAY, metadata_chunks, tiff_options, write_values
 from progcycle.files import atomic_file
 
 TILE = 256  # pixels of a side of a TIFF's tiles
@@ -149,9 +151,8 @@ def _write_png(
     stream: BinaryIO, rows: Bands, shape: tuple[int, int, int], dtype: np.dtype[np.generic], metadata: Metadata
 ) -> None:
     height, width, channels = shape
-    signature = b"\x89PNG\r\n\x1a\n"
     header = struct.pack(">IIBBBBB", width, height, 8 * dtype.itemsize, COLOUR_TYPES[channels], 0, 0, 0)
-    stream.write(signature[:SIGNATURE] + chunk(b"IHDR", header) + metadata_chunks(metadata, channels))
+    stream.write(PNG + png_chunk(b"IHDR", header) + metadata_chunks(metadata, channels))
     pack = zlib.compressobj(strategy=zlib.Z_FILTERED)
     above = np.zeros(width * channels * dtype.itemsize, np.uint8)
     for part in rows:
@@ -159,8 +160,8 @@ def _write_png(
         packed = pack.compress(_filtered(raw, above, channels * dtype.itemsize).tobytes())
         above = raw[-1]
         if packed:
-            stream.write(chunk(b"IDAT", packed))
-    stream.write(chunk(b"IDAT", pack.flush()) + chunk(b"IEND", b""))
+            stream.write(png_chunk(b"IDAT", packed))
+    stream.write(png_chunk(b"IDAT", pack.flush()) + png_chunk(b"IEND", b""))
 
 
 def _filtered(raw: np.ndarray, above: np.ndarray, step: int) -> np.ndarray:

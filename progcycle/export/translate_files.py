@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from progcycle.data import decode_picture, decode_reduced
 from progcycle.data.bands import size_of
-from progcycle.data.bit_depth import ONLY_PNG, UnsupportedPicture, check_values
+from progcycle.data.bit_depth import check_unsigned, check_values
 from progcycle.data.decode import depth_of, parse_colour
 from progcycle.data.fit import stage_size
 from progcycle.data.levels import DEEP
@@ -293,8 +293,7 @@ class _Work:
             values=True,
         )
         if kept:
-            if before.min() < 0:
-                raise UnsupportedPicture(f"{name}: this picture holds numbers with a sign; {ONLY_PNG}.")
+            check_unsigned(before, name)
             check_values(before.round().astype(np.int32), before.shape[2] > 1, name)
             before = own.pixels(before)
         self._check_size(name, *before.shape[:2])

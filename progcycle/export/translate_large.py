@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from progcycle.data import Levels, decode_reduced
 from progcycle.data.bands import Bands, read_bands
-from progcycle.data.bit_depth import ONLY_PNG, UnsupportedPicture, check_values
+from progcycle.data.bit_depth import check_unsigned, check_values
 from progcycle.data.levels import DEEP
 from progcycle.export.band_files import write_bands
 from progcycle.export.jobs import Job
@@ -91,8 +91,7 @@ def _fill(spool: Spool, bands: Bands, own: Levels, keeps_16: bool, name: str) ->
     seen, colour = np.zeros(1 << 16, bool), False
     for top, left, values in bands.parts():
         if keeps_16:
-            if values.min() < 0:
-                raise UnsupportedPicture(f"{name}: this picture holds numbers with a sign; {ONLY_PNG}.")
+            check_unsigned(values, name)
             seen[values.round().astype(np.int32).reshape(-1)] = True
             colour = values.shape[2] > 1
         spool.write(top, left, own.pixels(values))

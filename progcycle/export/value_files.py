@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from progcycle.data import Levels
+from progcycle.data.bands import png_chunk
 from progcycle.data.pixels import as_image
 from progcycle.errors import UserError
 from progcycle.export.jobs import TIFF, WITH_ALPHA, WRITERS, write_picture
@@ -92,18 +93,13 @@ def metadata_chunks(metadata: Metadata, channels: int) -> bytes:
     """The chunks of a PNG that hold its colour profile, dots an inch and EXIF block; they stand behind its header."""
     info, chunks = metadata.info("L" if channels <= 2 else "RGB"), b""
     if "icc_profile" in info:
-        chunks += chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(info["icc_profile"]))
+        chunks += png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(info["icc_profile"]))
     if "dpi" in info:
         across, down = (round(dots * DOTS_PER_METRE) for dots in info["dpi"])
-        chunks += chunk(b"pHYs", struct.pack(">IIB", across, down, 1))
+        chunks += png_chunk(b"pHYs", struct.pack(">IIB", across, down, 1))
     if "exif" in info:
-        chunks += chunk(b"eXIf", info["exif"].removeprefix(b"Exif\0\0"))
+        chunks += png_chunk(b"eXIf", info["exif"].removeprefix(b"Exif\0\0"))
     return chunks
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    """A chunk of a PNG."""
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def _write_tiff(values: np.ndarray, metadata: Metadata, target: Path) -> None:

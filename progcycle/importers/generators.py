@@ -29,6 +29,11 @@ def _dcgan_names(convs: list[tuple[str, str]], norms: list[tuple[str, str]]) -> 
     return names | {f"{own}.{key}": f"{theirs}.{key}" for own, theirs in norms for key in NORM}
 
 
+def _doublings(state: State) -> int:
+    """Layers between the first and the last one."""
+    return sum(1 for tensor in state.values() if tensor.ndim == 4) - 2
+
+
 def _no_count(name: str) -> Tensor | None:
     """Before torch 0.4.1 batches were not counted."""
     return torch.tensor(0) if name.endswith("num_batches_tracked") else None
@@ -40,11 +45,11 @@ def dcgan_generator(state: State) -> Part:
     Raises:
         UserError: a tensor is missing or left over.
     """
-    count = sum(1 for tensor in state.values() if tensor.ndim == 4) - 2
+    count = _doublings(state)
     convs = [("stem", "main.0"), *((f"body.{3 * i}", f"main.{3 * i + 3}") for i in range(count))]
     convs.append(("to_rgb", f"main.{3 * count + 3}"))
     norms = [("stem_norm.0", "main.1"), *((f"body.{3 * i + 1}", f"main.{3 * i + 4}") for i in range(count))]
-    return _dcgan(state, _dcgan_names(convs, norms), count)
+    return _dcgan(state, _dcgan_names(convs, norms))
 
 
 def zoo_dcgan_generator(state: State) -> Part:
@@ -53,15 +58,16 @@ def zoo_dcgan_generator(state: State) -> Part:
     Raises:
         UserError: a tensor is missing or left over.
     """
-    count = sum(1 for tensor in state.values() if tensor.ndim == 4) - 2
+    count = _doublings(state)
     convs = [("stem", "formatLayer"), *((f"body.{3 * i}", f"main.convTranspose{i + 1}") for i in range(count))]
     convs.append(("to_rgb", "main.outlayer"))
     norms = [("stem_norm.0", "main.batchNorm0")]
     norms += [(f"body.{3 * i + 1}", f"main.batchNorm{i + 1}") for i in range(count)]
-    return _dcgan(state, _dcgan_names(convs, norms), count)
+    return _dcgan(state, _dcgan_names(convs, norms))
 
 
-def _dcgan(state: State, names: Mapping[str, str], count: int) -> Part:
+def _dcgan(state: State, names: Mapping[str, str]) -> Part:
+    count = _doublings(state)
     weights = pick(state, names, _no_count)
     rgb, stem = weights["to_rgb.weight"], weights["stem.weight"]
     resolution = 8 << count
@@ -80,11 +86,11 @@ def dcgan_discriminator(state: State) -> Part:
     Raises:
         UserError: a tensor is missing or left over.
     """
-    count = sum(1 for tensor in state.values() if tensor.ndim == 4) - 2
+    count = _doublings(state)
     convs = [("body.0", "main.0"), *((f"body.{2 + 3 * i}", f"main.{2 + 3 * i}") for i in range(count))]
     convs.append(("logit", f"main.{2 + 3 * count}"))
     norms = [(f"body.{3 + 3 * i}", f"main.{3 + 3 * i}") for i in range(count)]
-    return _dcgan_critic(state, _dcgan_names(convs, norms), count)
+    return _dcgan_critic(state, _dcgan_names(convs, norms))
 
 
 def zoo_dcgan_discriminator(state: State) -> Part:
@@ -93,20 +99,20 @@ def zoo_dcgan_discriminator(state: State) -> Part:
     Raises:
         UserError: a tensor is missing or left over.
     """
-    count = sum(1 for tensor in state.values() if tensor.ndim == 4) - 2
+    count = _doublings(state)
     convs = [("body.0", f"main.convTranspose{count}"), ("logit", "decisionLayer")]
     convs += [(f"body.{2 + 3 * i}", f"main.convTranspose{count - 1 - i}") for i in range(count)]
     norms = [(f"body.{3 + 3 * i}", f"main.batchNorm{count - 1 - i}") for i in range(count)]
-    return _dcgan_critic(state, _dcgan_names(convs, norms), count)
+    return _dcgan_critic(state, _dcgan_names(convs, norms))
 
 
-def _dcgan_critic(state: State, names: Mapping[str, str], count: int) -> Part:
+def _dcgan_critic(state: State, names: Mapping[str, str]) -> Part:
     weights = pick(state, names, _no_count)
     first, logit = weights["body.0.weight"], weights["logit.weight"]
     if len(logit) != 1:
         raise UserError(f"the discriminator has {len(logit)} logits, for classes that progcycle's DCGAN does not have.")
     options = {"name": "dcgan", "filters": first.shape[0]}
-    return Part("discriminator", options, (first.shape[1],), weights, resolution=8 << count)
+    return Part("discriminator", options, (first.shape[1],), weights, resolution=8 << _doublings(state))
 
 
 # --- PG-GAN of pytorch_GAN_zoo --------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The palette loss in training: fakes and real pictures are ranked with earlier ones, since batches are small."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,8 +15,10 @@ SIDE = 16  # pixels per side that pictures are reduced to, if they are larger an
 DIRECTIONS = 16  # random directions of colours that a batch is compared along
 
 
-class PaletteComparison:
+class PaletteComparison(FeatureQueues):
     """Compares the colours of one domain's fakes with those of its real pictures, see :func:`palette_loss`.
+
+    The queues hold pictures, reduced as they are compared.
 
     Args:
         queue: earlier pictures of each kind that a batch is ranked with.
@@ -25,8 +27,8 @@ class PaletteComparison:
     """
 
     def __init__(self, queue: int, seed: int, domain: str) -> None:
+        super().__init__(queue)
         self.seed, self.domain = seed, domain
-        self.queues = FeatureQueues(queue)
 
     def loss(self, real: Tensor, fake: Tensor, positions: Sequence[int]) -> Tensor:
         """The palette loss of a batch, which the queues take in then.
@@ -41,21 +43,9 @@ class PaletteComparison:
         directions = normal(self.seed, f"palette/{self.domain}", positions[:1], DIRECTIONS * real.shape[1])
         directions = to_match(directions, real).reshape(DIRECTIONS, -1)
         directions = directions / directions.norm(dim=1, keepdim=True)
-        earlier_real, earlier_fake = (self.queues.queues[kind].features for kind in ("real", "fake"))
+        earlier_real, earlier_fake = (self.queues[kind].features for kind in ("real", "fake"))
         reals = real if earlier_real is None else torch.cat([real, earlier_real.to(real)])
         loss = palette_loss(fake, earlier_fake, reals, directions)
-        if self.queues.size:
-            self.queues.store(real=real, fake=fake)
+        if self.size:
+            self.store(real=real, fake=fake)
         return loss
-
-    def clear(self) -> None:
-        """Forget earlier pictures, as when a stage opens."""
-        self.queues.clear()
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The earlier pictures, reduced."""
-        return self.queues.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        self.queues.load_state_dict(state)

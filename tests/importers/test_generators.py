@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import references as ref
 import torch
+from imported_models import as_model
 from references import batch_norm, filled, norm, transposed
 from sentences import refused
 from torch import Tensor
 from torch.nn import functional as F
 
-from progcycle.export import Generator, load
+from progcycle.export import Generator
 from progcycle.importers import import_weights
 
 State = dict[str, Tensor]
@@ -46,10 +47,7 @@ def dcgan(s: State, z: Tensor) -> Tensor:
 
 
 def imported(files: dict[str, Any], tmp_path: Path, **options: Any) -> Generator:
-    for name, state in files.items():
-        torch.save(state, tmp_path / name)
-    import_weights([tmp_path / name for name in files], tmp_path / "out", **options)
-    model = load(tmp_path / "out").double()
+    model = as_model(tmp_path, files, **options)
     assert isinstance(model, Generator)
     return model
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import references as ref
 import torch
+from imported_models import as_model
 from references import filled
 from safetensors.torch import load_file
 from sentences import refused
@@ -33,10 +34,7 @@ def close(got: Tensor, expected: Tensor) -> None:
 
 
 def imported(tmp_path: Path, files: dict[str, Any], **options: Any) -> Translator:
-    for name, state in files.items():
-        torch.save(state, tmp_path / name)
-    import_weights([tmp_path / name for name in files], tmp_path / "out", **options)
-    model = load(tmp_path / "out").double()
+    model = as_model(tmp_path, files, **options)
     assert isinstance(model, Translator)
     return model
 
