@@ -16,6 +16,7 @@ from progcycle.data.fit import box_reduce
 from progcycle.data.levels import Levels
 from progcycle.data.source import Entry
 from progcycle.data.staging import StagedFiles
+from progcycle.data.stored import array_header
 from progcycle.errors import UserError
 from progcycle.recipe import Pictures
 from progcycle.resolution import Resolution
@@ -135,9 +136,11 @@ class ArrayCache:
         count, _, _, channels = self.shape
         try:
             self._places[resolution] = self.staged(self.path(resolution))
-            array: np.ndarray = np.lib.format.open_memmap(self._places[resolution], mode="r")
-            if array.shape == (count, *Resolution.of(resolution).shape, channels) and array.dtype == self.dtype:
-                return array
+            with open(self._places[resolution], "rb") as stream:
+                shape, dtype, fortran = array_header(stream)
+                start = stream.tell()
+            if shape == (count, *Resolution.of(resolution).shape, channels) and dtype == self.dtype and not fortran:
+                return np.memmap(self._places[resolution], dtype, "r", start, shape)
         except (OSError, ValueError):
             pass
         raise self._damaged(self.path(resolution).name)

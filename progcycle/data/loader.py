@@ -203,6 +203,10 @@ def _polled(batches: Iterator[Any], on_wait: Callable[[float], None]) -> Iterato
                 if "timed out after" not in str(error):
                     raise dead_worker(error) or error from None
                 on_wait(time.monotonic() - since)
+            except (ConnectionError, EOFError, FileNotFoundError) as error:
+                if "DataLoader worker" in str(error):  # raised in the worker, which has told
+                    raise
+                raise _died("unexpectedly") from None  # its socket, through which a batch was to come, is gone
         yield item
 
 
@@ -211,7 +215,10 @@ def dead_worker(error: RuntimeError) -> LoaderError | None:
     text = " ".join(str(error).split())
     if not text.startswith("DataLoader worker"):
         return None
-    how = text.partition("killed by signal: ")[2].partition(".")[0] or "unexpectedly"
+    return _died(text.partition("killed by signal: ")[2].partition(".")[0] or "unexpectedly")
+
+
+def _died(how: str) -> LoaderError:
     return LoaderError(
         f"A loader process has died ({how}); it may have had too little memory, or room in /dev/shm (in Docker, "
         "--shm-size=2g). Start the same command again to go on, with a lower data.workers if need be."

@@ -3,6 +3,7 @@
 import io
 import logging
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ ORIENTATION = 274  # EXIF and TIFF tag
 OTHER_CODECS = "imagecodecs"  # in the error where tifffile needs it to read a compression
 OPACITY = (1, 2)  # ExtraSamples of a TIFF
 EIGHT = 8
+HEADERS = threading.Lock()  # numpy reads a header with Python's parser, which two threads of Python 3.11 cannot share
 
 
 def is_special(head: bytes) -> bool:
@@ -329,10 +331,11 @@ def _by_opencv(stream: io.BytesIO, name: str, page: Any) -> np.ndarray:
 def array_header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
     """Shape, type, and whether the first axis runs fastest, of a ``.npy`` file; no object is ever unpickled."""
     version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    else:
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
+    with HEADERS:
+        if version == (1, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+        else:
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
     return shape, dtype, fortran
 
 

@@ -245,6 +245,31 @@ def test_a_worker_that_is_killed_is_one_sentence(sets):
     assert loader.dead_worker(RuntimeError("something else")) is None
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), EOFError()])
+def test_a_worker_that_dies_while_it_passes_a_batch_is_one_sentence(sets, monkeypatch, error):
+    """torch then fails in the socket through which the worker passes the memory of a batch."""
+
+    def gone(_):
+        raise error
+
+    batches = load(sets, workers=1)
+    next(batches)
+    monkeypatch.setattr(torch.utils.data.dataloader._MultiProcessingDataLoaderIter, "__next__", gone)
+    with pytest.raises(LoaderError, match=r"^A loader process has died \(unexpectedly\); .*data.workers"):
+        next(batches)
+
+
+def test_what_a_worker_could_not_read_is_no_death(sets, monkeypatch):
+    def gone(_):
+        raise FileNotFoundError("Caught FileNotFoundError in DataLoader worker process 0.")
+
+    batches = load(sets, workers=1)
+    next(batches)
+    monkeypatch.setattr(torch.utils.data.dataloader._MultiProcessingDataLoaderIter, "__next__", gone)
+    with pytest.raises(FileNotFoundError):
+        next(batches)
+
+
 def test_workers_that_cannot_be_started_are_one_sentence(sets, monkeypatch):
     def none(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,7 +1,10 @@
 """Pictures of more than 8 bits and of n channels: every value as it is stored, and what is refused, by name."""
 
+import gc
 import io
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from deep_pictures import scan, write_scans, write_values
 from PIL import Image, ImageOps
 
 from progcycle.data import BrokenPicture, Levels, UnsupportedPicture, decode_picture
+from progcycle.data.stored import array_header
 from progcycle.data.values import turned
 
 WIDE = Levels(16, 0, 65535)
@@ -173,6 +177,26 @@ def test_headers_that_promise_too_much_take_no_memory(tmp_path: Path) -> None:
     large[where : where + 12] = struct.pack("<HHII", 256, 4, 1, 1 << 30)  # ImageWidth
     with pytest.raises(BrokenPicture, match=r"above data.max_pixels"):
         values_of(bytes(large))
+
+
+def test_headers_are_read_in_threads() -> None:
+    """Python 3.11 counts the depth of its parser's tree once for all threads, and finds it wrong where two parse."""
+
+    def give_way(*_: object) -> None:
+        time.sleep(0.0005)  # another thread takes over in the middle of a conversion
+
+    stream = io.BytesIO()
+    np.save(stream, GREY)
+    content, thresholds = stream.getvalue(), gc.get_threshold()
+    gc.callbacks.append(give_way)
+    gc.set_threshold(5, 1, 1)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: array_header(io.BytesIO(content)), range(200)))
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(give_way)
+    assert found == [(GREY.shape, GREY.dtype, False)] * 200
 
 
 def test_objects_are_never_unpickled(tmp_path: Path) -> None:
