@@ -32,7 +32,8 @@ EXAMPLES = """examples:
   progcycle translate runs/openmoji photos/ translated/ --direction ab --scale native --skip-existing
   progcycle translate runs/openmoji scan.tif translated.tif --direction ab --tiles
   progcycle translate runs/openmoji walk.mp4 translated.mp4 --direction ab
-  progcycle translate runs/latents drawings/ coloured/ --direction ab --count 4 --grid"""
+  progcycle translate runs/latents drawings/ coloured/ --direction ab --count 4 --grid
+  progcycle translate runs/latents drawings/ coloured/ --direction ab --like red.png blue.png --grid"""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,20 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         default="drop",
         help="transparency: drop (default) writes opaque pictures, keep copies it to the translations",
     )
-    p.add_argument(
-        "--seed",
-        type=natural,
-        nargs="+",
-        metavar="S",
-        help="translators with latents: other numbers give other translations of the same picture (default 0); of "
-        "several, NAME_seed1.png, NAME_seed2.png and so on are written",
-    )
-    p.add_argument(
-        "--count",
-        type=positive,
-        metavar="N",
-        help="translators with latents: N translations of each picture, of the seeds from the given one (or 0) on",
-    )
+    _add_latents(p)
     p.add_argument("--resolution", type=resolution, metavar="R", help=f"use an earlier stage: {STAGE}")
     p.add_argument(
         "--max-pixels",
@@ -90,6 +78,32 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--skip-existing", action="store_true", help="skip pictures whose output already exists")
     add_device(p)
     return p
+
+
+def _add_latents(p: argparse.ArgumentParser) -> None:
+    """Which of many translations."""
+    p.add_argument(
+        "--seed",
+        type=natural,
+        nargs="+",
+        metavar="S",
+        help="translators with latents: other numbers give other translations of the same picture (default 0); of "
+        "several, NAME_seed1.png, NAME_seed2.png and so on are written",
+    )
+    p.add_argument(
+        "--count",
+        type=positive,
+        metavar="N",
+        help="translators with latents: N translations of each picture, of the seeds from the given one (or 0) on",
+    )
+    p.add_argument(
+        "--like",
+        type=Path,
+        nargs="+",
+        metavar="PICTURE",
+        help="translators with latents: translate into the colours (or whatever the latents hold) of a picture of the "
+        "other domain; of several, NAME_like_PICTURE.png are written",
+    )
 
 
 def _add_tiles(p: argparse.ArgumentParser) -> None:
@@ -156,6 +170,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         skip_existing=args.skip_existing,
         grid=args.grid,
         seeds=_seeds(args.seed, args.count),
+        like=args.like or (),
         side=args.side,
         tiles=args.tiles,
         overlap=args.overlap,

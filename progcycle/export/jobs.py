@@ -89,24 +89,25 @@ def plan_jobs(given: Path, output: Path, endings: Sequence[str] = tuple(WRITERS)
     return jobs, remarks
 
 
-def with_seeds(jobs: Sequence[Job], seeds: Sequence[int]) -> list[list[Job]]:
-    """For each picture a job for each seed; of several seeds the names of the targets say which: ``cat_seed1.png``.
+def with_suffixes(jobs: Sequence[Job], suffixes: Sequence[str]) -> list[list[Job]]:
+    """For each picture a job for each suffix; of several the names of the targets have them: ``cat_seed1.png``.
 
     Raises:
         UserError: a target is one of the pictures that are read, or that of another one.
     """
-    if len(seeds) < 2:
+    if len(suffixes) < 2:
         return [[job] for job in jobs]
     found = [
-        [replace(job, target=job.target.with_name(_with_seed(job.target.name, seed))) for seed in seeds] for job in jobs
+        [replace(job, target=job.target.with_name(_with_suffix(job.target.name, suffix))) for suffix in suffixes]
+        for job in jobs
     ]
     _check_targets(job for several in found for job in several)
     return found
 
 
-def _with_seed(name: str, seed: int) -> str:
+def _with_suffix(name: str, suffix: str) -> str:
     end = len(extension_of(name))
-    return f"{name[:-end]}_seed{seed}{name[-end:]}" if end else f"{name}_seed{seed}"
+    return f"{name[:-end]}_{suffix}{name[-end:]}" if end else f"{name}_{suffix}"
 
 
 def _kept_name(entry: Entry, given: Path, endings: Sequence[str]) -> Path:

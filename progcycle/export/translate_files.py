@@ -5,10 +5,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from progcycle.data import decode_picture, decode_reduced
@@ -24,7 +25,7 @@ from progcycle.data.volumes import is_volume
 from progcycle.errors import UserError
 from progcycle.export.clips import ANIMATIONS, CODECS, is_animated, is_video
 from progcycle.export.contact_sheet import sheet
-from progcycle.export.jobs import Job, plan_jobs, with_seeds, write_picture
+from progcycle.export.jobs import Job, plan_jobs, with_suffixes, write_picture
 from progcycle.export.metadata import Metadata
 from progcycle.export.tensor_images import shown
 from progcycle.export.tiles import SIDE, Seams
@@ -74,6 +75,7 @@ def translate_files(
     skip_existing: bool = False,
     grid: bool = False,
     seeds: Sequence[int] = (),
+    like: Sequence[str | Path] = (),
     side: int | None = None,
     tiles: bool | int = False,
     overlap: int | None = None,
@@ -92,6 +94,8 @@ def translate_files(
         grid: add a before/after sheet of 16 pictures, evenly spread.
         seeds: of translators with latents: a translation of each picture for each seed, which the names of the files
             tell if there are several.
+        like: in place of seeds, pictures of the domain that is translated to: a translation with the latents of each
+            (:meth:`Translator.latents_like`).
         side: as for :meth:`Translator.translate`.
         tiles: translate all pictures in tiles, of any size. Memory then does not grow with them: a tile, or a band of
             rows, at a time. A number is the side of what the network sees at a time, in pixels.
@@ -102,7 +106,7 @@ def translate_files(
 
     Raises:
         UserError: there is nothing to translate, a picture would be overwritten, translators without latents are
-            given seeds, or options do not go together.
+            given seeds or pictures to be like, one of these cannot be read, or options do not go together.
         OSError: the disk refuses.
     """
     model.config.growth_at(resolution)
@@ -111,24 +115,68 @@ def translate_files(
     _check_tiles(way, tiles, overlap, alpha)
     if scale != "native" and side is None and (words := _scale_words(model, way)):
         warn(words)
-    if seeds:
-        model.latents(direction, seeds)  # as a check
+    variants = _variants(model, direction, seeds, like)
     output = Path(output)
     fitting = endings(model.levels(direction)[1], model.channels(direction)[1])
     jobs, remarks = plan_jobs(Path(source), output, fitting)
     for remark in remarks:
         warn(remark)
-    wanted = with_seeds(jobs, seeds)
+    wanted = with_suffixes(jobs, [variant.suffix for variant in variants])
     existing = {job.target for some in wanted for job in some if skip_existing and job.target.exists()}
     todo = [some for some in wanted if any(job.target not in existing for job in some)]
     limits = _Limits(chosen == "native", max_pixels, tiles, overlap, alpha == "keep")
-    work = _Work(model, way, alpha, limits, scale is None, seeds, existing)
+    work = _Work(model, way, alpha, limits, scale is None, variants, existing)
     # Spread over all: neighbours in name order are often alike.
     shown = {i * len(todo) // GRID_PAIRS for i in range(GRID_PAIRS)} if grid else set()
     for i, some in enumerate(tqdm(todo, unit="img", disable=bars_hidden(), leave=False)):
         work.do(some, i in shown)
     page = work.write_sheet(_sheet_path(output, [job for some in wanted for job in some])) if grid else None
     return Translated(work.written, len(existing), tuple(work.faults), page)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of several translations of the same picture.
+
+    Attributes:
+        suffix: of the files' names, where there are several.
+        label: above its column on the sheet.
+        latents: that it is painted from; None for translators without.  # [1, latent_size]
+        like: the picture that it is to be like.
+    """
+
+    suffix: str
+    label: str
+    latents: Tensor | None = None
+    like: Image.Image | None = None
+
+
+def _variants(
+    model: Translator, direction: Direction, seeds: Sequence[int], like: Sequence[str | Path]
+) -> list[Variant]:
+    """The translations that are asked for of every picture, at least one.
+
+    Raises:
+        UserError: both kinds, translators without latents, or a picture that cannot be read.
+    """
+    if seeds and like:
+        raise UserError("Translations are either those of seeds or like given pictures; leave out one of the two.")
+    if like:
+        stems = [Path(path).stem for path in like]
+        if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
+            raise UserError(f"Two pictures to be like are called {twice}, which names of files cannot tell.")
+        rows = model.latents_like(like, direction)
+        levels, channels = model.levels(direction)[1], model.channels(direction)[1]
+        options: dict[str, Any] = {"channels": channels, "levels": levels}
+        options["background"] = model.config.background(direction[1])
+        seen = [shown(decode_picture(Path(path), **options)) for path in like]
+        return [
+            Variant(f"like_{stem}", f"like {stem}", rows[i : i + 1], _thumbnail(seen[i]))
+            for i, stem in enumerate(stems)
+        ]
+    if not seeds and not model.latent_size(direction):
+        return [Variant("", "")]
+    return [Variant(f"seed{seed}", f"seed {seed}", model.latents(direction, [seed])) for seed in seeds or (0,)]
 
 
 def _scale_words(model: Translator, way: Way) -> str:
@@ -217,7 +265,7 @@ class _Work:
         alpha: Alpha,
         limits: _Limits,
         by_default: bool,
-        seeds: Sequence[int],
+        variants: Sequence[Variant],
         existing: Collection[Path],
     ) -> None:
         self.model, self.way, self.alpha, self.limits = model, way, alpha, limits
@@ -233,7 +281,7 @@ class _Work:
         self.at: Resolution | None = None
         if loaded is not None:
             self.at = loaded.scaled(int(loaded) * int(trained) // int(model.config.final_resolution))
-        self.seeds, self.existing = seeds, existing
+        self.variants, self.existing = variants, existing
         self.written = 0
         self.faults: list[str] = []
         self.rows: list[list[Image.Image]] = []  # a picture and its translations
@@ -242,7 +290,7 @@ class _Work:
         """Translate a picture into its targets; what goes wrong with the picture is a fault, not an error.
 
         Args:
-            jobs: the picture and its target, for each seed. Those of ``existing`` are left out.
+            jobs: the picture and its target, for each variant. Those of ``existing`` are left out.
             show: whether it goes onto the before/after sheet.
         """
         name = jobs[0].source.name
@@ -252,12 +300,12 @@ class _Work:
             moving = is_video(Path(name)) or (
                 kind in (*ANIMATIONS, *CODECS) and is_animated(self._open(jobs[0].source))
             )
-            for job, seed in zip(jobs, self.seeds or (None,), strict=True):
+            for job, variant in zip(jobs, self.variants, strict=True):
                 if job.target in self.existing:
                     continue
                 file = self._open(job.source)
                 make = self._volume if is_volume(name) else self._clip if moving else self._picture
-                before, after = make(file, job, seed)
+                before, after = make(file, job, variant.latents)
                 self.written += 1
                 row = [*(row or [before]), after]
         except UserError as error:
@@ -274,11 +322,11 @@ class _Work:
             if show and len(row) == 1 + len(jobs):
                 self.rows.append([_thumbnail(image) for image in row])
 
-    def _picture(self, file: Path | BinaryIO, job: Job, seed: int | None) -> tuple[Image.Image, Image.Image]:
+    def _picture(self, file: Path | BinaryIO, job: Job, latents: Tensor | None) -> tuple[Image.Image, Image.Image]:
         name, size = job.source.name, size_of(file)
         kept = self.own.plain and depth_of(file) == 16  # what 8 bits are trained on can be changed in all its depth
         if self.limits.in_tiles(size):
-            return self._large(file, job, seed, kept, size)
+            return self._large(file, job, latents, kept, size)
         metadata = Metadata(wants_alpha=self.alpha == "keep")
         own = DEEP if kept else self.own
         before = decode_picture(
@@ -303,12 +351,12 @@ class _Work:
             read_at = self.model.read_at(self.way, *size)
             options = {"channels": self.channels, "background": self.background, "name": name}
             reduced = decode_reduced(file, size, read_at, **options)  # type: ignore[arg-type]
-        values = self._translate(before, seed, reduced)
+        values = self._translate(before, latents, reduced)
         write_values(values, metadata, self.background, job.target)
         made = DEEP if kept and self.made.plain else self.made
         return shown(own.pixels(before)), shown(made.pixels(values))
 
-    def _translate(self, values: np.ndarray, seed: int | None, reduced: np.ndarray | None = None) -> np.ndarray:
+    def _translate(self, values: np.ndarray, latents: Tensor | None, reduced: np.ndarray | None = None) -> np.ndarray:
         """Values in memory to their translation; the network may work in tiles."""
         return self.model.translate(
             values,
@@ -316,7 +364,7 @@ class _Work:
             self.scale,
             self.resolution,
             reduced=reduced,
-            seed=seed,
+            latents=latents,
             side=self.way.side,
             tiles=self._tiles_in_memory(*values.shape[:2]),
             overlap=self.limits.overlap,
@@ -329,13 +377,12 @@ class _Work:
         return self.native and not self.limits.whole and height * width > self.limits.for_network
 
     def _large(
-        self, file: Path | BinaryIO, job: Job, seed: int | None, kept: bool, size: tuple[int, int] | None
+        self, file: Path | BinaryIO, job: Job, latents: Tensor | None, kept: bool, size: tuple[int, int] | None
     ) -> tuple[Image.Image, Image.Image]:
         """Translate a picture in tiles, or in bands of rows where the network sees it reduced."""
         name, model = job.source.name, self.model
         if size is not None:
             self._check_size(name, *size, tiled=True)
-        latents = model.latents(self.direction, [seed or 0]) if model.latent_size(self.direction) else None
         tiling = None
         side = int(model.works_at(self.way, *size)) if size is not None else self.way.side or 0
         if self.native or side > SIDE or self.limits.tile is not None:
@@ -346,28 +393,28 @@ class _Work:
             warn(model.describe_seams(name, way))
         return shown
 
-    def _clip(self, file: Path | BinaryIO, job: Job, seed: int | None) -> tuple[Image.Image, Image.Image]:
+    def _clip(self, file: Path | BinaryIO, job: Job, latents: Tensor | None) -> tuple[Image.Image, Image.Image]:
         """Translate every frame, all with the same latents; its first frame before and after."""
         if self.made.stored != np.uint8 or self.model.channels(self.direction)[1] not in (1, 3):
             raise UserError(
                 f"{job.source.name}: clips have 8 bits, grey or RGB, and these translators make pictures of "
                 f"{self.made.words}; translate its frames as pictures."
             )
-        return translate_clip(file, job, partial(self._frame, seed=seed), self.limits.for_picture)
+        return translate_clip(file, job, partial(self._frame, latents=latents), self.limits.for_picture)
 
-    def _volume(self, file: Path | BinaryIO, job: Job, seed: int | None) -> tuple[Image.Image, Image.Image]:
+    def _volume(self, file: Path | BinaryIO, job: Job, latents: Tensor | None) -> tuple[Image.Image, Image.Image]:
         """Translate every slice, all with the same latents; the middle one before and after."""
 
         def change(stored: Stored, name: str) -> tuple[np.ndarray, np.ndarray]:
             values = as_wanted(stored, self.channels, self.own, parse_colour(self.background), name)
             self._check_size(name, *values.shape[:2])
-            return values, self._translate(values, seed)
+            return values, self._translate(values, latents)
 
         options = self.model.config.pictures(self.direction[0]).volumes
         before, after = translate_volume(file, job, options, change, self.made.low)
         return shown(self.own.pixels(before)), shown(self.made.pixels(after))
 
-    def _frame(self, image: Image.Image, name: str, seed: int | None) -> Image.Image:
+    def _frame(self, image: Image.Image, name: str, latents: Tensor | None) -> Image.Image:
         self._check_size(name, image.height, image.width)
         return self.model.translate(
             image,
@@ -375,7 +422,7 @@ class _Work:
             self.scale,
             self.resolution,
             self.alpha,
-            seed=seed,
+            latents=latents,
             side=self.way.side,
             tiles=self._tiles_in_memory(image.height, image.width),
             overlap=self.limits.overlap,
@@ -420,11 +467,13 @@ class _Work:
         if not self.rows:
             return None
         before, after = (letter.upper() for letter in self.direction)
-        several = len(self.seeds) > 1
-        header = [before, *([f"seed {seed}" for seed in self.seeds] if several else [f"{before} to {after}"])]
+        several = len(self.variants) > 1
+        header = [before, *([variant.label for variant in self.variants] if several else [f"{before} to {after}"])]
         across = 1 if several or len(self.rows) <= 4 else 2
         starts = range(0, len(self.rows), across)
         rows = [[image for row in self.rows[i : i + across] for image in row] for i in starts]
+        if several and (like := [variant.like for variant in self.variants if variant.like is not None]):
+            rows.insert(0, [Image.new("RGB", like[0].size, "white"), *like])
         write_picture(sheet(rows, header * across, THUMBNAIL), path)
         return path
 

@@ -6,7 +6,7 @@ both modes are the same.
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,9 @@ from torch import Tensor
 from progcycle import networks
 from progcycle.blocks import fade_reals
 from progcycle.blocks.levels import max_level
-from progcycle.data import Levels, decode_picture, decode_reduced, image_pixels
+from progcycle.data import Levels, as_reals, decode_picture, decode_reduced, image_pixels
 from progcycle.data.decode import parse_colour, undecoded, upright
+from progcycle.data.fit import box_reduce, fit_to
 from progcycle.data.levels import DEEP
 from progcycle.data.pixels import as_image
 from progcycle.data.values import Stored, as_wanted
@@ -180,6 +181,38 @@ class Translator(SnapshotModel):
         growth = self.config.growth_at(None)
         encoder = getattr(self, f"enc_{direction[1]}")
         return self.run(encoder, pictures.to(self.device), growth.stage, growth.alpha)
+
+    def latents_like(self, pictures: Sequence[Image.Image | str | os.PathLike[str]], direction: Direction) -> Tensor:
+        """The latents of pictures, so that translations become like them, in their colours for instance.
+
+        Pictures are read and fitted as those of the domain in training, and the encoder estimates their latents.
+
+        Args:
+            pictures: Pillow images or paths, of the domain that the direction translates to, of any size.
+            direction: ``ab`` or ``ba``.
+
+        Returns:
+            For :meth:`translate`, a row for each picture.  # [number of pictures, latent_size]
+
+        Raises:
+            UserError: there are no latents in this direction, or a picture cannot be read.
+        """
+        if not self.latent_size(direction):
+            raise UserError(no_latents(direction))
+        domain, growth = direction[1], self.config.growth_at(None)
+        levels, fit = self.levels(direction)[1], self.config.pictures(domain).fit
+        options: dict[str, Any] = {"channels": self.channels(direction)[1], "levels": levels}
+        options["background"] = self.config.background(domain)
+        rows = []
+        for picture in pictures:
+            if isinstance(picture, Image.Image):
+                pixels = image_pixels(upright(picture), **options)
+            else:
+                pixels = decode_picture(Path(picture), **options)
+            whole = fit_to(pixels, self.config.final_resolution, fit, options["background"])
+            fitted = torch.from_numpy(box_reduce(whole, growth.resolution)).permute(2, 0, 1)[None]
+            rows.append(self.estimate_latents(as_reals(fitted, growth), direction).cpu())
+        return torch.cat(rows)
 
     def channels(self, direction: Direction) -> tuple[int, int]:
         """Channels of the pictures that go in and come out.

@@ -99,9 +99,37 @@ def test_seeds_and_count_on_the_command_line(run: Path, model: Translator, tmp_p
     assert single.read_bytes() == (out / "000_seed2.png").read_bytes()
 
 
+def test_pictures_to_be_like(run: Path, model: Translator, tmp_path: Path) -> None:
+    """Their latents are what the encoder makes of them as training shows pictures: fitted, reduced, in [-1, 1]."""
+    given, out = folder(tmp_path / "in", 2, size=(20, 12)), tmp_path / "out"
+    size = int(model.resolution)
+    assert size == int(model.config.final_resolution)
+    red, wide = photo(tmp_path / "red.png", 5, size=(size, size)), photo(tmp_path / "wide.jpg", 6, size=(40, 16))
+    with Image.open(red) as image:
+        seen = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None] / 127.5 - 1
+    with torch.no_grad():
+        expected = model.enc_b(seen, model.config.stage, model.config.alpha)
+    rows = model.latents_like([red, wide], "ab")
+    assert rows.shape == (2, 4)
+    torch.testing.assert_close(rows[:1], expected)
+    with Image.open(red) as image:
+        assert torch.equal(model.latents_like([image], "ab"), rows[:1])
+    order = ["translate", str(run), str(given), str(out), "--direction", "ab", "--grid", "--like", str(red), str(wide)]
+    assert main(order) == 0
+    names = {f"{name}_like_{ref}.png" for name in ("000", "001") for ref in ("red", "wide")}
+    assert {p.name for p in out.iterdir()} == {*names, "before_after.png"}
+    for i, ref in enumerate(("red", "wide")):
+        with Image.open(given / "000.png") as source, Image.open(out / f"000_like_{ref}.png") as made:
+            assert np.array_equal(pixels(model.translate(source, "ab", latents=rows[i : i + 1])), pixels(made))
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        (["--direction", "ab", "--like", "none.png"], "none.png"),
+        (["--direction", "ab", "--seed", "1", "--like", "x.png"], "leave out one of the two"),
+        (["--direction", "ab", "--like", "a/x.png", "b/x.png"], "are called x, which names of files cannot tell"),
+        (["--direction", "ba", "--like", "x.png"], "These translators have no latents from B to A"),
         (
             ["--direction", "ba", "--seed", "1"],
             "These translators have no latents from B to A, so that each picture has",
