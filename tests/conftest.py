@@ -23,6 +23,12 @@ def _console() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _precision_unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``training.precision: auto`` follows from the device, so that no test depends on a measurement."""
+    monkeypatch.setattr("progcycle.engine.precision.measure_precision", lambda *_: None)
+
+
 @pytest.fixture
 def make_snapshot(tmp_path: Path) -> Callable[..., Path]:
     """``make_snapshot(task=..., stage=..., ...)`` writes a snapshot into a run folder and returns its folder."""

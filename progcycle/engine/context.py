@@ -1,13 +1,15 @@
 """The context of a run, set up and checked before anything is written: processes, precision, trackers, pictures."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from progcycle.data import (
     PictureSet,
@@ -24,11 +26,18 @@ from progcycle.data import (
 from progcycle.engine.build import check_batches
 from progcycle.engine.folder import check_folder, check_pictures, fallback_of, newest_checkpoint, read_checkpoint_info
 from progcycle.engine.launch import check_environment, check_processes, missing_processes, overridden_variables
-from progcycle.engine.precision import Precision, disable_tf32
+from progcycle.engine.precision import (
+    Before,
+    Precision,
+    agree_on_precision,
+    convolutions_to_measure,
+    disable_tf32,
+)
 from progcycle.engine.trackers import check_trackers, close_trackers
 from progcycle.output import safe_output
 from progcycle.recipe import Recipe
 from progcycle.runtime import failures
+from progcycle.runtime.cores import crowded_cores, local_processes
 from progcycle.runtime.rendezvous import main_process_first
 from progcycle.schedule import GrowthSchedule
 
@@ -67,7 +76,13 @@ def cache_folder(run_dir: Path) -> Path:
     return run_dir.parent / ".cache"
 
 
-def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: Path | None = None) -> RunContext:
+def set_up(
+    recipe: Recipe,
+    run_dir: Path,
+    schedule: GrowthSchedule,
+    cache_dir: Path | None = None,
+    networks: Mapping[str, nn.Module] = MappingProxyType({}),
+) -> RunContext:
     """Create the context of a run and check all that can be checked before the first step; nothing is written.
 
     Args:
@@ -75,6 +90,8 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
         run_dir: the run folder.
         schedule: the growth plan.
         cache_dir: folder of the caches of pictures; default: that of :func:`cache_folder`.
+        networks: of the task, with or without memory; ``training.precision: auto`` is measured by their widths, and
+            without them follows from the device.
 
     Raises:
         UserError: the launch, the trackers, the batch sizes, the precision, the pictures or the run folder do not fit.
@@ -91,8 +108,11 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
     choose_algorithms(accelerator.device)
     check_batches(recipe, schedule, accelerator.num_processes)
     record = read_checkpoint_info(run_dir, recipe)
-    before = record.state.get("precision") if record else None
-    precision = Precision(recipe.training.precision, accelerator.device, before)
+    state = record.state if record else {}
+    measured = state.get("precision_measured")
+    before = Before(state.get("precision"), measured if isinstance(measured, Mapping) else {})
+    convolutions = convolutions_to_measure(networks, schedule, accelerator.num_processes)
+    precision = agree_on_precision(recipe.training.precision, accelerator, before, convolutions)
     places = [folder for folder in (run_dir, fallback_of(run_dir, recipe)) if folder is not None]
     moved = [line for folder in places for line in check_folder(folder, recipe, record)]
     caches = cache_dir or cache_folder(run_dir)
@@ -102,13 +122,15 @@ def set_up(recipe: Recipe, run_dir: Path, schedule: GrowthSchedule, cache_dir: P
     )
     identities = {domain: identity(pictures) for domain, pictures in sets.items()}
     notes = [*overridden_variables(precision, recipe.training.precision), *missing_processes(accelerator)]
+    if accelerator.device.type == "cpu":
+        notes += crowded_cores(torch.get_num_threads(), local_processes(accelerator.num_processes))
     notes += check_pictures(run_dir, record, sets, identities, moved)
     resolutions = sorted({phase.resolution for phase in schedule.phases})
     notes += [line for pictures in sets.values() if (line := cache_warning(pictures, resolutions))]
     scales = {d: describe_scale(sets[d].options, recipe.resolution) for d in sets if d in tests or d in validation}
     notes += [f"domain {domain}: {words}" for domain, words in scales.items() if words]
     notes += [f"domain {d}: {p.levels.words}" for d, p in sets.items() if not p.levels.plain]
-    if record and record.state and before is None and recipe.training.precision == "auto":
+    if record and record.state and before.name is None and recipe.training.precision == "auto":
         notes.append(f"the checkpoint does not record which precision auto chose; from here on it is {precision}")
     if record and record.state.get("device", accelerator.device.type) != accelerator.device.type:
         notes.append(

@@ -146,7 +146,8 @@ def measure(recipe: Recipe) -> Estimate:
             phases: list[tuple[str, int, int, float]] = []
             for name, part in in_order(recipe):
                 built = build(part, name)
-                context = set_up(part, Path(scratch) / (name or "run"), built.schedule, Path(scratch))
+                folder = Path(scratch) / (name or "run")
+                context = set_up(part, folder, built.schedule, Path(scratch), built.task.networks)
                 trainer = Trainer(part, built, context.accelerator, context.precision)
                 phases += _phases(trainer, built.schedule, context.sets, "" if name is None else f"{name} ")
             busy, begun = time.process_time() - busy, time.perf_counter() - begun

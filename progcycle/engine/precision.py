@@ -4,25 +4,32 @@ Accelerate would share one gradient scaler between all optimizers, so that an ov
 the other. The engine therefore opens autocast itself and owns one scaler per player.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from accelerate import Accelerator
+from torch import Tensor, nn
 
 from progcycle.errors import UserError
+from progcycle.resolution import Resolution
+from progcycle.runtime.measure_precision import Convolution, PrecisionFigures, convolutions_of, measure_precision
+from progcycle.runtime.rendezvous import gather_texts
+from progcycle.schedule import GrowthSchedule
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 DISPLAY_NAMES = {"no": "float32"}
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device computes bfloat16 faster than float32: in the matrix units of a GPU or of a CPU (AMX).
+    """Whether the device computes bfloat16 in matrix units, those of a GPU or of a CPU (AMX), mostly faster than float32.
 
-    Instructions for bfloat16 alone (``avx512_bf16``) do not count: on a Xeon without AMX a step took 1.3 times as long
-    as in float32. Nor does emulation.
+    This is what ``auto`` goes by where nothing can be measured. Instructions for bfloat16 alone (``avx512_bf16``) do not
+    count: on a Xeon without AMX a step took 1.3 times as long as in float32. Nor does emulation.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -121,36 +128,67 @@ def _automatic(device: torch.device) -> tuple[str, str]:
     return "no", "this CPU computes bf16 without AMX, which is often slower" if slow else "this CPU has no AMX for bf16"
 
 
+@dataclass(frozen=True)
+class Before:
+    """What a checkpoint records of a run's precision.
+
+    Attributes:
+        name: ``no``, ``bf16`` or ``fp16``; None if the run is new, or the checkpoint does not tell.
+        measured: :meth:`PrecisionFigures.record` of the measurement by which ``auto`` chose it; empty without.
+    """
+
+    name: str | None = None
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Precision:
     """Autocast and gradient scalers of a run.
 
     Args:
-        choice: ``no``, ``bf16``, ``fp16``, or ``auto``: bf16 where it is faster (see :func:`has_bf16`), else ``no``;
-            never fp16.
+        choice: ``no``, ``bf16``, ``fp16``, or ``auto``: bf16 where it is faster, as measured here, or else by
+            :func:`has_bf16`; otherwise ``no``; never fp16.
         device: where the run computes.
         before: the precision of the run so far; ``auto`` keeps it if the device supports it.
+        figures: what was measured on this device; None if nothing was.
 
     Attributes:
         name: ``no``, ``bf16`` or ``fp16``.
         reason: why ``auto`` chose it, for people; empty if the recipe names the precision.
+        measured: the figures by which ``auto`` chose it, for the record; empty without.
 
     Raises:
         UserError: fp16 on a device that lacks it.
     """
 
-    def __init__(self, choice: str, device: torch.device, before: str | None = None) -> None:
+    def __init__(
+        self,
+        choice: str,
+        device: torch.device,
+        before: Before | str | None = None,
+        figures: PrecisionFigures | None = None,
+    ) -> None:
         if choice == "fp16" and not has_fp16(device):
             raise UserError(f"training.precision: fp16 needs a CUDA GPU, this run is on {device.type}; use auto or no.")
-        self.name, self.reason = _automatic(device) if choice == "auto" else (choice, "")
-        if choice == "auto" and before in ("no", "bf16"):
-            here, there = (DISPLAY_NAMES.get(name, name) for name in (self.name, before))
-            if before == self.name:
-                self.reason = "as before"
-            elif can_compute(before, device):
-                self.name, self.reason = before, f"as before; a new run here would use {here}"
-            else:
-                self.reason = f"the run began in {there}, which this device cannot compute"
-        self.device = device
+        self.device, self.name, self.reason = device, choice, ""
+        self.measured: Mapping[str, Any] = {}
+        if choice == "auto":
+            self._choose(before if isinstance(before, Before) else Before(before), figures)
+
+    def _choose(self, before: Before, figures: PrecisionFigures | None) -> None:
+        if figures is not None:
+            self.name, self.reason, self.measured = "bf16" if figures.faster else "no", str(figures), figures.record()
+        else:
+            self.name, self.reason = _automatic(self.device)
+        if before.name not in ("no", "bf16"):
+            return
+        here, there = (DISPLAY_NAMES.get(name, name) for name in (self.name, before.name))
+        if not can_compute(before.name, self.device):
+            self.reason = f"the run began in {there}, which this device cannot compute"
+            return
+        # What this device would choose is known only where it was measured, or nothing ever was.
+        other = before.name != self.name and (figures is not None or not before.measured)
+        self.reason = f"as before; a new run here would use {here}" if other else "as before"
+        self.name, self.measured = before.name, before.measured
 
     def __str__(self) -> str:
         """The number format, and why it was chosen."""
@@ -167,6 +205,58 @@ class Precision:
     def scaler(self) -> Scaler:
         """The scaler of one player."""
         return Scaler(self.device, enabled=self.name == "fp16")
+
+    def adopt(self, text: str) -> None:
+        """Take over a choice, see :meth:`decision`."""
+        self.name, self.reason, self.measured = json.loads(text)
+
+    def decision(self) -> str:
+        """The choice as text."""
+        return json.dumps([self.name, self.reason, dict(self.measured)])
+
+
+def agree_on_precision(
+    choice: str,
+    accelerator: Accelerator,
+    before: Before,
+    convolutions: tuple[Convolution, ...] = (),
+) -> Precision:
+    """The precision of a run: the first process measures if the run is new, and all others take its choice.
+
+    Args:
+        choice: ``training.precision`` of the recipe.
+        accelerator: the processes, all of which must call this.
+        before: of the run so far.
+        convolutions: to measure ``auto`` by; without, or where they cannot be measured, :func:`has_bf16` decides.
+
+    Raises:
+        UserError: fp16 on a device that lacks it.
+    """
+    device, first = accelerator.device, bool(accelerator.is_main_process)
+    new = choice == "auto" and before.name is None
+    figures = measure_precision(device, convolutions) if new and first else None
+    precision = Precision(choice, device, before, figures)
+    if choice == "auto" and accelerator.num_processes > 1:
+        precision.adopt(gather_texts(precision.decision() if first else "")[0])
+    return precision
+
+
+def convolutions_to_measure(
+    networks: Mapping[str, nn.Module], schedule: GrowthSchedule, processes: int
+) -> tuple[Convolution, ...]:
+    """The convolutions of a task's networks by which ``auto`` chooses, with the batch of the last stage on a device.
+
+    They are measured at up to 32 px: wide layers work on small pictures, and the formats compare alike on large ones.
+
+    Args:
+        networks: of the task.
+        schedule: the growth plan.
+        processes: that share a batch.
+    """
+    last = schedule.phases[-1]
+    shapes = [tuple(parameter.shape) for network in networks.values() for parameter in network.parameters()]
+    side = min(*Resolution.of(last.resolution).shape, 32)
+    return convolutions_of(shapes, side, max(last.batch_size // processes, 1))
 
 
 def disable_tf32() -> None:

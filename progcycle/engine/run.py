@@ -95,7 +95,7 @@ class Run:
         self.evaluate = evaluate or evaluator(recipe, cache_dir or cache_folder(run_dir))
         built = build(recipe, preparation)
         self.schedule = built.schedule
-        self.context = set_up(recipe, run_dir, self.schedule, cache_dir)
+        self.context = set_up(recipe, run_dir, self.schedule, cache_dir, built.task.networks)
         self.accelerator = self.context.accelerator
         fresh = not has_checkpoint(run_dir, recipe)
         self.frozen = frozen_hashes(built.task.networks)
@@ -429,6 +429,7 @@ class Run:
             "precision": self.context.precision.name,
             "device": self.accelerator.device.type,
             "pictures": self.context.identities,
+            **({"precision_measured": measured} if (measured := self.context.precision.measured) else {}),
             **({"frozen": self.frozen} if self.frozen else {}),
         }
         return checkpoint_content(self.parts, self.trainer.nimg, self.accelerator, facts)

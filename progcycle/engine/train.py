@@ -84,7 +84,7 @@ def check(recipe: Recipe, run_dir: Path) -> tuple[RunContext, EvaluationCallback
     with torch.device("meta"):
         built, first = build(recipe), build_pretraining(recipe)
     evaluate = evaluator(recipe, cache_folder(run_dir))
-    context = set_up(recipe, run_dir, built.schedule)
+    context = set_up(recipe, run_dir, built.schedule, networks=built.task.networks)
     before = recipe.preparation_recipe
     if has_checkpoint(run_dir, recipe):
         _check_frozen(run_dir, recipe)

@@ -315,7 +315,10 @@ class BeganEvaluation(Evaluation):
 class Training(Section):
     """How the engine runs: precision, memory, and how often it reports and saves."""
 
-    precision: Precision = "auto"
+    precision: Precision = Field(
+        "auto",
+        description="auto: bf16 where a new run measures that convolutions of its widths are clearly faster, else no",
+    )
     max_batch_per_device: BatchSizes | None = Field(None, description="larger batches are accumulated in parts")
     ema: Ema = Ema()
     status_kimg: float = Field(1.0, gt=0)

@@ -1,6 +1,8 @@
 import copy
+import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,8 +10,11 @@ import torch
 from tiny_runs import WatchedRun, checkpoint_content, hook, stats, tiny, train
 
 from progcycle.engine import context, precision
-from progcycle.engine.precision import Precision
+from progcycle.engine.build import build
+from progcycle.engine.precision import Before, Precision, agree_on_precision, convolutions_to_measure
 from progcycle.errors import UserError
+from progcycle.runtime.checkpoint import checkpoints
+from progcycle.runtime.measure_precision import Convolution, PrecisionFigures
 from progcycle.schedule import Growth
 
 CPU = torch.device("cpu")
@@ -93,6 +98,92 @@ def test_auto_is_bf16_on_a_cpu_with_amx_only(
     assert str(chosen) == f"{'bf16' if name == 'bf16' else 'float32'} ({chosen.reason})"
     assert Precision("auto", torch.device("mps")).name == "no"
     assert str(Precision("bf16", CPU)) == "bf16", "the recipe's choice needs no reason"
+
+
+def _figures(ratio: float, *widths: int) -> PrecisionFigures:
+    """A measurement in which bf16 takes ``ratio`` times as long as float32 in the layout of training, and none else."""
+    times = {
+        "channels_first": {"float32": 1.0, "bf16": 1.0},
+        "channels_last": {"float32": 0.002, "bf16": 0.002 * ratio},
+    }
+    table = {(form, layout): seconds for layout, row in times.items() for form, seconds in row.items()}
+    return PrecisionFigures({Convolution(width, width): table for width in widths or (32,)})
+
+
+@pytest.mark.parametrize(("ratio", "name"), [(0.5, "bf16"), (0.94, "bf16"), (0.96, "no"), (1.3, "no")])
+@pytest.mark.parametrize("hardware", [False, True])
+def test_auto_goes_by_what_was_measured_and_not_by_the_hardware(
+    ratio: float, name: str, hardware: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bf16 must be clearly faster, by 5 %."""
+    monkeypatch.setattr(precision, "has_bf16", lambda _: hardware)
+    chosen = Precision("auto", CPU, figures=_figures(ratio, 256, 64))
+    assert chosen.name == name
+    assert chosen.measured["bf16_to_float32"] == ratio
+    found = f"bf16 is {1 / ratio:.2f} times as fast as" if ratio < 1 else f"bf16 takes {ratio:.2f} times as long as"
+    assert chosen.reason == f"measured here: {found} float32 in convolutions of 256 and 64 channels"
+
+
+def test_a_new_run_measures_and_a_resumed_one_keeps_choice_and_figures(
+    monkeypatch: pytest.MonkeyPatch, pictures: Path, tmp_path: Path, capsys: Any
+) -> None:
+    auto, asked = tiny("pggan", pictures, {"training": {"precision": "auto"}}), []
+    figures = _figures(0.5, 8)
+
+    def measure(device: torch.device, convolutions: tuple[Convolution, ...]) -> PrecisionFigures:
+        asked.append(convolutions)
+        return figures
+
+    monkeypatch.setattr(precision, "measure_precision", measure)
+    assert train(auto, tmp_path / "run", stop_before=6).trainer.precision.name == "bf16"
+    assert "precision: bf16 (measured here: bf16 is 2.00 times as fast as float32" in capsys.readouterr().out
+    # Channels are at most 8, the last stage has 16 px, and a batch 4 pictures.
+    assert asked == [(Convolution(8, 8, 3, 16, 4),)]
+    figures = _figures(2.0, 8)
+    assert train(auto, tmp_path / "run", stop_before=12).trainer.precision.name == "bf16"
+    assert "precision: bf16 (as before)" in capsys.readouterr().out
+    assert len(asked) == 1
+    state = json.loads((checkpoints(tmp_path / "run/checkpoints")[0] / "state.json").read_text())
+    assert state["precision"] == "bf16"
+    assert state["precision_measured"]["bf16_to_float32"] == 0.5
+    assert state["precision_measured"]["convolutions"][0]["ms"]["float32 channels_last"] == 2.0
+
+
+def test_a_precision_that_the_recipe_names_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "measure_precision", lambda *_: pytest.fail("measured"))
+    alone: Any = SimpleNamespace(device=CPU, is_main_process=True, num_processes=1)
+    assert agree_on_precision("no", alone, Before(), (Convolution(8, 8),)).name == "no"
+    assert agree_on_precision("auto", alone, Before("bf16"), (Convolution(8, 8),)).name == "bf16"
+
+
+def test_one_process_measures_and_the_others_take_its_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second process is as it would be on a machine that computes bf16 slowly, and never measures."""
+    said: list[str] = []
+
+    def gather(text: str) -> list[str]:
+        said.append(text)
+        return said
+
+    monkeypatch.setattr(precision, "gather_texts", gather)
+    monkeypatch.setattr(precision, "has_bf16", lambda _: False)
+    monkeypatch.setattr(precision, "measure_precision", lambda *_: _figures(0.5))
+    processes: list[Any] = [
+        SimpleNamespace(device=CPU, is_main_process=first, num_processes=2) for first in (True, False)
+    ]
+    first = agree_on_precision("auto", processes[0], Before(), (Convolution(8, 8),))
+    monkeypatch.setattr(precision, "measure_precision", lambda *_: pytest.fail("measured"))
+    second = agree_on_precision("auto", processes[1], Before(), (Convolution(8, 8),))
+    assert (first.name, str(first), first.measured) == (second.name, str(second), second.measured)
+    assert second.name == "bf16"
+    assert said[1] == ""
+
+
+def test_the_widths_to_measure_are_those_of_the_networks(pictures: Path) -> None:
+    """Of tiny CycleGANs: channels end at 8, twice as many where a skip joins; pictures and logits are no widths."""
+    with torch.device("meta"):
+        built = build(tiny("cyclegan", pictures, {"network": {"channels": {"base": 32, "max": 8}}}))
+    found = convolutions_to_measure(built.task.networks, built.schedule, processes=2)
+    assert found == (Convolution(16, 8, 3, 16, 2), Convolution(8, 8, 3, 16, 2))
 
 
 def test_a_system_that_tells_nothing_of_its_cpu_trains_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
