@@ -82,7 +82,7 @@ OUTSIDE = {
     "networks": {"pydantic", "torch"},
     "objectives": {"torch"},
     "tasks": {"torch"},
-    "runtime": {"torch", "accelerate", "psutil", "safetensors"},
+    "runtime": {"torch", "accelerate", "psutil", "safetensors", "threadpoolctl"},
     "commands": {"torch", "tqdm"},
 }
 

@@ -26,10 +26,10 @@ DISPLAY_NAMES = {"no": "float32"}
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device computes bfloat16 in matrix units, those of a GPU or of a CPU (AMX), mostly faster than float32.
+    """Whether the device computes bfloat16 in matrix units, those of a GPU or of a CPU (AMX): mostly faster.
 
-    This is what ``auto`` goes by where nothing can be measured. Instructions for bfloat16 alone (``avx512_bf16``) do not
-    count: on a Xeon without AMX a step took 1.3 times as long as in float32. Nor does emulation.
+    This is what ``auto`` goes by where nothing can be measured. Instructions for bfloat16 alone (``avx512_bf16``) do
+    not count: on a Xeon without AMX a step took 1.3 times as long as in float32. Nor does emulation.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

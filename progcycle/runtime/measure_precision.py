@@ -4,11 +4,13 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn import functional
 
@@ -133,7 +135,8 @@ def measure_precision(
 ) -> PrecisionFigures | None:
     """Time convolutions in float32 and bf16, in both layouts, in turn; less than a second in all.
 
-    A measurement in this process is remembered. No random stream of torch is touched.
+    A measurement in this process is remembered. On a CPU it takes one thread, because several that share busy cores
+    wait for each other, now and then for longer than they compute. No random stream of torch is touched.
 
     Args:
         device: of the training; CPU or CUDA.
@@ -145,13 +148,13 @@ def measure_precision(
     """
     if not convolutions or device.type not in LARGEST:
         return None
-    return _measured(device, tuple(convolutions), seconds, torch.get_num_threads())
+    # Not by torch.set_num_threads, which also changes how MKL chooses its threads from then on.
+    with threadpool_limits(1, "openmp") if device.type == "cpu" else nullcontext():
+        return _measured(device, tuple(convolutions), seconds)
 
 
 @functools.lru_cache(maxsize=16)
-def _measured(
-    device: torch.device, convolutions: tuple[Convolution, ...], seconds: float, threads: int
-) -> PrecisionFigures | None:
+def _measured(device: torch.device, convolutions: tuple[Convolution, ...], seconds: float) -> PrecisionFigures | None:
     fitting = tuple(dict.fromkeys(each.reduced(LARGEST[device.type]) for each in convolutions))
     ways = list(product(fitting, DTYPES, LAYOUTS))
     try:

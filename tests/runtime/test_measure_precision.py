@@ -30,7 +30,7 @@ def test_operations_are_those_that_torch_counts() -> None:
     x = torch.ones(2, 6, 8, 8, requires_grad=True)
     w = torch.ones(10, 6, 3, 3, requires_grad=True)
     with FlopCounterMode(display=False) as counter:
-        functional.conv2d(x, w, padding=1).sum().backward()
+        functional.conv2d(x, w, padding=1).sum().backward()  # type: ignore[no-untyped-call]
     assert each.flops == counter.get_total_flops()
 
 
@@ -136,3 +136,24 @@ def test_a_real_measurement_takes_a_moment_and_touches_no_random_stream() -> Non
     assert set(times) == set(WAYS)
     assert all(0 < seconds < 5 for seconds in times.values())
     assert measure_precision(CPU, (Convolution(16, 8, side=8, batch_size=2),), seconds=0.05) is found
+
+
+def test_a_cpu_is_measured_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads that share busy cores with other programs take times that say nothing."""
+    seen: list[int] = []
+
+    def trial(*_: object) -> module.Trial:
+        def run() -> float:
+            seen.append(torch.get_num_threads())
+            return 1.0
+
+        return run
+
+    monkeypatch.setattr(module, "_trial", trial)
+    torch.set_num_threads(2)
+    try:
+        measure_precision(CPU, (Convolution(4, 4),))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert set(seen) == {1}
