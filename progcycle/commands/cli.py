@@ -36,7 +36,7 @@ COMMANDS = {
     "inspect": "look at every picture of a folder or another source, and say what there is",
     "prepare": "make a store of pictures, which training reads fast",
     "train": "train a recipe, or resume its run",
-    "recipes": "list the bundled recipes, or print one",
+    "recipes": "list the bundled recipes, print one, or copy it to a file",
     "plan": "show when a recipe grows, and how large its networks are",
     "generate": "generate pictures with a trained generator",
     "join": "put levels of LAPGANs together that were trained in different runs",
