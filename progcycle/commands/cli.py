@@ -45,8 +45,11 @@ COMMANDS = {
     "translate": "translate pictures with a trained CycleGAN",
     "import": "make a snapshot of the weights of another project",
     "export": "write a trained model for other runtimes: ONNX, or torch.export",
+    "push": "publish a trained model on the Hugging Face Hub, or write its folder and model card",
+    "pull": "get a model of the Hugging Face Hub as a folder",
     "evaluate": "measure a trained model: generated pictures, or translations against true pairs",
     "study": "train variants of a recipe with several seeds, and compare them",
+    "doctor": "look at this machine: devices, precision, processes, disk, and what is not installed",
 }
 EPILOG = """examples:
   progcycle new summer photos/july photos/january
@@ -84,11 +87,9 @@ def guarded(command: Command) -> Callable[..., int]:
 
 def _code_of(command: Command, argv: Sequence[str] | None) -> int:
     """Run a command; bad input is printed."""
-    from progcycle.recipe import RecipeError
-
     try:
         return command(argv)
-    except (UserError, RecipeError) as error:
+    except UserError as error:
         return _refused(str(error))
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         silence(sys.stdout)
@@ -98,6 +99,12 @@ def _code_of(command: Command, argv: Sequence[str] | None) -> int:
             raise
         flush_or_silence(sys.stdout)
         return _refused(f"{error.filename2 or error.filename or 'a file'}: {error.strerror}.")
+    except ValueError as error:
+        from progcycle.recipe import RecipeError  # imports torch, without which doctor works too
+
+        if not isinstance(error, RecipeError):
+            raise
+        return _refused(str(error))
 
 
 @contextmanager

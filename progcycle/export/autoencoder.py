@@ -125,7 +125,16 @@ class Autoencoder(SnapshotModel):
     registry: ClassVar[dict[str, type[networks.Network]]] = networks.AUTOENCODERS
     kind: ClassVar[str] = "an autoencoder"
     examples: ClassVar[type[Examples] | None] = AutoencoderExamples
+    summary: ClassVar[str] = "Restores pictures from the few numbers that it makes of them"
     autoencoder: networks.Network
+
+    @property
+    def usage(self) -> str:
+        """Restores a picture."""
+        channels = self.config.networks["autoencoder"].arguments.get("image_channels", 3)
+        picture = f'from_pil(Image.open("a.png"), {channels})'
+        imports = "from PIL import Image\nfrom progcycle.export import from_pil, to_pil"
+        return f'{imports}\n\nto_pil(model.restore({picture}))[0].save("restored.png")'
 
     def graphs(self, direction: str | None = None, resolution: int | None = None) -> list[Graph]:
         """The graph ``autoencoder``; see :meth:`SnapshotModel.graphs`."""

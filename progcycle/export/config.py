@@ -1,5 +1,6 @@
 """``config.json`` of a snapshot: everything that is needed to rebuild its networks, and the recipe they came from."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -228,6 +229,11 @@ class SnapshotConfig(_Strict):
             return replace(growth, resolution=found, fade=1.0)
         stage = (int(found) // int(self.base_resolution)).bit_length() - 1
         return replace(growth, stage=stage, resolution=found, alpha=1.0)
+
+    @property
+    def recipe_sha256(self) -> str:
+        """Hash of the recipe's JSON with its keys sorted."""
+        return hashlib.sha256(json.dumps(self.recipe, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
     def to_json(self) -> str:
         """The text of ``config.json``, without the values that are not known."""

@@ -62,7 +62,14 @@ class Generator(SnapshotModel):
     kind: ClassVar[str] = "a PG-GAN"
     command: ClassVar[str | None] = "generate"
     examples: ClassVar[type[Examples] | None] = GeneratorExamples
+    summary: ClassVar[str] = "Paints new pictures from random numbers"
+    hub_task: ClassVar[str] = "unconditional-image-generation"
     generator: networks.Network
+
+    @property
+    def usage(self) -> str:
+        """Paints pictures, and writes the first one."""
+        return 'from progcycle.export import to_pil\n\nto_pil(model.generate(16, seed=0))[0].save("0.png")'
 
     @property
     def classes(self) -> tuple[str, ...]:
