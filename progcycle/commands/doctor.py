@@ -28,9 +28,7 @@ EXAMPLES = """examples:
 LABEL, COLUMNS = 12, 100
 LITTLE_DISK, NO_DISK = 2e9, 100e6  # bytes
 LITTLE_SHARED = 512e6  # bytes of /dev/shm; Docker gives 64 MB
-LITTLE_FREE = 0.5  # share of the cores
 LIBRARIES = ("torch", "torchvision", "accelerate", "huggingface_hub", "albumentations", "pillow", "numpy")
-FORMATS = {"no": "float32"}
 # What the extras of the package are for.
 EXTRAS = {
     "metrics": "evaluate: KID and FID in features of networks, KID-R",
@@ -67,6 +65,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     found = Findings()
     _say_versions(found)
     try:
+        import progcycle.runtime.cores  # noqa: F401  # first, as it watches other programs from its import on
         from progcycle.runtime.machine import training_device
 
         device = training_device()
@@ -118,28 +117,26 @@ def _say_versions(found: Findings) -> None:
 
 
 def _say_devices(device: "torch.device", found: Findings) -> None:
-    from progcycle.runtime.machine import accelerators, cores
+    import torch
 
-    others = accelerators()
+    from progcycle.runtime.cores import crowded_cores, since_import, usable_cores
+    from progcycle.runtime.machine import accelerators
+
+    gpus = accelerators()
     line("trains on", str(device))
-    for name, words in others:
+    for name, words in gpus:
         line("", f"{name}: {words}")
-    if not others:
+    if not gpus:
         line("", "no GPU that torch sees")
     elif device.type == "cpu":
         found.remarks.append("Accelerate is told to use the CPU (ACCELERATE_USE_CPU, or accelerate config).")
-    here = cores()
-    line("cores", f"{here.all}, of which {here.allowed:g} may be used and {here.free:.1f} are free now")
-    line("threads", f"{here.threads} that torch computes in{_set_by('OMP_NUM_THREADS')}")
-    if here.threads > here.allowed:
-        found.remarks.append(
-            f"Torch computes in {here.threads} threads on {here.allowed:g} cores, which slows it down; set "
-            f"OMP_NUM_THREADS={max(int(here.allowed), 1)}."
-        )
-    if here.free < LITTLE_FREE * here.allowed:
-        found.remarks.append(
-            "Other programs use most of the cores, so training takes longer, and times here are rough."
-        )
+    allowed, every, others = usable_cores(), os.cpu_count() or 1, since_import.of_others() or 0.0
+    free = max(min(allowed, every - others), 0.0)
+    line("cores", f"{every}, of which {allowed:g} may be used and {free:.1f} are free now")
+    threads = torch.get_num_threads()
+    line("threads", f"{threads} that torch computes in{_set_by('OMP_NUM_THREADS')}")
+    if device.type == "cpu":
+        found.remarks += [sentence.removeprefix("warning: ") for sentence in crowded_cores(threads)]
 
 
 def _set_by(variable: str) -> str:
@@ -148,29 +145,18 @@ def _set_by(variable: str) -> str:
 
 def _say_precision(device: "torch.device", found: Findings) -> None:
     from progcycle.engine.precision import Precision
-    from progcycle.runtime.speed import convolution_seconds
+    from progcycle.runtime.machine import fault_of_device
+    from progcycle.runtime.measure_precision import TRAINED, measure_precision
 
-    large = {"channels": 128, "side": 64, "batch": 32} if device.type != "cpu" else {}
-    try:
-        seconds = convolution_seconds(
-            device, ("no", "bf16", "fp16") if device.type == "cuda" else ("no", "bf16"), **large
-        )
-    except Exception as error:  # a driver that torch does not fit, a device that another program holds
-        seconds, reason = {}, " ".join(str(error).split())[:200]
-        found.faults.append(f"{device} cannot compute a convolution ({type(error).__name__}: {reason}).")
-    else:
-        if "no" not in seconds:
-            found.faults.append(f"{device} cannot compute a convolution in float32.")
-    plain = seconds.get("no")
-    for name, measured in seconds.items():
-        beside = "" if name == "no" or plain is None else f", {_times(plain / measured)} float32"
-        label = "precision" if name == next(iter(seconds)) else ""
-        line(label, f"{FORMATS.get(name, name)}: {1000 * measured:.2f} ms for a convolution and back{beside}")
-    line("" if seconds else "precision", f"training.precision: auto is {Precision('auto', device)}")
-
-
-def _times(factor: float) -> str:
-    return f"{factor:.1f} times as fast as" if factor >= 1 else f"{1 / factor:.1f} times as slow as"
+    if fault := fault_of_device(device):
+        found.faults.append(f"{device} cannot compute a convolution ({fault}).")
+        return
+    figures = measure_precision(device)
+    line("precision", f"training.precision: auto is {Precision('auto', device, figures=figures)}")
+    for convolution, seconds in figures.times.items() if figures else ():
+        times = [f"{form} {1000 * seconds[form, TRAINED]:.2f} ms" for form in ("float32", "bf16")]
+        wide = f"{convolution.out_channels} channels, {convolution.batch_size} x {convolution.side} px"
+        line("", f"a convolution of {wide}, and back: {', '.join(times)}")
 
 
 def _say_processes(device: "torch.device", found: Findings) -> None:

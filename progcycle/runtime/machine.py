@@ -1,6 +1,5 @@
-"""What this machine has: devices, cores, memory, disk, as torch, Accelerate and the system report them."""
+"""What this machine has: devices, memory, disk, processes, as torch, Accelerate and the system report them."""
 
-import os
 import shutil
 import socket
 import subprocess
@@ -9,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import torch
 from accelerate import PartialState
 
@@ -18,39 +17,11 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
-class Cores:
-    """Processor cores.
-
-    Attributes:
-        all: that the machine has.
-        allowed: that this process may use, by its affinity and the limit of its container; may be a fraction.
-        free: that other programs leave, just now.
-        threads: that torch computes in.
-    """
-
-    all: int
-    allowed: float
-    free: float
-    threads: int
-
-
-@dataclass(frozen=True)
 class Room:
     """Room in a memory or on a disk, in bytes."""
 
     total: int
     free: int
-
-
-def cores(seconds: float = 0.3) -> Cores:
-    """The cores; ``free`` is watched for so long."""
-    every = os.cpu_count() or 1
-    allowed: float = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else every
-    with suppress(OSError, ValueError):  # cgroup v2: "max 100000", or microseconds of so many
-        quota, period = (CGROUP / "cpu.max").read_text(encoding="utf-8").split()
-        allowed = min(allowed, int(quota) / int(period))
-    busy = psutil.cpu_percent(interval=seconds) / 100 * every
-    return Cores(every, allowed, max(min(every - busy, allowed), 0.0), torch.get_num_threads())
 
 
 def memory() -> Room:
@@ -97,6 +68,17 @@ def accelerators() -> list[tuple[str, str]]:
 def training_device() -> torch.device:
     """Where Accelerate trains in this process: its settings and its variables count."""
     return torch.device(PartialState().device)
+
+
+def fault_of_device(device: torch.device) -> str:
+    """Why a device cannot compute a convolution and its gradient in float32; empty if it can."""
+    try:
+        x, w = (torch.ones(shape, device=device, requires_grad=True) for shape in ((1, 2, 4, 4), (2, 2, 3, 3)))
+        gradient = torch.autograd.grad(torch.nn.functional.conv2d(x, w, padding=1).sum(), (x, w))[0]
+        at_the_middle = float(gradient[0, 0, 1, 1])  # of two maps, nine weights of 1 each
+    except Exception as error:  # a driver that torch does not fit, a device that another program holds
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return "" if at_the_middle == 18 else f"it computes {at_the_middle:g} where 18 is right"
 
 
 def backends() -> list[str]:

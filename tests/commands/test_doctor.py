@@ -13,9 +13,10 @@ import torch
 
 from progcycle.commands.cli import main
 from progcycle.commands.doctor import EXTRAS
-from progcycle.runtime import installed, machine, speed
+from progcycle.runtime import cores, installed, machine, measure_precision
 from progcycle.runtime.installed import Extra, requirements
-from progcycle.runtime.machine import Cores, Room
+from progcycle.runtime.machine import Room
+from progcycle.runtime.measure_precision import Convolution, PrecisionFigures
 
 ROOT = Path(__file__).parents[2]
 Read = pytest.CaptureFixture[str]
@@ -23,9 +24,10 @@ Read = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No watching of cores, and no timing, whose own test this is not."""
-    monkeypatch.setattr(machine.psutil, "cpu_percent", lambda interval: 0.0)
-    monkeypatch.setattr(speed, "convolution_seconds", lambda *_, **__: {"no": 0.010, "bf16": 0.025})
+    """Known times; measuring has tests of its own."""
+    times = {("float32", "channels_last"): 0.010, ("bf16", "channels_last"): 0.025}
+    figures = PrecisionFigures({Convolution(64, 64): times})
+    monkeypatch.setattr(measure_precision, "measure_precision", lambda _: figures)
 
 
 def lines_of(text: str) -> dict[str, str]:
@@ -46,8 +48,8 @@ def test_what_it_says_is_so(here: Path, capsys: Read) -> None:
     assert found["trains on"].startswith("cpu") or torch.cuda.is_available()
     assert f"{os.cpu_count()}, of which" in found["cores"]
     assert found["threads"].startswith(f"{torch.get_num_threads()} ")
-    assert "float32: 10.00 ms" in found["precision"]
-    assert "bf16: 25.00 ms for a convolution and back, 2.5 times as slow as float32" in found["precision"]
+    assert "training.precision: auto is float32 (measured here: bf16 takes 2.50 times as long" in found["precision"]
+    assert "64 channels, 8 x 16 px, and back: float32 10.00 ms, bf16 25.00 ms" in found["precision"]
     assert "gloo" in found["processes"]
     assert str(here) in found["disk"]
     assert "progcycle train cyclegan_demo" in out
@@ -81,8 +83,8 @@ def test_what_stops_training_is_named_and_gives_exit_code_2(
         patch.setattr(os, "access", lambda *_: False)
         refused(str(here), "cannot be written to; start elsewhere, or give --run-dir")
     with monkeypatch.context() as patch:
-        patch.setattr(speed, "convolution_seconds", lambda *_, **__: {})
-        refused("cpu cannot compute a convolution in float32.")
+        patch.setattr(torch.autograd, "grad", lambda *_: (torch.zeros(1, 2, 4, 4),))
+        refused("cpu cannot compute a convolution (it computes 0 where 18 is right).")
     with monkeypatch.context() as patch:
         patch.setattr(installed, "requirements", lambda *_: (("kornia",), []))
         refused("kornia are not installed")
@@ -95,7 +97,8 @@ def test_what_stops_training_is_named_and_gives_exit_code_2(
 
 
 def test_what_is_worth_a_change_is_a_note(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read) -> None:
-    monkeypatch.setattr(machine, "cores", lambda: Cores(64, 2, 0.5, 64))
+    monkeypatch.setattr(cores, "usable_cores", lambda: 2.0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     monkeypatch.setattr(machine, "shared_memory", lambda: Room(64 << 20, 64 << 20))
     monkeypatch.setattr(machine, "disk", lambda _: Room(10**12, 10**9))
     monkeypatch.setattr(machine, "fault_of_processes", lambda: "no process can be started (13)")
@@ -104,8 +107,7 @@ def test_what_is_worth_a_change_is_a_note(here: Path, monkeypatch: pytest.Monkey
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     for words in (
-        "set OMP_NUM_THREADS=2.",
-        "Other programs use most of the cores",
+        "training asks for 64 threads, but only",
         "docker run --shm-size=2g",
         "nearly full",
         "set data.workers=0",
@@ -142,18 +144,14 @@ def test_extras_are_read_from_the_metadata(monkeypatch: pytest.MonkeyPatch) -> N
     assert extras == [Extra("large", ("pyvips",), ("pyvips",)), Extra("video", ("av", "numpy"), ("av",))]
 
 
-def test_a_container_s_limits_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
-    before = machine.cores(0), machine.memory()
-    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    before = machine.memory()
     (tmp_path / "memory.max").write_text("3000000\n")
     (tmp_path / "memory.current").write_text("1000000\n")
-    assert machine.cores(0).allowed == 0.5
     assert machine.memory() == Room(3_000_000, 2_000_000)
-    (tmp_path / "cpu.max").write_text("max 100000\n")
     (tmp_path / "memory.max").write_text("max\n")
-    assert machine.cores(0).allowed == before[0].allowed
-    assert machine.memory().total == before[1].total
+    assert machine.memory().total == before.total
     assert machine.shared_memory() is None or machine.shared_memory().total > 0  # type: ignore[union-attr]
     monkeypatch.setattr(machine, "SHARED_MEMORY", tmp_path / "none")
     assert machine.shared_memory() is None
