@@ -22,7 +22,7 @@ apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bsd bsd-2-cl
 bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0
 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0
 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-permissive-2.0 epl-2.0 eupl-1.1 eupl-1.2 agpl-3.0 gpl gpl-2.0 gpl-3.0 lgpl
-lgpl-2.1 lgpl-3.0 isc artistic-2.0 mpl-2.0 unlicense wtfpl zlib pddl odbl odc-by unknown other
+lgpl-2.1 lgpl-3.0 isc artistic-2.0 mpl-2.0 unlicense wtfpl zlib pddl odbl odc-by unknown
 """
 LICENCES = frozenset(_IDS.split())
 UNKNOWN = "unknown"
@@ -113,7 +113,7 @@ def model_card(subject: Subject, terms: Terms, measured: Measured | None) -> Mod
         f'model = progcycle.load("{subject.repository}")',
         *subject.usage.splitlines(),
     ]
-    return ModelCard.from_template(
+    card: ModelCard = ModelCard.from_template(
         _front_matter(subject, terms, measured, grows),
         template_str=files("progcycle.export").joinpath("model_card.md").read_text(encoding="utf-8"),
         name=_plain(subject.repository.rpartition("/")[2]),
@@ -141,13 +141,14 @@ def model_card(subject: Subject, terms: Terms, measured: Measured | None) -> Mod
         licence=_plain(terms.licence) if terms.licence != UNKNOWN else "not known",
         citation=citation(config.task, generator, grows),
     )
+    return card
 
 
 def _front_matter(subject: Subject, terms: Terms, measured: Measured | None, grows: bool) -> ModelCardData:
     config = subject.config
     identifier = terms.licence.lower()
     known = identifier in LICENCES
-    named = {} if known else {"license_name": re.sub(r"[^a-z0-9.]+", "-", identifier).strip("-") or "other"}
+    named = re.sub(r"[^a-z0-9.]+", "-", identifier).strip("-") or "other"
     dataset = data_name(config.recipe)
     results = [
         EvalResult(
@@ -162,7 +163,7 @@ def _front_matter(subject: Subject, terms: Terms, measured: Measured | None, gro
     ]
     return ModelCardData(
         license=identifier if known else "other",
-        **named,
+        license_name=None if known else named,
         library_name="progcycle",
         pipeline_tag=subject.hub_task,
         tags=[*_tags(config), *(["progressive-growing"] if grows else []), *MIXIN],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
-from huggingface_hub.utils import disable_progress_bars
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from progcycle.errors import UserError, closest
 from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE
@@ -73,7 +73,7 @@ def fetch_model(
             local_files_only=local_files_only,
             token=token,
             allow_patterns=list(files),
-            **({} if local_dir is None else {"local_dir": local_dir}),
+            local_dir=local_dir,
         )
     except HFValidationError:
         raise UserError(f"There is no snapshot folder {name}{did_you_mean(Path(name))}.") from None
