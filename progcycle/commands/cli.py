@@ -11,6 +11,7 @@ import keyword
 import logging
 import os
 import platform
+import re
 import signal
 import sys
 import threading
@@ -40,8 +41,9 @@ COMMANDS = {
     "plan": "show when a recipe grows, and how large its networks are",
     "generate": "generate pictures with a trained generator",
     "join": "put levels of LAPGANs together that were trained in different runs",
-    "interpolate": "make a video that moves from picture to picture of a trained generator",
-    "progression": "show how the same latents or pictures came out during training",
+    "interpolate": "make a video from picture to picture of a generator, or to translations and back",
+    "progression": "show how the same latents or pictures came out during training, or at each stage",
+    "project": "find the latents from which a generator paints given pictures",
     "translate": "translate pictures with a trained CycleGAN",
     "import": "make a snapshot of the weights of another project",
     "export": "write a trained model for other runtimes: ONNX, or torch.export",
@@ -273,6 +275,31 @@ def check_file(out: Path, kinds: Sequence[str]) -> None:
     if out.suffix.lower() not in kinds:
         endings = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
         raise UserError(f"{out}: give --out a name that ends in {endings}.")
+
+
+def check_folder(out: Path, ours: re.Pattern[str], argument: str, what: str, overwrite: bool) -> None:
+    """Refuse to replace anything but what an earlier run of a command wrote, and that without ``overwrite``.
+
+    Args:
+        out: the folder.
+        ours: matches the whole names of what the command writes there.
+        argument: which gives the folder.
+        what: such files are, for people.
+        overwrite: whether they may be replaced.
+
+    Raises:
+        UserError: the folder is not free.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; give {argument} the name of a folder.")
+    if out == Path.cwd():
+        raise UserError(f"{argument} is the current folder; give the name of a new one.")
+    names = [entry.name for entry in out.iterdir()] if out.exists() else []
+    foreign = sorted(name for name in names if not ours.fullmatch(name))
+    if foreign:
+        raise UserError(f"{out} holds other files than {what}, such as {foreign[0]}; give another folder.")
+    if names and not overwrite:
+        raise UserError(f"{out} is not empty; give another folder, or add --overwrite to replace the {what} in it.")
 
 
 def positive(text: str) -> int:

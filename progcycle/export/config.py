@@ -204,6 +204,12 @@ class SnapshotConfig(_Strict):
         """What a domain's pictures are brought to for the last stage; None: their own size."""
         return test_side(self.pictures(domain), self.final_resolution)
 
+    @property
+    def resolutions(self) -> tuple[Resolution, ...]:
+        """Those at which the networks can run, the lowest first."""
+        lowest = self.start_resolution if self.by_size else max(self.start_resolution, self.base_resolution)
+        return tuple(r for i in range(MOST_STAGES, -1, -1) if (r := self.resolution >> i) >= lowest)
+
     def growth_at(self, resolution: int | None) -> Growth:
         """Where to run: where growth stood by default, or at an earlier resolution, faded in whole.
 
@@ -219,8 +225,7 @@ class SnapshotConfig(_Strict):
         given = Resolution.of(resolution)
         if given == self.resolution and (given.is_square or given.shape == self.resolution.shape):
             return growth
-        lowest = self.start_resolution if self.by_size else max(self.start_resolution, self.base_resolution)
-        possible = [r for i in range(MOST_STAGES, -1, -1) if (r := self.resolution >> i) >= lowest]
+        possible = self.resolutions
         found = next((r for r in possible if r == given and (given.is_square or r.shape == given.shape)), None)
         if found is None:
             names = ", ".join(map(str, possible))
