@@ -9,7 +9,6 @@ from pydantic_core import CoreSchema, core_schema
 from progcycle.recipe.values import AsTuple, Curve, power_of_two
 from progcycle.section import Section
 
-LOSS = "wgan, lsgan, non_saturating, hinge or relativistic"
 Clipping = Annotated[float, Field(gt=0)]
 Operation = Literal["color", "translation", "cutout", "flip", "rotate90", "scale", "rotate", "aspect", "hue"]
 
@@ -17,15 +16,15 @@ Operation = Literal["color", "translation", "cutout", "flip", "rotate90", "scale
 class GradientPenalty(Section):
     """weight * E (|grad D(mix)| - target)^2 / target^2 (Gulrajani et al. 2017; target: Karras et al. 2018)."""
 
-    weight: float = Field(10.0, gt=0, description="lambda: of the penalty in the loss")
-    target: float = Field(1.0, gt=0, description="gamma: length that gradients are to have")
+    weight: float = Field(10.0, gt=0)
+    target: float = Field(1.0, gt=0)
 
 
 class ZeroCentred(Section):
     """gamma / 2 * E |grad D|^2, computed every k-th step and scaled by k (Mescheder et al. 2018)."""
 
-    gamma: float = Field(10.0, gt=0, description="weight; half of it counts, as in the paper")
-    every: int = Field(1, ge=1, description="only at every k-th step, times k")
+    gamma: float = Field(10.0, gt=0)
+    every: int = Field(1, ge=1)
 
 
 class DiscriminatorNoise(Section):
@@ -35,15 +34,12 @@ class DiscriminatorNoise(Section):
     appendix B).
     """
 
-    mode: Literal["prop", "mul", "drop"] = Field(
-        "prop",
-        description="prop: 1 + s sqrt(C) n, the paper's; mul: (1 + s)^n; drop: 1 / (1 - s), or 0 with probability s",
-    )
+    mode: Literal["prop", "mul", "drop"] = "prop"
     signal: Literal["real", "fake", "d_loss"] = Field("real", description="d: D(real), 1 - D(fake), or D's loss")
-    gain: float = Field(0.2, gt=0, description="strength where the signal is 1 above the limit")
-    limit: float = Field(0.5, ge=0, lt=1, description="signal below which there is no noise")
-    exponent: float = Field(2.0, gt=0, description="power of the signal above the limit")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of the running mean of the signal, a step")
+    gain: float = Field(0.2, gt=0)
+    limit: float = Field(0.5, ge=0, lt=1)
+    exponent: float = Field(2.0, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
 
 
 class Adaptive(Section):
@@ -132,7 +128,7 @@ class Balance(Section):
 class Adversarial(Section):
     """The game between generators and discriminators."""
 
-    loss: str = Field("wgan", description=LOSS)
+    loss: str = "wgan"
     gradient_penalty: GradientPenalty | None = None
     r1: ZeroCentred | None = None
     r2: ZeroCentred | None = None
@@ -255,8 +251,8 @@ class DiscriminatorTerms(Section):
 class ClassWeights(Section):
     """Weights of the cross entropy of the discriminator's class logits, where data.labels is given (AC-GAN)."""
 
-    real: float = Field(1.0, ge=0, description="on real pictures, for the discriminator")
-    fake: float = Field(1.0, ge=0, description="on generated pictures, for the generator")
+    real: float = Field(1.0, ge=0)
+    fake: float = Field(1.0, ge=0)
 
 
 class PgganObjective(Adversarial):
@@ -281,7 +277,7 @@ class PgganObjective(Adversarial):
 class LapganObjective(Adversarial):
     """Objective of every level of a Laplacian pyramid."""
 
-    loss: str = Field("non_saturating", description=LOSS)
+    loss: str = "non_saturating"
 
 
 NOISE_STD = 0.02  # two and a half of 256 levels
@@ -290,8 +286,8 @@ NOISE_STD = 0.02  # two and a half of 256 levels
 class Cycle(Section):
     """The cycle loss: its weights, one for each way round, and what it compares."""
 
-    aba: Curve = Field(((0.0, 10.0),), description="weight of A to B and back; a number, or points of (kimg, value)")
-    bab: Curve = Field(((0.0, 10.0),), description="weight of B to A and back; a number, or points of (kimg, value)")
+    aba: Curve = ((0.0, 10.0),)
+    bab: Curve = ((0.0, 10.0),)
     scales: int = Field(1, ge=1, le=10, description="resolutions compared, each half of the one before")
     through: Literal["picture", "rounded", "blurred", "noisy"] = Field(
         "picture", description="what the second translator gets: the first one's picture, or a worse copy of it"
@@ -321,8 +317,8 @@ class Cycle(Section):
 class IdentityWeights(Section):
     """Weights of the identity loss, relative to the cycle weight of the same domain at that moment."""
 
-    a: Curve = Field(((0.0, 0.0),), description="of pictures of A, times the weight of their cycle at that moment")
-    b: Curve = Field(((0.0, 0.0),), description="of pictures of B, times the weight of their cycle at that moment")
+    a: Curve = ((0.0, 0.0),)
+    b: Curve = ((0.0, 0.0),)
 
 
 PALETTE_QUEUE = 64
@@ -347,13 +343,13 @@ class Palette(Section):
 class LatentLoss(Section):
     """The loss that keeps latents used: 1 - the cosine of a latent and of its estimate from the translation."""
 
-    weight: Curve = Field(((0.0, 1.0),), description="in the loss; a number, or points of (kimg, value)")
+    weight: Curve = ((0.0, 1.0),)
 
 
 class CycleganObjective(Adversarial):
     """Objective of the translation task."""
 
-    loss: str = Field("lsgan", description=LOSS)
+    loss: str = "lsgan"
     cycle: Cycle = Cycle()
     identity: IdentityWeights = IdentityWeights()
     latent: LatentLoss = LatentLoss()
