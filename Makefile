@@ -7,7 +7,7 @@ RUN := runs/cyclegan_openmoji
 DATA := datasets/openmoji
 LANDSCAPES := cyclegan_landscapes
 
-.PHONY: demo test lint schema docs toy figures began setup clean
+.PHONY: demo page test lint schema docs toy figures began setup clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -25,6 +25,11 @@ demo: setup
 	$(BIN)/python -m progcycle.translate $(RUN) $(DATA)/testA $(RUN)/translated/coloured --direction ab --grid
 	$(BIN)/python -m progcycle.translate $(RUN) $(DATA)/testB $(RUN)/translated/drawn --direction ba --grid
 	$(BIN)/python -m progcycle.evaluate $(RUN) --resolution 64
+
+# The page of that translator, for a browser: build/page/index.html.
+page: setup
+	test -d $(RUN)/snapshots || $(MAKE) demo
+	$(BIN)/python -m progcycle page $(RUN) --out build/page --overwrite --title "Emoji, coloured" --names drawing coloured
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

@@ -33,6 +33,7 @@ STAIRS = {
     "export": {"blocks", "networks", "data", "version", *LEAVES},
     "runtime": {"errors", "files", "output"},
     "evaluation": {"blocks", "networks", "data", "tasks", "metrics", "export", "version", *LEAVES},
+    "web": {"data", "export", "version", *LEAVES},
     "importers": {"networks", "tasks", "export", "version", *LEAVES},
     "engine": {
         "blocks",
@@ -58,6 +59,7 @@ STAIRS = {
         "importers",
         "runtime",
         "studies",
+        "web",
         "version",
         "errors",
         "files",

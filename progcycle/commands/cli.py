@@ -47,6 +47,8 @@ COMMANDS = {
     "translate": "translate pictures with a trained CycleGAN",
     "import": "make a snapshot of the weights of another project",
     "export": "write a trained model for other runtimes: ONNX, or torch.export",
+    "page": "write a static page that runs a trained model in the browser",
+    "demo": "serve that page on this computer, with the whole model behind it",
     "push": "publish a trained model on the Hugging Face Hub, or write its folder and model card",
     "pull": "get a model of the Hugging Face Hub as a folder",
     "evaluate": "measure a trained model: generated pictures, or translations against true pairs",
