@@ -16,3 +16,10 @@ def refused(call: Callable[[], Any]) -> str:
     assert "\n" not in sentence
     assert sentence.endswith(".")
     return sentence
+
+
+def sentence_of(text: str) -> str:
+    """What a command has printed, which is one sentence on one line."""
+    assert text.strip().count("\n") == 0, text
+    assert text.strip().endswith("."), text
+    return text.strip()

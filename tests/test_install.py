@@ -1,19 +1,25 @@
 """What pip installs: the package, its recipes and pages in a wheel, and an editable install that wins over a folder."""
 
 import ast
+import json
 import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import yaml
 from hatchling.build import build_editable, build_wheel
 
+import progcycle
+
 ROOT = Path(__file__).parents[1]
+PICTURES = {"trainA": 60, "trainB": 43, "testA": 14, "testB": 14}
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +84,19 @@ def test_the_wheel_holds_every_file_that_is_needed(wheel: Path) -> None:
         assert held[path.relative_to(ROOT).as_posix()] == path.read_bytes()
     for path in recipes:
         assert held[f"progcycle/_recipes/{path.relative_to(ROOT / 'recipes').as_posix()}"] == path.read_bytes()
+    assert json.loads(held["progcycle/_recipes/schema.json"])["$defs"]
+    demo = {path: path.read_bytes() for path in (ROOT / "datasets" / "demo").rglob("*") if path.is_file()}
+    assert {path.parent.name: len(list(path.parent.iterdir())) for path in demo if path.suffix == ".png"} == PICTURES
+    for path, content in demo.items():
+        assert held[f"progcycle/_datasets/{path.relative_to(ROOT / 'datasets').as_posix()}"] == content
+    assert b"CC BY-SA 4.0" in held["progcycle/_datasets/demo/LICENSE.txt"]
+    assert sum(len(content) for content in demo.values()) < 300_000
+    (about,) = (content.decode() for name, content in held.items() if name.endswith("/METADATA"))
+    assert "License-Expression: MIT AND CC-BY-SA-4.0" in about
+    assert about.count("License-File: ") == 2
     entry = next(content for name, content in held.items() if name.endswith("entry_points.txt"))
     assert b"progcycle = progcycle.commands.cli:main" in entry
-    assert not [name for name in held if name.startswith(("tests/", "datasets/"))]
+    assert {name.partition("/")[0] for name in held} == {"progcycle", f"progcycle-{progcycle.__version__}.dist-info"}
 
 
 def test_an_editable_install_wins_over_the_folder_of_the_clone(in_the_clone: None, tmp_path: Path) -> None:
@@ -98,12 +114,31 @@ def test_an_editable_install_wins_over_the_folder_of_the_clone(in_the_clone: Non
 def test_recipes_are_found_by_name_from_a_wheel(site: Path, tmp_path: Path) -> None:
     code = (
         "from progcycle.commands.cli import main; main(['recipes']); "
-        "from progcycle.recipe import load_recipe, load_study, shipped_studies; "
-        "print(load_recipe('cyclegan_emoji', ['data.root=mine']).data.root, len(load_study('averaging')[1]) > 1)"
+        "from progcycle.recipe import find_pictures_path, load_recipe, load_study, shipped_studies; "
+        "print(load_recipe('cyclegan_emoji', ['data.root=mine']).data.root, len(load_study('averaging')[1]) > 1); "
+        "print(find_pictures_path('datasets/demo/testA'))"
     )
-    lines = python(f"import sys; sys.path.insert(0, {str(site)!r}); " + code, tmp_path, site).splitlines()
+    *lines, pictures = python(f"import sys; sys.path.insert(0, {str(site)!r}); " + code, tmp_path, site).splitlines()
+    assert pictures == str(site / "progcycle" / "_datasets" / "demo" / "testA")
     assert lines[-1] == "mine True"
     assert f"{site / 'progcycle' / '_recipes'}" in lines[-2]
     assert [line.split()[0] for line in lines[1:-4] if not line.startswith(" ")] == [
         path.stem for path in sorted((ROOT / "recipes").glob("*.yaml"))
     ]
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert (citation["cff-version"], citation["title"], citation["type"]) == ("1.2.0", "progcycle", "software")
+    assert str(citation["version"]) == progcycle.__version__
+    assert citation["authors"] == [{"name": "The progcycle authors"}]
+    for paper in citation["references"]:
+        assert {"type", "title", "authors", "year", "url"} <= paper.keys()
+        assert all(author.keys() == {"family-names", "given-names"} for author in paper["authors"])
+
+
+def test_pythons_that_are_named_are_those_that_are_asked_for() -> None:
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    named = re.findall(r"Python :: (3\.\d+)", " ".join(about["classifiers"]))
+    assert about["requires-python"] == f">={named[0]}"
+    assert named == ["3.11", "3.12", "3.13"]

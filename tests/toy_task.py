@@ -192,7 +192,7 @@ class ToyExamples(Examples):
     def words(self) -> str:
         return f"level {self.level:g}"
 
-    def made_by(self, model: "ToyModel") -> list[Image.Image]:
+    def made_by(self, model: "ToyModel", resolution: int | None = None) -> list[Image.Image]:
         return to_pil(model.restore(torch.full((self.count, 3, 8, 8), self.level)))
 
 

@@ -11,6 +11,7 @@ import keyword
 import logging
 import os
 import platform
+import re
 import signal
 import sys
 import threading
@@ -36,19 +37,23 @@ COMMANDS = {
     "inspect": "look at every picture of a folder or another source, and say what there is",
     "prepare": "make a store of pictures, which training reads fast",
     "train": "train a recipe, or resume its run",
-    "recipes": "list the bundled recipes, or print one",
+    "recipes": "list the bundled recipes, print one, or copy it to a file",
     "plan": "show when a recipe grows, and how large its networks are",
     "generate": "generate pictures with a trained generator",
     "join": "put levels of LAPGANs together that were trained in different runs",
-    "interpolate": "make a video that moves from picture to picture of a trained generator",
-    "progression": "show how the same latents or pictures came out during training",
+    "interpolate": "make a video from picture to picture of a generator, or to translations and back",
+    "progression": "show how the same latents or pictures came out during training, or at each stage",
+    "project": "find the latents from which a generator paints given pictures",
     "translate": "translate pictures with a trained CycleGAN",
     "import": "make a snapshot of the weights of another project",
     "export": "write a trained model for other runtimes: ONNX, or torch.export",
     "page": "write a static page that runs a trained model in the browser",
     "demo": "serve that page on this computer, with the whole model behind it",
+    "push": "publish a trained model on the Hugging Face Hub, or write its folder and model card",
+    "pull": "get a model of the Hugging Face Hub as a folder",
     "evaluate": "measure a trained model: generated pictures, or translations against true pairs",
     "study": "train variants of a recipe with several seeds, and compare them",
+    "doctor": "look at this machine: devices, precision, processes, disk, and what is not installed",
 }
 EPILOG = """examples:
   progcycle new summer photos/july photos/january
@@ -86,11 +91,9 @@ def guarded(command: Command) -> Callable[..., int]:
 
 def _code_of(command: Command, argv: Sequence[str] | None) -> int:
     """Run a command; bad input is printed."""
-    from progcycle.recipe import RecipeError
-
     try:
         return command(argv)
-    except (UserError, RecipeError) as error:
+    except UserError as error:
         return _refused(str(error))
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         silence(sys.stdout)
@@ -100,6 +103,12 @@ def _code_of(command: Command, argv: Sequence[str] | None) -> int:
             raise
         flush_or_silence(sys.stdout)
         return _refused(f"{error.filename2 or error.filename or 'a file'}: {error.strerror}.")
+    except ValueError as error:
+        from progcycle.recipe import RecipeError  # imports torch, without which doctor works too
+
+        if not isinstance(error, RecipeError):
+            raise
+        return _refused(str(error))
 
 
 @contextmanager
@@ -268,6 +277,31 @@ def check_file(out: Path, kinds: Sequence[str]) -> None:
     if out.suffix.lower() not in kinds:
         endings = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
         raise UserError(f"{out}: give --out a name that ends in {endings}.")
+
+
+def check_folder(out: Path, ours: re.Pattern[str], argument: str, what: str, overwrite: bool) -> None:
+    """Refuse to replace anything but what an earlier run of a command wrote, and that without ``overwrite``.
+
+    Args:
+        out: the folder.
+        ours: matches the whole names of what the command writes there.
+        argument: which gives the folder.
+        what: such files are, for people.
+        overwrite: whether they may be replaced.
+
+    Raises:
+        UserError: the folder is not free.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; give {argument} the name of a folder.")
+    if out == Path.cwd():
+        raise UserError(f"{argument} is the current folder; give the name of a new one.")
+    names = [entry.name for entry in out.iterdir()] if out.exists() else []
+    foreign = sorted(name for name in names if not ours.fullmatch(name))
+    if foreign:
+        raise UserError(f"{out} holds other files than {what}, such as {foreign[0]}; give another folder.")
+    if names and not overwrite:
+        raise UserError(f"{out} is not empty; give another folder, or add --overwrite to replace the {what} in it.")
 
 
 def positive(text: str) -> int:

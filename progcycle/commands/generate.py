@@ -9,6 +9,7 @@ from progcycle.commands.cli import (
     add_device,
     add_painting,
     add_run,
+    check_folder,
     guarded,
     natural,
     painted_resolution,
@@ -16,7 +17,6 @@ from progcycle.commands.cli import (
     pick_device,
     positive,
 )
-from progcycle.errors import UserError
 from progcycle.output import bars_hidden, say
 
 DESCRIPTION = """Generate pictures with a trained PG-GAN or BEGAN, as PNG files 000000.png, 000001.png, ...
@@ -49,7 +49,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     add_device(p)
     args = p.parse_intermixed_args(argv)
     out: Path = args.out.absolute()
-    check_target(out, args.overwrite)
+    check_folder(out, OURS, "--out", "generated pictures", args.overwrite)
 
     from tqdm import tqdm
 
@@ -78,24 +78,6 @@ def run(argv: Sequence[str] | None = None) -> int:
     pictures = f"{args.count} picture{'s' * (args.count != 1)}"
     say(f"wrote {pictures} of {side.words} (seed {args.seed}){' and grid.png' * args.grid} to {args.out}")
     return 0
-
-
-def check_target(out: Path, overwrite: bool) -> None:
-    """Refuse to replace anything but what an earlier ``generate`` wrote, and that without ``overwrite``.
-
-    Raises:
-        UserError: the folder is not free.
-    """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; give --out the name of a folder.")
-    if out == Path.cwd():
-        raise UserError("--out is the current folder; give the name of a new one.")
-    names = [entry.name for entry in out.iterdir()] if out.exists() else []
-    foreign = sorted(name for name in names if not OURS.fullmatch(name))
-    if foreign:
-        raise UserError(f"{out} holds other files than generated pictures, such as {foreign[0]}; give another folder.")
-    if names and not overwrite:
-        raise UserError(f"{out} is not empty; give another folder, or add --overwrite to replace the pictures in it.")
 
 
 main = guarded(run)

@@ -25,6 +25,7 @@ from progcycle.data.kinds import (
 )
 from progcycle.data.staging import StagedFiles
 from progcycle.errors import UserError
+from progcycle.recipe import find_pictures_path
 
 LARGEST = 1 << 30  # bytes of a picture or of a file of labels; larger ones are not read into memory
 NAMED = 3  # unreadable folders that a sentence names
@@ -91,7 +92,7 @@ def locate(path: str) -> tuple[Path, str | None]:
     Raises:
         UserError: nothing is there, or a file that is not a zip.
     """
-    full = Path(os.path.abspath(os.path.expanduser(path)))
+    full = find_pictures_path(path)
     if os.path.isdir(full):
         return full, None
     for parent in (full, *full.parents):
@@ -110,8 +111,8 @@ def _where_to_get(path: Path) -> str:
             return f"{readme} explains how to get the data"
     if any(parent.name == "datasets" for parent in path.parents):
         return (
-            "pictures in datasets/ come with a clone of the project and not with the package: start in the clone, or "
-            "give pictures of yours, such as data.root=FOLDER (of a PG-GAN: data.path=FOLDER)"
+            "pictures in datasets/ come with a clone of the project and not with the package, but for datasets/demo: "
+            "start in the clone, or give pictures of yours, such as data.root=FOLDER (of a PG-GAN: data.path=FOLDER)"
         )
     return "check the path, in the recipe or on the command line (relative paths start at the current folder)"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from progcycle.errors import UserError
+from progcycle.recipe import find_pictures_path
 from progcycle.resolution import Resolution
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def survey_folder(path: str, resolution: int) -> Survey:
     from progcycle.data.source import find_pictures
     from progcycle.data.split import stem_of
 
-    if not os.path.exists(path):
+    if not os.path.exists(find_pictures_path(path)):
         raise UserError(f"There is no folder or zip file {os.path.abspath(path)}; check the path.")
     listing = find_pictures((path,))
     entries = listing.entries

@@ -10,9 +10,9 @@ from progcycle.evaluation.evaluate_autoencoder import AutoencoderOptions, evalua
 from progcycle.evaluation.evaluate_generator import GeneratorOptions, evaluate_generator
 from progcycle.evaluation.evaluate_lapgan import evaluate_lapgan
 from progcycle.evaluation.evaluate_translator import TranslatorOptions, evaluate_translator
-from progcycle.evaluation.provenance import run_folder
 from progcycle.evaluation.result import Evaluation
 from progcycle.export import SnapshotModel, find_snapshot, load
+from progcycle.export.run_files import run_folder
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from progcycle import __version__
+from progcycle.export.run_files import evaluation_file
 
 if TYPE_CHECKING:
     from progcycle.export.config import SnapshotConfig
@@ -24,13 +25,6 @@ def versions(*libraries: str) -> dict[str, str]:
     return {"progcycle": __version__, **numbers, "python": platform.python_version()}
 
 
-def run_folder(snapshot: Path) -> Path:
-    """The run folder of a snapshot, or the snapshot itself where it lies in none."""
-    if snapshot.name == "best":  # which a better one may replace
-        return snapshot.parent
-    return snapshot.parent.parent if snapshot.parent.name == "snapshots" else snapshot
-
-
 def default_path(run: Path, model: "SnapshotModel") -> Path:
     """The JSON file of a model's figures in its run folder."""
-    return run / "evaluation" / f"nimg-{model.config.nimg:012d}.json"
+    return evaluation_file(run, model.config.nimg)

@@ -6,7 +6,7 @@ from progcycle.export.generator import BeganGenerator, Generator
 from progcycle.export.join import join_levels
 from progcycle.export.lapgan import LaplacianGenerator
 from progcycle.export.portable import ExportedFile, export_model, read_metadata
-from progcycle.export.snapshot import MODELS, find_snapshot, list_snapshots, load, load_as, save_snapshot
+from progcycle.export.snapshot import MODELS, find_snapshot, list_snapshots, load, load_as, pull_model, save_snapshot
 from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.tensor_images import from_pil, to_pil
 from progcycle.export.translator import Translator
@@ -29,6 +29,7 @@ __all__ = [
     "list_snapshots",
     "load",
     "load_as",
+    "pull_model",
     "read_metadata",
     "save_snapshot",
     "to_pil",

@@ -17,6 +17,7 @@ from progcycle.export.config import CONFIG_FILE, SnapshotConfig
 from progcycle.export.examples import Examples
 from progcycle.export.graph import Graph, Painting, PictureForm
 from progcycle.export.snapshot_model import SnapshotModel
+from progcycle.export.source_pictures import read_fitted
 from progcycle.export.tensor_images import from_pixels, resize, to_pil
 from progcycle.recipe import AutoencoderRecipe, validate
 from progcycle.resolution import Resolution
@@ -27,7 +28,7 @@ class AutoencoderExamples(Examples):
     """Pictures, and what is restored of them.
 
     Attributes:
-        pictures: folder or zip file of pictures, instead of the run's own.
+        pictures: a picture, or a folder or zip file of pictures, instead of the run's own.
     """
 
     pictures: str | Path | None = None
@@ -52,10 +53,10 @@ class AutoencoderExamples(Examples):
         """The pictures."""
         return to_pil(self.reals)
 
-    def made_by(self, model: "Autoencoder") -> list[Image.Image]:
+    def made_by(self, model: "Autoencoder", resolution: int | None = None) -> list[Image.Image]:
         """What a snapshot restores."""
         batches = torch.split(self.reals, self.batch_size)
-        return [picture for batch in batches for picture in to_pil(model.restore(batch))]
+        return [picture for batch in batches for picture in to_pil(model.restore(batch, resolution))]
 
 
 def run_pictures(config: SnapshotConfig, count: int, folder: str | Path | None = None) -> Tensor:
@@ -64,7 +65,7 @@ def run_pictures(config: SnapshotConfig, count: int, folder: str | Path | None =
     Args:
         config: of a snapshot of an autoencoder.
         count: how many at most.
-        folder: folder or zip file of other pictures.
+        folder: other pictures: a folder, a zip file, or a single picture.
 
     Returns:
         Pictures in [-1, 1] at the recipe's resolution.  # [N, C, H, W]
@@ -75,13 +76,10 @@ def run_pictures(config: SnapshotConfig, count: int, folder: str | Path | None =
     recipe = validate(config.recipe, CONFIG_FILE)
     assert isinstance(recipe, AutoencoderRecipe)
     if folder is not None:
-        data = recipe.data.model_copy(update={"test_path": (str(folder),)})
-        recipe = recipe.model_copy(update={"data": data})
+        return read_fitted(config, "real", folder, recipe.data.channels, count, config.final_resolution)[1]
     try:
         _, pictures = unseen_pictures(recipe)
     except UserError as error:
-        if folder is not None:
-            raise
         reason = str(error).partition(";")[0].rstrip(".")  # its remedy is not this command's
         raise UserError(f"The run's pictures are not here ({reason}); give a folder with --pictures.") from None
     count = min(count, len(pictures))
@@ -125,7 +123,16 @@ class Autoencoder(SnapshotModel):
     registry: ClassVar[dict[str, type[networks.Network]]] = networks.AUTOENCODERS
     kind: ClassVar[str] = "an autoencoder"
     examples: ClassVar[type[Examples] | None] = AutoencoderExamples
+    summary: ClassVar[str] = "Restores pictures from the few numbers that it makes of them"
     autoencoder: networks.Network
+
+    @property
+    def usage(self) -> str:
+        """Restores a picture."""
+        channels = self.config.networks["autoencoder"].arguments.get("image_channels", 3)
+        picture = f'from_pil(Image.open("a.png"), {channels})'
+        imports = "from PIL import Image\nfrom progcycle.export import from_pil, to_pil"
+        return f'{imports}\n\nto_pil(model.restore({picture}))[0].save("restored.png")'
 
     def graphs(self, direction: str | None = None, resolution: int | None = None) -> list[Graph]:
         """The graph ``autoencoder``; see :meth:`SnapshotModel.graphs`."""
@@ -145,16 +152,20 @@ class Autoencoder(SnapshotModel):
         return [Graph("autoencoder", Painting(network, growth), restored, {"input": form}, form, growth)]
 
     @torch.no_grad()
-    def restore(self, pictures: Tensor) -> Tensor:
+    def restore(self, pictures: Tensor, resolution: int | None = None) -> Tensor:
         """What is restored of pictures.
 
         Args:
-            pictures: in [-1, 1]; of another size than the snapshot's stage they are resized to it.  # [N, C, H, W]
+            pictures: in [-1, 1]; of another size than the stage they are resized to it.  # [N, C, H, W]
+            resolution: of an earlier stage; default: the snapshot's own.
 
         Returns:
-            Pictures in [-1, 1], clamped, at the snapshot's resolution.  # [N, C, r, r] float32
+            Pictures in [-1, 1], clamped, at that resolution.  # [N, C, r, r] float32
+
+        Raises:
+            UserError: there is no such stage.
         """
-        growth = self.config.growth_at(None)
+        growth = self.config.growth_at(resolution)
         x = resize(pictures.to(self.device), *Resolution.of(growth.resolution).shape).clamp(-1, 1)
         options = self.autoencoder.options_at(growth.nimg)
         return self.run(self.autoencoder, x, growth.stage, growth.alpha, **options).float().clamp(-1, 1)

@@ -1,5 +1,6 @@
 """``config.json`` of a snapshot: everything that is needed to rebuild its networks, and the recipe they came from."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -203,6 +204,12 @@ class SnapshotConfig(_Strict):
         """What a domain's pictures are brought to for the last stage; None: their own size."""
         return test_side(self.pictures(domain), self.final_resolution)
 
+    @property
+    def resolutions(self) -> tuple[Resolution, ...]:
+        """Those at which the networks can run, the lowest first."""
+        lowest = self.start_resolution if self.by_size else max(self.start_resolution, self.base_resolution)
+        return tuple(r for i in range(MOST_STAGES, -1, -1) if (r := self.resolution >> i) >= lowest)
+
     def growth_at(self, resolution: int | None) -> Growth:
         """Where to run: where growth stood by default, or at an earlier resolution, faded in whole.
 
@@ -218,8 +225,7 @@ class SnapshotConfig(_Strict):
         given = Resolution.of(resolution)
         if given == self.resolution and (given.is_square or given.shape == self.resolution.shape):
             return growth
-        lowest = self.start_resolution if self.by_size else max(self.start_resolution, self.base_resolution)
-        possible = [r for i in range(MOST_STAGES, -1, -1) if (r := self.resolution >> i) >= lowest]
+        possible = self.resolutions
         found = next((r for r in possible if r == given and (given.is_square or r.shape == given.shape)), None)
         if found is None:
             names = ", ".join(map(str, possible))
@@ -228,6 +234,11 @@ class SnapshotConfig(_Strict):
             return replace(growth, resolution=found, fade=1.0)
         stage = (int(found) // int(self.base_resolution)).bit_length() - 1
         return replace(growth, stage=stage, resolution=found, alpha=1.0)
+
+    @property
+    def recipe_sha256(self) -> str:
+        """Hash of the recipe's JSON with its keys sorted."""
+        return hashlib.sha256(json.dumps(self.recipe, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
     def to_json(self) -> str:
         """The text of ``config.json``, without the values that are not known."""

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 MOST_COLUMNS = 16  # of a grid whose columns have names
 LINE, MARGIN = 24, 8  # height of a line of text and space around it, in pixels
+DENSE = 16  # from one line of a title to the next
 
 
 def enlarge(image: Image.Image, side: int) -> Image.Image:
@@ -32,7 +33,7 @@ def sheet(
 
     Args:
         rows: pictures, row by row.
-        header: titles of the columns.
+        header: titles of the columns, of one line or more.
         tile: side of a tile in pixels.
         gap: pixels between tiles.
         side: titles of the rows, of one line or more.
@@ -41,7 +42,8 @@ def sheet(
     font = _font([*(header or ()), *(side or ()), title or ""])
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     left = 2 * MARGIN + max(round(measure.multiline_textbbox((0, 0), words, font)[2]) for words in side) if side else 0
-    top = LINE * (title is not None) + LINE * bool(header)
+    lines = max((words.count("\n") + 1 for words in header), default=0) if header else 0
+    top = LINE * (title is not None) + LINE * bool(lines) + DENSE * max(lines - 1, 0)
     columns = max(map(len, rows))
     tiles = [[_fit_tile(picture, tile) for picture in row] for row in rows]
     heights = [max(t.height for t in row) if all(t.width > t.height for t in row) else tile for row in tiles]
@@ -57,7 +59,10 @@ def sheet(
     if title is not None:
         write(gap + MARGIN / 2, LINE / 2 + 1, title, "lm", width - 2 * gap - MARGIN)
     for column, words in enumerate(header or []):
-        write(left + gap + column * (across + gap) + across / 2, top - LINE / 2 + 1, words, "mm", across)
+        own = words.split("\n")
+        for i, line in enumerate(own):
+            y = top - LINE / 2 + 1 - DENSE * (len(own) - 1 - i)
+            write(left + gap + column * (across + gap) + across / 2, y, line, "mm", across)
     upper = top + gap
     for r, (row, tall) in enumerate(zip(tiles, heights, strict=True)):
         if side:
@@ -77,6 +82,23 @@ def columns_for(count: int) -> int:
     least = math.ceil(math.sqrt(count))
     whole = next(columns for columns in range(least, count + 1) if count % columns == 0)
     return whole if whole <= 2 * least else least
+
+
+def wrapped_sheet(
+    pictures: Sequence[Image.Image], tile: int, title: str | None = None, above: Sequence[Image.Image] = ()
+) -> Image.Image:
+    """Pictures in rows, near to a square, each with another one above it if there are any.
+
+    Args:
+        pictures: at least one.
+        tile: side of a tile in pixels.
+        title: of the sheet.
+        above: one for each picture, or none.
+    """
+    kinds = [list(above), list(pictures)] if above else [list(pictures)]
+    columns = columns_for(len(pictures))
+    rows = [kind[i : i + columns] for i in range(0, len(pictures), columns) for kind in kinds]
+    return sheet(rows, tile=tile, title=title)
 
 
 def grid(pictures: Sequence[Image.Image], classes: Sequence[str] = ()) -> Image.Image:

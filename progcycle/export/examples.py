@@ -50,8 +50,13 @@ class Examples(ABC):
         return ()
 
     @abstractmethod
-    def made_by(self, model: Any) -> list[Image.Image]:
-        """What a snapshot's model makes of them."""
+    def made_by(self, model: Any, resolution: int | None = None) -> list[Image.Image]:
+        """What a snapshot's model makes of them.
+
+        Args:
+            model: of the snapshot.
+            resolution: of an earlier stage; default: the snapshot's own.
+        """
 
     def columns(self, model: Any) -> list[str] | None:
         """What each of the pictures is, in words; None by default."""

@@ -42,10 +42,10 @@ class GeneratorExamples(Examples):
         """The seed."""
         return f"seed {self.seed}"
 
-    def made_by(self, model: "Generator") -> list[Image.Image]:
+    def made_by(self, model: "Generator", resolution: int | None = None) -> list[Image.Image]:
         """What a snapshot paints from the latents."""
         labels = model.labels_for(self.count, self.class_name)
-        return list(model.paint(model.latents(self.count, self.seed), labels, batch_size=self.batch_size))
+        return list(model.paint(model.latents(self.count, self.seed), labels, resolution, self.batch_size))
 
     def columns(self, model: "Generator") -> list[str] | None:
         """Names of the classes in turn."""
@@ -62,7 +62,14 @@ class Generator(SnapshotModel):
     kind: ClassVar[str] = "a PG-GAN"
     command: ClassVar[str | None] = "generate"
     examples: ClassVar[type[Examples] | None] = GeneratorExamples
+    summary: ClassVar[str] = "Paints new pictures from random numbers"
+    hub_task: ClassVar[str] = "unconditional-image-generation"
     generator: networks.Network
+
+    @property
+    def usage(self) -> str:
+        """Paints pictures, and writes the first one."""
+        return 'from progcycle.export import to_pil\n\nto_pil(model.generate(16, seed=0))[0].save("0.png")'
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -76,6 +83,17 @@ class Generator(SnapshotModel):
             UserError: there is no such resolution.
         """
         return self.config.growth_at(resolution)
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of its pictures."""
+        channels: int = next(iter(self.config.networks.values())).arguments.get("image_channels", 3)
+        return channels
+
+    @property
+    def resolutions(self) -> tuple[Resolution, ...]:
+        """Those that it can paint at, the lowest first."""
+        return self.config.resolutions
 
     def class_number(self, name: str) -> int:
         """Number of a class, by its name or else by its number as text.
@@ -215,9 +233,8 @@ class Generator(SnapshotModel):
         inputs: dict[str, Form] = {"input": self.latent_form(resolution)}
         if self.classes:
             inputs["labels"] = LabelForm(self.classes)
-        channels = next(iter(self.config.networks.values())).arguments.get("image_channels", 3)
         sides = Resolution.of(growth.resolution).shape
-        output = PictureForm("real", channels, self.config.levels("real"), sides)
+        output = PictureForm("real", self.image_channels, self.config.levels("real"), sides)
         return [Graph("generator", self.painting(growth), partial(_painted, self, resolution), inputs, output, growth)]
 
     def latent_form(self, resolution: int | None = None) -> LatentForm:

@@ -15,6 +15,7 @@ from torch import Tensor
 from progcycle.errors import UserError
 from progcycle.export.contact_sheet import enlarge, sheet
 from progcycle.export.generator import Generator
+from progcycle.export.latent_files import Latents
 from progcycle.rng import Distribution
 
 _TINY = 1e-7  # below this share, what is left of a vector after a projection is mostly rounding
@@ -123,6 +124,7 @@ def interpolation_frames(
     resolution: int | None = None,
     size: int | None = None,
     batch_size: int = 16,
+    found: Latents | None = None,
 ) -> Iterator[Image.Image]:
     """Frames of a video that moves from picture to picture of a seed, and back to the first.
 
@@ -136,19 +138,25 @@ def interpolation_frames(
         resolution: an earlier stage to paint at.
         size: up to this side pictures are enlarged by whole pixels; default: 256, in a grid 128.
         batch_size: pictures painted at a time.
+        found: latents to pass instead of those of the seed, in one walk; at least 2, of one class.
 
     Yields:
         ``keyframes * steps`` frames, of mode RGB.
 
     Raises:
         UserError: there is no such resolution or class, or latents are single numbers.
+        ValueError: latents that were found, and several walks or another number of keyframes.
     """
     cells = rows * columns
-    keys = model.latents(keyframes * cells, seed)  # [K * N, D]
+    if found is not None and (cells != 1 or keyframes != len(found.rows)):
+        raise ValueError(f"{len(found.rows)} latents are as many keyframes of one walk, got {keyframes} of {cells}")
+    keys = model.latents(keyframes * cells, seed) if found is None else found.rows  # [K * N, D]
     if keys.shape[1] < 2:
         raise UserError("This model's latents are single numbers, between which there is no way to walk.")
     latents = torch.cat(list(walk(keys.reshape(keyframes, cells, -1), steps, model.latent_parts)))  # [frames * N, D]
     labels = model.labels_for(cells, class_name)
+    if found is not None and found.labels is not None and class_name is None:
+        labels = _one_class(model, found.labels)
     every = None if labels is None else labels * (len(latents) // cells)
     pictures = model.paint(latents, every, resolution, batch_size)
     side = size or (256 if cells == 1 else 128)
@@ -159,3 +167,10 @@ def interpolation_frames(
         frame = [first, *islice(pictures, cells - 1)]
         tile = max(enlarge(first, side).size)
         yield sheet([frame[i : i + columns] for i in range(0, cells, columns)], tile=tile)
+
+
+def _one_class(model: Generator, labels: list[int]) -> list[int]:
+    if len(several := {model.classes[label]: label for label in labels}) > 1:
+        names = " and ".join(list(several)[:2])
+        raise UserError(f"These latents are of several classes, such as {names}; choose one with --class.")
+    return labels[:1]

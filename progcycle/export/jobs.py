@@ -15,6 +15,7 @@ from progcycle.errors import UserError
 from progcycle.export.clips import ANIMATIONS, CODECS, VIDEOS, check_av, is_animated, is_video
 from progcycle.export.metadata import describing_texts
 from progcycle.files import atomic_file
+from progcycle.recipe import find_pictures_path
 
 # How Pillow writes a picture of true colour or grey; other formats cannot hold one and become PNG files.
 WRITERS: dict[str, dict[str, object]] = {
@@ -65,8 +66,9 @@ def plan_jobs(given: Path, output: Path, endings: Sequence[str] = tuple(WRITERS)
     Raises:
         UserError: there is nothing to read, or a target is one of the pictures that are read.
     """
-    if not given.exists():
+    if not (there := find_pictures_path(given)).exists():
         raise UserError(f"There is no picture, folder or zip file {given}; check the path.")
+    given = given if given.exists() else there
     remarks: tuple[str, ...] = ()
     if given.is_file() and given.suffix.lower() != ".zip":
         check_av(given)

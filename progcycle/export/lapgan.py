@@ -92,6 +92,12 @@ class LaplacianGenerator(Generator):
         return replace(self.config.growth, stage=len(needed) - 1, resolution=up_to, alpha=1.0)
 
     @property
+    def resolutions(self) -> tuple[Resolution, ...]:
+        """See :class:`Generator`; those of the levels whose coarser ones are here too."""
+        whole = [side for i, side in enumerate(self.all_levels) if set(self.all_levels[: i + 1]) <= set(self.levels)]
+        return tuple(Resolution.of(side) for side in whole)
+
+    @property
     def latent_parts(self) -> tuple[tuple[int, Distribution], ...]:
         """See :class:`Generator`; a part for each level."""
         networks_of_levels = map(self.level, self.levels)

@@ -5,7 +5,6 @@ A file holds one direction of translators, or a generator, at one stage and alph
 """
 
 import copy
-import hashlib
 import importlib
 import json
 import logging
@@ -23,8 +22,8 @@ from torch.export import Dim, ExportedProgram
 
 from progcycle import __version__
 from progcycle.blocks import from_levels, level_step, max_level, to_levels
-from progcycle.data.store import read_store
 from progcycle.errors import UserError
+from progcycle.export.data_terms import folders, licence_of_data
 from progcycle.export.folding import fold
 from progcycle.export.graph import Form, Graph, LabelForm, LatentForm, PictureForm
 from progcycle.export.snapshot_model import SnapshotModel
@@ -117,7 +116,7 @@ def export_model(
             _check_uint8(graph)
     if model.device.type != "cpu" or model.dtype != torch.float32:
         graphs = copy.deepcopy(model).to("cpu", torch.float32).graphs(direction, resolution)
-    common = {**_about_run(model), "license": licence or _licence(model) or NO_LICENCE}
+    common = {**_about_run(model), "license": licence or licence_of_data(model.config.recipe) or NO_LICENCE}
     products = list[tuple[_Product, dict[str, Any], float]]()
     for path, graph in zip(paths, graphs, strict=True):
         with _quietly(path):
@@ -428,13 +427,12 @@ def _quietly(path: Path) -> Iterator[None]:
 def _about_run(model: SnapshotModel) -> dict[str, Any]:
     """Where a file comes from."""
     config = model.config
-    recipe = json.dumps(config.recipe, sort_keys=True, ensure_ascii=False)
     return {
         "progcycle_version": __version__,
         "task": config.task,
         "nimg": config.nimg,
-        "recipe_sha256": hashlib.sha256(recipe.encode()).hexdigest(),
-        "trained_on": _folders(config.recipe),
+        "recipe_sha256": config.recipe_sha256,
+        "trained_on": folders(config.recipe),
     }
 
 
@@ -484,36 +482,3 @@ def _form(form: Form, uint8: bool) -> dict[str, Any]:
         "trained_at": list(form.sides),
         **free,
     }
-
-
-def _paths(recipe: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The folders of training pictures, by domain; "" where there is one set or a root of both."""
-    data = recipe.get("data")
-    data = data if isinstance(data, dict) else {}
-    sections = {"": data, **{name: section for name, section in data.items() if isinstance(section, dict)}}
-    found = dict[str, list[str]]()
-    for name, section in sections.items():
-        for key in ("path", "root"):
-            value = section.get(key)
-            texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-            found.setdefault(name, []).extend(text for text in texts if isinstance(text, str))
-    return {name: paths for name, paths in found.items() if paths}
-
-
-def _folders(recipe: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Names of those folders, without where they are on this machine."""
-    return {name or "data": [Path(path).name for path in paths] for name, paths in _paths(recipe).items()}
-
-
-def _licence(model: SnapshotModel) -> str | None:
-    """That of the stores that training read, if they are still there and say one."""
-    found = list[str]()
-    for path in (Path(path) for paths in _paths(model.config.recipe).values() for path in paths):
-        for folder in (path, path.parent):
-            try:
-                licence = (read_store(folder) or {}).get("licence")
-            except (UserError, OSError):
-                continue
-            if isinstance(licence, str) and licence not in found:
-                found.append(licence)
-    return "; ".join(found) or None

@@ -6,6 +6,7 @@ run is such a folder too: the one of its evaluations that did best.
 """
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,17 @@ from progcycle.errors import UserError
 from progcycle.export.autoencoder import Autoencoder
 from progcycle.export.config import CONFIG_FILE, WEIGHTS_FILE, BestFigure, NetworkSpec, SnapshotConfig, read_config
 from progcycle.export.generator import BeganGenerator, Generator
-from progcycle.export.hub import did_you_mean, fetch_model, is_hub_name
+from progcycle.export.hub import (
+    CARD_FILE,
+    FIGURES_FILE,
+    RECIPE_FILE,
+    SAMPLES,
+    check_name,
+    check_new,
+    did_you_mean,
+    fetch_model,
+    is_hub_name,
+)
 from progcycle.export.lapgan import LaplacianGenerator
 from progcycle.export.snapshot_model import M, SnapshotModel
 from progcycle.export.translator import Translator
@@ -165,19 +176,60 @@ def model_class(folder: Path) -> type[SnapshotModel]:
     return MODELS[task]
 
 
-def load(path: str | Path, device: str = "cpu") -> SnapshotModel:
+def load(path: str | Path, device: str = "cpu", *, revision: str | None = None) -> SnapshotModel:
     """Read a trained model: a :class:`Generator`, a :class:`Translator`, or what else ``MODELS`` holds.
 
     Args:
         path: a run folder (its newest snapshot is taken), a snapshot folder, or as text ``user/model``, which is
             fetched from the Hugging Face Hub if there is neither such a folder nor one called ``user``.
         device: ``cpu``, ``cuda``, ``cuda:1``, ...
+        revision: of a model of the Hub: a branch, a tag or a commit; default: ``main``.
 
     Raises:
-        UserError: there is no snapshot, or its files do not fit exactly.
+        UserError: there is no snapshot, its files do not fit exactly, or a revision of a folder is asked for.
     """
-    folder = fetch_model(str(path)) if is_hub_name(path) else find_snapshot(path)
-    return read_model(folder, model_class(folder), device)
+    if is_hub_name(path):
+        folder = fetch_model(str(path), revision=revision)
+    elif revision is not None:
+        raise UserError(f"{path} is a folder, or none of the Hugging Face Hub, and has no revision {revision}.")
+    else:
+        folder = find_snapshot(path)
+    model = read_model(folder, model_class(folder), device)
+    model.snapshot = folder
+    return model
+
+
+def pull_model(
+    name: str, folder: str | Path, *, revision: str | None = None, token: str | bool | None = None
+) -> SnapshotModel:
+    """Download a model of the Hub into a new folder, with its recipe, card, figures and samples, and load it.
+
+    Args:
+        name: ``user/model``.
+        folder: to create; an empty one will do. It is a snapshot, which :func:`load` and all commands take.
+        revision: a branch, a tag or a commit; default: ``main``.
+        token: as in ``huggingface_hub``.
+
+    Returns:
+        The model, from the folder.
+
+    Raises:
+        UserError: the folder holds something, there is no such model, or its files do not fit exactly: then no folder
+            is left.
+    """
+    check_name(name)
+    folder = Path(folder)
+    check_new(folder)
+    others = (RECIPE_FILE, CARD_FILE, FIGURES_FILE, f"{SAMPLES}/*.png")
+    with atomic_folder(folder) as made:
+        files = (CONFIG_FILE, WEIGHTS_FILE, *others)
+        fetch_model(name, revision=revision, token=token, local_dir=made, files=files)
+        shutil.rmtree(made / ".cache", ignore_errors=True)  # notes of huggingface_hub
+        try:
+            read_model(made, model_class(made))
+        except UserError as error:
+            raise UserError(str(error).replace(str(made), name)) from None
+    return load(folder)
 
 
 def load_as(kind: type[M], path: str | Path, device: str = "cpu") -> M:

@@ -1,5 +1,6 @@
 """Base of the models of snapshots: building from a config, and strict loading and saving, also by Hugging Face."""
 
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -10,10 +11,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from progcycle.errors import UserError
+from progcycle.export.card import Subject
 from progcycle.export.config import CONFIG_FILE, SnapshotConfig
 from progcycle.export.examples import Examples
 from progcycle.export.graph import Graph
 from progcycle.export.hub import fetch_model
+from progcycle.export.publish import Publication, push, terms_of
 from progcycle.export.weights import read_model, write_model
 from progcycle.networks import Network
 from progcycle.recipe import Recipe, validate
@@ -28,7 +31,8 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
     A task's own class has its name as ``task``, the ``names`` of its networks (those that the task averages), those
     that are not always there as ``optional``, and the ``registry`` in which the config's networks are looked up. For
     people it states what it is (``kind``, such as ``a PG-GAN``), the ``command`` that uses it, if there is one, and on
-    which ``examples`` its snapshots are compared.
+    which ``examples`` its snapshots are compared; for the Hugging Face Hub its ``hub_task`` (``pipeline_tag``) and a
+    ``summary`` of what it does.
 
     Args:
         config: content of the snapshot's ``config.json``.
@@ -44,6 +48,9 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
     kind: ClassVar[str] = "a model of another task"
     command: ClassVar[str | None] = None
     examples: ClassVar[type[Examples] | None] = None
+    summary: ClassVar[str] = "A model of another task"
+    hub_task: ClassVar[str] = "image-to-image"
+    snapshot: Path | None = None  # the folder that it was loaded from
 
     def __init__(self, config: SnapshotConfig) -> None:
         super().__init__()
@@ -145,8 +152,61 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
         if direction is not None:
             raise UserError(f"A direction is for translators, and this is {self.kind}; leave it out.")
 
+    @property
+    def usage(self) -> str:
+        """Lines of Python that use ``model``, for people who have just loaded it."""
+        return "print(model)"
+
     def _save_pretrained(self, save_directory: Path) -> None:
         write_model(save_directory, self.config, self.state_dict())
+
+    def publication(self) -> Publication:
+        """What is published of it, see :mod:`progcycle.export.publish`."""
+
+        def describe(name: str, config: SnapshotConfig, counts: Mapping[str, int], sheet: str | None) -> Subject:
+            parameters = {part: sum(w.numel() for w in getattr(self, part).parameters()) for part in config.networks}
+            about = self.kind, self.summary, self.hub_task, self.usage, self.command or "evaluate"
+            return Subject(name, config, *about, parameters, counts, sheet)
+
+        return Publication(self.config, self.state_dict(), self.snapshot, describe)
+
+    def push_to_hub(  # type: ignore[override]  # a card asks for licences
+        self,
+        repo_id: str,
+        *,
+        license: str | None = None,
+        data_license: str | None = None,
+        about: str = "",
+        private: bool | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        commit_message: str | None = None,
+        sheet: bool = True,
+    ) -> str:
+        """Push the model to the Hugging Face Hub, with its recipe and a model card, in one commit.
+
+        The card tells figures, and shows samples, if the model was loaded from a run folder that has some.
+
+        Args:
+            repo_id: ``user/model``, which is created if need be.
+            license: of the weights: an id of the Hub such as ``cc-by-sa-4.0``, another name, or ``unknown``.
+            data_license: of the pictures of training; default: what their store or the card of the data set says.
+            about: what the model is, in a sentence or more.
+            private: whether a new repository is private.
+            revision: branch to push to, which is created if need be; default: ``main``.
+            token: as in ``huggingface_hub``.
+            commit_message: default: the task and the pictures shown.
+            sheet: whether the newest sheet of samples goes along, which may show pictures of training.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            UserError: a licence is missing, or the Hub cannot be reached or refuses.
+        """
+        terms = terms_of(self.config, license, data_license, about)
+        how = {"private": private, "revision": revision, "token": token, "message": commit_message, "sheet": sheet}
+        return push(self.publication(), repo_id, terms, **how)  # type: ignore[arg-type]
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # strict always, so there is no choice to pass on
@@ -180,4 +240,6 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
                 local_files_only=local_files_only,
                 token=token,
             )
-        return read_model(folder, cls, map_location)
+        model = read_model(folder, cls, map_location)
+        model.snapshot = folder
+        return model

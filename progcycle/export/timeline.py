@@ -1,39 +1,46 @@
-"""How a model learned: what each snapshot of a run makes of the same examples, as a contact sheet or a video."""
+"""How a model learned: what each snapshot of a run, or each stage, makes of the same examples; a sheet or a video."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
 from progcycle.errors import UserError
 from progcycle.export.config import SnapshotConfig, read_config
-from progcycle.export.contact_sheet import columns_for, sheet
+from progcycle.export.contact_sheet import sheet, wrapped_sheet
 from progcycle.export.examples import Examples
-from progcycle.export.snapshot import list_snapshots, load, model_class
+from progcycle.export.snapshot import find_snapshot, list_snapshots, load, model_class
 
+Show = Literal["snapshots", "stages", "network"]
 REST = 2.0  # seconds that a video stays on the last snapshot
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What one snapshot made of the examples.
+    """What one snapshot, or one stage of it, made of the examples.
 
     Attributes:
         config: of the snapshot.
         pictures: one of each example.
         columns: what each of them is, or None.
+        stage: resolution of the stage, of moments that are the stages of one snapshot.
     """
 
     config: SnapshotConfig
     pictures: list[Image.Image]
     columns: list[str] | None = None
+    stage: int | None = None
 
     @property
     def words(self) -> list[str]:
-        """How far training was, in words."""
-        words = [f"{self.config.nimg / 1000:.6g} kimg", f"{self.config.resolution} px"]
+        """How far training was, or which stage it is, in words."""
+        if self.stage is not None and self.stage != self.config.resolution:
+            return [f"{self.stage} px"]
+        words = [f"{self.config.resolution} px"]
+        if self.stage is None:
+            words = [f"{self.config.nimg / 1000:.6g} kimg", *words]
         return words if self.config.alpha == 1 else [*words, f"fade {int(100 * self.config.alpha)}%"]
 
 
@@ -46,34 +53,42 @@ class Timeline:
         total: how many snapshots the run has.
         examples: what they are compared on.
         device: where they are computed.
+        show: ``snapshots``, ``stages`` (the last snapshot of each) or ``network`` (the stages of one snapshot).
     """
 
     folders: tuple[Path, ...]
     total: int
     examples: Examples
     device: str = "cpu"
+    show: Show = "snapshots"
 
     def __len__(self) -> int:
-        return len(self.folders)
+        return len(self.examples.config.resolutions) if self.show == "network" else len(self.folders)
 
     def __iter__(self) -> Iterator[Moment]:
         for folder in self.folders:
             model = load(folder, self.device)
             if model.task != self.examples.config.task:
                 raise UserError(f"{folder} holds {model.kind}, unlike the run's last snapshot; remove one of the two.")
-            yield Moment(model.config, self.examples.made_by(model), self.examples.columns(model))
+            columns = self.examples.columns(model)
+            for stage in model.config.resolutions if self.show == "network" else (None,):
+                made = self.examples.made_by(model) if stage is None else self.examples.made_by(model, stage)
+                yield Moment(model.config, made, columns, stage)
 
     def sheet(self, moments: Iterable[Moment] | None = None) -> Image.Image:
-        """A contact sheet with a row for each moment, below the sources.
+        """A contact sheet: snapshots as rows below the sources, or stages side by side, right of them.
 
         Args:
             moments: those of this timeline; default: itself. A progress bar may be around it.
         """
         shown = list(self if moments is None else moments)
-        side, rows = ["\n".join(moment.words) for moment in shown], [moment.pictures for moment in shown]
+        words, lines = ["\n".join(moment.words) for moment in shown], [moment.pictures for moment in shown]
         if sources := list(self.examples.sources):
-            side, rows = [self.examples.source_name, *side], [sources, *rows]
-        return sheet(rows, shown[-1].columns, self.examples.side, side=side)
+            words, lines = [self.examples.source_name, *words], [sources, *lines]
+        if self.show == "snapshots":
+            return sheet(lines, shown[-1].columns, self.examples.side, side=words)
+        across = [list(row) for row in zip(*lines, strict=True)]
+        return sheet(across, words, self.examples.side, side=shown[-1].columns)
 
     def frames(self, fps: int, moments: Iterable[Moment] | None = None) -> Iterator[Image.Image]:
         """Frames of a video with one for each moment, which stays on the last one for two seconds.
@@ -84,12 +99,7 @@ class Timeline:
         """
         sources = list(self.examples.sources)
         for moment in self if moments is None else moments:
-            count = len(moment.pictures)
-            columns = columns_for(count)
-            # Sources, if there are any, above what became of them.
-            kinds = [sources, moment.pictures] if sources else [moment.pictures]
-            lines = [kind[i : i + columns] for i in range(0, count, columns) for kind in kinds]
-            frame = sheet(lines, tile=self.examples.side, title=", ".join(moment.words))
+            frame = wrapped_sheet(moment.pictures, self.examples.side, ", ".join(moment.words), above=sources)
             yield frame
         for _ in range(round(REST * fps)):
             yield frame
@@ -104,25 +114,28 @@ def timeline(
     every: int = 1,
     limit: int | None = None,
     device: str = "cpu",
+    show: Show = "snapshots",
     **options: Any,
 ) -> Timeline:
     """How the model of a run learned.
 
     Args:
-        run: a run folder.
+        run: a run folder; of ``show="network"`` a snapshot too.
         count: pictures of each snapshot.
         side: pixels of a picture's tile.
         batch_size: pictures computed at a time.
         every: take every so many-th snapshot, and the last.
         limit: of those, show so many at most, evenly spread, see :func:`spread`.
         device: where to compute.
+        show: ``snapshots``: every so many-th, and the last; ``stages``: the last of each stage; ``network``: the newest
+            one at each of its stages, as its layers are now.
         options: what the examples are: ``seed`` and ``class_name`` of a PG-GAN, ``direction`` and ``pictures``, a
             folder, of translators.
 
     Raises:
         UserError: there is no snapshot, an option is not one of this task, or there are no pictures to translate.
     """
-    folders = list_snapshots(run)
+    folders = [find_snapshot(run)] if show == "network" else list_snapshots(run)
     configs = [read_config(folder) for folder in folders]
     model = model_class(folders[-1])
     if model.examples is None:
@@ -132,11 +145,13 @@ def timeline(
             f"{unknown[0]} is no option for {model.kind}; choose from {', '.join(model.examples.options())}."
         )
     chosen = sorted({*range(0, len(folders), every), len(folders) - 1})
-    if limit is not None:
+    if show == "stages":
+        chosen = sorted({config.resolution: i for i, config in enumerate(configs)}.values())
+    elif limit is not None:
         chosen = [chosen[i] for i in spread([configs[i].resolution for i in chosen], limit)]
     examples = model.examples(configs[-1], count, side, batch_size, **options)
     _ = examples.sources  # refuses now, and not in the middle of a video, pictures that are not there
-    return Timeline(tuple(folders[i] for i in chosen), len(folders), examples, device)
+    return Timeline(tuple(folders[i] for i in chosen), len(folders), examples, device, show)
 
 
 def spread(resolutions: Sequence[int], limit: int) -> list[int]:

@@ -101,6 +101,7 @@ class Translator(SnapshotModel):
     kind: ClassVar[str] = "translators"
     command: ClassVar[str | None] = "translate"
     examples: ClassVar[type[Examples] | None] = TranslatorExamples
+    summary: ClassVar[str] = "Translates pictures of A into pictures of B, and back"
     gen_ab: networks.Network
     gen_ba: networks.Network
 
@@ -123,6 +124,13 @@ class Translator(SnapshotModel):
         present = {name for name in cls.names if name in config.networks}
         missing = {name: config.networks[other] for name in cls.names for other in present if name not in present}
         super().check(config.model_copy(update={"networks": {**missing, **config.networks}}))
+
+    @property
+    def usage(self) -> str:
+        """Translates a picture in each direction."""
+        ways = ((direction, direction[0], direction[1]) for direction in self.directions)
+        calls = (f'model.translate("{a}.png", "{way}").save("{b}.png")' for way, a, b in ways)
+        return "\n".join(f"{call}  # of any size" for call in calls)
 
     @property
     def directions(self) -> tuple[Direction, ...]:

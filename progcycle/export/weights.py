@@ -1,5 +1,7 @@
 """Strict reading and writing of the two files of a snapshot: no tensor may be missing, extra or of another shape."""
 
+import json
+import struct
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -27,9 +29,40 @@ def write_model(folder: Path, config: SnapshotConfig, weights: Mapping[str, Tens
     tensors = {name: w.detach().to("cpu", torch.float32).contiguous().clone() for name, w in weights.items()}
     _check_finite(tensors, folder)
     with atomic_file(folder / WEIGHTS_FILE) as path:
-        with_default_permissions(path, partial(save_file, tensors, metadata={"format": "pt"}))
+        with_default_permissions(path, partial(save_file, tensors, metadata=_metadata(config)))
+        _order_metadata(path)
     with atomic_file(folder / CONFIG_FILE) as path:
         path.write_text(config.to_json(), encoding="utf-8")
+
+
+def _metadata(config: SnapshotConfig) -> dict[str, str]:
+    """What the file says of itself without its config: a network of which task, at which stage, by which recipe."""
+    return {
+        "format": "pt",
+        "library": "progcycle",
+        "progcycle_version": config.progcycle_version,
+        "task": config.task,
+        "resolution": str(config.resolution.label),
+        "stage": str(config.stage),
+        "alpha": f"{config.alpha:g}",
+        "nimg": str(config.nimg),
+        "recipe_sha256": config.recipe_sha256,
+    }
+
+
+def _order_metadata(path: Path) -> None:
+    """Put the metadata of a safetensors file in order, so that equal snapshots are equal files.
+
+    safetensors writes them in an order that differs from process to process.
+    """
+    with path.open("r+b") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:  # as it is, as safetensors writes the same words
+            file.seek(8)
+            file.write(text.ljust(length))
 
 
 def read_model(folder: Path, kind: Callable[[SnapshotConfig], M], device: str | torch.device = "cpu") -> M:

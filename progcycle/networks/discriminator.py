@@ -107,7 +107,7 @@ Stddev = Annotated[MinibatchStddev, BeforeValidator(_as_stddev, json_schema_inpu
 class MinibatchDiscriminationOptions(Section):
     """The alternative of Salimans et al. 2016, section 3.2, before the last layer of a dense head."""
 
-    kernels: int = Field(100, ge=1, le=4096)
+    kernels: int = Field(100, ge=1, le=4096, description="features that it adds")
     dimensions: int = Field(5, ge=1, le=256, description="numbers in which a kernel compares two pictures")
     init_pictures: int = Field(
         500, ge=2, le=1 << 20, description="real pictures that set its scales before the first step"

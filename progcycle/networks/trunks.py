@@ -59,9 +59,9 @@ class Channels(Section):
     Where a translator's recipe leaves out ``base`` or ``max``, it gets them by its resolution.
     """
 
-    base: int = Field(8192, ge=1, le=1 << 24)
-    decay: float = Field(1.0, ge=0, le=10)
-    max: int = Field(512, ge=1, le=1 << 16)
+    base: int = Field(8192, ge=1, le=1 << 24, description="see the formula; 8192 gives 16 maps at 1024 px")
+    decay: float = Field(1.0, ge=0, le=10, description="1 halves the maps at each doubling of R")
+    max: int = Field(512, ge=1, le=1 << 16, description="the most maps at any R")
 
     def by_stage(self, shape: TaskShape) -> list[int]:
         """Feature maps of every stage, base first."""

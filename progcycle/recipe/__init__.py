@@ -70,7 +70,13 @@ from progcycle.recipe.schema import (
     WarmStart,
     Window,
 )
-from progcycle.recipe.shipped import find_recipe, shipped_folder, shipped_recipes, shipped_studies
+from progcycle.recipe.shipped import (
+    find_pictures_path,
+    find_recipe,
+    shipped_folder,
+    shipped_recipes,
+    shipped_studies,
+)
 from progcycle.recipe.sizes import Sizes, sizes_for
 from progcycle.recipe.study_file import Study, load_study
 from progcycle.recipe.values import LARGEST_LOADED, NATIVE, RecipeError, by_resolution, on_curve
@@ -136,6 +142,7 @@ __all__ = [
     "difference",
     "discriminators",
     "dump",
+    "find_pictures_path",
     "find_recipe",
     "json_schema",
     "load_recipe",

@@ -9,6 +9,7 @@ from pydantic_core import CoreSchema, core_schema
 from progcycle.recipe.values import AsTuple, Curve, power_of_two
 from progcycle.section import Section
 
+LOSS = "wgan, lsgan, non_saturating, hinge or relativistic"
 Clipping = Annotated[float, Field(gt=0)]
 Operation = Literal["color", "translation", "cutout", "flip", "rotate90", "scale", "rotate", "aspect", "hue"]
 
@@ -16,15 +17,15 @@ Operation = Literal["color", "translation", "cutout", "flip", "rotate90", "scale
 class GradientPenalty(Section):
     """weight * E (|grad D(mix)| - target)^2 / target^2 (Gulrajani et al. 2017; target: Karras et al. 2018)."""
 
-    weight: float = Field(10.0, gt=0)
-    target: float = Field(1.0, gt=0)
+    weight: float = Field(10.0, gt=0, description="lambda: of the penalty in the loss")
+    target: float = Field(1.0, gt=0, description="gamma: length that gradients are to have")
 
 
 class ZeroCentred(Section):
     """gamma / 2 * E |grad D|^2, computed every k-th step and scaled by k (Mescheder et al. 2018)."""
 
-    gamma: float = Field(10.0, gt=0)
-    every: int = Field(1, ge=1)
+    gamma: float = Field(10.0, gt=0, description="weight; half of it counts, as in the paper")
+    every: int = Field(1, ge=1, description="only at every k-th step, times k")
 
 
 class DiscriminatorNoise(Section):
@@ -34,12 +35,15 @@ class DiscriminatorNoise(Section):
     appendix B).
     """
 
-    mode: Literal["prop", "mul", "drop"] = "prop"
+    mode: Literal["prop", "mul", "drop"] = Field(
+        "prop",
+        description="prop: 1 + s sqrt(C) n, the paper's; mul: (1 + s)^n; drop: 1 / (1 - s), or 0 with probability s",
+    )
     signal: Literal["real", "fake", "d_loss"] = Field("real", description="d: D(real), 1 - D(fake), or D's loss")
-    gain: float = Field(0.2, gt=0)
-    limit: float = Field(0.5, ge=0, lt=1)
-    exponent: float = Field(2.0, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
+    gain: float = Field(0.2, gt=0, description="strength where the signal is 1 above the limit")
+    limit: float = Field(0.5, ge=0, lt=1, description="signal below which there is no noise")
+    exponent: float = Field(2.0, gt=0, description="power of the signal above the limit")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of the running mean of the signal, a step")
 
 
 class Adaptive(Section):
@@ -128,7 +132,7 @@ class Balance(Section):
 class Adversarial(Section):
     """The game between generators and discriminators."""
 
-    loss: str = "wgan"
+    loss: str = Field("wgan", description=LOSS)
     gradient_penalty: GradientPenalty | None = None
     r1: ZeroCentred | None = None
     r2: ZeroCentred | None = None
@@ -251,8 +255,8 @@ class DiscriminatorTerms(Section):
 class ClassWeights(Section):
     """Weights of the cross entropy of the discriminator's class logits, where data.labels is given (AC-GAN)."""
 
-    real: float = Field(1.0, ge=0)
-    fake: float = Field(1.0, ge=0)
+    real: float = Field(1.0, ge=0, description="on real pictures, for the discriminator")
+    fake: float = Field(1.0, ge=0, description="on generated pictures, for the generator")
 
 
 class PgganObjective(Adversarial):
@@ -277,7 +281,7 @@ class PgganObjective(Adversarial):
 class LapganObjective(Adversarial):
     """Objective of every level of a Laplacian pyramid."""
 
-    loss: str = "non_saturating"
+    loss: str = Field("non_saturating", description=LOSS)
 
 
 NOISE_STD = 0.02  # two and a half of 256 levels
@@ -286,8 +290,8 @@ NOISE_STD = 0.02  # two and a half of 256 levels
 class Cycle(Section):
     """The cycle loss: its weights, one for each way round, and what it compares."""
 
-    aba: Curve = ((0.0, 10.0),)
-    bab: Curve = ((0.0, 10.0),)
+    aba: Curve = Field(((0.0, 10.0),), description="weight of A to B and back; a number, or points of (kimg, value)")
+    bab: Curve = Field(((0.0, 10.0),), description="weight of B to A and back; a number, or points of (kimg, value)")
     scales: int = Field(1, ge=1, le=10, description="resolutions compared, each half of the one before")
     through: Literal["picture", "rounded", "blurred", "noisy"] = Field(
         "picture", description="what the second translator gets: the first one's picture, or a worse copy of it"
@@ -317,8 +321,8 @@ class Cycle(Section):
 class IdentityWeights(Section):
     """Weights of the identity loss, relative to the cycle weight of the same domain at that moment."""
 
-    a: Curve = ((0.0, 0.0),)
-    b: Curve = ((0.0, 0.0),)
+    a: Curve = Field(((0.0, 0.0),), description="of pictures of A, times the weight of their cycle at that moment")
+    b: Curve = Field(((0.0, 0.0),), description="of pictures of B, times the weight of their cycle at that moment")
 
 
 PALETTE_QUEUE = 64
@@ -343,13 +347,13 @@ class Palette(Section):
 class LatentLoss(Section):
     """The loss that keeps latents used: 1 - the cosine of a latent and of its estimate from the translation."""
 
-    weight: Curve = ((0.0, 1.0),)
+    weight: Curve = Field(((0.0, 1.0),), description="in the loss; a number, or points of (kimg, value)")
 
 
 class CycleganObjective(Adversarial):
     """Objective of the translation task."""
 
-    loss: str = "lsgan"
+    loss: str = Field("lsgan", description=LOSS)
     cycle: Cycle = Cycle()
     identity: IdentityWeights = IdentityWeights()
     latent: LatentLoss = LatentLoss()

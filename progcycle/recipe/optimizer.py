@@ -22,7 +22,7 @@ class PlayerOptimizer(Section):
     """The optimizer of one player. A key that belongs to another optimizer is refused."""
 
     name: Literal["adam", "rmsprop", "sgd"] = Field("adam", description="adam, rmsprop or sgd")
-    lr: float = Field(1e-3, gt=0)
+    lr: float = Field(1e-3, gt=0, description="learning rate, before schedule.lr_scale and its ramps")
     betas: Annotated[tuple[Beta, Beta], AsTuple] = Field((0.0, 0.99), description="of adam")
     eps: float = Field(1e-8, gt=0, description="of adam and rmsprop: added to the root of the mean square")
     smoothing: Beta = Field(0.99, description="of rmsprop: the share of the old mean square in the new one")
@@ -90,7 +90,7 @@ class Optimizer(OptimizerSection):
 class BeganPlayerOptimizer(PlayerOptimizer):
     """The same of BEGAN, with the paper's defaults."""
 
-    lr: float = Field(1e-4, gt=0)
+    lr: float = Field(1e-4, gt=0, description="learning rate, before schedule.lr_scale and its ramps")
     betas: Annotated[tuple[Beta, Beta], AsTuple] = Field((0.5, 0.999), description="of adam")
 
 
@@ -139,7 +139,9 @@ class Ema(Section):
         None, gt=0, description="default: 10, without per_step; empty: as long as rampup lets it be"
     )
     rampup: float = Field(RAMPUP, gt=0, le=1, description="the half-life is at most this share of the pictures shown")
-    per_step: float | None = Field(None, ge=0, lt=1)
+    per_step: float | None = Field(
+        None, ge=0, lt=1, description="share of the old average that a step keeps, instead; 0: none"
+    )
 
     @model_validator(mode="before")
     @classmethod

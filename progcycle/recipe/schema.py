@@ -55,11 +55,14 @@ MOST_CHANNELS = 64  # of a picture
 RANDOM_CROP = "random_crop"
 
 
+METRICS = "names of the figures to measure"
+
+
 class Augmentation(BaseModel):
     """One albumentations transform by name; every other key is passed to its constructor."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    name: str
+    name: str = Field(description="of the transform, such as RandomBrightnessContrast")
 
 
 class Window(Section):
@@ -280,8 +283,8 @@ class Recovery(Section):
 class Evaluation(Section):
     """Figures of quality that are computed while a run trains, and logged with the others."""
 
-    every_kimg: float = Field(100.0, gt=0)
-    metrics: Annotated[Texts, Field(min_length=1)] = ("swd",)
+    every_kimg: float = Field(100.0, gt=0, description="thousands of pictures from one evaluation to the next")
+    metrics: Annotated[Texts, Field(min_length=1)] = Field(("swd",), description=METRICS)
     count: int = Field(2048, ge=2, description="pictures, or half as many as there are real ones if these are fewer")
     best: str | None = Field(
         "auto",
@@ -292,21 +295,21 @@ class Evaluation(Section):
 class AutoencoderEvaluation(Evaluation):
     """The same of autoencoders: errors on the pictures that ``data.validation`` holds out, or on training pictures."""
 
-    metrics: Annotated[Texts, Field(min_length=1)] = ("l1", "l2", "psnr", "ssim")
+    metrics: Annotated[Texts, Field(min_length=1)] = Field(("l1", "l2", "psnr", "ssim"), description=METRICS)
     count: int = Field(256, ge=2, description="pictures, or all if there are fewer")
 
 
 class TranslationEvaluation(Evaluation):
     """The same of translators: figures of the pictures that ``data.validation`` holds out."""
 
-    metrics: Annotated[Texts, Field(min_length=1)] = ("all",)
+    metrics: Annotated[Texts, Field(min_length=1)] = Field(("all",), description=METRICS)
     count: int = Field(256, ge=2, description="held-out pictures of each domain, or all if there are fewer")
 
 
 class BeganEvaluation(Evaluation):
     """The same of BEGAN, whose own measure needs no pictures."""
 
-    metrics: Annotated[Texts, Field(min_length=1)] = ("convergence",)
+    metrics: Annotated[Texts, Field(min_length=1)] = Field(("convergence",), description=METRICS)
     best: str | None = Field(
         "auto", description="the snapshot where this figure is lowest is kept; auto: convergence, or swd without it"
     )
@@ -321,11 +324,11 @@ class Training(Section):
     )
     max_batch_per_device: BatchSizes | None = Field(None, description="larger batches are accumulated in parts")
     ema: Ema = Ema()
-    status_kimg: float = Field(1.0, gt=0)
-    sample_kimg: float = Field(50.0, gt=0)
-    checkpoint_kimg: float = Field(50.0, gt=0)
-    snapshot_kimg: float = Field(200.0, gt=0)
-    keep_checkpoints: int = Field(2, ge=1)
+    status_kimg: float = Field(1.0, gt=0, description="from one line of figures to the next")
+    sample_kimg: float = Field(50.0, gt=0, description="from one sheet of samples to the next")
+    checkpoint_kimg: float = Field(50.0, gt=0, description="from one checkpoint, from which a run resumes, to the next")
+    snapshot_kimg: float = Field(200.0, gt=0, description="from one snapshot, for use, to the next")
+    keep_checkpoints: int = Field(2, ge=1, description="how many of the newest ones are kept")
     permanent_kimg: float | None = Field(None, gt=0, description="one checkpoint every so many kimg is never deleted")
     fallback_dir: str | None = Field(None, description="folder for checkpoints that the run folder cannot take")
     recovery: Recovery | None = Field(None, description="what to do when numbers go bad; default: stop")
@@ -358,7 +361,9 @@ class AutoencoderTraining(Training):
 class Pretraining(Section):
     """Translators learn to restore real pictures before they learn to translate (Torbunov et al. 2023, UVCGAN)."""
 
-    kind: Literal["inpainting", "autoencoding"] = "inpainting"
+    kind: Literal["inpainting", "autoencoding"] = Field(
+        "inpainting", description="whether parts of the pictures are hidden from the networks, which restore the whole"
+    )
     masked: float | None = Field(None, gt=0, lt=1, description="share of a picture that is hidden; inpainting: 0.4")
     patch: float | None = Field(None, gt=0, le=0.5, description="side of a hidden square, of the picture's; 0.125")
     share: float | None = Field(None, gt=0, le=1000, description="lengths, of those in schedule; default 0.5")
@@ -423,7 +428,7 @@ class Recipe(Section):
     """
 
     task: str
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of all random numbers; 0 is a seed like any other")
     resolution: Resolution = Field(description="pixels of a side, or [height, width]: base_resolution, doubled n times")
     data: DataOptions
     network: NetworkSection

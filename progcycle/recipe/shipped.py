@@ -1,5 +1,6 @@
-"""Bundled recipes and studies: inside the installed package, or in the clone that Python runs from."""
+"""Bundled recipes, studies and pictures: inside the installed package, or in the clone that Python runs from."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
@@ -7,6 +8,7 @@ from progcycle.errors import closest
 
 ENDING = ".yaml"
 PACKAGE = Path(__file__).parents[1]
+PICTURES = Path("datasets") / "demo"  # where recipes name the bundled ones, and where a clone has them
 
 
 def shipped_folder() -> Path:
@@ -23,6 +25,21 @@ def shipped_recipes() -> dict[str, Path]:
 def shipped_studies() -> dict[str, Path]:
     """The same of the studies; recipes that only studies start from lie there too."""
     return {path.stem: path for path in sorted((shipped_folder() / "studies").glob(f"*{ENDING}"))}
+
+
+def find_pictures_path(path: str | PurePath) -> Path:
+    """Where pictures are: the path itself, absolute, or the bundled pictures for a relative one to ``datasets/demo``.
+
+    A folder of that name in the current folder goes before the bundled one.
+
+    Args:
+        path: a folder, a zip file, or something inside it, with ~ for the home folder; it need not exist.
+    """
+    full = Path(os.path.abspath(os.path.expanduser(path)))
+    if os.path.isabs(path) or not full.is_relative_to(here := Path.cwd() / PICTURES) or here.exists():
+        return full
+    installed = PACKAGE / "_datasets" / PICTURES.name
+    return (installed if installed.is_dir() else PACKAGE.parent / PICTURES) / full.relative_to(here)
 
 
 def find_recipe(name: str | Path, known: dict[str, Path] | None = None, folder: Path | None = None) -> Path:

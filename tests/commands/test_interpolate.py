@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from progcycle.commands.cli import main
-from progcycle.export import Generator, load, to_pil
+from progcycle.export import Autoencoder, Generator, Translator, load, to_pil
 from progcycle.export import video as video_module
 
 Make = Callable[..., Path]
@@ -155,10 +155,114 @@ def test_without_av_mp4_tells_what_to_install(
     assert "pip install 'progcycle[video]'" in capsys.readouterr().err
 
 
-def test_other_models_are_refused(make_snapshot: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["interpolate", str(make_snapshot()), "--out", str(tmp_path / "x.webp")]) == 2
-    assert "use progcycle translate" in capsys.readouterr().err
+def test_other_models_are_refused(
+    make_snapshot: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     single = make_snapshot(task="pggan", run="single", latent_size=1)
     assert main(["interpolate", str(single), "--out", str(tmp_path / "x.webp")]) == 2
     assert "single numbers" in capsys.readouterr().err
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "single"]
+    monkeypatch.setattr("progcycle.export.load", lambda *_: Autoencoder.__new__(Autoencoder))
+    assert main(["interpolate", str(single), "--out", str(tmp_path / "x.webp")]) == 2
+    assert "which has no ways between pictures" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["single"]
+
+
+# --- translators ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[np.ndarray]:
+    """Two pictures, in the folder ``photos``."""
+    pixels = np.random.default_rng(5).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    (tmp_path / "photos").mkdir()
+    for name, levels_of in zip("xy", pixels, strict=True):
+        Image.fromarray(levels_of).save(tmp_path / "photos" / f"{name}.png")
+    return list(pixels)
+
+
+def tiles(frame: np.ndarray, top: int, count: int = 2, side: int = 32) -> list[np.ndarray]:
+    """The pictures in a row of a sheet."""
+    return [frame[top : top + side, 4 + (side + 4) * i :][:, :side].astype(int) for i in range(count)]
+
+
+@pytest.mark.parametrize("direction", ["ab", "ba"])
+def test_pictures_turn_into_their_translations_and_back(
+    make_snapshot: Make,
+    tmp_path: Path,
+    photos: list[np.ndarray],
+    written: list[np.ndarray],
+    direction: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run, out = make_snapshot(), tmp_path / "x.webp"
+    options = ["--direction", direction, "--seconds", "0.4", "--fps", "10", "--size", "32"]
+    assert main(["interpolate", str(run), "--out", str(out), "--pictures", str(tmp_path / "photos"), *options]) == 0
+    words = {"ab": "A to B", "ba": "B to A"}[direction]
+    assert capsys.readouterr().out == f"wrote 8 frames (0.8 s) with 2 pictures, {words} and back to {out}\n"
+    model = load(run)
+    assert isinstance(model, Translator)
+    made = [model.translate(levels_of, direction).astype(int) for levels_of in photos]  # type: ignore[call-overload]
+    half = math.sqrt(0.5)
+    shares = [0, (1 - half) / 2, 0.5, (1 + half) / 2, 1, (1 + half) / 2, 0.5, (1 - half) / 2]  # along a cosine
+    assert len(written) == len(shares)
+    for frame, share in zip(written, shares, strict=True):
+        for got, before, after in zip(tiles(frame, 28), photos, made, strict=True):
+            assert np.abs(got - (before + share * (after - before))).max() <= 0.5 + 1e-3
+    assert np.abs(made[0] - photos[0]).max() > 50
+
+
+def test_one_picture_by_itself(
+    make_snapshot: Make, tmp_path: Path, photos: list[np.ndarray], written: list[np.ndarray]
+) -> None:
+    options = ["--pictures", str(tmp_path / "photos" / "y.png"), "--seconds", "0.1", "--fps", "10", "--size", "32"]
+    assert main(["interpolate", str(make_snapshot()), "--out", str(tmp_path / "x.gif"), *options]) == 0
+    assert np.array_equal(tiles(written[0], 28, 1)[0], photos[1])
+    assert len(written) == 2
+
+
+def test_from_translation_to_translation(
+    make_snapshot: Make, tmp_path: Path, photos: list[np.ndarray], written: list[np.ndarray]
+) -> None:
+    """The translations of --seed 3 and 4 are on the way, below the pictures."""
+    run = make_snapshot(latents=4)
+    options = ["--pictures", str(tmp_path / "photos"), "--keyframes", "2", "--seed", "3", "--size", "32"]
+    assert main(["interpolate", str(run), "--out", str(tmp_path / "x.webp"), *options, "--seconds", "0.1"]) == 0
+    model = load(run)
+    assert isinstance(model, Translator)
+    assert len(written) == 4
+    for frame, seed in ((0, 3), (2, 4)):
+        assert all(np.array_equal(*pair) for pair in zip(tiles(written[frame], 28), photos, strict=True))
+        for got, levels_of in zip(tiles(written[frame], 28 + 36), photos, strict=True):
+            assert np.abs(got - model.translate(levels_of, "ab", seed=seed).astype(int)).max() <= 1
+    assert not np.array_equal(written[0], written[2])
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "words"),
+    [
+        ("cyclegan", ["--rows", "2"], "--rows is no option for translators, which"),
+        ("cyclegan", ["--latents", "x"], "--latents is no option for translators, which"),
+        ("cyclegan", ["--batch-size", "2"], "--batch-size is no option for translators, which"),
+        (
+            "cyclegan",
+            ["--pictures", "PHOTOS", "--seed", "2"],
+            "--seed chooses translations to pass through; give --key",
+        ),
+        ("cyclegan", ["--pictures", "PHOTOS", "--keyframes", "3"], "have no latents from A to B"),
+        ("cyclegan", [], "pictures are not here"),
+        ("pggan", ["--direction", "ab"], "--direction is no option for a PG-GAN, which"),
+        ("pggan", ["--count", "2"], "--count is no option for a PG-GAN, which"),
+        ("pggan", ["--latents", "nowhere"], "There is no file nowhere"),
+        ("pggan", ["--latents", "PHOTOS/x.png"], "cannot be read as safetensors"),
+    ],
+)
+@pytest.mark.usefixtures("photos")
+def test_options_of_another_task_are_refused(
+    make_snapshot: Make, tmp_path: Path, task: str, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [option.replace("PHOTOS", str(tmp_path / "photos")) for option in options]
+    assert main(["interpolate", str(make_snapshot(task=task)), "--out", str(tmp_path / "x.webp"), *given]) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "x.webp").exists()

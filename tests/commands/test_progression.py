@@ -48,17 +48,18 @@ def test_a_contact_sheet(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_rows_say_when_they_were(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from progcycle.export import timeline
+    from progcycle.export import contact_sheet, timeline
 
     said: dict[str, list[str]] = {"side": [], "title": []}
-    real = timeline.sheet
+    real = contact_sheet.sheet
 
     def watch(rows: object, header: object = None, tile: int = 128, **words: object) -> Image.Image:
         for name, some in words.items():
             said[name] += some if isinstance(some, list) else [some]
         return real(rows, header, tile, **words)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(timeline, "sheet", watch)
+    for module in (contact_sheet, timeline):
+        monkeypatch.setattr(module, "sheet", watch)
     for name in ("x.png", "x.webp"):
         assert main(["progression", str(run), "--out", str(tmp_path / name), "--count", "1"]) == 0
     expected = ["0.016 kimg\n4 px", "0.044 kimg\n8 px\nfade 25%", "3 kimg\n8 px", "12.345 kimg\n16 px"]
@@ -148,6 +149,40 @@ def test_other_folders_are_refused(make_snapshot: Make, tmp_path: Path, capsys: 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "translators"]
 
 
+@pytest.mark.parametrize("show", ["stages", "network"])
+def test_stages_side_by_side(run: Path, tmp_path: Path, show: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A column for each: the last snapshot of the stage, or what the newest one paints there."""
+    out = tmp_path / "x.png"
+    assert main(["progression", str(run), "--out", str(out), "--count", "2", "--show", show, "--size", "32"]) == 0
+    assert capsys.readouterr().out == f"wrote 2 pictures of 3 stages (seed 0) to {out}\n"
+    page = np.asarray(Image.open(out).convert("RGB"))
+    top = page.shape[0] - (2 * 36 + 4)
+    assert page.shape[1] == 3 * 36 + 4
+    assert (page[:top] < 120).any()  # words
+    newest = load(run)
+    assert isinstance(newest, Generator)
+    for column, (nimg, side) in enumerate(((16, 4), (3000, 8), (12345, 16))):
+        made = to_pil(newest.generate(2, resolution=side))
+        own = [np.asarray(picture).repeat(32 // side, 0).repeat(32 // side, 1) for picture in made]
+        expected = expected_pictures(run, nimg, 2, side=32) if show == "stages" else own
+        for row, picture in enumerate(expected):
+            y, x = top + 4 + 36 * row, 4 + 36 * column
+            assert np.array_equal(page[y : y + 32, x : x + 32], picture)
+
+
+def test_a_snapshot_alone_has_stages(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "x.webp"
+    newest = run / "snapshots" / "nimg-000012345"
+    assert main(["progression", str(newest), "--out", str(out), "--show", "network", "--fps", "2"]) == 0
+    with Image.open(out) as image:
+        assert image.n_frames == 3  # the rest on the last one is its duration
+    for options in (["--every", "2"], ["--rows", "2"]):
+        assert main(["progression", str(run), "--out", str(tmp_path / "x.png"), "--show", "stages", *options]) == 2
+        assert f"{options[0]} chooses among snapshots" in capsys.readouterr().err
+    assert main(["progression", str(run), "--out", str(tmp_path / "x.gif"), "--rows", "2"]) == 2
+    assert "--rows is for contact sheets" in capsys.readouterr().err
+
+
 # --- translators ------------------------------------------------------------------------------------------------------
 
 
@@ -194,3 +229,20 @@ def test_own_pictures_in_a_video(make_snapshot: Make, tmp_path: Path) -> None:
     with Image.open(out) as image:
         assert image.n_frames >= 1  # fresh networks change nothing, so that equal frames may be one
         assert image.size == (2 * 68 + 4, 24 + 2 * 68 + 4)
+
+
+def test_one_picture_at_all_stages(make_snapshot: Make, tmp_path: Path) -> None:
+    """The picture, and what the networks make of it at each resolution, in a row."""
+    (source,) = write_sources(tmp_path / "mine", 1, 32)
+    snapshot, out = make_snapshot(), tmp_path / "x.png"
+    options = ["--pictures", str(tmp_path / "mine" / "0.png"), "--show", "network", "--size", "32"]
+    assert main(["progression", str(snapshot), "--out", str(out), *options]) == 0
+    page = np.asarray(Image.open(out).convert("RGB"))
+    top = page.shape[0] - 40
+    shown = [page[top + 4 : top + 36, 4 + 36 * i :][:, :32] for i in range(4)]
+    model = load(snapshot)
+    assert isinstance(model, Translator)
+    assert page.shape[1] == 4 * 36 + 4
+    assert np.array_equal(shown[0], source)
+    for got, side in zip(shown[1:], (8, 16, 32), strict=True):
+        assert np.array_equal(got, model.translate(source, "ab", resolution=side))

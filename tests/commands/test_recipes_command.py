@@ -1,5 +1,6 @@
 """``progcycle recipes``: a row for every recipe within 100 columns, and a recipe as it is written."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from progcycle.commands.cli import main
 from progcycle.commands.recipes import about
+from progcycle.recipe import json_schema, load_recipe
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 
@@ -38,6 +40,48 @@ def test_a_copy_works_wherever_it_lies(
     copied = capsys.readouterr().out
     assert main(["plan", "cyclegan_openmoji_64"]) == 0
     assert capsys.readouterr().out == copied
+
+
+def test_a_copy_is_the_recipe_even_beside_files_of_bundled_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It extends a bundled recipe, and is called as that one."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["recipes", "cyclegan_openmoji_64", "--copy", "my own/cyclegan_openmoji.yaml"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[-1] == "  progcycle train 'my own/cyclegan_openmoji.yaml'"
+    copy = Path("my own/cyclegan_openmoji.yaml")
+    assert load_recipe(copy) == load_recipe("cyclegan_openmoji_64")
+    schema = Path(copy.read_text().splitlines()[0].partition("$schema=")[2])
+    assert json.loads(schema.read_text()) == json_schema()
+    copy.write_text("precious")
+    assert main(["recipes", "cyclegan_demo", "--copy", str(copy)]) == 2
+    assert copy.read_text() == "precious"
+    assert main(["recipes", "cyclegan_demo", "--copy", str(copy), "--force"]) == 0
+    assert load_recipe(copy) == load_recipe("cyclegan_demo")
+    assert main(["recipes", "cyclegan_demo", "--copy", "my own"]) == 0
+    assert load_recipe("my own/cyclegan_demo.yaml") == load_recipe("cyclegan_demo")
+
+
+def test_what_cannot_be_copied_gets_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("taken.yaml").mkdir()
+    Path("taken.yaml/cyclegan_demo.yaml").mkdir()
+    Path("file").touch()
+    for words, sentence in (
+        ("--copy mine.yaml", "--copy needs the NAME of a recipe"),
+        ("cyclegan_demo --force", "--force is for --copy FILE"),
+        ("cyclegan_demo --copy mine.txt", "mine.txt: give --copy a name that ends in .yaml, or a folder."),
+        ("cyclegan_demo --copy taken.yaml", "taken.yaml/cyclegan_demo.yaml is a folder"),
+        ("cyclegan_demo --copy file/mine.yaml", "file"),
+    ):
+        assert main(["recipes", *words.split()]) == 2
+        error = capsys.readouterr().err
+        assert sentence in error
+        assert error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken.yaml"]
 
 
 def test_an_unknown_name_gets_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:

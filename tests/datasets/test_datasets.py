@@ -340,3 +340,12 @@ def test_prepare_refuses_bad_input(tmp_path: Path) -> None:
     (package / "package.json").write_text('{"name": "emoji-datasource-google", "version": "15.0.0"}', encoding="utf-8")
     assert_refused(script(*emoji, tmp_path), "15.0.0", "16.0.0 is needed")
     assert not list(out.iterdir())
+
+
+def test_the_demo_is_a_part_of_openmoji_split_by_split() -> None:
+    """So training pictures of the demo are in no test of the whole set, and its own tests are in no training."""
+    for split in ("trainA", "trainB", "testA", "testB"):
+        for path in (DATASETS / "demo" / split).iterdir():
+            assert path.read_bytes() == (DATASETS / "openmoji" / split / path.name).read_bytes()
+    tests = [sorted(path.name for path in (DATASETS / "demo" / split).iterdir()) for split in ("testA", "testB")]
+    assert tests[0] == tests[1]

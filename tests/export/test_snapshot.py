@@ -1,5 +1,6 @@
 """Snapshots: what is written is what is read, and anything else is refused with one sentence."""
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -48,8 +49,22 @@ def test_files_are_as_documented(make_snapshot: Make, task: str) -> None:
         "seed": 7,
         "classes": [],
     }
+    header = (folder / "model.safetensors").read_bytes()[8:]
+    recipe_sha256 = hashlib.sha256(json.dumps(config["recipe"], sort_keys=True).encode()).hexdigest()
+    metadata = {
+        "alpha": "0.25",
+        "format": "pt",
+        "library": "progcycle",
+        "nimg": "12000",
+        "progcycle_version": progcycle.__version__,
+        "recipe_sha256": recipe_sha256,
+        "resolution": str(4 * base),
+        "stage": "2",
+        "task": task,
+    }
+    assert header.startswith(f'{{"__metadata__":{json.dumps(metadata, separators=(",", ":"))},'.encode()), "in order"
     with safe_open(folder / "model.safetensors", "pt") as file:
-        assert file.metadata() == {"format": "pt"}
+        assert file.metadata() == metadata
         names = list(file.keys())
         assert {file.get_tensor(name).dtype for name in names} == {torch.float32}
     assert {name.split(".")[0] for name in names} == set(config["networks"])
@@ -113,8 +128,7 @@ def test_weights_come_back_to_the_bit(make_snapshot: Make, task: str, tmp_path: 
     again = type(model).from_pretrained(tmp_path / "copy")
     assert again.config == model.config
     assert all(torch.equal(again.state_dict()[name], w) for name, w in read.items())
-    with safe_open(tmp_path / "copy" / "model.safetensors", "pt") as file:
-        assert file.metadata() == {"format": "pt"}
+    assert (tmp_path / "copy" / "model.safetensors").read_bytes() == (model.snapshot / "model.safetensors").read_bytes()
 
 
 def test_half_precision_weights_are_written_as_float32(tmp_path: Path, make_snapshot: Make) -> None:

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from progcycle.recipe import RecipeError, find_recipe, load_recipe, load_study, shipped_recipes, shipped_studies
+from progcycle.recipe import (
+    RecipeError,
+    find_pictures_path,
+    find_recipe,
+    load_recipe,
+    load_study,
+    shipped_recipes,
+    shipped_studies,
+)
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 OWN = "task: pggan\nresolution: 32\nseed: 7\ndata: {path: pictures}\n"
@@ -85,3 +93,16 @@ def test_a_study_that_is_missing_gets_the_nearest_name_of_a_study() -> None:
 def test_what_is_like_no_name_gets_the_list_alone() -> None:
     with pytest.raises(RecipeError, match=r"There is no recipe zzz; .* progcycle recipes lists\.$"):
         load_recipe("zzz")
+
+
+def test_bundled_pictures_are_found_from_any_folder(tmp_path: Path) -> None:
+    demo = FOLDER.parent / "datasets" / "demo"
+    for path in ("datasets/demo", "./datasets//demo/", "x/../datasets/demo"):
+        assert find_pictures_path(path) == demo
+    assert find_pictures_path(Path("datasets/demo/testA")) == demo / "testA"
+    for other in ("datasets/demos", "datasets/openmoji", "demo", "datasets/demo/../mine", "datasets"):
+        assert find_pictures_path(other) == (tmp_path / other).resolve()
+    absolute = tmp_path / "datasets" / "demo" / "testA"
+    assert find_pictures_path(absolute) == absolute, "an absolute path means that place"
+    (tmp_path / "datasets" / "demo").mkdir(parents=True)
+    assert find_pictures_path("datasets/demo/testA") == absolute, "a folder of one's own goes first"
