@@ -7,7 +7,7 @@ RUN := runs/cyclegan_openmoji
 DATA := datasets/openmoji
 LANDSCAPES := cyclegan_landscapes
 
-.PHONY: demo page test lint schema docs toy figures began setup clean
+.PHONY: demo page test lint schema docs site toy figures began setup clean
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/.installed
@@ -44,6 +44,11 @@ schema: setup
 # The figures of the studies that the documents show, from the published rows in docs/studies.
 docs: setup
 	$(BIN)/python docs/study_figures.py
+
+# The documentation as a site, in build/site; broken links and other warnings fail.
+site: setup
+	$(BIN)/python -c 'import furo, myst_parser, sphinx' 2>/dev/null || $(BIN)/python -m pip install --quiet -e '.[docs]'
+	$(BIN)/python docs/site/build.py
 
 # The toy experiments of WGAN-GP, which docs/dcgan_wgan.md shows: under a minute of training.
 toy: setup

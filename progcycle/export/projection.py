@@ -28,7 +28,7 @@ from progcycle.errors import UserError
 from progcycle.export.contact_sheet import sheet
 from progcycle.export.generator import Generator
 from progcycle.export.tensor_images import to_pil
-from progcycle.figures import new_figure
+from progcycle.figures import LogLocator, NullLocator, new_figure
 from progcycle.files import atomic_file
 from progcycle.pretrained import LITE_TAPS, LiteBackbone, MissingExtra
 from progcycle.rng import Distribution, latents
@@ -312,6 +312,9 @@ def draw_courses(names: Sequence[str], found: Sequence[Projection], words: str, 
         best = int(each.ends.nan_to_num(nan=torch.inf).argmin())
         axes.plot(each.course[:, best].numpy(), color=colour, label=PurePosixPath(name).stem[:SHORT])
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("step")
     axes.set_ylabel(f"distance: {words}")
     axes.legend(fontsize="small")

@@ -386,11 +386,13 @@ class Translator(SnapshotModel):
 
         Args:
             picture: one of these:
-                a Pillow image or the path of a picture: it is turned upright by its EXIF orientation and made grey or
-                colour as the domain needs, transparency is put on the colour that training put there, usually white;
-                an array of the values that files hold, such as grey levels;  # [H, W] or [H, W, C], uint8 or uint16, or
-                    any numbers if training read such
-                pictures in [-1, 1].  # [N, C, H, W]
+
+                * a Pillow image or the path of a picture: it is turned upright by its EXIF orientation and made grey or
+                  colour as the domain needs, transparency is put on the colour that training put there, usually white;
+                * an array of the values that files hold, such as grey levels: uint8 or uint16, or any numbers if
+                  training read such;  # [H, W] or [H, W, C]
+                * pictures in [-1, 1].  # [N, C, H, W]
+
             direction: ``ab`` turns pictures of A into B, ``ba`` the other way.
             scale: ``detail`` brings the short side to the resolution of training as training does (in 256 grey levels,
                 by Pillow's filters), takes what the network changes there, and adds it to the full picture along the
