@@ -84,7 +84,7 @@ class Content:
         return {**about, "ways": self._ways(model), "examples": self._examples(model), **more}
 
     def _facts(self, model: SnapshotModel) -> list[list[str]]:
-        found = [["Model", f"{model.kind}, {model.resolution} px"], ["Trained for", f"{model.config.nimg:,} pictures"]]
+        found = [["Resolution", model.resolution.words], ["Trained for", f"{model.config.nimg:,} pictures"]]
         return [*found, ["Licence", self.licence]] if self.licence else found
 
     def _generator(self, model: Generator) -> dict[str, Any]:

@@ -305,7 +305,7 @@ function translator() {
   for (const one of ways) if (one.latents) one.latents.numbers = floats(one.latents.drawn);
 
   $("lead").textContent = there
-    ? `Translates ${way.words[0]} to ${way.words[1]} and back. Drop a picture, choose an example, or draw one.`
+    ? `From ${way.words[0]} to ${way.words[1]}, and back. Drop a picture, choose an example, or draw one.`
     : `From ${way.words[0]} to ${way.words[1]}. Drop a picture, choose an example, or draw one.`;
 
   segments($("ways"), "way", ways.map((one) => [one.name, `${one.words[0]} → ${one.words[1]}`]), way.name, (name) => {
@@ -524,13 +524,43 @@ function translator() {
   showWay();
   globalThis.progcycle = { take, show: showView };
   say(about.server ? "Ready" : "Loading the model …");
-  if ((about.examples[way.domains[0]] || []).length) choose(0);
+  const first = (about.examples[way.domains[0]] || []).length;
+  if (first) choose(first >> 1);
   else showView("draw");
+}
+
+// --- between latents: progcycle/export/interpolation.py -----------------------------------------------------------------
+
+function slerp(a, b, t) {
+  const unit = (x) => { const length = Math.hypot(...x); return Array.from(x, (v) => v / length); };
+  const u = unit(a), v = unit(b), dot = u.reduce((sum, x, i) => sum + x * v[i], 0);
+  const angle = Math.acos(Math.min(1, Math.max(-1, dot)));
+  if (angle < 1e-6) return u.map((x) => x * Math.sqrt(a.length));
+  const [s, e] = [Math.sin((1 - t) * angle) / Math.sin(angle), Math.sin(t * angle) / Math.sin(angle)];
+  return u.map((x, i) => (s * x + e * v[i]) * Math.sqrt(a.length));
+}
+function inverseErf(x) { // by Newton's method
+  let y = 0;
+  for (let i = 0; i < 40; i++) {
+    const step = (erf(y) - x) / ((2 / Math.sqrt(Math.PI)) * Math.exp(-y * y));
+    y -= Math.max(-0.5, Math.min(0.5, step));
+  }
+  return y;
+}
+function erf(x) { // its series; |x| stays below 4
+  let term = x, sum = x;
+  for (let n = 1; n < 90; n++) { term *= (-x * x) / n; sum += term / (2 * n + 1); }
+  return (2 / Math.sqrt(Math.PI)) * sum;
+}
+function throughCube(a, b, t) {
+  const inside = (x) => Math.max(-0.999999, Math.min(0.999999, x));
+  return erf(Math.cos((Math.PI * t) / 2) * inverseErf(inside(a)) + Math.sin((Math.PI * t) / 2) * inverseErf(inside(b)));
 }
 
 // --- latents to pictures ----------------------------------------------------------------------------------------------
 
 function generator() {
+  const LARGEST_PIXEL = 14, SHOWN = 12;
   const own = about.generator, size = own.parts.reduce((sum, each) => sum + each.size, 0), drawn = floats(own.latents);
   let label = own.classes.length ? 0 : null, number = 0, from = known(0), to = known(1), after = null, page = 0;
 
@@ -546,7 +576,7 @@ function generator() {
       each.distribution === "normal" ? normal : () => 2 * Math.random() - 1)));
   }
 
-  // Along the sphere where latents are normal, through the cube where they are uniform (progcycle/export/interpolation.py).
+  // Along the sphere where latents are normal, through the cube where they are uniform.
   function between(a, b, t) {
     if (t === 0) return a;
     const out = [];
@@ -558,32 +588,6 @@ function generator() {
     }
     return Float32Array.from(out);
   }
-  function slerp(a, b, t) {
-    const unit = (x) => { const length = Math.hypot(...x); return Array.from(x, (v) => v / length); };
-    const u = unit(a), v = unit(b), dot = u.reduce((sum, x, i) => sum + x * v[i], 0);
-    const angle = Math.acos(Math.min(1, Math.max(-1, dot)));
-    if (angle < 1e-6) return u.map((x) => x * Math.sqrt(a.length));
-    const [s, e] = [Math.sin((1 - t) * angle) / Math.sin(angle), Math.sin(t * angle) / Math.sin(angle)];
-    return u.map((x, i) => (s * x + e * v[i]) * Math.sqrt(a.length));
-  }
-  const inverse = (x) => { // of erf, by Newton's method
-    let y = 0;
-    for (let i = 0; i < 40; i++) {
-      const step = (erf(y) - x) / ((2 / Math.sqrt(Math.PI)) * Math.exp(-y * y));
-      y -= Math.max(-0.5, Math.min(0.5, step));
-    }
-    return y;
-  };
-  function erf(x) { // its series; |x| stays below 4
-    let term = x, sum = x;
-    for (let n = 1; n < 90; n++) { term *= (-x * x) / n; sum += term / (2 * n + 1); }
-    return (2 / Math.sqrt(Math.PI)) * sum;
-  }
-  function throughCube(a, b, t) {
-    const inside = (x) => Math.max(-0.999999, Math.min(0.999999, x));
-    return erf(Math.cos((Math.PI * t) / 2) * inverse(inside(a)) + Math.sin((Math.PI * t) / 2) * inverse(inside(b)));
-  }
-
   const step = () => Number($("between").value);
   function words() { return number === null ? "random" : `picture ${number}`; }
   function update() {
@@ -592,7 +596,9 @@ function generator() {
       const made = await engine.generate(now, latents, label);
       after = made.picture;
       paint($("painted"), after);
-      document.querySelector(".figures").style.setProperty("--ratio", after.width / after.height);
+      const { style } = document.querySelector(".view");
+      style.setProperty("--ratio", after.width / after.height);
+      style.setProperty("--room", `min(58vh, 34rem, ${LARGEST_PIXEL * after.height}px)`);
       say(`${caption(words())}, ${sides(after.width, after.height)} pixels in ${time(made.ms)}`);
       Object.assign(globalThis.progcycle, { after });
       body.dataset.done = (Number(body.dataset.done) || 0) + 1;
@@ -625,7 +631,6 @@ function generator() {
   });
   $("save").addEventListener("click", () => after && save(canvasOf(after), `${words().replace(" ", "-")}.png`));
 
-  const SHOWN = 12;
   async function thumbs() {
     const numbers = Array.from({ length: SHOWN }, (_, i) => (page * SHOWN + i) % own.count);
     const buttons = numbers.map((i) => {

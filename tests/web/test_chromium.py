@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from written_snapshots import write_snapshot
 
 from progcycle.export import Generator, Translator, load_as
+from progcycle.export.interpolation import between_uniform, slerp
 from progcycle.web import Demo, serve, write_page
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed")
@@ -123,6 +124,16 @@ def check_near(got: np.ndarray, expected: Image.Image | np.ndarray, most: int = 
     assert apart.mean() < 0.1
 
 
+def check_named(tab: Tab) -> None:
+    """Whoever hears the page instead of seeing it is told what everything is for."""
+    nameless = tab.js(
+        "[...document.querySelectorAll('button, input, select, canvas')].filter((one) => !one.closest('[hidden]') &&"
+        "!one.getAttribute('aria-label') && !one.labels?.length && !one.textContent.trim() && !one.closest('button'))"
+        ".map((one) => one.outerHTML)"
+    )
+    assert nameless == []
+
+
 def check_calm(tab: Tab, *starts: str) -> None:
     """Nothing was asked for but what begins like that, and nothing went wrong."""
     assert [url for url in tab.requests if not url.startswith((*starts, "blob:", "data:"))] == []
@@ -153,6 +164,7 @@ def test_translators(tab: Tab, translators: Path, tmp_path: Path, hosted: Callab
     tab.js("document.querySelector('input[value=ba]').click()")
     tab.wait("document.body.dataset.state === 'ready'")
     check_near(shown(tab), model.translate(image, "ba"))
+    check_named(tab)
     # There and back, in grey levels
     tab.js("progcycle.show('back')")
     tab.wait("progcycle.again && document.body.dataset.state === 'ready'")
@@ -163,15 +175,21 @@ def test_translators(tab: Tab, translators: Path, tmp_path: Path, hosted: Callab
     check_calm(tab, url)
 
 
-def test_opened_as_a_file_with_grey_pictures_and_stages(tab: Tab, tmp_path: Path) -> None:
+def test_opened_as_a_file_with_grey_pictures_stages_and_one_direction(tab: Tab, tmp_path: Path) -> None:
     options: dict[str, Any] = {"normalize": "none", "schedule": {"start_resolution": 16}}
     run = write_snapshot(tmp_path / "s", channels=(1, 3), predict="picture", **options)
+    weights = load_file(run / "model.safetensors")
+    save_file({name: w for name, w in weights.items() if name.startswith("gen_ab")}, run / "model.safetensors")
+    config = json.loads((run / "config.json").read_text())
+    del config["networks"]["gen_ba"]
+    (run / "config.json").write_text(json.dumps(config))
     page = write_page(run, tmp_path / "site", over="stages", names=("line", "<b>colour"))
     model = load_as(Translator, run)
     assert (model.scale, page.moments) == ("train", 2)
     ready(tab, page.index.as_uri(), dark=True)
     assert tab.js("document.documentElement.dataset.theme") == "dark"
-    assert tab.js("document.querySelector('#ways').textContent") == "line → <b>colour<b>colour → line"
+    assert tab.js("document.querySelector('#ways').textContent") == "line → <b>colour"
+    assert tab.js("document.querySelector('#views').textContent") == "SliderPairDraw"
     image = picture(70, 41)
     check_near(give(tab, image), model.translate(image, "ab"))
     change(tab, "moment", 0)
@@ -196,6 +214,19 @@ def test_generator_with_classes(tab: Tab, tmp_path: Path) -> None:
         expected = model.generate(1, start=number, labels=[label])
         check_near(shown(tab), ((expected[0].permute(1, 2, 0).double() + 1) * 127.5).round().numpy(), most=1)
     assert tab.js("document.documentElement.scrollWidth") <= 390, "it fits a phone"
+    check_named(tab)
+    a, b = model.latents(2, seed=4)
+    both = f"{a.tolist()}, {b.tolist()}"
+    np.testing.assert_allclose(tab.js(f"slerp({both}, 0.3)"), slerp(a, b, 0.3), atol=1e-6)
+    u, v = a.tanh(), b.tanh()
+    through = tab.js(f"(([u, v]) => u.map((x, i) => throughCube(x, v[i], 0.3)))([{u.tolist()}, {v.tolist()}])")
+    np.testing.assert_allclose(through, between_uniform(u, v, 0.3), atol=1e-5)
+    before = shown(tab)
+    tab.js("document.getElementById('walk').click()")
+    tab.wait("Number(document.getElementById('between').value) > 0.05")
+    tab.js("document.getElementById('walk').click()")
+    tab.wait("document.body.dataset.state === 'ready'")
+    assert np.abs(shown(tab).astype(int) - before).max() > 0
     check_calm(tab, page.folder.as_uri())
 
 
