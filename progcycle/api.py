@@ -20,6 +20,7 @@ from progcycle.data.survey import survey_folder
 from progcycle.engine.build import build, count_parameters
 from progcycle.engine.estimate import Estimate
 from progcycle.engine.estimate import estimate as estimate_training
+from progcycle.engine.stage_memory import MemoryPlan, plan_memory
 from progcycle.engine.train import build_pretraining
 from progcycle.engine.train import train as train_run
 from progcycle.errors import UserError
@@ -107,12 +108,14 @@ class Plan:
         parameters: numbers that training may change, by network.
         pretraining: the growth plan of pre-training, or None.
         estimate: what each stage costs on this device, where it was timed.
+        memory: what each stage takes, where that was asked for.
     """
 
     schedule: GrowthSchedule
     parameters: Mapping[str, int]
     pretraining: GrowthSchedule | None = None
     estimate: Estimate | None = None
+    memory: MemoryPlan | None = None
 
     def __str__(self) -> str:
         lines = [f"pre-training:\n{self.pretraining.table()}\n\ntraining:"] if self.pretraining is not None else []
@@ -120,16 +123,19 @@ class Plan:
         lines += [f"{name:14}{count:>14,} parameters" for name, count in self.parameters.items()]
         if self.estimate is not None:
             lines += ["", self.estimate.table(), "", f"in all {self.estimate}"]
+        if self.memory is not None:
+            lines += ["", str(self.memory)]
         return "\n".join(lines)
 
 
-def plan(recipe: RecipeSource, timed: bool = False, **overrides: Any) -> Plan:
+def plan(recipe: RecipeSource, timed: bool = False, memory: bool = False, **overrides: Any) -> Plan:
     """The growth plan of a recipe and the sizes of its networks; nothing is trained or read, unless it is timed.
 
     Args:
         recipe: a recipe, its content, a YAML file, or the name of a bundled recipe.
         timed: whether to time some steps of every phase too, as :func:`estimate` does, so that it is seen what each
             stage costs and whether growing can save time; the recipe's pictures must be there.
+        memory: whether to find the memory of every stage too, and the parts of a batch that fit GPUs of several sizes.
         overrides: changes, such as ``seed=1``, ``training={"precision": "no"}`` or ``**{"schedule.batch_size.32": 8}``.
 
     Raises:
@@ -140,7 +146,13 @@ def plan(recipe: RecipeSource, timed: bool = False, **overrides: Any) -> Plan:
         built, before = build(made), build_pretraining(made)
     parameters = {name: count_parameters(network) for name, network in built.task.networks.items()}
     measured = estimate_training(made) if timed else None
-    return Plan(built.schedule, parameters, None if before is None else before.schedule, measured)
+    return Plan(
+        built.schedule,
+        parameters,
+        None if before is None else before.schedule,
+        measured,
+        plan_memory(made) if memory else None,
+    )
 
 
 def estimate(recipe: RecipeSource, **overrides: Any) -> Estimate:

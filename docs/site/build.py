@@ -32,7 +32,7 @@ PARTS = {
     "Translators": ["docs/translation", "docs/training-options"],
     "Generators": ["docs/pggan", "docs/began", "docs/dcgan_wgan", "docs/lapgan", "docs/autoencoders", "docs/systems"],
     "Use": ["docs/page", "docs/pictures-over-time", "docs/pictures", "docs/metrics", "docs/export", "docs/importing"],
-    "Long runs": ["docs/resuming", "docs/determinism", "examples/slurm/README"],
+    "Long runs": ["docs/resuming", "docs/determinism", "docs/speed", "examples/slurm/README"],
     "Reference": ["recipes/README", "reference/recipes", "reference/commands", "reference/api"],
     "What was measured": ["docs/results", "docs/growth-study", "docs/growth-study-appendix", "docs/studies/README"],
     "The project": ["CHANGELOG", "CONTRIBUTING"],

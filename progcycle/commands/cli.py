@@ -39,6 +39,7 @@ COMMANDS = {
     "train": "train a recipe, or resume its run",
     "recipes": "list the bundled recipes, print one, or copy it to a file",
     "plan": "show when a recipe grows, and how large its networks are",
+    "bench": "measure how fast a recipe trains here, and what limits it",
     "generate": "generate pictures with a trained generator",
     "join": "put levels of LAPGANs together that were trained in different runs",
     "interpolate": "make a video from picture to picture of a generator, or to translations and back",

@@ -16,6 +16,7 @@ from progcycle.engine.build import build
 from progcycle.engine.context import set_up
 from progcycle.engine.formatting import duration, memory_size
 from progcycle.engine.initial_weights import in_order
+from progcycle.engine.memory import MemoryAdvice
 from progcycle.engine.meter import peak_memory
 from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
@@ -165,7 +166,8 @@ def _phases(
     found: list[tuple[str, int, int, float]] = []
     for phase in schedule.phases:
         growth = schedule.at((phase.start + phase.end) // 2)
-        step = seconds_of_a_step(trainer, growth, noise(sets, growth))
+        with MemoryAdvice(trainer.recipe, schedule, trainer.accelerator, lambda: None).explain(growth):
+            step = seconds_of_a_step(trainer, growth, noise(sets, growth))
         found.append((f"{prefix}{phase.kind}", phase.resolution, phase.end - phase.start, step / phase.batch_size))
     return found
 

@@ -83,13 +83,13 @@ def plot_plan(schedule: GrowthSchedule, path: Path) -> None:
     rate.set_ylim(0, 1.2 * max(g.lr_scale for g in growths))
     rate.yaxis.set_major_locator(MaxNLocator(4))
     for axes, words in ((top, "resolution (px)"), (alpha, "alpha"), (batch, "batch size"), (rate, "learning rate (x)")):
-        _dress(axes, words)
+        dress(axes, words)
     rate.set_xlim(0, end)
     rate.set_xlabel("real pictures shown (thousands)", color=INK)
     fades = any(p.kind == "fade" for p in schedule.phases)
     title = f"Growth plan: {min(sides)} to {max(sides)} px" if len(sides) > 1 else f"Plan: {sides[0]} px, no growth"
     top.set_title(f"{title}, {end:g} kimg" + (" (shaded: fading in)" if fades else ""), loc="left", color=INK)
-    _write(figure, path, {"Description": schedule.table()})
+    write_figure(figure, path, {"Description": schedule.table()})
 
 
 @_cleared_away()
@@ -129,7 +129,7 @@ def plot_curves(stats: Path, path: Path, terms: Iterable[str] = ()) -> None:
                 words, (kimg, 1), (2, -2), xycoords=("data", "axes fraction"), textcoords="offset points",
                 va="top", fontsize=7, color=QUIET,
             )  # fmt: skip
-        _dress(axes, "")
+        dress(axes, "")
         axes.set_title(group.replace("_", " ").replace("/", " "), loc="left", color=INK, fontsize=11)
         if names != [group]:
             axes.legend(
@@ -143,7 +143,7 @@ def plot_curves(stats: Path, path: Path, terms: Iterable[str] = ()) -> None:
         axes.set_xlabel("real pictures shown (thousands)", color=INK)
     if not panels:
         grid[0].text(0.5, 0.5, "no statistics yet", ha="center", va="center", color=QUIET)
-    _write(figure, path)
+    write_figure(figure, path)
 
 
 def _read(stats: Path) -> Iterator[dict[str, Any]]:
@@ -211,7 +211,8 @@ def _limits(axes: Axes, values: np.ndarray, decades: bool) -> None:
     axes.set_ylim(low - 0.08 * room, high + 0.12 * room)
 
 
-def _dress(axes: Axes, words: str) -> None:
+def dress(axes: Axes, words: str) -> None:
+    """Give a panel the look of this project's figures, and its vertical axis a name."""
     axes.set_ylabel(words, color=INK)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -220,6 +221,7 @@ def _dress(axes: Axes, words: str) -> None:
     axes.tick_params(colors=INK, labelsize=9)
 
 
-def _write(figure: Figure, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+def write_figure(figure: Figure, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a figure as a PNG file, with text entries."""
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110, facecolor="white", format="png", metadata=metadata)

@@ -189,7 +189,7 @@ def _trial(device: torch.device, convolution: Convolution, form: str, layout: st
     weight = drawn(c.out_channels, c.in_channels, c.kernel, c.kernel).requires_grad_()
     pictures = drawn(c.batch_size, c.in_channels, c.side, c.side, dtype=dtype).requires_grad_()
     gradient = drawn(c.batch_size, c.out_channels, c.side, c.side, dtype=dtype)
-    clock = _clock(device)
+    clock = device_clock(device)
 
     def trial() -> float:
         began = clock()
@@ -201,7 +201,7 @@ def _trial(device: torch.device, convolution: Convolution, form: str, layout: st
     return trial
 
 
-def _clock(device: torch.device) -> Callable[[], float]:
+def device_clock(device: torch.device) -> Callable[[], float]:
     """Seconds: of the device, and on a CPU of this process alone, which other programs do not stretch."""
     if device.type == "cuda":
 

@@ -189,3 +189,16 @@ def test_plan_shows_what_stages_cost_where_they_are_timed(
     assert found is not None
     assert [stage.resolution for stage in found.stages] == [4, 8]
     assert progcycle.plan(content).estimate is None
+
+
+def test_too_little_memory_for_a_step_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate_module, "SECONDS", 0.0)
+
+    def run_out(*_: Any) -> float:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:114] data. DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(estimate_module, "seconds_of_a_step", run_out)
+    with pytest.raises(
+        UserError, match=r"not have enough memory for training on 4 .* at stage 0 \(4 px\); add training"
+    ):
+        measure(validate(tiny(tmp_path)))

@@ -71,7 +71,7 @@ def test_gradients_and_penalties_that_lie_decades_apart_can_be_read(
     values: dict[str, float], scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures: list[Any] = []
-    monkeypatch.setattr(plots, "_write", lambda figure, _: figures.append(figure))
+    monkeypatch.setattr(plots, "write_figure", lambda figure, _: figures.append(figure))
     lines = [
         {"nimg": n, **{name: value * (1 + n / 4000) for name, value in values.items()}} for n in range(0, 900, 100)
     ]
