@@ -14,13 +14,14 @@ from typing import Any
 import torch
 
 from progcycle import __version__
-from progcycle.data import Batch, PictureSet, build_loader
+from progcycle.data import Batch, PictureSet, build_loader, resolve_sets
 from progcycle.engine.build import build
 from progcycle.engine.context import RunContext, cache_folder, loader_workers, set_up
 from progcycle.engine.convolution_peak import OperationCounter
 from progcycle.engine.description import device_name
 from progcycle.engine.formatting import duration, memory_size
 from progcycle.engine.initial_weights import in_order
+from progcycle.engine.levels import resolve_levels
 from progcycle.engine.memory import MemoryAdvice
 from progcycle.engine.meter import peak_memory
 from progcycle.engine.step_parts import AVERAGES, OPTIMIZER, PENALTIES, REST, StepParts, part_of, without_penalties
@@ -149,7 +150,13 @@ class Bench:
             assert self.seconds is not None
             lines.append(f"the whole plan: {duration(self.seconds)}, without evaluations, samples and checkpoints")
         if self.share < 0.9:
-            lines.append(f"other programs left these steps {self.share:.0%} of the processor time that they asked for")
+            line = f"other programs left these steps {self.share:.0%} of the processor time that they asked for"
+            alone = (
+                ""
+                if self.seconds is None
+                else f"; alone, the plan would take about {duration(self.seconds * self.share)}"
+            )
+            lines.append(line + alone)
         return "\n".join([*lines, *self.notes])
 
 
@@ -173,23 +180,24 @@ def bench(
     missing: list[int] = []
     notes: dict[str, None] = {}
     with tempfile.TemporaryDirectory(prefix="progcycle-bench-") as scratch:
+        recipe = resolve_levels(recipe, Path(scratch) / "run")
         parts = [(kind or "", part, build(part, kind)) for kind, part in in_order(recipe)]
         budget = _Budget(seconds, [phase for _, _, built in parts for phase in built.schedule.phases])
-        busy, began = time.process_time(), time.perf_counter()
+        spent = taken = 0.0
         for kind, part, built in parts:
-            context = set_up(
-                part, Path(scratch) / (kind or "run"), built.schedule, _caches(part, scratch), built.task.networks
-            )
+            folder, caches = Path(scratch) / (kind or "run"), cache_folder(Path("runs") / name)
+            context = set_up(part, folder, built.schedule, caches, built.task.networks)
             if context.accelerator.num_processes > 1:
                 raise UserError("progcycle bench measures one process; start it without a launcher.")
-            notes |= dict.fromkeys(_cached(context, built.schedule))
+            notes |= dict.fromkeys(_cached(context, part, built.schedule, Path(scratch)))
             trainer = Trainer(part, built, context.accelerator, context.precision)
             measured = _Measured(part, kind, trainer, built.schedule, context, budget)
+            busy, began = time.process_time(), time.perf_counter()
             for speed in measured.stages(missing):
                 stages.append(speed)
                 report(f"{speed.resolution} px: {1000 * speed.step:.1f} ms a step")
+            spent, taken = spent + time.process_time() - busy, taken + time.perf_counter() - began
             precision, device = str(context.precision), context.accelerator.device
-        spent, taken = time.process_time() - busy, time.perf_counter() - began
     share = min(spent / (taken * torch.get_num_threads()), 1.0) if device.type == "cpu" else 1.0
     versions = f"progcycle {__version__}, torch {torch.__version__}"
     return Bench(name, device_name(device), precision, versions, stages, missing, share, list(notes))
@@ -199,7 +207,7 @@ class _Budget:
     """The time left for the phases that are still to be measured; what one leaves over, the next ones have."""
 
     def __init__(self, seconds: float, phases: Sequence[Phase]) -> None:
-        self.until = time.perf_counter() + seconds
+        self.seconds, self.until = seconds, math.inf
         self.weight = sum(map(self.of, phases))
 
     @staticmethod
@@ -211,31 +219,26 @@ class _Budget:
         return max(self.until - time.perf_counter(), 0.0)
 
     def take(self, phase: Phase) -> float:
-        """Seconds for a phase, which is measured next."""
+        """Seconds for a phase, which is measured next; from the first one on the time counts."""
+        if self.until == math.inf:
+            self.until = time.perf_counter() + self.seconds
         share = self.of(phase) / self.weight
         self.weight -= self.of(phase)
         return share * self.left
 
 
-def _caches(recipe: Recipe, scratch: str) -> Path:
-    """Where caches of pictures are read: those of the runs here, or an empty folder."""
-    here = cache_folder(Path("runs") / "any")
-    return here if here.is_dir() or recipe.data.cache_dir else Path(scratch)
-
-
-def _cached(context: RunContext, schedule: GrowthSchedule) -> Iterator[str]:
-    """Cache few pictures that are not cached yet, in a temporary folder; yield a note where there are many."""
+def _cached(context: RunContext, recipe: Recipe, schedule: GrowthSchedule, scratch: Path) -> Iterator[str]:
+    """Where there is no whole cache of the runs here, make one in a temporary folder, or yield a note."""
     resolutions = sorted({phase.resolution for phase in schedule.phases})
     for domain, pictures in context.sets.items():
         _, lacking = pictures.cache_bytes(resolutions)
         if not lacking:
             continue
-        if (
-            len(pictures) <= FEW_PICTURES
-            and pictures.cache is not None
-            and "progcycle-bench-" in str(pictures.cache.folder)
-        ):
-            pictures.prepare(resolutions, progress=True)
+        if len(pictures) <= FEW_PICTURES:
+            data = recipe.data.model_copy(update={"cache_dir": None})
+            made = resolve_sets(data, resolution=recipe.resolution, seed=recipe.seed, cache_dir=scratch)[domain]
+            made.prepare(resolutions, progress=True)
+            context.sets[domain] = made
         else:
             yield (
                 f"domain {domain}: its {len(pictures):,} pictures are not cached yet and were read from their files; "

@@ -149,6 +149,7 @@ def test_names_of_parts() -> None:
 @pytest.mark.parametrize("task", ["pggan", "cyclegan"])
 def test_every_stage_is_measured_and_nothing_is_written(task: str, pictures: Path, here: Path) -> None:
     said: list[str] = []
+    Path("runs/.cache").mkdir(parents=True)  # of a run that has not begun
     found = bench(tiny(task, pictures), "mine", 0.3, said.append)
     assert [stage.resolution for stage in found.stages] == [4, 8, 16]
     assert [stage.pictures for stage in found.stages] == [16, 32, 40]
@@ -164,7 +165,8 @@ def test_every_stage_is_measured_and_nothing_is_written(task: str, pictures: Pat
         assert 0 < stage.of_peak < 3  # of tiny convolutions, on a busy machine
         assert stage.memory is None or stage.memory > 50e6
     assert found.seconds == pytest.approx(sum(stage.seconds for stage in found.stages))
-    assert not list(here.iterdir())
+    assert not found.notes
+    assert sorted(here.rglob("*")) == [here / "runs", here / "runs/.cache"]
 
 
 def test_a_step_has_its_share_of_lazy_penalties_and_a_fade_its_own_time(
@@ -186,6 +188,16 @@ def test_a_step_has_its_share_of_lazy_penalties_and_a_fade_its_own_time(
     # Batches of 4; fades of 16 pictures take 1 + 3 + 1 s a step.
     assert [stage.seconds for stage in found.stages] == pytest.approx([16, 16 + 20, 24 + 20])
     assert found.stages[0].rate == found.stages[0].flops / 3
+
+
+def test_many_pictures_without_a_cache_are_read_from_their_files(
+    monkeypatch: pytest.MonkeyPatch, pictures: Path, here: Path
+) -> None:
+    speed = StageSpeed("", 4, 4, 16, 0.1, 40, {"rest": 1.0}, 1.0, 1.0, None, None, 1.0)
+    monkeypatch.setattr(module._Measured, "_stage", lambda *_: speed)
+    monkeypatch.setattr(module, "FEW_PICTURES", 10)
+    (note,) = bench(tiny("cyclegan", pictures), "mine", 1.0).notes
+    assert note.startswith("domain a: its 11 pictures are not cached yet and were read from their files")
 
 
 def test_stages_that_would_take_too_long_are_left_out(
@@ -265,7 +277,9 @@ def test_lines_of_the_table_fit_a_terminal() -> None:
     names = ["data", "discriminators", "generators", "penalties", "optimizer", "averages", "rest"]
     shares = dict.fromkeys(names, 1 / 7)
     stage = StageSpeed("", 1024, 16, 800_000, 99.9999, 9999.9, shares, 1e12, 1e11, 2e11, 123 * 10**9, 9e7)
-    text = str(Bench("mine", "cpu, 1 thread", "float32", "", [stage], share=0.5))
-    assert max(map(len, text.splitlines())) <= 100
+    found = Bench("mine", "cpu, 1 thread", "float32", "", [stage], share=0.5)
+    assert max(map(len, found.table().splitlines())) <= 100
+    text = str(found)
     assert " 50%" in text
     assert "other programs left these steps 50% of the processor time" in text
+    assert "alone, the plan would take about 520 days 20 h" in text  # half of 9e7 s
