@@ -52,12 +52,12 @@ def _start(recipe: Path, run: Path, *launcher: str, **change: str) -> "subproces
     raise AssertionError(process.communicate()[1])
 
 
-def _assert_stopped(run: Path, said: str) -> None:
+def _assert_stopped(run: Path, said: str, name: str = "SIGTERM") -> None:
     last = said.splitlines()[-1]
     (path,) = checkpoints(run / "checkpoints")
     found = newest_whole(run / "checkpoints", lambda problem: pytest.fail(problem))
     assert found is not None
-    assert last.startswith("stopped by SIGTERM at ")
+    assert last.startswith(f"stopped by {name} at ")
     assert f" with the checkpoint {path}; " in last
     assert said.count("stopped by") == 1
     assert found[1]["nimg"] == stats(run)[-1]["nimg"]
@@ -100,6 +100,88 @@ def test_two_processes_whose_torchrun_is_killed_stop_at_the_same_step(recipe: Pa
     assert "Traceback" not in errors
     names = {path.name for path in checkpoints(tmp_path / "run/checkpoints")[0].iterdir()}
     assert {"rank-0.safetensors", "rank-1.safetensors"} <= names
+
+
+SLURM = {
+    # Options of srun come first; signals reach the command itself, as srun forwards them.
+    "srun": 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"',
+    "torchrun": f'exec {sys.executable} -m torch.distributed.run "$@"',
+    "scontrol": 'case "$1" in show) echo localhost;; *) echo "$@" >> "$REQUEUED";; esac',
+}
+
+
+def _slurm(folder: Path, commands: dict[str, str]) -> dict[str, str]:
+    """The environment of a job: commands that are written to a folder, and what Slurm sets."""
+    (folder / "bin").mkdir()
+    for name, text in commands.items():
+        (folder / "bin" / name).write_text(f"#!/bin/bash\n{text}\n")
+        (folder / "bin" / name).chmod(0o755)
+    return {
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+        "REQUEUED": str(folder / "requeued"),
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_JOB_NODELIST": "localhost",
+        "SLURM_NNODES": "1",
+    }
+
+
+def test_jobs_of_slurm_stop_with_a_checkpoint_and_are_requeued(recipe: Path, tmp_path: Path) -> None:
+    """The example of several nodes with two processes on the CPU, and stand-ins for the commands of Slurm."""
+    settings = {
+        **_slurm(tmp_path, SLURM),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+        "RECIPE": str(recipe),
+        "RUN": str(tmp_path / "run"),
+        "PROCESSES": "2",
+    }
+    file = ROOT / "examples" / "slurm" / "several_nodes.sbatch"
+    with subprocess.Popen(
+        ["bash", str(file), "seed=5"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **settings},
+    ) as job:
+        assert job.stdout is not None
+        for line in job.stdout:
+            if line.startswith("kimg"):
+                job.send_signal(signal.SIGUSR1)
+                break
+        said, errors = job.communicate(timeout=300)
+    assert job.returncode == 0, errors
+    lines = said.splitlines()
+    assert lines[-1] == "out of time; requeued, and the same command resumes"
+    _assert_stopped(tmp_path / "run", "\n".join(lines[:-1]), "SIGUSR1")
+    assert (tmp_path / "requeued").read_text() == f"requeue {os.getpid()}\n"
+    assert "seed: 5" in (tmp_path / "run" / "recipe.yaml").read_text()
+    names = {path.name for path in checkpoints(tmp_path / "run/checkpoints")[0].iterdir()}
+    assert {"rank-0.safetensors", "rank-1.safetensors"} <= names
+
+
+def test_jobs_of_slurm_differ_in_where_their_processes_meet() -> None:
+    texts = [(ROOT / "examples/slurm" / f"{name}.sbatch").read_text() for name in ("one_node", "several_nodes")]
+    one, several = (text[text.index("srun torchrun") :].splitlines() for text in texts)
+    meeting = [line for line in several if line.startswith(("  --nnodes", "  --rdzv_"))]
+    assert len(meeting) == 4
+    assert [line for line in one if line != "  --standalone \\"] == [line for line in several if line not in meeting]
+    directives = [{line for line in text.splitlines() if line.startswith("#SBATCH")} for text in texts]
+    assert directives[0] ^ directives[1] == {"#SBATCH --nodes=1", "#SBATCH --nodes=2"}
+
+
+@pytest.mark.parametrize("script", ["one_node", "several_nodes"])
+def test_jobs_of_slurm_that_fail_or_finish_are_not_requeued(tmp_path: Path, script: str) -> None:
+    settings = _slurm(tmp_path, {**SLURM, "torchrun": 'exit "$CODE"'})
+    for code in (0, 1, 137):
+        run = subprocess.run(
+            ["bash", str(ROOT / "examples" / "slurm" / f"{script}.sbatch")],
+            env={**os.environ, **settings, "CODE": str(code)},
+            check=False,
+            capture_output=True,
+        )
+        assert run.returncode == code
+    assert not (tmp_path / "requeued").exists()
 
 
 def test_a_second_run_in_the_same_folder_is_one_sentence_and_exit_code_2(

@@ -17,7 +17,7 @@ INDEX = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
 PAGES = sorted(
     page
-    for place in (".", "docs", "docs/studies", "recipes", "datasets", "datasets/*")
+    for place in (".", "docs", "docs/studies", "recipes", "datasets", "datasets/*", "examples/*")
     for page in ROOT.glob(f"{place}/*.md")
 )
 MINIMAL = {"task": "pggan", "resolution": 128, "data": {"path": "pictures"}}
