@@ -227,12 +227,27 @@ class Drawn(Mapping[str, Image.Image]):
 def preview(rows: Sequence[Mapping[str, Image.Image]], names: Sequence[str]) -> Image.Image:
     """A contact sheet: one column a name, one row a style, small pictures enlarged to at least 128 px."""
     size = rows[0][names[0]].width
-    side, gap = size * max(2 * SIZE // size, 1), 8
-    sheet = Image.new("RGB", (gap + len(names) * (side + gap), gap + len(rows) * (side + gap)), "#dddddd")
+    side = size * max(2 * SIZE // size, 1)
+    return squares([[row[name] for name in names] for row in rows], side, gap=8, ground="#dddddd")
+
+
+def squares(rows: Sequence[Sequence[Image.Image]], side: int, gap: int, ground: str) -> Image.Image:
+    """Square pictures in rows, each brought to one size: by whole pixels where it grows.
+
+    Scripts of data sets run where progcycle is not installed, so that they do not take its contact sheets.
+
+    Args:
+        rows: pictures, row by row.
+        side: of each, in pixels.
+        gap: pixels around them.
+        ground: colour between them.
+    """
+    sheet = Image.new("RGB", (gap + len(rows[0]) * (side + gap), gap + len(rows) * (side + gap)), ground)
     for y, row in enumerate(rows):
-        for x, name in enumerate(names):
-            big = row[name].convert("RGB").resize((side, side), Image.Resampling.NEAREST)
-            sheet.paste(big, (gap + x * (side + gap), gap + y * (side + gap)))
+        for x, picture in enumerate(row):
+            how = Image.Resampling.LANCZOS if picture.width > side else Image.Resampling.NEAREST
+            shown = picture.convert("RGB").resize((side, side), how)
+            sheet.paste(shown, (gap + x * (side + gap), gap + y * (side + gap)))
     return sheet
 
 

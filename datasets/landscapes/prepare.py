@@ -53,14 +53,11 @@ def squares(photograph: Image.Image) -> dict[str, Image.Image]:
 
 def preview(content: dict[str, dict[str, Image.Image]], columns: int = 8) -> Image.Image:
     """Training squares of daylight above, of dusk below."""
-    side, gap = SIDE // 2, 4
-    sheet = Image.new("RGB", (gap + columns * (side + gap), gap + 2 * (side + gap)), "white")
-    for y, folder in enumerate(("trainA", "trainB")):
+    rows = []
+    for folder in ("trainA", "trainB"):
         names = sorted(content[folder])
-        for x in range(columns):
-            small = content[folder][names[x * len(names) // columns]].resize((side, side), Image.Resampling.LANCZOS)
-            sheet.paste(small, (gap + x * (side + gap), gap + y * (side + gap)))
-    return sheet
+        rows.append([content[folder][names[x * len(names) // columns]] for x in range(columns)])
+    return common.squares(rows, SIDE // 2, gap=4, ground="white")
 
 
 def main() -> None:

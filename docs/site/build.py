@@ -92,7 +92,8 @@ def write_reference(target: Path) -> None:
     names = "\n".join(f"recipe-{page.name}" for page in found)
     (folder / "recipes.md").write_text(
         "# Keys of recipes\n\nEvery key, with the values that it takes, its default and its meaning. A dot leads into "
-        "a section, `[]` into a list; on the command line a key is set by its path: `schedule.fade_kimg=10`. "
+        "a section, `[]` into a list; on the command line a key is set by its path: `schedule.fade_kimg=10`. Without a "
+        "default a key is a section, or follows from other keys. "
         "[The guide](../recipes/README.md) explains how keys work together.\n\n"
         f"```{{toctree}}\n{names}\n```\n",
         "utf-8",

@@ -13,6 +13,8 @@ highlight_language = "none"  # of indented blocks: commands and what they print
 html_theme = "furo"
 html_title = f"progcycle {version}"
 html_copy_source = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_theme_options = {"sidebar_hide_name": False, "navigation_with_keys": True}
 
 autodoc_member_order = "bysource"

@@ -11,6 +11,16 @@ Schema = Mapping[str, Any]
 LEAST = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
 NETWORKS = "networks"
+# What the classes of options say about the networks' part; those of autoencoders say nothing.
+ROLES = {
+    "Discriminator": "discriminator",
+    "Critic": "discriminator",
+    "Projected": "discriminator",
+    "Generator": "generator",
+    "Translator": "translator",
+    "Resnet": "translator",
+    "Unet": "translator",
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,10 @@ def pages(schema: Schema) -> list[Page]:
         )
         for title, definition in _networks(schema)
     ]
-    words = "A recipe names a network, or gives `{name: ..., own options}`. The keys here stand beside the name."
+    words = (
+        "A recipe names a network, or gives `{name: ..., own options}`. The keys here stand beside the name. "
+        "Discriminators that stand in a list, or by domain, have terms of the loss of their own beside their options."
+    )
     return [*found, Page(NETWORKS, "Options of networks", words, tuple(options))]
 
 
@@ -133,8 +146,8 @@ def _networks(schema: Schema) -> list[tuple[str, str]]:
 
 
 def _title(name: str, options: str) -> str:
-    role = options.removesuffix("WithTerms").removesuffix("Options")
-    return f"`{name}` ({role}{', with terms of its own' if options.endswith('WithTerms') else ''})"
+    role = next((role for word, role in ROLES.items() if word in options), "autoencoder")
+    return f"`{name}` as {role}{', with terms of its own' if options.endswith('WithTerms') else ''}"
 
 
 def _rows(

@@ -88,7 +88,7 @@ class Optimizer(OptimizerSection):
 
 
 class BeganPlayerOptimizer(PlayerOptimizer):
-    """The same of BEGAN, with the paper's defaults."""
+    """The optimizer of one of BEGAN's networks, with the paper's defaults."""
 
     lr: float = Field(1e-4, gt=0, description="learning rate, before schedule.lr_scale and its ramps")
     betas: Annotated[tuple[Beta, Beta], AsTuple] = Field((0.5, 0.999), description="of adam")

@@ -293,21 +293,21 @@ class Evaluation(Section):
 
 
 class AutoencoderEvaluation(Evaluation):
-    """The same of autoencoders: errors on the pictures that ``data.validation`` holds out, or on training pictures."""
+    """What a run of autoencoders measures: errors on pictures that ``data.validation`` holds out, or on others."""
 
     metrics: Annotated[Texts, Field(min_length=1)] = Field(("l1", "l2", "psnr", "ssim"), description=METRICS)
     count: int = Field(256, ge=2, description="pictures, or all if there are fewer")
 
 
 class TranslationEvaluation(Evaluation):
-    """The same of translators: figures of the pictures that ``data.validation`` holds out."""
+    """What a run of translators measures: figures of the pictures that ``data.validation`` holds out."""
 
     metrics: Annotated[Texts, Field(min_length=1)] = Field(("all",), description=METRICS)
     count: int = Field(256, ge=2, description="held-out pictures of each domain, or all if there are fewer")
 
 
 class BeganEvaluation(Evaluation):
-    """The same of BEGAN, whose own measure needs no pictures."""
+    """What a run of BEGAN measures; its own measure needs no pictures."""
 
     metrics: Annotated[Texts, Field(min_length=1)] = Field(("convergence",), description=METRICS)
     best: str | None = Field(
@@ -338,19 +338,19 @@ class Training(Section):
 
 
 class TranslationTraining(Training):
-    """The same of translators."""
+    """How the engine runs, of translators."""
 
     evaluation: TranslationEvaluation | None = None
 
 
 class BeganTraining(Training):
-    """The same of BEGAN."""
+    """How the engine runs, of BEGAN."""
 
     evaluation: BeganEvaluation | None = None
 
 
 class AutoencoderTraining(Training):
-    """The same of autoencoders."""
+    """How the engine runs, of autoencoders."""
 
     evaluation: AutoencoderEvaluation | None = None
 

@@ -72,7 +72,7 @@ def test_every_option_of_a_network_is_there(keys: dict[str, dict[str, Any]]) -> 
     for task, recipe in RECIPES.items():
         for player, marker in players_of(recipe.network_section()).items():
             for name, network in marker.networks.items():
-                tables = [rows for title, rows in keys.items() if title.startswith(f"`{name}` (")]
+                tables = [rows for title, rows in keys.items() if title.startswith(f"`{name}` as ")]
                 options = {path.partition(".")[0] for path in network.Options.model_fields}
                 assert any(options <= rows.keys() for rows in tables), f"{task}: {player}: {name}"
                 seen += 1
@@ -102,7 +102,10 @@ def test_rows_by_hand(keys: dict[str, dict[str, Any]]) -> None:
 
 def test_pages_are_tables(reference: Any) -> None:
     """Every row of the Markdown has four cells, whatever its words hold."""
-    for page in reference.pages(json_schema()):
+    found = reference.pages(json_schema())
+    titles = [table.title for table in found[-1].tables]
+    assert len(set(titles)) == len(titles)
+    for page in found:
         lines = [line for line in reference.render(page).splitlines() if line.startswith("| `")]
         assert len(lines) == sum(len(table.rows) for table in page.tables)
         for line in lines:
