@@ -90,11 +90,6 @@ class Generator(SnapshotModel):
         channels: int = next(iter(self.config.networks.values())).arguments.get("image_channels", 3)
         return channels
 
-    @property
-    def resolutions(self) -> tuple[Resolution, ...]:
-        """Those that it can paint at, the lowest first."""
-        return self.config.resolutions
-
     def class_number(self, name: str) -> int:
         """Number of a class, by its name or else by its number as text.
 

@@ -56,6 +56,21 @@ class LaplacianGenerator(Generator):
         """See :meth:`SnapshotModel.registry_of`; :meth:`check` has seen which level is the coarsest."""
         return {**networks.LEVEL_GENERATORS, **networks.GENERATORS}
 
+    @classmethod
+    def resolutions(cls, config: SnapshotConfig) -> tuple[Resolution, ...]:
+        """See :meth:`SnapshotModel.resolutions`; those of the levels whose coarser ones are there too.
+
+        Raises:
+            UserError: the coarsest is missing.
+        """
+        here = sorted(int(name.rpartition("_")[2]) for name in config.networks)
+        if here[0] != config.base_resolution:
+            raise UserError(
+                f"To paint pictures the level of {config.base_resolution} px is missing. Put this run together with "
+                "runs of the others, by progcycle join."
+            )
+        return tuple(Resolution.of(s) for i, s in enumerate(here) if s == config.base_resolution << i)
+
     @property
     def levels(self) -> tuple[int, ...]:
         """Pixels of a side of the levels that are there, the coarsest first."""
@@ -90,12 +105,6 @@ class LaplacianGenerator(Generator):
                 "only. Put it together with runs of the others, by progcycle join."
             )
         return replace(self.config.growth, stage=len(needed) - 1, resolution=up_to, alpha=1.0)
-
-    @property
-    def resolutions(self) -> tuple[Resolution, ...]:
-        """See :class:`Generator`; those of the levels whose coarser ones are here too."""
-        whole = [side for i, side in enumerate(self.all_levels) if set(self.all_levels[: i + 1]) <= set(self.levels)]
-        return tuple(Resolution.of(side) for side in whole)
 
     @property
     def latent_parts(self) -> tuple[tuple[int, Distribution], ...]:

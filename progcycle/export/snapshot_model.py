@@ -89,6 +89,15 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
         """Where the class of one of the networks is looked up."""
         return cls.registry
 
+    @classmethod
+    def resolutions(cls, config: SnapshotConfig) -> tuple[Resolution, ...]:
+        """Those at which the networks of a snapshot can run, the lowest first.
+
+        Raises:
+            UserError: at none, since networks are missing.
+        """
+        return config.resolutions
+
     @property
     def recipe(self) -> Recipe:
         """The recipe that the snapshot was trained with.

@@ -63,7 +63,7 @@ class Timeline:
     show: Show = "snapshots"
 
     def __len__(self) -> int:
-        return len(self.examples.config.resolutions) if self.show == "network" else len(self.folders)
+        return len(self._stages(self.examples.config)) if self.show == "network" else len(self.folders)
 
     def __iter__(self) -> Iterator[Moment]:
         for folder in self.folders:
@@ -71,9 +71,13 @@ class Timeline:
             if model.task != self.examples.config.task:
                 raise UserError(f"{folder} holds {model.kind}, unlike the run's last snapshot; remove one of the two.")
             columns = self.examples.columns(model)
-            for stage in model.config.resolutions if self.show == "network" else (None,):
+            for stage in self._stages(model.config):
                 made = self.examples.made_by(model) if stage is None else self.examples.made_by(model, stage)
                 yield Moment(model.config, made, columns, stage)
+
+    def _stages(self, config: SnapshotConfig) -> Sequence[int | None]:
+        """The stages of a snapshot that are moments; None is the one that it stands at."""
+        return model_class(self.folders[-1]).resolutions(config) if self.show == "network" else (None,)
 
     def sheet(self, moments: Iterable[Moment] | None = None) -> Image.Image:
         """A contact sheet: snapshots as rows below the sources, or stages side by side, right of them.
@@ -150,6 +154,8 @@ def timeline(
     elif limit is not None:
         chosen = [chosen[i] for i in spread([configs[i].resolution for i in chosen], limit)]
     examples = model.examples(configs[-1], count, side, batch_size, **options)
+    if show == "network":
+        model.resolutions(configs[-1])  # refuses a network that cannot run
     _ = examples.sources  # refuses now, and not in the middle of a video, pictures that are not there
     return Timeline(tuple(folders[i] for i in chosen), len(folders), examples, device, show)
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from progcycle.commands.cli import main
+from progcycle.commands.progression import SHOWN
 from progcycle.export import Generator, Translator, load, to_pil
+from progcycle.export.timeline import Show
 
 Make = Callable[..., Path]
 
@@ -147,6 +150,10 @@ def test_other_folders_are_refused(make_snapshot: Make, tmp_path: Path, capsys: 
     assert "--pictures is no option for a PG-GAN, which" in refused(run, "x.png", "--pictures", str(tmp_path))
     assert "1 to 50" in refused(run, "x.gif", "--fps", "51")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "translators"]
+
+
+def test_the_command_offers_what_there_is_to_show() -> None:
+    assert get_args(Show) == SHOWN
 
 
 @pytest.mark.parametrize("show", ["stages", "network"])

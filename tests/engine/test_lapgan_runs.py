@@ -15,7 +15,7 @@ import progcycle
 from progcycle.commands.cli import main
 from progcycle.errors import UserError
 from progcycle.evaluation import evaluate
-from progcycle.export import LaplacianGenerator, find_snapshot, join_levels
+from progcycle.export import LaplacianGenerator, find_snapshot, join_levels, load_as, to_pil
 from progcycle.export.interpolation import interpolation_frames
 from progcycle.recipe import merge, validate
 
@@ -147,6 +147,22 @@ def test_interpolate_passes_through_the_pictures_of_generate(whole: Path, tmp_pa
     out = tmp_path / "walk.webp"
     assert main(["interpolate", str(whole), "--out", str(out), "--keyframes", "2", "--levels", "2", "--fps", "2"]) == 0
     assert out.exists()
+
+
+def test_levels_side_by_side(
+    whole: Path, parts: dict[int, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--out", str(tmp_path / "x.png"), "--show", "network", "--count", "1", "--size", "32"]
+    assert main(["progression", str(whole), *arguments]) == 0
+    page = np.asarray(Image.open(tmp_path / "x.png"))
+    model = load_as(LaplacianGenerator, whole)
+    for column, side in enumerate((8, 16, 32)):
+        (expected,) = to_pil(model.generate(1, resolution=side))
+        shown = page[-36:-4, 4 + 36 * column :][:, :32]
+        assert np.array_equal(shown, np.asarray(expected.resize((32, 32), Image.Resampling.NEAREST)))
+    capsys.readouterr()
+    assert main(["progression", str(parts[16]), *arguments]) == 2
+    assert "the level of 8 px is missing" in capsys.readouterr().err
 
 
 def test_it_is_measured_after_and_while_it_trains(whole: Path, tmp_path: Path) -> None:
