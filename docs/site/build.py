@@ -170,7 +170,9 @@ def index(source: Path) -> str:
     inner = {"index", *(str(path.relative_to(source).with_suffix("")) for path in source.glob("reference/recipe-*.md"))}
     here = {str(path.relative_to(source).with_suffix("")) for path in source.rglob("*.md")}
     parts = {title: [name.removesuffix(".md") for name in names] for title, names in PARTS.items()}
-    parts["Data sets and studies"] = sorted(here - listed - inner)
+    rest = sorted(here - listed - inner)
+    parts["Use"] += [name for name in rest if name.startswith("docs/")]
+    parts["Data sets"] = [name for name in rest if not name.startswith("docs/")]
     lines = ["# progcycle", "", WELCOME, ""]
     for title, names in parts.items():
         present = ["Overview <README>" if name == "README" else name for name in names if name in here]
