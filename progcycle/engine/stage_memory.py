@@ -70,7 +70,7 @@ class MemoryPlan:
     proposals: Mapping[int, tuple[str, ...] | None]
 
     def __str__(self) -> str:
-        head = f"{'px':>6}{'batch':>7}{'at a time':>11}{'fixed':>10}{'a picture':>11}{'peak':>10}"
+        head = f"{'px':>6}{'batch':>7}{'at a time':>11}{'fixed':>10}{'a picture':>12}{'peak':>10}"
         lines, part = [f"memory of tensors in {self.precision}, by one process:", head], ""
         for stage in self.stages:
             if stage.part != part:
@@ -78,13 +78,16 @@ class MemoryPlan:
                 part = stage.part
             lines.append(
                 f"{stage.resolution:6}{stage.batch_size:7}{stage.at_a_time:11}{memory_size(stage.fixed):>10}"
-                f"{memory_size(stage.each):>11}{memory_size(stage.peak()):>10}"
+                f"{f'{stage.each / 1e6:,.1f} MB':>12}{memory_size(stage.peak()):>10}"
             )
+        alike: dict[tuple[str, ...] | None, list[int]] = {}
         for size, overrides in self.proposals.items():
+            alike.setdefault(overrides, []).append(size)
+        for overrides, sizes in alike.items():
             words = " ".join(overrides) if overrides else "whole batches fit"
             if overrides is None:
                 words = "too small; choose a smaller network, or end growth earlier (schedule.hold_resolution)"
-            lines.append(f"a GPU of {size} GB: {words}")
+            lines.append(f"a GPU of {' or '.join(map(str, sizes))} GB: {words}")
         return "\n".join(lines)
 
 

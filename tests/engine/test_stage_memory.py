@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import progcycle
 from progcycle.engine.build import build, count_parameters
-from progcycle.engine.stage_memory import LiveBytes, StageMemory, _proposal, plan_memory
+from progcycle.engine.stage_memory import LiveBytes, MemoryPlan, StageMemory, _proposal, plan_memory
 from progcycle.schedule import GrowthSchedule
 
 BYTES = 4
@@ -147,5 +147,18 @@ def test_the_estimate_is_within_a_fifth_of_the_measured_peak(pictures: Path) -> 
 def test_the_plan_says_what_gpus_need(pictures: Path) -> None:
     text = str(progcycle.plan(tiny("pggan", pictures, SMALL), memory=True))
     assert "memory of tensors in float32, by one process:" in text
-    for size in (8, 16, 24, 80):
-        assert f"a GPU of {size} GB: whole batches fit" in text
+    assert "a GPU of 8 or 16 or 24 or 80 GB: whole batches fit" in text
+
+
+def test_plans_for_devices_in_words() -> None:
+    key = "training.max_batch_per_device"
+    proposals = {8: None, 16: (f"{key}.512=4", f"{key}.1024=2"), 24: (f"{key}.1024=4",), 80: ()}
+    lines = str(MemoryPlan([StageMemory("", 1024, 16, 8, 2e9, 1.25e9)], "bf16", proposals)).splitlines()
+    assert lines[0] == "memory of tensors in bf16, by one process:"
+    assert lines[2].split() == ["1024", "16", "8", "2.0", "GB", "1,250.0", "MB", "12.0", "GB"]
+    assert lines[3].startswith("a GPU of 8 GB: too small")
+    assert lines[4:] == [
+        f"a GPU of 16 GB: {key}.512=4 {key}.1024=2",
+        f"a GPU of 24 GB: {key}.1024=4",
+        "a GPU of 80 GB: whole batches fit",
+    ]
