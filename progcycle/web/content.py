@@ -17,6 +17,7 @@ from progcycle.export import Autoencoder, Generator, SnapshotModel, Translator
 from progcycle.export.graph import Graph, PictureForm
 from progcycle.export.translator import Direction
 from progcycle.output import warn
+from progcycle.recipe import RecipeError
 from progcycle.resolution import Resolution
 from progcycle.web.moments import Moment, Moments
 
@@ -59,6 +60,7 @@ class Content:
     examples: int = EXAMPLES
     licence: str | None = None
     _graphs: dict[Moment, list[Graph]] = field(default_factory=dict)
+    _pictures: dict[str, list[str]] = field(init=False)
 
     def __post_init__(self) -> None:
         for moment in self.chosen:
@@ -68,6 +70,7 @@ class Content:
                 for form in (graph.inputs["input"], graph.output):
                     if isinstance(form, PictureForm):
                         _check(form)
+        self._pictures = self._examples(self.moments.newest)
 
     def as_json(self, **more: Any) -> dict[str, Any]:
         """Everything that the page reads; ``more`` is added to it."""
@@ -81,7 +84,7 @@ class Content:
         }
         if isinstance(model, Generator):
             return {**about, "generator": self._generator(model), **more}
-        return {**about, "ways": self._ways(model), "examples": self._examples(model), **more}
+        return {**about, "ways": self._ways(model), "examples": self._pictures, **more}
 
     def _facts(self, model: SnapshotModel) -> list[list[str]]:
         found = [["Resolution", model.resolution.words], ["Trained for", f"{model.config.nimg:,} pictures"]]
@@ -154,7 +157,7 @@ class Content:
             )
             try:
                 pictures = model.examples(model.config, self.examples, SIDE, **more).sources
-            except UserError as error:
+            except (UserError, RecipeError) as error:  # the latter of a recipe of another version
                 reason = str(error).partition(";")[0].rstrip(".")  # its remedy is another command's
                 warn(f"warning: the page has no examples of {domain.upper()}: {reason}.")
                 continue

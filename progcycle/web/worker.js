@@ -327,11 +327,14 @@ function addChange(full, guide, change) {
     for (let x = 0; x < W; x++) {
       const [left, right, u] = columns[x];
       const a = top * w + left, b = top * w + right, c = below * w + left, d = below * w + right;
-      const at = (map) => (1 - v) * ((1 - u) * map[a] + u * map[b]) + v * ((1 - u) * map[c] + u * map[d]);
-      const p = y * W + x;
+      const wa = (1 - v) * (1 - u), wb = (1 - v) * u, wc = v * (1 - u), wd = v * u, p = y * W + x;
       for (let k = 0; k < C; k++) {
-        let sum = full.planes[k * H * W + p] + at(rest[k]);
-        for (let g = 0; g < G; g++) sum += at(slopes[k * G + g]) * full.planes[g * H * W + p];
+        let map = rest[k];
+        let sum = full.planes[k * H * W + p] + wa * map[a] + wb * map[b] + wc * map[c] + wd * map[d];
+        for (let g = 0; g < G; g++) {
+          map = slopes[k * G + g];
+          sum += (wa * map[a] + wb * map[b] + wc * map[c] + wd * map[d]) * full.planes[g * H * W + p];
+        }
         out[k * H * W + p] = sum;
       }
     }
