@@ -162,6 +162,6 @@ def test_the_command_ends_by_ctrl_c(run: Path) -> None:
         with socket.create_connection(("127.0.0.1", int(found[1]))):  # browsers keep connections open
             assert ask(int(found[1]), "GET", "/")[0] == 200
             process.send_signal(signal.SIGINT)
-            rest, errors = process.communicate(timeout=PATIENCE / 2)
+            rest, errors = process.communicate(timeout=PATIENCE - 5)
     assert (process.returncode, rest) == (0, "stopped\n"), errors
     assert "Traceback" not in errors

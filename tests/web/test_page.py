@@ -141,6 +141,16 @@ def test_moments_are_spread_over_the_run(make_snapshot: Make, monkeypatch: pytes
     assert [moment.resolution for moment in stages] == [4, 8, None]
 
 
+def test_a_recipe_of_another_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_snapshot(tmp_path / "s") / "config.json"
+    config = json.loads(path.read_text())
+    config["recipe"]["objective"]["tomorrow"] = 1
+    path.write_text(json.dumps(config))
+    moments = Moments(path.parent)
+    assert Content(moments, moments.all, Names("x")).as_json()["examples"] == {"a": [], "b": []}
+    assert "objective.tomorrow" in capsys.readouterr().err
+
+
 def test_a_run_whose_pictures_are_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     snapshot = write_snapshot(tmp_path / "s")
     moments = Moments(snapshot)
