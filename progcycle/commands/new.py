@@ -1,4 +1,4 @@
-"""``progcycle new NAME FOLDER_A [FOLDER_B]``: check pictures, write a recipe, and estimate what training takes."""
+"""``progcycle new NAME --a FOLDER --b FOLDER``: check pictures, write a recipe, and estimate what training takes."""
 
 import os
 import shlex
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 DESCRIPTION = """Check the pictures of one or two folders, and write a recipe for them.
 
 With two folders the recipe trains translators between them; with one folder it trains a PG-GAN, which generates
-pictures like these. A folder may have any name, and a zip file will do too. A few training steps are timed to estimate
-how long training takes on this device, and how much memory."""
+pictures like these. A folder may have any name, and a zip file will do too. The recipe follows from the sizes, depth
+and channels of the pictures, and from the device. A few training steps are timed, to estimate how long training takes
+here and how much memory it needs."""
 EXAMPLES = """examples:
   progcycle new summer photos/july photos/january
-  progcycle new summer photos/july photos/january --size 128
+  progcycle new summer --a photos/july --b photos/january --size 128
   progcycle new wide landscapes/ --size 128x192
   progcycle new flowers my_flowers.zip"""
 SMALLEST = 32  # that is suggested
@@ -38,11 +39,17 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Write the recipe, and print what was found, the estimate and the next commands."""
     p = parser("new", DESCRIPTION, EXAMPLES)
     p.add_argument("name", metavar="NAME", help="name of the recipe; the file NAME.yaml is written")
-    p.add_argument("folders", nargs="+", metavar="FOLDER", help="pictures of A and pictures of B, or of a PG-GAN")
+    # Without a default, argparse would call the folders required where they are given as options.
+    p.add_argument(
+        "folders", nargs="*", default=[], metavar="FOLDER", help="pictures of A and pictures of B, or of a PG-GAN"
+    )
+    p.add_argument("--a", metavar="FOLDER", help="pictures of A, in place of the first FOLDER")
+    p.add_argument("--b", metavar="FOLDER", help="pictures of B, in place of the second FOLDER")
     p.add_argument("--size", type=resolution, default=Resolution(64), metavar="R", help=f"{RESOLUTION} (default 64)")
     p.add_argument("--force", action="store_true", help="overwrite NAME.yaml if it exists")
     p.add_argument("--no-estimate", action="store_true", help="do not time training")
     args = p.parse_intermixed_args(argv)
+    args.folders = _folders(args.folders, args.a, args.b)
     if len(args.folders) > 2:
         raise UserError(
             f"{len(args.folders)} folders are given; give two for translators or one for a PG-GAN, and put names with "
@@ -75,10 +82,27 @@ def run(argv: Sequence[str] | None = None) -> int:
         _note_layout(args.folders[0], file)
     _write(file, draft)
     if not args.no_estimate:
-        _say_estimate(draft, sum(survey.count * survey.seconds for survey in surveys))
+        found = _say_estimate(draft, sum(survey.count * survey.seconds for survey in surveys))
+        _write(file, replace(draft, measured=str(found).replace(" on this device", "")))
     for line in next_steps(file, draft):
         say(line)
     return 0
+
+
+def _folders(given: list[str], a: str | None, b: str | None) -> list[str]:
+    """The folders of A and B, however they are given.
+
+    Raises:
+        UserError: there is none, only that of B, or both ways are mixed.
+    """
+    named = [folder for folder in (a, b) if folder is not None]
+    if given and named:
+        raise UserError("Give the folders by --a and --b, or without these options; not both.")
+    if b is not None and a is None:
+        raise UserError("--b needs --a FOLDER too; for a PG-GAN give its one folder by --a, or without an option.")
+    if not given and not named:
+        raise UserError("new needs pictures: two folders for translators, or one for a PG-GAN.")
+    return given or named
 
 
 def recipe_file(name: str) -> Path:
@@ -136,8 +160,8 @@ def _write(file: Path, draft: "Draft") -> None:
         ) from None
 
 
-def _say_estimate(draft: "Draft", reading: float) -> None:
-    """Time the recipe, and print what it takes.
+def _say_estimate(draft: "Draft", reading: float) -> "Estimate":
+    """Time the recipe, print what it takes, and give it back.
 
     Args:
         draft: of the recipe.
@@ -158,6 +182,7 @@ def _say_estimate(draft: "Draft", reading: float) -> None:
         say(f"reading the pictures for the first time takes another {duration(reading)} or so")
     if found.seconds * found.share >= DAY:
         say_wrapped(f"to train in less time: {smaller(draft, found)}")
+    return found
 
 
 def smaller(draft: "Draft", found: "Estimate") -> str:

@@ -51,9 +51,31 @@ def draft_for(
     except UnicodeEncodeError:
         raise UserError("A folder's name holds bytes that are no text, which no recipe can name; rename it.") from None
     grey = all(survey.grey == 1 and not survey.refused for survey in surveys)
-    folders, counts = tuple(survey.path for survey in surveys), tuple(survey.count for survey in surveys)
-    command, channels = command or f"progcycle train {name}.yaml", 1 if grey else 3
-    return Draft(name, command, folders, counts, resolution, gpu, share, tests, channels, tuple(notes))
+    crops = all(survey.offers_crops(resolution) for survey in surveys)
+    if crops:
+        notes.append(_about_crops(surveys, resolution))
+    return Draft(
+        name,
+        command or f"progcycle train {name}.yaml",
+        tuple(survey.path for survey in surveys),
+        tuple(survey.count for survey in surveys),
+        resolution,
+        gpu,
+        share,
+        tests,
+        tuple(survey.channels or (1 if grey else 3) for survey in surveys),
+        crops,
+        notes=tuple(notes),
+    )
+
+
+def _about_crops(surveys: Sequence[Survey], resolution: Resolution) -> str:
+    times = min(survey.times_larger(resolution) for survey in surveys)
+    return (
+        f"note: the pictures are some {times:.0f} times as large as the networks' {resolution} px; they are reduced to "
+        "that, and lose their fine detail. Where it matters more than the whole, as in textures, scans and maps, train "
+        "on crops: load_resolution in the recipe"
+    )
 
 
 def check_size(resolution: Resolution) -> None:

@@ -1,11 +1,13 @@
 """The values that a picture file stores, of any depth: PNG and TIFF of 16 bits, TIFF of floats, numpy arrays."""
 
+import contextlib
 import io
 import logging
 import math
 import threading
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -337,6 +339,28 @@ def array_header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
         else:
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
     return shape, dtype, fortran
+
+
+def stored_header(file: Path | BinaryIO) -> tuple[int, int, int, Bits] | None:
+    """Height, width, channels and depth of an array or a deep TIFF, by its header; None of other files.
+
+    Raises:
+        ValueError, ...: the header is damaged; decoders raise nearly anything.
+    """
+    with open(file, "rb") if isinstance(file, Path) else contextlib.nullcontext(file) as stream:
+        try:
+            head = stream.read(1024)
+            stream.seek(0)
+            if is_array(head):
+                shape, dtype, _ = array_header(stream)
+                return shape[0], shape[1], (*shape, 1)[2], bits_of(dtype)
+            if not is_tiff(head) or not is_deep(stream, head, 3):
+                return None
+            page = first_page(stream)
+            bits: Bits = bits_of(page.dtype) if page.bitspersample > EIGHT or page.dtype == np.int8 else 8
+            return page.imagelength, page.imagewidth, page.samplesperpixel, bits
+        finally:
+            stream.seek(0)
 
 
 def _read_array(stream: Any, name: str, max_pixels: int, choose: Choose | None) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A survey of pictures before anything is trained: how many, how large, of what kind, and what is left out."""
 
+import contextlib
 import os
 import statistics
 import time
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from progcycle.data.region import Region
 from progcycle.errors import UserError
 from progcycle.recipe import find_pictures_path
 from progcycle.resolution import Resolution
@@ -24,9 +26,13 @@ HEADERS = 5000  # pictures of a folder whose size and mode are read, evenly spac
 DECODED = 48  # pictures of a folder that are decoded, evenly spaced
 GREY_LEVELS = 8  # red, green and blue differ by less: a grey pixel
 MODES = {
-    "RGB": "colour", "L": "grey", "RGBA": "colour with transparency", "P": "palette", "1": "black and white",
-    "I;16": "grey of 16 bits", "F": "floating point",
+    "RGB": "colour", "L": "grey", "RGBA": "colour with transparency", "LA": "grey with transparency", "P": "palette",
+    "1": "black and white", "I;16": "grey of 16 bits", "F": "floating point", "F;float": "floating point",
 }  # fmt: skip
+OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
+MUCH_LARGER = 4  # times the resolution, from which on crops are worth a thought
+LOOKED_AT, MIDDLE = 8, 256  # pictures whose finest detail is measured, and pixels of a side of the part that is
+DETAIL = 1.5  # grey levels of it, from which on pictures are sharp; enlarged or blurred ones have less
 DEEP = ("I", "F")  # modes, and those that start with I; have more than 8 bits
 
 
@@ -46,6 +52,9 @@ class Survey:
         stems: names without their extensions.
         flat: share of neighbouring pixels that are equal, the median over pictures: high for drawings.
         grey: share of pictures without colour.
+        channels: of all pictures, where files have other numbers than pictures for people (2, or more than 4); else 0.
+        fine: grey levels (root mean square) that pictures of their own size lose to half of it, the median; measured
+            where they are much larger than the resolution.
         seconds: time to read one picture, as training does once.
     """
 
@@ -60,6 +69,8 @@ class Survey:
     stems: frozenset[str] = frozenset()
     flat: float = 0.0
     grey: float = 0.0
+    channels: int = 0
+    fine: float = 0.0
     seconds: float = 0.0
 
     @property
@@ -72,16 +83,30 @@ class Survey:
         height, width = Resolution.of(resolution).shape
         return sum(size[0] < width or size[1] < height for size in self.sizes) / max(len(self.sizes), 1)
 
+    def times_larger(self, resolution: int) -> float:
+        """How many times as long the shorter side of pictures is as that of the resolution: the median; 0 of none."""
+        shorter = min(Resolution.of(resolution).shape)
+        return statistics.median(min(size) for size in self.sizes) / shorter if self.sizes else 0.0
+
+    def offers_crops(self, resolution: int) -> bool:
+        """Whether crops at their own size would show networks detail that whole, reduced pictures have lost.
+
+        Pictures must be much larger, none too small for a crop, no drawings, and sharp at their own size.
+        """
+        large = self.times_larger(resolution) >= MUCH_LARGER and self.smaller_than(resolution) == 0
+        return large and not self.is_drawn and self.fine >= DETAIL
+
     def lines(self, resolution: int) -> list[str]:
         """The survey as lines of text.
 
         Args:
             resolution: that the pictures are brought to.
         """
-        kinds = ", ".join(f"{MODES.get(mode, mode)} {count:,}" for mode, count in self.modes.most_common())
-        lines = [f"{self.count:,} picture{'s' * (self.count != 1)}{self._of_them()}: {self._range()}, {kinds}"]
+        kinds = [f"{_in_words(mode)} {count:,}" for mode, count in self.modes.most_common()]
+        found = ", ".join([self._range(), *kinds])
+        lines = [f"{self.count:,} picture{'s' * (self.count != 1)}{self._of_them()}: {found}"]
         lines.append("drawings, or other pictures with flat areas" if self.is_drawn else "photographs, or similar")
-        if self.grey == 1:
+        if self.grey == 1 and not self.channels:
             lines.append("all without colour")
         if (small := self.smaller_than(resolution)) > 0:
             lines.append(
@@ -106,6 +131,15 @@ class Survey:
         return f"{first[0]}x{first[1]} to {last[0]}x{last[1]} px"
 
 
+def _in_words(mode: str) -> str:
+    """A mode of Pillow's, or one of channels and depth such as ``RGB;16`` or ``5 channels;float``, for people."""
+    if mode in MODES:
+        return MODES[mode]
+    kind, _, bits = mode.partition(";")
+    depth = {"": "", "8": "", "float": ", floating point"}.get(bits, f" of {bits} bits")
+    return f"{MODES.get(kind, kind)}{depth}"
+
+
 def survey_folder(path: str, resolution: int) -> Survey:
     """Survey the pictures of a folder or zip file, as training will find them.
 
@@ -127,6 +161,8 @@ def survey_folder(path: str, resolution: int) -> Survey:
     survey.stems = frozenset(stem_of(entry.name, several=False) for entry in entries)
     deep = _read_headers(survey, _evenly(entries, HEADERS))
     _decode(survey, [*_evenly(entries, DECODED), *deep[:DECODED]], resolution)
+    if survey.times_larger(resolution) >= MUCH_LARGER:
+        _measure_detail(survey, _evenly(entries, LOOKED_AT))
     return survey
 
 
@@ -137,22 +173,39 @@ def _evenly(entries: "Sequence[Entry]", most: int) -> "list[Entry]":
 
 def _read_headers(survey: Survey, entries: "list[Entry]") -> "list[Entry]":
     """Sizes and modes; gives back the pictures of more than 8 bits, which may be refused."""
-    from progcycle.data.decode import opened
     from progcycle.data.source import Opener
 
-    opener, deep = Opener(), []
+    opener, deep, channels = Opener(), [], set[int]()
     for entry in entries:
         try:
-            with opened(opener.open(entry)) as image:
-                turned = image.getexif().get(274, 1) >= 5  # orientation: on its side
-                survey.sizes.append(image.size[::-1] if turned else image.size)
-                survey.modes[image.mode] += 1
-                if image.mode.startswith(DEEP):
-                    deep.append(entry)
+            size, mode, count = _header(opener.open(entry))
         except Exception:  # decoders raise nearly anything; the error is reported when it is decoded
             deep.append(entry)
+            continue
+        survey.sizes.append(size)
+        survey.modes[mode] += 1
+        channels.add(count)
+        if count or mode.startswith(DEEP):
+            deep.append(entry)
     survey.read = len(entries)
+    if len(channels) == 1:
+        (count,) = channels
+        survey.channels = count if count == 2 or count > 4 else 0
     return deep
+
+
+def _header(file: "Path | BinaryIO") -> tuple[tuple[int, int], str, int]:
+    """Width and height, the mode, and the number of channels of an array or a deep TIFF (0 of other files)."""
+    from progcycle.data.decode import opened
+    from progcycle.data.stored import stored_header
+
+    if (stored := stored_header(file)) is not None:
+        height, width, channels, bits = stored
+        kind = OF_CHANNELS.get(channels, f"{channels} channels")
+        return (width, height), f"{'I' if kind == 'L' and bits == 16 else kind};{bits}", channels
+    with opened(file) as image:
+        turned = image.getexif().get(274, 1) >= 5  # orientation: on its side
+        return (image.size[::-1] if turned else image.size), image.mode, 0
 
 
 def _decode(survey: Survey, entries: "list[Entry]", resolution: int) -> None:
@@ -191,18 +244,53 @@ def _flat_and_grey(pixels: np.ndarray) -> tuple[float, bool]:
     return float(flat.mean()) if flat.size else 0.0, float(np.ptp(pixels, axis=2).max()) < GREY_LEVELS
 
 
+def _measure_detail(survey: Survey, entries: "list[Entry]") -> None:
+    """What halving some pictures takes from their middles; those that cannot be read are reported elsewhere."""
+    from progcycle.data import decode_picture
+    from progcycle.data.source import Opener
+
+    opener, found = Opener(), list[float]()
+    for entry in entries:
+        with contextlib.suppress(Exception):
+            file = opener.open(entry)
+            found.append(_fine(decode_picture(file, channels=3, background="white", name=entry.name, choose=_middle)))
+    survey.fine = statistics.median(found) if found else 0.0
+
+
+def _middle(height: int, width: int) -> Region:
+    rows, columns = min(height, MIDDLE), min(width, MIDDLE)
+    return Region((height - rows) // 2, (width - columns) // 2, rows, columns)
+
+
+def _fine(pixels: np.ndarray) -> float:
+    """Root mean square of what is lost where squares of 2x2 pixels become one.  # [H, W, 3]"""
+    height, width = (side // 2 * 2 for side in pixels.shape[:2])
+    blocks = pixels[:height, :width].astype(np.float64).mean(axis=2).reshape(height // 2, 2, width // 2, 2)
+    return float(np.sqrt(blocks.var(axis=(1, 3)).mean())) if blocks.size else 0.0
+
+
 def _of_deep(file: "Path | BinaryIO", name: str) -> tuple[float, bool] | None:
-    """The same of grey or RGB of more than 8 bits, between its own least and greatest value; None of others."""
+    """The same of more than 8 bits or n channels, between its own least and greatest value; None of others.
+
+    Of n channels the first three are looked at.
+    """
     from progcycle.blocks.levels import max_level
     from progcycle.data import BrokenPicture, Levels, UnsupportedPicture, decode_picture
     from progcycle.data.decode import depth_of
+    from progcycle.data.stored import stored_header
 
-    if (bits := depth_of(file)) == 8:
+    try:
+        header = stored_header(file)
+    except Exception:  # decoders raise nearly anything
+        return None
+    channels = header[2] if header is not None else 3
+    wanted = channels if channels == 2 or channels > 4 else 3
+    if (bits := depth_of(file)) == 8 and wanted == 3:
         return None
     levels = Levels(bits, 0, 1)
     try:
-        values = decode_picture(file, channels=3, background="white", name=name, levels=levels, values=True)
+        values = decode_picture(file, channels=wanted, background="white", name=name, levels=levels, values=True)
     except (BrokenPicture, UnsupportedPicture):
         return None
     low, high = float(values.min()), float(values.max())
-    return _flat_and_grey((values - low) * (max_level() / max(high - low, 1e-30)))
+    return _flat_and_grey((values[:, :, :3] - low) * (max_level() / max(high - low, 1e-30)))

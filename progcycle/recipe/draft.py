@@ -31,7 +31,10 @@ class Draft:
         gpu: whether a GPU trains it.
         validation: share of the pictures that is held out by name.
         tests: folders of test pictures of A and B, where there are some.
-        channels: 1 for grey pictures, 3 for colours.
+        channels: of each folder: 1 for grey pictures, 3 for colours, other numbers as the files have them; one number
+            for all.
+        crops: whether the pictures are so large and sharp that crops of them are offered, in a comment.
+        measured: what training takes on this machine, for a comment; "" if it was not measured.
         notes: sentences about the pictures that the user should know.
     """
 
@@ -43,7 +46,9 @@ class Draft:
     gpu: bool = False
     validation: float = 0.0
     tests: tuple[str, ...] = ()
-    channels: int = 3
+    channels: int | tuple[int, ...] = 3
+    crops: bool = False
+    measured: str = ""
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -65,6 +70,10 @@ class Draft:
         if len(self.folders) == 1:
             return self.resolution.halves(PGGAN_BASE)[-1]
         return min(self.start, self._half_of(max(TRANSLATOR_BASE, self.resolution // 8)))
+
+    def channels_of(self, which: int) -> int:
+        """Of the pictures of one folder, by its number."""
+        return self.channels if isinstance(self.channels, int) else self.channels[which]
 
     def _half_of(self, most: int) -> Resolution:
         """The resolution, halved until it has no more than so many pixels, or as often as halves are whole."""
@@ -138,7 +147,7 @@ def _generator(draft: Draft) -> list[str]:
         *_head(draft),
         *_task(draft, "pggan"),
         "data:",
-        *_pictures(draft.folders[0], draft.channels, "  "),
+        *_pictures(draft, 0, "  "),
         "",
         "network:",
         *_base(draft),
@@ -176,6 +185,9 @@ def _head(draft: Draft) -> list[str]:
     return [
         f"# Train it with: {draft.command}",
         "# Keys can also be changed there (seed=1); recipes/README.md of the project explains them.",
+        *([f"# Measured on this machine: {draft.measured}."] if draft.measured else []),
+        f"# Its sizes are those for a {'GPU' if draft.gpu else 'CPU'}; progcycle new on a "
+        f"{'CPU writes smaller' if draft.gpu else 'GPU writes larger'} ones.",
     ]
 
 
@@ -188,14 +200,20 @@ def _task(draft: Draft, task: str) -> list[str]:
 def _domain(draft: Draft, which: int) -> list[str]:
     letter = "ab"[which]
     tests = [f"    test_path: {_text(draft.tests[which])}"] if draft.tests else []
-    first, *rest = _pictures(draft.folders[which], draft.channels, "    ")
+    first, *rest = _pictures(draft, which, "    ")
     return [f"  {letter}:", first, *tests, *rest]
 
 
-def _pictures(folder: str, channels: int, indent: str) -> list[str]:
-    grey = [_line(f"{indent}channels: 1", "all are grey")] if channels == 1 else []
+def _pictures(draft: Draft, which: int, indent: str) -> list[str]:
+    channels = draft.channels_of(which)
+    why = "all are grey" if channels == 1 else "as the files have them"
     mirror = "half of the pictures are flipped; false where left and right differ, as in writing"
-    return [f"{indent}path: {_text(folder)}", _line(f"{indent}mirror: true", mirror), *grey]
+    lines = [f"{indent}path: {_text(draft.folders[which])}", _line(f"{indent}mirror: true", mirror)]
+    lines += [_line(f"{indent}channels: {channels}", why)] if channels != 3 else []
+    if draft.crops:
+        also = "; in both sets or in none" if len(draft.folders) == 2 else ""
+        lines.append(_line(f"{indent}# load_resolution: native", f"without the first #: crops at full size{also}"))
+    return lines
 
 
 def _optimizer(rate: float) -> list[str]:

@@ -10,6 +10,7 @@ from progcycle.commands.cli import main
 from progcycle.commands.new import recipe_file
 from progcycle.data import resolve_sets, resolve_validation_sets
 from progcycle.data.new_recipe import ENOUGH, FEWEST, check_size
+from progcycle.engine.estimate import Estimate
 from progcycle.errors import UserError
 from progcycle.recipe import CycleganRecipe, Draft, load_recipe
 from progcycle.resolution import Resolution
@@ -205,3 +206,54 @@ def test_what_cannot_be_trained_gets_a_sentence_and_no_file(
     assert words in error
     assert error.count("\n") == 1
     assert not list(tmp_path.glob("*.yaml"))
+
+
+def test_folders_may_be_named_by_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("x", "y")):
+        folder(Path(name), FEWEST, seed)
+    written = []
+    for arguments in (["x", "y"], ["--a", "x", "--b", "y"], ["--b", "y", "--a", "x"]):
+        assert main(["new", "mine", *arguments, "--no-estimate", "--force"]) == 0
+        written.append(Path("mine.yaml").read_text())
+    assert written[0] == written[1] == written[2]
+    assert main(["new", "one", "--a", "x", "--no-estimate"]) == 0
+    assert load_recipe("one.yaml").task == "pggan"
+    capsys.readouterr()
+    for arguments, words in (
+        (["x", "--b", "y"], "Give the folders by --a and --b, or without these options; not both."),
+        (["--b", "y"], "--b needs --a FOLDER too"),
+        ([], "new needs pictures: two folders for translators, or one for a PG-GAN."),
+        (["--a", "x", "--b", "./x"], "Both folders are the same"),
+    ):
+        assert main(["new", "other", *arguments, "--no-estimate"]) == 2
+        error = capsys.readouterr().err
+        assert words in error
+        assert error.count("\n") == 1
+    assert not Path("other.yaml").exists()
+
+
+def test_what_was_measured_stands_in_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder(Path("x"), FEWEST)
+    found = Estimate(600.0, (("stable", 32, 1000, 0.6),), 1_200_000_000, "cpu", 2)
+    monkeypatch.setattr("progcycle.engine.estimate.estimate", lambda _: found)
+    assert main(["new", "mine", "x", "--size", "32"]) == 0
+    assert "training at 32 px takes about 10 min 0 s and 1.2 GB of memory on this device" in capsys.readouterr().out
+    lines = Path("mine.yaml").read_text().splitlines()
+    assert "# Measured on this machine: 10 min 0 s and 1.2 GB of memory (cpu, 2 threads)." in lines
+    assert any(line.startswith("# Its sizes are those for a ") for line in lines)
+    assert load_recipe("mine.yaml").task == "pggan"
+
+
+def test_crops_of_large_pictures_are_offered_and_can_be_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder(Path("x"), FEWEST, size=(200, 150))
+    assert main(["new", "mine", "x", "--size", "32", "--no-estimate"]) == 0
+    assert "train on crops: load_resolution in the recipe" in " ".join(capsys.readouterr().out.split())
+    text = Path("mine.yaml").read_text()
+    Path("mine.yaml").write_text(text.replace("# load_resolution", "load_resolution"))
+    assert main(["train", "mine.yaml", "--dry-run"]) == 0
+    assert "  load_resolution: native\n" in capsys.readouterr().out

@@ -1,5 +1,7 @@
 """From surveys of pictures to a recipe for them: what is held out, and how many are enough."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,8 @@ from progcycle.data.new_recipe import ENOUGH, draft_for, folders_of_tests, held_
 from progcycle.data.split import name_hash
 from progcycle.data.survey import Survey
 from progcycle.errors import UserError
+from progcycle.recipe import validate
+from progcycle.recipe.text import parse
 
 
 @pytest.mark.parametrize("counts", [(8, 8), (8, 900), (12, 30), (80, 60), (5000, 5000)])
@@ -42,7 +46,7 @@ def test_grey_folders_have_one_channel_and_one_in_colour_is_enough_for_three() -
     assert draft_for([grey], 32, name="x").recipe.data.domains["real"].channels == 1
     assert draft_for([colour], 32, name="x").recipe.data.domains["real"].channels == 3
     unread = Survey("c", 500, grey=1.0, refused=["deep.tif"])
-    assert draft_for([unread], 32, name="x").channels == 3
+    assert draft_for([unread], 32, name="x").channels_of(0) == 3
 
 
 @pytest.mark.parametrize(("train", "test"), [("trainA", "testA"), ("train/summer", "test/summer"), ("train", "test")])
@@ -52,3 +56,35 @@ def test_folders_of_tests_are_those_next_to_the_training_pictures(tmp_path: Path
     assert folders_of_tests(pair) == ()
     (tmp_path / "two" / test).mkdir(parents=True)
     assert folders_of_tests(pair) == tuple(str(tmp_path / place / test) for place in ("one", "two"))
+
+
+def test_files_of_n_channels_keep_them_each_domain_its_own() -> None:
+    drafted = draft_for([Survey("a", 500, channels=5), Survey("b", 500, grey=1.0)], 32, name="x")
+    domains = drafted.recipe.data.domains
+    assert (domains["a"].channels, domains["b"].channels) == (5, 3), "one grey folder of two is read in colour"
+    assert draft_for([Survey("a", 500, channels=2, grey=1.0)], 32, name="x").recipe.data.domains["real"].channels == 2
+
+
+def sharp(path: str, side: int = 400, fine: float = 9.0) -> Survey:
+    return Survey(path, 500, read=2, sizes=[(side, side), (side + 200, side)], fine=fine)
+
+
+def test_crops_are_offered_for_large_sharp_pictures_and_work_once_they_are_taken() -> None:
+    """As the comment says: without the first #."""
+    drafted = draft_for([sharp("a"), sharp("b")], 64, name="x")
+    assert drafted.crops
+    assert "are some 6 times as large as the networks' 64 px" in " ".join(drafted.notes)
+    taken = re.sub(r"^( +)# load_resolution", r"\1load_resolution", drafted.text, flags=re.MULTILINE)
+    recipe = validate(parse(taken, "x"), "x")
+    assert [options.load_resolution for options in recipe.data.domains.values()] == ["native", "native"]
+    assert [options.fit for options in recipe.data.domains.values()] == ["random_crop", "random_crop"]
+    assert [options.load_resolution for options in drafted.recipe.data.domains.values()] == [None, None]
+    for other in (
+        sharp("b", side=200),  # not so large
+        sharp("b", fine=0.5),  # enlarged, or blurred
+        Survey("b", 500, read=2, sizes=[(400, 400)] * 9 + [(400, 60)], fine=9.0),  # one has no room for a crop
+        replace(sharp("b"), flat=0.9),  # drawings
+    ):
+        drafted = draft_for([sharp("a"), other], 64, name="x")
+        assert not drafted.crops
+        assert "crops" not in drafted.text + " ".join(drafted.notes)

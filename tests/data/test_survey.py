@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from photos import folder, photo
 from PIL import Image
 
@@ -86,3 +87,54 @@ def test_a_zip_file_is_looked_into(tmp_path: Path) -> None:
 def test_lines_are_at_most_100_columns_wide() -> None:
     seen = Survey("a", 500, read=500, stems=frozenset(), sizes=[(4000, 3000), (40, 30)], flat=0.9, grey=1.0)
     assert max(map(len, seen.lines(64))) <= 100
+
+
+def test_depth_and_channels_of_arrays_and_tiffs_are_told_from_their_headers(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        for name, values in (
+            ("five.tif", rng.integers(0, 4000, (20, 24, 5)).astype(np.uint16)),
+            ("bytes.tif", rng.integers(0, 255, (20, 24, 6)).astype(np.uint8)),
+            ("rgb.tif", rng.integers(0, 4000, (20, 24, 3)).astype(np.uint16)),
+            ("float.npy", rng.random((20, 24, 3)).astype(np.float32)),
+            ("grey.npy", rng.integers(0, 4000, (20, 24)).astype(np.uint16)),
+        ):
+            kind, _, ending = name.partition(".")
+            (tmp_path / kind).mkdir(exist_ok=True)
+            path = tmp_path / kind / f"{i}.{ending}"
+            if ending == "npy":
+                np.save(path, values)
+            else:
+                plain = "rgb" if kind == "rgb" else "minisblack"
+                tifffile.imwrite(path, values, photometric=plain, planarconfig="contig")
+    for kind, words, channels in (
+        ("five", "5 channels of 16 bits 3", 5),
+        ("bytes", "6 channels 3", 6),
+        ("rgb", "colour of 16 bits 3", 0),
+        ("float", "colour, floating point 3", 0),
+        ("grey", "grey of 16 bits 3", 0),
+    ):
+        survey = survey_folder(str(tmp_path / kind), 16)
+        assert survey.lines(16)[0] == f"3 pictures: 24x20 px, {words}"
+        assert (survey.channels, survey.refused, survey.broken) == (channels, [], [])
+    (tmp_path / "five" / "damaged.tif").write_bytes(b"II*\0\xff\xff\xff\x7f")
+    (tmp_path / "five" / "damaged.npy").write_bytes(b"\x93NUMPY\x01\0\xff\xff{")
+    assert survey_folder(str(tmp_path / "five"), 16).count >= 4
+
+
+def test_the_finest_detail_is_measured_at_the_pictures_own_size(tmp_path: Path) -> None:
+    """By hand: in a chequerboard of 100 and 120 every 2x2 square deviates by 10; enlarged it has less."""
+    board = np.where(np.indices((300, 400)).sum(axis=0) % 2, 120, 100).astype(np.uint8)
+    for name, picture in (
+        ("sharp", Image.fromarray(board)),
+        ("enlarged", Image.fromarray(board[:75, :100]).resize((400, 300), Image.Resampling.BICUBIC)),
+    ):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            picture.convert("RGB").save(tmp_path / name / f"{i}.png")
+    sharp, enlarged = (survey_folder(str(tmp_path / name), 32) for name in ("sharp", "enlarged"))
+    assert sharp.fine == pytest.approx(10)
+    assert 0 < enlarged.fine < 5
+    assert sharp.times_larger(32) == 300 / 32
+    assert sharp.times_larger((64, 32)) == 300 / 32
+    assert survey_folder(str(tmp_path / "sharp"), 128).fine == 0, "it is not looked at where crops are out of question"
