@@ -202,8 +202,11 @@ def _timed(trainer: Trainer, growth: Growth, batches: dict[str, Batch], steps: l
 
 def _wait(trainer: Trainer) -> None:
     """Wait until the device has finished its work."""
-    if trainer.accelerator.device.type == "cuda":
+    device = trainer.accelerator.device.type
+    if device == "cuda":
         torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
 
 
 def noise(sets: Mapping[str, PictureSet], growth: Growth) -> dict[str, Batch]:

@@ -41,14 +41,14 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     """
     if a.shape != b.shape or a.shape[-1] < 2:
         raise ValueError(f"expected two tensors of one shape [..., 2 or more], got {[*a.shape]} and {[*b.shape]}")
-    u, v = _unit(a.double()), _unit(b.double())
+    u, v = _unit(a.cpu().double()), _unit(b.cpu().double())  # not every accelerator has float64
     # Kahan's angle: unlike acos(u . v) it is exact to rounding for close and for opposite vectors too.
     angle = 2 * torch.atan2((u - v).norm(dim=-1, keepdim=True), (u + v).norm(dim=-1, keepdim=True))
     across = _orthogonal_part(v, u)
     across = torch.where(across.norm(dim=-1, keepdim=True) > _TINY, across, _orthogonal_part(_axis_away_from(u), u))
     across = _unit(_orthogonal_part(_unit(across), u))  # twice: of close vectors the first time leaves rounding errors
     point = torch.cos(t * angle) * u + torch.sin(t * angle) * across
-    return (point * math.sqrt(a.shape[-1])).to(a.dtype)
+    return (point * math.sqrt(a.shape[-1])).to(a.dtype).to(a.device)
 
 
 def between_uniform(a: Tensor, b: Tensor, t: float) -> Tensor:
@@ -66,9 +66,9 @@ def between_uniform(a: Tensor, b: Tensor, t: float) -> Tensor:
         Latents of the dtype of ``a``, computed in float64.  # [..., D]
     """
     inside = 1 - 2**-25  # at -1 and 1 themselves a normal variable is infinite
-    x, y = (torch.erfinv(each.double().clamp(-inside, inside)) for each in (a, b))
+    x, y = (torch.erfinv(each.cpu().double().clamp(-inside, inside)) for each in (a, b))
     angle = math.pi * t / 2
-    return torch.erf(math.cos(angle) * x + math.sin(angle) * y).to(a.dtype)
+    return torch.erf(math.cos(angle) * x + math.sin(angle) * y).to(a.dtype).to(a.device)
 
 
 BETWEEN: dict[Distribution, Callable[[Tensor, Tensor, float], Tensor]] = {"normal": slerp, "uniform": between_uniform}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from progcycle.blocks.levels import max_level
+from progcycle.blocks.widest import widest
 from progcycle.errors import UserError
 
 SIDE, MOST_SIDE = 1024, 2048  # pixels of a side of a tile
@@ -39,7 +40,7 @@ class Seams:
         """Compare what two tiles make of the same pixels."""
         difference = (one - other).abs()
         self.greatest = max(self.greatest, float(difference.max()) * max_level() / 2)
-        self._sum += float(difference.double().sum()) * max_level() / 2
+        self._sum += float(widest(difference).sum()) * max_level() / 2
         self._count += difference.numel()
 
     @property

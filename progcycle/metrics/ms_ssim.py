@@ -41,7 +41,7 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
             f"got {list(x.shape)} and {list(y.shape)}"
         )
     a, b = x.float() - MIDDLE, y.float() - MIDDLE
-    result = torch.ones(len(a), dtype=torch.float64, device=a.device)
+    result = torch.ones(len(a), dtype=torch.float64)
     for scale, weight in enumerate(WEIGHTS, start=1):
         last = scale == len(WEIGHTS)
         result *= _similarity(a, b, whole=last).clamp(min=0) ** weight
@@ -72,7 +72,11 @@ def pair_similarities(
 
 
 def _similarity(a: Tensor, b: Tensor, whole: bool) -> Tensor:
-    """SSIM of pairs, or only its contrast and structure; grey levels are counted from the middle.  # [N] float64"""
+    """SSIM of pairs, or only its contrast and structure; grey levels are counted from the middle.
+
+    Returns:
+        One number a pair, on the CPU.  # [N] float64
+    """
     n, channels, height, width = a.shape
     side = min(WINDOW, height, width)
     fields = torch.cat([a, b, a * a, b * b, a * b], dim=1).reshape(-1, 1, height, width)
@@ -85,7 +89,7 @@ def _similarity(a: Tensor, b: Tensor, whole: bool) -> Tensor:
     if whole:
         mean_a, mean_b = mean_a + MIDDLE, mean_b + MIDDLE
         result = result * ((2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1))
-    return result.mean(dim=(1, 2, 3)).double()
+    return result.mean(dim=(1, 2, 3)).cpu().double()  # not every accelerator has float64
 
 
 def _window(side: int) -> Tensor:

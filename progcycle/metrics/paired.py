@@ -30,7 +30,7 @@ class PairedScores:
 
     def means(self) -> dict[str, float]:
         """Mean of every score over the pictures."""
-        return {name: float(getattr(self, name).double().mean()) for name in ("l1", "psnr", "ssim")}
+        return {name: float(getattr(self, name).cpu().double().mean()) for name in ("l1", "psnr", "ssim")}
 
 
 def paired_scores(pictures: Tensor, truth: Tensor) -> PairedScores:

@@ -185,9 +185,10 @@ def _normalise(rows: Tensor) -> None:
     colours = rows.view(len(rows), 3, -1)
     chunks = torch.split(colours, 1 << 14)  # sums in float64 copy what they add
     numbers = len(rows) * PATCH**2
-    mean = torch.stack([c.sum(dim=(0, 2), dtype=torch.float64) for c in chunks]).sum(dim=0) / numbers
+    wide = torch.float32 if rows.device.type == "mps" else torch.float64  # Apple's GPUs have none
+    mean = torch.stack([c.sum(dim=(0, 2), dtype=wide) for c in chunks]).sum(dim=0) / numbers
     colours -= mean.float()[:, None]
-    power = torch.stack([c.square().sum(dim=(0, 2), dtype=torch.float64) for c in chunks]).sum(dim=0)
+    power = torch.stack([c.square().sum(dim=(0, 2), dtype=wide) for c in chunks]).sum(dim=0)
     deviation = (power / numbers).sqrt()
     colours /= torch.where(deviation > 0, deviation, 1.0).float()[:, None]
 
@@ -204,7 +205,7 @@ def _distance(mine: Tensor, theirs: Tensor, seed: int, level: int, block: int, b
 def _gaps(mine: Tensor, theirs: Tensor, chosen: Tensor) -> float:
     """Sum over directions [D, 147] of the mean difference of sorted projections; what they took is free again after."""
     a, b = _sorted(chosen @ mine.T), _sorted(chosen @ theirs.T)
-    return float(a.sub_(b).abs_().mean(dim=1).double().sum())  # a double sum of all would copy them all
+    return float(a.sub_(b).abs_().mean(dim=1).cpu().double().sum())  # a double sum of all would copy them all
 
 
 def _sorted(rows: Tensor) -> Tensor:

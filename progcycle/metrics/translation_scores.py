@@ -12,9 +12,10 @@ def feature_distance(x: Tensor, y: Tensor) -> Tensor:
         y: features.  # [N, D]
 
     Returns:
-        Distances.  # [N] float64
+        Distances, on the CPU.  # [N] float64
     """
-    return (1 - F.cosine_similarity(x.double(), y.double(), dim=1)).clamp(min=0)  # rounding may go below
+    x, y = x.cpu().double(), y.cpu().double()  # not every accelerator has float64
+    return (1 - F.cosine_similarity(x, y, dim=1)).clamp(min=0)  # rounding may go below
 
 
 def copy_score(output: Tensor, source: Tensor, truth: Tensor) -> float | None:
@@ -31,7 +32,7 @@ def copy_score(output: Tensor, source: Tensor, truth: Tensor) -> float | None:
     Returns:
         The score, or None if source and truth are equal.
     """
-    away, wanted = (float((x.double() - source.double()).abs().mean()) for x in (output, truth))
+    away, wanted = (float((x.cpu().double() - source.cpu().double()).abs().mean()) for x in (output, truth))
     return 1 - away / wanted if wanted > 0 else None
 
 
