@@ -4,6 +4,7 @@
 
 The pages are gathered in build/site-source as they lie in the repository, so that links between them hold there and
 here. The reference of recipes, that of commands, the API and the gallery are written beside them. Any warning fails.
+The page that ``make page`` wrote is put into the site, where it is.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from recipe_reference import pages, render  # noqa: E402
 PLACES = ("*.md", "LICENSE", "docs/*.md", "docs/*.ipynb", "docs/studies/*.md", "docs/**/*.svg", "docs/**/*.png",
           "docs/**/*.jpg", "recipes/*", "datasets/*.md", "datasets/*/*.md", "datasets/*/*.csv",
           "datasets/*/*.[Tt][Xx][Tt]", "datasets/*/preview.png")  # fmt: skip
+DEMO = ROOT / "build" / "page"  # of make page, if it is there
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 # What each part of the site lists; pages that stand in none of them are listed in the last.
 PARTS = {
@@ -65,6 +67,8 @@ def main() -> int:
 
     quiet = ["-q", "-W", "--keep-going", "-E", "-d", str(source / ".doctrees"), "-c", str(HERE)]
     code = sphinx([*quiet, "-b", "html", str(source), str(args.out)])
+    if not code and DEMO.is_dir():
+        shutil.copytree(DEMO, args.out / "demo")
     if not code:
         print(f"wrote {args.out / 'index.html'}")
     return code
@@ -173,7 +177,8 @@ def index(source: Path) -> str:
     rest = sorted(here - listed - inner)
     parts["Use"] += [name for name in rest if name.startswith("docs/")]
     parts["Data sets"] = [name for name in rest if not name.startswith("docs/")]
-    lines = ["# progcycle", "", WELCOME, ""]
+    live = "<a href='demo/index.html'>Try the demo's translator here</a>: it runs in the browser."
+    lines = ["# progcycle", "", WELCOME, "", *([live, ""] if DEMO.is_dir() else [])]
     for title, names in parts.items():
         present = ["Overview <README>" if name == "README" else name for name in names if name in here]
         lines += ["```{toctree}", f":caption: {title}", ":maxdepth: 1", "", *present, "```", ""]
