@@ -6,7 +6,7 @@ from pathlib import Path
 from progcycle.data.split import name_hash
 from progcycle.data.survey import Survey
 from progcycle.errors import UserError
-from progcycle.recipe import Draft, nearest
+from progcycle.recipe import Draft, find_pictures_path, nearest
 from progcycle.resolution import Resolution
 
 FEWEST = 8  # pictures of a folder
@@ -125,7 +125,7 @@ def folders_of_tests(surveys: Sequence[Survey]) -> tuple[str, ...]:
         places = [path.with_name(path.name.replace("train", "test", 1))] if path.name.startswith("train") else []
         if path.parent.name == "train":
             places.append(path.parent.with_name("test") / path.name)
-        found += [str(place) for place in places if place.is_dir()][:1]
+        found += [str(place) for place in places if find_pictures_path(place).is_dir()][:1]
     return tuple(found) if len(found) == 2 else ()
 
 

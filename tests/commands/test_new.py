@@ -257,3 +257,15 @@ def test_crops_of_large_pictures_are_offered_and_can_be_trained(
     Path("mine.yaml").write_text(text.replace("# load_resolution", "load_resolution"))
     assert main(["train", "mine.yaml", "--dry-run"]) == 0
     assert "  load_resolution: native\n" in capsys.readouterr().out
+
+
+def test_bundled_pictures_work_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Read) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = ["--a", "datasets/demo/trainA", "--b", "datasets/demo/trainB"]
+    assert main(["new", "faces", *folders, "--size", "32", "--no-estimate"]) == 0
+    train, translate, _ = commands_of(capsys.readouterr().out)
+    assert translate[2] == "datasets/demo/testA"
+    assert main([*train, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "60 pictures, 14 test pictures" in shown
+    assert "43 pictures, 14 test pictures" in shown
