@@ -160,7 +160,9 @@ def _stages(recipe: Recipe, kind: str | None, precision: str) -> Iterator[StageM
     """Each resolution of one training, in its fade where it has one: both outputs are computed then."""
     built = build(recipe, kind)
     options = recipe.training.model_copy(update={"max_batch_per_device": None})
-    whole = recipe.model_copy(update={"training": options})
+    # Moments that are cleared as a stage opens are there again after a step.
+    keeping = recipe.optimizer.model_copy(update={"reset": "never"})
+    whole = recipe.model_copy(update={"training": options, "optimizer": keeping})
     accelerator = Accelerator(cpu=True)
     # Numbers of fp16 are as large as those of bf16, which a CPU knows too.
     same_size = Precision("no" if precision == "no" else "bf16", torch.device("cpu"))
@@ -172,9 +174,10 @@ def _stages(recipe: Recipe, kind: str | None, precision: str) -> Iterator[StageM
             phase = next(phase for phase in built.schedule.phases if phase.resolution == resolution)
             growth = built.schedule.at((phase.start + phase.end) // 2)
             part = _at_a_time(recipe, growth)
-            if resolution == resolutions[0] or recipe.optimizer.reset != "never":
+            if resolution == resolutions[0]:
                 _step(trainer, growth, part, live)  # makes moments
-            one, two = (weights + _step(trainer, growth, count, live) for count in (part, 2 * part))
+            # Those of new layers are made by the first of these; the recipe's own number of pictures comes last.
+            two, one = (weights + _step(trainer, growth, count, live) for count in (2 * part, part))
             each = (two - one) / part
             yield StageMemory(kind or "", int(resolution), growth.batch_size, part, one - part * each, each)
 
