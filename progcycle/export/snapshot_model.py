@@ -166,8 +166,11 @@ class SnapshotModel(nn.Module, PyTorchModelHubMixin, library_name="progcycle"):
         """Lines of Python that use ``model``, for people who have just loaded it."""
         return "print(model)"
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        write_model(save_directory, self.config, self.state_dict())
+    def save_pretrained(self, save_directory: str | Path) -> None:  # type: ignore[override]
+        """Write the two files of a snapshot; ``progcycle push --folder`` writes recipe and model card beside them."""
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_model(folder, self.config, self.state_dict())
 
     def publication(self) -> Publication:
         """What is published of it, see :mod:`progcycle.export.publish`."""

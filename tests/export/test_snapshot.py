@@ -125,6 +125,7 @@ def test_weights_come_back_to_the_bit(make_snapshot: Make, task: str, tmp_path: 
     assert read.keys() == written.keys()
     assert all(torch.equal(read[name], written[name]) for name in written)
     model.save_pretrained(tmp_path / "copy")
+    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == ["config.json", "model.safetensors"]
     again = type(model).from_pretrained(tmp_path / "copy")
     assert again.config == model.config
     assert all(torch.equal(again.state_dict()[name], w) for name, w in read.items())
