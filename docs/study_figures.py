@@ -173,6 +173,9 @@ FIGURES: dict[str, tuple[Draw, tuple[str, ...]]] = {
     "lsgan_noise.svg": (partial(draw_report, plot_figures), ("lsgan_noise",)),
     "lsgan_noise_curves.svg": (partial(draw_report, plot_curves), ("lsgan_noise",)),
     "autoencoder.svg": (partial(draw_report, plot_courses), ("autoencoder",)),
+    "began.svg": (partial(draw_report, plot_figures), ("began",)),
+    "began_curves.svg": (partial(draw_report, plot_curves), ("began",)),
+    "began_gamma.svg": (partial(draw_report, plot_figures), ("began_gamma",)),
     "systems.svg": (partial(draw_report, plot_figures), ("systems",)),
     "systems_digits.svg": (partial(draw_report, plot_figures), ("systems_digits",)),
 }
