@@ -1,7 +1,7 @@
 """Draw the pictures of README.md from finished runs: ``make figures`` calls this.
 
-    python docs/figures.py runs/cyclegan_openmoji runs/cyclegan_landscapes
-    python docs/figures.py runs/cyclegan_openmoji runs/cyclegan_landscapes --large large_landscapes
+    python docs/figures.py runs/cyclegan_openmoji_64_latents runs/cyclegan_landscapes
+    python docs/figures.py runs/cyclegan_openmoji_64_latents runs/cyclegan_landscapes --large large_landscapes
 
 ``--large`` is the folder that ``datasets/landscapes/prepare.py --large`` fetched.
 """
@@ -19,7 +19,33 @@ from progcycle.export.contact_sheet import sheet
 DOCS = Path(__file__).resolve().parent
 TEST = DOCS.parent / "datasets" / "landscapes" / "testA"
 PHOTOGRAPH = "picosdeeuropa_by_Aitzol_Berasategi.jpg"
+OPENMOJI = DOCS.parent / "datasets" / "openmoji"
+REFERENCES = ("1f353", "1f34f", "1f98a", "1f437")  # training pictures, as in the Makefile
+SHOWN, TILE = 12, 64
 DETAIL = 420  # pixels of a side that are shown as they are
+
+
+def spread(folder: Path) -> list[Image.Image]:
+    """Some pictures of a folder, evenly spread over their names."""
+    paths = sorted(folder.iterdir())
+    return [Image.open(paths[i * len(paths) // SHOWN]).convert("RGB") for i in range(SHOWN)]
+
+
+def draw_coloured(model: Translator) -> Image.Image:
+    """Test drawings, and each in the colours of each reference, which stands on the left."""
+    drawings = spread(OPENMOJI / "testA")
+    references = [Image.open(OPENMOJI / "trainB" / f"{name}.png").convert("RGB") for name in REFERENCES]
+    latents = model.latents_like(references, "ab").split(1)
+    rows = [[model.translate(picture, "ab", latents=z) for picture in drawings] for z in latents]
+    blank = Image.new("RGB", references[0].size, "white")
+    made = [[reference, *row] for reference, row in zip(references, rows, strict=True)]
+    return sheet([[blank, *drawings], *made], tile=TILE)
+
+
+def draw_drawn(model: Translator) -> Image.Image:
+    """Coloured test pictures, and their drawings below."""
+    coloured = spread(OPENMOJI / "testB")
+    return sheet([coloured, [model.translate(picture, "ba") for picture in coloured]], tile=TILE)
 
 
 def draw_landscapes(model: Translator) -> Image.Image:
@@ -45,13 +71,15 @@ def draw_detail(model: Translator, path: Path) -> Image.Image:
 def main() -> None:
     """Draw everything."""
     parser = argparse.ArgumentParser(description="Draw the pictures of README.md.")
-    parser.add_argument("demo", type=Path, help="run folder of make demo, its translations in it")
+    parser.add_argument("demo", type=Path, help="run folder of make demo, its evaluation in it")
     parser.add_argument("landscapes", type=Path, help="run folder of cyclegan_landscapes")
     parser.add_argument("--large", type=Path, metavar="FOLDER", help="large photographs, for large.jpg")
     args = parser.parse_args()
     images = DOCS / "images"
-    for name, folder in (("demo_ab", "coloured"), ("demo_ba", "drawn")):
-        Image.open(args.demo / "translated" / folder / "before_after.png").save(images / f"{name}.png", optimize=True)
+    demo = progcycle.load(args.demo)
+    assert isinstance(demo, Translator)
+    draw_coloured(demo).save(images / "demo_ab.png", optimize=True)
+    draw_drawn(demo).save(images / "demo_ba.png", optimize=True)
     figures = max((args.demo / "evaluation").glob("*.json"))
     (images / "demo.json").write_text(json.dumps(json.loads(figures.read_text()), indent=1) + "\n")
     model = progcycle.load(args.landscapes)
