@@ -22,9 +22,9 @@ from progcycle.engine.train import train_run
 from progcycle.errors import UserError
 from progcycle.evaluation import evaluator, translation_metrics
 from progcycle.evaluation.pairs import pair_up
-from progcycle.evaluation.provenance import run_folder
 from progcycle.evaluation.translation_evaluator import LONG, LOWEST, METRICS, choose_by_name
 from progcycle.export import find_snapshot, load
+from progcycle.export.run_files import run_folder
 from progcycle.metrics import two_sample_test
 from progcycle.recipe import CycleganRecipe, Pictures, load_recipe, validate
 from progcycle.schedule import Growth

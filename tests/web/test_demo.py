@@ -154,14 +154,19 @@ def test_a_port_that_is_taken(demo: Demo, port: int) -> None:
 def test_the_command_ends_by_ctrl_c(run: Path) -> None:
     command = [sys.executable, "-m", "progcycle", "demo", str(run), "--port", "0"]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # Tests in the background of a shell ignore SIGINT, and hand that on.
+    pipes["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, env={**os.environ, "PYTHONUNBUFFERED": "1"}, **pipes) as process:
-        assert process.stdout is not None
-        line = next(line for line in process.stdout if "http://" in line)
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
-        assert found is not None
-        with socket.create_connection(("127.0.0.1", int(found[1]))):  # browsers keep connections open
-            assert ask(int(found[1]), "GET", "/")[0] == 200
-            process.send_signal(signal.SIGINT)
-            rest, errors = process.communicate(timeout=PATIENCE - 5)
+        try:
+            assert process.stdout is not None
+            line = next(line for line in process.stdout if "http://" in line)
+            found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+            assert found is not None
+            with socket.create_connection(("127.0.0.1", int(found[1]))):  # browsers keep connections open
+                assert ask(int(found[1]), "GET", "/")[0] == 200
+                process.send_signal(signal.SIGINT)
+                rest, errors = process.communicate(timeout=PATIENCE - 5)
+        finally:
+            process.kill()
     assert (process.returncode, rest) == (0, "stopped\n"), errors
     assert "Traceback" not in errors
