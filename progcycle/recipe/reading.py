@@ -246,9 +246,18 @@ def recipe_from(source: Recipe | Mapping[Any, Any] | str | Path, values: Mapping
     return validate(override_with(content, values or {}), where)
 
 
+_written: dict[tuple[type[Recipe], str], str] = {}  # the last text: a run needs that of its recipe several times
+
+
 def dump(recipe: Recipe) -> str:
     """The whole recipe as YAML, defaults included; ``load_recipe`` of it gives an equal recipe."""
-    return to_text(recipe.model_dump())
+    key = type(recipe), recipe.model_dump_json()
+    text = _written.get(key)
+    if text is None:
+        text = to_text(recipe.model_dump())
+        _written.clear()
+        _written[key] = text
+    return text
 
 
 def difference(old: Recipe, new: Recipe, free: Sequence[str] = ()) -> list[str]:

@@ -177,7 +177,7 @@ def test_k_leaves_0_and_the_losses_come_into_balance(tmp_path: Path, no_plots: N
     content: dict[str, Any] = {
         "task": "began", "resolution": 8, "data": {"path": str(folder), "workers": 0},
         "network": {"filters": 8, "latent_size": 8},
-        "schedule": {"stable_kimg": 16, "batch_size": 16},
+        "schedule": {"stable_kimg": 10, "batch_size": 16},
         "objective": {"gamma": 0.5, "lambda_k": 0.05},
         "optimizer": {"generator": adam, "discriminator": adam},
         "training": {"precision": "no", "status_kimg": 0.8, "sample_kimg": 100, "checkpoint_kimg": 100},
