@@ -33,6 +33,7 @@ from progcycle.engine.context import choose_algorithms
 from progcycle.engine.estimate import noise
 from progcycle.engine.precision import Precision
 from progcycle.engine.trainer import Trainer
+from progcycle.importers.snapshot import TRANSLATION
 from progcycle.recipe import recipe_from
 from progcycle.runtime.measure_precision import device_clock
 
@@ -114,7 +115,6 @@ def gan_zoo(folder: Path, side: int, width: int, batch: int) -> tuple[Step, int]
 
 def cyclegan(side: int, blocks: int, filters: int) -> dict[str, Any]:
     """The published CycleGAN."""
-    adam = {"lr": 0.0002, "betas": [0.5, 0.999]}
     return {
         "task": "cyclegan",
         "resolution": side,
@@ -124,14 +124,8 @@ def cyclegan(side: int, blocks: int, filters: int) -> dict[str, Any]:
             "discriminator": {"name": "patchgan", "filters": filters},
         },
         "schedule": {"stable_kimg": 12, "batch_size": 1},
-        "objective": {
-            "loss": "lsgan",
-            "lsgan_factor": 0.5,
-            "cycle": {"aba": 10, "bab": 10},
-            "identity": {"a": 0.5, "b": 0.5},
-            "pool_size": 50,
-        },
-        "optimizer": {"generator": adam, "discriminator": adam, "reset": "never"},
+        "objective": TRANSLATION["objective"],
+        "optimizer": TRANSLATION["optimizer"],
         "training": {"precision": "no", "ema": {"per_step": 0}},
     }
 

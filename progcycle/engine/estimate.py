@@ -14,7 +14,7 @@ import torch
 from progcycle.data import Batch, PictureSet
 from progcycle.engine.build import build
 from progcycle.engine.context import set_up
-from progcycle.engine.formatting import duration, memory_size
+from progcycle.engine.formatting import duration, in_parts, memory_size
 from progcycle.engine.initial_weights import in_order
 from progcycle.engine.memory import MemoryAdvice
 from progcycle.engine.meter import peak_memory
@@ -100,16 +100,12 @@ class Estimate:
     def table(self) -> str:
         """The costs of the stages as text, one line a resolution."""
         head = f"{'px':>6}{'kimg':>10}{'ms a picture':>15}{'of the last':>13}{'time':>14}{'share':>8}"
-        lines, part = [head], ""
-        for stage in self.stages:
-            if stage.part != part:
-                lines.append(f"{stage.part}:" if stage.part else "training:")
-                part = stage.part
-            lines.append(
-                f"{stage.resolution:6}{stage.pictures / 1000:10.1f}{1000 * stage.picture:15.1f}{stage.relative:13.2f}"
-                f"{duration(stage.seconds):>14}{stage.share:8.0%}"
-            )
-        return "\n".join(lines)
+        rows = (
+            f"{stage.resolution:6}{stage.pictures / 1000:10.1f}{1000 * stage.picture:15.1f}{stage.relative:13.2f}"
+            f"{duration(stage.seconds):>14}{stage.share:8.0%}"
+            for stage in self.stages
+        )
+        return "\n".join([head, *in_parts(zip((stage.part for stage in self.stages), rows, strict=True))])
 
     def __str__(self) -> str:
         where = self.device if self.device != "cpu" else f"cpu, {self.threads} thread{'s' * (self.threads != 1)}"

@@ -115,3 +115,18 @@ def wrapped(start: str, words: Iterable[str]) -> str:
     glue = "\N{NO-BREAK SPACE}"
     text = "  ".join(word.replace(" ", glue) for word in words)
     return folded(f"{start}  {text}").replace(glue, " ")
+
+
+def in_parts(lines: Iterable[tuple[str, str]]) -> list[str]:
+    """Lines of a table, under a heading wherever another part of a run begins.
+
+    Args:
+        lines: name of the part, "" for training itself, and the line.
+    """
+    found, part = list[str](), ""
+    for name, line in lines:
+        if name != part:
+            found.append(f"{name}:" if name else "training:")
+            part = name
+        found.append(line)
+    return found

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_iter
 
 from progcycle.data import Batch
 from progcycle.engine.build import build, check_batches, count_parts
-from progcycle.engine.formatting import memory_size
+from progcycle.engine.formatting import in_parts, memory_size
 from progcycle.engine.initial_weights import in_order
 from progcycle.engine.precision import DISPLAY_NAMES, Precision, has_bf16
 from progcycle.engine.trainer import Trainer
@@ -71,15 +71,13 @@ class MemoryPlan:
 
     def __str__(self) -> str:
         head = f"{'px':>6}{'batch':>7}{'at a time':>11}{'fixed':>10}{'a picture':>12}{'peak':>10}"
-        lines, part = [f"memory of tensors in {self.precision}, by one process:", head], ""
-        for stage in self.stages:
-            if stage.part != part:
-                lines.append(f"{stage.part}:" if stage.part else "training:")
-                part = stage.part
-            lines.append(
-                f"{stage.resolution:6}{stage.batch_size:7}{stage.at_a_time:11}{memory_size(stage.fixed):>10}"
-                f"{f'{stage.each / 1e6:,.1f} MB':>12}{memory_size(stage.peak()):>10}"
-            )
+        rows = (
+            f"{stage.resolution:6}{stage.batch_size:7}{stage.at_a_time:11}{memory_size(stage.fixed):>10}"
+            f"{f'{stage.each / 1e6:,.1f} MB':>12}{memory_size(stage.peak()):>10}"
+            for stage in self.stages
+        )
+        lines = [f"memory of tensors in {self.precision}, by one process:", head]
+        lines += in_parts(zip((stage.part for stage in self.stages), rows, strict=True))
         alike: dict[tuple[str, ...] | None, list[int]] = {}
         for size, overrides in self.proposals.items():
             alike.setdefault(overrides, []).append(size)
