@@ -148,7 +148,7 @@ class Variant:
     suffix: str
     label: str
     latents: Tensor | None = None
-    like: Image.Image | None = None
+    like: Path | None = None
 
 
 def _variants(
@@ -166,14 +166,8 @@ def _variants(
         if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
             raise UserError(f"Two pictures to be like are called {twice}, which names of files cannot tell.")
         rows = model.latents_like(like, direction)
-        levels, channels = model.levels(direction)[1], model.channels(direction)[1]
-        options: dict[str, Any] = {"channels": channels, "levels": levels}
-        options["background"] = model.config.background(direction[1])
-        seen = [shown(decode_picture(Path(path), **options)) for path in like]
-        return [
-            Variant(f"like_{stem}", f"like {stem}", rows[i : i + 1], _thumbnail(seen[i]))
-            for i, stem in enumerate(stems)
-        ]
+        made = zip(stems, rows[:, None], map(Path, like), strict=True)
+        return [Variant(f"like_{stem}", f"like {stem}", row, path) for stem, row, path in made]
     if not seeds and not model.latent_size(direction):
         return [Variant("", "")]
     return [Variant(f"seed{seed}", f"seed {seed}", model.latents(direction, [seed])) for seed in seeds or (0,)]
@@ -472,7 +466,10 @@ class _Work:
         across = 1 if several or len(self.rows) <= 4 else 2
         starts = range(0, len(self.rows), across)
         rows = [[image for row in self.rows[i : i + across] for image in row] for i in starts]
-        if several and (like := [variant.like for variant in self.variants if variant.like is not None]):
+        if several and (paths := [variant.like for variant in self.variants if variant.like is not None]):
+            options: dict[str, Any] = {"channels": self.model.channels(self.direction)[1], "levels": self.made}
+            options["background"] = self.model.config.background(self.direction[1])
+            like = [_thumbnail(shown(decode_picture(path, **options))) for path in paths]
             rows.insert(0, [Image.new("RGB", like[0].size, "white"), *like])
         write_picture(sheet(rows, header * across, THUMBNAIL), path)
         return path
