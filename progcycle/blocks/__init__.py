@@ -10,7 +10,7 @@ from progcycle.blocks.colour_correlation import colour_inversion
 from progcycle.blocks.degrade import blurred, noisy, rounded
 from progcycle.blocks.discriminator_augment import NUMBERS, augment
 from progcycle.blocks.equalized import EqualizedConv2d, EqualizedLinear
-from progcycle.blocks.fade import fade_in, fade_reals
+from progcycle.blocks.fade import blend, fade_in, fade_reals, is_end
 from progcycle.blocks.fused import conv2d_downsample, downsampling_kernel, upsample_conv2d, upsampling_kernel
 from progcycle.blocks.gather import gather_rows, own_rows, sum_over_processes, world_size
 from progcycle.blocks.initialize import Initialization, draw_normal
@@ -62,6 +62,7 @@ __all__ = [
     "as_numbers",
     "as_shown",
     "augment",
+    "blend",
     "blurred",
     "clamp_inward",
     "colour_inversion",
@@ -76,6 +77,7 @@ __all__ = [
     "gather_rows",
     "gdrop",
     "in_full_precision",
+    "is_end",
     "level_step",
     "levels_to_unit",
     "make_norm",

@@ -190,7 +190,7 @@ def bench(
             if context.accelerator.num_processes > 1:
                 raise UserError("progcycle bench measures one process; start it without a launcher.")
             notes |= dict.fromkeys(_cached(context, part, built.schedule, Path(scratch)))
-            trainer = Trainer(part, built, context.accelerator, context.precision)
+            trainer = Trainer(part, built, context.accelerator, context.precision, compilation=context.compilation)
             measured = _Measured(part, kind, trainer, built.schedule, context, budget)
             busy, began = time.process_time(), time.perf_counter()
             for speed in measured.stages(missing):
@@ -312,6 +312,8 @@ class _Measured:
         with self.memory.explain(self.schedule.at(main.start)), contextlib.closing(_Pictures(self, main)) as pictures:
             _reset_peak_memory(self.device)
             counters = {kind: self._counted(pictures, numbers) for kind, numbers in self._kinds().items()}
+            if self.trainer.compiled.networks:  # counting has run them uncompiled
+                self._timed(pictures, [n for numbers in self._kinds().values() for n in numbers], 0.0, fewest=1)
             timed = {
                 kind: self._timed(pictures, numbers, TIMED * allowed * (1.0 if kind == "plain" else 0.3))
                 for kind, numbers in self._kinds().items()

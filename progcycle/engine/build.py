@@ -7,7 +7,7 @@ import torch
 from progcycle.engine.new_stages import NewStages
 from progcycle.engine.trainable import Trainable
 from progcycle.errors import UserError
-from progcycle.networks import Comparison, Network
+from progcycle.networks import Comparison, Network, Trunk
 from progcycle.recipe import Recipe, by_resolution, options_in
 from progcycle.rng import address
 from progcycle.schedule import GrowthSchedule, Phase
@@ -47,7 +47,32 @@ def build(recipe: Recipe, preparation: str | None = None) -> Built:
         if not isinstance(network, Network):
             raise TypeError(f"the network {name} of task {recipe.task} is no progcycle.networks.Network")
     recipe.optimizer.of_players(task.players)
+    _checkpoint_activations(recipe, task)
     return Built(schedule, task, Trainable(task.networks, task.players), NewStages(recipe, schedule, task))
+
+
+def _checkpoint_activations(recipe: Recipe, task: Task) -> None:
+    """Tell the trunks of growing networks which stages are computed again, see :class:`Trunk`."""
+    side, key = recipe.training.checkpoint_activations, "training.checkpoint_activations"
+    if side is None:
+        return
+    stages = range((recipe.resolution // recipe.network.base_resolution).bit_length())
+    first = next((stage for stage in stages if recipe.network.base_resolution << stage >= side), None)
+    end = recipe.schedule.hold_resolution or recipe.resolution
+    if first is None or side > end:
+        raise UserError(f"{key}: pictures have {int(end)} px at most, so that {side} changes nothing; lower it.")
+    trunks = [
+        (name, trunk) for name, net in task.networks.items() for trunk in net.modules() if isinstance(trunk, Trunk)
+    ]
+    if not trunks:
+        raise UserError(f"{key}: none of the networks grows, and only stages can be computed again; leave it out.")
+    for name, trunk in trunks:
+        if any(True for _ in trunk.buffers()):
+            raise UserError(
+                f"{key}: {name} has batch norm or spectral_norm, whose memory would move twice where layers are "
+                "computed again; leave it out, or use another normalization."
+            )
+        trunk.recomputed_from = first
 
 
 def check_batches(recipe: Recipe, schedule: GrowthSchedule, processes: int) -> None:

@@ -24,6 +24,7 @@ from progcycle.data import (
     staging_folder,
 )
 from progcycle.engine.build import check_batches
+from progcycle.engine.compiled import Compilation, choose_compilation
 from progcycle.engine.folder import check_folder, check_pictures, fallback_of, newest_checkpoint, read_checkpoint_info
 from progcycle.engine.launch import check_environment, check_processes, missing_processes, overridden_variables
 from progcycle.engine.precision import (
@@ -49,6 +50,7 @@ class RunContext:
     Attributes:
         accelerator: the processes; trackers are not started yet.
         precision: the number format.
+        compilation: what of the networks is compiled.
         sets: training pictures by domain.
         tests: test pictures by domain, where there are some.
         validation: held-out training pictures by domain, where the recipe holds some out.
@@ -59,6 +61,7 @@ class RunContext:
 
     accelerator: Accelerator
     precision: Precision
+    compilation: Compilation
     sets: dict[str, PictureSet]
     tests: dict[str, PictureSet]
     validation: dict[str, PictureSet]
@@ -113,6 +116,7 @@ def set_up(
     before = Before(state.get("precision"), measured if isinstance(measured, Mapping) else {})
     convolutions = convolutions_to_measure(networks, schedule, accelerator.num_processes)
     precision = agree_on_precision(recipe.training.precision, accelerator, before, convolutions)
+    compilation = choose_compilation(recipe.training, accelerator.device)
     places = [folder for folder in (run_dir, fallback_of(run_dir, recipe)) if folder is not None]
     moved = [line for folder in places for line in check_folder(folder, recipe, record)]
     caches = cache_dir or cache_folder(run_dir)
@@ -125,6 +129,8 @@ def set_up(
     if accelerator.device.type == "cpu":
         notes += crowded_cores(torch.get_num_threads(), local_processes(accelerator.num_processes))
     notes += check_pictures(run_dir, record, sets, identities, moved)
+    if compilation != Compilation():
+        notes.append(f"compiled networks: {compilation}")
     resolutions = sorted({phase.resolution for phase in schedule.phases})
     notes += [line for pictures in sets.values() if (line := cache_warning(pictures, resolutions))]
     scales = {d: describe_scale(sets[d].options, recipe.resolution) for d in sets if d in tests or d in validation}
@@ -136,7 +142,7 @@ def set_up(
         notes.append(
             f"the checkpoint was written on {record.state['device']}, this run is on {accelerator.device.type}"
         )
-    return RunContext(accelerator, precision, sets, tests, validation, identities, tuple(notes))
+    return RunContext(accelerator, precision, compilation, sets, tests, validation, identities, tuple(notes))
 
 
 def choose_algorithms(device: torch.device) -> None:

@@ -76,7 +76,7 @@ def overridden_variables(precision: Precision, choice: str, environment: Mapping
         )
     backend = environment.get("ACCELERATE_DYNAMO_BACKEND", "no")
     if backend.lower() != "no":
-        found.append((f"ACCELERATE_DYNAMO_BACKEND={backend}", "networks are not compiled"))
+        found.append((f"ACCELERATE_DYNAMO_BACKEND={backend}", "training.compile says what is compiled"))
     return [f"{variable} is ignored, as the recipe decides: {decision}" for variable, decision in found]
 
 

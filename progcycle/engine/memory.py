@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from accelerate import Accelerator
 
-from progcycle.engine.build import check_batches, count_parts
+from progcycle.engine.build import build, check_batches, count_parts
 from progcycle.errors import UserError
 from progcycle.output import LOGGER
 from progcycle.recipe import Recipe
@@ -108,7 +108,7 @@ class MemoryAdvice:
         elif work == "samples":
             change = f"training.sample_count={count // 2}" if count > 1 else None
         else:
-            change = self._smaller_parts(growth, local, count)
+            change = self._smaller_parts(growth, local, count) or self._computed_again(growth)
         if change is None:
             change = self._no_further(growth)
         smaller = (
@@ -144,6 +144,21 @@ class MemoryAdvice:
                     continue
                 return change
         return None
+
+    def _computed_again(self, growth: Growth) -> str | None:
+        """The change that keeps no activations of the large stages, where networks have stages and can do so."""
+        key, base, options = "checkpoint_activations", self.recipe.network.base_resolution, self.recipe.training
+        side = int(max(2 * base, growth.resolution // 4))
+        now = getattr(options, key)
+        if side > growth.resolution or (now is not None and now <= side):
+            return None
+        changed = self.recipe.model_copy(update={"training": options.model_copy(update={key: side})})
+        try:
+            with torch.device("meta"):
+                build(changed)
+        except UserError:
+            return None
+        return f"training.{key}={side}"
 
     def _no_further(self, growth: Growth) -> str | None:
         """The change that ends growth below this stage, if what is trained until now allows it."""

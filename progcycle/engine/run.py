@@ -110,7 +110,9 @@ class Run:
         self.clock = CpuClock(self.writer.cpu_seconds)
         self.stop = StopSignals(signals)
         self.votes = Votes(self.accelerator, lambda: [*self.stop.votes(), *self.writer.votes()])
-        self.trainer = Trainer(recipe, built, self.accelerator, self.context.precision, self.votes)
+        self.trainer = Trainer(
+            recipe, built, self.accelerator, self.context.precision, self.votes, self.context.compilation
+        )
         self.memory = MemoryAdvice(
             recipe, self.schedule, self.accelerator, lambda: self.writer.begun_at, preparation is not None
         )

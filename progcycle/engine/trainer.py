@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from progcycle.data import Batch, as_reals
 from progcycle.engine.build import Built, count_parts
+from progcycle.engine.compiled import Compilation, CompiledNetworks
 from progcycle.engine.ema import EmaNetworks
 from progcycle.engine.historical_averages import HistoricalAverages
 from progcycle.engine.meter import Meter
@@ -33,6 +34,7 @@ class Trainer:
         accelerator: the processes.
         precision: the number format.
         votes: flags that travel with the gradients, in a run; None in a bare trainer.
+        compilation: what of the networks is compiled; by default nothing.
 
     Attributes:
         nimg: pictures shown.
@@ -42,7 +44,13 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: Recipe, built: Built, accelerator: Accelerator, precision: Precision, votes: Votes | None = None
+        self,
+        recipe: Recipe,
+        built: Built,
+        accelerator: Accelerator,
+        precision: Precision,
+        votes: Votes | None = None,
+        compilation: Compilation = Compilation(),  # noqa: B008 - frozen
     ) -> None:
         self.recipe, self.task, self.accelerator = recipe, built.task, accelerator
         self.precision, self.votes = precision, votes
@@ -52,6 +60,7 @@ class Trainer:
         self._share_weights()
         self.ema = EmaNetworks({name: networks[name] for name in self.task.ema_of}, recipe.training.ema)
         self.trainable, self.new_stages = built.trainable, built.new_stages
+        self.compiled = CompiledNetworks(compilation, self.task, built.schedule)
         self.scalers = {player: precision.scaler() for player in players}
         self.settings = recipe.optimizer.of_players(players)
         self.optimizers = {player: self._optimizer(player) for player in players}
@@ -133,6 +142,7 @@ class Trainer:
             for optimizer in self.optimizers.values():
                 optimizer.state.clear()
         self.stage, self.fading = stage, growth.fading
+        self.compiled.begin_step(growth)
 
     def compute_gradients(self, player: str, reals: Mapping[str, Batch], growth: Growth) -> None:
         """Leave the gradients of one player's loss, averaged over parts and processes, in its parameters.

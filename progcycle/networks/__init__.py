@@ -34,7 +34,7 @@ from progcycle.networks.progressive import ProgressiveDiscriminator, Progressive
 from progcycle.networks.projected import ProjectedDiscriminator
 from progcycle.networks.residual import ResidualCritic, ResidualGenerator
 from progcycle.networks.transfer import copy_stages
-from progcycle.networks.trunks import Channels, GrowingDecoder, GrowingEncoder, feature_maps, stage_channels
+from progcycle.networks.trunks import Channels, GrowingDecoder, GrowingEncoder, Trunk, feature_maps, stage_channels
 
 GENERATORS: dict[str, type[Network]] = {
     "dcgan": DcganGenerator,
@@ -115,6 +115,7 @@ __all__ = [
     "TaskShape",
     "TheanoDcganDiscriminator",
     "TheanoDcganGenerator",
+    "Trunk",
     "UnetTranslator",
     "WganGpCritic",
     "WganGpGenerator",

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from progcycle.blocks import in_full_precision, upsample2x
+from progcycle.blocks import blend, in_full_precision, is_end, upsample2x
 from progcycle.networks.base import Network, NetworkOptions, TaskShape
 from progcycle.resolution import Resolution, Sides
 from progcycle.rng import Distribution
@@ -62,7 +62,7 @@ class EluConv(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1)
         self.keeps_shape = in_channels == out_channels and stride == 1
 
-    def forward(self, x: Tensor, carry: float = 0.0) -> Tensor:
+    def forward(self, x: Tensor, carry: float | Tensor = 0.0) -> Tensor:
         """Apply the layer.
 
         Args:
@@ -73,13 +73,13 @@ class EluConv(nn.Module):
             Features.  # [N, out_channels, H, W], or half the size
         """
         y = F.elu(self.conv(x))
-        return torch.lerp(y, x.to(y.dtype), carry) if carry and self.keeps_shape else y
+        return blend(y, x.to(y.dtype), carry) if not is_end(carry, 0) and self.keeps_shape else y
 
 
 class TwoLayers(nn.Sequential):
     """Two layers in turn, with the same weight of their residuals."""
 
-    def forward(self, x: Tensor, carry: float = 0.0) -> Tensor:  # [N, C_in, H, W] -> [N, C_out, H, W]
+    def forward(self, x: Tensor, carry: float | Tensor = 0.0) -> Tensor:  # [N, C_in, H, W] -> [N, C_out, H, W]
         """Apply both."""
         for layer in self:
             x = layer(x, carry)
@@ -108,7 +108,7 @@ class BeganDecoder(nn.Module):
         )
         self.to_rgb = nn.Conv2d(filters, image_channels, 3, padding=1)
 
-    def forward(self, latents: Tensor, carry: float = 0.0) -> Tensor:
+    def forward(self, latents: Tensor, carry: float | Tensor = 0.0) -> Tensor:
         """Paint pictures; ``carry`` as in :class:`EluConv`.  # [N, latent_size] -> [N, image_channels, R, R]"""
         x = in_full_precision(self.dense, latents).reshape(-1, self.filters, *self.grid.shape)
         start = x = x.contiguous(memory_format=torch.channels_last)
@@ -176,7 +176,7 @@ class BeganGenerator(BeganBase):
         self.decoder = BeganDecoder(resolution, filters, latent_size, image_channels, skips)
         self.draw()
 
-    def forward(self, latents: Tensor, stage: int, alpha: float, carry: float = 0.0) -> Tensor:
+    def forward(self, latents: Tensor, stage: int, alpha: float, carry: float | Tensor = 0.0) -> Tensor:
         """Paint pictures from latents.
 
         Args:
@@ -221,13 +221,13 @@ class BeganAutoencoder(BeganBase):
         self.decoder = BeganDecoder(resolution, filters, latent_size, image_channels, skips)
         self.draw()
 
-    def encode(self, x: Tensor, carry: float = 0.0) -> Tensor:  # [N, image_channels, R, R] -> [N, latent_size]
+    def encode(self, x: Tensor, carry: float | Tensor = 0.0) -> Tensor:  # [N, image_channels, R, R] -> [N, latent_size]
         """The bottleneck of pictures, float32 at least."""
         for layer in self.encoder:
             x = layer(x, carry)
         return in_full_precision(self.dense, x.flatten(1))
 
-    def forward(self, x: Tensor, stage: int, alpha: float, carry: float = 0.0) -> Tensor:
+    def forward(self, x: Tensor, stage: int, alpha: float, carry: float | Tensor = 0.0) -> Tensor:
         """Restore pictures.
 
         Args:

@@ -15,12 +15,14 @@ same picture, but for rounding, when it is made small again, where it is ``mean_
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from progcycle.blocks import (
     EqualizedConv2d,
@@ -29,6 +31,7 @@ from progcycle.blocks import (
     fade_in,
     full_precision,
     in_full_precision,
+    is_end,
     mean_preserving_upsample2x,
     smooth_upsample2x,
     upsample2x,
@@ -83,7 +86,26 @@ class TrunkOptions(StyleOptions):
         return {"channels": self.channels.by_stage(shape), "rgb": self.rgb, **self.style()}
 
 
-class GrowingEncoder(nn.Module):
+class Trunk(nn.Module):
+    """What both trunks can do: forget activations of large stages, and compute them again in the backward pass.
+
+    Nothing else changes, to the bit: what is random in a network is given to it.
+
+    Attributes:
+        recomputed_from: the first stage where this is so; None: at none.
+    """
+
+    recomputed_from: int | None = None
+
+    def _at_stage(self, stage: int, function: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+        """``function(*inputs)``; at recomputed stages, only the inputs are kept for the backward pass."""
+        if self.recomputed_from is None or stage < self.recomputed_from or not torch.is_grad_enabled():
+            return function(*inputs)
+        result: Tensor = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+        return result
+
+
+class GrowingEncoder(Trunk):
     """From a picture at any stage down to features at the base resolution.
 
     Args:
@@ -127,34 +149,40 @@ class GrowingEncoder(nn.Module):
         layers = (layer for block in self.blocks[:stage] for layer in block.modules() if isinstance(layer, Layer))
         return sum(layer.conv.in_channels for layer in layers)
 
-    def forward(self, x: Tensor, stage: int, alpha: float, noise: Noise | None = None) -> list[Tensor]:
+    def forward(self, x: Tensor, stage: int, alpha: float | Tensor, noise: Noise | None = None) -> list[Tensor]:
         """Encode pictures.
 
         Args:
             x: pictures of the stage's resolution.  # [N, image_channels, H, W]
             stage: growth step; H and W are 2^stage times the base size.
-            alpha: weight of the newest stage, in [0, 1].
+            alpha: weight of the newest stage, in [0, 1]; a tensor without dimensions where the network is compiled.
             noise: multiplies the input of every 3x3 convolution, the newest stage first.
 
         Returns:
             Features of the stages 0 to ``stage``, after the blend; entry s has the shape
             [N, channels[s], H / 2^(stage - s), W / 2^(stage - s)], and entry 0 is the encoder's end.
         """
-        features = [self.from_rgb[stage](x)]
+        features = [self._at_stage(stage, self.from_rgb[stage], x)]
         for s in range(stage, 0, -1):
             weight = alpha if s == stage else 1.0
-            h = self.blocks[s - 1](features[0], noise)
-            h = h if self.fused else downsample2x(h)
+            h = self._at_stage(s, partial(self._reduced, s, noise, noise.taken if noise else 0), features[0])
             x = downsample2x(x)
             if self.rgb == "sum":
                 h = full_precision(self.from_rgb[s - 1](x)) + weight * full_precision(h)
-            elif weight < 1:
+            elif not is_end(weight, 1):
                 h = fade_in(self.from_rgb[s - 1](x), h, weight)
             features.insert(0, h)
         return features
 
+    def _reduced(self, stage: int, noise: Noise | None, taken: int, x: Tensor) -> Tensor:
+        """A stage's block and the pooling behind it; ``taken`` columns of the noise are those of the stages before."""
+        if noise is not None:
+            noise.taken = taken
+        h: Tensor = self.blocks[stage - 1](x, noise)
+        return h if self.fused else downsample2x(h)
 
-class GrowingDecoder(nn.Module):
+
+class GrowingDecoder(Trunk):
     """From features at the base resolution up to a picture at any stage.
 
     Args:
@@ -212,13 +240,13 @@ class GrowingDecoder(nn.Module):
             for c in channels
         )
 
-    def forward(self, x: Tensor, stage: int, alpha: float, skips: Sequence[Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, stage: int, alpha: float | Tensor, skips: Sequence[Tensor] | None = None) -> Tensor:
         """Paint pictures.
 
         Args:
             x: features of the base resolution.  # [N, channels[0], H, W]
             stage: growth step.
-            alpha: weight of the newest stage, in [0, 1].
+            alpha: weight of the newest stage, in [0, 1]; a tensor without dimensions where the network is compiled.
             skips: the encoder's features by stage, if the decoder was made with skips.
 
         Returns:
@@ -228,16 +256,13 @@ class GrowingDecoder(nn.Module):
         for s in range(1, stage + 1):
             weight = alpha if s == stage else 1.0
             before = x
-            x = x if self.fused else self.enlarge(x)
-            if skips is not None:
-                x = torch.cat([x, skips[s].to(x.dtype)], dim=1)
-            x = self.blocks[s - 1](x)
+            x = self._at_stage(s, partial(self._enlarged, s), x, None if skips is None else skips[s])
             if self.rgb == "sum":
                 assert picture is not None
                 picture = self.enlarge_picture(picture) + weight * self._painted(x, s)
             elif s == stage:
                 picture = self._painted(x, s)
-                if weight < 1:
+                if not is_end(weight, 1):
                     picture = fade_in(self.enlarge_picture(self._painted(before, s - 1)), picture, weight)
         assert picture is not None
         return picture
@@ -246,8 +271,16 @@ class GrowingDecoder(nn.Module):
         """What only counts from a stage on: the stage's block, and its to_rgb."""
         return _newest(stage, self.blocks, to_rgb=self.to_rgb)
 
+    def _enlarged(self, stage: int, x: Tensor, skip: Tensor | None) -> Tensor:
+        """The enlargement and a stage's block behind it."""
+        x = x if self.fused else self.enlarge(x)
+        if skip is not None:
+            x = torch.cat([x, skip.to(x.dtype)], dim=1)
+        features: Tensor = self.blocks[stage - 1](x)
+        return features
+
     def _painted(self, x: Tensor, stage: int) -> Tensor:
-        picture = in_full_precision(self.to_rgb[stage], x)
+        picture = self._at_stage(stage, partial(in_full_precision, self.to_rgb[stage]), x)
         return picture.tanh() if self.tanh else picture
 
 

@@ -66,6 +66,7 @@ EXCLUSIONS: Final = (
     Exclusion(("levels",), _without("schedule.start_resolution", "schedule.hold_resolution")),
     Exclusion(("training.ema.per_step",), _without("training.ema.half_life_kimg", "training.ema.rampup")),
     Exclusion(("training.ema.half_life_kimg", "training.ema.rampup"), _without("training.ema.per_step")),
+    Exclusion(("training.compile",), _without("training.cuda_graphs"), lambda v: v in ("off", False)),
     Exclusion(("pretraining.schedule",), _without("pretraining.share")),
     Exclusion(("pretraining.share",), _without("pretraining.schedule")),
     Exclusion(("pretraining.kind",), _without("pretraining.masked", "pretraining.patch"), lambda v: v != "inpainting"),

@@ -45,7 +45,10 @@ CHANGEABLE = (
     *(f"data.{name}test_path" for name in ("", "a.", "b.")),
     *(f"training.{name}_kimg" for name in ("status", "sample", "snapshot", "checkpoint", "permanent")),
     *(f"training.{name}" for name in ("keep_checkpoints", "fallback_dir", "sample_count", "trackers", "recovery")),
-    *(f"training.{name}" for name in ("max_batch_per_device", "evaluation")),
+    *(
+        f"training.{name}"
+        for name in ("max_batch_per_device", "evaluation", "checkpoint_activations", "compile", "cuda_graphs")
+    ),
 )
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -36,6 +36,7 @@ from progcycle.recipe.values import (
     NATIVE,
     AsTuple,
     BatchSizes,
+    Compile,
     LoadLength,
     OneOrSeveral,
     Paired,
@@ -323,6 +324,19 @@ class Training(Section):
         description="auto: bf16 where a new run measures that convolutions of its widths are clearly faster, else no",
     )
     max_batch_per_device: BatchSizes | None = Field(None, description="larger batches are accumulated in parts")
+    checkpoint_activations: SideLength | None = Field(
+        None,
+        description="growing networks compute layers of this many pixels or more again in the backward pass: less "
+        "memory, more time, the same result; default: none",
+    )
+    compile: Compile = Field(
+        "auto",
+        description="torch.compile: of generators, or all (discriminators without penalties on gradients too); auto: "
+        "generators, on a GPU and in long stages",
+    )
+    cuda_graphs: SideLength | None = Field(
+        None, description="largest pictures at which compiled networks replay CUDA graphs; default: at none"
+    )
     ema: Ema = Ema()
     status_kimg: float = Field(1.0, gt=0, description="from one line of figures to the next")
     sample_kimg: float = Field(50.0, gt=0, description="from one sheet of samples to the next")
@@ -335,6 +349,12 @@ class Training(Section):
     sample_count: int = Field(16, ge=1, le=64, description="pictures in a sample grid")
     evaluation: Evaluation | None = None
     trackers: Texts = Field((), description="names for Accelerate's log_with: tensorboard, wandb, ...")
+
+    @model_validator(mode="after")
+    def _something_compiled(self) -> Self:
+        if self.cuda_graphs is not None and self.compile == "off":
+            raise ValueError("cuda_graphs: only compiled networks have them; leave it out, or set compile: generators")
+        return self
 
 
 class TranslationTraining(Training):
@@ -615,6 +635,11 @@ class LapganRecipe(Recipe):
         for key in ("growth", "fade_kimg", "fade_reals", "new_stage", "old_layers", "stage_rampup_kimg"):
             if getattr(plan, key) != Schedule.model_fields[key].default:
                 raise ValueError(f"schedule.{key}: the levels of a pyramid do not grow; leave it out")
+        if self.training.checkpoint_activations is not None:
+            raise ValueError(
+                "training.checkpoint_activations: the levels of a pyramid do not grow, and only stages can be computed "
+                "again; leave it out"
+            )
         if self.optimizer.reset != OptimizerSection.model_fields["reset"].default:
             raise ValueError(
                 "optimizer.reset: the levels of a pyramid do not grow, so nothing is cleared; leave it out"

@@ -84,6 +84,10 @@ def _as_precision(value: Any) -> Any:
     return "no" if value is False else value  # as YAML reads it
 
 
+def _as_compile(value: Any) -> Any:
+    return "off" if value is False else value  # as YAML reads it
+
+
 def with_keys_from(content: Any, section: str, other: Any, source: str) -> Any:
     """``content`` whose partly written ``section`` has the keys of a like section for those that it leaves out.
 
@@ -113,6 +117,11 @@ LoadLength = Annotated[
 Precision = Annotated[
     Literal["no", "bf16", "fp16", "auto"],
     BeforeValidator(_as_precision, json_schema_input_type=Literal["no", "bf16", "fp16", "auto", False]),
+]
+
+Compile = Annotated[
+    Literal["auto", "off", "generators", "all"],
+    BeforeValidator(_as_compile, json_schema_input_type=Literal["auto", "off", "generators", "all", False]),
 ]
 
 # One value for all resolutions, or a mapping such as {default: 16, 256: 14}.

@@ -236,6 +236,18 @@ class AdversarialLoss:
         return tuple(penalty.every for penalty in penalties if penalty is not None and penalty.every > 1)
 
     @property
+    def compilable(self) -> bool:
+        """Whether torch.compile can take the network.
+
+        It cannot where its gradients are differentiated (penalties), hooks look into its layers (feature matching),
+        objects keep count of its passes (noise, queues), or it looks through a network that has its own code.
+        """
+        options = self.options
+        penalized = (options.gradient_penalty, options.r1, options.r2)
+        observed = (options.feature_matching, self.noise, self.queues.size, self.network.on_features)
+        return not (any(penalized) or any(observed))
+
+    @property
     def watched(self) -> dict[str, Watched]:
         """Its adversarial loss, for an alarm; nothing where that has no floor."""
         options, factor = self.options, self.options.lsgan_fake_factor

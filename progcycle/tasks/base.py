@@ -108,6 +108,10 @@ class Task(ABC):
     rates: Mapping[str, float] = MappingProxyType({})
     halvings: Mapping[str, int] = MappingProxyType({})
 
+    def uncompiled(self) -> frozenset[str]:
+        """Networks that are never compiled: their gradients are differentiated, or their layers are looked into."""
+        return frozenset()
+
     def round_at(self, step: int) -> Round:
         """The updates of a step."""
         return self.update_order[step % len(self.update_order)]

@@ -160,6 +160,11 @@ class AdversarialTask(Task):
     n_critic: int = 1
     boost: CriticBoost | None = None
 
+    def uncompiled(self) -> frozenset[str]:
+        """The discriminators whose losses say so."""
+        members = (member for domain in self.adversarial.values() for member in domain.members)
+        return frozenset(member.name for member in members if not member.loss.compilable)
+
     def add_discriminators(
         self,
         recipe: Recipe,

@@ -123,6 +123,10 @@ class LapganTask(Task):
         below = itertools.takewhile(recipe.levels.__contains__, recipe.all_levels)
         self.chain = self.levels[: len(list(below))]
 
+    def uncompiled(self) -> frozenset[str]:
+        """The discriminators whose losses say so."""
+        return frozenset(f"discriminator_{level.side}" for level in self.levels if not level.loss.compilable)
+
     def draw_latents(self, seed: int, purpose: str, positions: Sequence[int]) -> Tensor:
         """Latents of all levels of this run side by side.  # [N, D] float32"""
         return torch.cat([level.latents(seed, purpose, positions) for level in self.levels], dim=1)

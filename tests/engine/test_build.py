@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from progcycle.blocks import minibatch_stddev
 from progcycle.engine.build import build, check_batches, count_parts
 from progcycle.engine.run import Run
 from progcycle.errors import UserError
-from progcycle.recipe import RecipeError, merge
+from progcycle.recipe import RecipeError, load_recipe, merge
 
 NOWHERE = Path("nowhere")
 
@@ -249,3 +250,35 @@ def test_several_scales_of_discriminators_are_refused_where_they_cannot_be(
         build(tiny("cyclegan", NOWHERE, several))
     if "pggan" not in str(change):
         build(tiny("cyclegan", NOWHERE, merge(several, {"network": {"discriminator": {"scales": 1}}})))
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "sentence"),
+    [
+        ("pggan", {}, "checkpoint_activations: pictures have 16 px at most, so that 32 changes nothing; lower it"),
+        ("pggan", {"schedule": {"hold_resolution": 8}}, "checkpoint_activations: pictures have 8 px at most, so that"),
+        (
+            "pggan",
+            {"network": {"generator": {"normalization": "batch"}}},
+            "checkpoint_activations: generator has batch norm or spectral_norm, whose memory would move twice",
+        ),
+        (
+            "cyclegan",
+            {"network": {"discriminator": {"spectral_norm": True}}},
+            "checkpoint_activations: disc_a has batch norm or spectral_norm",
+        ),
+    ],
+)
+def test_activations_that_cannot_be_computed_again(task: str, change: dict[str, Any], sentence: str) -> None:
+    side = 16 if "8 px at most" in sentence else 32 if "at most" in sentence else 8
+    recipe = tiny(task, NOWHERE, merge(change, {"training": {"checkpoint_activations": side}}))
+    with torch.device("meta"), pytest.raises(UserError, match=sentence):
+        build(recipe)
+
+
+def test_networks_without_stages_compute_nothing_again() -> None:
+    recipe = load_recipe("cyclegan_classic_emoji", ["training.checkpoint_activations=32"])
+    with torch.device("meta"), pytest.raises(UserError, match="checkpoint_activations: none of the networks grows"):
+        build(recipe)
+    with pytest.raises(RecipeError, match="checkpoint_activations: the levels of a pyramid do not grow"):
+        load_recipe("lapgan_emoji", ["training.checkpoint_activations=16"])

@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from tiny_runs import tiny, train
 
 from progcycle.engine import memory, optimizers
 from progcycle.engine import run as run_module
 from progcycle.engine import train as train_module
+from progcycle.engine.memory import MemoryAdvice
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe, load_recipe, merge
 from progcycle.runtime.checkpoint import checkpoints
-from progcycle.schedule import Growth
+from progcycle.schedule import Growth, GrowthSchedule
 from progcycle.tasks.adversarial_loss import AdversarialLoss
 
 ERRORS = {
@@ -74,19 +76,40 @@ def test_without_a_checkpoint_the_run_starts_again(
     load_recipe(tmp_path / "run/recipe.yaml", ["training.max_batch_per_device.8=2"])
 
 
+def test_what_cannot_be_divided_further_keeps_fewer_activations(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where networks can compute them again: not where batch norm would see them twice."""
+    run_out(monkeypatch, 1, ERRORS["CUDA"])
+    change: dict[str, Any] = {"training": {"max_batch_per_device": 2}}
+    told = refused(tiny("pggan", pictures, change), tmp_path / "run")
+    assert told.endswith(
+        "; add training.checkpoint_activations=8 to the command, which then resumes from the newest checkpoint."
+    )
+    monkeypatch.undo()
+    resumed = merge(change, {"training": {"checkpoint_activations": 8}})
+    assert train(tiny("pggan", pictures, resumed), tmp_path / "run").trainer.nimg == 88
+    normed = merge(change, {"network": {"generator": {"normalization": "batch"}}})
+    recipe = tiny("pggan", pictures, normed)
+    advice = MemoryAdvice(recipe, GrowthSchedule.of(recipe), Accelerator(), lambda: 0)
+    with pytest.raises(UserError, match="the batch cannot be split further"), advice.explain(advice.schedule.at(70)):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
 def test_what_cannot_be_divided_further_ends_below_the_stage(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Minibatch standard deviation compares two pictures, so that parts of one are no advice."""
+    """Minibatch standard deviation compares two pictures, so that parts of one are no advice; nor is what is there."""
     run_out(monkeypatch, 1, ERRORS["CUDA"])
-    change: dict[str, Any] = {"training": {"max_batch_per_device": 2}, "schedule": {"decay_kimg": 0}}
+    training = {"max_batch_per_device": 2, "checkpoint_activations": 8}
+    change: dict[str, Any] = {"training": training, "schedule": {"decay_kimg": 0}}
     told = refused(tiny("pggan", pictures, change), tmp_path / "run")
     assert (
         "for training on 2 pictures at a time at stage 2 (16 px); the batch cannot be split further; use a sm" in told
     )
     assert told.endswith(", or end growth before this stage with schedule.hold_resolution=8.")
-    training = train(tiny("pggan", pictures, merge(change, {"schedule": {"hold_resolution": 8}})), tmp_path / "run")
-    assert training.trainer.nimg == 48
+    ended = train(tiny("pggan", pictures, merge(change, {"schedule": {"hold_resolution": 8}})), tmp_path / "run")
+    assert ended.trainer.nimg == 48
 
     change["schedule"] = {"decay_kimg": 0.02}  # with a plan that ends at 48, the decay would have begun at 28
     told = refused(tiny("pggan", pictures, change), tmp_path / "decay")
