@@ -9,6 +9,7 @@ from progcycle.blocks.bound import clamp_inward
 from progcycle.blocks.colour_correlation import colour_inversion
 from progcycle.blocks.degrade import blurred, noisy, rounded
 from progcycle.blocks.discriminator_augment import NUMBERS, augment
+from progcycle.blocks.draw import draw_weight, normal_weight
 from progcycle.blocks.equalized import EqualizedConv2d, EqualizedLinear
 from progcycle.blocks.fade import blend, fade_in, fade_reals, is_end
 from progcycle.blocks.fused import conv2d_downsample, downsampling_kernel, upsample_conv2d, upsampling_kernel
@@ -70,6 +71,7 @@ __all__ = [
     "downsample2x",
     "downsampling_kernel",
     "draw_normal",
+    "draw_weight",
     "fade_in",
     "fade_reals",
     "from_levels",
@@ -85,6 +87,7 @@ __all__ = [
     "mean_preserving_upsample2x",
     "minibatch_stddev",
     "noisy",
+    "normal_weight",
     "normalize_spectrally",
     "own_rows",
     "pixel_norm",

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from progcycle.blocks.draw import normal_weight
+
 
 class EqualizedConv2d(nn.Module):
     """Convolution with stride 1 and 'same' zero padding (or none) whose weights are scaled at run time.
@@ -41,7 +43,7 @@ class EqualizedConv2d(nn.Module):
         shape = (out_channels, in_channels, height, width)
         he = gain / math.sqrt(height * width * in_channels)
         drawn, self.scale = (1.0, he) if equalized else (he, 1.0)
-        self.weight = nn.Parameter(torch.zeros(shape) if zero else torch.randn(shape) * drawn)
+        self.weight = nn.Parameter(torch.zeros(shape) if zero else normal_weight(shape, drawn))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.padding = height // 2 if padding is None else padding
         self.in_channels, self.zero = in_channels, zero
@@ -73,7 +75,7 @@ class EqualizedLinear(nn.Module):
         super().__init__()
         he = gain / math.sqrt(in_features)
         drawn, self.scale = (1.0, he) if equalized else (he, 1.0)
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) * drawn)
+        self.weight = nn.Parameter(normal_weight((out_features, in_features), drawn))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:  # [N, in_features] -> [N, out_features]

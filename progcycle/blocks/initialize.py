@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import nn
 
+from progcycle.blocks.draw import draw_weight
 from progcycle.blocks.equalized import EqualizedConv2d, EqualizedLinear
 
 Initialization = Literal["he", "normal"]
@@ -21,8 +22,8 @@ def draw_normal(network: nn.Module, deviation: float = 0.02) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1.0, deviation)
+            draw_weight(module.weight, 1.0, deviation)
         elif isinstance(module, LAYERS) and not getattr(module, "zero", False):
-            nn.init.normal_(module.weight, 0.0, deviation)
+            draw_weight(module.weight, 0.0, deviation)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

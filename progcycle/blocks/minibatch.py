@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from progcycle.blocks.autocast import full_precision, in_full_precision
+from progcycle.blocks.draw import normal_weight
 from progcycle.blocks.gather import gather_rows, own_rows
 
 GroupSize = int | Literal["batch"]
@@ -137,7 +138,7 @@ class MinibatchDiscrimination(nn.Module):
 
     def __init__(self, features: int, kernels: int = 100, dimensions: int = 5, gather: bool = False) -> None:
         super().__init__()
-        self.theta = nn.Parameter(0.05 * torch.randn(features, kernels, dimensions))
+        self.theta = nn.Parameter(normal_weight((features, kernels, dimensions), 0.05))
         self.log_scale = nn.Parameter(torch.zeros(kernels, dimensions))
         self.bias = nn.Parameter(torch.full((kernels,), -1.0))
         self.gather = gather

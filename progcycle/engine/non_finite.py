@@ -13,7 +13,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
-from torchvision.utils import make_grid, save_image
 
 from progcycle.blocks import as_numbers, as_shown, to_unit
 from progcycle.data import Batch, PictureSet, build_loader
@@ -123,6 +122,8 @@ def write_non_finite_report(
 
 
 def _write(parent: Path, found: NonFinite, about: Mapping[str, Any], batches: Mapping[str, Batch]) -> Path:
+    from torchvision.utils import make_grid, save_image  # which imports TorchDynamo: a second or two
+
     name = folder_name(found.growth.nimg)
     path = next(p for i in range(10**6) if not (p := parent / (f"{name}-{i}" if i else name)).exists())
     with atomic_folder(path) as folder:

@@ -7,14 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from progcycle.figures import Axes, Figure, FixedLocator, LogLocator, MaxNLocator, NullLocator, new_figure
 from progcycle.files import atomic_file
 from progcycle.schedule import GrowthSchedule
 from progcycle.tasks import loss_name
+
+# Matplotlib takes half a second to import, so functions import what they draw with: --dry-run and mistakes are quick.
+if TYPE_CHECKING:
+    from progcycle.figures import Axes, Figure
 
 INK, QUIET, BLUE, ORANGE, FADE = "#222222", "#8a8f98", "#2f6fb5", "#d9822b", "#e3edf8"
 COLOURS = ("#2f6fb5", "#d9822b", "#3a9a5b", "#b8473d", "#7a5aa8", "#8a6a4f", "#c65f9c", "#5f6b7a")
@@ -43,6 +46,8 @@ def plot_plan(schedule: GrowthSchedule, path: Path) -> None:
         schedule: the plan.
         path: PNG to write; its entry ``Description`` is the plan's table.
     """
+    from progcycle.figures import FixedLocator, MaxNLocator, NullLocator, new_figure
+
     figure = new_figure(10, 7.2)
     shapes = [3.0, 1.1, 1.3, 1.3]
     top, alpha, batch, rate = figure.subplots(4, 1, sharex=True, height_ratios=shapes)
@@ -105,6 +110,8 @@ def plot_curves(stats: Path, path: Path, terms: Iterable[str] = ()) -> None:
         path: PNG to write; without any statistic an empty panel says so.
         terms: names of the figures whose panels come next to those of the players' losses, see :attr:`Task.terms`.
     """
+    from progcycle.figures import new_figure
+
     lines = sorted(_read(stats), key=lambda line: line["nimg"])
     panels: dict[str, list[str]] = {}
     for name in dict.fromkeys(key for line in lines for key in line if key not in CLOCK):
@@ -177,7 +184,7 @@ def _openings(lines: list[dict[str, Any]]) -> Iterator[tuple[float, str]]:
             yield line["nimg"] / 1000, f"{line['resolution']} px" if _number(line.get("resolution")) else ""
 
 
-def _curve(axes: Axes, lines: list[dict[str, Any]], name: str, colour: str) -> np.ndarray:
+def _curve(axes: "Axes", lines: list[dict[str, Any]], name: str, colour: str) -> np.ndarray:
     points = [(line["nimg"] / 1000, float(line[name])) for line in lines if _number(line.get(name))]
     x: np.ndarray
     y: np.ndarray
@@ -195,9 +202,11 @@ def _curve(axes: Axes, lines: list[dict[str, Any]], name: str, colour: str) -> n
     return y
 
 
-def _limits(axes: Axes, values: np.ndarray, decades: bool) -> None:
+def _limits(axes: "Axes", values: np.ndarray, decades: bool) -> None:
     """Keep a few wild values from flattening the rest; with ``decades`` on a logarithmic scale, which leaves out 0."""
     if decades and (values > 0).any():
+        from progcycle.figures import LogLocator, NullLocator
+
         low, high = np.percentile(np.log10(values[values > 0]), [0.5, 99.5])
         room = max(high - low, 0.3)
         axes.set_yscale("log", nonpositive="mask")
@@ -211,7 +220,7 @@ def _limits(axes: Axes, values: np.ndarray, decades: bool) -> None:
     axes.set_ylim(low - 0.08 * room, high + 0.12 * room)
 
 
-def dress(axes: Axes, words: str) -> None:
+def dress(axes: "Axes", words: str) -> None:
     """Give a panel the look of this project's figures, and its vertical axis a name."""
     axes.set_ylabel(words, color=INK)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.7)
@@ -221,7 +230,7 @@ def dress(axes: Axes, words: str) -> None:
     axes.tick_params(colors=INK, labelsize=9)
 
 
-def write_figure(figure: Figure, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+def write_figure(figure: "Figure", path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write a figure as a PNG file, with text entries."""
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110, facecolor="white", format="png", metadata=metadata)

@@ -4,7 +4,7 @@ import math
 
 from torch import nn
 
-from progcycle.blocks import Initialization, Norm, draw_normal, make_norm
+from progcycle.blocks import Initialization, Norm, draw_normal, draw_weight, make_norm
 
 Conv = nn.Conv2d | nn.ConvTranspose2d
 
@@ -39,6 +39,6 @@ def draw_weights(network: nn.Module, initialization: Initialization, last: Conv)
             # With stride s, a transposed convolution spreads its kernel: s * s outputs share the k * k weights.
             shared = math.prod(module.stride) if module.transposed else 1
             fan_in = module.in_channels * math.prod(module.kernel_size) / shared
-            nn.init.normal_(module.weight, 0.0, (1.0 if module is last else math.sqrt(2)) / math.sqrt(fan_in))
+            draw_weight(module.weight, 0.0, (1.0 if module is last else math.sqrt(2)) / math.sqrt(fan_in))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

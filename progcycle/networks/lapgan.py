@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from progcycle.blocks import in_full_precision, upsample2x
+from progcycle.blocks import draw_weight, in_full_precision, upsample2x
 from progcycle.networks.base import Network, NetworkOptions, TaskShape
 from progcycle.networks.one_size import OneSizeCritic, OneSizeOptions
 
@@ -72,7 +72,7 @@ def spread(network: nn.Module, deviation: float) -> None:
     """Draw the weights of dense layers from N(0, deviation^2); biases are 0."""
     for module in network.modules():
         if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0.0, deviation)
+            draw_weight(module.weight, 0.0, deviation)
             nn.init.zeros_(module.bias)
 
 

@@ -122,13 +122,16 @@ def test_unusable_options(folder, make_set):
         make_set(folder).training(0, 12)
 
 
-def test_albumentations_is_imported_only_when_needed(folder):
+def test_libraries_that_take_seconds_are_imported_only_when_needed(folder, make_snapshot):
     import subprocess
 
     code = (
         "import sys; from progcycle.data import PictureSet; from progcycle.recipe import Pictures\n"
         f"PictureSet('real', Pictures(mirror=True), [{str(folder)!r}], resolution=32, seed=0).training(0, 8)\n"
-        "assert not {'albumentations', 'cv2', 'accelerate'} & set(sys.modules)"
+        "assert not {'albumentations', 'cv2', 'accelerate'} & set(sys.modules)\n"
+        "import progcycle.engine.train\n"  # as for a recipe with a mistake, and for --dry-run
+        f"import progcycle; progcycle.load({str(make_snapshot())!r})\n"
+        "assert not {'albumentations', 'matplotlib', 'torchvision', 'torch._dynamo'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
