@@ -32,9 +32,9 @@ page: setup
 	test -d $(RUN)/snapshots || $(MAKE) demo
 	$(BIN)/python -m progcycle page $(RUN) --out build/page --overwrite --title "Emoji, coloured" --names drawing coloured
 
-# Three processes for two cores: some tests wait for other processes.
+# Three processes for two cores: some tests wait for other processes. Bytecode is kept, for tests start Python often.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

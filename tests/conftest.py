@@ -1,5 +1,6 @@
 """What rooms share: tiny snapshots with random weights, by the library's own writer; pictures to train on; no plots."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,13 @@ from progcycle.output import console
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # in processes that tests start, too
 # Tiny networks are slower on more, and runs that are compared to the bit need the same number wherever they start.
 torch.set_num_threads(1)
+gc.disable()  # until all tests are imported: what they import stays, and every look through it takes long
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported is garbage at no time."""
+    gc.enable()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

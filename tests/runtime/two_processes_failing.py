@@ -56,7 +56,7 @@ def main(pictures: Path, whole: Path, run: Path, danger: str, step: int) -> int:
     leave_out_plots()
     loader.POLL_SECONDS = 0.2
     torch.utils.data.dataloader._utils.MP_STATUS_CHECK_INTERVAL = 0.2  # type: ignore[attr-defined]
-    failures.TIMEOUTS = replace(failures.TIMEOUTS, beat=0.5, silence=3.0)
+    failures.TIMEOUTS = replace(failures.TIMEOUTS, beat=0.5, silence=3.0 if danger == "stop" else 300.0)
     Accelerator.end_training = lambda self: None  # the processes stay together for the next run
     for folder in (whole, run):
         if folder != Path("-"):
