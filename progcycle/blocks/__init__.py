@@ -9,8 +9,9 @@ from progcycle.blocks.bound import clamp_inward
 from progcycle.blocks.colour_correlation import colour_inversion
 from progcycle.blocks.degrade import blurred, noisy, rounded
 from progcycle.blocks.discriminator_augment import NUMBERS, augment
+from progcycle.blocks.double_backward import InputGradients
 from progcycle.blocks.draw import draw_weight, normal_weight
-from progcycle.blocks.equalized import EqualizedConv2d, EqualizedLinear
+from progcycle.blocks.equalized import EqualizedConv2d, EqualizedLinear, scaling_once
 from progcycle.blocks.fade import blend, fade_in, fade_reals, is_end
 from progcycle.blocks.fused import conv2d_downsample, downsampling_kernel, upsample_conv2d, upsampling_kernel
 from progcycle.blocks.gather import gather_rows, own_rows, sum_over_processes, world_size
@@ -53,6 +54,7 @@ __all__ = [
     "EqualizedLinear",
     "GroupSize",
     "Initialization",
+    "InputGradients",
     "MinibatchDiscrimination",
     "Noise",
     "NoiseMode",
@@ -94,6 +96,7 @@ __all__ = [
     "recording",
     "rounded",
     "rounded_to_levels",
+    "scaling_once",
     "smooth_upsample2x",
     "stddev_channels",
     "stddev_group",

@@ -4,6 +4,8 @@ With ``equalized=False`` the same weights are scaled once, when drawn (He et al.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +13,48 @@ from torch.nn import functional as F
 
 from progcycle.blocks.draw import normal_weight
 
+_scaled: dict[Tensor, Tensor] | None = None  # by weight, inside of scaling_once()
 
-class EqualizedConv2d(nn.Module):
+
+@contextmanager
+def scaling_once() -> Iterator[None]:
+    """Scale every equalized weight once inside of the context, however many passes use it; it must not change there.
+
+    A backward pass through these passes belongs into the context too, where activations are computed again in it.
+    """
+    global _scaled
+    before, _scaled = _scaled, {}
+    try:
+        yield
+    finally:
+        _scaled = before
+
+
+class _Equalized(nn.Module):
+    """A layer whose weights are scaled when used.
+
+    Attributes:
+        scale: factor of the weights.
+    """
+
+    weight: nn.Parameter
+    scale: float
+
+    def scaled_weight(self) -> Tensor:
+        """The weights as they are used."""
+        weight = self.weight
+        if self.scale == 1.0:  # also with spectral norm, which estimates anew in every use
+            return weight
+        if torch.compiler.is_compiling() or _scaled is None:  # compilers join the product with what comes next
+            return weight * self.scale
+        scaled = _scaled.get(weight)
+        if scaled is None or (torch.is_grad_enabled() and weight.requires_grad and not scaled.requires_grad):
+            # This overload saves nothing for the backward pass: layers that are recomputed find the product here.
+            scaled = _scaled[weight] = torch.ops.aten.mul.Scalar(weight, self.scale)
+        return scaled
+
+
+class EqualizedConv2d(_Equalized):
     """Convolution with stride 1 and 'same' zero padding (or none) whose weights are scaled at run time.
 
     The weights are w ~ N(0, 1) and are used as w * gain / sqrt(fan_in), fan_in = kernel^2 * in_channels (He et al.
@@ -50,10 +92,10 @@ class EqualizedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # [N, C_in, H, W] -> [N, C_out, H, W]
         """Convolve; the size is kept with the default padding."""
-        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
+        return F.conv2d(x, self.scaled_weight(), self.bias, padding=self.padding)
 
 
-class EqualizedLinear(nn.Module):
+class EqualizedLinear(_Equalized):
     """Dense layer whose weights are scaled at run time, as in :class:`EqualizedConv2d`; fan_in = in_features.
 
     Args:
@@ -80,4 +122,4 @@ class EqualizedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # [N, in_features] -> [N, out_features]
         """Multiply, and add the bias if there is one."""
-        return F.linear(x, self.weight * self.scale, self.bias)
+        return F.linear(x, self.scaled_weight(), self.bias)

@@ -1,6 +1,6 @@
 """Normalisation of features: the paper's pixel norm, and the usual ones that it is compared with."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,35 @@ def pixel_norm(x: Tensor, epsilon: float = 1e-8) -> Tensor:
         x: features of shape [N, C, ...]; latents [N, C] too.
         epsilon: added to the mean square.
     """
-    mean_square = full_precision(x).square().mean(dim=1, keepdim=True)
-    return x * torch.rsqrt(mean_square + epsilon).to(x.dtype)
+    if torch.is_grad_enabled() and x.requires_grad:
+        y: Tensor = _PixelNorm.apply(x, epsilon)
+        return y
+    return x * _inverse_root_mean_square(x, epsilon).to(x.dtype)
+
+
+def _inverse_root_mean_square(x: Tensor, epsilon: float) -> Tensor:  # [N, C, ...] -> [N, 1, ...]
+    return torch.rsqrt(full_precision(x).square().mean(dim=1, keepdim=True) + epsilon)
+
+
+class _PixelNorm(torch.autograd.Function):
+    """The same with its derivative in one formula, which takes half the time of those of its operations."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, epsilon: float) -> Tensor:
+        r = _inverse_root_mean_square(x, epsilon)
+        y = x * r.to(x.dtype)
+        ctx.save_for_backward(x, y, r)
+        ctx.epsilon = epsilon
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        x, y, r = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to be differentiated itself: r depends on x
+            r = _inverse_root_mean_square(x, ctx.epsilon)
+            y = full_precision(x) * r
+        g, y = full_precision(grad), full_precision(y)
+        return (torch.addcmul(g, y, (g * y).mean(dim=1, keepdim=True), value=-1) * r).to(x.dtype), None
 
 
 def make_norm(kind: Norm, channels: int, epsilon: float = 1e-8, affine: bool = True) -> nn.Module | None:

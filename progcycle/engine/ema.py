@@ -43,30 +43,29 @@ class EmaNetworks:
 
     def __init__(self, networks: Mapping[str, Network], options: Ema) -> None:
         self.options = options
-        self.sources = dict(networks)
         self.networks = {name: copy.deepcopy(net).requires_grad_(False).eval() for name, net in networks.items()}
-        self._pairs: dict[str, list[list[Tensor]]] = {
-            name: [
-                [
-                    *(parameter for key, parameter in net.named_parameters() if key not in source.frozen),
-                    *net.running_statistics().values(),
-                ]
-                for net in (self.networks[name], source)
-            ]
-            for name, source in self.sources.items()
-        }
+        # By network: what is averaged, the newest of it, and pairs of what is copied.
+        self._averaged: list[tuple[list[Tensor], list[Tensor]]] = []
+        self._copied: list[tuple[Tensor, Tensor]] = []
+        for name, source in networks.items():
+            average = self.networks[name]
+            averages, newest = (_averaged(net, source.frozen) for net in (average, source))
+            if averages:
+                self._averaged.append((averages, newest))
+            others = source.frozen | source.running_statistics().keys()
+            buffers = dict(source.named_buffers())
+            self._copied += [(own, buffers[key]) for key, own in average.named_buffers() if key not in others]
 
     @torch.no_grad()
     def update(self, nimg: int, batch_size: int) -> None:
         """Move the averages towards the networks, after a step that began at ``nimg`` pictures."""
         weight = 1 - ema_factor(self.options, nimg, batch_size)
-        for name, average in self.networks.items():
-            source = self.sources[name]
-            averages, newest_ones = self._pairs[name]
-            if averages:
-                torch._foreach_lerp_(averages, newest_ones, weight)
-            buffers = dict(source.named_buffers())
-            averaged = average.running_statistics()
-            for key, buffer in average.named_buffers():
-                if key not in source.frozen and key not in averaged:
-                    buffer.copy_(buffers[key])
+        for averages, newest in self._averaged:
+            torch._foreach_lerp_(averages, newest, weight)
+        for average, own in self._copied:
+            average.copy_(own)
+
+
+def _averaged(network: Network, frozen: frozenset[str]) -> list[Tensor]:
+    parameters = (parameter for key, parameter in network.named_parameters() if key not in frozen)
+    return [*parameters, *network.running_statistics().values()]

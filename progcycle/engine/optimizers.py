@@ -28,7 +28,23 @@ def make_optimizer(options: PlayerOptimizer, groups: list[dict[str, Any]]) -> to
         return torch.optim.SGD(groups, weight_decay=options.weight_decay)
     if options.name == "rmsprop":
         return torch.optim.RMSprop(groups, alpha=options.smoothing, eps=options.eps, weight_decay=options.weight_decay)
-    return torch.optim.Adam(groups, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay, fused=True)
+    return _Adam(groups, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay, fused=True)
+
+
+class _Adam(torch.optim.Adam):
+    """Adam whose fused kernel gets weights with channels last as views in the order of memory.
+
+    On a CPU it would make a copy of each in every step, and be wrong about a gradient of another layout.
+    """
+
+    def _init_group(self, group: dict[str, Any], *lists: list[Tensor]) -> bool:
+        complex_numbers: bool = super()._init_group(group, *lists)  # type: ignore[no-untyped-call]
+        weights, gradients, *moments = lists[:4]
+        last = [weight.ndim == 4 and not weight.is_contiguous() for weight in weights]
+        for tensors in (weights, gradients, *moments):
+            tensors[:] = [t.permute(0, 2, 3, 1) if moved else t for t, moved in zip(tensors, last, strict=True)]
+        gradients[:] = [gradient.contiguous() for gradient in gradients]
+        return complex_numbers
 
 
 def set_momentum(optimizer: torch.optim.Optimizer, options: PlayerOptimizer, kimg: float) -> None:

@@ -1,6 +1,6 @@
 """The training step: losses, gradients and updates of a task. It knows no files, no clock and no run folder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from progcycle.blocks import scaling_once
 from progcycle.data import Batch, as_reals
 from progcycle.engine.build import Built, count_parts
 from progcycle.engine.compiled import Compilation, CompiledNetworks
@@ -153,13 +154,16 @@ class Trainer:
             growth: where growth stands.
         """
         self.trainable.choose(player)
-        self.optimizers[player].zero_grad(set_to_none=True)
+        for parameter in self.trainable.of(player):
+            parameter.grad = None
         count = count_parts(self.recipe, growth.resolution, len(next(iter(reals.values()))))
         chunks = {domain: batch.chunk(count) for domain, batch in reals.items()}
         for i in range(count):
-            with self.precision.autocast():
-                loss, stats = self.task.loss(player, {d: chunk[i] for d, chunk in chunks.items()}, growth, self.step)
-            self.scalers[player].backward(loss / count)
+            with scaling_once():
+                with self.precision.autocast():
+                    part = {domain: chunk[i] for domain, chunk in chunks.items()}
+                    loss, stats = self.task.loss(player, part, growth, self.step)
+                self.scalers[player].backward(loss / count)
             self.meter.add({loss_name(player): loss, **stats}, self.step)
         average_gradients(self.accelerator, self.trainable.of(player), self.votes)
 
@@ -173,7 +177,8 @@ class Trainer:
         scaler.unscale(optimizer)
         if figures := self.history.add_gradients(player):
             self.meter.add(figures, self.step)
-        norms = {f"gradient/{name}": _norm(self.task.networks[name]) for name in self.task.players[player]}
+        parameters, device = self.trainable.parameters, self.accelerator.device
+        norms = {f"gradient/{name}": _norm(parameters[name], device) for name in self.task.players[player]}
         # With fp16 an overflow is no error: the scaler skips the step and halves its scale.
         self.meter.add(norms, self.step, check=not scaler.enabled)
         scaler.step(optimizer, norms.values())
@@ -196,9 +201,9 @@ class Trainer:
         load_state(self.parts, state)
 
 
-def _norm(network: nn.Module) -> Tensor:
-    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+def _norm(parameters: Sequence[nn.Parameter], device: torch.device) -> Tensor:
+    gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:  # the loss does not depend on this network now
-        return torch.zeros((), device=next(network.parameters()).device)
+        return torch.zeros((), device=device)
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     return norm

@@ -115,6 +115,8 @@ def apply_initialization(network: nn.Module, initialization: Initialization, equ
 class Activation(nn.Module):
     """Leaky ReLU or ELU, with pixel norm behind it (Karras et al. 2018, table 2) or another norm in front of it.
 
+    It takes what a layer has just computed, and may overwrite it, which saves memory and time.
+
     Args:
         channels: C of the input.
         style: kind of normalisation, nonlinearity, slope.
@@ -136,7 +138,7 @@ class Activation(nn.Module):
         return self._activated(self.norm(x))
 
     def _activated(self, x: Tensor) -> Tensor:
-        return F.elu(x) if self.elu else F.leaky_relu(x, self.slope)
+        return F.elu(x) if self.elu else F.leaky_relu(x, self.slope, inplace=True)
 
 
 class Layer(nn.Module):
@@ -178,7 +180,7 @@ class Layer(nn.Module):
         if self.fused is None:
             x = self.conv(x)
         else:
-            x = self.fused(x, self.conv.weight * self.conv.scale, self.conv.bias)
+            x = self.fused(x, self.conv.scaled_weight(), self.conv.bias)
         y: Tensor = self.activation(x)
         return y
 

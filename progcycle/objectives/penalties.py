@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from progcycle.blocks import full_precision
+from progcycle.blocks import InputGradients, full_precision
 
 Critic = Callable[[Tensor], Tensor]
 
@@ -29,7 +29,7 @@ def squared_gradient(critic: Critic, pictures: Tensor) -> Tensor:
         Squared norms over C, H and W.  # [N]
     """
     x = full_precision(pictures.detach()).requires_grad_(True)
-    with torch.autocast(x.device.type, enabled=False):
+    with torch.autocast(x.device.type, enabled=False), InputGradients():
         logits = per_picture(critic(x))
         (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3))

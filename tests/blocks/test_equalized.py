@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from progcycle.blocks import EqualizedConv2d, EqualizedLinear
+from progcycle.blocks import EqualizedConv2d, EqualizedLinear, normalize_spectrally, scaling_once
 
 
 def convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, padding: int) -> np.ndarray:
@@ -114,3 +116,58 @@ def test_both_ways_begin_as_the_same_function_under_the_same_names() -> None:
 
 def test_a_zero_layer_is_zero_without_equalization_too() -> None:
     assert not EqualizedConv2d(2, 3, 1, zero=True, equalized=False).weight.any()
+
+
+def test_weights_are_scaled_once_inside_of_the_context_and_in_every_pass_outside() -> None:
+    for layer in (EqualizedConv2d(2, 3, 3), EqualizedLinear(4, 5)):
+        assert layer.scaled_weight() is not layer.scaled_weight()
+        with scaling_once():
+            with torch.no_grad():
+                fixed = layer.scaled_weight()
+                assert layer.scaled_weight() is fixed
+            weight = layer.scaled_weight()
+            assert weight.requires_grad, "what was made for a pass without gradients has none"
+            assert layer.scaled_weight() is weight
+            with torch.no_grad():
+                assert layer.scaled_weight() is weight
+        assert layer.scaled_weight() is not weight
+        torch.testing.assert_close(weight, layer.weight * layer.scale)
+        layer.weight.data += 1
+        with scaling_once():
+            torch.testing.assert_close(layer.scaled_weight(), layer.weight * layer.scale)
+
+
+def twice(layers: torch.nn.Sequential, x: Tensor, recompute: bool = False) -> list[Tensor]:
+    """Gradients of a loss of two passes, one through the other, and of the squared gradient of their result."""
+    layers.zero_grad()
+    x = x.clone().requires_grad_()
+    passed = x
+    for _ in range(2):
+        passed = checkpoint(layers, passed, use_reentrant=False) if recompute else layers(passed)
+    (slope,) = torch.autograd.grad(passed.square().sum(), x, create_graph=True)
+    (passed.sum() + slope.square().sum()).backward()
+    return [parameter.grad for parameter in layers.parameters() if parameter.grad is not None]
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "checkpointed"])
+def test_gradients_of_weights_scaled_once_are_those_of_plain_ones(recompute: bool) -> None:
+    torch.manual_seed(6)
+    layers = torch.nn.Sequential(EqualizedConv2d(2, 3, 3), torch.nn.Tanh(), EqualizedConv2d(3, 2, 1)).double()
+    x = torch.randn(2, 2, 4, 4, dtype=torch.float64)
+    plain = twice(layers, x)
+    with scaling_once():
+        once = twice(layers, x, recompute)
+    assert len(once) == len(plain) == 4
+    for ours, theirs in zip(once, plain, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_spectral_norm_still_estimates_in_every_pass() -> None:
+    torch.manual_seed(7)
+    layer = EqualizedConv2d(4, 4, 3)
+    network = torch.nn.Sequential(layer)
+    normalize_spectrally(network)
+    layer.parametrizations.weight[0].inner._u.copy_(torch.eye(4)[0])  # far from the end of the iteration
+    with scaling_once():
+        first = layer.scaled_weight()
+        assert not torch.equal(layer.scaled_weight(), first)

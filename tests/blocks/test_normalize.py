@@ -27,6 +27,47 @@ def test_pixel_norm_scales_every_pixel_by_its_own_features() -> None:
     np.testing.assert_allclose(pixel_norm(x).numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
+def plain(x: torch.Tensor) -> torch.Tensor:
+    """The formula, differentiated operation by operation."""
+    return x / (x.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3, 2), (3, 4)])
+def test_both_derivatives_of_pixel_norm(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(1)
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(pixel_norm, (x,))
+    assert torch.autograd.gradgradcheck(pixel_norm, (x,))
+    g = torch.randn(shape, dtype=torch.float64)
+    for function in (pixel_norm, plain):
+        (slope,) = torch.autograd.grad(function(x), x, g, create_graph=True)
+        second = torch.autograd.grad((slope**3).sum(), x)[0]
+        if function is pixel_norm:
+            ours = slope.detach(), second
+    torch.testing.assert_close(ours, (slope.detach(), second), rtol=1e-12, atol=1e-12)
+
+
+def test_pixel_norm_is_one_step_of_the_backward_pass() -> None:
+    x = torch.randn(2, 5, 3, 2, requires_grad=True)
+    before = pixel_norm(x).grad_fn.next_functions
+    assert [type(function).__name__ for function, _ in before if function is not None] == ["AccumulateGrad"]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_derivative_of_pixel_norm_in_half_precision(dtype: torch.dtype) -> None:
+    torch.manual_seed(2)
+    x, g = (torch.randn(2, 16, 3, 3).to(dtype) for _ in range(2))
+    x = 300 * x if dtype == torch.float16 else x  # whose squares overflow
+    ours, exact = x.clone().requires_grad_(), x.double().requires_grad_()
+    pixel_norm(ours).backward(g)
+    plain(exact).backward(g.double())
+    assert ours.grad is not None
+    assert exact.grad is not None
+    assert ours.grad.dtype == dtype
+    largest = exact.grad.abs().max().item()
+    torch.testing.assert_close(ours.grad.double(), exact.grad, rtol=0.02, atol=0.01 * largest)
+
+
 def test_pixel_norm_of_latents_gives_mean_square_one() -> None:
     torch.manual_seed(0)
     torch.testing.assert_close(pixel_norm(7 * torch.randn(4, 512)).square().mean(1), torch.ones(4))

@@ -66,7 +66,9 @@ def weights(trainer: Trainer) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_fade_is_compiled_once_and_computes_what_it_does_uncompiled(task: str) -> None:
-    changes = {} if task == "pggan" else {**NO_PENALTIES, "network": {"generator": {"residual_blocks": 0}}}
+    # Compiled, weights that two passes share are scaled in each of them, elsewhere once, which rounds otherwise.
+    translators = {"generator": {"residual_blocks": 0, "equalized": False}}
+    changes = {} if task == "pggan" else {**NO_PENALTIES, "network": translators}
     counter = Counter()
     trainer = trainer_of(task, changes, Compilation("all", backend=counter))
     plain = trainer_of(task, changes, Compilation())

@@ -82,6 +82,29 @@ def test_four_steps_are_those_of_the_formula(options: dict[str, Any], reference:
     np.testing.assert_allclose(w.detach().numpy(), expected, rtol=1e-10)
 
 
+def test_adam_moves_weights_with_channels_last_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    scale, start = rng.standard_normal((4, 3, 2, 2)), rng.standard_normal((4, 3, 2, 2))
+    w = torch.nn.Parameter(torch.tensor(start).contiguous(memory_format=torch.channels_last))
+    settings = PlayerOptimizer.model_validate({"betas": [0.5, 0.9], "eps": 1e-4, "weight_decay": DECAY})
+    optimizer, fused, copied = make_optimizer(settings, [{"params": [w], "lr": RATE}]), torch._fused_adam_, []
+
+    def watched(*lists: Any, **options: Any) -> None:
+        copied.extend(not tensor.is_contiguous() for tensors in lists[:4] for tensor in tensors)
+        fused(*lists, **options)
+
+    monkeypatch.setattr(torch, "_fused_adam_", watched)
+    for step in range(4):
+        if step == 3:
+            assert not any(copied)
+        layout = torch.contiguous_format if step == 3 else torch.channels_last  # another one is right too
+        w.grad = (torch.tensor(scale) * w.detach()).contiguous(memory_format=layout)
+        optimizer.step()
+    assert len(copied) == 16
+    np.testing.assert_allclose(w.detach().numpy(), _adam(lambda v: scale * v, start), rtol=1e-10)
+    assert w.is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"name": "rmsprop", "smoothing": 0.9}, {"name": "sgd", "momentum": 0.9}, {"name": "sgd"}],

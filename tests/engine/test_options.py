@@ -379,9 +379,10 @@ def test_running_statistics_are_learnt_in_training_and_used_in_samples(pictures:
 
 def test_a_network_without_gradients_has_a_norm_of_0() -> None:
     layer = torch.nn.Linear(2, 3)
-    assert _norm(layer).item() == 0
+    parameters, device = list(layer.parameters()), torch.device("cpu")
+    assert _norm(parameters, device).item() == _norm([], device).item() == 0
     layer.weight.grad = torch.full((3, 2), 2.0)
-    assert _norm(layer).item() == pytest.approx(24**0.5)
+    assert _norm(parameters, device).item() == pytest.approx(24**0.5)
 
 
 def test_discriminators_of_several_scales_train_through_all_stages(pictures: Path, tmp_path: Path) -> None:
