@@ -1,4 +1,4 @@
-"""Two processes of a run, as a launcher would start them."""
+"""Scripts in processes of their own, and two of them as a launcher would start the processes of a run."""
 
 import atexit
 import multiprocessing
@@ -103,7 +103,7 @@ def _run(script: Path, arguments: list[str], environment: Mapping[str, str], pri
 
 
 def start(script: Path, *arguments: object, **change: str) -> Started:
-    """Run a script of tests/ in a process with one thread, in a group of its own.
+    """Run a script in a process with one thread, in a group of its own.
 
     Args:
         script: of Python.

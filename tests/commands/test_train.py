@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pairs import outputs, start
 from tiny_runs import checkpoint_content, stats, tiny_content
 
 import progcycle
@@ -258,15 +259,13 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
         assert code == 0, errors
         return out
 
-    command = [sys.executable, "-c", KILLED_AT_STAGE_2, recipe, "--run-dir"]
-    killed = {
-        name: subprocess.Popen([*command, name], stderr=subprocess.PIPE, text=True, env=environment()) for name in left
-    }
+    (here / "killed.py").write_text(KILLED_AT_STAGE_2)
+    killed = {name: start(here / "killed.py", recipe, "--run-dir", name) for name in left}
     run("whole")
     last = "checkpoints/nimg-000000000088"
     for name, folder in left.items():
-        _, errors = killed[name].communicate()
-        assert killed[name].returncode == -signal.SIGKILL, errors
+        (said,) = outputs([killed[name]], 300)
+        assert killed[name].returncode == -signal.SIGKILL, said
         assert [path.name for path in (here / name / "checkpoints").iterdir()] == [folder]
         assert ("resumed from" in run(name)) is (name == "killed")
         assert stats(here / name) == stats(here / "whole")
