@@ -499,6 +499,14 @@ class Recipe(Section):
                 )
         return self
 
+    def stretched(self, factor: float) -> Self:
+        """The recipe with all lengths of its growth plan multiplied, those of learning rate ramps and decay too.
+
+        Args:
+            factor: above 0; lengths are rounded to whole pictures.
+        """
+        return self.model_copy(update={"schedule": self.schedule.scaled(factor, digits=3)})
+
     @property
     def preparation_recipe(self) -> "Recipe | None":
         """The recipe of what is trained before the task, in a folder of its own; None: nothing."""
@@ -569,6 +577,11 @@ class LapganRecipe(Recipe):
         """Pixels per side of the levels of the pyramid, the coarsest first."""
         sides = range((self.resolution // self.network.base_resolution).bit_length())
         return tuple(int(self.network.base_resolution) << i for i in sides)
+
+    def stretched(self, factor: float) -> Self:
+        """See :meth:`Recipe.stretched`; there are no fades, whose length stays at its default, the only one allowed."""
+        plan = self.schedule.scaled(factor, digits=3).model_copy(update={"fade_kimg": self.schedule.fade_kimg})
+        return self.model_copy(update={"schedule": plan})
 
     @model_validator(mode="before")
     @classmethod

@@ -4,25 +4,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from progcycle.recipe import LapganRecipe, Recipe
+from progcycle.recipe import Recipe
 
 WARM_UP = 4  # steps that are not counted, since the first ones allocate
 STEPS = 16  # steps that are counted at least; lazy penalties are due every 8th or 16th
 SECONDS = 4.0  # CPU time that is counted at least
 LONG = 1000.0  # factor that makes every phase long enough to be probed
-
-
-def with_scaled_plan(recipe: Recipe, factor: float) -> Recipe:
-    """A recipe with all lengths of its growth plan multiplied, those of learning rate ramps and decay too.
-
-    Args:
-        recipe: a validated recipe.
-        factor: above 0.
-    """
-    whole_pictures = recipe.schedule.scaled(factor, digits=3)
-    if isinstance(recipe, LapganRecipe):  # its levels do not fade, and it takes no length of fades but the default
-        whole_pictures = whole_pictures.model_copy(update={"fade_kimg": recipe.schedule.fade_kimg})
-    return recipe.model_copy(update={"schedule": whole_pictures})
 
 
 def with_fixed_precision(recipe: Recipe) -> Recipe:
@@ -87,7 +74,7 @@ def _probe(recipe: Recipe, folder: Path, preparation: str | None) -> Iterator[tu
     from progcycle.schedule import GrowthSchedule
 
     plan = GrowthSchedule.of(recipe)
-    recipe = with_scaled_plan(with_fixed_precision(recipe), LONG)
+    recipe = with_fixed_precision(recipe).stretched(LONG)
     built = build(recipe, preparation)
     context = set_up(recipe, folder, built.schedule)
     trainer = Trainer(recipe, built, context.accelerator, context.precision)

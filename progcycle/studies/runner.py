@@ -12,7 +12,7 @@ from progcycle.files import atomic_file
 from progcycle.output import say
 from progcycle.recipe import Recipe, Study
 from progcycle.runtime.worker_processes import ProcessKilledError, run_in_processes
-from progcycle.studies.budget import factor_for, probe, with_minimal_output, with_scaled_plan
+from progcycle.studies.budget import factor_for, probe, with_minimal_output
 from progcycle.studies.pictures import write_pictures
 from progcycle.studies.report import write_report
 from progcycle.studies.row import STUDIED, run_row
@@ -162,9 +162,7 @@ def as_run(study: Study, recipes: Recipes, plans: Mapping[str, Mapping[str, Any]
         plans: of :func:`read_plans`; with a budget, variants without one are left out.
     """
     if study.cpu_minutes:
-        recipes = {
-            key: with_scaled_plan(recipe, plans[key[0]]["factor"]) for key, recipe in recipes.items() if key[0] in plans
-        }
+        recipes = {key: recipe.stretched(plans[key[0]]["factor"]) for key, recipe in recipes.items() if key[0] in plans}
     return {
         key: with_minimal_output(recipe, study.points) if STUDIED[recipe.task].in_course else recipe
         for key, recipe in recipes.items()

@@ -24,7 +24,7 @@ from progcycle.commands.study import main
 from progcycle.errors import UserError
 from progcycle.recipe import RecipeError, Study, dump, load_recipe, load_study, merge, validate
 from progcycle.studies import runner
-from progcycle.studies.budget import with_minimal_output, with_scaled_plan
+from progcycle.studies.budget import with_minimal_output
 from progcycle.studies.pictures import Strip, write_pictures
 from progcycle.studies.report import mean_sd, table
 from progcycle.studies.runner import as_run, check_study, read_plans, read_rows
@@ -267,7 +267,7 @@ def test_the_study_of_the_systems_measures_all_of_them_alike() -> None:
 @pytest.mark.parametrize("name", ["systems", "systems_digits", "autoencoder"])
 def test_a_snapshot_holds_the_recipe_of_every_stretched_plan(name: str) -> None:
     for (variant, seed), recipe in load_study(Path(name))[1].items():
-        stretched = with_minimal_output(with_scaled_plan(recipe, 0.37), 8)
+        stretched = with_minimal_output(recipe.stretched(0.37), 8)
         assert validate(yaml.safe_load(dump(stretched))) == stretched, (variant, seed)
         assert stretched.schedule.stable_kimg != recipe.schedule.stable_kimg
 

@@ -25,7 +25,6 @@ from progcycle.studies.budget import (
     probe,
     with_fixed_precision,
     with_minimal_output,
-    with_scaled_plan,
 )
 from progcycle.studies.report import line_styles, reached, rivals_table, table
 from progcycle.studies.row import TranslationBenchmark, cpu_seconds, stage_translator
@@ -66,14 +65,14 @@ def recipe_of(file: Path) -> Any:
 
 def test_a_stretched_plan_keeps_its_shape(file: Path) -> None:
     recipe = recipe_of(file)
-    longer = with_scaled_plan(recipe, 3.0)
+    longer = recipe.stretched(3.0)
     assert longer.schedule.stable_kimg == {4: 0.048, 8: 0.096}
     assert longer.schedule.fade_kimg[8] == 0.048
     assert longer.schedule.decay_kimg == pytest.approx(0.06)
     assert longer.schedule.batch_size == recipe.schedule.batch_size
     assert (length(recipe), length(longer)) == (64, 192)
     total = recipe.model_copy(update={"schedule": recipe.schedule.model_copy(update={"total_kimg": 0.08})})
-    assert length(with_scaled_plan(total, 0.9)) == 72
+    assert length(total.stretched(0.9)) == 72
 
 
 def test_snapshots_are_spaced_evenly_up_to_the_end(file: Path) -> None:
