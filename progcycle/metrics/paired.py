@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from kornia.metrics import psnr, ssim
 from torch import Tensor
 
 from progcycle.blocks import to_unit
@@ -46,6 +45,8 @@ def paired_scores(pictures: Tensor, truth: Tensor) -> PairedScores:
     Raises:
         ValueError: the shapes differ, or there are no pictures.
     """
+    from kornia.metrics import psnr, ssim  # when it is needed, since that takes long
+
     if pictures.shape != truth.shape or pictures.ndim != 4 or 0 in pictures.shape:
         raise ValueError(f"expected two equal shapes [N, C, H, W], got {list(pictures.shape)} and {list(truth.shape)}")
     x, y = pictures.float(), truth.float()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from kornia.color import rgb_to_hsv, rgb_to_lab
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -82,6 +81,8 @@ def palette(pictures: Tensor) -> Palette:
     Raises:
         ValueError: there are no pictures, or they are not RGB.
     """
+    from kornia.color import rgb_to_hsv  # when it is needed, since that takes long
+
     if pictures.ndim != 4 or pictures.shape[1] != 3 or 0 in pictures.shape:
         raise ValueError(f"expected RGB pictures [N, 3, H, W], got {list(pictures.shape)}")
     steps = max_level()
@@ -151,6 +152,8 @@ def count_colours(pictures: Tensor) -> Tensor:
     Returns:
         Counts, 0 where nothing is flat.  # [N] int64
     """
+    from kornia.color import rgb_to_lab
+
     x = to_unit(pictures.cpu().float()).clamp(0, 1)
     blocks = torch.stack([x[..., i : i - 1 or None, j : j - 1 or None] for i in (0, 1) for j in (0, 1)])
     alike = ((blocks.amax(0) - blocks.amin(0)).amax(1) <= FLAT)[:, None].float()

@@ -131,7 +131,7 @@ def test_libraries_that_take_seconds_are_imported_only_when_needed(folder, make_
         "assert not {'albumentations', 'cv2', 'accelerate'} & set(sys.modules)\n"
         "import progcycle.engine.train\n"  # as for a recipe with a mistake, and for --dry-run
         f"import progcycle; progcycle.load({str(make_snapshot())!r})\n"
-        "assert not {'albumentations', 'matplotlib', 'torchvision', 'torch._dynamo'} & set(sys.modules)"
+        "assert not {'albumentations', 'kornia', 'matplotlib', 'torchvision', 'torch._dynamo'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
