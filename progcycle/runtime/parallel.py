@@ -99,20 +99,31 @@ class Votes:
 
 @torch.no_grad()
 def average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Parameter], votes: Votes | None = None) -> None:
-    """Replace every gradient by its mean over the processes, in one flat message that carries the votes too."""
+    """Replace every gradient by its mean over the processes, in one flat message that carries the votes too.
+
+    The message itself becomes the gradients, so that nothing is copied back.
+    """
     if accelerator.num_processes == 1:
         return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    if not gradients:
+    own = [(p, p.grad, _has_channels_last(p.grad)) for p in parameters if p.grad is not None]
+    if not own:
         return
-    flags = [] if votes is None else [votes.send().to(gradients[0].dtype)]
-    flat = accelerator.reduce(torch.cat([*(g.flatten() for g in gradients), *flags]), "mean")
-    sizes = [g.numel() for g in gradients]
-    means, rest = flat.split([sum(sizes), len(flat) - sum(sizes)])
-    for gradient, mean in zip(gradients, means.split(sizes), strict=True):
-        gradient.copy_(mean.view(gradient.shape))
+    ordered = [grad.permute(0, 2, 3, 1) if last else grad for _, grad, last in own]  # as they lie in memory
+    flags = [] if votes is None else [votes.send().to(ordered[0].dtype)]
+    flat = torch.cat([*(grad.flatten() for grad in ordered), *flags])
+    torch.distributed.all_reduce(flat)  # Accelerate's own sums a copy
+    flat /= accelerator.num_processes
+    sizes = [grad.numel() for grad in ordered]
+    means, rest = torch.split(flat, [sum(sizes), len(flat) - sum(sizes)])
+    for (parameter, _, last), grad, mean in zip(own, ordered, torch.split(means, sizes), strict=True):
+        shaped = mean.view(grad.shape).to(grad.dtype)
+        parameter.grad = shaped.permute(0, 3, 1, 2) if last else shaped
     if votes is not None:
         votes.receive(rest)
+
+
+def _has_channels_last(tensor: Tensor) -> bool:
+    return tensor.ndim == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 def reporting_errors(accelerator: Accelerator, items: Generator[T, None, None]) -> Generator[T, None, None]:
