@@ -180,7 +180,7 @@ class AdversarialLoss:
 
     def _noise_strength(self, step: int, like: Tensor) -> Tensor:
         assert self.noise is not None
-        return self.noise.strength(step).to(like.device)
+        return self.noise.strength(step).to(like.device, non_blocking=True)
 
     def _normals(
         self, player: str, kind: str, positions: Sequence[int], growth: Growth, like: Tensor

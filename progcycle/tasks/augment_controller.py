@@ -66,8 +66,8 @@ class ProbabilityController:
         # A step that overflowed in half precision is skipped by the optimizers too.
         known = ~logits.isnan()
         signs, count = torch.where(known, (logits.float() - self.midpoint).sign(), 0).sum(), known.sum()
-        self.signs = self.signs.to(logits.device) + signs
-        self.logits = self.logits.to(logits.device) + count
+        self.signs = self.signs.to(logits.device, non_blocking=True) + signs
+        self.logits = self.logits.to(logits.device, non_blocking=True) + count
         return signs / count
 
     @torch.no_grad()
@@ -77,7 +77,7 @@ class ProbabilityController:
             return
         signs, logits = sum_over_processes(torch.stack([self.signs, self.logits]))
         most = self.pictures / (1000 * self.options.kimg)
-        p = self.p.to(signs.device)
+        p = self.p.to(signs.device, non_blocking=True)
         # 0 / 0 where nothing is known, whose sign is NaN or 0: p stays.
         direction = torch.where(logits > 0, (signs / logits - self.options.target).sign(), 0)
         self.p = (p + most * direction).clamp(0, self.options.maximum)
@@ -135,7 +135,11 @@ class Augmenter:
         return shown.contiguous(memory_format=torch.channels_last)
 
     def _probability(self, step: int, like: Tensor) -> Tensor | float:
-        return self.options.start if self.controller is None else self.controller.probability(step).to(like.device)
+        return (
+            self.options.start
+            if self.controller is None
+            else self.controller.probability(step).to(like.device, non_blocking=True)
+        )
 
     def observe(self, logits: Tensor, step: int, pictures: int) -> Stats:
         """Note what the discriminator says of real pictures, if the probability follows it; figures to log.
@@ -148,4 +152,7 @@ class Augmenter:
         if self.controller is None:
             return {}
         r = self.controller.observe(logits, step, pictures)
-        return {f"augment/probability{self.suffix}": self.controller.p.to(r.device), f"augment/r{self.suffix}": r}
+        return {
+            f"augment/probability{self.suffix}": self.controller.p.to(r.device, non_blocking=True),
+            f"augment/r{self.suffix}": r,
+        }

@@ -81,7 +81,7 @@ class BeganTask(Task):
         }
         if self.halving is not None:
             stats["halvings"] = loss.new_full((), self._halvings(growth))
-        return loss, {name: value.to(loss.device) for name, value in stats.items()}
+        return loss, {name: value.to(loss.device, non_blocking=True) for name, value in stats.items()}
 
     def _halvings(self, growth: Growth) -> int:
         if self.halving is None:

@@ -74,7 +74,7 @@ class Equilibrium:
         self.pictures = 0 if growth.fading else growth.batch_size  # losses are not alike while detail fades in
         own = torch.stack([real.detach().float(), fake.detach().float(), torch.ones((), device=real.device)])
         sums = sum_over_processes(own)
-        self.observed = self.observed.to(sums.device) + sums
+        self.observed = self.observed.to(sums.device, non_blocking=True) + sums
         return sums[0] / sums[2], sums[1] / sums[2]
 
     @property
@@ -82,7 +82,9 @@ class Equilibrium:
         """The mean of M over the steps of the window so far; NaN before the first one. It waits for the device."""
         total = self.total
         if self.step != NO_STEP:
-            total = total.to(self.observed.device) + torch.stack([m := self._convergence(), torch.ones_like(m)])
+            total = total.to(self.observed.device, non_blocking=True) + torch.stack(
+                [m := self._convergence(), torch.ones_like(m)]
+            )
         return float(total[0] / total[1])
 
     def on_new_stage(self) -> None:
@@ -104,13 +106,15 @@ class Equilibrium:
         """Move k, and the means of M, by the step observed."""
         real, fake = self._losses()
         aimed = fake if self.options.k_rule == "article" else real
-        moved = (self.k.to(real.device) + self.options.lambda_k * (self.options.gamma * aimed - fake)).clamp(0, 1)
+        moved = (
+            self.k.to(real.device, non_blocking=True) + self.options.lambda_k * (self.options.gamma * aimed - fake)
+        ).clamp(0, 1)
         m = self._convergence()
         # A step that overflowed in half precision is skipped by the optimizers too.
         bad = m.isnan()
-        self.k = torch.where(bad, self.k.to(real.device), moved)
+        self.k = torch.where(bad, self.k.to(real.device, non_blocking=True), moved)
         counted = torch.stack([torch.where(bad, 0, m), (~bad).float()])
-        self.total = self.total.to(real.device) + counted
+        self.total = self.total.to(real.device, non_blocking=True) + counted
         if self.rates is not None:
             self.rates.take(counted, self.pictures)
         self.observed, self.step = torch.zeros_like(self.observed), NO_STEP
@@ -159,7 +163,7 @@ class StalledRates:
         if not pictures:
             return
         self.pictures += pictures
-        self.total = self.total.to(total.device) + total
+        self.total = self.total.to(total.device, non_blocking=True) + total
         if self.pictures < self.window:
             return
         total, count = self.total.tolist()

@@ -53,13 +53,13 @@ class NoiseController:
         if self.step not in (NO_STEP, step):
             self._update_mean()
         self.step = step
-        self.total = self.total.to(signal.device) + signal.detach().float()
-        self.count = self.count.to(signal.device) + 1
+        self.total = self.total.to(signal.device, non_blocking=True) + signal.detach().float()
+        self.count = self.count.to(signal.device, non_blocking=True) + 1
 
     def _update_mean(self) -> None:
         """Move d' by the step observed, whose mean is the same in all processes."""
         total, count = sum_over_processes(torch.stack([self.total, self.count]))
-        old, d = self.mean.to(total.device), (total / count).clamp(0, 1)
+        old, d = self.mean.to(total.device, non_blocking=True), (total / count).clamp(0, 1)
         moved = self.options.momentum * old + (1 - self.options.momentum) * d
         # A step that overflowed in half precision is skipped by the optimizers too.
         self.mean = torch.where(d.isnan(), old, moved)
