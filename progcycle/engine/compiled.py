@@ -47,13 +47,16 @@ class Compilation:
         return f"{self.what}{stages}{graphs}" + (f" ({self.reason})" if self.reason else "")
 
 
-def choose_compilation(options: Training, device: torch.device, backend: Backend = "inductor") -> Compilation:
+def choose_compilation(
+    options: Training, device: torch.device, schedule: GrowthSchedule, backend: Backend = "inductor"
+) -> Compilation:
     """What to compile on a device.
 
     Args:
         options: ``compile`` and ``cuda_graphs``. ``auto`` is off on a CPU, where compiling takes longest and gains
             least, and where a trial fails; else it is ``generators``, in stages of :data:`LONG` steps.
         device: where the run computes.
+        schedule: the growth plan.
         backend: of torch.compile.
 
     Raises:
@@ -62,7 +65,8 @@ def choose_compilation(options: Training, device: torch.device, backend: Backend
     if options.cuda_graphs is not None and device.type != "cuda":
         raise UserError(f"training.cuda_graphs: needs a CUDA GPU, this run is on {device.type}; leave it out.")
     graphs, automatic = options.cuda_graphs or 0, options.compile == "auto"
-    if options.compile == "off" or (automatic and device.type != "cuda"):
+    longest = max(_steps(schedule, phase.stage) for phase in schedule.phases)
+    if options.compile == "off" or (automatic and (device.type != "cuda" or longest < LONG)):
         return Compilation()
     if trouble := why_not(device, backend):
         if not automatic or graphs:
@@ -153,10 +157,12 @@ class CompiledNetworks:
 
     def _open(self, growth: Growth) -> None:
         """Drop the code of the stage before; torch makes the new one when it is first called."""
+        for network in self.networks.values():
+            network.zero_grad(set_to_none=True)  # gradients may lie in the memory of graphs, which goes too
         torch.compiler.reset()
         limits: Any = torch._dynamo.config
         limits.recompile_limit = max(limits.recompile_limit, VARIANTS)
-        wanted = self._steps(growth.plan_stage) >= self.choice.fewest
+        wanted = _steps(self.schedule, growth.plan_stage) >= self.choice.fewest
         for network in self.networks.values():
             call = CompiledCall(network, self.choice.backend, self._graphs(growth)) if wanted else None
             network._compiled_call_impl = call
@@ -164,6 +170,7 @@ class CompiledNetworks:
     def _graphs(self, growth: Growth) -> bool:
         return growth.resolution <= self.choice.graphs
 
-    def _steps(self, stage: int) -> float:
-        phases = [phase for phase in self.schedule.phases if phase.stage == stage]
-        return sum((phase.end - phase.start) / phase.batch_size for phase in phases)
+
+def _steps(schedule: GrowthSchedule, stage: int) -> float:
+    phases = [phase for phase in schedule.phases if phase.stage == stage]
+    return sum((phase.end - phase.start) / phase.batch_size for phase in phases)

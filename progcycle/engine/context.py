@@ -116,7 +116,7 @@ def set_up(
     before = Before(state.get("precision"), measured if isinstance(measured, Mapping) else {})
     convolutions = convolutions_to_measure(networks, schedule, accelerator.num_processes)
     precision = agree_on_precision(recipe.training.precision, accelerator, before, convolutions)
-    compilation = choose_compilation(recipe.training, accelerator.device)
+    compilation = choose_compilation(recipe.training, accelerator.device, schedule)
     places = [folder for folder in (run_dir, fallback_of(run_dir, recipe)) if folder is not None]
     moved = [line for folder in places for line in check_folder(folder, recipe, record)]
     caches = cache_dir or cache_folder(run_dir)

@@ -22,8 +22,10 @@ from progcycle.errors import UserError
 from progcycle.networks.began import BeganGenerator
 from progcycle.recipe import RecipeError, load_recipe
 from progcycle.recipe.schema import Training
+from progcycle.schedule import GrowthSchedule
 
 NOWHERE = Path("nowhere")
+LONG_PLAN = GrowthSchedule.of(load_recipe("pggan_celebahq"))
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 NO_PENALTIES: dict[str, Any] = {
     "objective": {"loss": "non_saturating", "gradient_penalty": None, "r1": None, "drift": 0}
@@ -130,16 +132,17 @@ def test_short_stages_are_left_as_they_are() -> None:
 
 def test_what_auto_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "why_not", lambda *_: "")
-    assert choose_compilation(Training(), CPU) == Compilation()
-    assert choose_compilation(Training(), GPU) == Compilation("generators", LONG)
-    assert choose_compilation(Training(compile="off"), GPU) == Compilation()
-    assert choose_compilation(Training(compile="all", cuda_graphs=64), GPU) == Compilation("all", 0, 64)
+    assert choose_compilation(Training(), CPU, LONG_PLAN) == Compilation()
+    assert choose_compilation(Training(), GPU, LONG_PLAN) == Compilation("generators", LONG)
+    assert choose_compilation(Training(), GPU, GrowthSchedule.of(tiny("pggan", NOWHERE))) == Compilation()
+    assert choose_compilation(Training(compile="off"), GPU, LONG_PLAN) == Compilation()
+    assert choose_compilation(Training(compile="all", cuda_graphs=64), GPU, LONG_PLAN) == Compilation("all", 0, 64)
     assert str(Compilation("generators", LONG, 64)) == (
         "generators in stages of 20,000 steps or more, as CUDA graphs up to 64 px"
     )
     monkeypatch.setattr(compiled, "why_not", lambda *_: "no compiler")
-    assert choose_compilation(Training(), GPU).what == "off"
-    assert "no compiler" in str(choose_compilation(Training(), GPU))
+    assert choose_compilation(Training(), GPU, LONG_PLAN).what == "off"
+    assert "no compiler" in str(choose_compilation(Training(), GPU, LONG_PLAN))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +162,7 @@ def test_what_this_machine_cannot_make_is_refused(
 ) -> None:
     monkeypatch.setattr(compiled, "why_not", lambda *_: "no compiler")
     with pytest.raises(UserError, match=sentence):
-        choose_compilation(Training(**options), device)
+        choose_compilation(Training(**options), device, LONG_PLAN)
 
 
 def test_a_trial_tells_whether_compiling_works() -> None:
