@@ -330,7 +330,7 @@ class Training(Section):
         "memory, more time, the same result; default: none",
     )
     compile: Compile = Field(
-        "auto",
+        "off",
         description="torch.compile: of generators, or all (discriminators without penalties on gradients too); auto: "
         "generators, on a GPU and in long stages",
     )

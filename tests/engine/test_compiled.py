@@ -132,17 +132,17 @@ def test_short_stages_are_left_as_they_are() -> None:
 
 def test_what_auto_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "why_not", lambda *_: "")
-    assert choose_compilation(Training(), CPU, LONG_PLAN) == Compilation()
-    assert choose_compilation(Training(), GPU, LONG_PLAN) == Compilation("generators", LONG)
-    assert choose_compilation(Training(), GPU, GrowthSchedule.of(tiny("pggan", NOWHERE))) == Compilation()
-    assert choose_compilation(Training(compile="off"), GPU, LONG_PLAN) == Compilation()
+    assert choose_compilation(Training(compile="auto"), CPU, LONG_PLAN) == Compilation()
+    assert choose_compilation(Training(compile="auto"), GPU, LONG_PLAN) == Compilation("generators", LONG)
+    assert choose_compilation(Training(compile="auto"), GPU, GrowthSchedule.of(tiny("pggan", NOWHERE))) == Compilation()
+    assert choose_compilation(Training(), GPU, LONG_PLAN) == Compilation()  # nothing unless the recipe asks for it
     assert choose_compilation(Training(compile="all", cuda_graphs=64), GPU, LONG_PLAN) == Compilation("all", 0, 64)
     assert str(Compilation("generators", LONG, 64)) == (
         "generators in stages of 20,000 steps or more, as CUDA graphs up to 64 px"
     )
     monkeypatch.setattr(compiled, "why_not", lambda *_: "no compiler")
-    assert choose_compilation(Training(), GPU, LONG_PLAN).what == "off"
-    assert "no compiler" in str(choose_compilation(Training(), GPU, LONG_PLAN))
+    assert choose_compilation(Training(compile="auto"), GPU, LONG_PLAN).what == "off"
+    assert "no compiler" in str(choose_compilation(Training(compile="auto"), GPU, LONG_PLAN))
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def test_what_auto_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
             CPU,
             r"training.compile: torch.compile does not work here \(no compiler\); install ",
         ),
-        ({"cuda_graphs": 64}, CPU, r"training.cuda_graphs: needs a CUDA GPU, this run is on cpu; leave it out"),
-        ({"cuda_graphs": 64}, GPU, r"training.cuda_graphs: torch.compile does not work here .* and triton"),
+        ({"compile": "auto", "cuda_graphs": 64}, CPU, r"training.cuda_graphs: needs a CUDA GPU, this run is on cpu; leave it out"),
+        ({"compile": "auto", "cuda_graphs": 64}, GPU, r"training.cuda_graphs: torch.compile does not work here .* and triton"),
     ],
 )
 def test_what_this_machine_cannot_make_is_refused(
@@ -175,8 +175,8 @@ def test_a_trial_tells_whether_compiling_works() -> None:
 
 def test_graphs_without_compiling_are_refused() -> None:
     with pytest.raises(RecipeError, match="cuda_graphs: only compiled networks have them"):
-        load_recipe("pggan_emoji", ["training.compile=off", "training.cuda_graphs=64"])
+        load_recipe("pggan_emoji", ["training.cuda_graphs=64"])
     # Off, as YAML reads it, takes an inherited key with it.
-    recipe = load_recipe("pggan_emoji", ["training.cuda_graphs=64"])
+    recipe = load_recipe("pggan_emoji", ["training.compile=auto", "training.cuda_graphs=64"])
     assert recipe.training.compile == "auto"
     assert load_recipe("pggan_emoji", ["training.compile=off"]).training.compile == "off"
