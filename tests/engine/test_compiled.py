@@ -153,8 +153,16 @@ def test_what_auto_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
             CPU,
             r"training.compile: torch.compile does not work here \(no compiler\); install ",
         ),
-        ({"compile": "auto", "cuda_graphs": 64}, CPU, r"training.cuda_graphs: needs a CUDA GPU, this run is on cpu; leave it out"),
-        ({"compile": "auto", "cuda_graphs": 64}, GPU, r"training.cuda_graphs: torch.compile does not work here .* and triton"),
+        (
+            {"compile": "auto", "cuda_graphs": 64},
+            CPU,
+            r"training.cuda_graphs: needs a CUDA GPU, this run is on cpu; leave it out",
+        ),
+        (
+            {"compile": "auto", "cuda_graphs": 64},
+            GPU,
+            r"training.cuda_graphs: torch.compile does not work here .* and triton",
+        ),
     ],
 )
 def test_what_this_machine_cannot_make_is_refused(

@@ -37,7 +37,12 @@ def test_an_old_run_goes_on_and_ends_as_a_new_one(task: str, run: Path, tmp_path
     assert (run / "recipe.yaml").read_text() == dump(recipe), "written anew, in today's layout"
     train(recipe, tmp_path / "whole")
     ends = [load(folder / "snapshots" / LAST).state_dict() for folder in (run, tmp_path / "whole")]
-    for name, weight in ends[0].items():  # other processors round otherwise than the one that began it
+    # A bias in front of batch norm does nothing: what rounding leaves of its gradient moves it, and the mean with it.
+    free = {name for name in ends[0] if name.endswith("norm.running_mean")}
+    free |= {name.replace("activation.norm.running_mean", "conv.bias") for name in free}
+    for name, weight in ends[0].items():  # other processors and versions round otherwise than those that began it
+        if name in free:
+            continue
         torch.testing.assert_close(weight, ends[1][name], rtol=0.02, atol=2e-3, msg=name)
     contents = [checkpoint_content(folder / "checkpoints" / LAST) for folder in (run, tmp_path / "whole")]
     assert contents[0].keys() == contents[1].keys()

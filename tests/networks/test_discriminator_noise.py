@@ -15,6 +15,8 @@ LAYERS = of_kind("discriminator", reads=["head", "convs", "fused", "stddev_group
 class Counting:
     """Stands in for noise: changes nothing and notes what it is given."""
 
+    taken = 0  # columns
+
     def __init__(self) -> None:
         self.given: list[Tensor] = []
 

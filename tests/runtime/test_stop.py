@@ -349,10 +349,9 @@ class _Other:
     def __init__(self, flags: list[float]) -> None:
         self.flags = flags
 
-    def reduce(self, flat: torch.Tensor, how: str) -> torch.Tensor:
-        assert how == "mean"
+    def all_reduce(self, flat: torch.Tensor) -> None:
         count = len(flat) - len(self.flags)
-        return (flat + torch.tensor([3.0] * count + self.flags, dtype=flat.dtype)) / 2
+        flat += torch.tensor([3.0] * count + self.flags, dtype=flat.dtype)
 
 
 @pytest.mark.parametrize(
@@ -366,10 +365,15 @@ class _Other:
     ],
 )
 def test_all_processes_hear_of_a_signal_of_one_with_the_gradients(
-    own: list[signal.Signals], other: list[signal.Signals], number: signal.Signals | None, dtype: torch.dtype
+    own: list[signal.Signals],
+    other: list[signal.Signals],
+    number: signal.Signals | None,
+    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     own_votes, others = ([float(each in heard) for each in SIGNALS] for heard in (own, other))
     accelerator: Any = _Other(others)
+    monkeypatch.setattr(torch.distributed, "all_reduce", accelerator.all_reduce)
     votes = Votes(accelerator, lambda: [bool(vote) for vote in own_votes])
     assert votes.read() == []
     parameters = [nn.Parameter(torch.zeros(2, 2, dtype=dtype)), nn.Parameter(torch.zeros(3, dtype=dtype))]
