@@ -108,13 +108,15 @@ def describe_unreadable(extensions: Mapping[str, int]) -> str:
 
 # How files begin that are found in place of pictures and zip files, and what to do about them.
 PREPARE = "train from a store that progcycle prepare makes of it"
+LFS = b"version https://git-lfs"
+PACKED = ("cifar-10-python.tar.gz", "cifar-100-python.tar.gz", "idx3-ubyte")  # names of files that it reads packed
 CONTAINERS = (
     (b"PAR1", f"is a Parquet file; {PREPARE}"),
     (b"\x89HDF\r\n\x1a\n", f"is an HDF5 file; {PREPARE}"),
-    (b"\x1f\x8b", f"is compressed with gzip; unpack it, or {PREPARE}"),
+    (b"\x1f\x8b", "is compressed with gzip; unpack it, and give the folder"),
     (b"7z\xbc\xaf\x27\x1c", "is a 7z archive; unpack it, and give the folder"),
     (b"Rar!", "is a RAR archive; unpack it, and give the folder"),
-    (b"version https://git-lfs", "is the stand-in of a file that Git LFS has not fetched; run git lfs pull"),
+    (LFS, "is the stand-in of a file that Git LFS has not fetched; run git lfs pull"),
 )
 ENDINGS = (
     (b"\x89PNG\r\n\x1a\n", ".png"),
@@ -143,6 +145,8 @@ def describe_file(file: Path) -> str:
         return f"is a tar file; unpack it, or {PREPARE}"
     if head.startswith(b"PK"):
         return "is a zip file without its end, an incomplete download; download it again"
+    if head.startswith(b"\x1f\x8b") and any(part in file.name for part in PACKED):
+        return f"is compressed with gzip; {PREPARE}"
     known = next((words for start, words in CONTAINERS if head.startswith(start)), None)
     return known or "is neither a folder nor a readable zip file; give a folder of pictures"
 

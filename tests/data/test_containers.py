@@ -533,6 +533,31 @@ def test_a_folder_of_pictures_with_an_archive_in_it_is_a_folder_of_pictures(tmp_
     assert len(read(folder)) == 3
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<!DOCTYPE html><html><title>Quota exceeded</title>", "is a web page and not the file"),
+        (b"version https://git-lfs.github.com/spec/v1", "is the stand-in of a file that Git LFS has not fetched"),
+        (b"half of it", r"is no \.parquet file; download it again, or remove it\."),
+    ],
+)
+def test_a_part_of_a_set_whose_download_failed_is_named_and_not_left_out(tmp_path, content, words):
+    write_table(tmp_path / "in" / "train-00000.parquet", {"image": cells(range(2))})
+    lost = tmp_path / "in" / "train-00001.parquet"
+    lost.write_bytes(content)
+    with pytest.raises(UserError, match=f"train-00001.parquet {words}"):
+        read(tmp_path / "in")
+    lost.unlink()
+    assert len(read(tmp_path / "in")) == 2
+
+
+def test_where_all_downloads_failed_the_first_is_named(tmp_path):
+    for name in ("a.tar", "b.tar"):
+        (tmp_path / name).write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(UserError, match=r"a\.tar is the stand-in of a file that Git LFS has not fetched; run git lfs"):
+        read(tmp_path)
+
+
 def test_what_is_all_test_pictures_is_what_was_meant(tmp_path):
     file = write_table(tmp_path / "test-00000-of-00001.parquet", {"image": cells(range(3))})
     assert prepare(file, tmp_path / "store") == 0

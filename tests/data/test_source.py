@@ -139,7 +139,7 @@ def test_places_without_pictures(tmp_path, folder):
         (b"\n\n<!DOCTYPE html><html><title>Google Drive - Quota exceeded</title>", "is a web page and not the file"),
         (b"\xef\xbb\xbf<HTML><head>", "is a web page and not the file"),
         (b"PAR1", "is a Parquet file; train from a store that progcycle prepare makes of it."),
-        (b"\x1f\x8b\x08", "is compressed with gzip; unpack it, or train from a store"),
+        (b"\x1f\x8b\x08", "is compressed with gzip; unpack it, and give the folder."),
         (b"\0" * 257 + b"ustar", "is a tar file; unpack it, or train from a store"),
         (b"version https://git-lfs.github.com/spec/v1", "is the stand-in of a file that Git LFS has not fetched"),
         (b"", "is neither a folder nor a readable zip file"),
@@ -150,6 +150,13 @@ def test_files_in_place_of_a_zip_file_are_called_what_they_are(tmp_path, content
     with pytest.raises(UserError) as caught:
         names(tmp_path / "x.zip")
     assert f"x.zip {words}" in str(caught.value)
+
+
+def test_what_prepare_reads_packed_is_sent_there(tmp_path):
+    for name in ("cifar-10-python.tar.gz", "train-images-idx3-ubyte.gz"):
+        (tmp_path / name).write_bytes(b"\x1f\x8b\x08")
+        with pytest.raises(UserError, match="is compressed with gzip; train from a store that progcycle prepare makes"):
+            names(tmp_path / name)
 
 
 def test_damaged_zip_members_are_broken_pictures(folder, tmp_path, make_set):

@@ -43,6 +43,8 @@ def test_the_shorter_side_stands_for_the_base_and_for_keys_of_tables() -> None:
     phases = GrowthSchedule.of(both[0]).phases
     assert [(str(p.resolution), p.batch_size) for p in phases] == [("4x6", 16), ("8x12", 8), ("16x24", 4), ("32x48", 4)]
     assert GrowthSchedule.of(both[0]).table().splitlines()[2].split()[1:3] == ["1", "8x12"]
+    wide = GrowthSchedule.of(recipe(resolution=[256, 384], network={"base_resolution": [128, 192]})).table()
+    assert wide.splitlines()[1].split()[1:3] == ["0", "128x192"]  # a column of its own
     default = recipe(resolution=[48, 32])
     assert default.network.base_resolution.shape == (6, 4)
 

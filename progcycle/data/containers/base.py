@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from progcycle.data.kinds import extension_of, is_left_out, readable_extensions
+from progcycle.data.kinds import LFS, describe_file, extension_of, is_left_out, is_web_page, readable_extensions
 from progcycle.data.labels import Label
 from progcycle.errors import UserError
 from progcycle.pretrained import MissingExtra
@@ -133,6 +133,10 @@ def find_files(path: Path, ending: str, magic: bytes, at: int = 0) -> list[Path]
         ending: of the files in a folder, in small letters with the dot.
         magic: bytes that such a file has.
         at: where it has them.
+
+    Raises:
+        UserError: some of the files are of the kind and another is not, or all are pages or stand-ins: a download that
+            failed, without which the rest would be taken for the whole.
     """
     if path.is_file():
         return [path] if _has(path, magic, at) else []
@@ -143,7 +147,22 @@ def find_files(path: Path, ending: str, magic: bytes, at: int = 0) -> list[Path]
         if any(extension_of(name) in readable_extensions() for name in visible):
             return []
         found += [Path(folder, name) for name in visible if extension_of(name) == ending]
-    return sorted(file for file in found if _has(file, magic, at))
+    wrong = sorted(file for file in found if not _has(file, magic, at))
+    if wrong and (len(wrong) < len(found) or _stands_in(wrong[0])):
+        words = describe_file(wrong[0])
+        words = f"is no {ending} file; download it again" if words.startswith("is neither") else words
+        raise UserError(f"{wrong[0]} {words}, or remove it.")
+    return [] if wrong else sorted(found)
+
+
+def _stands_in(file: Path) -> bool:
+    """Whether a web page, or the pointer of Git LFS, lies where its name promises a file; or it may not be read."""
+    try:
+        with open(file, "rb") as stream:
+            head = stream.read(512)
+    except OSError:
+        return True
+    return is_web_page(head) or head.startswith(LFS)
 
 
 def _has(file: Path, magic: bytes, at: int) -> bool:
