@@ -27,7 +27,7 @@ from progcycle.errors import UserError
 from progcycle.files import atomic_file
 from progcycle.rng import address
 
-VERSION = 2  # raise it when a scan finds something else in the same pictures
+VERSION = 3  # raise it when a scan finds something else in the same pictures
 CHUNK = 128  # pictures that a process scans at a time
 BROKEN, REFUSED = "broken", "refused"
 LOW, DEEP = "low", "deep"  # 16 bits of which few are used, and what 8 bits cannot hold; the whole set decides
@@ -200,20 +200,25 @@ def scan_one(container: Container, item: Item, max_pixels: int) -> Found:
         array = decode_picture(
             io.BytesIO(content), channels=3, background="white", name=name, max_pixels=max_pixels, on_decoded=look
         )
-        pixels = str(facts["sha256"]) if deep else _hash(array)
+        found = _of_deep(content, name, max_pixels) if deep else None
+        pixels = _hash(array) if not deep else "" if found is None else found[1]
     except LowRange as error:
-        fault, problem, shape = LOW, str(error), _of_deep(content, name, max_pixels) or {"mode": "I;16"}
+        fault, problem = LOW, str(error)
+        shape, pixels = _of_deep(content, name, max_pixels) or ({"mode": "I;16"}, "")
     except UnsupportedPicture as error:
         fault, problem = REFUSED, str(error)
         if (found := _of_deep(content, name, max_pixels)) is not None:
-            fault, shape = DEEP, found
+            fault, (shape, pixels) = DEEP, found
     except BrokenPicture as error:
         fault, problem = BROKEN, str(error)
     return Found(**facts, **shape, pixels=pixels or str(facts["sha256"]), fault=fault, problem=problem)
 
 
-def _of_deep(content: bytes, name: str, max_pixels: int) -> dict[str, Any] | None:
-    """Size and mode of a picture that training reads as more than 8 bits or n channels; None if it does not."""
+def _of_deep(content: bytes, name: str, max_pixels: int) -> tuple[dict[str, Any], str] | None:
+    """Size and mode of a picture that training reads as more than 8 bits or n channels, and a hash of its values.
+
+    None if training reads it otherwise.
+    """
     stream, head = io.BytesIO(content), content[:1024]
     try:
         stored = read_stored(stream, head, name, max_pixels) if is_deep(stream, head, 3) else None
@@ -223,7 +228,8 @@ def _of_deep(content: bytes, name: str, max_pixels: int) -> dict[str, Any] | Non
         return None
     height, width, channels = stored.values.shape
     kind = {1: "I", 3: "RGB", 4: "RGBA"}.get(channels, f"{channels} channels")
-    return {"width": width, "height": height, "mode": f"{kind};{'F' if stored.bits == 'float' else stored.bits}"}
+    mode = f"{kind};{'F' if stored.bits == 'float' else stored.bits}"
+    return {"width": width, "height": height, "mode": mode}, _hash(stored.values)
 
 
 def _hash(pixels: np.ndarray) -> str:

@@ -117,6 +117,15 @@ def test_what_occurs_twice_is_found_across_formats_and_parts(tmp_path):
     }
 
 
+@pytest.mark.parametrize(("low", "high", "channels"), [(0, 65535, 1), (0, 65535, 3), (0, 200, 1)])
+def test_deep_pictures_are_compared_by_their_values_too(tmp_path, low, high, channels):
+    for seed in (1, 2):
+        write_values(tmp_path / "in" / f"{seed}.png", scan_values(seed, low, high, channels=channels))
+    write_values(tmp_path / "in" / "again.tif", scan_values(1, low, high, channels=channels))
+    ((twice,),) = [find_twice(scanned(tmp_path / "in"))]
+    assert twice.pairs == (("1.png", "again.tif"),)
+
+
 def test_unbalanced_domains_are_reported(tmp_path):
     write_folder(tmp_path / "a", 3)
     write_folder(tmp_path / "b", 9, 30)

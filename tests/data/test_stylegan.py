@@ -64,7 +64,9 @@ def test_written_and_read_by_both(tmp_path, make_set, channels, labels):
 
 
 def test_nothing_is_compressed(tmp_path):
-    prepare(write_folder(tmp_path / "in", 2), tmp_path / "out.zip", "--resolution", 16)
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "in" / "flat.png")  # which any compression would make small
+    prepare(tmp_path / "in", tmp_path / "out.zip", "--resolution", 16)
     for member in zipfile.ZipFile(tmp_path / "out.zip").infolist():
         assert member.compress_type == zipfile.ZIP_STORED
         if member.filename.endswith(".png"):
