@@ -235,7 +235,9 @@ class GrowthSchedule:
     def table(self) -> str:
         """The plan as text, one line a phase."""
         px = max(6, *(2 + len(str(p.resolution)) for p in self.phases))  # rectangles are wider
-        head = f"{'phase':8}{'stage':>6}{'px':>{px}}{'from kimg':>12}{'to kimg':>12}{'batch':>7}{'lr x':>7}{'steps':>10}"
+        head = (
+            f"{'phase':8}{'stage':>6}{'px':>{px}}{'from kimg':>12}{'to kimg':>12}{'batch':>7}{'lr x':>7}{'steps':>10}"
+        )
         lines = [
             f"{p.kind:8}{p.stage:6}{p.resolution:{px}}{p.start / 1000:12.1f}{p.end / 1000:12.1f}{p.batch_size:7}"
             f"{p.lr_scale:7.2f}{-(-(p.end - p.start) // p.batch_size):10}"

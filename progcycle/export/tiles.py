@@ -151,6 +151,7 @@ class Tiling:
                 carried = band[:, :, -2 * blended :].clone()
                 band = band[:, :, : -2 * blended]
             yield band
+            del band  # before the next one is made
 
     def _band(
         self,

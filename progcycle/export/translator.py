@@ -678,7 +678,10 @@ class Translator(SnapshotModel):
         """
         height, width = parts.height, parts.width
         if way.scale == "native" and way.tiling is not None:
-            yield from way.tiling.strips(parts.region, height, width, lambda x: self._both(x, way)[1], way.seams)
+            for strip in way.tiling.strips(parts.region, height, width, lambda x: self._both(x, way)[1], way.seams):
+                for i, j in bands(strip.shape[2], parts.count * width):
+                    yield strip[:, :, i:j].clone()  # a part of it would keep all of it while the next one is made
+                del strip
             return
         rows = self._rows(parts, way)
         for i, j in bands(height, parts.count * width):
