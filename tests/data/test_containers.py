@@ -122,6 +122,8 @@ def test_parquet_cells_are_read_in_any_order(tmp_path):
     for i in (39, 0, 20, 21, 3, 38):
         assert container.read(items[i]) == encoded(i)
         container = pickle.loads(pickle.dumps(container))
+    for i in (30, 2, 1, 35, 33):  # also backwards with what is open already
+        assert container.read(items[i]) == encoded(i)
 
 
 def test_parquet_of_plain_bytes_and_other_labels(tmp_path):
