@@ -18,6 +18,7 @@ from progcycle.data.levels import DEEP, PLAIN
 from progcycle.errors import UserError
 from progcycle.export import Translator, detail, spool, translate_large
 from progcycle.export.spool import Spool
+from progcycle.export.tiles import Tiling
 from progcycle.export.translate_files import translate_files
 
 Make = Callable[..., Path]
@@ -115,6 +116,27 @@ def test_no_more_than_a_tile_or_a_band_is_ever_held(
     small = 32 * round(32 * 4 * HEIGHT / WIDTH)  # what the network sees of it at the scale of training
     assert max(asked) <= max(64 * 64, 2000, small if scale == "detail" else 0)
     assert len(asked) > 30
+
+
+def test_a_row_of_tiles_is_gone_before_the_next_is_made(
+    model: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a wide picture a row of tiles is large."""
+    monkeypatch.setattr(detail, "BAND", 2000)
+    made: list[weakref.ref[Tensor]] = []
+    band = Tiling._band
+
+    def watched(self: Tiling, *arguments: Any) -> Tensor:
+        assert all(one() is None for one in made)
+        found = band(self, *arguments)
+        made.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(Tiling, "_band", watched)
+    Image.fromarray(np.tile(colours(), (2, 1, 1))).save(tmp_path / "tall.png")
+    done = translate_files(model, tmp_path / "tall.png", tmp_path / "out.png", "ab", scale="native", tiles=64)
+    assert done.faults == ()
+    assert len(made) > 3
 
 
 def test_values_that_8_bits_would_lose_are_refused_as_without_tiles(model: Translator, tmp_path: Path) -> None:
