@@ -349,15 +349,21 @@ def _say_arrays(arrays: "Arrays", resolutions: "Sequence[Resolution]") -> None:
 
 
 def _say_done(parts: "Sequence[Part]", target: Path) -> None:
+    from progcycle.data.store import LABELS
+
     names = {part.name for part in parts}
     here = os.path.relpath(target)
     place = here if not here.startswith("..") else str(target)
     keys = [f"data.root={place}" if "trainA" in names else f"data.path={place}"]
-    if "test" in names:
+    classes = {name for name in names if (target / name / LABELS).is_file()}
+    unlike = "train" in classes and "test" in names - classes
+    if "test" in names and not unlike:
         keys.append(f"data.test_path={place}/test")
-    if any((target / name / "dataset.json").is_file() for name in names) and "train" in names:
-        keys.append(f"data.labels={place}/train/dataset.json")
+    if "train" in classes:
+        keys.append(f"data.labels={place}/train/{LABELS}")
     say(f"wrote {place}; train from it with {' '.join(keys)}")
+    if unlike:
+        say(f"the test pictures have no classes: data.test_path={place}/test goes without data.labels only")
 
 
 main = guarded(run)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from progcycle.data.source import LARGEST, Entry, list_pictures, read_member
+from progcycle.data.store import LABELS
 from progcycle.errors import UserError
 from progcycle.recipe import DataOptions
 
@@ -122,7 +123,7 @@ def _enclosing(names: Sequence[Sequence[str]]) -> int:
 
 
 def _by_file(source: str, entries: Sequence[Entry]) -> list[Label]:
-    file = Path(os.path.abspath(os.path.expanduser(source)))
+    file = _of_same_store(Path(os.path.abspath(os.path.expanduser(source))), entries)
     known = _parse(_read(file), file)
     top = unicodedata.normalize("NFC", file.parent.as_posix().rstrip("/")) + "/"
 
@@ -140,6 +141,16 @@ def _by_file(source: str, entries: Sequence[Entry]) -> list[Label]:
             f"{missing[0]}; it must name every picture, from its own folder or from the path of the pictures."
         )
     return [label for label in labels if label is not None]
+
+
+def _of_same_store(file: Path, entries: Sequence[Entry]) -> Path:
+    """The file of classes of the part of a store that pictures are in, where that of another part is given."""
+    parts = {Path(os.path.abspath(entry.file)).parent for entry in entries if entry.at is not None}
+    if file.name == LABELS and len(parts) == 1:
+        (part,) = parts
+        if part.parent == file.parent.parent and (part / LABELS).is_file():
+            return part / LABELS
+    return file
 
 
 def _read(file: Path) -> bytes:

@@ -148,6 +148,33 @@ def test_classes_are_kept(tmp_path):
         assert [pictures.label_at(i) for i in range(8)] == [0] * 4 + [1] * 4
 
 
+def test_what_prepare_advises_works_where_test_pictures_have_classes_too(tmp_path, capsys):
+    """Test pictures of the same names have classes of their own, and without classes they are not advised."""
+    kinds = {"in": ("cat", "cat", "dog"), "tst": ("dog", "cat", "dog")}
+    for seed, name in enumerate(kinds):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            Image.fromarray(picture(20 * seed + i)).save(tmp_path / name / f"{i}.png")
+    labels = {f"{name}/{i}.png": kind for name, some in kinds.items() for i, kind in enumerate(some)}
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    given = ["--labels", tmp_path / "labels.json", "--test", tmp_path / "tst"]
+    prepare(tmp_path / "in", tmp_path / "store", *given)
+    advice = capsys.readouterr().out.partition("train from it with ")[2].split()
+    keys = {key.removeprefix("data."): value for key, value in (word.split("=") for word in advice)}
+    assert set(keys) == {"path", "test_path", "labels"}
+    data = PgganData(**{**keys, "path": (keys["path"],), "test_path": (keys["test_path"],)})
+    options = {"resolution": 16, "seed": 0, "cache_dir": tmp_path}
+    train, test = (read(data, **options)["real"] for read in (resolve_sets, resolve_test_sets))
+    for pictures, wanted in zip((train, test), kinds.values(), strict=True):
+        assert [pictures.classes[pictures.label_at(i)] for i in range(3)] == list(wanted)
+    content = {key: value for key, value in labels.items() if key.startswith("in")}
+    (tmp_path / "in" / "dataset.json").write_text(json.dumps({key[3:]: value for key, value in content.items()}))
+    prepare(tmp_path / "in", tmp_path / "other", "--test", tmp_path / "tst")
+    printed = capsys.readouterr().out
+    assert "data.test_path" not in printed.partition("train from it with ")[2].splitlines()[0]
+    assert "the test pictures have no classes: data.test_path=" in printed
+
+
 def test_both_domains_at_once(tmp_path):
     for i, (name, count) in enumerate({"trainA": 5, "trainB": 4, "testA": 2, "testB": 3}.items()):
         write_folder(tmp_path / "in" / name, count, 50 * i)
