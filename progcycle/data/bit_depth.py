@@ -10,6 +10,7 @@ from progcycle.errors import UserError
 EIGHT_BIT = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV"})
 SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 ONLY_PNG = "where 8 bits are read, only PNG may have more (bits: 16 or float reads more, see docs/pictures.md)"
+DEEP_KINDS = "16 bits are read of PNG, TIFF and .npy, floating point of TIFF and .npy"
 PNG = b"\x89PNG\r\n\x1a\n"
 RANGE = 1 << 14  # of 16-bit values; if a picture uses less, its upper bytes have 65 levels at most
 SIGNED = 2  # SampleFormat of a TIFF
@@ -34,19 +35,18 @@ def check_bit_depth(image: Image.Image, head: bytes, name: str) -> None:
     Raises:
         UnsupportedPicture: it has more than 8 bits, or a colour space that has no plain way to RGB.
     """
+    advice = ONLY_PNG if image.format in ("PNG", "TIFF") else f"{DEEP_KINDS}, so convert it to one of these"
     if image.mode == "F":
-        raise UnsupportedPicture(f"{name}: this picture holds floating point numbers; {ONLY_PNG}.")
+        raise UnsupportedPicture(f"{name}: this picture holds floating point numbers; {advice}.")
     bits = _bits(image, head)
     if bits == 16 and image.format == "PNG":  # check_range checks later that its values fill their range
         if image.mode == "RGB" and "transparency" in image.info:  # Pillow keeps the upper bytes alone
             raise UnsupportedPicture(f"{name}: a transparent colour of 16 bits is not supported, convert it first.")
         return
     if bits > 8:
-        raise UnsupportedPicture(f"{name}: this picture has {bits} bits a channel; {ONLY_PNG}.")
+        raise UnsupportedPicture(f"{name}: this picture has {bits} bits a channel; {advice}.")
     if image.mode.startswith("I"):
-        raise UnsupportedPicture(
-            f"{name}: this picture has more than 8 bits a channel (mode {image.mode}); {ONLY_PNG}."
-        )
+        raise UnsupportedPicture(f"{name}: this picture has more than 8 bits a channel (mode {image.mode}); {advice}.")
     if image.format == "TIFF" and SIGNED in _tag(image, 339):  # SampleFormat
         raise UnsupportedPicture(f"{name}: this picture holds numbers with a sign; {ONLY_PNG}.")
     check_mode(image, name)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from progcycle.blocks.levels import max_level
-from progcycle.data.bit_depth import PNG, SIXTEEN_BIT, UnsupportedPicture, is_16_bit_png
+from progcycle.data.bit_depth import DEEP_KINDS, PNG, SIXTEEN_BIT, UnsupportedPicture, is_16_bit_png
 from progcycle.data.dicom import is_dicom, read_dicom, read_dicom_bits
 from progcycle.data.levels import Bits
 from progcycle.data.region import Choose, Region, as_stored, is_swapped
@@ -22,13 +22,14 @@ from progcycle.recipe import MOST_CHANNELS
 
 NUMPY = b"\x93NUMPY"
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-DEEP_KINDS = "16 bits are read of PNG, TIFF and .npy, floating point of TIFF and .npy"
 INVERTED, PLAIN_COLOURS = 0, (1, 2)  # PhotometricInterpretation of a TIFF: lowest value white; grey and RGB
 SEPARATE = 2  # PlanarConfiguration of a TIFF whose channels are stored one after the other
 ORIENTATION = 274  # EXIF and TIFF tag
-OTHER_CODECS = "imagecodecs"  # in the error where tifffile needs it to read a compression
-OPACITY = (1, 2)  # ExtraSamples of a TIFF
+OTHER_SPACES = frozenset({3, 8, 9, 10, 32844, 32845})  # of a TIFF: palettes, LAB and LogLuv
+OTHER_CODECS = "imagecodecs"  # in the error where tifffile needs it to read a compression, or bits that are packed
+OPACITY, PREMULTIPLIED = (1, 2), 1  # ExtraSamples of a TIFF
 EIGHT = 8
+PACKED = (10, 12, 14)  # bits of a TIFF's channel that do not fill whole bytes
 HEADERS = threading.Lock()  # numpy reads a header with Python's parser, which two threads of Python 3.11 cannot share
 
 
@@ -213,7 +214,7 @@ def _read_tiff(stream: io.BytesIO, name: str, max_pixels: int) -> Stored:
         values = page.asarray()
         values = np.moveaxis(values, 0, -1) if page.axes == "SYX" else values
         values = values if values.ndim == 3 else values[:, :, None]
-    except ValueError as error:
+    except (ValueError, NotImplementedError) as error:
         if OTHER_CODECS not in str(error):
             raise
         values = _by_opencv(stream, name, page)
@@ -226,6 +227,11 @@ def _check_page(page: Any, name: str) -> None:
     if page.samplesperpixel > MOST_CHANNELS or page.imagedepth > 1 or page.dtype is None:
         raise UnsupportedPicture(
             f"{name}: this TIFF has {page.samplesperpixel} channels of type {page.dtype}; {DEEP_KINDS}."
+        )
+    if page.photometric in OTHER_SPACES:
+        raise UnsupportedPicture(
+            f"{name}: this TIFF has more than 8 bits and colours of the kind {page.photometric.name}; convert it to "
+            "RGB or grey first."
         )
 
 
@@ -241,9 +247,25 @@ def of_tiff(values: np.ndarray, page: Any, name: str) -> Stored:
         UnsupportedPicture: they are of a kind that nobody can show.
     """
     _check_kind(values.dtype, name)
+    if values.dtype.kind == "b":
+        values = values.astype(np.uint8) * np.uint8(max_level())
     if page.photometric == INVERTED:
-        values = np.iinfo(values.dtype).max - values if values.dtype.kind == "u" else -values
-    return Stored(values, bool(page.extrasamples) and int(page.extrasamples[0]) in OPACITY)
+        top = (1 << page.bitspersample) - 1 if page.bitspersample > 1 else max_level()
+        values = values.dtype.type(top) - values if values.dtype.kind == "u" else -values
+    extra = int(page.extrasamples[0]) if page.extrasamples else 0
+    if extra == PREMULTIPLIED and values.shape[2] in (2, 4):
+        values = _divided_by_opacity(values)
+    return Stored(values, extra in OPACITY)
+
+
+def _divided_by_opacity(values: np.ndarray) -> np.ndarray:  # [H, W, 2 or 4]
+    """Values as they are without their opacity, of a file that has multiplied them with it."""
+    whole = values.dtype.kind in "iu"
+    top = float(np.iinfo(values.dtype).max) if whole else 1.0
+    opacity = values[..., -1:].astype(np.float64)
+    colours = values[..., :-1] * np.divide(top, opacity, out=np.zeros_like(opacity), where=opacity > 0)
+    colours = colours.round().clip(0, top) if whole else colours
+    return np.concatenate([colours.astype(values.dtype), values[..., -1:]], axis=2)
 
 
 def read_tiff_part(stream: Any, choose: Choose, max_pixels: int, name: str) -> Stored | None:
@@ -316,17 +338,30 @@ def _tiles(stream: Any, page: Any, region: Region, down: int, across: int) -> np
 
 
 def _by_opencv(stream: io.BytesIO, name: str, page: Any) -> np.ndarray:
-    """A TIFF whose compression tifffile leaves to a large package, such as LZW."""
+    """A TIFF whose compression tifffile leaves to a large package, such as LZW, or whose 10, 12 or 14 bits are packed.
+
+    The values are those of the file: OpenCV would turn them upright, and stretches packed ones to 16 bits.
+    """
     import cv2
 
+    content = bytearray(stream.getvalue())
+    ends = (start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=False))
+    if max(ends, default=0) > len(content):
+        raise ValueError("it ends too early")
+    if (tag := page.tags.get(ORIENTATION)) is not None:
+        order = "little" if page.parent.byteorder == "<" else "big"
+        size = tag.valuebytecount
+        content[tag.valueoffset : tag.valueoffset + size] = (1).to_bytes(size, order)
     values = None
     if page.samplesperpixel <= 4 and page.planarconfig == 1:
-        values = cv2.imdecode(np.frombuffer(stream.getvalue(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if values is None:
+        values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != page.dtype:
         raise UnsupportedPicture(
-            f"{name}: this TIFF is compressed in a way ({page.compression.name}) that cannot be read, or is damaged; "
-            "save it without compression, or with deflate."
+            f"{name}: this TIFF is compressed or packed in a way ({page.compression.name}, {page.bitspersample} bits) "
+            "that cannot be read, or is damaged; save it with 16 bits and without compression, or with deflate."
         )
+    if page.bitspersample in PACKED:
+        values >>= 16 - page.bitspersample
     return _from_opencv(values)
 
 

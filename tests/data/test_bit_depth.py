@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin, features
 
-from progcycle.data import BrokenPicture, UnsupportedPicture, decode_picture, image_pixels
+from progcycle.data import BrokenPicture, Levels, UnsupportedPicture, decode_picture, image_pixels
 from progcycle.data.bit_depth import LowRange
 from progcycle.data.decode import opened
 from progcycle.data.limit import pixel_limit
@@ -153,6 +153,12 @@ def test_what_8_bits_would_ruin_is_refused_in_one_sentence(kind: str) -> None:
     with pytest.raises(UnsupportedPicture, match=f"^x: .*({words}).*[.]$") as caught:
         decode(content)
     assert "\n" not in str(caught.value)
+    others = ("PPM", "PGM", "PFM", "JPEG 2000")  # of which no setting reads more
+    assert ("bits: 16 or float" in str(caught.value)) == (not kind.endswith(others) and words != "mode LAB")
+    if kind.endswith(others):
+        for levels in (Levels(16, 0, 65535), Levels("float", 0, 1)):
+            with pytest.raises(UnsupportedPicture, match=r"16 bits are read of PNG, TIFF and \.npy, .* so convert it"):
+                decode(content, levels=levels)
 
 
 def test_a_tiff_that_pillow_does_not_know_is_told_apart_from_rubbish() -> None:

@@ -39,6 +39,18 @@ def lzw(values: np.ndarray) -> bytes:
     return bytes(cv2.imencode(".tif", values, [cv2.IMWRITE_TIFF_COMPRESSION, 5])[1].tobytes())
 
 
+def packed(values: np.ndarray, bits: int, **tags: int) -> bytes:  # [H, W]
+    """A TIFF of grey whose channel has 10, 12 or 14 bits, one after the other; no library at hand writes them."""
+    digits = (values[..., None] >> np.arange(bits - 1, -1, -1)) & 1
+    pixels = np.packbits(digits.astype(np.uint8).reshape(len(values), -1), axis=1).tobytes()
+    height, width = values.shape
+    found = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 0, 277: 1, 278: height, 279: len(pixels)}
+    found |= {int(name[1:]): value for name, value in tags.items()}
+    start = 8 + 2 + 12 * len(found) + 4
+    entries = (struct.pack("<HHII", tag, 4, 1, start if tag == 273 else found[tag]) for tag in sorted(found))
+    return struct.pack("<2sHIH", b"II", 42, 8, len(found)) + b"".join(entries) + bytes(4) + pixels
+
+
 GREY, COLOUR, MANY = scan(0), scan(1, 0, 65535, channels=3), scan(2, channels=5)
 SIGNED = (GREY.astype(np.int32) - 1024).astype(np.int16)
 READ: dict[str, tuple[bytes, np.ndarray]] = {
@@ -54,6 +66,11 @@ READ: dict[str, tuple[bytes, np.ndarray]] = {
     "five channels": (tiff(MANY, photometric="minisblack", planarconfig="contig"), MANY),
     "with a sign": (tiff(SIGNED[..., 0]), SIGNED),
     "white is zero": (tiff(65535 - GREY[..., 0], photometric="miniswhite"), GREY),
+    **{
+        f"{bits} bits": (packed(GREY[..., 0] >> (12 - min(bits, 12)), bits), GREY >> (12 - min(bits, 12)))
+        for bits in (10, 12, 14)
+    },
+    "12 bits, white is zero": (packed(4095 - GREY[..., 0], 12, t262=0), GREY),
     "first of several pages": (tiff(np.stack([GREY[..., 0], GREY[::-1, :, 0]]), photometric="minisblack"), GREY),
 }
 
@@ -136,6 +153,26 @@ def test_upright_as_pillow_turns(tmp_path: Path, orientation: int) -> None:
         expected = np.asarray(ImageOps.exif_transpose(opened))
     assert np.array_equal(values_of(tmp_path / "a.png")[..., 0], expected)
     assert np.array_equal(turned(GREY, orientation)[..., 0], expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_compressed_tiffs_are_turned_once(orientation: int) -> None:
+    """OpenCV, which reads them, turns them too."""
+    stream, image = io.BytesIO(), Image.fromarray(COLOUR[..., 0])
+    image.save(stream, "TIFF", compression="tiff_lzw", tiffinfo={274: orientation})
+    image.getexif()[274] = orientation
+    assert np.array_equal(values_of(stream.getvalue())[..., 0], np.asarray(ImageOps.exif_transpose(image)))
+
+
+def test_premultiplied_opacity_is_divided_out() -> None:
+    straight = scan(3, 0, 65535, channels=4)
+    straight[..., 3] = np.maximum(straight[..., 3], 30000)
+    share = straight[..., 3:] / 65535
+    multiplied = np.concatenate([straight[..., :3] * share, straight[..., 3:]], axis=2).round().astype(np.uint16)
+    data = tiff(multiplied, photometric="rgb", extrasamples=["assocalpha"])
+    assert np.abs(values_of(data, 4).astype(int) - straight).max() <= 2
+    on_white = straight[..., :3] * share + 65535 * (1 - share)
+    assert np.abs(values_of(data, 3) - on_white).max() <= 2
 
 
 # --- damaged, lying, refused --------------------------------------------------------------------------------------
@@ -227,6 +264,17 @@ def test_other_depths_and_channels_are_refused(tmp_path: Path) -> None:
         np.save(tmp_path / "d.npy", np.zeros(shape, np.uint16))
         with pytest.raises(UnsupportedPicture, match=r"a picture is \[H, W\] or \[H, W, C\]"):
             values_of(tmp_path / "d.npy")
+
+
+@pytest.mark.parametrize(("kind", "number", "channels"), [("PALETTE", 3, 1), ("CIELAB", 8, 3)])
+def test_colours_of_other_kinds_are_refused(kind: str, number: int, channels: int) -> None:
+    values = GREY if channels == 1 else COLOUR
+    content = tiff(values[..., 0] if channels == 1 else values, photometric="minisblack" if channels == 1 else "rgb")
+    before = struct.pack("<HHI", 262, 3, 1) + struct.pack("<H", 1 if channels == 1 else 2)
+    assert before in content
+    content = content.replace(before, struct.pack("<HHIH", 262, 3, 1, number))
+    with pytest.raises(UnsupportedPicture, match=f"x: this TIFF has more than 8 bits and colours of the kind {kind}"):
+        values_of(content, channels)
 
 
 def test_a_limit_of_pixels(tmp_path: Path) -> None:
