@@ -30,16 +30,36 @@ def _dataset(stream: Any, pixels: bool) -> Any:
         raise UserError(f"DICOM files are read after {ADVICE['.dcm']}.")
     import pydicom
 
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # it would print values of the header
     return pydicom.dcmread(stream, stop_before_pixels=not pixels)
 
 
 def _mapping(dataset: Any) -> tuple[float, float]:
-    """Slope and offset of the values, by the modality's own rule."""
-    return float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
+    """Slope and offset of the values, by the modality's own rule; of colour, and where none is told, 1 and 0."""
+    for part in (dataset, *_of_frame(dataset)):
+        slope, offset = part.get("RescaleSlope"), part.get("RescaleIntercept")
+        if (slope is not None or offset is not None) and dataset.get("SamplesPerPixel", 1) == 1:
+            return float(1 if slope is None else slope), float(0 if offset is None else offset)
+    return 1.0, 0.0
+
+
+def _of_frame(dataset: Any) -> list[Any]:
+    """Where enhanced files tell the rule, for the only frame or for all."""
+    groups = [(dataset.get(f"{which}FunctionalGroupsSequence") or [None])[0] for which in ("PerFrame", "Shared")]
+    found = [(group.get("PixelValueTransformationSequence") or [None])[0] for group in groups if group is not None]
+    return [part for part in found if part is not None]
+
+
+def _table_bits(dataset: Any) -> int | None:
+    """Bits of the values of the modality's table, which takes the place of slope and offset; None without one."""
+    tables = dataset.get("ModalityLUTSequence")
+    return int(tables[0].LUTDescriptor[2]) if tables else None
 
 
 def dicom_bits(dataset: Any) -> Bits:
     """The depth that the values of a DICOM file belong to once they are rescaled, by its header."""
+    if (table := _table_bits(dataset)) is not None:
+        return 8 if table <= 8 else 16
     slope, offset = _mapping(dataset)
     if (slope, offset) == (1, 0) and dataset.BitsStored <= 8 and not dataset.PixelRepresentation:
         return 8
@@ -51,6 +71,8 @@ def dicom_bits(dataset: Any) -> Bits:
 
 def _ends(dataset: Any) -> tuple[float, float]:
     """The least and the greatest value that can be stored, rescaled."""
+    if (table := _table_bits(dataset)) is not None:
+        return 0, (1 << table) - 1
     slope, offset = _mapping(dataset)
     bits, signed = int(dataset.BitsStored), bool(dataset.PixelRepresentation)
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
@@ -76,7 +98,7 @@ def read_dicom(stream: Any, name: str, max_pixels: int) -> Stored:
         UnsupportedPicture: it has several frames, a palette, or a compression that is not installed.
         ValueError, ...: it is damaged.
     """
-    from pydicom.pixels.processing import convert_color_space
+    from pydicom.pixels.processing import apply_modality_lut
 
     dataset = _dataset(stream, pixels=True)
     kind = str(dataset.PhotometricInterpretation)
@@ -96,12 +118,18 @@ def read_dicom(stream: Any, name: str, max_pixels: int) -> Stored:
             f"{name}: this DICOM file is compressed by {syntax.name}; install what reads it (pip install "
             "'pylibjpeg[all]'), or save it without compression."
         ) from None
+    if (last := int(dataset.get("HighBit", dataset.BitsStored - 1))) != dataset.BitsStored - 1:
+        raise UnsupportedPicture(
+            f"{name}: the {dataset.BitsStored} bits of this DICOM file end at bit {last}, and are not its lowest ones; "
+            "save it as NIfTI."
+        )
     if values.ndim == 3:
-        if kind.startswith("YBR"):
-            values = convert_color_space(values, kind, "RGB")
-        return Stored(np.ascontiguousarray(values))
+        return Stored(np.ascontiguousarray(values))  # RGB, which pydicom makes of YBR
     slope, offset = _mapping(dataset)
-    found: np.ndarray = values if (slope, offset) == (1, 0) else values * slope + offset
+    if _table_bits(dataset) is not None:
+        found: np.ndarray = apply_modality_lut(values, dataset)
+    else:
+        found = values if (slope, offset) == (1, 0) else values * slope + offset
     if kind == "MONOCHROME1":
         low, high = _ends(dataset)
         found = low + high - found.astype(np.float64)
