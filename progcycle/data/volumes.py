@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import logging
+import math
 import re
 import threading
 from collections.abc import Iterable
@@ -70,6 +72,7 @@ def read_volume(file: Path | BinaryIO, name: str) -> Volume:
             content = stream.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise UnsupportedPicture(f"{name}: this volume has more than {LARGEST >> 30} GiB; cut it up.")
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)  # what it would log is raised too
     kind: Any = nibabel.Nifti2Image if content[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nibabel.Nifti1Image
     image = kind.from_bytes(content)
     shape, dtype = tuple(image.shape), image.get_data_dtype()
@@ -81,6 +84,10 @@ def read_volume(file: Path | BinaryIO, name: str) -> Volume:
             f"{name}: this volume has the shape {list(shape)} and values of type {dtype}; volumes are [X, Y, Z], or "
             "[X, Y, Z, channels], of numbers."
         )
+    promised = math.prod(map(int, shape)) * dtype.itemsize
+    there = max(len(content) - int(image.dataobj.offset), 0)
+    if there < promised:
+        raise ValueError(f"its header promises {promised} bytes of values, and there are {there}")
     slope, offset = image.dataobj.slope, image.dataobj.inter
     values = np.asarray(image.dataobj.get_unscaled()).reshape(shape)
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
@@ -88,6 +95,10 @@ def read_volume(file: Path | BinaryIO, name: str) -> Volume:
         values = (values * slope + offset).astype(np.float32)
     elif bits_of(values.dtype) == "float":
         values = values.astype(np.float32)
+    if values.dtype.kind == "f" and (strange := int((~np.isfinite(values)).sum())):
+        raise UnsupportedPicture(
+            f"{name}: {strange:,} values of this volume are not finite; give these voxels the value of its background."
+        )
     return Volume(values, image)
 
 

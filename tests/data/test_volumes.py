@@ -9,8 +9,10 @@ import numpy as np
 import pydicom
 import pytest
 from deep_pictures import scan
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from PIL import Image
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
 
 from progcycle.data import BrokenPicture, Levels, UnsupportedPicture, decode_picture
 from progcycle.data.dicom import patient_of
@@ -155,6 +157,21 @@ def test_what_is_no_volume_of_pictures_is_refused(tmp_path: Path, make_set: Any)
         make_set(tmp_path / "b")
 
 
+def test_numbers_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    """They are neither empty nor filled, and such slices would be left out without a word."""
+    values = head(0).astype(np.float32)
+    values[0, 0, :3] = np.nan
+    with pytest.raises(UnsupportedPicture, match="x: 3 values of this volume are not finite"):
+        read_volume(write_nifti(tmp_path / "x.nii", values, np.float32), "x")
+
+
+def test_a_header_that_promises_too_much_takes_no_memory(tmp_path: Path) -> None:
+    lying = bytearray(write_nifti(tmp_path / "x.nii", head(0)).read_bytes())
+    lying[42:48] = np.array([4000, 4000, 4000], "<i2").tobytes()  # dim
+    with pytest.raises(ValueError, match="its header promises 128000000000 bytes of values, and there are 3360"):
+        read_volume(io.BytesIO(lying), "x")
+
+
 def test_nothing_but_geometry_is_written(tmp_path: Path) -> None:
     volume = read_volume(write_nifti(tmp_path / "x.nii", head(0)), "x")
     values = np.zeros((12, 14, 10), np.uint16)
@@ -168,6 +185,7 @@ def test_nothing_but_geometry_is_written(tmp_path: Path) -> None:
 # --- DICOM --------------------------------------------------------------------------------------------------------
 
 TWELVE = scan(0, 0, 4095, 20, 16)[..., 0]
+EIGHT = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
 
 
 @pytest.mark.parametrize("kind", ["MONOCHROME2", "MONOCHROME1"])
@@ -202,9 +220,63 @@ def test_signed_values() -> None:
 
 def test_colour_of_8_bits() -> None:
     colour = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8)
-    eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
-    data = content(dicom(colour, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0, **eight))
+    data = content(dicom(colour, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0, **EIGHT))
     assert np.array_equal(values_of(data, Levels(), 3), colour)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_colour_of_luminance_and_differences_is_converted_once(compressed: bool) -> None:
+    """As JPEG stores it, by Pillow's conversion."""
+    small = Image.fromarray(np.random.default_rng(0).integers(0, 256, (3, 4, 3)).astype(np.uint8))
+    image = small.resize((32, 24), Image.Resampling.BICUBIC)
+    dataset = dicom(
+        np.asarray(image.convert("YCbCr")),
+        SamplesPerPixel=3,
+        PhotometricInterpretation="YBR_FULL",
+        PlanarConfiguration=0,
+        **EIGHT,
+    )
+    if compressed:
+        stream = io.BytesIO()
+        image.save(stream, "JPEG", quality=98, subsampling=0)
+        dataset.PixelData = encapsulate([stream.getvalue()])
+        dataset["PixelData"].VR = "OB"
+        dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    found = values_of(content(dataset), Levels(), 3)
+    assert np.abs(found.astype(int) - np.asarray(image)).max() <= 8
+
+
+def test_the_table_of_a_modality_is_applied() -> None:
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [4096, 0, 16])
+    table.ModalityLUTType = "US"
+    table.add_new("LUTData", "OW", (np.arange(4096) * 7).astype("<u2").tobytes())
+    for kind in ("MONOCHROME2", "MONOCHROME1"):
+        data = content(dicom(TWELVE, ModalityLUTSequence=[table], PhotometricInterpretation=kind))
+        expected = TWELVE.astype(int) * 7
+        expected = expected if kind == "MONOCHROME2" else 65535 - expected
+        assert np.array_equal(values_of(data, Levels(16, 0, 65535))[..., 0], expected)
+
+
+@pytest.mark.parametrize("where", ["Shared", "PerFrame"])
+def test_the_rule_of_an_enhanced_file_is_applied(where: str) -> None:
+    rule, group = Dataset(), Dataset()
+    rule.RescaleSlope, rule.RescaleIntercept, rule.RescaleType = "1", "-1024", "HU"
+    group.PixelValueTransformationSequence = [rule]
+    dataset = dicom(TWELVE, NumberOfFrames=1, **{f"{where}FunctionalGroupsSequence": [group]})
+    found = values_of(content(dataset), Levels(16, -1024, 3071))[..., 0]
+    assert np.array_equal(found, TWELVE.astype(int) - 1024)
+
+
+def test_a_rule_without_numbers_changes_nothing() -> None:
+    data = content(dicom(TWELVE, RescaleSlope=None, RescaleIntercept=None))
+    assert np.array_equal(values_of(data, Levels(16, 0, 4095))[..., 0], TWELVE)
+
+
+def test_bits_that_lie_elsewhere_are_refused() -> None:
+    data = content(dicom((TWELVE << 4).astype(np.uint16), HighBit=15))
+    with pytest.raises(UnsupportedPicture, match="x: the 12 bits of this DICOM file end at bit 15"):
+        values_of(data, Levels(16, 0, 4095))
 
 
 def test_frames_and_damage_are_named() -> None:
