@@ -132,7 +132,7 @@ def with_levels(
 ) -> Pictures:
     """The options of a domain with the depth and the window of its pictures.
 
-    Pictures of 8 bits without a window stay without; so do those among which some have 16, as long as their upper
+    Pictures of 8 bits without a window stay without; so do those among which a few have 16, as long as their upper
     8 bits do.
 
     Args:
@@ -149,7 +149,7 @@ def with_levels(
     if bits is None:
         bits, examples = find_bits(pictures)
         if len(examples) > 1:
-            bits = _of_mixed(pictures, key, examples, note)
+            bits = _of_mixed(pictures, key, bits, examples, note)
     window = options.window
     if bits == 8 and (window is None or window.range is not None):
         done = options.model_copy(update={"bits": options.bits or (None if window is None else 8)})
@@ -172,25 +172,31 @@ def with_levels(
     return done
 
 
-def _of_mixed(pictures: PictureSet, key: str, examples: dict[Bits, str], note: Callable[[str], None]) -> Bits:
-    """The depth that pictures of several depths are read as: 8, if the others lose nothing that shows."""
+def _of_mixed(
+    pictures: PictureSet, key: str, most: Bits, examples: dict[Bits, str], note: Callable[[str], None]
+) -> Bits:
+    """The depth that pictures of several depths are read as: 8, if most have 8 and the upper 8 of the others do."""
     names = " and ".join(
         f"{'floating point' if bits == 'float' else f'{bits} bits'} ({name})"
         for bits, name in sorted(examples.items(), key=lambda item: (item[0] == "float", str(item[0]).zfill(2)))
     )
+    advice = "convert them to one, or give them folders of their own"
+    if 8 in examples and _fit_8_bits(pictures, [name for bits, name in examples.items() if bits != 8]):
+        if most == 8:
+            note(f"{key}: its pictures have different depths, {names}; all are read as 8 bits, the upper 8 of 16")
+            return 8
+        advice = f"{advice}; {key}.bits=8 reads the upper 8 bits of all"
+    raise UserError(f"{key}: its pictures have different depths, {names}; {advice}.")
+
+
+def _fit_8_bits(pictures: PictureSet, names: list[str]) -> bool:
+    """Whether the upper 8 bits of deeper pictures tell their values apart."""
     try:
-        if 8 not in examples:
-            raise UnsupportedPicture("")
-        for bits, name in examples.items():
-            if bits != 8:
-                pictures.reader.fitted(pictures.names.index(name), pictures.side)
+        for name in names:
+            pictures.reader.fitted(pictures.names.index(name), pictures.side)
     except UnsupportedPicture:
-        raise UserError(
-            f"{key}: its pictures have different depths, {names}; convert them to one, or give them folders of their "
-            "own."
-        ) from None
-    note(f"{key}: its pictures have different depths, {names}; all are read as 8 bits")
-    return 8
+        return False
+    return True
 
 
 def _check_use(pictures: PictureSet, key: str, measured: Values | None) -> None:

@@ -116,7 +116,8 @@ def test_mixed_depths(tmp_path: Path) -> None:
     notes: list[str] = []
     assert found(folder, notes) == Pictures()
     assert notes == [
-        "data.a: its pictures have different depths, 8 bits (plain0.png) and 16 bits (deep.png); all are read as 8 bits"
+        "data.a: its pictures have different depths, 8 bits (plain0.png) and 16 bits (deep.png); all are read as 8 "
+        "bits, the upper 8 of 16"
     ]
     write_values(folder / "deep.png", scan(0))  # 12 bits would become 16 grey levels
     with pytest.raises(
@@ -129,6 +130,17 @@ def test_mixed_depths(tmp_path: Path) -> None:
     write_values(tmp_path / "b" / "1.tif", scan(0).astype(np.float32))
     with pytest.raises(UserError, match=r"different depths, 16 bits \(0\.tif\) and floating point \(1\.tif\)"):
         found(tmp_path / "b")
+
+
+def test_a_picture_of_8_bits_does_not_take_the_depth_of_the_others(tmp_path: Path) -> None:
+    folder = write_plain(tmp_path / "a", 1)
+    for i in range(3):
+        write_values(folder / f"deep{i}.png", scan(i, 0, 65535))
+    with pytest.raises(UserError, match=r"8 bits \(plain0\.png\) and 16 bits .*; data\.a\.bits=8 reads the upper"):
+        found(folder)
+    assert found(folder, bits=8) == Pictures(bits=8)  # the advice
+    (folder / "plain0.png").unlink()
+    assert found(folder, channels=1).bits == 16
 
 
 def test_broken_pictures_do_not_stop_the_measuring(tmp_path: Path, make_set: Any) -> None:
