@@ -22,13 +22,15 @@ from progcycle.recipe import MOST_CHANNELS
 
 NUMPY = b"\x93NUMPY"
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-INVERTED, PLAIN_COLOURS = 0, (1, 2)  # PhotometricInterpretation of a TIFF: lowest value white; grey and RGB
+INVERTED = 0  # PhotometricInterpretation of a TIFF: lowest value white
+PLAIN_COLOURS = (INVERTED, 1, 2, 5)  # grey, RGB and CMYK
 SEPARATE = 2  # PlanarConfiguration of a TIFF whose channels are stored one after the other
 ORIENTATION = 274  # EXIF and TIFF tag
 OTHER_SPACES = frozenset({3, 8, 9, 10, 32844, 32845})  # of a TIFF: palettes, LAB and LogLuv
 OTHER_CODECS = "imagecodecs"  # in the error where tifffile needs it to read a compression, or bits that are packed
 OPACITY, PREMULTIPLIED = (1, 2), 1  # ExtraSamples of a TIFF
 EIGHT = 8
+SMALLEST_HEADER = 8  # bytes of a TIFF before anything else
 PACKED = (10, 12, 14)  # bits of a TIFF's channel that do not fill whole bytes
 HEADERS = threading.Lock()  # numpy reads a header with Python's parser, which two threads of Python 3.11 cannot share
 
@@ -211,8 +213,11 @@ def _read_tiff(stream: io.BytesIO, name: str, max_pixels: int) -> Stored:
         raise TooManyPixelsError(f"{page.imagewidth}x{page.imagelength} pixels")
     _check_page(page, name)
     try:
-        values = page.asarray()
-        values = np.moveaxis(values, 0, -1) if page.axes == "SYX" else values
+        if _has_plain_parts(page) and not page.is_contiguous:  # of parts that are not there tifffile makes zeros
+            values = _tiles(stream, page, Region(0, 0, page.imagelength, page.imagewidth), *_sides_of_parts(page))
+        else:
+            values = page.asarray()
+            values = np.moveaxis(values, 0, -1) if page.axes == "SYX" else values
         values = values if values.ndim == 3 else values[:, :, None]
     except (ValueError, NotImplementedError) as error:
         if OTHER_CODECS not in str(error):
@@ -268,6 +273,18 @@ def _divided_by_opacity(values: np.ndarray) -> np.ndarray:  # [H, W, 2 or 4]
     return np.concatenate([colours.astype(values.dtype), values[..., -1:]], axis=2)
 
 
+def _has_plain_parts(page: Any) -> bool:
+    """Whether the tiles or strips of a page hold its pixels as they are, in whole bytes."""
+    return bool(page.bitspersample % EIGHT == 0 and page.photometric in PLAIN_COLOURS and not page.is_subsampled)
+
+
+def _sides_of_parts(page: Any) -> tuple[int, int]:
+    """Rows and columns of a tile or a strip."""
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth
+    return min(page.rowsperstrip, page.imagelength), page.imagewidth
+
+
 def read_tiff_part(stream: Any, choose: Choose, max_pixels: int, name: str) -> Stored | None:
     """Read the tiles or strips of a TIFF that a region lies in.
 
@@ -287,14 +304,13 @@ def read_tiff_part(stream: Any, choose: Choose, max_pixels: int, name: str) -> S
     stream.seek(0)
     page = first_page(stream)
     _check_page(page, name)
-    if page.bitspersample % EIGHT or page.photometric not in (INVERTED, *PLAIN_COLOURS) or page.is_subsampled:
+    if not _has_plain_parts(page):
         return None
     turn = int(page.tags[ORIENTATION].value) if ORIENTATION in page.tags else 1
     size = (page.imagelength, page.imagewidth)
     upright = size[::-1] if is_swapped(turn) else size
     region = as_stored(choose(*upright), *upright, turn)
-    across = page.tilewidth if page.is_tiled else page.imagewidth
-    down = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+    down, across = _sides_of_parts(page)
     for height, width in (region[2:], (down, across)):
         if height * width > max_pixels:
             raise TooManyPixelsError(f"parts of {width}x{height} pixels")
@@ -323,10 +339,13 @@ def _tiles(stream: Any, page: Any, region: Region, down: int, across: int) -> np
             for plane in range(planes):
                 index = (plane * rows + row) * columns + column
                 channels = slice(plane, plane + 1) if planes > 1 else slice(None)
-                stream.seek(page.dataoffsets[index])
-                data = stream.read(page.databytecounts[index])
-                if len(data) != page.databytecounts[index]:
+                start, count = page.dataoffsets[index], page.databytecounts[index]
+                stream.seek(start)
+                data = stream.read(count)
+                if len(data) != count:
                     raise ValueError("it ends too early")
+                if (start < SMALLEST_HEADER or not count) and (start, count) != (0, 0):  # a part that is left out
+                    raise ValueError("a part of it lies nowhere")
                 tables = {} if page.jpegtables is None else {"jpegtables": page.jpegtables}
                 tile = page.decode(data, index, **tables)[0] if data else None
                 target = values[..., channels][here]

@@ -216,6 +216,38 @@ def test_headers_that_promise_too_much_take_no_memory(tmp_path: Path) -> None:
         values_of(bytes(large))
 
 
+ROWS, STARTS, SIZES, TILES = 257, 273, 279, 324  # tags of a TIFF: of its height, of its strips and of its tiles
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize(
+    ("tag", "wrong"),
+    [(ROWS, 40), (ROWS, 6_000_000), (STARTS, 1 << 20), (STARTS, 0), (SIZES, 0), (TILES, 0), (TILES, 1 << 20)],
+)
+def test_tiffs_that_lie_about_their_parts_are_broken(tag: int, wrong: int, compression: Any) -> None:
+    """Parts that are not there would else become black, in a picture of any size."""
+    layout = {"tile": (16, 16)} if tag == TILES else {"rowsperstrip": 12}
+    content = bytearray(tiff(GREY[..., 0], compression=compression, **layout))
+    found = tifffile.TiffFile(io.BytesIO(content)).pages[0].tags[tag]
+    size = found.valuebytecount // found.count
+    wrong = min(wrong, (1 << 8 * size) - 1)
+    content[found.valueoffset : found.valueoffset + size] = wrong.to_bytes(size, "little")
+    with pytest.raises(BrokenPicture, match="x: this picture cannot be read"):
+        values_of(bytes(content))
+
+
+def test_parts_that_a_tiff_leaves_out_are_zeros() -> None:
+    """As GDAL writes sparse files: they start at 0 and have no bytes."""
+    content = bytearray(tiff(GREY[..., 0], tile=(16, 16), compression="zlib"))
+    page = tifffile.TiffFile(io.BytesIO(content)).pages[0]
+    for tag in (page.tags[324], page.tags[325]):
+        size = tag.valuebytecount // tag.count
+        content[tag.valueoffset : tag.valueoffset + size] = bytes(size)
+    expected = GREY.copy()
+    expected[:16, :16] = 0
+    assert np.array_equal(values_of(bytes(content)), expected)
+
+
 def test_headers_are_read_in_threads() -> None:
     """Python 3.11 counts the depth of its parser's tree once for all threads, and finds it wrong where two parse."""
 
