@@ -368,10 +368,9 @@ def _by_opencv(stream: io.BytesIO, name: str, page: Any) -> np.ndarray:
     if max(ends, default=0) > len(content):
         raise ValueError("it ends too early")
     if (tag := page.tags.get(ORIENTATION)) is not None:
-        order = "little" if page.parent.byteorder == "<" else "big"
-        size = tag.valuebytecount
-        content[tag.valueoffset : tag.valueoffset + size] = (1).to_bytes(size, order)
-    values = None
+        one = (1).to_bytes(tag.valuebytecount, "little" if page.parent.byteorder == "<" else "big")
+        content[tag.valueoffset : tag.valueoffset + len(one)] = one
+    values: Any = None
     if page.samplesperpixel <= 4 and page.planarconfig == 1:
         values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != page.dtype:
