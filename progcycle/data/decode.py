@@ -42,6 +42,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
 JPEG = b"\xff\xd8\xff"
 ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 HEAD = 1024  # bytes of a file that tell what it is
+DIRECTORIES, INTEROPERABILITY = (0x8769, 0x8825), 0xA005  # Exif and GPS; inside of the first
 LARGEST = 1 << 30  # bytes of a file that is read into memory, and pixels of one whose header is read
 
 
@@ -448,10 +449,29 @@ def orientation(image: Image.Image) -> int:
 
 def upright(image: Image.Image, in_place: bool = False) -> Image.Image:
     """The image turned as its EXIF block says; in place it takes no memory where there is nothing to turn."""
+    block = None if in_place else _block_of_tiff(image)
     with contextlib.suppress(Exception):  # the pixels have been read, and a damaged block does not spoil them
         turned: Image.Image | None = ImageOps.exif_transpose(image, in_place=in_place)  # type: ignore[call-overload]
-        return image if turned is None else turned
+        image = image if turned is None else turned
+    if block is not None:
+        image.info["exif"] = block
     return image
+
+
+def _block_of_tiff(image: Image.Image) -> bytes | None:
+    """Texts and the Exif and GPS directories of a TIFF, which Pillow leaves behind as it turns or copies the image."""
+    if image.format != "TIFF" or "exif" in image.info:
+        return None
+    with contextlib.suppress(Exception):  # a damaged one does not spoil the pixels
+        old, new = image.getexif(), Image.Exif()
+        new.update({tag: value for tag, value in old.items() if isinstance(value, str)})
+        for tag in DIRECTORIES:
+            if found := dict(old.get_ifd(tag)):
+                new.get_ifd(tag).update(found)
+                if INTEROPERABILITY in found:
+                    new.get_ifd(tag)[INTEROPERABILITY] = old.get_ifd(INTEROPERABILITY)
+        return new.tobytes()
+    return None
 
 
 def _pixels(image: Image.Image, channels: int, colour: tuple[int, int, int]) -> np.ndarray:

@@ -13,6 +13,7 @@ from progcycle.data.bands import png_chunk
 from progcycle.data.bit_depth import PNG
 from progcycle.data.pixels import as_image
 from progcycle.errors import UserError
+from progcycle.export.exif_directories import append_directories
 from progcycle.export.jobs import TIFF, WRITERS
 from progcycle.export.metadata import Metadata
 from progcycle.export.value_files import ARRAY, metadata_chunks, tiff_options, write_values
@@ -64,7 +65,7 @@ def write_bands(bands: Bands, height: int, width: int, metadata: Metadata, backg
             values[top : top + len(part)] = part
         write_values(values, metadata, background, target)
         return
-    with atomic_file(target) as temporary, open(temporary, "wb") as stream:
+    with atomic_file(target) as temporary, open(temporary, "w+b") as stream:
         writer(stream, rows, shape, first.dtype, metadata)
 
 
@@ -142,6 +143,7 @@ def _write_tiff(
         bigtiff=int(np.prod(shape, dtype=np.int64)) * dtype.itemsize > BIG_TIFF,
         **tiff_options(metadata, channels, dtype),
     )
+    append_directories(stream, metadata.exif or b"")
 
 
 # PNG

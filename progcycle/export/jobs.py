@@ -13,6 +13,7 @@ from progcycle.data.kinds import VOLUMES, extension_of
 from progcycle.data.source import Entry, Opener, find_pictures
 from progcycle.errors import UserError
 from progcycle.export.clips import ANIMATIONS, CODECS, VIDEOS, check_av, is_animated, is_video
+from progcycle.export.exif_directories import append_directories
 from progcycle.export.metadata import describing_texts
 from progcycle.files import atomic_file
 from progcycle.recipe import find_pictures_path
@@ -197,3 +198,6 @@ def write_picture(image: Image.Image, target: Path) -> None:
         kept["exif"] = block.tobytes()
     with atomic_file(target) as temporary:
         image.save(temporary, **WRITERS[kind], **kept)  # type: ignore[arg-type]
+        if kind in TIFF and "exif" in image.info:
+            with open(temporary, "r+b") as stream:
+                append_directories(stream, image.info["exif"])

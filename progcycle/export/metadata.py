@@ -8,13 +8,16 @@ import numpy as np
 from PIL import Image
 
 from progcycle.blocks import LUMINANCE, levels_to_unit
-from progcycle.data.decode import parse_colour
+from progcycle.data.decode import orientation, parse_colour
 from progcycle.data.pixels import as_image
+from progcycle.data.region import is_swapped
+from progcycle.export.exif_directories import EXIF, GPS, INTEROPERABILITY
 
 # Four letters in the header of an ICC profile name its colour space (ICC.1:2022, 7.2.6).
 FAMILIES = {b"RGB ": "RGB", b"GRAY": "L"}
 DESCRIBING = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)  # what, camera, program, when, by whom
-EXIF_IFD, GPS_IFD, MAKER_NOTE, WIDTH, HEIGHT = 0x8769, 0x8825, 0x927C, 0xA002, 0xA003
+IFDS = (EXIF, GPS)
+MAKER_NOTE, WIDTH, HEIGHT = 0x927C, 0xA002, 0xA003
 MOST_EXIF = 65_500  # bytes; a JPEG holds no more
 
 
@@ -37,11 +40,11 @@ class Metadata:
     alpha: np.ndarray | None = field(default=None, repr=False)
 
     def __call__(self, image: Image.Image, width: int | None = None, height: int | None = None) -> None:
-        """Read the metadata of an image, of another size than its own if width and height of the picture are given."""
+        """Read the metadata of an image, upright or not; width and height are the upright picture's, if others."""
         icc, dpi = image.info.get("icc_profile"), image.info.get("dpi")
         self.icc = icc if isinstance(icc, bytes) else None
         self.dpi = _resolution(dpi)
-        self.exif = _exif(image, width or image.width, height or image.height)
+        self.exif = _exif(image, width, height)
         if self.wants_alpha and image.has_transparency_data:
             self.alpha = _alpha(image)
 
@@ -113,21 +116,31 @@ def _alpha(image: Image.Image) -> np.ndarray | None:
     return None if (alpha == 255).all() else alpha
 
 
-def _exif(image: Image.Image, width: int, height: int) -> bytes | None:
+def _exif(image: Image.Image, width: int | None, height: int | None) -> bytes | None:
     """The EXIF block's tags on how the picture was taken, without those on the layout of its file."""
     try:
         old, new = image.getexif(), Image.Exif()
-        for tag in DESCRIBING:
-            if tag in old:
-                new[tag] = old[tag]
-        for tag in (EXIF_IFD, GPS_IFD):
-            new.get_ifd(tag).update({key: value for key, value in old.get_ifd(tag).items() if key != MAKER_NOTE})
-        sides = new.get_ifd(EXIF_IFD)
-        sides.update({tag: side for tag, side in ((WIDTH, width), (HEIGHT, height)) if tag in sides})
-        block = new.tobytes()
+        new.update({tag: old[tag] for tag in DESCRIBING if tag in old})
+        across, down = _upright_size(image)
+        sides = {WIDTH: width or across, HEIGHT: height or down}
+        directories = [{key: value for key, value in old.get_ifd(tag).items() if key != MAKER_NOTE} for tag in IFDS]
+        directories[0] |= {tag: side for tag, side in sides.items() if tag in directories[0]}
+        if INTEROPERABILITY in directories[0]:
+            directories[0][INTEROPERABILITY] = old.get_ifd(INTEROPERABILITY)
+        for tag, directory in zip(IFDS, directories, strict=True):
+            if directory:  # empty ones are not written
+                new.get_ifd(tag).update(directory)
+        block = new.tobytes() if len(new) or any(directories) else b""
     except Exception:  # a damaged block does not spoil the pixels
         return None
-    return block if old and len(block) <= MOST_EXIF else None
+    return block if 0 < len(block) <= MOST_EXIF else None
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an image when it is turned; of a TIFF some versions of Pillow give those as size."""
+    tags = getattr(image, "tag_v2", None)
+    size = image.size if tags is None else (int(tags[256]), int(tags[257]))
+    return size[::-1] if is_swapped(orientation(image)) else size
 
 
 def _resolution(dpi: object) -> tuple[float, float] | None:

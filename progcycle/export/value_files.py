@@ -3,7 +3,7 @@
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from progcycle.data import Levels
 from progcycle.data.bands import png_chunk
 from progcycle.data.pixels import as_image
 from progcycle.errors import UserError
+from progcycle.export.exif_directories import append_directories
 from progcycle.export.jobs import TIFF, WITH_ALPHA, WRITERS, write_picture
 from progcycle.export.metadata import Metadata, describing_texts
 from progcycle.files import atomic_file
@@ -71,7 +72,8 @@ def write_values(values: np.ndarray, metadata: Metadata, background: str, target
         content = _png(values, metadata) if kind == ".png" else None
         with atomic_file(target) as temporary:
             if content is None:
-                _write_tiff(values, metadata, temporary)
+                with open(temporary, "w+b") as stream:
+                    _write_tiff(values, metadata, stream)
             else:
                 temporary.write_bytes(content)
 
@@ -102,17 +104,18 @@ def metadata_chunks(metadata: Metadata, channels: int) -> bytes:
     return chunks
 
 
-def _write_tiff(values: np.ndarray, metadata: Metadata, target: Path) -> None:
+def _write_tiff(values: np.ndarray, metadata: Metadata, stream: BinaryIO) -> None:
     import tifffile
 
     channels = values.shape[2]
     tifffile.imwrite(
-        target, values[:, :, 0] if channels == 1 else values, **tiff_options(metadata, channels, values.dtype)
+        stream, values[:, :, 0] if channels == 1 else values, **tiff_options(metadata, channels, values.dtype)
     )
+    append_directories(stream, metadata.exif or b"")
 
 
 def tiff_options(metadata: Metadata, channels: int, dtype: np.dtype[Any]) -> dict[str, Any]:
-    """How tifffile writes a picture and its metadata."""
+    """How tifffile writes a picture and its metadata, but for directories, see :func:`append_directories`."""
     colour = channels == 3 or (dtype == np.uint8 and channels == 4)
     info = metadata.info("RGB" if colour else "L")
     options: dict[str, Any] = {"iccprofile": info["icc_profile"]} if "icc_profile" in info else {}
