@@ -67,6 +67,10 @@ class Levels:
             return window_numbers(values, self.low, self.high)
         return window_levels(values, self.low, self.high)
 
+    def outside(self, values: np.ndarray) -> int:
+        """How many values of files lie outside of the window, and are cut off by :meth:`pixels`."""
+        return int(np.count_nonzero(values < self.low) + np.count_nonzero(values > self.high))
+
     def values(self, numbers: np.ndarray) -> np.ndarray:
         """Numbers of networks as values for files: the window the other way round.
 

@@ -41,6 +41,7 @@ from progcycle.resolution import Resolution
 GRID_PAIRS, THUMBNAIL = 16, 256
 # Faults of one picture's name: too long, of letters that the file system lacks, or the name of a folder or file there.
 OF_NAMES = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+NOTICED = 0.01  # of the values of a picture: more than this outside of the window is said
 FOR_NETWORK = 4_194_304  # pixels, 2048 x 2048: about 2 GB of features with 64 maps at the last resolution
 FOR_MEMORY = 67_108_864  # pixels, 8192 x 8192: about 1.5 GB for a picture that is held in memory
 
@@ -265,7 +266,7 @@ class _Work:
         self.model, self.way, self.alpha, self.limits = model, way, alpha, limits
         self.direction, self.scale, self.resolution = way.direction, way.scale, way.resolution
         self.native = way.scale == "native"
-        self.opener, self.warned = Opener(), False
+        self.opener, self.warned, self.told_outside = Opener(), False, False
         self.warn_of_loss = by_default and self.scale == "train"
         self.channels = model.channels(self.direction)[0]
         self.own, self.made = model.levels(self.direction)
@@ -338,6 +339,8 @@ class _Work:
             check_unsigned(before, name)
             check_values(before.round().astype(np.int32), before.shape[2] > 1, name)
             before = own.pixels(before)
+        else:
+            self._tell_outside(name, own.outside(before), before.size)
         self._check_size(name, *before.shape[:2])
         reduced = None
         if not self.native and own.plain:
@@ -382,7 +385,8 @@ class _Work:
         if self.native or side > SIDE or self.limits.tile is not None:
             tiling = model.tiling(self.direction, self.resolution, self.limits.tile, self.limits.overlap)
         way = replace(self.way, latents=latents, tiling=tiling, seams=Seams())
-        shown = translate_large(model, file, job, way, kept, None if self.limits.tiles else MOST_TILED)
+        most = None if self.limits.tiles else MOST_TILED
+        shown = translate_large(model, file, job, way, kept, most, partial(self._tell_outside, name))
         if way.seams.compared:
             warn(model.describe_seams(name, way))
         return shown
@@ -399,14 +403,30 @@ class _Work:
     def _volume(self, file: Path | BinaryIO, job: Job, latents: Tensor | None) -> tuple[Image.Image, Image.Image]:
         """Translate every slice, all with the same latents; the middle one before and after."""
 
+        outside = total = 0
+
         def change(stored: Stored, name: str) -> tuple[np.ndarray, np.ndarray]:
+            nonlocal outside, total
             values = as_wanted(stored, self.channels, self.own, parse_colour(self.background), name)
+            outside, total = outside + self.own.outside(values), total + values.size
             self._check_size(name, *values.shape[:2])
             return values, self._translate(values, latents)
 
         options = self.model.config.pictures(self.direction[0]).volumes
         before, after = translate_volume(file, job, options, change, self.made.low)
+        self._tell_outside(job.source.name, outside, total)
         return shown(self.own.pixels(before)), shown(self.made.pixels(after))
+
+    def _tell_outside(self, name: str, outside: int, total: int) -> None:
+        """Say of the first picture whose values are cut off in number that they are."""
+        if self.told_outside or outside <= NOTICED * total:
+            return
+        self.told_outside = True
+        warn(
+            f"{name}: {outside / total:.0%} of its values lie outside of {self.own.low:g} to {self.own.high:g}, the "
+            f"window of {self.direction[0].upper()} in training, and are cut off there; if that is not meant, bring "
+            "its values to the scale of the pictures of training."
+        )
 
     def _frame(self, image: Image.Image, name: str, latents: Tensor | None) -> Image.Image:
         self._check_size(name, image.height, image.width)

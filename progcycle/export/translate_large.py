@@ -5,7 +5,7 @@ tiles or bands of rows, as often as it is needed, and its translation is written
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +31,13 @@ PREVIEW = 512  # pixels of the long side of what is shown of it
 
 
 def translate_large(
-    model: Translator, file: Path | BinaryIO, job: Job, way: Way, keeps_16: bool, max_pixels: int | None
+    model: Translator,
+    file: Path | BinaryIO,
+    job: Job,
+    way: Way,
+    keeps_16: bool,
+    max_pixels: int | None,
+    on_read: Callable[[int, int], object] = lambda outside, values: None,
 ) -> tuple[Image.Image, Image.Image]:
     """Translate a picture of any size into a file.
 
@@ -42,6 +48,7 @@ def translate_large(
         way: how to translate it.
         keeps_16: whether it has 16 bits, and translators that were trained on 8 keep them.
         max_pixels: of a picture; None for as many as the disk holds.
+        on_read: called with the number of its values outside of the window, and of all.
 
     Returns:
         A few of its pixels before and after, for people.
@@ -68,7 +75,7 @@ def translate_large(
         ) as bands:
             size = bands.height, bands.width
             spool = stack.enter_context(Spool.beside(job.target, job.source.name, (*size, channels), own.dtype))
-            _fill(spool, bands, own, keeps_16, job.source.name)
+            on_read(_fill(spool, bands, own, keeps_16, job.source.name), size[0] * size[1] * channels)
         reduced = None
         if way.scale != "native" and own.plain:
             read_at = model.read_at(way, *size)
@@ -86,17 +93,19 @@ def translate_large(
     return shown(before), shown(made.pixels(after))
 
 
-def _fill(spool: Spool, bands: Bands, own: Levels, keeps_16: bool, name: str) -> None:
-    """Read a picture into its temporary file."""
-    seen, colour = np.zeros(1 << 16, bool), False
+def _fill(spool: Spool, bands: Bands, own: Levels, keeps_16: bool, name: str) -> int:
+    """Read a picture into its temporary file; the number of its values outside of the window."""
+    seen, colour, outside = np.zeros(1 << 16, bool), False, 0
     for top, left, values in bands.parts():
         if keeps_16:
             check_unsigned(values, name)
             seen[values.round().astype(np.int32).reshape(-1)] = True
             colour = values.shape[2] > 1
+        outside += own.outside(values)
         spool.write(top, left, own.pixels(values))
     if keeps_16:
         check_values(np.flatnonzero(seen), colour, name)
+    return outside
 
 
 def _values(

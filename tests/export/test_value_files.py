@@ -190,6 +190,33 @@ def test_profile_exif_and_dots_are_kept_and_pictures_turned(
         assert page.tags[282].value[0] / page.tags[282].value[1] == pytest.approx(300, abs=0.1)
 
 
+@pytest.mark.parametrize("options", [{}, {"tiles": True}])
+def test_values_outside_of_the_window_are_told_once(
+    identity: Callable[..., Translator], tmp_path: Path, caplog: pytest.LogCaptureFixture, options: dict[str, Any]
+) -> None:
+    unit = {"bits": "float", "window": [0, 1], "channels": 1}
+    model = identity(unit, unit)
+    array = np.linspace(0, 1, 600, dtype=np.float32).reshape(30, 20)
+    for name, values in (("a", array), ("b", np.where(array < 0.005, -1, array)), ("c", array * 4), ("d", array * 5)):
+        write(tmp_path / "in" / f"{name}.tif", values.astype(np.float32))
+    done = translated(model, tmp_path / "in", tmp_path / "out", **options)
+    assert (done.written, done.faults) == (4, ())
+    (told,) = [record.message for record in caplog.records if "outside" in record.message]
+    assert told.startswith("c.tif: 75% of its values lie outside of 0 to 1, the window of A in training")
+    assert stored(tmp_path / "out" / "c.tif").max() == 1
+
+
+def test_a_volume_tells_of_the_values_of_all_its_slices(
+    identity: Callable[..., Translator], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = np.random.default_rng(0).integers(0, 200, (8, 8, 10)).astype(np.int16)
+    values[..., 3] = 500
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "x.nii.gz")
+    options = {"bits": 16, "window": [-160, 240], "channels": 1, "volumes": {"axis": 2}}
+    translated(identity(options, options), tmp_path / "x.nii.gz", tmp_path / "y.nii.gz")
+    assert [r.message[:14] for r in caplog.records if "outside" in r.message] == ["x.nii.gz: 10% "]
+
+
 def test_arrays_of_values_in_python(identity: Callable[..., Translator]) -> None:
     model = identity(TWELVE, {**TWELVE, "window": [0, 8190]})
     array = values(6, 0, 4095)
