@@ -14,7 +14,7 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError, features
 
 from progcycle.data import bit_depth
 from progcycle.data.bit_depth import UnsupportedPicture
-from progcycle.data.kinds import ADVICE, has_heif
+from progcycle.data.kinds import ADVICE, DICOM, extension_of, has_heif
 from progcycle.data.levels import PLAIN, Bits, Levels
 from progcycle.data.limit import pixel_limit
 from progcycle.data.pixels import as_image, as_pixels
@@ -161,7 +161,7 @@ def as_sentences(name: str, limit: str, max_pixels: int) -> Iterator[Reading]:
     except UnidentifiedImageError:
         if (kind := describe_tiff(reading.stream)) is not None:
             raise UnsupportedPicture(f"{name}: this TIFF has {kind}; {bit_depth.ONLY_PNG}.") from None
-        raise BrokenPicture(f"{name}: {_what_else(reading.head)}.") from None
+        raise BrokenPicture(f"{name}: {_what_else(reading.head, name)}.") from None
     except TooManyPixelsError as error:
         raise _too_large(name, str(error), limit, max_pixels) from None
     except Image.DecompressionBombError as error:
@@ -406,7 +406,7 @@ def _too_large(name: str, size: str, limit: str, max_pixels: int) -> BrokenPictu
     return BrokenPicture(f"{name}: this picture has {size}, above {limit} = {max_pixels}; raise that, or reduce it.")
 
 
-def _what_else(head: bytes) -> str:
+def _what_else(head: bytes, name: str) -> str:
     """What a file is that no decoder knows."""
     if head[4:8] == b"ftyp":
         brand = head[8:12]
@@ -415,6 +415,8 @@ def _what_else(head: bytes) -> str:
             return f"this is a picture in the {kind[1:].upper()} format; {ADVICE[kind]} to read it"
     if head[:4] in (b"II*\0", b"MM\0*"):
         return "this is a TIFF of a kind that cannot be read; save it as a PNG of 8 bits a channel"
+    if extension_of(name) in DICOM:
+        return "this is not a DICOM file, though its name says so; take it out, or export it again"
     return "this is not a picture in a known format"
 
 

@@ -4,6 +4,7 @@ Nothing of a header but the geometry and the meaning of the values leaves this m
 patient.
 """
 
+import struct
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,12 +18,23 @@ from progcycle.errors import UserError
 from progcycle.rng import address
 
 PREAMBLE = 128  # bytes of a DICOM file before its mark
+# First elements of files without it: of the header's own group, or of the one that tells what the file is.
+FIRST_TAGS = [(group, element) for group in (0x0002, 0x0008) for element in (0, 1, 5, 8, 0x10, 0x12, 0x16, 0x18)]
+FIRST_KINDS = (b"UL", b"OB", b"CS", b"UI", b"DA", b"SH")
+MOST_LENGTH = 1 << 16  # bytes of the first element, where no kind stands in front of its length
+NEEDED = ("Rows", "Columns", "PhotometricInterpretation", "BitsAllocated")
+IMPLICIT, EXPLICIT, EXPLICIT_BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 IDENTITY = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
 def is_dicom(head: bytes) -> bool:
-    """Whether a file's first bytes are those of a DICOM file."""
-    return head[PREAMBLE : PREAMBLE + 4] == b"DICM"
+    """Whether a file's first bytes are those of a DICOM file, with or without the 128 bytes and the mark in front."""
+    if head[PREAMBLE : PREAMBLE + 4] == b"DICM":
+        return True
+    for order in ("<", ">"):
+        if len(head) >= PREAMBLE and struct.unpack(f"{order}HH", head[:4]) in FIRST_TAGS:
+            return head[4:6] in FIRST_KINDS or 0 < struct.unpack(f"{order}I", head[4:8])[0] < MOST_LENGTH
+    return False
 
 
 def _dataset(stream: Any, pixels: bool) -> Any:
@@ -31,7 +43,13 @@ def _dataset(stream: Any, pixels: bool) -> Any:
     import pydicom
 
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # it would print values of the header
-    return pydicom.dcmread(stream, stop_before_pixels=not pixels)
+    dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=True)
+    if "TransferSyntaxUID" not in dataset.file_meta:  # then it is one of the three that are not compressed
+        implicit, little = dataset.original_encoding
+        dataset.file_meta.TransferSyntaxUID = IMPLICIT if implicit else EXPLICIT if little else EXPLICIT_BIG
+    if missing := [word for word in NEEDED if pixels and word not in dataset]:
+        raise ValueError(f"its header has no {missing[0]}, as that of a file that is no picture")
+    return dataset
 
 
 def _mapping(dataset: Any) -> tuple[float, float]:
@@ -50,6 +68,11 @@ def _of_frame(dataset: Any) -> list[Any]:
     return [part for part in found if part is not None]
 
 
+def _is_float(dataset: Any) -> bool:
+    """Whether pixels are floating point numbers (PS3.3, C.7.6.24 and C.7.6.25), whose bits are only allocated."""
+    return "BitsStored" not in dataset and dataset.get("BitsAllocated") in (32, 64)
+
+
 def _table_bits(dataset: Any) -> int | None:
     """Bits of the values of the modality's table, which takes the place of slope and offset; None without one."""
     tables = dataset.get("ModalityLUTSequence")
@@ -58,6 +81,8 @@ def _table_bits(dataset: Any) -> int | None:
 
 def dicom_bits(dataset: Any) -> Bits:
     """The depth that the values of a DICOM file belong to once they are rescaled, by its header."""
+    if _is_float(dataset):
+        return "float"
     if (table := _table_bits(dataset)) is not None:
         return 8 if table <= 8 else 16
     slope, offset = _mapping(dataset)
@@ -118,6 +143,11 @@ def read_dicom(stream: Any, name: str, max_pixels: int) -> Stored:
             f"{name}: this DICOM file is compressed by {syntax.name}; install what reads it (pip install "
             "'pylibjpeg[all]'), or save it without compression."
         ) from None
+    if _is_float(dataset):
+        if kind != "MONOCHROME2":
+            raise UnsupportedPicture(f"{name}: this DICOM file has floating point {kind}; save it as NIfTI.")
+        slope, offset = _mapping(dataset)
+        return Stored((values * slope + offset)[:, :, None])
     if (last := int(dataset.get("HighBit", dataset.BitsStored - 1))) != dataset.BitsStored - 1:
         raise UnsupportedPicture(
             f"{name}: the {dataset.BitsStored} bits of this DICOM file end at bit {last}, and are not its lowest ones; "

@@ -15,7 +15,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
 
 from progcycle.data import BrokenPicture, Levels, UnsupportedPicture, decode_picture
-from progcycle.data.dicom import patient_of
+from progcycle.data.dicom import patient_of, read_dicom_bits
 from progcycle.data.measure import find_bits, measure_values
 from progcycle.data.volumes import filled_slices, read_volume, volume_bytes
 from progcycle.errors import UserError
@@ -195,6 +195,50 @@ def test_values_are_rescaled_and_white_is_high(kind: str) -> None:
     expected = TWELVE.astype(int) if kind == "MONOCHROME2" else 4095 - TWELVE.astype(int)
     assert found.dtype == np.int16
     assert np.array_equal(found, expected - 1024)
+
+
+def test_floating_point_pixels() -> None:
+    for kind, key in ((np.float32, "FloatPixelData"), (np.float64, "DoubleFloatPixelData")):
+        values = (TWELVE / 7).astype(kind)
+        dataset = dicom(TWELVE, BitsAllocated=8 * values.itemsize, **{key: values.tobytes()})
+        for word in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+            delattr(dataset, word)
+        data = content(dataset)
+        assert read_dicom_bits(io.BytesIO(data)) == "float"
+        assert np.array_equal(values_of(data, Levels("float", 0, 600))[..., 0], values)
+        dataset.PhotometricInterpretation = "MONOCHROME1"
+        with pytest.raises(UnsupportedPicture, match="x: this DICOM file has floating point MONOCHROME1; save it"):
+            values_of(content(dataset), Levels("float", 0, 600))
+
+
+@pytest.mark.parametrize("kind", ["header", "implicit", "explicit", "big"])
+def test_files_without_their_first_132_bytes(tmp_path: Path, make_set: Any, kind: str) -> None:
+    dataset = dicom(TWELVE if kind != "big" else TWELVE.byteswap(), SOPClassUID="1.2.840.10008.5.1.4.1.1.2")
+    stream = io.BytesIO()
+    if kind == "header":
+        stream.write(content(dataset)[132:])
+    else:
+        dataset.file_meta = FileMetaDataset()
+        dataset.preamble = None
+        options = {"implicit_vr": kind == "implicit", "little_endian": kind != "big"}
+        pydicom.dcmwrite(stream, dataset, enforce_file_format=False, **options)
+    data = stream.getvalue()
+    assert b"DICM" not in data
+    assert np.array_equal(values_of(data, Levels(16, 0, 4095))[..., 0], TWELVE)
+    (tmp_path / "x.dcm").write_bytes(data)
+    assert find_bits(make_set(tmp_path, channels=1))[0] == 16
+    assert patient_of(io.BytesIO(data)) == patient_of(io.BytesIO(content(dicom(TWELVE))))
+
+
+def test_dicom_files_that_are_no_pictures_are_named(tmp_path: Path) -> None:
+    report = dicom(TWELVE, Modality="SR")
+    for word in ("Rows", "Columns", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelData"):
+        delattr(report, word)
+    with pytest.raises(BrokenPicture, match="x: this picture cannot be read .its header has no Rows, as that of a fil"):
+        values_of(content(report), Levels(16, 0, 4095))
+    (tmp_path / "y.dcm").write_bytes(b"Thumbs.db" * 50)
+    with pytest.raises(BrokenPicture, match=r"y\.dcm: this is not a DICOM file, though its name says so; take it out"):
+        decode_picture(tmp_path / "y.dcm", channels=1, background="white")
 
 
 def test_depths_of_dicom_files(tmp_path: Path, make_set: Any) -> None:
