@@ -207,7 +207,7 @@ def report(sources: Sequence[str], parts: "Sequence[Part]", offenders: Path | No
 def _prepare(args: argparse.Namespace, sources: Sequence[str], work: "Work") -> int:
     from progcycle.data.parts import check_left, drop_twice
     from progcycle.data.prepare import readable_errors
-    from progcycle.data.scan import refuse_offenders
+    from progcycle.data.scan import refuse_files_of_patients, refuse_offenders
 
     arrays = _arrays(args)
     parts = parts_of(args, sources)
@@ -216,6 +216,7 @@ def _prepare(args: argparse.Namespace, sources: Sequence[str], work: "Work") -> 
         _check_zip(parts, arrays, work.target)
     with readable_errors(work):
         scan_parts(args, parts, work.scans)
+        refuse_files_of_patients(parts, args.max_bad)
         listing = work.target.with_name(f"{work.target.name}.offenders.txt")
         listed = report(sources, parts, listing)
         refuse_offenders(parts, args.max_bad, f"{listing} names all" if listed else "all are named above")

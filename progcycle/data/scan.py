@@ -18,7 +18,7 @@ from progcycle.data.bit_depth import LowRange, UnsupportedPicture, is_16_bit_png
 from progcycle.data.containers import Container, Item
 from progcycle.data.decode import BrokenPicture, decode_picture
 from progcycle.data.dicom import is_dicom
-from progcycle.data.kinds import ending_of, readable_extensions
+from progcycle.data.kinds import ending_of, extension_of, readable_extensions
 from progcycle.data.labels import Label
 from progcycle.data.pool import in_processes
 from progcycle.data.stored import is_deep, read_stored
@@ -30,6 +30,7 @@ from progcycle.rng import address
 VERSION = 3  # raise it when a scan finds something else in the same pictures
 CHUNK = 128  # pictures that a process scans at a time
 BROKEN, REFUSED = "broken", "refused"
+OF_PATIENTS = "a store would copy what its header tells of a patient; train on such files in their folder."
 LOW, DEEP = "low", "deep"  # 16 bits of which few are used, and what 8 bits cannot hold; the whole set decides
 
 
@@ -186,7 +187,7 @@ def scan_one(container: Container, item: Item, max_pixels: int) -> Found:
     facts: dict[str, Any] = {"name": name, "bytes": len(content), "crc": zlib.crc32(content), "label": item.label}
     facts["sha256"] = hashlib.sha256(content).hexdigest()
     if is_dicom(content) or is_volume(name):
-        problem = f"{name}: a store would copy what its header tells of a patient; train on such files in their folder."
+        problem = f"{name}: {OF_PATIENTS}"
         return Found(**facts, pixels=str(facts["sha256"]), fault=REFUSED, problem=problem)
     deep = is_16_bit_png(content[:32])
     shape: dict[str, Any] = {}
@@ -384,6 +385,24 @@ def mixed_depths(part: Part) -> str | None:
         f"{part.name} mixes {len(flat):,} pictures of 8 bits (such as {flat[0].name}) and {len(deep):,} of 16 bits "
         f"(such as {deep[0].name}), whose grey levels mean different things; keep one kind, by --include or --exclude."
     )
+
+
+def refuse_files_of_patients(parts: Sequence[Part], max_bad: float) -> None:
+    """Stop where more than a share of a part is DICOM or NIfTI files, before each of them is named.
+
+    Raises:
+        UserError: so it is.
+    """
+    for part in parts:
+        names = [found.name for found in part.found if found.problem.endswith(OF_PATIENTS)]
+        if len(names) > max_bad * len(part.found):
+            patterns = " ".join(f"'*{end}'" for end in sorted({extension_of(name) for name in names} - {""}))
+            others = f" and {len(names) - 1:,} others" if len(names) > 1 else ""
+            raise UserError(
+                f"{part.name}: {names[0]}{others} of {len(part.found):,} are DICOM or NIfTI files, whose headers a "
+                f"store would copy with what they tell of patients; train on such files in their folder, or give "
+                f"--exclude {patterns}."
+            )
 
 
 def refuse_offenders(parts: Sequence[Part], max_bad: float, listing: str) -> None:

@@ -48,6 +48,19 @@ def test_what_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert capsys.readouterr().out.startswith("trainA  7 pictures")
 
 
+def test_files_of_patients_are_refused_in_one_sentence(tmp_path: Path, capsys: Read) -> None:
+    folder(tmp_path / "in", 3)
+    for i in range(5):
+        (tmp_path / "in" / f"{i}.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    (tmp_path / "in" / "5.nii.gz").touch()
+    assert run("prepare", tmp_path / "in", tmp_path / "store") == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "train: 0.dcm and 5 others of 9 are DICOM or NIfTI files" in err
+    assert err.endswith("or give --exclude '*.dcm' '*.nii.gz'.\n")
+    assert run("prepare", tmp_path / "in", tmp_path / "store", "--exclude", "*.dcm", "*.nii.gz") == 0
+
+
 def test_many_offenders_are_listed_in_a_file(tmp_path: Path, capsys: Read) -> None:
     folder(tmp_path / "in", 3)
     for i in range(30):
