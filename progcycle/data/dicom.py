@@ -46,7 +46,8 @@ def _dataset(stream: Any, pixels: bool) -> Any:
     dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=True)
     if "TransferSyntaxUID" not in dataset.file_meta:  # then it is one of the three that are not compressed
         implicit, little = dataset.original_encoding
-        dataset.file_meta.TransferSyntaxUID = IMPLICIT if implicit else EXPLICIT if little else EXPLICIT_BIG
+        syntax = IMPLICIT if implicit else EXPLICIT if little else EXPLICIT_BIG
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
     if missing := [word for word in NEEDED if pixels and word not in dataset]:
         raise ValueError(f"its header has no {missing[0]}, as that of a file that is no picture")
     return dataset
