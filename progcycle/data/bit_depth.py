@@ -9,7 +9,10 @@ from progcycle.errors import UserError
 
 EIGHT_BIT = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV"})
 SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
-ONLY_PNG = "where 8 bits are read, only PNG may have more (bits: 16 or float reads more, see docs/pictures.md)"
+ONLY_PNG = (
+    "where 8 bits are read, only PNG may have more; convert it to 8 bits or take it out (of a set that is deeper as a "
+    "whole, bits: 16 or float reads all, see docs/pictures.md)"
+)
 DEEP_KINDS = "16 bits are read of PNG, TIFF and .npy, floating point of TIFF and .npy"
 PNG = b"\x89PNG\r\n\x1a\n"
 RANGE = 1 << 14  # of 16-bit values; if a picture uses less, its upper bytes have 65 levels at most

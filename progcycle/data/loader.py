@@ -24,7 +24,7 @@ JOIN_SECONDS = 5.0  # seconds to wait for a worker that was killed; on a lost mo
 
 
 class LoaderError(UserError):
-    """A loader process has died; the steps that are done are as they should be."""
+    """A loader process has died, or pictures cannot be used; the steps that are done are as they should be."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,8 @@ def build_loader(
         Pictures shown before the step, its growth, and a batch for each domain, not yet in [-1, 1].
 
     Raises:
-        UserError: too many pictures are broken, one has more than 8 bits, or workers cannot be started.
-        LoaderError: a worker has died.
+        UserError: workers cannot be started.
+        LoaderError: a worker has died, too many pictures are broken, or one has another depth.
     """
     loader: DataLoader[Any] = DataLoader(
         _Domains(sets),
@@ -171,12 +171,16 @@ def build_loader(
     try:
         for (nimg, growth), loaded in zip(schedule.steps(start_nimg), _polled(batches, on_wait), strict=True):
             if isinstance(loaded, UserError):
-                raise loaded
+                raise LoaderError(str(loaded))
             if isinstance(loaded, _PlainBatches):
                 if not cramped:
                     report(f"warning: {_no_room(workers)}")
                 cramped, loaded = True, loaded.read()
-            yield nimg, growth, {d: _name_once(batch, named[d], sets[d]) for d, batch in loaded.items()}
+            try:
+                loaded = {d: _name_once(batch, named[d], sets[d]) for d, batch in loaded.items()}
+            except UserError as error:
+                raise LoaderError(str(error)) from None
+            yield nimg, growth, loaded
     finally:
         if workers:
             batches._shutdown_workers()  # type: ignore[attr-defined]  # not left to the garbage collector

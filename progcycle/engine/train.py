@@ -222,7 +222,7 @@ def _steps(run: Run, batches: Batches, waiting: LoaderWait) -> None:
     except StoppedWhileWaitingError as error:
         run.save_and_stop(error.number, waiting.growth or run.schedule.at(run.trainer.nimg))
     except LoaderError:
-        if run.accelerator.num_processes == 1:
+        if run.accelerator.num_processes == 1 and run.trainer.nimg:
             run.last_checkpoint()
         raise
     except RuntimeError as error:

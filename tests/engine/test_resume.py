@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from tiny_runs import (
     FADE_EDGES,
@@ -18,9 +19,11 @@ from tiny_runs import (
     stats,
     tiny,
     train,
+    write_domains,
 )
 
 from progcycle.engine.trainer import Trainer
+from progcycle.errors import UserError
 from progcycle.evaluation.sampler import Sampler
 from progcycle.recipe import merge
 from progcycle.runtime import checkpoint
@@ -125,6 +128,25 @@ def test_stats_after_the_last_checkpoint_are_cut_off(pictures: Path, tmp_path: P
     )
     assert training.trainer.nimg == 24
     assert at_start[0] == lines.splitlines(keepends=True)[0]  # the checkpoint at 20 knows of the line at 12 only
+
+
+def test_a_deep_picture_that_is_found_late_costs_no_step(tmp_path: Path) -> None:
+    root = write_domains(tmp_path / "pictures")
+    changes = {"data": {"cache_resolution": 0}, "training": {"checkpoint_kimg": 9}}
+    recipe, run = tiny("pggan", root, changes), tmp_path / "run"
+    files = {path: path.read_bytes() for path in (root / "trainA").iterdir()}
+
+    def make_deep(_: WatchedRun, growth: Growth) -> None:
+        if growth.nimg == 12:
+            for path in files:
+                tifffile.imwrite(path, np.arange(400, dtype=np.uint16).reshape(20, 20))
+
+    with pytest.raises(UserError, match=r"has 16 bits a channel.* convert it to 8 bits or take it out"):
+        train(recipe, run, on_step=make_deep)
+    assert [path.name for path in checkpoints(run / "checkpoints")] == ["nimg-000000000016"]
+    for path, whole in files.items():
+        path.write_bytes(whole)
+    assert min(train(recipe, run, stop_before=6).seen) == 4
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_afresh(pictures: Path, tmp_path: Path) -> None:
