@@ -1,0 +1,66 @@
+"""Draw random test pictures of a study of translators: what was given, and what two of its variants make of it.
+
+    python docs/side_by_side.py runs/studies/translators_openmoji classic palette docs/images
+
+Writes ``NAME_ab.png`` and ``NAME_ba.png``, NAME being that of the study's folder. The runs are those of seed 0. Which
+pictures are shown is drawn by chance and is the same for both directions.
+"""
+
+import argparse
+import random
+from pathlib import Path
+
+from PIL import Image
+
+from progcycle.export import Translator, load_as
+from progcycle.export.contact_sheet import sheet
+from progcycle.recipe import load_study
+
+DOCS = Path(__file__).resolve().parent
+COUNT, BESIDE, TILE = 36, 6, 64  # pictures, how many stand in a row, and pixels of a side
+NAMES = {"classic": "published"}
+
+
+def drawn_by_chance(folder: Path, count: int = COUNT, seed: int = 0) -> list[Path]:
+    """Some pictures of a folder: every one has the same chance.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    return random.Random(seed).sample(sorted(path for path in folder.iterdir() if path.suffix == ".png"), count)
+
+
+def draw(models: dict[str, Translator], folder: Path, direction: str) -> Image.Image:
+    """A sheet of triples: the picture that was given, and the translation by each model.
+
+    Args:
+        models: by the name that stands above its pictures.
+        folder: of the test pictures.
+        direction: ``ab`` or ``ba``.
+    """
+    cells = []
+    for path in drawn_by_chance(folder):
+        given = Image.open(path)
+        cells.append([given.convert("RGB"), *(model.translate(given, direction) for model in models.values())])
+    rows = [sum(cells[i : i + BESIDE], []) for i in range(0, len(cells), BESIDE)]
+    return sheet(rows, ["given", *models] * BESIDE, tile=TILE)
+
+
+def main() -> None:
+    """Draw both directions."""
+    parser = argparse.ArgumentParser(description="Draw random test pictures of two variants side by side.")
+    parser.add_argument("runs", type=Path, help="folder of the study's run folders, named like the study")
+    parser.add_argument("variants", nargs=2, help="two of its variants")
+    parser.add_argument("out", type=Path, help="folder of the sheets")
+    args = parser.parse_args()
+    _, recipes = load_study(Path(args.runs.name))
+    models = {NAMES.get(name, "progcycle"): load_as(Translator, args.runs / f"{name}-0") for name in args.variants}
+    root = DOCS.parent / recipes[args.variants[0], 0].data.root
+    for direction, folder in (("ab", "testA"), ("ba", "testB")):
+        path = args.out / f"{args.runs.name}_{direction}.png"
+        draw(models, root / folder, direction).save(path, optimize=True)
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
