@@ -37,10 +37,12 @@ class PictureForm:
     background: str = "white"
 
     def example(self, count: int, sides: tuple[int, int]) -> Tensor:
-        """Noise in [-1, 1].  # [count, C, H, W]"""
+        """Noise in [-1, 1], and a quarter of plain grey, where a norm has nothing to divide.  # [count, C, H, W]"""
         height, width = self.sides if self.multiple is None else sides
         size = self.channels * height * width
-        return latents(0, "export", range(count), size, "uniform").reshape(count, self.channels, height, width)
+        x = latents(0, "export", range(count), size, "uniform").reshape(count, self.channels, height, width)
+        x[..., : height // 2, : width // 2] = 0
+        return x
 
 
 @dataclass(frozen=True)

@@ -179,8 +179,10 @@ class _Onnx(_Product):
             output_names=["output"],
             external_data=False,
             verbose=False,
+            optimize=False,
         )
         assert made is not None
+        _simplify(made.model)
         self.proto = made.model_proto
         for part in (self.proto.graph, *self.proto.graph.node, *self.proto.graph.initializer, *self.proto.graph.input):
             del part.metadata_props[:]  # lines of Python, with the paths of this machine
@@ -313,6 +315,28 @@ def _levels_in(graph: Graph, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         to_levels(x).permute(0, 2, 3, 1).contiguous() if is_picture else x
         for x, is_picture in zip(inputs, pictures, strict=True)
     )
+
+
+def _simplify(model: Any) -> None:
+    """Compute what is constant, and change nothing else.
+
+    The optimizer that torch calls by itself takes constants that differ from 0 by up to 1e-8, or from 1 by 1e-5, for 0
+    and 1: pixel norm would lose its epsilon, and a picture of zeros become NaN. Runtimes have optimizers of their own.
+
+    Args:
+        model: ``onnx_ir.Model``, changed in place.
+    """
+    from onnx_ir.passes import common
+    from onnxscript import optimizer
+
+    optimizer.fold_constants(model)
+    for clean in (
+        common.RemoveUnusedNodesPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+    ):
+        clean(model)
 
 
 def _free_axes(proto: Any, graph: Graph, uint8: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import onnxscript
 import pytest
 import torch
 from sentences import refused
@@ -17,7 +18,7 @@ from torch import Tensor
 from written_snapshots import write_snapshot
 
 from progcycle.commands.cli import main
-from progcycle.export import export_model, load, portable, read_metadata
+from progcycle.export import SnapshotModel, export_model, load, portable, read_metadata
 from progcycle.networks import TRANSLATORS, Network
 
 Make = Callable[..., Path]
@@ -68,6 +69,36 @@ def test_translator_as_onnx(translators: Path, tmp_path: Path, capsys: pytest.Ca
     assert about["trained_on"] == {"data": ["nowhere"]}
     assert [size["batch"] for size in about["checked"]] == [1, 2, 3]
     assert 0 < max(size["difference"] for size in about["checked"]) <= 1e-4
+
+
+@pytest.mark.parametrize("size", [0, 1e-5, 1e-3])
+def test_epsilon_of_pixel_norm_is_in_the_file(deep: tuple[Path, SnapshotModel], size: float) -> None:
+    """A grey picture of zeros is what pixel norm would divide by zero without it, and a faint one be another."""
+    path, model = deep
+    x = (size * noise(2, 1, 8, 12)).astype(np.float32)
+    with torch.no_grad():
+        expected = model.graphs("ab")[0].module(torch.from_numpy(x).double()).numpy()
+    assert expected.dtype == np.float64
+    np.testing.assert_allclose(run(path, input=x), expected, rtol=0, atol=2e-5)
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SnapshotModel]:
+    """A translator of one channel without biases, as one that has just begun, as ONNX; and in float64."""
+    folder = tmp_path_factory.mktemp("deep")
+    model = load(write_snapshot(folder / "s", alpha=0.4, stage=1, channels=(1, 1), residual_blocks=0))
+    (file,) = export_model(model, folder, direction="ab")
+    return file.path, model.to("cpu", torch.float64)
+
+
+def test_a_file_that_divides_by_zero_on_grey_is_not_written(
+    make_snapshot: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the optimizer of torch's exporter, which takes 1e-8 for 0."""
+    model = load(make_snapshot(channels=(1, 1), stage=0, residual_blocks=0))
+    monkeypatch.setattr(portable, "_simplify", onnxscript.optimizer.optimize)
+    sentence = refused(lambda: export_model(model, tmp_path / "out", direction="ab"))
+    assert "ab.onnx would give numbers that are not finite at 1 x " in sentence
 
 
 def test_generator_with_classes_in_grey_levels(make_snapshot: Make, tmp_path: Path) -> None:
