@@ -3,7 +3,7 @@
 import argparse
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -259,8 +259,12 @@ def _write(
     from progcycle.data.prepare import check_room, finish, write_about, write_pictures
 
     count = sum(len(part.kept()) for part in parts)
-    pixels = sum(r.pixels * arrays.options.channels for r in arrays.resolutions(count)) if arrays else 0
-    check_room(work, sum(found.bytes for part in parts for _, found in part.kept()) + count * pixels)
+    needed = sum(found.bytes for part in parts for _, found in part.kept())
+    if arrays is not None:
+        named = {part.name: part for part in parts}
+        for name, part in named.items():
+            needed += len(part.kept()) * arrays.of_depth(named[_measured_on(name, named)]).bytes_each(count)
+    check_room(work, needed)
     with progress("writing", count) as done:
         rows = {part.name: write_pictures(part, work, processes_of(args), done) for part in parts}
     write_about(parts, work, {"by": f"progcycle {__version__}", **_about(args, sources, parts)})
@@ -280,13 +284,18 @@ def _write_arrays(
     kinds: dict[str, Arrays] = {}
     with progress("arrays", count) as done:
         for name, some in rows.items():
-            training = f"train{name.removeprefix('train').removeprefix('test')}"
-            if training not in kinds:
-                kinds[training] = measured(training if training in rows else name, arrays, work, pixels, say)
-            mine = kinds[training]
+            if (source := _measured_on(name, rows)) not in kinds:
+                kinds[source] = measured(source, arrays, work, pixels, say)
+            mine = kinds[source]
             write_arrays(name, some, mine, mine.resolutions(count), work, processes_of(args), pixels, done)
     for kind in dict.fromkeys(kinds.values()):
         _say_arrays(kind, kind.resolutions(count))
+
+
+def _measured_on(name: str, names: Container[str]) -> str:
+    """The part whose depth and window a part has: that with the training pictures, if there is one."""
+    training = f"train{name.removeprefix('train').removeprefix('test')}"
+    return training if training in names else name
 
 
 def _check_zip(parts: "Sequence[Part]", arrays: "Arrays | None", file: Path) -> None:

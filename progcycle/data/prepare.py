@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -74,6 +75,21 @@ class Arrays:
         sizes = Resolution.of(self.side).halves(SMALLEST)[::-1]
         totals = np.cumsum([count * size.pixels * each for size in sizes])
         return [size for size, total in zip(sizes, totals, strict=True) if total <= self.budget]
+
+    def bytes_each(self, count: int) -> int:
+        """What a picture takes in all of them.
+
+        Args:
+            count: pictures in all parts.
+        """
+        numbers = sum(size.pixels for size in self.resolutions(count)) * self.options.channels
+        return numbers * self.dtype.itemsize
+
+    def of_depth(self, part: Part) -> "Arrays":
+        """The arrays with the depth that most pictures of a part have, by its scan; their window is measured later."""
+        depths = Counter(found.bits for _, found in part.kept())
+        bits = max(depths, key=lambda bits: depths[bits], default=8)
+        return replace(self, options=self.options.model_copy(update={"bits": bits}))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from progcycle.data.decode import BrokenPicture, decode_picture
 from progcycle.data.dicom import is_dicom
 from progcycle.data.kinds import ending_of, extension_of, readable_extensions
 from progcycle.data.labels import Label
+from progcycle.data.levels import Bits
 from progcycle.data.pool import in_processes
 from progcycle.data.stored import is_deep, read_stored
 from progcycle.data.volumes import is_volume
@@ -59,6 +60,12 @@ class Found:
     def is_deep(self) -> bool:
         """Whether it has more than 8 bits a channel, or channels that Pillow has no mode for."""
         return self.mode.startswith("I") or ";" in self.mode
+
+    @property
+    def bits(self) -> Bits:
+        """The depth that training reads it at."""
+        depth = self.mode.partition(";")[2]
+        return "float" if depth == "F" else 16 if depth.startswith("16") else 8
 
 
 @dataclass

@@ -4,7 +4,9 @@ import os
 import signal
 import time
 
+import numpy as np
 import pytest
+from deep_pictures import scan, write_values
 from picture_folders import write_folder
 from stores import content, prepare
 
@@ -129,3 +131,30 @@ def test_processes_end_with_the_one_that_started_them(tmp_path):
     while any(map(running, workers)) and time.monotonic() < end:
         time.sleep(0.1)
     assert not any(map(running, workers))
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending", "options"),
+    [
+        (np.uint8, ".png", ()),
+        (np.uint8, ".png", ("--window", 0, 100)),
+        (np.uint16, ".png", ()),
+        (np.uint16, ".tif", ()),
+        (np.float32, ".tif", ()),
+        (np.float32, ".npy", ("--window", 0, 4095)),
+    ],
+)
+def test_the_room_that_is_asked_for_is_that_of_the_store(tmp_path, monkeypatch, kind, ending, options):
+    for i in range(7):
+        values = scan(i, 0, 255 if kind == np.uint8 else 4095).astype(kind)
+        write_values(tmp_path / "in" / f"{i}{ending}", values)
+        if i < 2:
+            write_values(tmp_path / "test" / f"{i}{ending}", values)
+    asked = []
+    monkeypatch.setattr(prepare_module, "check_room", lambda work, needed: asked.append(needed))
+    where = (tmp_path / "in", tmp_path / "s", "--test", tmp_path / "test", "--resolution", "16x32", "--channels", 1)
+    assert prepare(*where, *options) == 0
+    arrays = [np.load(file) for file in (tmp_path / "s").rglob("*.npy")]
+    assert {array.shape[1:3] for array in arrays} == {(16, 32), (8, 16), (4, 8)}
+    pictures = sum(file.stat().st_size for name in ("in", "test") for file in (tmp_path / name).iterdir())
+    assert asked == [pictures + sum(array.nbytes for array in arrays)]
