@@ -5,7 +5,7 @@ both sides, so that all stages of a run have one shape, and the shorter side is 
 resolution have it as their key. Hence a :class:`Resolution` *is* that number, with a height and a width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, SupportsIndex, Union
 
 if TYPE_CHECKING:
@@ -207,3 +207,14 @@ def _is_count(value: Any) -> bool:
 
 def _plain(value: int) -> int | list[int]:
     return Resolution.of(value).plain
+
+
+def column_width(resolutions: Iterable[int], least: int, gap: int = 0) -> int:
+    """Characters of a table's column of resolutions.
+
+    Args:
+        resolutions: in the column.
+        least: characters, which squares fit in.
+        gap: characters between the column before and the widest rectangle.
+    """
+    return max([least, *(gap + len(str(resolution)) for resolution in resolutions)])

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe, Schedule, by_resolution, check_grid, check_plan
-from progcycle.resolution import Resolution
+from progcycle.resolution import Resolution, column_width
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ class GrowthSchedule:
 
     def table(self) -> str:
         """The plan as text, one line a phase."""
-        px = max(6, *(2 + len(str(p.resolution)) for p in self.phases))  # rectangles are wider
+        px = column_width((phase.resolution for phase in self.phases), 6, gap=2)
         head = (
             f"{'phase':8}{'stage':>6}{'px':>{px}}{'from kimg':>12}{'to kimg':>12}{'batch':>7}{'lr x':>7}{'steps':>10}"
         )

@@ -28,6 +28,7 @@ from progcycle.engine.step_parts import AVERAGES, OPTIMIZER, PENALTIES, REST, St
 from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe
+from progcycle.resolution import column_width
 from progcycle.runtime.measure_precision import device_clock
 from progcycle.schedule import Growth, GrowthSchedule, Phase
 
@@ -47,7 +48,7 @@ class StageSpeed:
 
     Attributes:
         part: "" for training, else the name of what goes before, such as ``pretraining``.
-        resolution: pixels of the shorter side.
+        resolution: of the stage; in JSON, pixels of the shorter side.
         batch_size: pictures of one domain a step.
         pictures: of one domain that the plan shows at this resolution.
         step: median seconds of a step, with the wait for its pictures.
@@ -124,7 +125,8 @@ class Bench:
         columns = self.columns()
         words = {name: SHORT.get(name, name)[:11] for name in columns}
         widths = {name: max(len(word) + 1, 6) for name, word in words.items()}
-        head = f"{'px':>4}{'batch':>6}{'ms/step':>9}{'img/s':>8}{'of peak':>8}"
+        px = column_width((stage.resolution for stage in self.stages), 4)
+        head = f"{'px':>{px}}{'batch':>6}{'ms/step':>9}{'img/s':>8}{'of peak':>8}"
         head += "".join(f"{words[name]:>{widths[name]}}" for name in columns) + f"{'memory':>9}{'in all':>13}"
         lines, part = [head], ""
         for stage in self.stages:
@@ -132,7 +134,7 @@ class Bench:
                 lines.append(f"{stage.part}:" if stage.part else "training:")
                 part = stage.part
             peak = "-" if stage.of_peak is None else f"{stage.of_peak:.0%}"
-            line = f"{stage.resolution:4}{stage.batch_size:6}{1000 * stage.step:9.1f}"
+            line = f"{stage.resolution:{px}}{stage.batch_size:6}{1000 * stage.step:9.1f}"
             line += f"{stage.pictures_per_second:8.1f}{peak:>8}"
             line += "".join(
                 f"{f'{stage.shares[name]:.0%}' if name in stage.shares else '-':>{widths[name]}}" for name in columns
@@ -299,7 +301,7 @@ class _Measured:
             seconds = [self.budget.take(phase) for phase in phases]
             pixels = float(phases[-1].batch_size * resolution.pixels)
             if missing or (before and 3 * before[1] * pixels / before[0] > max(2 * self.budget.left, SOON)):
-                missing.append(int(resolution))
+                missing.append(resolution)
                 continue
             speed = self._stage(phases, seconds)
             before = pixels, speed.step
@@ -334,7 +336,7 @@ class _Measured:
             steps[phase] += max(computing - statistics.median(timed["plain"].steps), 0.0)  # what lazy penalties add
         return StageSpeed(
             self.kind,
-            int(main.resolution),
+            main.resolution,
             main.batch_size,
             sum(phase.end - phase.start for phase in phases),
             step,

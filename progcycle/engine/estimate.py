@@ -21,7 +21,7 @@ from progcycle.engine.meter import peak_memory
 from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe
-from progcycle.resolution import Resolution
+from progcycle.resolution import Resolution, column_width
 from progcycle.runtime.worker_processes import ProcessKilledError, run_in_processes
 from progcycle.schedule import Growth, GrowthSchedule
 
@@ -99,9 +99,10 @@ class Estimate:
 
     def table(self) -> str:
         """The costs of the stages as text, one line a resolution."""
-        head = f"{'px':>6}{'kimg':>10}{'ms a picture':>15}{'of the last':>13}{'time':>14}{'share':>8}"
+        px = column_width((stage.resolution for stage in self.stages), 6)
+        head = f"{'px':>{px}}{'kimg':>10}{'ms a picture':>15}{'of the last':>13}{'time':>14}{'share':>8}"
         rows = (
-            f"{stage.resolution:6}{stage.pictures / 1000:10.1f}{1000 * stage.picture:15.1f}{stage.relative:13.2f}"
+            f"{stage.resolution:{px}}{stage.pictures / 1000:10.1f}{1000 * stage.picture:15.1f}{stage.relative:13.2f}"
             f"{duration(stage.seconds):>14}{stage.share:8.0%}"
             for stage in self.stages
         )

@@ -21,7 +21,7 @@ from progcycle.engine.precision import DISPLAY_NAMES, Precision, has_bf16
 from progcycle.engine.trainer import Trainer
 from progcycle.errors import UserError
 from progcycle.recipe import Recipe
-from progcycle.resolution import Resolution
+from progcycle.resolution import Resolution, column_width
 from progcycle.schedule import Growth, GrowthSchedule
 
 DEVICES = (8, 16, 24, 80)  # GB of devices that a plan is made for
@@ -70,9 +70,10 @@ class MemoryPlan:
     proposals: Mapping[int, tuple[str, ...] | None]
 
     def __str__(self) -> str:
-        head = f"{'px':>6}{'batch':>7}{'at a time':>11}{'fixed':>10}{'a picture':>12}{'peak':>10}"
+        px = column_width((stage.resolution for stage in self.stages), 6)
+        head = f"{'px':>{px}}{'batch':>7}{'at a time':>11}{'fixed':>10}{'a picture':>12}{'peak':>10}"
         rows = (
-            f"{stage.resolution:6}{stage.batch_size:7}{stage.at_a_time:11}{memory_size(stage.fixed):>10}"
+            f"{stage.resolution:{px}}{stage.batch_size:7}{stage.at_a_time:11}{memory_size(stage.fixed):>10}"
             f"{f'{stage.each / 1e6:,.1f} MB':>12}{memory_size(stage.peak()):>10}"
             for stage in self.stages
         )

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,16 @@ from PIL import Image
 from tiny_runs import STEPS, began, checkpoint_content, full, stats, tiny, tiny_content, train, write_pictures
 
 from progcycle.commands.cli import main
-from progcycle.engine.estimate import noise
+from progcycle.engine.bench import Bench, StageSpeed
+from progcycle.engine.estimate import Estimate, noise
+from progcycle.engine.stage_memory import MemoryPlan, StageMemory
 from progcycle.errors import UserError
 from progcycle.export import load
 from progcycle.export.config import read_config
 from progcycle.recipe import Recipe, merge, validate
 from progcycle.resolution import Resolution
 from progcycle.runtime.checkpoint import checkpoints
+from progcycle.schedule import GrowthSchedule, Phase
 
 Read = pytest.CaptureFixture[str]
 SIZES = {"pggan": [24, 16], "cyclegan": [16, 24]}  # height and width
@@ -213,3 +217,25 @@ def test_fine_tuning_takes_what_has_no_grid_of_its_own(translators: Path, tmp_pa
     recipe = tiny("cyclegan", translators, merge(changes, {**other, "schedule": plan}))
     with pytest.raises(UserError, match=r"ends at 16x24 px, which is no resolution of this recipe, whose double from"):
         train(recipe, tmp_path / "other")
+
+
+@pytest.mark.parametrize("table", ["plan", "times", "bench", "memory"])
+def test_columns_of_tables_hold_rectangles(table: str) -> None:
+    """Columns end under the ends of their heads, and no number touches the next."""
+    sides = Resolution(64, 96), Resolution(128, 192), Resolution(1024, 4096)
+    if table == "plan":
+        phases = [Phase("stable", i, side, 1000 * i, 1000 * (i + 1), 16, 1.0) for i, side in enumerate(sides)]
+        lines = GrowthSchedule.table(SimpleNamespace(phases=phases)).splitlines()  # type: ignore[arg-type]
+    elif table == "times":
+        lines = Estimate(30, tuple(("stable", side, 1000, 0.01) for side in sides), None, "cpu", 1).table().splitlines()
+    elif table == "bench":
+        stages = [StageSpeed("", side, 16, 9, 0.1, 9.0, {"rest": 1.0}, 1.0, 1.0, None, None, 9.0) for side in sides]
+        lines = Bench("mine", "cpu", "float32", "", stages).table().splitlines()
+    else:
+        plan = MemoryPlan([StageMemory("", side, 16, 8, 2e9, 1.25e9) for side in sides], "bf16", {})
+        lines = str(plan).splitlines()[1:]
+    head, *rows = lines
+    end = head.index("px") + len("px")
+    assert [row[:end].split()[-1] for row in rows] == [str(side) for side in sides]
+    assert {len(row) for row in rows} == {len(head)}
+    assert all(row[end] == " " for row in rows)
