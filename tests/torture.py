@@ -116,6 +116,8 @@ def broken() -> dict[str, tuple[bytes, str]]:
         "lie.png": (png(2_000, 2_000, 8, 2, bytes(100)), "cannot be read"),
         "text.png": (b"This is not a picture.\n", "not a picture in a known format"),
         "page.jpg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture in a known format"),
+        "login.png": (b"\r\n<!DOCTYPE html><html>", "this is a web page and not the file that its name promises"),
+        "pointer.jpg": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS has not fetched; run"),
         "script.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture in a known format"),
         "zip.png": (zipped({"plain.png": whole["PNG"]}), "not a picture in a known format"),
     }

@@ -14,7 +14,7 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError, features
 
 from progcycle.data import bit_depth
 from progcycle.data.bit_depth import UnsupportedPicture
-from progcycle.data.kinds import ADVICE, DICOM, extension_of, has_heif
+from progcycle.data.kinds import ADVICE, DICOM, extension_of, has_heif, stand_in
 from progcycle.data.levels import PLAIN, Bits, Levels
 from progcycle.data.limit import pixel_limit
 from progcycle.data.pixels import as_image, as_pixels
@@ -415,6 +415,8 @@ def _what_else(head: bytes, name: str) -> str:
             return f"this is a picture in the {kind[1:].upper()} format; {ADVICE[kind]} to read it"
     if head[:4] in (b"II*\0", b"MM\0*"):
         return "this is a TIFF of a kind that cannot be read; save it as a PNG of 8 bits a channel"
+    if (instead := stand_in(head)) is not None:
+        return f"this {instead}"
     if extension_of(name) in DICOM:
         return "this is not a DICOM file, though its name says so; take it out, or export it again"
     return "this is not a picture in a known format"

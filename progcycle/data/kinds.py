@@ -108,7 +108,6 @@ def describe_unreadable(extensions: Mapping[str, int]) -> str:
 
 # How files begin that are found in place of pictures and zip files, and what to do about them.
 PREPARE = "train from a store that progcycle prepare makes of it"
-LFS = b"version https://git-lfs"
 PACKED = ("cifar-10-python.tar.gz", "cifar-100-python.tar.gz", "idx3-ubyte")  # names of files that it reads packed
 CONTAINERS = (
     (b"PAR1", f"is a Parquet file; {PREPARE}"),
@@ -116,7 +115,6 @@ CONTAINERS = (
     (b"\x1f\x8b", "is compressed with gzip; unpack it, and give the folder"),
     (b"7z\xbc\xaf\x27\x1c", "is a 7z archive; unpack it, and give the folder"),
     (b"Rar!", "is a RAR archive; unpack it, and give the folder"),
-    (LFS, "is the stand-in of a file that Git LFS has not fetched; run git lfs pull"),
 )
 ENDINGS = (
     (b"\x89PNG\r\n\x1a\n", ".png"),
@@ -136,11 +134,8 @@ def describe_file(file: Path) -> str:
             head = stream.read(512)
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
-    if is_web_page(head):
-        return (
-            "is a web page and not the file that its name promises, as a site answers that asks for a login or limits "
-            "downloads; open it in a browser to see why, and download the file again"
-        )
+    if (instead := stand_in(head)) is not None:
+        return instead
     if head[257:262] == b"ustar":
         return f"is a tar file; unpack it, or {PREPARE}"
     if head.startswith(b"PK"):
@@ -151,10 +146,20 @@ def describe_file(file: Path) -> str:
     return known or "is neither a folder nor a readable zip file; give a folder of pictures"
 
 
-def is_web_page(head: bytes) -> bool:
-    """Whether a file that begins so is an HTML page."""
+def stand_in(head: bytes) -> str | None:
+    """What a file that begins so is in place of what its name promises, and what to do: the end of a sentence.
+
+    A web page that was saved, or the pointer of Git LFS; None of others.
+    """
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
-    return start.startswith((b"<!doctype html", b"<html", b"<head", b"<!--"))
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<!--")):
+        return (
+            "is a web page and not the file that its name promises, as a site answers that asks for a login or limits "
+            "downloads; open it in a browser to see why, and download the file again"
+        )
+    if head.startswith(b"version https://git-lfs"):
+        return "is the stand-in of a file that Git LFS has not fetched; run git lfs pull"
+    return None
 
 
 def ending_of(head: bytes) -> str:

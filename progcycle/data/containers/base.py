@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from progcycle.data.kinds import LFS, describe_file, extension_of, is_left_out, is_web_page, readable_extensions
+from progcycle.data.kinds import describe_file, extension_of, is_left_out, readable_extensions, stand_in
 from progcycle.data.labels import Label
 from progcycle.errors import UserError
 from progcycle.pretrained import MissingExtra
@@ -162,7 +162,7 @@ def _stands_in(file: Path) -> bool:
             head = stream.read(512)
     except OSError:
         return True
-    return is_web_page(head) or head.startswith(LFS)
+    return stand_in(head) is not None
 
 
 def _has(file: Path, magic: bytes, at: int) -> bool:
