@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from progcycle.runtime.memory_format import has_channels_last
+
 CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
 COVERED = 0.95  # share of the convolutions' operations that is timed
 REPEATS = 3
@@ -74,8 +76,7 @@ class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _remembered(argument: Any) -> Hashable:
     if isinstance(argument, Tensor):
-        last = argument.ndim == 4 and argument.is_contiguous(memory_format=torch.channels_last)
-        return tuple(argument.shape), argument.dtype, last and not argument.is_contiguous()
+        return tuple(argument.shape), argument.dtype, has_channels_last(argument)
     return tuple(argument) if isinstance(argument, list) else argument
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from progcycle.recipe import PlayerOptimizer, on_curve
+from progcycle.runtime.memory_format import has_channels_last
 
 # What a step depends on, of any of them. Others that torch may add would have to be kept too.
 KEYS = ("step", "exp_avg", "exp_avg_sq", "square_avg", "momentum_buffer")
@@ -40,7 +41,7 @@ class _Adam(torch.optim.Adam):
     def _init_group(self, group: dict[str, Any], *lists: list[Tensor]) -> bool:
         complex_numbers: bool = super()._init_group(group, *lists)  # type: ignore[no-untyped-call]
         weights, gradients, *moments = lists[:4]
-        last = [weight.ndim == 4 and not weight.is_contiguous() for weight in weights]
+        last = [has_channels_last(weight) for weight in weights]
         for tensors in (weights, gradients, *moments):
             tensors[:] = [t.permute(0, 2, 3, 1) if moved else t for t, moved in zip(tensors, last, strict=True)]
         gradients[:] = [gradient.contiguous() for gradient in gradients]

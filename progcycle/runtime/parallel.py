@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from progcycle.errors import UserError
 from progcycle.output import LOGGER
+from progcycle.runtime.memory_format import has_channels_last
 from progcycle.runtime.rendezvous import gather_texts
 
 T = TypeVar("T")
@@ -105,7 +106,7 @@ def average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Paramete
     """
     if accelerator.num_processes == 1:
         return
-    own = [(p, p.grad, _has_channels_last(p.grad)) for p in parameters if p.grad is not None]
+    own = [(p, p.grad, has_channels_last(p.grad)) for p in parameters if p.grad is not None]
     if not own:
         return
     ordered = [grad.permute(0, 2, 3, 1) if last else grad for _, grad, last in own]  # as they lie in memory
@@ -120,10 +121,6 @@ def average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Paramete
         parameter.grad = shaped.permute(0, 3, 1, 2) if last else shaped
     if votes is not None:
         votes.receive(rest)
-
-
-def _has_channels_last(tensor: Tensor) -> bool:
-    return tensor.ndim == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 def reporting_errors(accelerator: Accelerator, items: Generator[T, None, None]) -> Generator[T, None, None]:
