@@ -176,6 +176,7 @@ FIGURES: dict[str, tuple[Draw, tuple[str, ...]]] = {
     "began.svg": (partial(draw_report, plot_figures), ("began",)),
     "began_curves.svg": (partial(draw_report, plot_curves), ("began",)),
     "began_gamma.svg": (partial(draw_report, plot_figures), ("began_gamma",)),
+    "projected.svg": (partial(draw_report, plot_figures), ("projected",)),
     "systems.svg": (partial(draw_report, plot_figures), ("systems",)),
     "systems_digits.svg": (partial(draw_report, plot_figures), ("systems_digits",)),
 }

@@ -166,7 +166,7 @@ class _Product(ABC):
 class _Onnx(_Product):
     """A graph as ONNX, run by onnxruntime."""
 
-    needs = ("onnx", "onnxruntime", "onnxscript")
+    needs = ("onnx", "onnx_ir", "onnxruntime", "onnxscript")
 
     def __init__(self, graph: Graph, program: ExportedProgram, uint8: bool) -> None:
         import onnxruntime
