@@ -8,6 +8,7 @@ pictures are shown is drawn by chance and is the same for both directions.
 
 import argparse
 import random
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image
@@ -42,7 +43,7 @@ def draw(models: dict[str, Translator], folder: Path, direction: str) -> Image.I
     for path in drawn_by_chance(folder):
         given = Image.open(path)
         cells.append([given.convert("RGB"), *(model.translate(given, direction) for model in models.values())])
-    rows = [sum(cells[i : i + BESIDE], []) for i in range(0, len(cells), BESIDE)]
+    rows = [list(chain.from_iterable(cells[i : i + BESIDE])) for i in range(0, len(cells), BESIDE)]
     return sheet(rows, ["given", *models] * BESIDE, tile=TILE)
 
 
