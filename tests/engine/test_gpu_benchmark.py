@@ -1,24 +1,15 @@
 """The part of ``benchmarks/gpu.sh`` that says whether a device computes what it should."""
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
-
-import progcycle
+from scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def gpu() -> ModuleType:
-    path = Path(progcycle.__file__).parents[1] / "benchmarks" / "gpu.py"
-    spec = importlib.util.spec_from_file_location("gpu_benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/gpu.py")
 
 
 def test_gradients_that_are_off_are_reported(gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """``benchmarks/processes.py``: the figures that it prints, by a clock that only moves where the test says so."""
 
-import importlib.util
 import io
 import json
 import sys
@@ -10,9 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
+from scripts import load_script
 from tiny_runs import tiny_content
 
-import progcycle
 from progcycle.engine import trainer as training
 
 STEP, EXCHANGE, BUSY = 5.0, 0.25, 3.0  # seconds: of a step without its exchanges, of an exchange, of the processor
@@ -20,13 +19,7 @@ STEP, EXCHANGE, BUSY = 5.0, 0.25, 3.0  # seconds: of a step without its exchange
 
 @pytest.fixture(scope="module")
 def processes() -> ModuleType:
-    path = Path(progcycle.__file__).parents[1] / "benchmarks" / "processes.py"
-    spec = importlib.util.spec_from_file_location("processes_benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/processes.py")
 
 
 @pytest.mark.parametrize(("task", "updates"), [("pggan", 2), ("cyclegan", 2)])

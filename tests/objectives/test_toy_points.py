@@ -1,26 +1,18 @@
 """The toy experiments of WGAN-GP in seconds: they fail if the penalty, or its weight, were another one."""
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scripts import load_script
 
 from progcycle.recipe import Adversarial
 from progcycle.recipe.objectives import GradientPenalty
 
-SCRIPT = Path(__file__).parents[2] / "docs" / "toy_points.py"
-
 
 @pytest.fixture(scope="module")
 def toys() -> Any:
-    spec = importlib.util.spec_from_file_location("toy_points", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("docs/toy_points.py")
 
 
 @pytest.mark.parametrize("weight", [10.0, 2.0])

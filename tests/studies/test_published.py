@@ -1,11 +1,11 @@
 """What the documents show of the studies is what the published rows say."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
 
 import pytest
+from scripts import load_script
 
 from progcycle.recipe import load_study
 from progcycle.studies.report import rivals_table, table
@@ -17,11 +17,7 @@ IMAGES = ROOT / "docs" / "images"
 PUBLISHED = sorted(path.parent.name for path in STUDIES.glob("*/rows.jsonl"))
 PAGES = [page for place in ("*.md", "docs/**/*.md", "recipes/*.md", "datasets/**/*.md") for page in ROOT.glob(place)]
 
-spec = importlib.util.spec_from_file_location("study_figures", ROOT / "docs" / "study_figures.py")
-assert spec is not None
-assert spec.loader is not None
-study_figures = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(study_figures)
+study_figures = load_script("docs/study_figures.py")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -95,11 +91,7 @@ def test_every_picture_of_the_documents_is_shown_by_one() -> None:
 
 
 def test_digests_are_renewed_only_where_the_runs_are_the_same() -> None:
-    renew = importlib.util.spec_from_file_location("renew_digests", ROOT / "docs" / "renew_digests.py")
-    assert renew is not None
-    assert renew.loader is not None
-    module = importlib.util.module_from_spec(renew)
-    renew.loader.exec_module(module)
+    module = load_script("docs/renew_digests.py")
     rows = [{"variant": "a", "seed": 0, "digest": "old", "figures": {}}]
     before = {"a, 0": {"digest": "old", "networks": "n", "rest": {"seed": 0}}}
     now = {"a, 0": {"digest": "new", "networks": "n", "rest": {"seed": 0}}}
