@@ -213,7 +213,7 @@ def course_names(rows: Rows) -> list[str]:
 
 
 def _courses(study: Study, rows: Rows, names: list[str], key: str, unit: float) -> Courses:
-    """Courses of the figures measured during runs.
+    """Courses of the figures measured during runs; a variant that lacks a figure has none of it.
 
     Args:
         study: names the variants.
@@ -224,7 +224,11 @@ def _courses(study: Study, rows: Rows, names: list[str], key: str, unit: float) 
     """
     return {
         name: {
-            v: [[(p[key] / unit, p[name]) for p in row["course"] if name in p] for row in rows_of(rows, v)]
+            v: [
+                [(p[key] / unit, p[name]) for p in row["course"] if name in p]
+                for row in rows_of(rows, v)
+                if any(name in p for p in row["course"])
+            ]
             for v in study.variants
         }
         for name in names

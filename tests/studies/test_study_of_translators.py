@@ -26,7 +26,7 @@ from progcycle.studies.budget import (
     with_fixed_precision,
     with_minimal_output,
 )
-from progcycle.studies.report import line_styles, reached, rivals_table, table
+from progcycle.studies.report import line_styles, plot_courses, reached, rivals_table, table
 from progcycle.studies.row import TranslationBenchmark, cpu_seconds, stage_translator
 from progcycle.studies.runner import check_study, read_plans
 
@@ -287,6 +287,19 @@ def test_the_variants_of_the_shipped_studies_are_recipes(path: Path) -> None:
     _, recipes = load_study(path)
     for recipe in recipes.values():
         assert validate(recipe.model_dump()) == recipe
+
+
+def test_figures_that_a_variant_lacks_are_drawn_of_the_others(tmp_path: Path) -> None:
+    """Translators with latents are measured by how their pictures vary; others have none of these figures."""
+    study = Study(title="t", recipe="r", variants={"a": {}, "b": {}}, seeds=(0,), points=2)
+    course = [{"cpu_seconds": 60.0, "nimg": 10, "l1": 0.8}, {"cpu_seconds": 120.0, "nimg": 20, "l1": 0.4}]
+    varied = [{**point, "varied": 0.3} for point in course]
+    rows = [
+        {"variant": "a", "seed": 0, "figures": {"l1": 0.4}, "course": course},
+        {"variant": "b", "seed": 0, "figures": {"l1": 0.4, "varied": 0.3}, "course": varied},
+    ]
+    plot_courses(study, rows, tmp_path / "courses.svg", every=True)
+    assert ">varied</text>" in (tmp_path / "courses.svg").read_text("utf-8")
 
 
 def test_no_two_of_many_variants_are_drawn_alike() -> None:
