@@ -1,9 +1,9 @@
 """Draw random test pictures of a study of translators: what was given, and what two of its variants make of it.
 
-    python docs/side_by_side.py runs/studies/translators_openmoji classic palette docs/images
+    python docs/side_by_side.py runs/studies/translators_openmoji classic-0 latents-0 docs/images
 
-Writes ``NAME_ab.png`` and ``NAME_ba.png``, NAME being that of the study's folder. The runs are those of seed 0. Which
-pictures are shown is drawn by chance and is the same for both directions.
+Writes ``NAME_ab.png`` and ``NAME_ba.png``, NAME being that of the study's folder. Which pictures are shown is drawn by
+chance and is the same for both directions; so are the latents of a translator that has some.
 """
 
 import argparse
@@ -40,25 +40,33 @@ def draw(models: dict[str, Translator], folder: Path, direction: str) -> Image.I
         direction: ``ab`` or ``ba``.
     """
     cells = []
-    for path in drawn_by_chance(folder):
+    for number, path in enumerate(drawn_by_chance(folder)):
         given = Image.open(path)
-        cells.append([given.convert("RGB"), *(model.translate(given, direction) for model in models.values())])
+        seeds = [number if model.latent_size(direction) else None for model in models.values()]
+        translated = [
+            model.translate(given, direction, seed=seed) for model, seed in zip(models.values(), seeds, strict=True)
+        ]
+        cells.append([given.convert("RGB"), *translated])
     rows = [list(chain.from_iterable(cells[i : i + BESIDE])) for i in range(0, len(cells), BESIDE)]
     return sheet(rows, ["given", *models] * BESIDE, tile=TILE)
 
 
 def main() -> None:
     """Draw both directions."""
-    parser = argparse.ArgumentParser(description="Draw random test pictures of two variants side by side.")
-    parser.add_argument("runs", type=Path, help="folder of the study's run folders, named like the study")
-    parser.add_argument("variants", nargs=2, help="two of its variants")
+    parser = argparse.ArgumentParser(description="Draw random test pictures of two runs of a study side by side.")
+    parser.add_argument("study", type=Path, help="folder of the study's run folders, named like the study")
+    parser.add_argument("runs", nargs=2, help="two of them, such as classic-0: a variant and a seed")
     parser.add_argument("out", type=Path, help="folder of the sheets")
     args = parser.parse_args()
-    _, recipes = load_study(Path(args.runs.name))
-    models = {NAMES.get(name, "progcycle"): load_as(Translator, args.runs / f"{name}-0") for name in args.variants}
-    root = DOCS.parent / recipes[args.variants[0], 0].data.root
+    _, recipes = load_study(Path(args.study.name))
+    variants = [run.rpartition("-")[0] for run in args.runs]
+    models = {
+        NAMES.get(variant, "progcycle"): load_as(Translator, args.study / run)
+        for variant, run in zip(variants, args.runs, strict=True)
+    }
+    root = DOCS.parent / next(recipe for (variant, _), recipe in recipes.items() if variant == variants[0]).data.root
     for direction, folder in (("ab", "testA"), ("ba", "testB")):
-        path = args.out / f"{args.runs.name}_{direction}.png"
+        path = args.out / f"{args.study.name}_{direction}.png"
         draw(models, root / folder, direction).save(path, optimize=True)
         print(f"wrote {path}")
 

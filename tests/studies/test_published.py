@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from scripts import load_script
 
 from progcycle.recipe import load_study
@@ -112,3 +113,36 @@ def test_the_digests_of_the_rows_are_those_of_their_recipes() -> None:
         for line in (STUDIES / name / "rows.jsonl").read_text("utf-8").splitlines():
             row = json.loads(line)
             assert row["digest"] == digest(study, recipes[row["variant"], row["seed"]]), f"{name}: {row['variant']}"
+
+
+class Flat:
+    """Stands for a translator: grey, as light as its seed says; 9 where it is given none."""
+
+    def __init__(self, latents: int) -> None:
+        self.latents = latents
+        self.seen: list[tuple[int, int | None]] = []
+
+    def latent_size(self, direction: str) -> int:
+        return self.latents if direction == "ab" else 0
+
+    def translate(self, picture: Image.Image, direction: str, *, seed: int | None) -> Image.Image:
+        self.seen.append((picture.getpixel((0, 0))[0], seed))
+        return Image.new("RGB", picture.size, (9 if seed is None else seed,) * 3)
+
+
+def test_the_sheet_shows_the_same_random_pictures_to_both_translators(tmp_path: Path) -> None:
+    module = load_script("docs/side_by_side.py")
+    for i in range(50):
+        Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / f"{i:02d}.png")
+    plain, many = Flat(0), Flat(8)
+    drawn = module.draw({"published": plain, "progcycle": many}, tmp_path, "ab")
+    assert [picture for picture, _ in plain.seen] == [picture for picture, _ in many.seen]
+    shown = [picture for picture, _ in plain.seen]
+    assert len(set(shown)) == 36
+    assert shown != sorted(shown), "not the first by name"
+    assert [seed for _, seed in many.seen] == list(range(36)), "no two from the same latents"
+    assert {seed for _, seed in plain.seen} == {None}
+    colours = {colour for _, colour in drawn.getcolors(1 << 16)}
+    assert {(i, i, i) for i in shown} | {(9, 9, 9)} | {(i, i, i) for i in range(36)} <= colours
+    module.draw({"progcycle": many}, tmp_path, "ba")
+    assert many.seen[-1][1] is None, "latents in one direction alone"
