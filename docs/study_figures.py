@@ -179,6 +179,8 @@ FIGURES: dict[str, tuple[Draw, tuple[str, ...]]] = {
     "projected.svg": (partial(draw_report, plot_figures), ("projected",)),
     "systems.svg": (partial(draw_report, plot_figures), ("systems",)),
     "systems_digits.svg": (partial(draw_report, plot_figures), ("systems_digits",)),
+    "translators_openmoji.svg": (partial(draw_report, plot_courses), ("translators_openmoji",)),
+    "translators_kai.svg": (partial(draw_report, plot_courses), ("translators_kai",)),
 }
 FIGURES = {name: (draw, names) for name, (draw, names) in FIGURES.items() if all(map(is_published, names))}
 # Places in pages that are filled from the rows of a study: between this line and the next empty comment.

@@ -44,7 +44,13 @@ PARTS = {
     ],
     "Long runs": ["docs/resuming", "docs/determinism", "docs/speed", "examples/slurm/README"],
     "Reference": ["recipes/README", "reference/recipes", "reference/commands", "reference/api"],
-    "What was measured": ["docs/results", "docs/growth-study", "docs/growth-study-appendix", "docs/studies/README"],
+    "What was measured": [
+        "docs/results",
+        "docs/translators",
+        "docs/growth-study",
+        "docs/growth-study-appendix",
+        "docs/studies/README",
+    ],
     "The project": ["CHANGELOG", "CONTRIBUTING"],
 }
 
