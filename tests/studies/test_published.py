@@ -126,7 +126,7 @@ class Flat:
         return self.latents if direction == "ab" else 0
 
     def translate(self, picture: Image.Image, direction: str, *, seed: int | None) -> Image.Image:
-        self.seen.append((picture.getpixel((0, 0))[0], seed))
+        self.seen.append((picture.convert("L").tobytes()[0], seed))
         return Image.new("RGB", picture.size, (9 if seed is None else seed,) * 3)
 
 
