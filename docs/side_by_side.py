@@ -60,10 +60,11 @@ def main() -> None:
     args = parser.parse_args()
     _, recipes = load_study(Path(args.study.name))
     variants = [run.rpartition("-")[0] for run in args.runs]
-    models = {
-        NAMES.get(variant, "progcycle"): load_as(Translator, args.study / run)
-        for variant, run in zip(variants, args.runs, strict=True)
-    }
+    names = [NAMES.get(variant, "progcycle") for variant in variants]
+    if names[0] == names[1]:  # two of ours
+        names = args.runs
+    models = {name: load_as(Translator, args.study / run) for name, run in zip(names, args.runs, strict=True)}
+    args.out.mkdir(parents=True, exist_ok=True)
     root = DOCS.parent / next(recipe for (variant, _), recipe in recipes.items() if variant == variants[0]).data.root
     for direction, folder in (("ab", "testA"), ("ba", "testB")):
         path = args.out / f"{args.study.name}_{direction}.png"

@@ -181,6 +181,7 @@ FIGURES: dict[str, tuple[Draw, tuple[str, ...]]] = {
     "systems_digits.svg": (partial(draw_report, plot_figures), ("systems_digits",)),
     "translators_openmoji.svg": (partial(draw_report, plot_courses), ("translators_openmoji",)),
     "translators_kai.svg": (partial(draw_report, plot_courses), ("translators_kai",)),
+    "growth_7_kai_128.svg": (partial(draw_report, plot_courses), ("growth_7_kai_128",)),
 }
 FIGURES = {name: (draw, names) for name, (draw, names) in FIGURES.items() if all(map(is_published, names))}
 # Places in pages that are filled from the rows of a study: between this line and the next empty comment.

@@ -205,6 +205,7 @@ def written(value: Any) -> str:
 TWINS = {
     "cyclegan_classic_openmoji": "cyclegan_classic_emoji",
     "cyclegan_openmoji_long": "cyclegan_openmoji",
+    "cyclegan_kai_128": "cyclegan_kai_64",
     "cyclegan_photos_64": "cyclegan_openmoji_64",
     "cyclegan_photos_128": "cyclegan_openmoji",
     "cyclegan_photos_256": "cyclegan_openmoji",
