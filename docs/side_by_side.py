@@ -8,6 +8,7 @@ chance and is the same for both directions; so are the latents of a translator t
 
 import argparse
 import random
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -51,6 +52,12 @@ def draw(models: dict[str, Translator], folder: Path, direction: str) -> Image.I
     return sheet(rows, ["given", *models] * BESIDE, tile=TILE)
 
 
+def names_of(runs: Sequence[str]) -> list[str]:
+    """What stands above the pictures of two runs: the run's own name where the others would be the same."""
+    names = [NAMES.get(run.rpartition("-")[0], "progcycle") for run in runs]
+    return names if len({*names}) == len(names) else list(runs)
+
+
 def main() -> None:
     """Draw both directions."""
     parser = argparse.ArgumentParser(description="Draw random test pictures of two runs of a study side by side.")
@@ -60,9 +67,7 @@ def main() -> None:
     args = parser.parse_args()
     _, recipes = load_study(Path(args.study.name))
     variants = [run.rpartition("-")[0] for run in args.runs]
-    names = [NAMES.get(variant, "progcycle") for variant in variants]
-    if names[0] == names[1]:  # two of ours
-        names = args.runs
+    names = names_of(args.runs)
     models = {name: load_as(Translator, args.study / run) for name, run in zip(names, args.runs, strict=True)}
     args.out.mkdir(parents=True, exist_ok=True)
     root = DOCS.parent / next(recipe for (variant, _), recipe in recipes.items() if variant == variants[0]).data.root

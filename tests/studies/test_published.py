@@ -146,3 +146,10 @@ def test_the_sheet_shows_the_same_random_pictures_to_both_translators(tmp_path: 
     assert {(i, i, i) for i in shown} | {(9, 9, 9)} | {(i, i, i) for i in range(36)} <= colours
     module.draw({"progcycle": many}, tmp_path, "ba")
     assert many.seen[-1][1] is None, "latents in one direction alone"
+
+
+def test_two_runs_of_ours_have_their_own_names_on_the_sheet() -> None:
+    module = load_script("docs/side_by_side.py")
+    assert module.names_of(["classic-1", "latents-0"]) == ["published", "progcycle"]
+    assert module.names_of(["no_growth-0", "size-0"]) == ["no_growth-0", "size-0"]
+    assert module.names_of(["classic-0", "classic-1"]) == ["classic-0", "classic-1"]
