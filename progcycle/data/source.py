@@ -107,7 +107,7 @@ def locate(path: str) -> tuple[Path, str | None]:
 def _where_to_get(path: Path) -> str:
     for parent in (path, *path.parents):
         readme = parent / "README.md"
-        if parent.parent.name == "datasets" and os.path.isfile(readme):
+        if "datasets" in (parent.name, parent.parent.name) and os.path.isfile(readme):
             return f"{readme} explains how to get the data"
     if any(parent.name == "datasets" for parent in path.parents):
         return (

@@ -122,6 +122,16 @@ def test_the_readme_of_a_data_set_is_pointed_to(tmp_path):
     assert f"{readme} explains how to get the data" in str(caught.value)
 
 
+def test_of_a_set_without_a_folder_the_readme_of_all_sets_is_named(tmp_path):
+    """Such as datasets/kai_128, which is drawn by the script of another folder."""
+    readme = tmp_path / "datasets" / "README.md"
+    readme.parent.mkdir()
+    readme.touch()
+    with pytest.raises(UserError) as caught:
+        names(tmp_path / "datasets" / "kai_128" / "trainA")
+    assert f"{readme} explains how to get the data" in str(caught.value)
+
+
 def test_places_without_pictures(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty has no pictures in it; files must end in one of: apng avif bmp"):
