@@ -66,11 +66,11 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of the sheets")
     args = parser.parse_args()
     _, recipes = load_study(Path(args.study.name))
-    variants = [run.rpartition("-")[0] for run in args.runs]
     names = names_of(args.runs)
     models = {name: load_as(Translator, args.study / run) for name, run in zip(names, args.runs, strict=True)}
     args.out.mkdir(parents=True, exist_ok=True)
-    root = DOCS.parent / next(recipe for (variant, _), recipe in recipes.items() if variant == variants[0]).data.root
+    first = args.runs[0].rpartition("-")[0]
+    root = DOCS.parent / next(recipe for (variant, _), recipe in recipes.items() if variant == first).data.root
     for direction, folder in (("ab", "testA"), ("ba", "testB")):
         path = args.out / f"{args.study.name}_{direction}.png"
         draw(models, root / folder, direction).save(path, optimize=True)
