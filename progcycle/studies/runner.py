@@ -71,7 +71,7 @@ def run_study(
         Whether every row of the study is there.
 
     Raises:
-        UserError: a file of the study's is damaged, a run was killed, or there is no finished row.
+        UserError: a file of the study's is damaged, a run was killed, every run failed, or there is no finished row.
     """
     os.environ["OMP_NUM_THREADS"] = "1"  # read when the processes start
     plans_path, rows_path = out / "plans.json", out / "rows.jsonl"
@@ -94,6 +94,10 @@ def run_study(
         say(f"{name}: {len(missing)} of {len(recipes)} runs to go, {jobs} at a time")
         out.mkdir(parents=True, exist_ok=True)
         rows += _run_all(study, recipes, missing, runs, jobs, rows_path)
+    if not rows and (unknown or missing) and not report:
+        raise UserError(
+            "No run of the study came to its end, for the reasons above; mend them and start the command again."
+        )
     if not rows:
         raise UserError(f"{out} has no finished row; run the study first, or name the folder of its rows with --out.")
     files = write_report(study, rows, _baselines(study, recipes, runs, out, report), out)
@@ -246,4 +250,4 @@ def _in_processes(
             f"A run was killed (see {runs}); start the command again to go on from where it stood."
         ) from None
     if failed:
-        say(f"{failed} runs failed; the report holds the others")
+        say(f"{failed} of {len(jobs)} failed; the report holds the others")

@@ -190,6 +190,18 @@ def test_rows_of_other_settings_are_refused(file: Path, capsys: pytest.CaptureFi
     assert "line 1: this is not a row" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("budget", [{}, {"cpu_minutes": 0.01}])
+def test_where_every_run_fails_the_reason_is_the_failures(
+    file: Path, capsys: pytest.CaptureFixture[str], budget: dict[str, float]
+) -> None:
+    change(file, seeds=[4], variants={"two": {"data": {"path": str(file.parent / "gone")}}}, **budget)
+    assert main(options(file)) == 2
+    told = capsys.readouterr()
+    assert str(file.parent / "gone") in told.out
+    assert "1 of 1 failed" in told.out
+    assert "for the reasons above" in told.err
+
+
 def test_a_report_without_rows_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*options(file), "--report"]) == 2
     assert "no finished row" in capsys.readouterr().err
