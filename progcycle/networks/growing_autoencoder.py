@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from progcycle.blocks import EqualizedLinear, Initialization, Norm, in_full_precision
 from progcycle.networks.base import Network, TaskShape
 from progcycle.networks.layers import SLOPE, Layer, Layers, Nonlinearity, Style, apply_initialization
-from progcycle.networks.trunks import Convs, GrowingDecoder, GrowingEncoder, Rgb, TrunkOptions
+from progcycle.networks.trunks import Convs, GrowingDecoder, GrowingEncoder, Rgb, TrunkOptions, check_blend
 from progcycle.resolution import Resolution, Sides
 from progcycle.rng import Distribution
 
@@ -29,9 +29,10 @@ class GrowingAutoencoderOptions(TrunkOptions):
     rgb_kernel: Literal[1, 3] = Field(3, description="side of the to_rgb kernels")
 
     @model_validator(mode="after")
-    def _slope_of_leaky_relu(self) -> Self:
+    def _fitting(self) -> Self:
         if self.slope != SLOPE and self.nonlinearity == "elu":
             raise ValueError("slope belongs to nonlinearity: leaky_relu, not to elu; leave it out")
+        check_blend(self.rgb, self.rgb_kernel)
         return self
 
     def arguments(self, shape: TaskShape) -> dict[str, Any]:
@@ -105,7 +106,7 @@ class GrowingGenerator(Network):
         latent_size: numbers of a latent.
         base_resolution: side of stage 0, or its height and width.
         image_channels: channels of the pictures.
-        rgb: how the stages' pictures join, ``replace`` or ``sum``.
+        rgb: how the stages' pictures join, ``replace``, ``sum`` or ``features``.
         normalize: kind of normalisation.
         epsilon: added to the mean square in pixel norm.
         equalized: whether weights are scaled at run time.
@@ -117,7 +118,8 @@ class GrowingGenerator(Network):
         distribution: what latents are drawn from.
 
     Raises:
-        ValueError: ``normal`` with equalized.
+        ValueError: ``normal`` with equalized, or ``rgb`` = ``features`` with channels that differ or an ``rgb_kernel``
+            of 3.
     """
 
     Options = GrowingGeneratorOptions
@@ -183,7 +185,7 @@ class GrowingAutoencoder(Network):
             initialization: as of :class:`GrowingGenerator`.
 
     Raises:
-        ValueError: ``normal`` with equalized.
+        ValueError: see there.
     """
 
     Options = GrowingAutoencoderOptions

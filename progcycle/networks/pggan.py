@@ -17,7 +17,7 @@ from progcycle.networks.discriminator import (
     GrowingDiscriminatorOptions,
 )
 from progcycle.networks.layers import Activation, Layer, Style, apply_initialization
-from progcycle.networks.trunks import Convs, GrowingDecoder, GrowingEncoder, Rgb, TrunkOptions
+from progcycle.networks.trunks import Convs, GrowingDecoder, GrowingEncoder, Rgb, TrunkOptions, check_blend
 from progcycle.resolution import Resolution, Sides
 
 
@@ -38,6 +38,7 @@ class PgganGeneratorOptions(TrunkOptions):
     def _whole_pictures(self) -> Self:
         if self.tanh and self.rgb == "sum":
             raise ValueError("tanh bounds a whole picture, not the sum of rgb: sum; use replace")
+        check_blend(self.rgb, self.rgb_kernel)
         return self
 
     def arguments(self, shape: TaskShape) -> dict[str, Any]:
@@ -64,7 +65,7 @@ class PgganGenerator(Network):
         latent_size: numbers in a latent.
         base_resolution: side of stage 0, or its height and width.
         image_channels: channels of the pictures.
-        rgb: how the stages' pictures join, ``replace`` (the paper) or ``sum``.
+        rgb: how the stages' pictures join, ``replace`` (the paper), ``sum`` or ``features``.
         normalize: kind of normalisation; latents always have pixel norm.
         epsilon: added to the mean square in pixel norm.
         equalized: whether weights are scaled at run time.
@@ -78,7 +79,8 @@ class PgganGenerator(Network):
         dense_bias: of the first layer: one for each ``channel``, or for each ``unit``.
 
     Raises:
-        ValueError: ``tanh`` with ``rgb`` = ``sum``, or ``normal`` with equalized.
+        ValueError: ``tanh`` with ``rgb`` = ``sum``, ``normal`` with equalized, or ``rgb`` = ``features`` with channels
+            that differ or ``rgb_kernel`` = 3.
     """
 
     Options = PgganGeneratorOptions

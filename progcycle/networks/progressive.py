@@ -86,9 +86,13 @@ class ProgressiveTranslatorOptions(TrunkOptions):
     )
 
     @model_validator(mode="after")
-    def _something_to_modulate(self) -> Self:
+    def _fitting(self) -> Self:
         if self.latents is not None and not self.residual_blocks:
             raise ValueError("latents modulate the residual blocks, of which there are none; set residual_blocks: 1")
+        if self.rgb == "features" and self.smooth == "mean_preserving":
+            raise ValueError(
+                "rgb: features enlarges features, not pictures with their means; set smooth: true or false"
+            )
         return self
 
     def arguments(self, shape: TaskShape) -> dict[str, Any]:
@@ -153,7 +157,7 @@ class ProgressiveTranslator(Network):
             pictures so that their 2x2 means stay, and a new stage is the one before when it is made small again.
         bounded: cut what goes out off at -1 and 1, so that plain white or black is exact and easily kept: ``inward``
             with a gradient that leads back into the range (:func:`clamp_inward`), True without.
-        rgb: how the stages' pictures join, ``replace`` or ``sum``.
+        rgb: how the stages' pictures join, ``replace``, ``sum`` or ``features``.
         normalize: kind of normalisation.
         epsilon: added to the mean square in pixel norm.
         equalized: whether weights are scaled at run time.
@@ -162,7 +166,8 @@ class ProgressiveTranslator(Network):
         latents: numbers of a latent, which modulates what each residual block adds; 0 for none.
 
     Raises:
-        ValueError: ``predict`` is ``change`` and the channels differ, or ``normal`` with equalized.
+        ValueError: ``predict`` is ``change`` and the channels differ, ``normal`` with equalized, or ``rgb`` =
+            ``features`` with features that differ in number or a ``smooth`` that is ``mean_preserving``.
     """
 
     Options = ProgressiveTranslatorOptions

@@ -8,8 +8,10 @@ newest stage. How the stages' pictures join is ``rgb``:
   before through the fade.
 * ``sum`` (a Laplacian pyramid; skips of Karras et al. 2020, figure 7): every stage's picture is added to the enlarged
   one before, the newest weighted by alpha, and every from_rgb is added likewise. Nothing learned is faded out.
+* ``features``: as ``replace``, but a decoder's newest features are blended with the enlarged ones before, as those of
+  an encoder always are, and what paints them changes from the old to_rgb to the new one.
 
-Both are exact at the ends: a stage at alpha 0 is the stage before, enlarged. With ``smooth`` it is enlarged otherwise
+All are exact at the ends: a stage at alpha 0 is the stage before, enlarged. With ``smooth`` it is enlarged otherwise
 than the real pictures are: the fade begins with a slight blur of what is painted where ``smooth`` is true, and with the
 same picture, but for rounding, when it is made small again, where it is ``mean_preserving``.
 """
@@ -40,7 +42,7 @@ from progcycle.networks.base import TaskShape
 from progcycle.networks.layers import PIXEL_NORM, PLAIN, Layer, Layers, Style, StyleOptions, without_normalization
 from progcycle.section import Section
 
-Rgb = Literal["replace", "sum"]
+Rgb = Literal["replace", "sum", "features"]
 Convs = Literal[1, 2]
 Smooth = bool | Literal["mean_preserving"]
 
@@ -79,11 +81,34 @@ class TrunkOptions(StyleOptions):
     """Options of a network that has a growing trunk."""
 
     channels: Channels = Channels()
-    rgb: Rgb = Field("replace", description="the new to_rgb replaces the old, or sum: is added to it")
+    rgb: Rgb = Field(
+        "replace",
+        description="the new to_rgb replaces the old, sum: is added to it; features: as replace, and features fade",
+    )
 
     def trunk(self, shape: TaskShape) -> dict[str, Any]:
-        """The keywords of a network's constructor for its trunk."""
-        return {"channels": self.channels.by_stage(shape), "rgb": self.rgb, **self.style()}
+        """The keywords of a network's constructor for its trunk.
+
+        Raises:
+            ValueError: features are to be blended that are not equally many.
+        """
+        channels = self.channels.by_stage(shape)
+        if self.rgb == "features" and len(set(channels)) > 1:
+            raise ValueError(
+                f"rgb: features blends the feature maps of two stages, which must be equally many (they are "
+                f"{', '.join(map(str, channels))}); set channels.decay: 0, or use rgb: replace"
+            )
+        return {"channels": channels, "rgb": self.rgb, **self.style()}
+
+
+def check_blend(rgb: Rgb, rgb_kernel: int) -> None:
+    """Refuse what would not open as the stage before.
+
+    Raises:
+        ValueError: features are to be blended, and to_rgb sees their neighbours.
+    """
+    if rgb == "features" and rgb_kernel != 1:
+        raise ValueError(f"rgb: features needs to_rgb layers of a single place: rgb_kernel: 1, not {rgb_kernel}")
 
 
 class Trunk(nn.Module):
@@ -200,8 +225,9 @@ class GrowingDecoder(Trunk):
             ``mean_preserving``: pictures so that their 2x2 means stay.
 
     Raises:
-        ValueError: ``fused`` with ``skips``, which come in between, or with ``smooth``; or ``tanh`` with ``rgb`` =
-            ``sum``, whose pictures are details of either sign.
+        ValueError: ``fused`` with ``skips``, which come in between, or with ``smooth``; ``tanh`` with ``rgb`` =
+            ``sum``, whose pictures are details of either sign; or ``rgb`` = ``features`` with channels that differ, or
+            where a picture of enlarged features is not the enlarged picture.
     """
 
     def __init__(
@@ -225,6 +251,8 @@ class GrowingDecoder(Trunk):
             raise ValueError("a fused decoder has no place for skips between the enlargement and the convolution")
         if tanh and rgb == "sum":
             raise ValueError("tanh would bound every detail of a sum of pictures; use rgb 'replace'")
+        if rgb == "features" and (len(set(channels)) > 1 or rgb_kernel != 1 or smooth == "mean_preserving"):
+            raise ValueError("rgb 'features' needs equal channels, rgb_kernel 1, and features enlarged as pictures are")
         self.rgb, self.fused, self.tanh = rgb, fused, tanh
         self.enlarge = smooth_upsample2x if smooth else upsample2x
         self.enlarge_picture = mean_preserving_upsample2x if smooth == "mean_preserving" else self.enlarge
@@ -261,9 +289,7 @@ class GrowingDecoder(Trunk):
                 assert picture is not None
                 picture = self.enlarge_picture(picture) + weight * self._painted(x, s)
             elif s == stage:
-                picture = self._painted(x, s)
-                if not is_end(weight, 1):
-                    picture = fade_in(self.enlarge_picture(self._painted(before, s - 1)), picture, weight)
+                picture = self._painted(x, s) if is_end(weight, 1) else self._faded(before, x, s, weight)
         assert picture is not None
         return picture
 
@@ -278,6 +304,14 @@ class GrowingDecoder(Trunk):
             x = torch.cat([x, skip.to(x.dtype)], dim=1)
         features: Tensor = self.blocks[stage - 1](x)
         return features
+
+    def _faded(self, before: Tensor, x: Tensor, stage: int, alpha: float | Tensor) -> Tensor:
+        """A picture between two stages, from the features of both."""
+        if self.rgb == "replace":
+            return fade_in(self.enlarge_picture(self._painted(before, stage - 1)), self._painted(x, stage), alpha)
+        # A 1x1 to_rgb and the enlargement may change places, so that this too begins as the enlarged picture.
+        x = fade_in(self.enlarge(before), x, alpha)
+        return fade_in(self._painted(x, stage - 1), self._painted(x, stage), alpha)
 
     def _painted(self, x: Tensor, stage: int) -> Tensor:
         picture = self._at_stage(stage, partial(in_full_precision, self.to_rgb[stage]), x)

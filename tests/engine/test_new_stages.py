@@ -35,8 +35,10 @@ def later(key: str, stage: int) -> bool:
 # --- a copy -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_a_new_stage_is_a_copy_and_changes_nothing_that_is_seen(task: str, pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("task", "rgb"), [*((task, "replace") for task in TASKS), (TASKS[-1], "features")])
+def test_a_new_stage_is_a_copy_and_changes_nothing_that_is_seen(
+    task: str, rgb: str, pictures: Path, tmp_path: Path
+) -> None:
     known: dict[int, dict[str, torch.Tensor]] = {}
     shown: dict[tuple[int, str], torch.Tensor] = {}
 
@@ -58,7 +60,7 @@ def test_a_new_stage_is_a_copy_and_changes_nothing_that_is_seen(task: str, pictu
                     growth, trainer.ema.networks
                 )  # the step that follows does it again, to no effect
 
-    recipe = tiny(task, pictures, {"network": EVEN, "schedule": {"new_stage": "copy"}})
+    recipe = tiny(task, pictures, {"network": {**EVEN, "rgb": rgb}, "schedule": {"new_stage": "copy"}})
     # The rates are so small that a copy is still one after a step.
     slow = {player: {"lr": 1e-12} for player in ("generator", "discriminator")}
     recipe = recipe.model_copy(

@@ -34,6 +34,9 @@ EXTRAS: list[dict[str, Any]] = [
     {"equalized": False, "slope": 0.3, "epsilon": 1e-2},
     {"convs": 1},
     {"rgb_kernel": 3},
+    {"rgb": "features", "channels": (6, 6, 6, 6)},
+    {"rgb": "features", "channels": (6, 6, 6, 6), "rgb_kernel": 1},
+    {"rgb": "features", "channels": (6, 6, 6, 6), "convs": 1, "fused": True},
     {"tanh": True},
     {"bounded": True},
     {"fused": True},
@@ -137,6 +140,8 @@ def _cases() -> list[Case]:
             parameters = inspect.signature(network_class).parameters
             for options in _variants(parameters):
                 if options.get("kernels") and options.get("head") == "patch":
+                    continue  # refused
+                if options.get("rgb") == "features" and Case(kind, name, options, True).value("rgb_kernel") == 3:
                     continue  # refused
                 # A dense head fits its base grid only; a network with `hidden` but no choice of head has that one.
                 square = ("hidden" in parameters and options.get("head", "dense") == "dense") or kind == "autoencoder"

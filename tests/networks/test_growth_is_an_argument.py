@@ -108,13 +108,29 @@ def test_pictures_and_logits_stay_float32_under_autocast(case: Case, alpha: floa
     assert torch.bfloat16 in types.values(), "the rest is in half precision"
 
 
-@pytest.mark.parametrize("case", of_kind("generator", reads=["rgb", "tanh"]))
+@pytest.mark.parametrize(
+    "case", [case for rgb in ("replace", "sum") for case in of_kind("generator", rgb=rgb, reads=["rgb", "tanh"])]
+)
 @torch.no_grad()
 def test_blends_are_float32_under_autocast(case: Case) -> None:
     network, x = case.build(), case.inputs(1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         old, half, new = (case.run(network, x, 1, alpha) for alpha in (0.0, 0.5, 1.0))
     torch.testing.assert_close(half, (old + new) / 2, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", of_kind("generator", "translator", rgb="features", reads=["rgb"]))
+@torch.no_grad()
+def test_decoders_blend_features_in_float32_under_autocast(case: Case) -> None:
+    network, x = case.build(), case.inputs(1)
+    seen: list[torch.Tensor] = []
+    network.growing_decoder().to_rgb[1].register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for alpha in (0.3, 1.0):
+            case.run(network, x, 1, alpha)
+    blended, newest = seen
+    assert not torch.equal(blended, blended.bfloat16().float()), "more digits than either of the two has"
+    assert torch.equal(newest, newest.bfloat16().float())
 
 
 @pytest.mark.parametrize("case", of_kind("discriminator", "translator", reads=["rgb"]))

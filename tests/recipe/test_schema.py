@@ -241,6 +241,10 @@ def test_bad_recipes_are_refused_in_one_line(change: dict[Any, Any], sentence: s
             "network.generator.bounded.ba: must be true, false or inward, got 'yes'.",
         ),
         ({"network": {"generator": {"bounded": {"a": True}}}}, "network.generator.bounded.a: unknown key"),
+        (
+            {"network": {"rgb": "features", "channels": {"decay": 0}, "generator": {"smooth": "mean_preserving"}}},
+            "rgb: features enlarges features, not pictures with their means; set smooth: true or false",
+        ),
         ({"network": {"fused_scale": True}}, "network.fused_scale: unknown key"),
         ({"data": {"labels": "folders"}}, "data.labels: unknown key"),
     ],
@@ -254,6 +258,11 @@ def test_bad_cyclegan_recipes(change: dict[str, Any], sentence: str) -> None:
 def test_what_a_refused_key_is_told_to_add_is_enough() -> None:
     validate(merge(PGGAN, {"data": {"labels": "folders"}, "objective": {"classes": {"real": 2}}}))
     validate(merge(PGGAN, {"objective": {"classes": {"real": 1}}}))  # as it is anyway
+    blended = {"rgb": "features", "channels": {"decay": 0}}
+    validate(merge(CYCLEGAN, {"network": {**blended, "generator": {"smooth": True}}}))
+    with pytest.raises(RecipeError, match="rgb: features needs to_rgb layers of a single place: rgb_kernel: 1, not 3"):
+        validate(merge(PGGAN, {"network": {**blended, "generator": {"rgb_kernel": 3}}}))
+    validate(merge(PGGAN, {"network": {**blended, "generator": {"rgb_kernel": 1}}}))
 
 
 def test_every_wrong_key_is_named_at_once() -> None:

@@ -440,6 +440,10 @@ def test_channels_go_the_right_way() -> None:
             "objective.identity: it compares a translator's input and output",
         ),
         (
+            {"network": {"generator": {"name": "progressive", "rgb": "features", "channels": {"base": 64, "max": 99}}}},
+            "network.generator.rgb: features blends the feature maps of two stages, which must be equally many",
+        ),
+        (
             {"network": {"generator": "stylegan"}},
             "network.generator: there is no 'stylegan'; choose one of fake, progressive, resnet, unet.",
         ),
