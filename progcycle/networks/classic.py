@@ -7,10 +7,10 @@ words, c7s1-k is a 7x7 convolution with stride 1, dk halves the size, uk doubles
 
 import itertools
 import math
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -307,12 +307,20 @@ class UnetTranslator(Network):
 class PatchDiscriminatorOptions(ClassicOptions):
     """Options of PatchGAN."""
 
-    layers: int = Field(3, ge=1, le=8, description="layers that halve the size; 3 see patches of 70x70")
+    layers: int = Field(
+        3, ge=0, le=8, description="layers that halve the size; 3 see patches of 70x70, 0 single pixels (PixelGAN)"
+    )
     slope: float = Field(0.2, ge=0, lt=1, description="of the leaky ReLU, where its input is negative")
     spectral_norm: bool = Field(False, description="weights have a largest singular value of 1 (Miyato et al. 2018)")
     downsampling: Downsampling = Field(
         "strided", description="strided convolutions; blurred: every second pixel of blurred features, as in CUT"
     )
+
+    @model_validator(mode="after")
+    def _something_to_halve(self) -> Self:
+        if not self.layers and self.downsampling != "strided":
+            raise ValueError("downsampling is of layers that halve the size, and layers is 0; leave one of them out")
+        return self
 
     def arguments(self, shape: TaskShape) -> dict[str, Any]:
         """See :class:`NetworkOptions`."""
@@ -325,15 +333,35 @@ class PatchDiscriminatorOptions(ClassicOptions):
         }
 
 
+def _convolutions(filters: int, image_channels: int, layers: int, bias: bool) -> list[nn.Conv2d]:
+    """Those of a PatchGAN; the last one makes the logits. ``bias``: of those that are normalised."""
+    if not layers:
+        return [
+            nn.Conv2d(image_channels, filters, 1),
+            nn.Conv2d(filters, 2 * filters, 1, bias=bias),
+            nn.Conv2d(2 * filters, 1, 1, bias=bias),  # as in the published code
+        ]
+    widths = [filters * min(1 << i, WIDEST) for i in range(layers + 1)]
+    return [
+        nn.Conv2d(image_channels, filters, 4, stride=2, padding=1),
+        *(
+            nn.Conv2d(narrow, wide, 4, stride=2 if i < layers else 1, padding=1, bias=bias)
+            for i, (narrow, wide) in enumerate(itertools.pairwise(widths), start=1)
+        ),
+        nn.Conv2d(widths[-1], 1, 4, padding=1),
+    ]
+
+
 class PatchDiscriminator(Network):
     """PatchGAN (Isola et al. 2017, section 6.1.2): C64-C128-C256-C512, then a logit for every place.
 
-    The last C keeps the size. A logit sees 70x70 pixels with three layers, 16, 34 and 142 with 1, 2 and 4.
+    The last C keeps the size. A logit sees 70x70 pixels with three layers, 16, 34 and 142 with 1, 2 and 4. With none it
+    sees a single one, by 1x1 convolutions, C64-C128: the PixelGAN of the same section, which judges colours alone.
 
     Args:
         filters: of the first layer.
         image_channels: channels of the pictures.
-        layers: convolutions that halve the size; behind them are one more and the logits.
+        layers: convolutions that halve the size; behind them are one more and the logits. With 0 all are 1x1.
         normalize: kind of normalisation, but for the first layer.
         epsilon: added to the mean square in pixel norm.
         slope: of the leaky ReLU.
@@ -358,18 +386,15 @@ class PatchDiscriminator(Network):
         downsampling: Downsampling = "strided",
     ) -> None:
         super().__init__()
-        self.smallest = 3 << layers  # 3x3 after the halvings, 2x2 after one more, and one logit
+        self.smallest = 3 << layers if layers else 1  # 3x3 after the halvings, 2x2 after one more, and one logit
         self.batch_norm = normalize == "batch"
         make, plain = LayerMaker(normalize, epsilon), LayerMaker("none", epsilon)
-        widths = [filters * min(1 << i, WIDEST) for i in range(layers + 1)]
-        conv, behind = _halving(nn.Conv2d(image_channels, filters, 4, stride=2, padding=1), downsampling)
-        self.body = nn.Sequential(plain(conv, nn.LeakyReLU(slope)), *behind)
-        for i, (narrow, wide) in enumerate(itertools.pairwise(widths), start=1):
-            stride = 2 if i < layers else 1
-            conv = nn.Conv2d(narrow, wide, 4, stride=stride, padding=1, bias=make.bias)
-            conv, behind = _halving(conv, downsampling if stride == 2 else "strided")
-            self.body.extend([make(conv, nn.LeakyReLU(slope)), *behind])
-        self.logit = nn.Conv2d(widths[-1], 1, 4, padding=1)
+        *convs, logit = _convolutions(filters, image_channels, layers, make.bias)
+        self.body = nn.Sequential()
+        for i, conv in enumerate(convs):
+            conv, behind = _halving(conv, downsampling if conv.stride == (2, 2) else "strided")
+            self.body.extend([(make if i else plain)(conv, nn.LeakyReLU(slope)), *behind])
+        self.logit = logit
         draw_weights(self, initialization, last=self.logit)
         if spectral_norm:
             normalize_spectrally(self)
@@ -383,7 +408,7 @@ class PatchDiscriminator(Network):
             alpha: not used.
 
         Returns:
-            Logits, float32 at least.  # [N, 1, H / 2^layers - 2, W / 2^layers - 2]
+            Logits, float32 at least.  # [N, 1, H / 2^layers - 2, W / 2^layers - 2], without layers [N, 1, H, W]
         """
         return in_full_precision(self.logit, self.body(x))
 

@@ -76,6 +76,7 @@ def test_layers_of_unet() -> None:
 @pytest.mark.parametrize(
     ("count", "expected"),
     [
+        (0, [(3, 64, 1), (64, 128, 1), (128, 1, 1)]),
         (1, [(3, 64, 2), (64, 128, 1), (128, 1, 1)]),
         (3, [(3, 64, 2), (64, 128, 2), (128, 256, 2), (256, 512, 1), (512, 1, 1)]),
         (5, [(3, 64, 2), (64, 128, 2), (128, 256, 2), (256, 512, 2), (512, 512, 2), (512, 512, 1), (512, 1, 1)]),
@@ -84,12 +85,13 @@ def test_layers_of_unet() -> None:
 def test_layers_of_patchgan(count: int, expected: list[tuple[int, int, int]]) -> None:
     with torch.device("meta"):
         network = PatchDiscriminator(layers=count)
-    assert layers(network) == [("", a, b, 4, stride, 1, True) for a, b, stride in expected]
+    kernel, zeros = (4, 1) if count else (1, 0)
+    assert layers(network) == [("", a, b, kernel, stride, zeros, True) for a, b, stride in expected]
     normed = [name for name, m in network.named_modules() if type(m).__name__ == "PictureNorm"]
-    assert normed == [f"body.{i}.1" for i in range(1, count + 1)]
+    assert normed == [f"body.{i}.1" for i in range(1, max(count, 1) + 1)]
 
 
-@pytest.mark.parametrize(("count", "seen"), [(1, 16), (2, 34), (3, 70), (4, 142)])
+@pytest.mark.parametrize(("count", "seen"), [(0, 1), (1, 16), (2, 34), (3, 70), (4, 142)])
 def test_pixels_that_a_logit_sees(count: int, seen: int) -> None:
     torch.manual_seed(0)
     network = PatchDiscriminator(2, layers=count, normalize="none").double()
@@ -258,7 +260,9 @@ def test_channels_and_sizes(in_channels: int) -> None:
         assert network.smallest % network.multiple(0) == 0
 
 
-@pytest.mark.parametrize(("count", "side", "logits"), [(3, 256, 30), (3, 32, 2), (3, 24, 1), (2, 32, 6), (4, 64, 2)])
+@pytest.mark.parametrize(
+    ("count", "side", "logits"), [(3, 256, 30), (3, 32, 2), (3, 24, 1), (2, 32, 6), (4, 64, 2), (0, 4, 4)]
+)
 @torch.no_grad()
 def test_logits_of_patchgan(count: int, side: int, logits: int) -> None:
     network = PatchDiscriminator(2, layers=count)
