@@ -247,7 +247,7 @@ def test_bad_recipes_are_refused_in_one_line(change: dict[Any, Any], sentence: s
         ),
         (
             {"network": {"discriminator": {"name": "patchgan", "layers": 0, "downsampling": "blurred"}}},
-            "network.discriminator: downsampling is of layers that halve the size, and layers is 0; leave one of them out",
+            "network.discriminator: downsampling is of layers that halve the size, and layers is 0; leave",
         ),
         ({"network": {"fused_scale": True}}, "network.fused_scale: unknown key"),
         ({"data": {"labels": "folders"}}, "data.labels: unknown key"),
