@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -11,6 +11,8 @@ from progcycle.recipe.schema import Recipe
 from progcycle.recipe.shipped import closest_name, find_recipe, shipped_studies
 from progcycle.recipe.values import AsTuple, RecipeError, Texts
 from progcycle.section import Section
+
+FINER = 8  # snapshots for each point where points are even in time, which is known afterwards only
 
 
 class Study(Section):
@@ -29,7 +31,8 @@ class Study(Section):
         curves: figures of the training log whose curves are kept.
         cpu_minutes: CPU time of a run, in one thread: the plan of every variant is stretched or cut in all its parts
             alike, until training takes as long as this. Default: plans are followed as they are.
-        points: of translators: how often a run is measured, evenly spaced by pictures; the last time is its end.
+        points: of translators: how often a run is measured, evenly spaced; the last time is its end.
+        spacing: of points: even in ``pictures``, or in ``cpu_time``, where the late stages of a growing plan have more.
         raw: also measure the translators' own weights, without the running average.
         shown: figures in the table and the plots; default: all.
         rivals: of translators: pairs of variants; reports the time that the first needs to reach the second's final
@@ -45,6 +48,7 @@ class Study(Section):
     curves: Texts = ()
     cpu_minutes: float | None = Field(None, gt=0)
     points: int = Field(1, ge=1)
+    spacing: Literal["pictures", "cpu_time"] = "pictures"
     raw: bool = False
     shown: Texts = ()
     rivals: Annotated[tuple[Annotated[tuple[str, str], AsTuple], ...], AsTuple] = ()
@@ -56,10 +60,22 @@ class Study(Section):
                 raise ValueError(f"rivals: there is no variant {name!r}")
         return self
 
+    @model_validator(mode="after")
+    def _points_to_space(self) -> "Study":
+        if self.spacing != "pictures" and self.points == 1:
+            raise ValueError("spacing is of several points, and a run is measured once; set points, or leave it out")
+        return self
+
+    @property
+    def snapshots(self) -> int:
+        """Of a run, even in pictures; those that are measured are chosen among them."""
+        return self.points if self.spacing == "pictures" else FINER * self.points
+
     @property
     def measured(self) -> tuple[object, ...]:
         """All of the study, apart from the recipe, that the figures of a row depend on."""
-        more = (self.points, self.raw) if self.points > 1 or self.raw else ()
+        more: tuple[object, ...] = (self.points, self.raw) if self.points > 1 or self.raw else ()
+        more += (self.spacing,) if self.spacing != "pictures" else ()
         return (self.metrics, self.count, self.curves, *more)
 
 

@@ -66,6 +66,24 @@ def run_row(study: Study, variant: str, seed: int, recipe: Recipe, run_dir: Path
     }
 
 
+def measured_snapshots(run_dir: Path, study: Study) -> list[Path]:
+    """The snapshots of a finished run that a study measures, oldest first: its points, the end among them."""
+    from progcycle.export import list_snapshots
+    from progcycle.export.config import read_config
+
+    found = list_snapshots(run_dir)
+    if study.spacing == "pictures":
+        return found
+    spent = [read_config(snapshot).cpu_seconds or 0.0 for snapshot in found]
+    return [found[i] for i in nearest_to_even(spent, study.points)]
+
+
+def nearest_to_even(values: Sequence[float], count: int) -> list[int]:
+    """Indices of those of rising values that lie nearest to 1/count, 2/count, ... of the last one; each once."""
+    wanted = [values[-1] * k / count for k in range(1, count + 1)]
+    return sorted({min(range(len(values)), key=lambda i: abs(values[i] - want)) for want in wanted})
+
+
 def measure_generator_run(study: Study, run: "Run", recipe: Recipe, before: float) -> tuple[list[Figures], Figures]:
     """Figures of a finished run of a generator; arguments are those of :func:`measure_translator_run`."""
     from progcycle.evaluation.generator_metrics import measure_run
@@ -99,12 +117,12 @@ def measure_translator_run(
         Figures at every snapshot, with ``nimg`` and ``cpu_seconds``, and those of the end, the ``raw`` ones included.
     """
     from progcycle.evaluation.diversity import TestLatents
-    from progcycle.export import Translator, list_snapshots, load_as
+    from progcycle.export import Translator, load_as
 
     benchmark = TranslationBenchmark(recipe, study.metrics or ())
     course: list[Figures] = []
     figures: Figures = {}
-    for snapshot in list_snapshots(run.run_dir):
+    for snapshot in measured_snapshots(run.run_dir, study):
         model = load_as(Translator, snapshot)
         # Earlier stages work at their own resolution, and their pictures are enlarged.
         figures = benchmark.measure(
@@ -276,14 +294,14 @@ def measure_autoencoder_run(
     """
     from progcycle.evaluation.evaluate_autoencoder import measure_enlarged
     from progcycle.evaluation.translation_pictures import read_pictures
-    from progcycle.export import Autoencoder, list_snapshots, load_as
+    from progcycle.export import Autoencoder, load_as
     from progcycle.export.autoencoder import unseen_pictures
 
     _, pictures = unseen_pictures(recipe)
     real = read_pictures(pictures, recipe.resolution)
     course: list[Figures] = []
     figures: Figures = {}
-    for snapshot in list_snapshots(run.run_dir):
+    for snapshot in measured_snapshots(run.run_dir, study):
         model = load_as(Autoencoder, snapshot)
         figures = measure_enlarged(model.restore, real)
         spent = before + (model.config.cpu_seconds or 0.0)
@@ -369,7 +387,9 @@ STUDIED: dict[str, TaskStudy] = {
         check=check_translator_metrics,
         baselines=measure_baselines,
         seen=seen_by_discriminators,
-        keys=frozenset({"metrics", "points", "raw", "rivals"}),
+        keys=frozenset({"metrics", "points", "spacing", "raw", "rivals"}),
     ),
-    "autoencoder": TaskStudy(measure_autoencoder_run, pictures=show_autoencoder, keys=frozenset({"points", "rivals"})),
+    "autoencoder": TaskStudy(
+        measure_autoencoder_run, pictures=show_autoencoder, keys=frozenset({"points", "spacing", "rivals"})
+    ),
 }

@@ -168,7 +168,7 @@ def as_run(study: Study, recipes: Recipes, plans: Mapping[str, Mapping[str, Any]
     if study.cpu_minutes:
         recipes = {key: recipe.stretched(plans[key[0]]["factor"]) for key, recipe in recipes.items() if key[0] in plans}
     return {
-        key: with_minimal_output(recipe, study.points) if STUDIED[recipe.task].in_course else recipe
+        key: with_minimal_output(recipe, study.snapshots) if STUDIED[recipe.task].in_course else recipe
         for key, recipe in recipes.items()
     }
 

@@ -27,8 +27,14 @@ from progcycle.studies.budget import (
     with_minimal_output,
 )
 from progcycle.studies.report import line_styles, plot_courses, reached, rivals_table, table
-from progcycle.studies.row import TranslationBenchmark, cpu_seconds, stage_translator
-from progcycle.studies.runner import check_study, read_plans
+from progcycle.studies.row import (
+    TranslationBenchmark,
+    cpu_seconds,
+    measured_snapshots,
+    nearest_to_even,
+    stage_translator,
+)
+from progcycle.studies.runner import as_run, check_study, read_plans
 
 ROOT = Path(__file__).parents[2]
 
@@ -168,6 +174,37 @@ def test_translators_are_measured_along_the_way_against_doing_nothing(
     (out / "references.json").unlink()
     assert main([*options, "--seeds", "5"]) == 0
     assert (out / "references.json").exists(), "what is missing is made again, and no run is"
+
+
+def test_points_that_are_even_in_time_are_few_where_pictures_are_cheap(
+    file: Path, make_snapshot: Callable[..., Path]
+) -> None:
+    content = yaml.safe_load(file.read_text()) | {"spacing": "cpu_time", "points": 3}
+    file.write_text(yaml.safe_dump(content))
+    study, recipes = load_study(file)
+    check_study(file, study, recipes)
+    plans = {"grows": {"factor": 1.0}, "fixed": {"factor": 1.0}}
+    assert as_run(study, recipes, plans)["grows", 5].training.snapshot_kimg == 0.003, "64 pictures / 24"
+    # Early pictures are cheap. Thirds of 18 s are 6, 12 and 18 s.
+    spent = [1, 2, 3, 4, 5, 6.4, 11, 11.7, 13, 18]
+    for number, seconds in enumerate(spent, 1):
+        snapshot = make_snapshot(stage=1, run="run", nimg=number)
+        config = json.loads((snapshot / "config.json").read_text())
+        (snapshot / "config.json").write_text(json.dumps(config | {"cpu_seconds": seconds}))
+    assert [int(path.name[-4:]) for path in measured_snapshots(snapshot.parents[1], study)] == [6, 8, 10]
+    even = study.model_copy(update={"spacing": "pictures"})
+    assert len(measured_snapshots(snapshot.parents[1], even)) == 10
+    assert even.measured != study.measured
+    assert nearest_to_even([9.0, 10.0], 5) == [0, 1], "none is measured twice"
+
+
+def test_a_spacing_of_a_single_point_is_refused(file: Path) -> None:
+    content = yaml.safe_load(file.read_text()) | {"spacing": "cpu_time", "points": 1}
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(RecipeError, match="spacing is of several points, and a run is measured once; set points"):
+        load_study(file)
+    file.write_text(yaml.safe_dump(content | {"points": 2}))
+    load_study(file)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
