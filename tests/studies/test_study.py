@@ -190,6 +190,7 @@ def test_rows_of_other_settings_are_refused(file: Path, capsys: pytest.CaptureFi
     assert "line 1: this is not a row" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("budget", [{}, {"cpu_minutes": 0.01}])
 def test_where_every_run_fails_the_reason_is_the_failures(
     file: Path, capsys: pytest.CaptureFixture[str], budget: dict[str, float]
