@@ -250,4 +250,4 @@ def _in_processes(
             f"A run was killed (see {runs}); start the command again to go on from where it stood."
         ) from None
     if failed:
-        say(f"{failed} of {len(jobs)} failed; the report holds the others")
+        say(f"{failed} of {len(jobs)} failed" + ("; the report holds the others" if failed < len(jobs) else ""))
