@@ -10,7 +10,7 @@ KINDS = ("pytorch-cyclegan", "cut", "joligen", "gan-zoo", "official-pggan", "pyt
 DESCRIPTION = """Make a snapshot of the weights of another project, which commands and start_from take as that of a run.
 Nothing in the files is executed. These can be taken:
 
-  pytorch-cyclegan  pytorch-CycleGAN-and-pix2pix: ResNet, U-Net, PatchGAN (latest_net_G_A.pth, ...)
+  pytorch-cyclegan  pytorch-CycleGAN-and-pix2pix: ResNet, U-Net, PatchGAN, PixelGAN (latest_net_G_A.pth, ...)
   cut               CUT: the same with blurs (latest_net_G.pth)
   joligen           joliGEN: resnet (latest_net_G_A.pth)
   gan-zoo           pytorch_GAN_zoo: PG-GAN and DCGAN (NAME_s6_i80000.pt)

@@ -11,7 +11,7 @@ from progcycle.importers.pickles import read_networks
 from progcycle.importers.reading import Settings, as_state, check_file, check_finite, read_torch
 
 KINDS = {
-    "pytorch-cyclegan": "pytorch-CycleGAN-and-pix2pix: ResNet, U-Net, PatchGAN (latest_net_G_A.pth, ...)",
+    "pytorch-cyclegan": "pytorch-CycleGAN-and-pix2pix: ResNet, U-Net, PatchGAN, PixelGAN (latest_net_G_A.pth, ...)",
     "cut": "CUT: the same with blurs (latest_net_G.pth)",
     "joligen": "joliGEN: resnet (latest_net_G_A.pth)",
     "gan-zoo": "pytorch_GAN_zoo: PG-GAN and DCGAN (NAME_s6_i80000.pt)",
@@ -41,6 +41,8 @@ READERS: tuple[tuple[str, Test, Callable[[State], Part]], ...] = (
 
 
 def _is_patchgan(state: State) -> bool:
+    if "net.0.weight" in state and "net.2.weight" in state:  # PixelGAN
+        return True
     first = state.get("model.0.weight", state.get("model.0.weight_orig"))
     return first is not None and first.ndim == 4 and first.shape[2] == 4 and not _any("conv_block")(state)
 
@@ -64,7 +66,6 @@ OTHERS: tuple[tuple[Test, str], ...] = (
     (_any("model1_1."), "a local enhancer of pix2pixHD"),
     (_is_pix2pixhd, "a generator of pix2pixHD, which halves its pictures four times"),
     (_any("scale0_layer0"), "a discriminator of pix2pixHD, whose padding is another than PatchGAN's"),
-    (_has("net.0.weight", "net.2.weight"), "a PixelGAN, which judges pixels one by one"),
     (_any("main.initial:"), "a network of WassersteinGAN's code, with layers that progcycle's DCGAN does not have"),
     (
         _has("generator", "gen_optim"),

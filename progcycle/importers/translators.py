@@ -85,7 +85,12 @@ def unet_pairs(halvings: int) -> Iterator[Pair]:
 
 
 def patchgan_pairs(layers: int, blurred: bool = False) -> Iterator[Pair]:
-    """The convolutions of a PatchGAN; ``layers`` of them halve the size."""
+    """The convolutions of a PatchGAN; ``layers`` of them halve the size, and without any it is a PixelGAN."""
+    if not layers:
+        yield Pair("net.0", "body.0.0", bias=True)
+        yield Pair("net.2", "body.1.0", "net.3", "body.1.1")
+        yield Pair("net.5", "logit")
+        return
     at = 0
     for layer in range(layers + 1):
         own = f"body.{layer * (1 + blurred)}"
@@ -176,16 +181,17 @@ def unet(state: State) -> Part:
 
 
 def patchgan(state: State) -> Part:
-    """A PatchGAN.
+    """A PatchGAN, or a PixelGAN: three 1x1 convolutions, whose keys begin with ``net``.
 
     Raises:
         UserError: as :func:`resnet`.
     """
     state, blurred, _ = _without_blurs(folded_spectral_norm(without_legacy(state)))
     batch_norm = any(key.endswith("running_mean") for key in state)
-    layers = sum(1 for tensor in state.values() if tensor.ndim == 4) - 2
+    pixel = "net.0.weight" in state
+    layers = 0 if pixel else sum(1 for tensor in state.values() if tensor.ndim == 4) - 2
     weights = pick(state, _names(patchgan_pairs(layers, blurred), batch_norm))
-    first = state["model.0.weight"]
+    first = state["net.0.weight" if pixel else "model.0.weight"]
     options: dict[str, Any] = {
         "name": "patchgan",
         "filters": first.shape[0],

@@ -126,6 +126,12 @@ def patchgan(s: State, x: Tensor) -> Tensor:
     return apply(s, "model.11", h, 1, 1)
 
 
+def pixelgan(s: State, x: Tensor) -> Tensor:
+    """1x1 convolutions at 0, 2 and 5; a norm, where there is one with weights, at 3."""
+    h = F.leaky_relu(apply(s, "net.0", x), 0.2)
+    return apply(s, "net.5", F.leaky_relu(norm(s, "net.3", apply(s, "net.2", h)), 0.2))
+
+
 def cut_patchgan(s: State, x: Tensor) -> Tensor:
     """The same with blurs: layers at 0, 3, 7 and 11."""
     h = blur_down(F.leaky_relu(apply(s, "model.0", x, 1, 1), 0.2))

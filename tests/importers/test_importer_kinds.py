@@ -32,7 +32,7 @@ OTHERS: dict[str, tuple[Any, str]] = {
     "mobile": (small("model.1.weight", "model.10.conv_block.1.conv.0.weight"), "mobile_resnet"),
     "pix2pixHD": (small("model.1.weight", "model.10.weight", "model.13.weight"), "pix2pixHD"),
     "pix2pixHD D": (small("scale0_layer0.0.weight"), "pix2pixHD"),
-    "pixel": (small("net.0.weight", "net.2.weight"), "PixelGAN"),
+    "PixelGAN without its last layer": (small("net.0.weight", "net.2.weight", shape=(2, 2, 1, 1)), "net.0.bias is"),
     "wgan": (small("main.initial:100-512:convt.weight"), "WassersteinGAN"),
     "pro_gan": ({"generator": {}, "gen_optim": {}}, "pro_gan_pytorch"),
     "mmagic": ({"meta": {}, "state_dict": {}}, "mmagic"),

@@ -96,7 +96,7 @@ PATCHGAN |= ref.conv("model.8", 32, 16, 4) | ref.conv("model.11", 1, 32, 4)
 def judged(out: Path, name: str, **arguments: Any) -> Callable[..., Tensor]:
     """A discriminator that was written beside the snapshot."""
     tensors = load_file(out / "snapshots" / "nimg-000000000000" / "discriminators.safetensors")
-    network = DISCRIMINATORS["patchgan"](normalize="instance", **arguments).double().eval()
+    network = DISCRIMINATORS["patchgan"](**{"normalize": "instance", **arguments}).double().eval()
     network.load_state_dict({k.removeprefix(f"{name}."): w for k, w in tensors.items() if k.startswith(f"{name}.")})
     return network
 
@@ -109,6 +109,18 @@ def test_d_a_judges_pictures_of_b(tmp_path: Path) -> None:
     with torch.no_grad():
         close(judged(tmp_path / "out", "disc_b", filters=4)(x), ref.patchgan(doubled(states["A"]), x))
         close(judged(tmp_path / "out", "disc_a", filters=4)(x), ref.patchgan(doubled(states["B"]), x))
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_pixelgan(tmp_path: Path, batch: bool) -> None:
+    shapes = ref.conv("net.0", 4, 3, 1) | ref.conv("net.2", 8, 4, 1, not batch) | ref.conv("net.5", 1, 8, 1, not batch)
+    state = filled(shapes | (ref.batch_norm("net.3", 8) if batch else {}))
+    imported(tmp_path, {"latest_net_G_A.pth": filled(ref.resnet_shapes(4, 3, 3)), "latest_net_D_A.pth": state})
+    norm = "batch" if batch else "instance"
+    x = pictures(3, 6, 5)
+    with torch.no_grad():
+        logits = judged(tmp_path / "out", "disc_b", filters=4, layers=0, normalize=norm)(x)
+        close(logits, ref.pixelgan(doubled(state), x))
 
 
 def test_spectral_norm_of_joligen_is_folded(tmp_path: Path) -> None:
