@@ -249,6 +249,8 @@ def named_keys(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[s
     for key, value in content.items():
         name = f"{prefix}{key}"
         yield name, value
+        if isinstance(value, list | tuple):  # several networks of a player
+            value = {i: one for i, one in enumerate(value) if is_player(f"{name}.{i}")}
         if isinstance(value := long_form(name, value), Mapping):
             yield from named_keys(value, f"{name}.")
 

@@ -150,6 +150,16 @@ def test_another_network_in_one_domain_hands_shared_keys_down() -> None:
     assert recipe.network.discriminator.b.name == "patchgan"
 
 
+@pytest.mark.parametrize("several", [["patchgan", PATCHES], {"a": [PATCHES, "patchgan"], "b": ["patchgan", PATCHES]}])
+def test_lists_without_growing_networks_hand_shared_keys_down(several: Any) -> None:
+    base = {**content(None), "network": {"channels": {"base": 128}, "discriminator": GROWING}}
+    for change in ({"network": {"discriminator": several}}, {"network.discriminator": several}):
+        merged = merge(base, change) if "network" in change else override_with(base, change)
+        recipe: Any = validate(merged)
+        assert recipe.network.generator.channels.base == 128
+        assert described(recipe) == several
+
+
 # --- terms --------------------------------------------------------------------------------------------------------
 
 
