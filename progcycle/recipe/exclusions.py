@@ -244,7 +244,8 @@ def _only_written(value: Any, name: str, written: Mapping[str, Any]) -> Any:
 def named_keys(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every key of a mapping, inner ones with the sections that they lie in, and its value.
 
-    A single value that is short for a section counts as the key that it sets.
+    A single value that is short for a section counts as the key that it sets. Networks in a list
+    have numbers for keys.
     """
     for key, value in content.items():
         name = f"{prefix}{key}"
