@@ -35,14 +35,13 @@ READERS: tuple[tuple[str, Test, Callable[[State], Part]], ...] = (
     ("pytorch-cyclegan", _has("model.model.0.weight", "model.model.3.weight"), translators.unet),
     ("pytorch-cyclegan", lambda s: "model.1.weight" in s and _any(".conv_block.")(s), translators.resnet),
     ("pytorch-cyclegan", lambda s: _is_patchgan(s), translators.patchgan),
+    ("pytorch-cyclegan", _has("net.0.weight", "net.2.weight"), translators.patchgan),  # PixelGAN
     ("pytorch-dcgan", _has("main.0.weight", "main.1.running_mean"), generators.dcgan_generator),
     ("pytorch-dcgan", _has("main.0.weight", "main.3.running_mean"), generators.dcgan_discriminator),
 )
 
 
 def _is_patchgan(state: State) -> bool:
-    if "net.0.weight" in state and "net.2.weight" in state:  # PixelGAN
-        return True
     first = state.get("model.0.weight", state.get("model.0.weight_orig"))
     return first is not None and first.ndim == 4 and first.shape[2] == 4 and not _any("conv_block")(state)
 
