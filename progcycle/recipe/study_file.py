@@ -30,7 +30,8 @@ class Study(Section):
         count: of PG-GANs: pictures that are measured.
         curves: figures of the training log whose curves are kept.
         cpu_minutes: CPU time of a run, in one thread: the plan of every variant is stretched or cut in all its parts
-            alike, until training takes as long as this. Default: plans are followed as they are.
+            alike, until training takes as long as this. Curves of weights and the halving of learning rates keep their
+            kimg. Default: plans are followed as they are.
         points: of translators: how often a run is measured, evenly spaced; the last time is its end.
         spacing: of points: even in ``pictures``, or in ``cpu_time``, where the late stages of a growing plan have more.
         raw: also measure the translators' own weights, without the running average.
