@@ -12,7 +12,7 @@ import progcycle
 from progcycle.engine.build import build, check_batches
 from progcycle.export import load
 from progcycle.recipe import Pictures, Recipe, load_recipe
-from progcycle.recipe.networks import discriminators
+from progcycle.recipe.networks import options_in
 
 FOLDER = Path(progcycle.__file__).parents[1] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
@@ -128,9 +128,9 @@ def reduced(path: Path, data: Path) -> Recipe:
         "training.sample_count": 2,
     }
     discriminator = None if one else recipe.network.discriminator
-    every = {} if one else discriminators_of(recipe)
+    every = {place: options for place, options in options_in(recipe.network).items() if place[0] == "discriminator"}
     staged = one or any(hasattr(options, "channels") for options in every.values())
-    wide = "network" if staged else "network.generator"
+    wide = "network" if staged else "network.generator"  # discriminators without stages have no such option
     changes |= (
         {"network.filters": 4, **({} if recipe.task == "began" else {"network.discriminator.layers": 2})}
         if fixed
@@ -138,10 +138,12 @@ def reduced(path: Path, data: Path) -> Recipe:
         if one_size
         else {f"{wide}.channels.base": 32, f"{wide}.channels.max": 8}
     )
-    changes |= {f"{key}.feature_resolution": 64 for key, options in every.items() if options.name == "projected"}
-    several = {key: options for key, options in every.items() if key != "network.discriminator"}
-    for key in [key for key, options in several.items() if options.name == "patchgan"]:
-        changes |= {f"{key}.filters": 4, f"{key}.layers": 2}
+    for place, options in every.items():
+        key = ".".join(map(str, ("network", *place)))
+        if options.name == "projected":
+            changes[f"{key}.feature_resolution"] = 64
+        elif options.name == "patchgan" and not fixed:
+            changes |= {f"{key}.filters": 4, f"{key}.layers": 2}
     if recipe.schedule.hold_resolution:
         schedule["hold_resolution"] = max(start, 8)
     changes |= {f"schedule.{key}": value for key, value in schedule.items()}
@@ -175,13 +177,6 @@ def reduced(path: Path, data: Path) -> Recipe:
     for where, options in loads.items():
         changes[f"{where}.load_resolution"] = 20 if options.load_resolution else None
     return load_recipe(path, [f"{key}={written(value)}" for key, value in changes.items()])
-
-
-def discriminators_of(recipe: Recipe) -> dict[str, Any]:
-    """Options of every discriminator, by their dotted key."""
-    value = recipe.network.discriminator
-    found = {place: options for domain in "ab" for place, options in discriminators(value, domain).items()}
-    return {".".join(map(str, ("network", "discriminator", *place))): options for place, options in found.items()}
 
 
 def reduced_pyramid(path: Path, data: Path) -> Recipe:
