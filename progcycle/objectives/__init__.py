@@ -12,7 +12,7 @@ from progcycle.objectives.adversarial import (
 from progcycle.objectives.balance import balanced_weights
 from progcycle.objectives.classification import class_loss
 from progcycle.objectives.feature_matching import feature_matching
-from progcycle.objectives.latent_loss import latent_loss
+from progcycle.objectives.latent_loss import latent_loss, prior_loss
 from progcycle.objectives.palette_loss import palette_loss
 from progcycle.objectives.penalties import Critic, drift, gradient_penalty, per_picture, zero_centred
 from progcycle.objectives.reconstruction import cycle_loss, identity_loss, range_loss, reconstruction_loss
@@ -32,6 +32,7 @@ __all__ = [
     "lsgan_discriminator",
     "palette_loss",
     "per_picture",
+    "prior_loss",
     "range_loss",
     "reconstruction_loss",
     "smoothed_discriminator",

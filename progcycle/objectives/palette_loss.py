@@ -1,9 +1,9 @@
 """A loss on the colours of translations as a set: sliced Wasserstein distance (Bonneel et al. 2015)."""
 
-import torch
 from torch import Tensor
 
 from progcycle.blocks import downsample2x, full_precision
+from progcycle.objectives.sliced_wasserstein import sliced_wasserstein
 
 STEP = 2  # halvings from one resolution that colours are compared at to the next
 
@@ -31,7 +31,7 @@ def palette_loss(fake: Tensor, earlier_fake: Tensor | None, real: Tensor, direct
     mine, others, real = full_precision(fake), full_precision(others), full_precision(real)
     levels = []
     while True:
-        levels.append(_squared_distance(_projected(mine, directions), _projected(others, directions), real, directions))
+        levels.append(sliced_wasserstein(*(_projected(pictures, directions) for pictures in (mine, others, real))))
         if max(mine.shape[2:]) == 1:
             break
         for _ in range(STEP):
@@ -49,10 +49,3 @@ def _half(pictures: Tensor) -> Tensor:
 def _projected(pictures: Tensor, directions: Tensor) -> Tensor:
     """[N, C, H, W] -> [K, N H W]"""
     return directions.to(pictures) @ pictures.transpose(0, 1).flatten(1)
-
-
-def _squared_distance(mine: Tensor, others: Tensor, real: Tensor, directions: Tensor) -> Tensor:
-    order = torch.cat([mine.detach(), others], dim=1).argsort(dim=1, stable=True)
-    ranks = order.argsort(dim=1)[:, : mine.shape[1]]
-    wanted = _projected(real, directions).sort(dim=1).values.gather(1, ranks)
-    return (mine - wanted).square().mean()

@@ -344,10 +344,26 @@ class Palette(Section):
         return self
 
 
-class LatentLoss(Section):
-    """The loss that keeps latents used: 1 - the cosine of a latent and of its estimate from the translation."""
+LATENT_QUEUE = 64
 
-    weight: Curve = Field(((0.0, 1.0),), description="in the loss; a number, or points of (kimg, value)")
+
+class LatentLoss(Section):
+    """The losses of latents: 1 - the cosine of a latent and of its estimate from the translation, and their prior."""
+
+    weight: Curve = Field(
+        ((0.0, 1.0),), description="of the loss that keeps latents used; a number, or points of (kimg, value)"
+    )
+    prior: Curve = Field(
+        ((0.0, 0.0),),
+        description="weight of the distance from the latents of real pictures to random ones; 0: none, or a curve",
+    )
+    queue: int = Field(LATENT_QUEUE, ge=0, le=4096, description="earlier latents that prior ranks a batch with")
+
+    @model_validator(mode="after")
+    def _queue_that_counts(self) -> "LatentLoss":
+        if self.queue != LATENT_QUEUE and not any(weight for _, weight in self.prior):
+            raise ValueError("queue is of prior, which has no weight; give it one, or leave queue out")
+        return self
 
 
 class CycleganObjective(Adversarial):

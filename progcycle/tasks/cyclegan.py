@@ -21,7 +21,7 @@ from progcycle.tasks.discriminators import AdversarialTask
 from progcycle.tasks.image_pool import ImagePool
 from progcycle.tasks.palette_comparison import PaletteComparison
 from progcycle.tasks.specs import make_network, task_shape
-from progcycle.tasks.translation_latents import SHOWN, TranslationLatents
+from progcycle.tasks.translation_latents import SHOWN, PriorComparison, TranslationLatents
 
 Fakes = tuple[Tensor, Tensor]
 
@@ -80,6 +80,11 @@ class CycleganTask(AdversarialTask):
             for domain in ("a", "b")
             if any(weight for _, weight in getattr(objective.palette, domain))
         }
+        self.priors = {
+            direction: PriorComparison(objective.latent.queue, recipe.seed, direction)
+            for direction in shapes
+            if self.latents.size(direction) and any(weight for _, weight in objective.latent.prior)
+        }
         self.objective, self.seed = objective, recipe.seed
         self._may_leave_range = {d[1] for d in shapes if not net.generator.within_range(d)}
         self._fakes: dict[tuple[int, ...], Fakes] = {}
@@ -133,6 +138,11 @@ class CycleganTask(AdversarialTask):
             for name, term in self.latents.loss(direction, z, seen, growth).items():
                 stats[name] = term
                 loss = loss + on_curve(self.objective.latent.weight, kimg) * term
+        if weight := on_curve(self.objective.latent.prior, kimg):
+            for direction, own, positions in (("ab", own_b, b.positions), ("ba", own_a, a.positions)):
+                for told in own:
+                    stats[f"prior/{direction}"] = self.priors[direction].loss(told, positions)
+                    loss = loss + weight * stats[f"prior/{direction}"]
         return loss, stats
 
     def _cycle_input(self, fake: Tensor, domain: str, positions: Sequence[int]) -> Tensor:
@@ -222,4 +232,5 @@ class CycleganTask(AdversarialTask):
         """The two pools, each of this process's pictures, and the memory of the discriminators."""
         pools = {f"pool_{domain}": Memory(pool) for domain, pool in self.pools.items()}
         palettes = {f"palette_{domain}": Memory(palette) for domain, palette in self.palettes.items()}
-        return {**pools, **palettes, **self.adversarial["a"].memories(), **self.adversarial["b"].memories()}
+        priors = {f"prior_{direction}": Memory(prior) for direction, prior in self.priors.items()}
+        return {**pools, **palettes, **priors, **self.adversarial["a"].memories(), **self.adversarial["b"].memories()}

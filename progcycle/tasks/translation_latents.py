@@ -3,15 +3,18 @@
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from progcycle.networks import ENCODERS, Network, TaskShape
-from progcycle.objectives import latent_loss
+from progcycle.objectives import latent_loss, prior_loss
 from progcycle.recipe import CycleganNetwork
 from progcycle.rng import normal
 from progcycle.schedule import Growth
 from progcycle.tasks.base import to_match
+from progcycle.tasks.feature_queue import FeatureQueues
 
 SHOWN = 3  # translations of a picture on sample sheets
+DIRECTIONS = 16  # random directions of latents that a batch is compared along
 
 
 class TranslationLatents:
@@ -78,6 +81,37 @@ class TranslationLatents:
         """The latent loss of translations, see :func:`latent_loss`, by the figure's name; nothing without latents."""
         estimates = self.estimated(direction, fake, growth)
         return {f"latent/{direction}": latent_loss(z, told) for z, told in zip(latents, estimates, strict=True)}
+
+
+class PriorComparison(FeatureQueues):
+    """Compares the latents of real pictures with random ones, see :func:`prior_loss`; the queue holds earlier ones.
+
+    Args:
+        queue: earlier latents that a batch is ranked with.
+        seed: of the run.
+        direction: part of the random address of what is drawn.
+    """
+
+    def __init__(self, queue: int, seed: int, direction: str) -> None:
+        super().__init__(queue)
+        self.seed, self.direction = seed, direction
+
+    def loss(self, estimates: Tensor, positions: Sequence[int]) -> Tensor:
+        """The prior loss of a batch, which the queue takes in then.
+
+        Args:
+            estimates: latents of real pictures.  # [N, D]
+            positions: of these pictures.
+        """
+        held = self.queues["real"].features
+        earlier = None if held is None else held.flatten(1).to(estimates)
+        count, size = len(estimates) + (0 if earlier is None else len(earlier)), estimates.shape[1]
+        rows = normal(self.seed, f"latent/{self.direction}/prior", positions[:1], (count + DIRECTIONS) * size)
+        rows = to_match(rows, estimates).reshape(-1, size)
+        loss = prior_loss(estimates, earlier, rows[:count], normalize(rows[count:], dim=1))
+        if self.size:
+            self.store(real=estimates[:, :, None, None], fake=None)
+        return loss
 
 
 def encoder_name(direction: str) -> str:

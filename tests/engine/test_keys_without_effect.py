@@ -203,6 +203,8 @@ OWN: dict[str, dict[str, tuple[str, list[str]]]] = {
         "network.generator.latents.ab": ("3", []),
         "network.generator.latents.ba": ("3", []),
         "objective.latent.weight": ("3", ["network.generator.latents.ab=3"]),
+        "objective.latent.prior": ("3", ["network.generator.latents.ab=3"]),
+        "objective.latent.queue": ("3", ["network.generator.latents.ab=3", "objective.latent.prior=3"]),
         "network.generator.bounded.ab": ("true", ["optimizer.generator.lr=1"]),
         "network.generator.bounded.ba": ("true", ["optimizer.generator.lr=1"]),
         "objective.palette.a": ("3", []),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from progcycle.engine.build import build
 from progcycle.networks import ENCODERS, TRANSLATORS, Network
+from progcycle.objectives import prior_loss
 from progcycle.recipe import RecipeError
 from progcycle.rng import normal
 
@@ -162,6 +163,39 @@ def test_what_each_term_teaches() -> None:
     assert gradients(real_task(), "cycle/aba") == parts | back
 
 
+def test_the_prior_compares_latents_of_real_pictures_with_random_ones_and_teaches_the_encoder_alone() -> None:
+    assert gradients(real_task(latent={"prior": 2}), "prior/ab") == {"enc_b.layers", "enc_b.dense"}
+    task, plain = real_task(latent={"weight": 0, "prior": 2, "queue": 6}), real_task(latent={"weight": 0})
+    for network, other in zip(task.networks.values(), plain.networks.values(), strict=True):
+        network.load_state_dict(other.state_dict())
+    encoder, seen = task.networks["enc_b"], []
+    for i in range(3):
+        pictures = torch.rand(4, 3, 8, 8)
+        reals = {"a": batch(torch.rand(4, 3, 8, 8)), "b": batch(pictures, first=4 * i)}
+        loss, stats = task.loss("generator", reals, GROWTH, 0)
+        without = plain.loss("generator", reals, GROWTH, 0)[0]
+        seen.append(encoder(pictures, GROWTH.stage, GROWTH.alpha).detach())
+        earlier = torch.cat([seen[0][:0], *seen[:-1]])[-6:]
+        rows = normal(3, "latent/ab/prior", [4 * i], (4 + len(earlier) + 16) * 3).reshape(-1, 3)
+        along = torch.nn.functional.normalize(rows[-16:], dim=1)
+        expected = prior_loss(seen[-1], earlier, rows[:-16], along)
+        torch.testing.assert_close(stats["prior/ab"], expected)
+        assert loss.item() - without.item() == pytest.approx(2 * expected.item(), rel=1e-3)
+    assert list(task.state_dict()) == ["prior_ab.real"]
+    resumed = real_task(latent={"weight": 0, "prior": 2, "queue": 6})
+    resumed.load_state_dict(task.state_dict())
+    assert torch.equal(resumed.state_dict()["prior_ab.real"], task.state_dict()["prior_ab.real"])
+
+
+def test_without_a_weight_no_latents_are_compared_or_remembered() -> None:
+    task = real_task(latent={"prior": [[5, 1], [6, 0]]})  # GROWTH stands at 5 kimg
+    stats = task.loss("generator", {"a": A, "b": B}, GROWTH, 0)[1]
+    assert "prior/ab" in stats
+    stats = real_task().loss("generator", {"a": A, "b": B}, GROWTH, 0)[1]
+    assert not [name for name in stats if name.startswith("prior")]
+    assert not real_task().state_dict()
+
+
 def test_latents_add_networks_and_weights_of_their_direction_only() -> None:
     with_latents, without = (
         real_task(),
@@ -184,6 +218,11 @@ def test_latents_add_networks_and_weights_of_their_direction_only() -> None:
         ({"generator": {"latents": {"ab": 1}}}, {}, "network.generator.latents.ab: .* greater than or equal to 2"),
         ({"generator": {"latents": {"ab": 2}, "residual_blocks": 0}}, {}, "latents modulate the residual blocks"),
         ({}, {"latent": {"weight": 3}}, "objective.latent weighs latents, of which the translators have none"),
+        (
+            {"generator": {"latents": {"ab": 2}}},
+            {"latent": {"queue": 3}},
+            "objective.latent: queue is of prior",
+        ),
         ({"generator": "resnet"}, {"latent": {"weight": 3}}, "objective.latent weighs latents"),
     ],
 )
