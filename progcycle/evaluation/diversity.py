@@ -21,6 +21,10 @@ def _nothing(pictures: Tensor, direction: "Direction") -> Tensor:
     raise ValueError(f"there are no latents in the direction {direction}")
 
 
+def _as_they_are(normals: Tensor, direction: "Direction") -> Tensor:
+    return normals
+
+
 @dataclass(frozen=True)
 class TestLatents:
     """The latents of test pictures. Methods give a tuple of one tensor, or of none for a direction without latents.
@@ -29,6 +33,7 @@ class TestLatents:
         sizes: numbers of a latent, by direction; 0 or left out for none.
         estimate: from pictures of the domain that a direction translates to, the latents of that direction.
         seed: of the random ones.
+        choose: from normal numbers, the random latents of a direction.
     """
 
     __test__ = False  # pytest takes classes of this name for tests
@@ -36,11 +41,14 @@ class TestLatents:
     sizes: Mapping["Direction", int]
     estimate: Callable[[Tensor, "Direction"], Tensor] = _nothing
     seed: int = 0
+    choose: Callable[[Tensor, "Direction"], Tensor] = _as_they_are
 
     def drawn(self, direction: "Direction", numbers: Sequence[int], which: int = 0) -> tuple[Tensor, ...]:
         """Random latents of pictures by their numbers in the test set; ``which`` tells several of a picture apart."""
         size = self.sizes.get(direction, 0)
-        return (normal(self.seed, f"metric/latent/{direction}/{which}", numbers, size),) if size else ()
+        if not size:
+            return ()
+        return (self.choose(normal(self.seed, f"metric/latent/{direction}/{which}", numbers, size), direction),)
 
     def estimated(self, direction: "Direction", pictures: Tensor) -> tuple[Tensor, ...]:
         """The latents from which a direction would paint some pictures, as the way back of a round trip gets them."""
@@ -52,7 +60,8 @@ WITHOUT = TestLatents({})
 
 def latents_of(model: "Translator", seed: int = 0) -> TestLatents:
     """The latents that the translators of a snapshot are measured with."""
-    return TestLatents({"ab": model.latent_size("ab"), "ba": model.latent_size("ba")}, model.estimate_latents, seed)
+    sizes: dict[Direction, int] = {"ab": model.latent_size("ab"), "ba": model.latent_size("ba")}
+    return TestLatents(sizes, model.estimate_latents, seed, model.drawn_latents)
 
 
 @torch.no_grad()

@@ -144,6 +144,7 @@ class TranslationEvaluator:
 
         from progcycle.evaluation.diversity import TestLatents
         from progcycle.evaluation.translation_metrics import GROUPS, measure_translation
+        from progcycle.tasks.translation_latents import drawn_latents
 
         if not self._reported:
             self._reported = True
@@ -158,6 +159,9 @@ class TranslationEvaluator:
         def estimate(pictures: "Tensor", direction: "Direction") -> "Tensor":
             batches = torch.split(pictures, BATCH)
             return torch.cat([sampler.apply(f"enc_{direction[1]}", some).cpu() for some in batches])
+
+        def choose(normals: "Tensor", direction: "Direction") -> "Tensor":
+            return drawn_latents(sampler.networks, direction, normals)
 
         pairs = pair_up(names_a, names_b, False, several_of(self.sets)) if "pair" in self.metrics else []
         sizes: dict[Direction, int] = (
@@ -177,7 +181,7 @@ class TranslationEvaluator:
             reals=kid.reals if kid else None,
             more=more,
             metrics=[name for name in GROUPS if name in self.metrics],
-            latents=TestLatents(sizes, estimate),
+            latents=TestLatents(sizes, estimate, choose=choose),
         )
         kinds = {kind for name in self.metrics for kind in METRICS[name]}
         figures = {name: value for name, value in figures.items() if name.partition("/")[0] in kinds}

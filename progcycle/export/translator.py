@@ -161,14 +161,28 @@ class Translator(SnapshotModel):
         return self.network(direction).latent_size
 
     def latents(self, direction: Direction, seeds: Iterable[int]) -> Tensor:
-        """The random latents of some seeds.  # [number of seeds, latent_size] float32
+        """The random latents of some seeds: normal numbers, or, with ``drawn: real``, those of real pictures.
+
+        Returns:
+            float32.  # [number of seeds, latent_size]
 
         Raises:
             UserError: there are none in this direction.
         """
         if not (size := self.latent_size(direction)):
             raise UserError(no_latents(direction))
-        return torch.cat([normal(seed, f"latent/{direction}", [0], size) for seed in seeds])
+        normals = torch.cat([normal(seed, f"latent/{direction}", [0], size) for seed in seeds])
+        return self.drawn_latents(normals, direction)
+
+    def drawn_latents(self, normals: Tensor, direction: Direction) -> Tensor:
+        """Normal numbers as they are, or latents of real pictures that they choose, as the networks were trained.
+
+        Args:
+            normals: N(0, 1).  # [N, latent_size]
+            direction: one that has latents.
+        """
+        encoder = getattr(self, f"enc_{direction[1]}", None)
+        return encoder.drawn(normals) if isinstance(encoder, networks.LatentEncoder) else normals
 
     @torch.no_grad()
     def estimate_latents(self, pictures: Tensor, direction: Direction) -> Tensor:

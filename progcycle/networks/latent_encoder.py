@@ -1,15 +1,18 @@
 """Latents of translators: how they change features, and the network that estimates them from a picture."""
 
 from dataclasses import replace
-from typing import Self
+from typing import Literal, Self
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from progcycle.blocks import EqualizedLinear, downsample2x, in_full_precision
+from progcycle.blocks import EqualizedLinear, downsample2x, full_precision, in_full_precision, pixel_norm
 from progcycle.networks.base import Network
 from progcycle.networks.layers import PLAIN, Layer
 from progcycle.section import Section
+
+REMEMBERED = 512  # real pictures whose latents are drawn from: as many colourings of a drawing
 
 
 class Latents(Section):
@@ -17,6 +20,10 @@ class Latents(Section):
 
     ab: int | None = Field(None, ge=2, le=512, description="how many of them from A to B; default: none")
     ba: int | None = Field(None, ge=2, le=512, description="the same from B to A")
+    drawn: Literal["normal", "real"] = Field(
+        "normal",
+        description="from where: normal numbers, or the latents that the encoder estimates from real pictures",
+    )
 
     @model_validator(mode="after")
     def _one_direction(self) -> Self:
@@ -68,12 +75,26 @@ class LatentEncoder(Network):
         image_channels: channels of the pictures.
         equalized: whether weights are scaled at run time.
         slope: of the leaky ReLU.
+        remembered: latents of real pictures that are kept, to draw from; 0 for none.
     """
 
+    real: Tensor
+    known: Tensor
+
     def __init__(
-        self, channels: int, latents: int, image_channels: int = 3, equalized: bool = True, slope: float = 0.2
+        self,
+        channels: int,
+        latents: int,
+        image_channels: int = 3,
+        equalized: bool = True,
+        slope: float = 0.2,
+        remembered: int = 0,
     ) -> None:
         super().__init__()
+        self.remembered = remembered
+        if remembered:
+            self.register_buffer("real", torch.zeros(remembered, latents))  # the newest last
+            self.register_buffer("known", torch.zeros((), dtype=torch.long))
         style = replace(PLAIN, equalized=equalized, slope=slope)
         self.latent_size = latents
         self.layers = nn.Sequential(
@@ -102,3 +123,22 @@ class LatentEncoder(Network):
         for _ in range(stage):
             x = downsample2x(x)
         return in_full_precision(self.dense, self.layers(x).mean(dim=(2, 3)))
+
+    @torch.no_grad()
+    def remember(self, estimates: Tensor) -> None:
+        """Keep the latents of real pictures, and forget the oldest.  # [N, latents]"""
+        new = pixel_norm(full_precision(estimates))[-self.remembered :]
+        self.real.copy_(torch.cat([self.real, new.to(self.real)])[-self.remembered :])
+        self.known.add_(len(new)).clamp_(max=self.remembered)
+
+    def drawn(self, normals: Tensor) -> Tensor:
+        """Latents of real pictures, each chosen by the first number of a row; the rows as they are where none is kept.
+
+        Args:
+            normals: N(0, 1).  # [N, latents]
+        """
+        known = int(self.known) if self.remembered else 0
+        if not known:
+            return normals
+        rank = torch.special.ndtr(normals[:, 0].to(self.real)) * known
+        return self.real[-known:][rank.long().clamp(max=known - 1)].to(normals)

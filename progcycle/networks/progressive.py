@@ -27,7 +27,7 @@ from progcycle.networks.discriminator import (
     GrowingDiscriminatorOptions,
     PatchHead,
 )
-from progcycle.networks.latent_encoder import Latents, Modulation
+from progcycle.networks.latent_encoder import REMEMBERED, Latents, Modulation
 from progcycle.networks.layers import PIXEL_NORM, Layer, Style, apply_initialization
 from progcycle.networks.trunks import GrowingDecoder, GrowingEncoder, Rgb, Smooth, TrunkOptions
 from progcycle.resolution import Sides
@@ -130,6 +130,7 @@ class ProgressiveTranslatorOptions(TrunkOptions):
             "image_channels": shape.channels["out_channels"],
             "equalized": self.equalized,
             "slope": self.slope,
+            **({"remembered": REMEMBERED} if self.latents is not None and self.latents.drawn == "real" else {}),
         }
 
     def _cut(self, direction: str) -> Cut:

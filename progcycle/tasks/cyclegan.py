@@ -21,7 +21,7 @@ from progcycle.tasks.discriminators import AdversarialTask
 from progcycle.tasks.image_pool import ImagePool
 from progcycle.tasks.palette_comparison import PaletteComparison
 from progcycle.tasks.specs import make_network, task_shape
-from progcycle.tasks.translation_latents import SHOWN, PriorComparison, TranslationLatents
+from progcycle.tasks.translation_latents import SHOWN, PriorComparison, TranslationLatents, drawn_latents
 
 Fakes = tuple[Tensor, Tensor]
 
@@ -98,14 +98,16 @@ class CycleganTask(AdversarialTask):
     def _generator_loss(self, a: Batch, b: Batch, growth: Growth, step: int) -> tuple[Tensor, Stats]:
         stage, alpha, kimg = growth.stage, growth.alpha, growth.nimg / 1000
         real_a, real_b = a.images, b.images
-        z_ab = self.latents.drawn("ab", "generator", a.positions, real_a)
-        z_ba = self.latents.drawn("ba", "generator", b.positions, real_b)
+        own_a, own_b = self.latents.estimated("ba", real_a, growth), self.latents.estimated("ab", real_b, growth)
+        z_ab = self.latents.drawn("ab", "generator", a.positions, real_a, own_b)
+        z_ba = self.latents.drawn("ba", "generator", b.positions, real_b, own_a)
         fake_b, fake_a = self.gen_ab(real_a, stage, alpha, *z_ab), self.gen_ba(real_b, stage, alpha, *z_ba)
         seen_b, seen_a = self._cycle_input(fake_b, "b", a.positions), self._cycle_input(fake_a, "a", b.positions)
-        own_a, own_b = self.latents.estimated("ba", real_a, growth), self.latents.estimated("ab", real_b, growth)
         detach = self.objective.cycle.detach
         rec_a = self.gen_ba(seen_b.detach() if "aba" in detach else seen_b, stage, alpha, *own_a)
         rec_b = self.gen_ab(seen_a.detach() if "bab" in detach else seen_a, stage, alpha, *own_b)
+        self.latents.remember("ab", own_b)
+        self.latents.remember("ba", own_a)
         # The discriminators judge these very fakes in their update of the same round.
         self._fakes[a.positions] = (fake_a.detach(), fake_b.detach())
 
@@ -161,8 +163,9 @@ class CycleganTask(AdversarialTask):
         fakes = self._fakes.pop(a.positions, None)
         if fakes is None:
             with torch.no_grad():
-                z_ab = self.latents.drawn("ab", "discriminator", a.positions, a.images)
-                z_ba = self.latents.drawn("ba", "discriminator", b.positions, b.images)
+                own_a, own_b = (self.latents.estimated(way, x.images, growth) for way, x in (("ba", a), ("ab", b)))
+                z_ab = self.latents.drawn("ab", "discriminator", a.positions, a.images, own_b)
+                z_ba = self.latents.drawn("ba", "discriminator", b.positions, b.images, own_a)
                 fake_a = self.gen_ba(b.images, growth.stage, growth.alpha, *z_ba)
                 fake_b = self.gen_ab(a.images, growth.stage, growth.alpha, *z_ab)
         else:
@@ -207,7 +210,8 @@ class CycleganTask(AdversarialTask):
         rows = []
         for there, back in (("ab", "ba"), ("ba", "ab")):
             real = panel[there[0]]
-            drawn = [[panel[key]] for i in range(SHOWN) if (key := f"latents_{there}_{i}") in panel]
+            normals = [panel[key] for i in range(SHOWN) if (key := f"latents_{there}_{i}") in panel]
+            drawn = [[drawn_latents(networks, there, z)] for z in normals]
             fakes = [networks[f"gen_{there}"](real, growth.stage, growth.alpha, *z) for z in drawn or [[]]]
             own = self.latents.estimated(back, real, growth, networks)
             rows += [real, *fakes, networks[f"gen_{back}"](fakes[0], growth.stage, growth.alpha, *own)]

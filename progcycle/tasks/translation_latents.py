@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from progcycle.networks import ENCODERS, Network, TaskShape
+from progcycle.networks import ENCODERS, LatentEncoder, Network, TaskShape
 from progcycle.objectives import latent_loss, prior_loss
 from progcycle.recipe import CycleganNetwork
 from progcycle.rng import normal
@@ -50,17 +50,27 @@ class TranslationLatents:
         encoder = self.networks.get(encoder_name(direction))
         return 0 if encoder is None else encoder.latent_size
 
-    def drawn(self, direction: str, purpose: str, positions: Sequence[int], like: Tensor) -> tuple[Tensor, ...]:
-        """Random latents.
+    def remembers(self, direction: str) -> bool:
+        """Whether latents of a direction are drawn from those of real pictures."""
+        return getattr(self.networks.get(encoder_name(direction)), "remembered", 0) > 0
+
+    def drawn(
+        self, direction: str, purpose: str, positions: Sequence[int], like: Tensor, own: tuple[Tensor, ...] = ()
+    ) -> tuple[Tensor, ...]:
+        """Random latents, normal ones or those of a batch's real pictures.
 
         Args:
             direction: ``ab`` or ``ba``.
             purpose: part of their random address.
             positions: of the pictures that are translated.
             like: has the type and device that they get.
+            own: estimates for as many real pictures of the domain that it translates to, to draw where the encoder
+                remembers such; the two batches have nothing to do with each other, so that their order is random.
         """
         if not (size := self.size(direction)):
             return ()
+        if own and self.remembers(direction):
+            return tuple(told.detach() for told in own)
         return (to_match(normal(self.seed, f"latent/{direction}/{purpose}", positions, size), like),)
 
     def estimated(
@@ -76,6 +86,13 @@ class TranslationLatents:
         """
         encoder = (networks or self.networks).get(encoder_name(direction)) if self.size(direction) else None
         return () if encoder is None else (encoder(pictures, growth.stage, growth.alpha),)
+
+    def remember(self, direction: str, own: tuple[Tensor, ...]) -> None:
+        """Keep the estimates for real pictures where translations are painted from such."""
+        encoder = self.networks.get(encoder_name(direction))
+        if self.remembers(direction) and isinstance(encoder, LatentEncoder):
+            for told in own:
+                encoder.remember(told)
 
     def loss(self, direction: str, latents: tuple[Tensor, ...], fake: Tensor, growth: Growth) -> dict[str, Tensor]:
         """The latent loss of translations, see :func:`latent_loss`, by the figure's name; nothing without latents."""
@@ -112,6 +129,18 @@ class PriorComparison(FeatureQueues):
         if self.size:
             self.store(real=estimates[:, :, None, None], fake=None)
         return loss
+
+
+def drawn_latents(networks: Mapping[str, nn.Module], direction: str, normals: Tensor) -> Tensor:
+    """Normal numbers as they are, or latents of real pictures that they choose, see :meth:`LatentEncoder.drawn`.
+
+    Args:
+        networks: by name, the encoder among them.
+        direction: ``ab`` or ``ba``, one that has latents.
+        normals: N(0, 1).  # [N, latents]
+    """
+    encoder = networks[encoder_name(direction)]
+    return encoder.drawn(normals) if isinstance(encoder, LatentEncoder) else normals
 
 
 def encoder_name(direction: str) -> str:

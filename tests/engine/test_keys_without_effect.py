@@ -202,6 +202,7 @@ OWN: dict[str, dict[str, tuple[str, list[str]]]] = {
         "network.generator.smooth": ("true", []),
         "network.generator.latents.ab": ("3", []),
         "network.generator.latents.ba": ("3", []),
+        "network.generator.latents.drawn": ("real", ["network.generator.latents.ab=3"]),
         "objective.latent.weight": ("3", ["network.generator.latents.ab=3"]),
         "objective.latent.prior": ("3", ["network.generator.latents.ab=3"]),
         "objective.latent.queue": ("3", ["network.generator.latents.ab=3", "objective.latent.prior=3"]),

@@ -8,10 +8,11 @@ from fake_networks import GROWTH, FakeTranslator, batch, recipe
 from torch import Tensor, nn
 
 from progcycle.engine.build import build
-from progcycle.networks import ENCODERS, TRANSLATORS, Network
-from progcycle.objectives import prior_loss
+from progcycle.networks import ENCODERS, TRANSLATORS, LatentEncoder, Network
+from progcycle.objectives import latent_loss, prior_loss
 from progcycle.recipe import RecipeError
 from progcycle.rng import normal
+from progcycle.tasks.translation_latents import drawn_latents
 
 A, B = batch(1.0), batch(2.0)
 AB = {"ab": 2}
@@ -194,6 +195,46 @@ def test_without_a_weight_no_latents_are_compared_or_remembered() -> None:
     stats = real_task().loss("generator", {"a": A, "b": B}, GROWTH, 0)[1]
     assert not [name for name in stats if name.startswith("prior")]
     assert not real_task().state_dict()
+
+
+def with_real_latents(**objective: Any) -> Any:
+    generator = {"residual_blocks": 1, "latents": {"ab": 3, "drawn": "real"}, "predict": "picture"}
+    return build(recipe("cyclegan", {"network": {"generator": generator}, "objective": objective})).task
+
+
+def test_real_latents_are_those_of_the_batchs_real_pictures_and_are_remembered() -> None:
+    task = with_real_latents()
+    encoder, translator = task.networks["enc_b"], task.networks["gen_ab"]
+    reals = {"a": batch(torch.rand(4, 3, 8, 8)), "b": batch(torch.rand(4, 3, 8, 8))}
+    at = (GROWTH.stage, GROWTH.alpha)
+    told = encoder(reals["b"].images, *at).detach()
+    expected = latent_loss(told, encoder(translator(reals["a"].images, *at, told), *at))
+    stats = task.loss("generator", reals, GROWTH, 0)[1]
+    torch.testing.assert_close(stats["latent/ab"], expected)
+    assert int(encoder.known) == 4
+    unit = torch.nn.functional.normalize(told, dim=1) * 3**0.5
+    torch.testing.assert_close(encoder.real[-4:], unit)
+    normals = torch.tensor([[-3.0, 0, 0], [-0.1, 0, 0], [0.1, 9, 9], [3.0, 0, 0]])
+    torch.testing.assert_close(drawn_latents(task.networks, "ab", normals), unit)
+    panel = task.panel(4, lambda domain: reals[domain].images)
+    row = task.sample(task.networks, panel, GROWTH)[1]
+    z = drawn_latents(task.networks, "ab", panel["latents_ab_0"])
+    torch.testing.assert_close(row, translator(reals["a"].images, *at, z))
+
+
+def test_the_newest_latents_of_real_pictures_stay_and_normal_numbers_serve_until_there_are_some() -> None:
+    encoder = LatentEncoder(4, 2, remembered=3)
+    normals = torch.tensor([[-2.0, 1], [0, 1], [2, 1]])
+    assert encoder.drawn(normals) is normals
+    for i in range(2):
+        encoder.remember(torch.tensor([[2.0 * i, 1], [2.0 * i + 1, 1]]))
+    assert int(encoder.known) == 3
+    kept = torch.tensor([[1.0, 1], [2, 1], [3, 1]])
+    torch.testing.assert_close(encoder.drawn(normals), torch.nn.functional.normalize(kept, dim=1) * 2**0.5)
+    again = LatentEncoder(4, 2, remembered=3)
+    again.load_state_dict(encoder.state_dict())
+    assert torch.equal(again.drawn(normals), encoder.drawn(normals))
+    assert LatentEncoder(4, 2).state_dict().keys() == encoder.state_dict().keys() - {"real", "known"}
 
 
 def test_latents_add_networks_and_weights_of_their_direction_only() -> None:
