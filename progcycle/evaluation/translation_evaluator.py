@@ -144,7 +144,7 @@ class TranslationEvaluator:
 
         from progcycle.evaluation.diversity import TestLatents
         from progcycle.evaluation.translation_metrics import GROUPS, measure_translation
-        from progcycle.tasks.translation_latents import drawn_latents
+        from progcycle.networks import drawn_latents
 
         if not self._reported:
             self._reported = True
@@ -161,7 +161,7 @@ class TranslationEvaluator:
             return torch.cat([sampler.apply(f"enc_{direction[1]}", some).cpu() for some in batches])
 
         def choose(normals: "Tensor", direction: "Direction") -> "Tensor":
-            return drawn_latents(sampler.networks, direction, normals)
+            return drawn_latents(sampler.networks[f"enc_{direction[1]}"], normals)
 
         pairs = pair_up(names_a, names_b, False, several_of(self.sets)) if "pair" in self.metrics else []
         sizes: dict[Direction, int] = (

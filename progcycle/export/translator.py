@@ -180,9 +180,11 @@ class Translator(SnapshotModel):
         Args:
             normals: N(0, 1).  # [N, latent_size]
             direction: one that has latents.
+
+        Returns:
+            Of the same shape.
         """
-        encoder = getattr(self, f"enc_{direction[1]}", None)
-        return encoder.drawn(normals) if isinstance(encoder, networks.LatentEncoder) else normals
+        return networks.drawn_latents(getattr(self, f"enc_{direction[1]}", None), normals)
 
     @torch.no_grad()
     def estimate_latents(self, pictures: Tensor, direction: Direction) -> Tensor:

@@ -26,7 +26,7 @@ from progcycle.networks.lapgan import (
     MlpDiscriminator,
     MlpGenerator,
 )
-from progcycle.networks.latent_encoder import LatentEncoder
+from progcycle.networks.latent_encoder import LatentEncoder, drawn_latents
 from progcycle.networks.layers import Style
 from progcycle.networks.mlp import DenseDiscriminator, DenseGenerator
 from progcycle.networks.pggan import PgganDiscriminator, PgganGenerator
@@ -120,6 +120,7 @@ __all__ = [
     "WganGpCritic",
     "WganGpGenerator",
     "copy_stages",
+    "drawn_latents",
     "feature_maps",
     "stage_channels",
 ]

@@ -136,9 +136,25 @@ class LatentEncoder(Network):
 
         Args:
             normals: N(0, 1).  # [N, latents]
+
+        Returns:
+            With a mean square of 1 where they are of real pictures.  # [N, latents]
         """
         known = int(self.known) if self.remembered else 0
         if not known:
             return normals
         rank = torch.special.ndtr(normals[:, 0].to(self.real)) * known
         return self.real[-known:][rank.long().clamp(max=known - 1)].to(normals)
+
+
+def drawn_latents(encoder: nn.Module | None, normals: Tensor) -> Tensor:
+    """The random latents that normal numbers stand for, see :meth:`LatentEncoder.drawn`; these where there is none.
+
+    Args:
+        encoder: of the pictures that are translated to, if any.
+        normals: N(0, 1).  # [N, latents]
+
+    Returns:
+        Of the same shape.
+    """
+    return encoder.drawn(normals) if isinstance(encoder, LatentEncoder) else normals

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from progcycle.blocks import blurred, noisy, rounded
 from progcycle.data import Batch
 from progcycle.errors import UserError
+from progcycle.networks import drawn_latents
 from progcycle.objectives import cycle_loss, identity_loss, range_loss
 from progcycle.recipe import CycleganRecipe, on_curve
 from progcycle.resolution import Resolution
@@ -21,7 +22,7 @@ from progcycle.tasks.discriminators import AdversarialTask
 from progcycle.tasks.image_pool import ImagePool
 from progcycle.tasks.palette_comparison import PaletteComparison
 from progcycle.tasks.specs import make_network, task_shape
-from progcycle.tasks.translation_latents import SHOWN, PriorComparison, TranslationLatents, drawn_latents
+from progcycle.tasks.translation_latents import SHOWN, PriorComparison, TranslationLatents, encoder_name
 
 Fakes = tuple[Tensor, Tensor]
 
@@ -163,7 +164,10 @@ class CycleganTask(AdversarialTask):
         fakes = self._fakes.pop(a.positions, None)
         if fakes is None:
             with torch.no_grad():
-                own_a, own_b = (self.latents.estimated(way, x.images, growth) for way, x in (("ba", a), ("ab", b)))
+                own_a, own_b = (
+                    self.latents.estimated(way, real.images, growth) if self.latents.remembers(way) else ()
+                    for way, real in (("ba", a), ("ab", b))
+                )
                 z_ab = self.latents.drawn("ab", "discriminator", a.positions, a.images, own_b)
                 z_ba = self.latents.drawn("ba", "discriminator", b.positions, b.images, own_a)
                 fake_a = self.gen_ba(b.images, growth.stage, growth.alpha, *z_ba)
@@ -211,7 +215,7 @@ class CycleganTask(AdversarialTask):
         for there, back in (("ab", "ba"), ("ba", "ab")):
             real = panel[there[0]]
             normals = [panel[key] for i in range(SHOWN) if (key := f"latents_{there}_{i}") in panel]
-            drawn = [[drawn_latents(networks, there, z)] for z in normals]
+            drawn = [[drawn_latents(networks[encoder_name(there)], z)] for z in normals]
             fakes = [networks[f"gen_{there}"](real, growth.stage, growth.alpha, *z) for z in drawn or [[]]]
             own = self.latents.estimated(back, real, growth, networks)
             rows += [real, *fakes, networks[f"gen_{back}"](fakes[0], growth.stage, growth.alpha, *own)]

@@ -52,7 +52,7 @@ class TranslationLatents:
 
     def remembers(self, direction: str) -> bool:
         """Whether latents of a direction are drawn from those of real pictures."""
-        return getattr(self.networks.get(encoder_name(direction)), "remembered", 0) > 0
+        return self._memory(direction) is not None
 
     def drawn(
         self, direction: str, purpose: str, positions: Sequence[int], like: Tensor, own: tuple[Tensor, ...] = ()
@@ -89,10 +89,13 @@ class TranslationLatents:
 
     def remember(self, direction: str, own: tuple[Tensor, ...]) -> None:
         """Keep the estimates for real pictures where translations are painted from such."""
-        encoder = self.networks.get(encoder_name(direction))
-        if self.remembers(direction) and isinstance(encoder, LatentEncoder):
+        if (memory := self._memory(direction)) is not None:
             for told in own:
-                encoder.remember(told)
+                memory.remember(told)
+
+    def _memory(self, direction: str) -> LatentEncoder | None:
+        encoder = self.networks.get(encoder_name(direction))
+        return encoder if isinstance(encoder, LatentEncoder) and encoder.remembered else None
 
     def loss(self, direction: str, latents: tuple[Tensor, ...], fake: Tensor, growth: Growth) -> dict[str, Tensor]:
         """The latent loss of translations, see :func:`latent_loss`, by the figure's name; nothing without latents."""
@@ -127,20 +130,8 @@ class PriorComparison(FeatureQueues):
         rows = to_match(rows, estimates).reshape(-1, size)
         loss = prior_loss(estimates, earlier, rows[:count], normalize(rows[count:], dim=1))
         if self.size:
-            self.store(real=estimates[:, :, None, None], fake=None)
+            self.store(real=estimates[:, :, None, None], fake=None)  # queues hold maps
         return loss
-
-
-def drawn_latents(networks: Mapping[str, nn.Module], direction: str, normals: Tensor) -> Tensor:
-    """Normal numbers as they are, or latents of real pictures that they choose, see :meth:`LatentEncoder.drawn`.
-
-    Args:
-        networks: by name, the encoder among them.
-        direction: ``ab`` or ``ba``, one that has latents.
-        normals: N(0, 1).  # [N, latents]
-    """
-    encoder = networks[encoder_name(direction)]
-    return encoder.drawn(normals) if isinstance(encoder, LatentEncoder) else normals
 
 
 def encoder_name(direction: str) -> str:

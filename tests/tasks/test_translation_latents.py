@@ -8,11 +8,10 @@ from fake_networks import GROWTH, FakeTranslator, batch, recipe
 from torch import Tensor, nn
 
 from progcycle.engine.build import build
-from progcycle.networks import ENCODERS, TRANSLATORS, LatentEncoder, Network
+from progcycle.networks import ENCODERS, TRANSLATORS, LatentEncoder, Network, drawn_latents
 from progcycle.objectives import latent_loss, prior_loss
 from progcycle.recipe import RecipeError
 from progcycle.rng import normal
-from progcycle.tasks.translation_latents import drawn_latents
 
 A, B = batch(1.0), batch(2.0)
 AB = {"ab": 2}
@@ -215,10 +214,10 @@ def test_real_latents_are_those_of_the_batchs_real_pictures_and_are_remembered()
     unit = torch.nn.functional.normalize(told, dim=1) * 3**0.5
     torch.testing.assert_close(encoder.real[-4:], unit)
     normals = torch.tensor([[-3.0, 0, 0], [-0.1, 0, 0], [0.1, 9, 9], [3.0, 0, 0]])
-    torch.testing.assert_close(drawn_latents(task.networks, "ab", normals), unit)
+    torch.testing.assert_close(drawn_latents(task.networks["enc_b"], normals), unit)
     panel = task.panel(4, lambda domain: reals[domain].images)
     row = task.sample(task.networks, panel, GROWTH)[1]
-    z = drawn_latents(task.networks, "ab", panel["latents_ab_0"])
+    z = drawn_latents(task.networks["enc_b"], panel["latents_ab_0"])
     torch.testing.assert_close(row, translator(reals["a"].images, *at, z))
 
 
