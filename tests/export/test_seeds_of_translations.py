@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from snapshots import edit_config
 
 from progcycle.commands.cli import main
 from progcycle.errors import UserError
+from progcycle.evaluation.diversity import latents_of
 from progcycle.export import Translator, load, load_as
 from progcycle.export.clips import Frame, write_animation
 from progcycle.export.source_pictures import TranslatorExamples
+from progcycle.networks import LatentEncoder
 from progcycle.rng import normal
 
 Make = Callable[..., Path]
@@ -53,6 +56,24 @@ def test_a_seed_gives_its_latents_whatever_the_input_is(model: Translator, tmp_p
     for i, seed in enumerate((5, 9)):
         torch.testing.assert_close(rows[i : i + 1], model.translate(x[i : i + 1], "ab", seed=seed))
     assert not torch.equal(model.translate(x, "ab", seed=5)[1], rows[1])
+
+
+def test_seeds_choose_among_the_latents_of_real_pictures_where_the_encoder_remembers_some(model: Translator) -> None:
+    """The share of normal numbers below the first of a seed says which."""
+    encoder = model.enc_b = LatentEncoder(8, 4, remembered=6)
+    assert torch.equal(model.latents("ab", [3]), normal(3, "latent/ab", [0], 4))
+    encoder.remember(torch.eye(5)[:, :4] + 0.1)
+    kept = torch.nn.functional.normalize(torch.eye(5)[:, :4] + 0.1, dim=1) * 2
+    seeds = range(40)
+    shares = [NormalDist().cdf(float(normal(seed, "latent/ab", [0], 4)[0, 0])) for seed in seeds]
+    places = [int(5 * share) for share in shares]
+    assert set(places) == set(range(5))
+    torch.testing.assert_close(model.latents("ab", seeds), kept[places])
+    numbers = [7, 11]
+    first = [float(x) for x in normal(0, "metric/latent/ab/0", numbers, 4)[:, 0]]
+    torch.testing.assert_close(
+        latents_of(model).drawn("ab", numbers)[0], kept[[int(5 * NormalDist().cdf(x)) for x in first]]
+    )
 
 
 def test_a_change_is_enlarged_with_its_latents(make_snapshot: Make, tmp_path: Path) -> None:
