@@ -51,9 +51,11 @@ class LatentForm:
 
     Attributes:
         parts: how many numbers there are of each distribution, in order.
+        real: those of real pictures, where training drew from such.  # [M, size]
     """
 
     parts: tuple[tuple[int, Distribution], ...]
+    real: Tensor | None = None
 
     @property
     def size(self) -> int:

@@ -480,7 +480,9 @@ def _form(form: Form, uint8: bool) -> dict[str, Any]:
         return {"kind": "labels", "dtype": "int64", "shape": ["N"], "classes": list(form.classes)}
     if isinstance(form, LatentForm):
         parts = [{"size": size, "distribution": kind} for size, kind in form.parts]
-        return {"kind": "latents", "dtype": "float32", "shape": ["N", form.size], "parts": parts}
+        kept = [] if form.real is None else form.real.tolist()
+        real = {"real": [[round(number, 4) for number in row] for row in kept]} if kept else {}
+        return {"kind": "latents", "dtype": "float32", "shape": ["N", form.size], "parts": parts, **real}
     half_range = max_level() / 2
     free = {} if form.multiple is None else {"multiple_of": form.multiple, "smallest": form.least}
     height, width = form.sides if form.multiple is None else ("H", "W")

@@ -497,7 +497,9 @@ class Translator(SnapshotModel):
             source = PictureForm(way[0], come, own, sides, multiple, least, self.config.background(way[0]))
             inputs: dict[str, Form] = {"input": source}
             if network.latent_size:
-                inputs["latents"] = LatentForm(((network.latent_size, "normal"),))
+                encoder = getattr(self, f"enc_{way[1]}", None)
+                kept = encoder.kept if isinstance(encoder, networks.LatentEncoder) else None
+                inputs["latents"] = LatentForm(((network.latent_size, "normal"),), kept)
             output = PictureForm(way[1], go, made, sides, multiple, least)
             reference = partial(_translated, self, way, resolution)
             found.append(Graph(way, Translation(network, growth), reference, inputs, output, growth))

@@ -131,6 +131,12 @@ class LatentEncoder(Network):
         self.real.copy_(torch.cat([self.real, new.to(self.real)])[-self.remembered :])
         self.known.add_(len(new)).clamp_(max=self.remembered)
 
+    @property
+    def kept(self) -> Tensor:
+        """The latents of real pictures that are known, the newest last.  # [0 to remembered, latents]"""
+        known = int(self.known) if self.remembered else 0
+        return self.real[self.remembered - known :] if known else self.dense.weight.new_empty(0, self.latent_size)
+
     def drawn(self, normals: Tensor) -> Tensor:
         """Latents of real pictures, each chosen by the first number of a row; the rows as they are where none is kept.
 
@@ -140,11 +146,11 @@ class LatentEncoder(Network):
         Returns:
             With a mean square of 1 where they are of real pictures.  # [N, latents]
         """
-        known = int(self.known) if self.remembered else 0
-        if not known:
+        kept = self.kept
+        if not len(kept):
             return normals
-        rank = torch.special.ndtr(normals[:, 0].to(self.real)) * known
-        return self.real[-known:][rank.long().clamp(max=known - 1)].to(normals)
+        rank = torch.special.ndtr(normals[:, 0].to(kept)) * len(kept)
+        return kept[rank.long().clamp(max=len(kept) - 1)].to(normals)
 
 
 def drawn_latents(encoder: nn.Module | None, normals: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ from torch import Tensor
 from written_snapshots import write_snapshot
 
 from progcycle.commands.cli import main
-from progcycle.export import SnapshotModel, export_model, load, portable, read_metadata
-from progcycle.networks import TRANSLATORS, Network
+from progcycle.export import SnapshotModel, Translator, export_model, load, load_as, portable, read_metadata
+from progcycle.networks import TRANSLATORS, LatentEncoder, Network
 
 Make = Callable[..., Path]
 
@@ -114,6 +114,16 @@ def test_generator_with_classes_in_grey_levels(make_snapshot: Make, tmp_path: Pa
     assert file.path.name == "generator_uint8.onnx"
     assert file.metadata["inputs"]["labels"]["classes"] == ["x", "y", "z"]
     assert file.metadata["outputs"]["output"]["range"] == [0, 255]
+
+
+def test_latents_of_real_pictures_are_in_the_metadata(make_snapshot: Make, tmp_path: Path) -> None:
+    model = load_as(Translator, make_snapshot(latents=4))
+    encoder = model.enc_b = LatentEncoder(8, 4, remembered=3)
+    inputs = export_model(model, tmp_path / "0", direction="ab")[0].metadata["inputs"]
+    assert "real" not in inputs["latents"]
+    encoder.remember(torch.tensor([[0.0, 0, 3, 0], [1, 1, 1, 1]]))
+    inputs = read_metadata(export_model(model, tmp_path / "1", direction="ab")[0].path)["inputs"]
+    assert inputs["latents"]["real"] == [[0, 0, 2, 0], [1, 1, 1, 1]]  # with a mean square of 1
 
 
 def test_torch_export_and_an_earlier_stage(make_snapshot: Make, tmp_path: Path) -> None:
