@@ -119,7 +119,7 @@ def full(task: str, data: Path) -> dict[Any, Any]:
     instead = {"kernels": 4, "dimensions": 2, "init_pictures": 6}
     return {
         "network": {
-            "generator": {"normalization": "batch", "latents": {"ab": 3}},
+            "generator": {"normalization": "batch", "latents": {"ab": 3, "drawn": "real", "neighbours": 2}},
             "discriminator": {
                 "normalization": "layer",
                 "head": "dense",

@@ -11,7 +11,9 @@ from progcycle.recipe import validate
 from progcycle.schedule import Growth
 
 
-def _specs(task: str, in_a: int, in_b: int, latents: int = 0, **options: Any) -> dict[str, dict[str, Any]]:
+def _specs(
+    task: str, in_a: int, in_b: int, latents: int = 0, neighbours: int = 0, **options: Any
+) -> dict[str, dict[str, Any]]:
     if task == "pggan":
         arguments = {"channels": [8, 6, 4], "latent_size": 5, "base_resolution": 4, "image_channels": in_a, **options}
         return {"generator": {"name": "pggan", "arguments": arguments}}
@@ -23,6 +25,8 @@ def _specs(task: str, in_a: int, in_b: int, latents: int = 0, **options: Any) ->
     if latents:
         specs["gen_ab"]["arguments"]["latents"] = latents
         arguments = {"channels": 8, "latents": latents, "image_channels": in_b}
+        if neighbours:
+            arguments |= {"remembered": 16, "neighbours": neighbours, "source_channels": in_a}
         specs["enc_b"] = {"name": "latents", "arguments": arguments}
     return specs
 
@@ -40,7 +44,8 @@ def write_snapshot(
     classes: tuple[str, ...] = (),
     **options: Any,
 ) -> Path:
-    """A snapshot at ``folder``: base 4 px (PG-GAN) or 8 px (CycleGAN), three stages; ``latents`` from A to B only."""
+    """A snapshot at ``folder``: base 4 px (PG-GAN) or 8 px (CycleGAN), three stages; ``latents`` from A to B only,
+    with ``neighbours`` those of 12 real pictures."""
     base = 4 if task == "pggan" else 8
     recipe = validate(
         {
@@ -56,6 +61,8 @@ def write_snapshot(
     specs = _specs(task, *channels, **options, **({"classes": len(classes)} if classes else {}))
     registry = GENERATORS if task == "pggan" else TRANSLATORS | ENCODERS
     networks = {name: registry[spec["name"]](**spec["arguments"]) for name, spec in specs.items()}
+    if options.get("neighbours"):
+        networks["enc_b"].remember(torch.randn(12, options["latents"]), torch.rand(12, channels[0], 8, 8) * 2 - 1)
     growth = Growth(stage, base << stage, alpha)
     return save_snapshot(
         folder,

@@ -21,7 +21,7 @@ def _nothing(pictures: Tensor, direction: "Direction") -> Tensor:
     raise ValueError(f"there are no latents in the direction {direction}")
 
 
-def _as_they_are(normals: Tensor, direction: "Direction") -> Tensor:
+def _as_they_are(normals: Tensor, direction: "Direction", sources: Tensor) -> Tensor:
     return normals
 
 
@@ -33,7 +33,7 @@ class TestLatents:
         sizes: numbers of a latent, by direction; 0 or left out for none.
         estimate: from pictures of the domain that a direction translates to, the latents of that direction.
         seed: of the random ones.
-        choose: from normal numbers, the random latents of a direction.
+        choose: from normal numbers, a direction and the pictures that are translated, their random latents.
     """
 
     __test__ = False  # pytest takes classes of this name for tests
@@ -41,14 +41,24 @@ class TestLatents:
     sizes: Mapping["Direction", int]
     estimate: Callable[[Tensor, "Direction"], Tensor] = _nothing
     seed: int = 0
-    choose: Callable[[Tensor, "Direction"], Tensor] = _as_they_are
+    choose: Callable[[Tensor, "Direction", Tensor], Tensor] = _as_they_are
 
-    def drawn(self, direction: "Direction", numbers: Sequence[int], which: int = 0) -> tuple[Tensor, ...]:
-        """Random latents of pictures by their numbers in the test set; ``which`` tells several of a picture apart."""
+    def drawn(
+        self, direction: "Direction", numbers: Sequence[int], sources: Tensor, which: int = 0
+    ) -> tuple[Tensor, ...]:
+        """Random latents of pictures.
+
+        Args:
+            direction: ``ab`` or ``ba``.
+            numbers: of the pictures in the test set.
+            sources: the pictures, in [-1, 1].  # [N, C, H, W]
+            which: tells several latents of a picture apart.
+        """
         size = self.sizes.get(direction, 0)
         if not size:
             return ()
-        return (self.choose(normal(self.seed, f"metric/latent/{direction}/{which}", numbers, size), direction),)
+        normals = normal(self.seed, f"metric/latent/{direction}/{which}", numbers, size)
+        return (self.choose(normals, direction, sources),)
 
     def estimated(self, direction: "Direction", pictures: Tensor) -> tuple[Tensor, ...]:
         """The latents from which a direction would paint some pictures, as the way back of a round trip gets them."""
@@ -98,8 +108,9 @@ def measure_diversity(
         parts = []
         for start in range(0, len(numbers), batch_size):
             some = numbers[start : start + batch_size]
-            (z,) = latents.drawn(direction, some, which)
-            made = translate(pictures[some].float(), direction, z).float().clamp(-1, 1)
+            source = pictures[some].float()
+            (z,) = latents.drawn(direction, some, source, which)
+            made = translate(source, direction, z).float().clamp(-1, 1)
             (estimates,) = latents.estimated(direction, made)
             errors.append(feature_distance(z, estimates.cpu()))
             parts.append(made.cpu())

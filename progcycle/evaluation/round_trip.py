@@ -103,7 +103,7 @@ def translate_round_trip(
     for start in range(0, len(pictures), batch_size):
         x = pictures[start : start + batch_size].float()
         numbers = range(start, start + len(x))
-        middle = translate(x, direction, *latents.drawn(direction, numbers)).float().clamp(-1, 1).to(x.device)
+        middle = translate(x, direction, *latents.drawn(direction, numbers, x)).float().clamp(-1, 1).to(x.device)
         rounded = rounded_to_levels(middle)
         size = middle[0].numel()
         noise = normal(seed, f"metric/noise/{direction}", numbers, size)

@@ -160,8 +160,8 @@ class TranslationEvaluator:
             batches = torch.split(pictures, BATCH)
             return torch.cat([sampler.apply(f"enc_{direction[1]}", some).cpu() for some in batches])
 
-        def choose(normals: "Tensor", direction: "Direction") -> "Tensor":
-            return drawn_latents(sampler.networks[f"enc_{direction[1]}"], normals)
+        def choose(normals: "Tensor", direction: "Direction", sources: "Tensor") -> "Tensor":
+            return drawn_latents(sampler.networks[f"enc_{direction[1]}"], normals, sources)
 
         pairs = pair_up(names_a, names_b, False, several_of(self.sets)) if "pair" in self.metrics else []
         sizes: dict[Direction, int] = (

@@ -14,6 +14,7 @@ from PIL import Image
 
 from progcycle.export.contact_sheet import wrapped_sheet
 from progcycle.export.interpolation import walk
+from progcycle.export.parts import PixelParts
 from progcycle.export.source_pictures import TranslatorExamples
 from progcycle.export.translator import Direction, Translator
 
@@ -72,12 +73,14 @@ def latent_frames(
     """
     direction: Direction = "ab" if examples.direction == "ab" else "ba"
     seeds = range(seed, seed + keyframes)
-    keys = model.latents(direction, seeds)[:, None]  # [K, 1, D]
+    levels = model.levels(direction)[0]
+    parts = [PixelParts(levels.pixels(values), model.device) for values in examples.levels]
+    keys = torch.stack([model.latents(direction, seeds, model.sources(part)) for part in parts], dim=1)  # [K, N, D]
     sources: Sequence[Image.Image] = examples.sources
     words = f"{' to '.join(direction.upper())}, seeds {seeds[0]} to {seeds[-1]}"
     for z in walk(keys, steps):
         made = [
-            examples.translated(values, model, latents=z.to(torch.float32), side=model.resolution)
-            for values in examples.levels
+            examples.translated(values, model, latents=row.to(torch.float32), side=model.resolution)
+            for values, row in zip(examples.levels, z[:, None], strict=True)
         ]
         yield wrapped_sheet(made, examples.side, words, above=sources)

@@ -27,6 +27,7 @@ from progcycle.export.clips import ANIMATIONS, CODECS, is_animated, is_video
 from progcycle.export.contact_sheet import sheet
 from progcycle.export.jobs import Job, plan_jobs, with_suffixes, write_picture
 from progcycle.export.metadata import Metadata
+from progcycle.export.seeded import Seeded
 from progcycle.export.tensor_images import shown
 from progcycle.export.tiles import SIDE, Seams
 from progcycle.export.translate_clip import translate_clip
@@ -148,7 +149,7 @@ class Variant:
 
     suffix: str
     label: str
-    latents: Tensor | None = None
+    latents: Tensor | Seeded | None = None
     like: Path | None = None
 
 
@@ -171,7 +172,7 @@ def _variants(
         return [Variant(f"like_{stem}", f"like {stem}", row, path) for stem, row, path in made]
     if not seeds and not model.latent_size(direction):
         return [Variant("", "")]
-    return [Variant(f"seed{seed}", f"seed {seed}", model.latents(direction, [seed])) for seed in seeds or (0,)]
+    return [Variant(f"seed{seed}", f"seed {seed}", model.seeded(direction, seed)) for seed in seeds or (0,)]
 
 
 def _scale_words(model: Translator, way: Way) -> str:
@@ -317,7 +318,9 @@ class _Work:
             if show and len(row) == 1 + len(jobs):
                 self.rows.append([_thumbnail(image) for image in row])
 
-    def _picture(self, file: Path | BinaryIO, job: Job, latents: Tensor | None) -> tuple[Image.Image, Image.Image]:
+    def _picture(
+        self, file: Path | BinaryIO, job: Job, latents: Tensor | Seeded | None
+    ) -> tuple[Image.Image, Image.Image]:
         name, size = job.source.name, size_of(file)
         kept = self.own.plain and depth_of(file) == 16  # what 8 bits are trained on can be changed in all its depth
         if self.limits.in_tiles(size):
@@ -353,7 +356,9 @@ class _Work:
         made = DEEP if kept and self.made.plain else self.made
         return shown(own.pixels(before)), shown(made.pixels(values))
 
-    def _translate(self, values: np.ndarray, latents: Tensor | None, reduced: np.ndarray | None = None) -> np.ndarray:
+    def _translate(
+        self, values: np.ndarray, latents: Tensor | Seeded | None, reduced: np.ndarray | None = None
+    ) -> np.ndarray:
         """Values in memory to their translation; the network may work in tiles."""
         return self.model.translate(
             values,
@@ -374,7 +379,7 @@ class _Work:
         return self.native and not self.limits.whole and height * width > self.limits.for_network
 
     def _large(
-        self, file: Path | BinaryIO, job: Job, latents: Tensor | None, kept: bool, size: tuple[int, int] | None
+        self, file: Path | BinaryIO, job: Job, latents: Tensor | Seeded | None, kept: bool, size: tuple[int, int] | None
     ) -> tuple[Image.Image, Image.Image]:
         """Translate a picture in tiles, or in bands of rows where the network sees it reduced."""
         name, model = job.source.name, self.model
@@ -391,26 +396,32 @@ class _Work:
             warn(model.describe_seams(name, way))
         return shown
 
-    def _clip(self, file: Path | BinaryIO, job: Job, latents: Tensor | None) -> tuple[Image.Image, Image.Image]:
+    def _clip(
+        self, file: Path | BinaryIO, job: Job, latents: Tensor | Seeded | None
+    ) -> tuple[Image.Image, Image.Image]:
         """Translate every frame, all with the same latents; its first frame before and after."""
         if self.made.stored != np.uint8 or self.model.channels(self.direction)[1] not in (1, 3):
             raise UserError(
                 f"{job.source.name}: clips have 8 bits, grey or RGB, and these translators make pictures of "
                 f"{self.made.words}; translate its frames as pictures."
             )
-        return translate_clip(file, job, partial(self._frame, latents=latents), self.limits.for_picture)
+        series = latents.for_series() if isinstance(latents, Seeded) else latents
+        return translate_clip(file, job, partial(self._frame, latents=series), self.limits.for_picture)
 
-    def _volume(self, file: Path | BinaryIO, job: Job, latents: Tensor | None) -> tuple[Image.Image, Image.Image]:
+    def _volume(
+        self, file: Path | BinaryIO, job: Job, latents: Tensor | Seeded | None
+    ) -> tuple[Image.Image, Image.Image]:
         """Translate every slice, all with the same latents; the middle one before and after."""
 
         outside = total = 0
+        series = latents.for_series() if isinstance(latents, Seeded) else latents
 
         def change(stored: Stored, name: str) -> tuple[np.ndarray, np.ndarray]:
             nonlocal outside, total
             values = as_wanted(stored, self.channels, self.own, parse_colour(self.background), name)
             outside, total = outside + self.own.outside(values), total + values.size
             self._check_size(name, *values.shape[:2])
-            return values, self._translate(values, latents)
+            return values, self._translate(values, series)
 
         options = self.model.config.pictures(self.direction[0]).volumes
         before, after = translate_volume(file, job, options, change, self.made.low)
@@ -428,7 +439,7 @@ class _Work:
             "its values to the scale of the pictures of training."
         )
 
-    def _frame(self, image: Image.Image, name: str, latents: Tensor | None) -> Image.Image:
+    def _frame(self, image: Image.Image, name: str, latents: Tensor | Seeded | None) -> Image.Image:
         self._check_size(name, image.height, image.width)
         return self.model.translate(
             image,

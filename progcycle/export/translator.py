@@ -7,7 +7,7 @@ both modes are the same.
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal, TypeVar, overload
@@ -33,6 +33,7 @@ from progcycle.export.examples import Examples
 from progcycle.export.graph import Form, Graph, LatentForm, PictureForm, Translation
 from progcycle.export.metadata import Metadata
 from progcycle.export.parts import Parts, PixelParts, TensorParts
+from progcycle.export.seeded import Seeded
 from progcycle.export.snapshot_model import SnapshotModel
 from progcycle.export.source_pictures import TranslatorExamples
 from progcycle.export.tensor_images import as_channels, pad_to_multiple, resize
@@ -74,7 +75,7 @@ class Way:
         direction: ``ab`` or ``ba``.
         scale: see :meth:`Translator.translate`.
         resolution: of an earlier stage, or None.
-        latents: of networks that have some.  # [1 or N, latent_size]
+        latents: of networks that have some, or what chooses them for each picture.  # [1 or N, latent_size]
         side: pixels of the short side that the network works on; None: that of training.
         share: of the short side of a picture, in place of such a side.
         tiling: of what the network works on; None: all of it at once.
@@ -84,7 +85,7 @@ class Way:
     direction: Direction
     scale: Scale
     resolution: int | None = None
-    latents: Tensor | None = None
+    latents: Tensor | Seeded | None = None
     side: int | None = None
     share: float | None = None
     tiling: Tiling | None = None
@@ -160,11 +161,18 @@ class Translator(SnapshotModel):
         """Numbers of a latent from which pictures are translated; 0 where each has one translation only."""
         return self.network(direction).latent_size
 
-    def latents(self, direction: Direction, seeds: Iterable[int]) -> Tensor:
+    def latents(self, direction: Direction, seeds: Iterable[int], sources: Tensor | None = None) -> Tensor:
         """The random latents of some seeds: normal numbers, or, with ``drawn: real``, those of real pictures.
 
+        Args:
+            direction: ``ab`` or ``ba``.
+            seeds: one row for each.
+            sources: a picture to translate, in [-1, 1], or one for each seed, or several for a single seed; with
+                ``neighbours``, seeds choose among those of each, without sources among all latents that are kept.
+                # [1 or N, C, H, W]
+
         Returns:
-            float32.  # [number of seeds, latent_size]
+            float32.  # [number of seeds or of sources, latent_size]
 
         Raises:
             UserError: there are none in this direction.
@@ -172,19 +180,40 @@ class Translator(SnapshotModel):
         if not (size := self.latent_size(direction)):
             raise UserError(no_latents(direction))
         normals = torch.cat([normal(seed, f"latent/{direction}", [0], size) for seed in seeds])
-        return self.drawn_latents(normals, direction)
+        return self.drawn_latents(normals, direction, sources)
 
-    def drawn_latents(self, normals: Tensor, direction: Direction) -> Tensor:
+    def seeded(self, direction: Direction, seed: int) -> Tensor | Seeded:
+        """The latents of a seed; with ``neighbours`` each picture has a part in them, so that they are chosen later.
+
+        Raises:
+            UserError: there are none in this direction.
+        """
+        if self.chooser(direction) is None:
+            return self.latents(direction, [seed])
+        return Seeded(normal(seed, f"latent/{direction}", [0], self.latent_size(direction)))
+
+    def chooser(self, direction: Direction) -> networks.LatentEncoder | None:
+        """The encoder that chooses latents for each picture; None without ``neighbours``, or before it knows any."""
+        encoder = getattr(self, f"enc_{direction[1]}", None)
+        chooses = isinstance(encoder, networks.LatentEncoder) and encoder.neighbours and len(encoder.kept)
+        return encoder if chooses else None
+
+    def sources(self, pictures: Parts) -> Tensor:
+        """What ``neighbours`` compares: pictures at the scale of training, whatever scale they are translated at."""
+        return pictures.small(self.config.growth_at(None).resolution, self.config.final_resolution)
+
+    def drawn_latents(self, normals: Tensor, direction: Direction, sources: Tensor | None = None) -> Tensor:
         """Normal numbers as they are, or latents of real pictures that they choose, as the networks were trained.
 
         Args:
             normals: N(0, 1).  # [N, latent_size]
             direction: one that has latents.
+            sources: the pictures to translate, in [-1, 1], which ``latents.neighbours`` looks at.  # [1 or N, C, H, W]
 
         Returns:
-            Of the same shape.
+            Of the same shape as ``normals``.
         """
-        return networks.drawn_latents(getattr(self, f"enc_{direction[1]}", None), normals)
+        return networks.drawn_latents(getattr(self, f"enc_{direction[1]}", None), normals, sources)
 
     @torch.no_grad()
     def estimate_latents(self, pictures: Tensor, direction: Direction) -> Tensor:
@@ -330,7 +359,7 @@ class Translator(SnapshotModel):
         if growth.reals_alpha < 1:  # as the real pictures of a fading stage
             x = fade_reals(x, growth.reals_alpha)
         if latents is None and network.latent_size:
-            latents = self.latents(direction, [0])
+            latents = self.latents(direction, [0], x[:, :, :height, :width])
         more = {} if latents is None else {"latents": latents.to(self.device).expand(len(x), -1)}
         y = self.run(network, x, growth.stage, growth.alpha, **more)
         return x[:, :, :height, :width], y[:, :, :height, :width]
@@ -345,7 +374,7 @@ class Translator(SnapshotModel):
         alpha: Alpha = ...,
         *,
         seed: int | None = ...,
-        latents: Tensor | None = ...,
+        latents: Tensor | Seeded | None = ...,
         side: int | None = ...,
         tiles: bool | int = ...,
         overlap: int | None = ...,
@@ -360,7 +389,7 @@ class Translator(SnapshotModel):
         resolution: int | None = ...,
         *,
         seed: int | None = ...,
-        latents: Tensor | None = ...,
+        latents: Tensor | Seeded | None = ...,
         side: int | None = ...,
         tiles: bool | int = ...,
         overlap: int | None = ...,
@@ -376,7 +405,7 @@ class Translator(SnapshotModel):
         *,
         reduced: np.ndarray | None = ...,
         seed: int | None = ...,
-        latents: Tensor | None = ...,
+        latents: Tensor | Seeded | None = ...,
         side: int | None = ...,
         tiles: bool | int = ...,
         overlap: int | None = ...,
@@ -393,7 +422,7 @@ class Translator(SnapshotModel):
         reduced: np.ndarray | None = None,
         *,
         seed: int | None = None,
-        latents: Tensor | None = None,
+        latents: Tensor | Seeded | None = None,
         side: int | None = None,
         tiles: bool | int = False,
         overlap: int | None = None,
@@ -424,7 +453,8 @@ class Translator(SnapshotModel):
             reduced: of an array from a large JPEG: the same decoded at a part of its size, as training reads it
                 (:func:`progcycle.data.decode_reduced`); a path or an image just opened needs none.  # [h, w, C] uint8
             seed: of networks with latents: other seeds give other translations of the same picture; default: 0.
-            latents: in place of a seed: one row for all pictures, or one for each of a tensor.  # [1 or N, latent_size]
+            latents: in place of a seed: one row for all pictures, or one for each of a tensor, or what
+                :meth:`seeded` gives.  # [1 or N, latent_size]
             side: of the scales ``detail`` and ``train``: pixels of the short side that the network works on; default:
                 the resolution of training, and where that saw parts of larger pictures, their size. Pictures that are
                 smaller keep their size, but for that resolution.
@@ -537,16 +567,18 @@ class Translator(SnapshotModel):
         return self._values(pixels, way, made, reduced)
 
     def _chosen_latents(
-        self, direction: Direction, seed: int | None, latents: Tensor | None, count: int
-    ) -> Tensor | None:
-        """The latents of ``count`` pictures, or one row for all; None where there are none."""
+        self, direction: Direction, seed: int | None, latents: Tensor | Seeded | None, count: int
+    ) -> Tensor | Seeded | None:
+        """The latents of ``count`` pictures, or one row for all, or what chooses them; None where there are none."""
         size = self.latent_size(direction)
         if not size and (seed is not None or latents is not None):
             raise UserError(no_latents(direction))
         if latents is None:
-            return self.latents(direction, [seed or 0]) if size else None
+            return self.seeded(direction, seed or 0) if size else None
         if seed is not None:
             raise ValueError("give a seed or latents, not both")
+        if isinstance(latents, Seeded):
+            return latents
         if list(latents.shape) not in ([1, size], [count, size]):
             raise ValueError(f"expected latents of shape [1 or {count}, {size}], got {list(latents.shape)}")
         return latents
@@ -695,6 +727,9 @@ class Translator(SnapshotModel):
             Rows of full width that follow each other, from top to bottom, clamped.  # [N, C_out, h, W]
         """
         height, width = parts.height, parts.width
+        if isinstance(way.latents, Seeded):
+            choose = partial(self.drawn_latents, direction=way.direction, sources=self.sources(parts))
+            way = replace(way, latents=way.latents.latents(choose))
         if way.scale == "native" and way.tiling is not None:
             for strip in way.tiling.strips(parts.region, height, width, lambda x: self._both(x, way)[1], way.seams):
                 for i, j in bands(strip.shape[2], parts.count * width):
@@ -707,6 +742,7 @@ class Translator(SnapshotModel):
 
     def _both(self, x: Tensor, way: Way) -> tuple[Tensor, Tensor]:
         """The network's input, and its output, cut off at black and white."""
+        assert not isinstance(way.latents, Seeded)
         shown, painted = self._input_and_output(x, way.direction, way.resolution, way.latents)
         return shown.float(), painted.float().clamp(-1, 1)
 

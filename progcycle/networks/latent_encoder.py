@@ -7,12 +7,20 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from progcycle.blocks import EqualizedLinear, downsample2x, full_precision, in_full_precision, pixel_norm
+from progcycle.blocks import (
+    EqualizedLinear,
+    downsample2x,
+    full_precision,
+    gather_rows,
+    in_full_precision,
+    pixel_norm,
+)
 from progcycle.networks.base import Network
 from progcycle.networks.layers import PLAIN, Layer
 from progcycle.section import Section
 
 REMEMBERED = 512  # real pictures whose latents are drawn from: as many colourings of a drawing
+SIDE = 8  # pixels at which sources are compared
 
 
 class Latents(Section):
@@ -24,11 +32,20 @@ class Latents(Section):
         "normal",
         description="from where: normal numbers, or the latents that the encoder estimates from real pictures",
     )
+    neighbours: int | None = Field(
+        None,
+        ge=1,
+        le=REMEMBERED,
+        description="with drawn: real, only those of so many real pictures whose translations back are most like the "
+        "source; default: those of all",
+    )
 
     @model_validator(mode="after")
-    def _one_direction(self) -> Self:
+    def _fitting(self) -> Self:
         if self.ab is None and self.ba is None:
             raise ValueError("give ab, ba or both a number of latents, such as {ab: 8}, or leave latents out")
+        if self.neighbours is not None and self.drawn != "real":
+            raise ValueError("neighbours are real pictures, whose latents are drawn with drawn: real; set it too")
         return self
 
 
@@ -76,10 +93,14 @@ class LatentEncoder(Network):
         equalized: whether weights are scaled at run time.
         slope: of the leaky ReLU.
         remembered: latents of real pictures that are kept, to draw from; 0 for none.
+        neighbours: of how many of these one is drawn, those whose sources are most like the one that is translated; 0
+            for all.
+        source_channels: channels of the sources that are kept to be compared; 0 without neighbours.
     """
 
     real: Tensor
     known: Tensor
+    sources: Tensor
 
     def __init__(
         self,
@@ -89,12 +110,16 @@ class LatentEncoder(Network):
         equalized: bool = True,
         slope: float = 0.2,
         remembered: int = 0,
+        neighbours: int = 0,
+        source_channels: int = 0,
     ) -> None:
         super().__init__()
-        self.remembered = remembered
+        self.remembered, self.neighbours = remembered, neighbours
         if remembered:
             self.register_buffer("real", torch.zeros(remembered, latents))  # the newest last
             self.register_buffer("known", torch.zeros((), dtype=torch.long))
+        if neighbours:
+            self.register_buffer("sources", torch.zeros(remembered, source_channels, SIDE, SIDE))
         style = replace(PLAIN, equalized=equalized, slope=slope)
         self.latent_size = latents
         self.layers = nn.Sequential(
@@ -125,11 +150,21 @@ class LatentEncoder(Network):
         return in_full_precision(self.dense, self.layers(x).mean(dim=(2, 3)))
 
     @torch.no_grad()
-    def remember(self, estimates: Tensor) -> None:
-        """Keep the latents of real pictures, and forget the oldest.  # [N, latents]"""
-        new = pixel_norm(full_precision(estimates))[-self.remembered :]
-        self.real.copy_(torch.cat([self.real, new.to(self.real)])[-self.remembered :])
+    def remember(self, estimates: Tensor, sources: Tensor) -> None:
+        """Keep the latents of real pictures, those of all processes, and forget the oldest.
+
+        Args:
+            estimates: latents of any length.  # [N, latents]
+            sources: the translations back of these pictures.  # [N, source_channels, H, W]
+        """
+        new = gather_rows(pixel_norm(full_precision(estimates)))
+        self._keep(self.real, new)
+        if self.neighbours:
+            self._keep(self.sources, gather_rows(_small(sources)))
         self.known.add_(len(new)).clamp_(max=self.remembered)
+
+    def _keep(self, memory: Tensor, new: Tensor) -> None:
+        memory.copy_(torch.cat([memory, new.to(memory)])[-self.remembered :])
 
     @property
     def kept(self) -> Tensor:
@@ -137,30 +172,70 @@ class LatentEncoder(Network):
         known = int(self.known) if self.remembered else 0
         return self.real[self.remembered - known :] if known else self.dense.weight.new_empty(0, self.latent_size)
 
-    def drawn(self, normals: Tensor) -> Tensor:
+    @property
+    def kept_sources(self) -> Tensor:
+        """With neighbours, the sources of ``kept``.  # [0 to remembered, source_channels, SIDE, SIDE]"""
+        return self.sources[self.remembered - len(self.kept) :]
+
+    @torch.no_grad()
+    def drawn(self, normals: Tensor, sources: Tensor | None = None) -> Tensor:
         """Latents of real pictures, each chosen by the first number of a row; the rows as they are where none is kept.
 
         Args:
-            normals: N(0, 1).  # [N, latents]
+            normals: N(0, 1); one row does for several sources.  # [1 or N, latents]
+            sources: the pictures that are translated, one or as many; with neighbours, each gets a latent of one of
+                them, without sources one of all.  # [1 or N, source_channels, H, W]
 
         Returns:
-            With a mean square of 1 where they are of real pictures.  # [N, latents]
+            With a mean square of 1 where they are of real pictures.  # [1 or N, latents]
         """
-        kept = self.kept
-        if not len(kept):
+        if not self.remembered:
             return normals
-        rank = torch.special.ndtr(normals[:, 0].to(kept)) * len(kept)
-        return kept[rank.long().clamp(max=len(kept) - 1)].to(normals)
+        share, known = torch.special.ndtr(normals[:, 0].to(self.real)), self.known.long()  # snapshots hold floats
+        if sources is None or not self.neighbours:
+            numbers = self.remembered - known + _place(share, known)
+        else:
+            near = self._nearest(sources)
+            count = max(len(share), len(near))
+            place = _place(share, known.clamp(max=self.neighbours)).expand(count)
+            numbers = near.expand(count, -1).gather(1, place[:, None])[:, 0]
+        chosen = self.real[numbers.clamp(max=self.remembered - 1)].to(normals)
+        return torch.where(known > 0, chosen, normals)
+
+    def _nearest(self, sources: Tensor) -> Tensor:
+        """Which sources that are kept differ least from some, by squares; no device is waited for.
+
+        Returns:
+            The nearest first.  # [N, neighbours]
+        """
+        apart = torch.cdist(
+            _small(sources).to(self.sources).flatten(1),
+            self.sources.flatten(1),
+            compute_mode="donot_use_mm_for_euclid_dist",
+        )
+        empty = torch.arange(self.remembered, device=apart.device) < self.remembered - self.known
+        return apart.masked_fill(empty, float("inf")).topk(self.neighbours, largest=False).indices
 
 
-def drawn_latents(encoder: nn.Module | None, normals: Tensor) -> Tensor:
+def _place(share: Tensor, count: Tensor) -> Tensor:
+    """Which of ``count`` things shares in [0, 1] stand for; 0 where there is none."""
+    return torch.minimum((share * count).long(), count - 1).clamp(min=0)
+
+
+def _small(pictures: Tensor) -> Tensor:
+    """Means of areas, whatever the size.  # [N, C, SIDE, SIDE]"""
+    return nn.functional.adaptive_avg_pool2d(full_precision(pictures), SIDE)
+
+
+def drawn_latents(encoder: nn.Module | None, normals: Tensor, sources: Tensor | None = None) -> Tensor:
     """The random latents that normal numbers stand for, see :meth:`LatentEncoder.drawn`; these where there is none.
 
     Args:
         encoder: of the pictures that are translated to, if any.
-        normals: N(0, 1).  # [N, latents]
+        normals: N(0, 1).  # [1 or N, latents]
+        sources: the pictures that are translated.  # [1 or N, C, H, W]
 
     Returns:
-        Of the same shape.
+        One row for all pictures, or one for each.  # [1 or N, latents]
     """
-    return encoder.drawn(normals) if isinstance(encoder, LatentEncoder) else normals
+    return encoder.drawn(normals, sources) if isinstance(encoder, LatentEncoder) else normals

@@ -130,8 +130,17 @@ class ProgressiveTranslatorOptions(TrunkOptions):
             "image_channels": shape.channels["out_channels"],
             "equalized": self.equalized,
             "slope": self.slope,
-            **({"remembered": REMEMBERED} if self.latents is not None and self.latents.drawn == "real" else {}),
+            **self._memory(shape),
         }
+
+    def _memory(self, shape: TaskShape) -> dict[str, int]:
+        """What the encoder keeps of real pictures."""
+        if self.latents is None or self.latents.drawn != "real":
+            return {}
+        if self.latents.neighbours is None:
+            return {"remembered": REMEMBERED}
+        compared = {"neighbours": self.latents.neighbours, "source_channels": shape.channels["in_channels"]}
+        return {"remembered": REMEMBERED, **compared}
 
     def _cut(self, direction: str) -> Cut:
         cut: Cut = getattr(self.bounded, direction) if isinstance(self.bounded, Bounded) else self.bounded

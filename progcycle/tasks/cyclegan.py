@@ -107,8 +107,8 @@ class CycleganTask(AdversarialTask):
         detach = self.objective.cycle.detach
         rec_a = self.gen_ba(seen_b.detach() if "aba" in detach else seen_b, stage, alpha, *own_a)
         rec_b = self.gen_ab(seen_a.detach() if "bab" in detach else seen_a, stage, alpha, *own_b)
-        self.latents.remember("ab", own_b)
-        self.latents.remember("ba", own_a)
+        self.latents.remember("ab", own_b, fake_a)
+        self.latents.remember("ba", own_a, fake_b)
         # The discriminators judge these very fakes in their update of the same round.
         self._fakes[a.positions] = (fake_a.detach(), fake_b.detach())
 
@@ -215,7 +215,7 @@ class CycleganTask(AdversarialTask):
         for there, back in (("ab", "ba"), ("ba", "ab")):
             real = panel[there[0]]
             normals = [panel[key] for i in range(SHOWN) if (key := f"latents_{there}_{i}") in panel]
-            drawn = [[drawn_latents(networks[encoder_name(there)], z)] for z in normals]
+            drawn = [[drawn_latents(networks[encoder_name(there)], z, real)] for z in normals]
             fakes = [networks[f"gen_{there}"](real, growth.stage, growth.alpha, *z) for z in drawn or [[]]]
             own = self.latents.estimated(back, real, growth, networks)
             rows += [real, *fakes, networks[f"gen_{back}"](fakes[0], growth.stage, growth.alpha, *own)]

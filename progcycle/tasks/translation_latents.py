@@ -55,23 +55,25 @@ class TranslationLatents:
         return self._memory(direction) is not None
 
     def drawn(
-        self, direction: str, purpose: str, positions: Sequence[int], like: Tensor, own: tuple[Tensor, ...] = ()
+        self, direction: str, purpose: str, positions: Sequence[int], source: Tensor, own: tuple[Tensor, ...] = ()
     ) -> tuple[Tensor, ...]:
-        """Random latents, normal ones or those of a batch's real pictures.
+        """Random latents: normal ones, those of a batch's real pictures, or those of the sources' neighbours.
 
         Args:
             direction: ``ab`` or ``ba``.
             purpose: part of their random address.
             positions: of the pictures that are translated.
-            like: has the type and device that they get.
+            source: these pictures.  # [N, C, H, W]
             own: estimates for as many real pictures of the domain that it translates to, to draw where the encoder
                 remembers such; the two batches have nothing to do with each other, so that their order is random.
         """
         if not (size := self.size(direction)):
             return ()
-        if own and self.remembers(direction):
+        memory = self._memory(direction) if own else None
+        if memory is not None and not memory.neighbours:
             return tuple(told.detach() for told in own)
-        return (to_match(normal(self.seed, f"latent/{direction}/{purpose}", positions, size), like),)
+        normals = to_match(normal(self.seed, f"latent/{direction}/{purpose}", positions, size), source)
+        return (normals if memory is None else memory.drawn(normals, source),)
 
     def estimated(
         self, direction: str, pictures: Tensor, growth: Growth, networks: Mapping[str, nn.Module] | None = None
@@ -87,11 +89,17 @@ class TranslationLatents:
         encoder = (networks or self.networks).get(encoder_name(direction)) if self.size(direction) else None
         return () if encoder is None else (encoder(pictures, growth.stage, growth.alpha),)
 
-    def remember(self, direction: str, own: tuple[Tensor, ...]) -> None:
-        """Keep the estimates for real pictures where translations are painted from such."""
+    def remember(self, direction: str, own: tuple[Tensor, ...], back: Tensor) -> None:
+        """Keep the estimates for real pictures where translations are painted from such.
+
+        Args:
+            direction: ``ab`` or ``ba``.
+            own: the estimates.
+            back: translations of these pictures to the domain of the direction's sources.  # [N, C, H, W]
+        """
         if (memory := self._memory(direction)) is not None:
             for told in own:
-                memory.remember(told)
+                memory.remember(told, back)
 
     def _memory(self, direction: str) -> LatentEncoder | None:
         encoder = self.networks.get(encoder_name(direction))

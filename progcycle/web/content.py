@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from progcycle.data.decode import parse_colour
 from progcycle.errors import UserError
 from progcycle.export import Autoencoder, Generator, SnapshotModel, Translator
 from progcycle.export.graph import Graph, PictureForm
+from progcycle.export.seeded import Seeded
 from progcycle.export.translator import Direction
 from progcycle.output import warn
 from progcycle.recipe import RecipeError
@@ -120,7 +122,6 @@ class Content:
             if isinstance(model, Translator) and "latents" in graph.inputs:
                 direction: Direction = "ab" if graph.name == "ab" else "ba"
                 way["latents"] = {"size": model.latent_size(direction), "count": SEEDS}
-                way["latents"]["drawn"] = as_base64(model.latents(direction, range(SEEDS)))
             ways.append(way)
         return ways
 
@@ -141,7 +142,8 @@ class Content:
         loaded = model.config.test_side(direction[0])
         final = Resolution.of(model.config.final_resolution)
         placed = {"side": side, "share": share, "loaded": list(loaded.shape) if loaded else None}
-        return {**about, **placed, "scale": scale, "final": list(final.shape)}
+        drawn = {"latents": _latents(model, direction)} if "latents" in graph.inputs else {}
+        return {**about, **placed, "scale": scale, "final": list(final.shape), **drawn}
 
     def _examples(self, model: SnapshotModel) -> dict[str, list[str]]:
         """Pictures of the run by domain, as data URLs; none where they are not here any more."""
@@ -163,6 +165,19 @@ class Content:
                 continue
             found[domain] = [as_url(picture) for picture in pictures]
         return found
+
+
+def _latents(model: Translator, direction: Direction) -> dict[str, Any]:
+    """Those of the seeds that a page offers, or what chooses them for a picture: see :meth:`LatentEncoder.drawn`."""
+    seeded = [model.seeded(direction, seed) for seed in range(SEEDS)]
+    if (encoder := model.chooser(direction)) is None:
+        return {"drawn": as_base64(model.latents(direction, range(SEEDS)))}
+    return {
+        "shares": [float(torch.special.ndtr(seed.normals[0, 0])) for seed in seeded if isinstance(seed, Seeded)],
+        "neighbours": encoder.neighbours,
+        "kept": as_base64(encoder.kept),
+        "sources": as_base64(encoder.kept_sources),
+    }
 
 
 def _check(form: PictureForm) -> None:

@@ -91,9 +91,8 @@ class Local {
 
   async translate(way, moment, picture, seed) {
     const name = await this.model(way.name + moment);
-    const latents = way.latents ? way.latents.numbers.slice(seed * way.latents.size, (seed + 1) * way.latents.size) : null;
     const { width: w, height: h } = picture, pixels = picture.data;
-    const made = await this.call("translate", { name, pixels, w, h, channels: way.channels, at: way.moments[moment], latents });
+    const made = await this.call("translate", { name, pixels, w, h, channels: way.channels, at: way.moments[moment], seed, size: way.latents?.size });
     return { picture: new ImageData(made.pixels, made.w, made.h), worked: made.worked, ms: made.ms, before: made.before && new ImageData(made.before, made.w, made.h) };
   }
 
@@ -302,7 +301,9 @@ function translator() {
   const ways = about.ways, back = (way) => ways.find((other) => other !== way && other.domains[0] === way.domains[1]);
   const there = back(ways[0]);
   let way = ways[0], view = "compare", seed = 0, before = null, after = null, chosen = -1, drawing = false;
-  for (const one of ways) if (one.latents) one.latents.numbers = floats(one.latents.drawn);
+  for (const { latents } of ways.flatMap((one) => one.moments)) {
+    for (const key of ["drawn", "kept", "sources"]) if (latents?.[key]) latents[key] = floats(latents[key]);
+  }
 
   $("lead").textContent = there
     ? `From ${way.words[0]} to ${way.words[1]}, and back. Drop a picture, choose an example, or draw one.`

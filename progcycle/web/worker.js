@@ -342,15 +342,45 @@ function addChange(full, guide, change) {
   return { h: H, w: W, c: C, planes: out };
 }
 
+// --- latents: LatentEncoder.drawn in progcycle/networks/latent_encoder.py ---------------------------------------------
+
+const SIDE = 8;
+
+function areaMeans({ h, w, c, planes }) { // of SIDE x SIDE areas, which overlap where a side is no multiple
+  const out = new Float32Array(c * SIDE * SIDE);
+  const from = (i, side) => Math.floor((i * side) / SIDE), to = (i, side) => Math.ceil(((i + 1) * side) / SIDE);
+  for (let k = 0; k < c; k++) for (let i = 0; i < SIDE; i++) for (let j = 0; j < SIDE; j++) {
+    let sum = 0, count = 0;
+    for (let y = from(i, h); y < to(i, h); y++) for (let x = from(j, w); x < to(j, w); x++, count++) {
+      sum += planes[(k * h + y) * w + x];
+    }
+    out[(k * SIDE + i) * SIDE + j] = sum / count;
+  }
+  return out;
+}
+
+function latentsOf(seed, size, levels, at) {
+  const { drawn, shares, neighbours, kept, sources } = at.latents;
+  if (drawn) return drawn.slice(seed * size, (seed + 1) * size);
+  const source = areaMeans(mapsOf(small(levels, { ...at, scale: "train", side: null, share: null })));
+  const n = source.length, apart = Array.from({ length: kept.length / size }, (_, i) => {
+    let sum = 0;
+    for (let j = 0; j < n; j++) sum += (sources[i * n + j] - source[j]) ** 2;
+    return [sum, i];
+  }).sort((a, b) => a[0] - b[0]);
+  const count = Math.min(neighbours, apart.length), place = Math.min(count - 1, Math.floor(shares[seed] * count));
+  return kept.slice(apart[place][1] * size, (apart[place][1] + 1) * size);
+}
+
 // --- what the page asks for -----------------------------------------------------------------------------------------
 
-async function translate({ name, pixels, w, h, channels, at, latents }) {
+async function translate({ name, pixels, w, h, channels, at, seed, size }) {
   const began = performance.now();
   let levels = levelsOf(pixels, w, h, channels[0]);
   const low = small(levels, at), x = mapsOf(low);
   const fed = at.multiple === null ? x : padded(x, at.multiple, at.least);
   const feeds = { input: new ort.Tensor("float32", fed.planes, [1, fed.c, fed.h, fed.w]) };
-  if (latents) feeds.latents = new ort.Tensor("float32", latents, [1, latents.length]);
+  if (size) feeds.latents = new ort.Tensor("float32", latentsOf(seed, size, levels, at), [1, size]);
   const output = await run(name, feeds);
   const [, c, oh, ow] = output.dims;
   const painted = cut({ c, w: ow, planes: output.data.map((v) => Math.min(1, Math.max(-1, v))) }, low.h, low.w);

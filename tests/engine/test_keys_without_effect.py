@@ -203,6 +203,9 @@ OWN: dict[str, dict[str, tuple[str, list[str]]]] = {
         "network.generator.latents.ab": ("3", []),
         "network.generator.latents.ba": ("3", []),
         "network.generator.latents.drawn": ("real", ["network.generator.latents.ab=3"]),
+        "network.generator.latents.neighbours": (
+            1, ["network.generator.latents.ab=3", "network.generator.latents.drawn=real"]
+        ),
         "objective.latent.weight": ("3", ["network.generator.latents.ab=3"]),
         "objective.latent.prior": ("3", ["network.generator.latents.ab=3"]),
         "objective.latent.queue": ("3", ["network.generator.latents.ab=3", "objective.latent.prior=3"]),

@@ -121,7 +121,7 @@ def test_latents_of_real_pictures_are_in_the_metadata(make_snapshot: Make, tmp_p
     encoder = model.enc_b = LatentEncoder(8, 4, remembered=3)
     inputs = export_model(model, tmp_path / "0", direction="ab")[0].metadata["inputs"]
     assert "real" not in inputs["latents"]
-    encoder.remember(torch.tensor([[0.0, 0, 3, 0], [1, 1, 1, 1]]))
+    encoder.remember(torch.tensor([[0.0, 0, 3, 0], [1, 1, 1, 1]]), torch.zeros(2, 3, 8, 8))
     inputs = read_metadata(export_model(model, tmp_path / "1", direction="ab")[0].path)["inputs"]
     assert inputs["latents"]["real"] == [[0, 0, 2, 0], [1, 1, 1, 1]]  # with a mean square of 1
 

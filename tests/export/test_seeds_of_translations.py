@@ -18,7 +18,10 @@ from progcycle.errors import UserError
 from progcycle.evaluation.diversity import latents_of
 from progcycle.export import Translator, load, load_as
 from progcycle.export.clips import Frame, write_animation
+from progcycle.export.contact_sheet import wrapped_sheet
+from progcycle.export.morph import latent_frames
 from progcycle.export.source_pictures import TranslatorExamples
+from progcycle.export.translate_files import translate_files
 from progcycle.networks import LatentEncoder
 from progcycle.rng import normal
 
@@ -62,7 +65,7 @@ def test_seeds_choose_among_the_latents_of_real_pictures_where_the_encoder_remem
     """The share of normal numbers below the first of a seed says which."""
     encoder = model.enc_b = LatentEncoder(8, 4, remembered=6)
     assert torch.equal(model.latents("ab", [3]), normal(3, "latent/ab", [0], 4))
-    encoder.remember(torch.eye(5)[:, :4] + 0.1)
+    encoder.remember(torch.eye(5)[:, :4] + 0.1, torch.zeros(5, 3, 8, 8))
     kept = torch.nn.functional.normalize(torch.eye(5)[:, :4] + 0.1, dim=1) * 2
     seeds = range(40)
     shares = [NormalDist().cdf(float(normal(seed, "latent/ab", [0], 4)[0, 0])) for seed in seeds]
@@ -72,8 +75,78 @@ def test_seeds_choose_among_the_latents_of_real_pictures_where_the_encoder_remem
     numbers = [7, 11]
     first = [float(x) for x in normal(0, "metric/latent/ab/0", numbers, 4)[:, 0]]
     torch.testing.assert_close(
-        latents_of(model).drawn("ab", numbers)[0], kept[[int(5 * NormalDist().cdf(x)) for x in first]]
+        latents_of(model).drawn("ab", numbers, torch.zeros(2, 3, 8, 8))[0],
+        kept[[int(5 * NormalDist().cdf(x)) for x in first]],
     )
+
+
+@pytest.fixture
+def choosing(make_snapshot: Make) -> Translator:
+    """With three neighbours of twelve."""
+    return load_as(Translator, make_snapshot(latents=4, neighbours=3, predict="picture"))
+
+
+def nearest(model: Translator, x: torch.Tensor, seed: int) -> torch.Tensor:
+    """By numpy: of the three whose sources are nearest to means of 8x8 areas, the one that the seed stands for."""
+    encoder = model.enc_b
+    small = x.reshape(3, 8, x.shape[1] // 8, 8, x.shape[2] // 8).mean(dim=(2, 4)).numpy()
+    apart = ((encoder.sources[-12:].numpy() - small) ** 2).sum(axis=(1, 2, 3))
+    share = NormalDist().cdf(float(normal(seed, "latent/ab", [0], 4)[0, 0]))
+    return encoder.real[-12:][np.argsort(apart)[int(3 * share)]][None]
+
+
+def test_neighbours_are_chosen_by_the_whole_picture_at_every_scale(choosing: Translator, tmp_path: Path) -> None:
+    model, x = choosing, torch.rand(4, 3, 32, 32) * 2 - 1
+    seeds = (1, 2, 3, 4)
+    rows = torch.cat([nearest(model, picture, seed) for picture, seed in zip(x, seeds, strict=True)])
+    assert len(set(map(tuple, rows.tolist()))) > 1
+    torch.testing.assert_close(model.latents("ab", seeds, x), rows)
+    for picture, seed, row in zip(x[:, None], seeds, rows[:, None], strict=True):
+        torch.testing.assert_close(
+            model.translate(picture, "ab", seed=seed), model.translate(picture, "ab", latents=row)
+        )
+    together = torch.cat([nearest(model, picture, 2) for picture in x])
+    torch.testing.assert_close(model.translate(x, "ab", seed=2), model.translate(x, "ab", latents=together))
+    at_zero = torch.cat([nearest(model, picture, 0) for picture in x])
+    torch.testing.assert_close(model(x), model(x, latents=at_zero))
+    drawn = latents_of(model).drawn("ab", [5, 6, 7, 8], x)[0]
+    assert drawn.shape == (4, 4)
+    # A picture of another size: in tiles as at once, at any scale
+    with Image.open(photo(tmp_path / "x.png", 3, size=(64, 128))) as image:
+        shape, large = image.size, image.copy()
+    half = large.resize((32, 64), Image.Resampling.BOX)
+    z = nearest(model, torch.from_numpy(pixels(half).copy()).permute(2, 0, 1) / 127.5 - 1, 4)
+    assert shape == (64, 128)
+    for options in ({"scale": "train"}, {"scale": "native"}, {"scale": "native", "tiles": 64}):
+        found, expected = (model.translate(large, "ab", **options, **how) for how in ({"seed": 4}, {"latents": z}))  # type: ignore[call-overload]
+        assert np.array_equal(pixels(found), pixels(expected))
+
+
+def test_the_first_frame_of_a_clip_chooses_for_all_of_them(choosing: Translator, tmp_path: Path) -> None:
+    model, (given, out) = choosing, (tmp_path / "in", tmp_path / "out")
+    given.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+    shown = [Image.fromarray(values) for values in noise]
+    write_animation(given / "moving.png", [Frame(image, Fraction(i), Fraction(1)) for i, image in enumerate(shown)])
+    translate_files(model, given, out, "ab", seeds=[5])
+    x = torch.from_numpy(noise).permute(0, 3, 1, 2) / 127.5 - 1
+    rows = torch.cat([nearest(model, picture, 5) for picture in x])
+    assert len(set(map(tuple, rows.tolist()))) > 1
+    with Image.open(out / "moving.png") as clip:
+        for i, frame in enumerate(shown):
+            clip.seek(i)
+            assert np.array_equal(pixels(clip.convert("RGB")), pixels(model.translate(frame, "ab", latents=rows[:1])))
+
+
+def test_frames_between_seeds_begin_with_the_latents_of_each_picture(choosing: Translator) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    values = list(noise.repeat(4, axis=1).repeat(4, axis=2))
+    examples = TranslatorExamples(choosing.config, len(values), 32, direction="ab")
+    examples.levels = values
+    first = next(iter(latent_frames(choosing, examples, 2, 1, seed=6)))
+    expected = [choosing.translate(picture, "ab", seed=6) for picture in values]
+    shown = wrapped_sheet([Image.fromarray(x) for x in expected], 32, "A to B, seeds 6 to 7", above=examples.sources)
+    assert np.array_equal(pixels(first), pixels(shown))
 
 
 def test_a_change_is_enlarged_with_its_latents(make_snapshot: Make, tmp_path: Path) -> None:

@@ -224,9 +224,9 @@ def test_real_latents_are_those_of_the_batchs_real_pictures_and_are_remembered()
 def test_the_newest_latents_of_real_pictures_stay_and_normal_numbers_serve_until_there_are_some() -> None:
     encoder = LatentEncoder(4, 2, remembered=3)
     normals = torch.tensor([[-2.0, 1], [0, 1], [2, 1]])
-    assert encoder.drawn(normals) is normals
+    assert torch.equal(encoder.drawn(normals), normals)
     for i in range(2):
-        encoder.remember(torch.tensor([[2.0 * i, 1], [2.0 * i + 1, 1]]))
+        encoder.remember(torch.tensor([[2.0 * i, 1], [2.0 * i + 1, 1]]), torch.zeros(2, 3, 8, 8))
     assert int(encoder.known) == 3
     kept = torch.tensor([[1.0, 1], [2, 1], [3, 1]])
     torch.testing.assert_close(encoder.drawn(normals), torch.nn.functional.normalize(kept, dim=1) * 2**0.5)
@@ -234,6 +234,51 @@ def test_the_newest_latents_of_real_pictures_stay_and_normal_numbers_serve_until
     again.load_state_dict(encoder.state_dict())
     assert torch.equal(again.drawn(normals), encoder.drawn(normals))
     assert LatentEncoder(4, 2).state_dict().keys() == encoder.state_dict().keys() - {"real", "known"}
+
+
+def plain(*levels: float, side: int = 8) -> Tensor:
+    return torch.tensor(levels)[:, None, None, None].expand(-1, 3, side, side)
+
+
+def test_neighbours_are_those_whose_sources_differ_least_at_8_px() -> None:
+    encoder = LatentEncoder(4, 2, remembered=5, neighbours=2, source_channels=3)
+    normals = torch.tensor([[-1.0, 0], [1, 0]])  # below and above the middle: the nearest, and the second
+    assert torch.equal(encoder.drawn(normals, plain(0, 0)), normals)
+    encoder.remember(torch.tensor([[9.0, 9]]), plain(9))
+    assert torch.equal(encoder.drawn(normals, plain(0, 0)), torch.ones(2, 2))  # one is all there is
+    angles = torch.tensor([0.0, 1, 2, 3, 4])
+    latents = 2**0.5 * torch.stack([angles.cos(), angles.sin()], dim=1)
+    encoder.remember(5 * latents, plain(-0.9, -0.5, 0, 0.3, 0.9, side=24))  # 9 is forgotten
+    torch.testing.assert_close(encoder.drawn(normals, plain(0.1, -0.6, side=16)), latents[[2, 0]])
+    torch.testing.assert_close(encoder.drawn(normals, plain(-0.6)), latents[[1, 0]])
+    torch.testing.assert_close(encoder.drawn(normals[:1], plain(0.1, -0.6, 1)), latents[[2, 1, 4]])
+    torch.testing.assert_close(encoder.drawn(normals), latents[[0, 4]])  # the first and the last sixth of all
+    # The place counts, not only the mean: halves of black and white
+    halves = torch.cat([torch.cat([plain(x, side=4), plain(y, side=4)], dim=3) for x, y in ((-1, 1), (1, -1))])
+    halves = halves.repeat_interleave(2, dim=2)
+    encoder.remember(latents[:2], halves)
+    torch.testing.assert_close(encoder.drawn(normals[:1], halves), latents[:2])
+    again = LatentEncoder(4, 2, remembered=5, neighbours=2, source_channels=3)
+    again.load_state_dict(encoder.state_dict())
+    assert torch.equal(again.drawn(normals, plain(0.1)), encoder.drawn(normals, plain(0.1)))
+
+
+def test_training_paints_from_neighbours_of_earlier_steps_and_remembers_what_the_way_back_made() -> None:
+    generator = {"residual_blocks": 1, "latents": {"ab": 3, "drawn": "real", "neighbours": 1}, "predict": "picture"}
+    task = build(recipe("cyclegan", {"network": {"generator": generator}})).task
+    encoder, there, back = (task.networks[name] for name in ("enc_b", "gen_ab", "gen_ba"))
+    at = (GROWTH.stage, GROWTH.alpha)
+    reals = [{"a": batch(torch.rand(4, 3, 8, 8)), "b": batch(torch.rand(4, 3, 8, 8))} for _ in range(2)]
+    told = encoder(reals[0]["b"].images, *at).detach()
+    task.loss("generator", reals[0], GROWTH, 0)
+    made = back(reals[0]["b"].images, *at).detach()
+    torch.testing.assert_close(encoder.kept_sources, made)
+    a = reals[1]["a"].images
+    nearest = ((a[:, None] - made[None]) ** 2).sum(dim=(2, 3, 4)).argmin(dim=1)
+    z = told[nearest]
+    stats = task.loss("generator", reals[1], GROWTH, 1)[1]
+    torch.testing.assert_close(stats["latent/ab"], latent_loss(z, encoder(there(a, *at, z), *at)))
+    assert int(encoder.known) == 8
 
 
 def test_latents_add_networks_and_weights_of_their_direction_only() -> None:
@@ -256,6 +301,7 @@ def test_latents_add_networks_and_weights_of_their_direction_only() -> None:
     [
         ({"generator": {"latents": {}}}, {}, "network.generator.latents: give ab, ba or both a number of latents"),
         ({"generator": {"latents": {"ab": 1}}}, {}, "network.generator.latents.ab: .* greater than or equal to 2"),
+        ({"generator": {"latents": {"ab": 2, "neighbours": 9}}}, {}, "neighbours are real pictures, whose latents"),
         ({"generator": {"latents": {"ab": 2}, "residual_blocks": 0}}, {}, "latents modulate the residual blocks"),
         ({}, {"latent": {"weight": 3}}, "objective.latent weighs latents, of which the translators have none"),
         (

@@ -175,6 +175,18 @@ def test_translators(tab: Tab, translators: Path, tmp_path: Path, hosted: Callab
     check_calm(tab, url)
 
 
+def test_neighbours_are_chosen_as_the_model_chooses_them(
+    tab: Tab, make_snapshot: Callable[..., Path], tmp_path: Path, hosted: Callable[[Path], str]
+) -> None:
+    run = make_snapshot(latents=4, neighbours=4, predict="picture", normalize="none").parent.parent
+    model = load_as(Translator, run)
+    ready(tab, hosted(write_page(run, tmp_path / "site", examples=0).folder))
+    for seed, sides in enumerate([(90, 131), (32, 32), (40, 16), (150, 150)]):
+        image = picture(*sides)
+        change(tab, "seed", seed)
+        check_near(give(tab, image), model.translate(image, "ab", seed=seed))
+
+
 def test_opened_as_a_file_with_grey_pictures_stages_and_one_direction(tab: Tab, tmp_path: Path) -> None:
     options: dict[str, Any] = {"normalize": "none", "schedule": {"start_resolution": 16}}
     run = write_snapshot(tmp_path / "s", channels=(1, 3), predict="picture", **options)
