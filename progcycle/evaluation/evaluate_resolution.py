@@ -122,8 +122,8 @@ def measure_at_resolution(
                 some = numbers[start : start + batch_size]
                 x = read_pictures(sets[source], resolution, [i for i, _ in some])
                 truth = read_pictures(sets[target], resolution, [j for _, j in some])
+                z = next(iter(latents.drawn(direction, [i for i, _ in some], x)), None)
                 for scale in scales:
-                    z = next(iter(latents.drawn(direction, [i for i, _ in some], x)), None)
                     rows[scale].append(_scores(model.translate(x, direction, scale, latents=z), truth))
                 rows["unchanged"].append(_scores(as_channels(x, truth.shape[1]), truth))
                 bar.update(len(some))

@@ -200,7 +200,7 @@ class LatentEncoder(Network):
             place = _place(share, known.clamp(max=self.neighbours)).expand(count)
             numbers = near.expand(count, -1).gather(1, place[:, None])[:, 0]
         chosen = self.real[numbers.clamp(max=self.remembered - 1)].to(normals)
-        return torch.where(known > 0, chosen, normals)
+        return torch.where((known > 0).to(normals.device), chosen, normals)
 
     def _nearest(self, sources: Tensor) -> Tensor:
         """Which sources that are kept differ least from some, by squares; no device is waited for.

@@ -169,9 +169,9 @@ class Content:
 
 def _latents(model: Translator, direction: Direction) -> dict[str, Any]:
     """Those of the seeds that a page offers, or what chooses them for a picture: see :meth:`LatentEncoder.drawn`."""
-    seeded = [model.seeded(direction, seed) for seed in range(SEEDS)]
     if (encoder := model.chooser(direction)) is None:
         return {"drawn": as_base64(model.latents(direction, range(SEEDS)))}
+    seeded = [model.seeded(direction, seed) for seed in range(SEEDS)]
     return {
         "shares": [float(torch.special.ndtr(seed.normals[0, 0])) for seed in seeded if isinstance(seed, Seeded)],
         "neighbours": encoder.neighbours,
