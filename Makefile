@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RECIPE := recipes/cyclegan_openmoji_64_latents.yaml
-RUN := runs/cyclegan_openmoji_64_latents
+RECIPE := recipes/cyclegan_openmoji_64_neighbours.yaml
+RUN := runs/cyclegan_openmoji_64_neighbours
 DATA := datasets/openmoji
 LIKE := $(addprefix $(DATA)/trainB/,1f353.png 1f34f.png 1f98a.png 1f437.png)  # strawberry, apple, fox, pig
 LANDSCAPES := cyclegan_landscapes
@@ -23,7 +23,8 @@ $(VENV)/.installed: pyproject.toml
 # Train the translator between drawings and coloured pictures, translate the held-out ones, measure against the truth.
 demo: setup
 	$(BIN)/python -m progcycle.train $(RECIPE) --run-dir $(RUN)
-	$(BIN)/python -m progcycle.translate $(RUN) $(DATA)/testA $(RUN)/translated/coloured --direction ab --like $(LIKE) --grid
+	$(BIN)/python -m progcycle.translate $(RUN) $(DATA)/testA $(RUN)/translated/coloured --direction ab --grid
+	$(BIN)/python -m progcycle.translate $(RUN) $(DATA)/testA $(RUN)/translated/coloured_like --direction ab --like $(LIKE) --grid
 	$(BIN)/python -m progcycle.translate $(RUN) $(DATA)/testB $(RUN)/translated/drawn --direction ba --grid
 	$(BIN)/python -m progcycle.evaluate $(RUN) --metrics kid-resnet two-sample
 

@@ -1,7 +1,7 @@
 """Draw the pictures of README.md from finished runs: ``make figures`` calls this.
 
-    python docs/figures.py runs/cyclegan_openmoji_64_latents runs/cyclegan_landscapes
-    python docs/figures.py runs/cyclegan_openmoji_64_latents runs/cyclegan_landscapes --large large_landscapes
+    python docs/figures.py runs/cyclegan_openmoji_64_neighbours runs/cyclegan_landscapes
+    python docs/figures.py runs/cyclegan_openmoji_64_neighbours runs/cyclegan_landscapes --large large_landscapes
 
 ``--large`` is the folder that ``datasets/landscapes/prepare.py --large`` fetched.
 """
@@ -32,14 +32,15 @@ def spread(folder: Path) -> list[Image.Image]:
 
 
 def draw_coloured(model: Translator) -> Image.Image:
-    """Test drawings, and each in the colours of each reference, which stands on the left."""
+    """Test drawings, each in colours of pictures that resemble it, and in those of each reference, on the left."""
     drawings = spread(OPENMOJI / "testA")
     references = [Image.open(OPENMOJI / "trainB" / f"{name}.png").convert("RGB") for name in REFERENCES]
     latents = model.latents_like(references, "ab").split(1)
     rows = [[model.translate(picture, "ab", latents=z) for picture in drawings] for z in latents]
     blank = Image.new("RGB", references[0].size, "white")
+    chosen = [model.translate(picture, "ab") for picture in drawings]
     made = [[reference, *row] for reference, row in zip(references, rows, strict=True)]
-    return sheet([[blank, *drawings], *made], tile=TILE)
+    return sheet([[blank, *drawings], [blank, *chosen], *made], tile=TILE)
 
 
 def draw_drawn(model: Translator) -> Image.Image:

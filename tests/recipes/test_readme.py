@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").partition("## `cyclegan_openmoji_64_latents`")[2]
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").partition("## `cyclegan_openmoji_64_neighbours`")[2]
 DEMO = json.loads((ROOT / "docs" / "images" / "demo.json").read_text(encoding="utf-8"))
 
 
