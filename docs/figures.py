@@ -35,12 +35,10 @@ def draw_coloured(model: Translator) -> Image.Image:
     """Test drawings, each in colours of pictures that resemble it, and in those of each reference, on the left."""
     drawings = spread(OPENMOJI / "testA")
     references = [Image.open(OPENMOJI / "trainB" / f"{name}.png").convert("RGB") for name in REFERENCES]
-    latents = model.latents_like(references, "ab").split(1)
-    rows = [[model.translate(picture, "ab", latents=z) for picture in drawings] for z in latents]
     blank = Image.new("RGB", references[0].size, "white")
-    chosen = [model.translate(picture, "ab") for picture in drawings]
-    made = [[reference, *row] for reference, row in zip(references, rows, strict=True)]
-    return sheet([[blank, *drawings], [blank, *chosen], *made], tile=TILE)
+    ways = [(blank, None), *zip(references, model.latents_like(references, "ab").split(1), strict=True)]
+    made = [[left, *(model.translate(picture, "ab", latents=z) for picture in drawings)] for left, z in ways]
+    return sheet([[blank, *drawings], *made], tile=TILE)
 
 
 def draw_drawn(model: Translator) -> Image.Image:

@@ -20,10 +20,6 @@ class Seeded:
     fixed: bool = False
     kept: Tensor | None = None
 
-    def for_series(self) -> "Seeded":
-        """The same seed for pictures that belong together."""
-        return replace(self, fixed=True, kept=None)
-
     def latents(self, choose: Callable[[Tensor], Tensor]) -> Tensor:
         """The latents, chosen by the numbers and the pictures at hand, or earlier ones.  # [N, latent_size]"""
         if self.kept is not None:
@@ -32,3 +28,8 @@ class Seeded:
         if self.fixed:
             self.kept = chosen
         return chosen
+
+
+def for_series(latents: Tensor | Seeded | None) -> Tensor | Seeded | None:
+    """Those of pictures that belong together, such as the frames of a clip: what the first one is given serves all."""
+    return replace(latents, fixed=True, kept=None) if isinstance(latents, Seeded) else latents

@@ -27,7 +27,7 @@ from progcycle.export.clips import ANIMATIONS, CODECS, is_animated, is_video
 from progcycle.export.contact_sheet import sheet
 from progcycle.export.jobs import Job, plan_jobs, with_suffixes, write_picture
 from progcycle.export.metadata import Metadata
-from progcycle.export.seeded import Seeded
+from progcycle.export.seeded import Seeded, for_series
 from progcycle.export.tensor_images import shown
 from progcycle.export.tiles import SIDE, Seams
 from progcycle.export.translate_clip import translate_clip
@@ -405,7 +405,7 @@ class _Work:
                 f"{job.source.name}: clips have 8 bits, grey or RGB, and these translators make pictures of "
                 f"{self.made.words}; translate its frames as pictures."
             )
-        series = latents.for_series() if isinstance(latents, Seeded) else latents
+        series = for_series(latents)
         return translate_clip(file, job, partial(self._frame, latents=series), self.limits.for_picture)
 
     def _volume(
@@ -414,7 +414,7 @@ class _Work:
         """Translate every slice, all with the same latents; the middle one before and after."""
 
         outside = total = 0
-        series = latents.for_series() if isinstance(latents, Seeded) else latents
+        series = for_series(latents)
 
         def change(stored: Stored, name: str) -> tuple[np.ndarray, np.ndarray]:
             nonlocal outside, total

@@ -177,10 +177,20 @@ class Translator(SnapshotModel):
         Raises:
             UserError: there are none in this direction.
         """
+        return self.drawn_latents(self.normals(direction, seeds), direction, sources)
+
+    def normals(self, direction: Direction, seeds: Iterable[int]) -> Tensor:
+        """The normal numbers of some seeds, which latents are or are chosen by: see :meth:`drawn_latents`.
+
+        Returns:
+            N(0, 1), float32.  # [number of seeds, latent_size]
+
+        Raises:
+            UserError: there are no latents in this direction.
+        """
         if not (size := self.latent_size(direction)):
             raise UserError(no_latents(direction))
-        normals = torch.cat([normal(seed, f"latent/{direction}", [0], size) for seed in seeds])
-        return self.drawn_latents(normals, direction, sources)
+        return torch.cat([normal(seed, f"latent/{direction}", [0], size) for seed in seeds])
 
     def seeded(self, direction: Direction, seed: int) -> Tensor | Seeded:
         """The latents of a seed; with ``neighbours`` each picture has a part in them, so that they are chosen later.
@@ -188,9 +198,8 @@ class Translator(SnapshotModel):
         Raises:
             UserError: there are none in this direction.
         """
-        if self.chooser(direction) is None:
-            return self.latents(direction, [seed])
-        return Seeded(normal(seed, f"latent/{direction}", [0], self.latent_size(direction)))
+        normals = self.normals(direction, [seed])
+        return self.drawn_latents(normals, direction) if self.chooser(direction) is None else Seeded(normals)
 
     def chooser(self, direction: Direction) -> networks.LatentEncoder | None:
         """The encoder that chooses latents for each picture; None without ``neighbours``, or before it knows any."""
@@ -728,8 +737,9 @@ class Translator(SnapshotModel):
         """
         height, width = parts.height, parts.width
         if isinstance(way.latents, Seeded):
-            choose = partial(self.drawn_latents, direction=way.direction, sources=self.sources(parts))
-            way = replace(way, latents=way.latents.latents(choose))
+            seeded = way.latents
+            chosen = seeded.latents(lambda z: self.drawn_latents(z, way.direction, self.sources(parts)))
+            way = replace(way, latents=chosen)
         if way.scale == "native" and way.tiling is not None:
             for strip in way.tiling.strips(parts.region, height, width, lambda x: self._both(x, way)[1], way.seams):
                 for i, j in bands(strip.shape[2], parts.count * width):

@@ -16,7 +16,6 @@ from progcycle.data.decode import parse_colour
 from progcycle.errors import UserError
 from progcycle.export import Autoencoder, Generator, SnapshotModel, Translator
 from progcycle.export.graph import Graph, PictureForm
-from progcycle.export.seeded import Seeded
 from progcycle.export.translator import Direction
 from progcycle.output import warn
 from progcycle.recipe import RecipeError
@@ -171,10 +170,10 @@ def _latents(model: Translator, direction: Direction) -> dict[str, Any]:
     """Those of the seeds that a page offers, or what chooses them for a picture: see :meth:`LatentEncoder.drawn`."""
     if (encoder := model.chooser(direction)) is None:
         return {"drawn": as_base64(model.latents(direction, range(SEEDS)))}
-    seeded = [model.seeded(direction, seed) for seed in range(SEEDS)]
     return {
-        "shares": [float(torch.special.ndtr(seed.normals[0, 0])) for seed in seeded if isinstance(seed, Seeded)],
+        "shares": torch.special.ndtr(model.normals(direction, range(SEEDS))[:, 0]).tolist(),
         "neighbours": encoder.neighbours,
+        "side": encoder.kept_sources.shape[-1],
         "kept": as_base64(encoder.kept),
         "sources": as_base64(encoder.kept_sources),
     }

@@ -344,25 +344,23 @@ function addChange(full, guide, change) {
 
 // --- latents: LatentEncoder.drawn in progcycle/networks/latent_encoder.py ---------------------------------------------
 
-const SIDE = 8;
-
-function areaMeans({ h, w, c, planes }) { // of SIDE x SIDE areas, which overlap where a side is no multiple
-  const out = new Float32Array(c * SIDE * SIDE);
-  const from = (i, side) => Math.floor((i * side) / SIDE), to = (i, side) => Math.ceil(((i + 1) * side) / SIDE);
-  for (let k = 0; k < c; k++) for (let i = 0; i < SIDE; i++) for (let j = 0; j < SIDE; j++) {
+function areaMeans({ h, w, c, planes }, n) { // of n x n areas, which overlap where a side is no multiple
+  const out = new Float32Array(c * n * n);
+  const from = (i, side) => Math.floor((i * side) / n), to = (i, side) => Math.ceil(((i + 1) * side) / n);
+  for (let k = 0; k < c; k++) for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) {
     let sum = 0, count = 0;
     for (let y = from(i, h); y < to(i, h); y++) for (let x = from(j, w); x < to(j, w); x++, count++) {
       sum += planes[(k * h + y) * w + x];
     }
-    out[(k * SIDE + i) * SIDE + j] = sum / count;
+    out[(k * n + i) * n + j] = sum / count;
   }
   return out;
 }
 
 function latentsOf(seed, size, levels, at) {
-  const { drawn, shares, neighbours, kept, sources } = at.latents;
+  const { drawn, shares, neighbours, side, kept, sources } = at.latents;
   if (drawn) return drawn.slice(seed * size, (seed + 1) * size);
-  const source = areaMeans(mapsOf(small(levels, { ...at, scale: "train", side: null, share: null })));
+  const source = areaMeans(mapsOf(small(levels, { ...at, scale: "train", side: null, share: null })), side);
   const n = source.length, apart = Array.from({ length: kept.length / size }, (_, i) => {
     let sum = 0;
     for (let j = 0; j < n; j++) sum += (sources[i * n + j] - source[j]) ** 2;

@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").partition("## `cyclegan_openmoji_64_neighbours`")[2]
+RECIPE = "cyclegan_openmoji_64_neighbours"  # of make demo
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").partition(f"## `{RECIPE}`")[2]
 DEMO = json.loads((ROOT / "docs" / "images" / "demo.json").read_text(encoding="utf-8"))
 
 
